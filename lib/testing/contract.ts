@@ -1,0 +1,195 @@
+/**
+ * Runs checks of the contract against experiments: one server for the checks that leave nothing behind, others where a check
+ * needs one of its own. Each check becomes a test of each experiment.
+ *
+ * Where a header says `@cannot id sentence`, the check of that id is turned round: it has to fail, so that no header
+ * claims a weakness that its architecture does not have. With `--require-all` among the arguments of the test (behind
+ * `--`), what would be passed over fails.
+ *
+ * @module
+ */
+import { assert, assertEquals, AssertionError } from "@std/assert";
+import { catalogue, type Experiment, runsHere } from "../catalogue.ts";
+import {
+  experimentCommand,
+  type Server,
+  type ServerOptions,
+  StartError,
+  type StartFailure,
+  startServer,
+} from "../server.ts";
+import { installLine, missingTools, TOOLS } from "../tools.ts";
+import { type Answer, BrokenPromise, Client, PATIENCE_MS, within } from "./client.ts";
+
+/** What a header may say that its architecture cannot: each id is that of one check at least. */
+export const ABILITIES = [
+  "serve-others", // a client that sits idle or does not read holds up nobody
+  "recover-emfile", // survives that descriptors run out
+  "survive-resets",
+  "half-close",
+  "malformed-400",
+  "bound-head", // 431 for a head over 8 KiB
+  "close-after-body",
+  "see-port-in-use",
+  "stop-in-flight", // answers on SIGTERM what is in flight
+  "second-signal",
+  "count", // the numbers of the stopped line
+] as const;
+export type Ability = typeof ABILITIES[number];
+
+/** Workers asked for where an experiment has some: enough for the checks, and quickly started. */
+export const WORKERS = 4;
+const REQUIRE_ALL = Deno.args.includes("--require-all");
+const DOUBT_MS = 500; // how long the absence of what `@cannot` names is watched
+
+/** One experiment under test, with the server that all checks share which leave nothing behind. */
+export class Lab {
+  constructor(
+    readonly experiment: Experiment,
+    readonly args: string[],
+    readonly shared: Server,
+    readonly patienceMs: number = PATIENCE_MS,
+  ) {}
+
+  /** Whether the header says so. */
+  cannot(id: Ability): boolean {
+    return Object.hasOwn(this.experiment.cannot, id);
+  }
+
+  /** Starts a server of its own for a check that ends it, limits it or counts what it did. */
+  fresh(options?: ServerOptions): Promise<Server> {
+    return startServer(experimentCommand(this.experiment, this.args), options);
+  }
+
+  connect(port = this.shared.port): Promise<Client> {
+    return Client.connect(port, this.patienceMs);
+  }
+
+  /** One request on a connection of its own. */
+  async ask(target: string, port = this.shared.port): Promise<Answer> {
+    using client = await this.connect(port);
+    return await client.ask(target);
+  }
+
+  /**
+   * Lets the server turn its loop: another client is served meanwhile, so what was sent before is very likely read.
+   * Nothing where one client holds up all others.
+   */
+  async turn(port = this.shared.port): Promise<void> {
+    if (!this.cannot("serve-others")) hello(await this.ask("/", port));
+  }
+}
+
+/** One promise of the contract. */
+export interface Check {
+  /** The end of a sentence that starts with the name of the experiment. */
+  says: string;
+  /** What a header that does not keep the promise writes behind `@cannot`. */
+  id?: Ability;
+  /** A program that the check needs. */
+  needs?: "curl" | "wrk" | "prlimit";
+  /** Reads /proc, or limits the process: Linux only. */
+  linux?: true;
+  /** @throws {BrokenPromise | AssertionError} If the promise is not kept. */
+  holds(lab: Lab): Promise<void>;
+}
+
+/** The answer to `/` and to `/work/N`. */
+export const hello = (answer: Answer) => assertEquals([answer.status, answer.body], [200, "Hello World"]);
+
+/** An answer that refuses: its body is empty. */
+export const refused = (answer: Answer, status: number) => assertEquals([answer.status, answer.body], [status, ""]);
+
+/** Runs a program to its end. */
+export async function run(command: string, args: string[], cwd?: string) {
+  const env = { NO_COLOR: "1" };
+  const child = new Deno.Command(command, { args, env, ...(cwd && { cwd }), stdout: "piped", stderr: "piped" }).spawn();
+  try {
+    const { code, stdout, stderr } = await within(
+      child.output(),
+      PATIENCE_MS,
+      `the end of ${command} ${args.join(" ")}`,
+    );
+    return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+  } catch (error) {
+    child.kill("SIGKILL");
+    throw error;
+  }
+}
+
+/** Why a check cannot be made here; null if it can. */
+async function obstacle({ linux, needs }: Check): Promise<string | null> {
+  if (linux && Deno.build.os !== "linux") return "it needs Linux";
+  const missing = await missingTools(TOOLS.filter((tool) => tool.command === needs));
+  return missing.length > 0 ? `${needs} is missing: ${installLine(missing)}` : null;
+}
+
+/** Registers a test that is passed over for a reason. Under --require-all it fails with that reason. */
+function passOver(name: string, reason: string, required = REQUIRE_ALL): void {
+  const fn = () => {
+    throw new Error(reason);
+  };
+  Deno.test({ name: `${name} (${reason})`, ignore: !required, fn });
+}
+
+/** Makes sure that a promise is not kept, and that the server is none the worse. */
+async function isBroken(check: Check, lab: Lab): Promise<void> {
+  const doubtful = new Lab(lab.experiment, lab.args, lab.shared, DOUBT_MS);
+  let kept = true;
+  try {
+    await check.holds(doubtful);
+  } catch (error) {
+    if (!(error instanceof BrokenPromise || error instanceof AssertionError)) throw error;
+    kept = false;
+  }
+  assert(!kept, `The header says that it cannot, but it ${check.says}.`);
+  hello(await lab.ask("/"));
+}
+
+/** Starts the server that the checks share. */
+async function open(experiment: Experiment): Promise<Lab | StartFailure> {
+  const hasWorkers = Deno.readTextFileSync(experiment.path).includes("[--workers N]");
+  const args = hasWorkers ? ["--workers", String(WORKERS)] : [];
+  const start = (run: string) => startServer(experimentCommand({ ...experiment, run }, args));
+  try {
+    return new Lab(experiment, args, await start(experiment.run));
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    if (error.failure.ended !== "skipped") return error.failure;
+    // It says that it cannot run here. If it can once all is permitted, then its @run line names too little.
+    try {
+      await using _server = await start(`deno run -A ${experiment.name}.ts`);
+      return { ended: "crashed", reason: `It runs with -A, but not by its @run line: ${error.failure.reason}` };
+    } catch (again) {
+      if (again instanceof StartError) return error.failure;
+      throw again;
+    }
+  }
+}
+
+/** Registers a test for each check of one experiment. */
+async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
+  const { name, requires } = experiment;
+  const here = runsHere(experiment);
+  if (!here.runs) {
+    const isOurs = requires.some(({ os }) => os === "any" || os === Deno.build.os);
+    return passOver(`${name} keeps the contract`, here.reason, REQUIRE_ALL && isOurs);
+  }
+  const lab = await open(experiment);
+  if (!(lab instanceof Lab)) {
+    return passOver(`${name} keeps the contract`, lab.reason, REQUIRE_ALL || lab.ended !== "skipped");
+  }
+  Deno.test.afterAll(() => lab.shared[Symbol.asyncDispose]());
+  for (const check of checks) {
+    const reason = await obstacle(check);
+    if (reason !== null) passOver(`${name} ${check.says}`, reason);
+    else if (check.id === undefined || !lab.cannot(check.id)) {
+      Deno.test(`${name} ${check.says}`, () => check.holds(lab));
+    } else Deno.test(`${name} indeed cannot ${check.id}: ${experiment.cannot[check.id]}`, () => isBroken(check, lab));
+  }
+}
+
+/** Registers tests of all checks for all experiments. A header that is incomplete or out of order ends it with an error. */
+export async function testAll(checks: Check[]): Promise<void> {
+  for (const experiment of catalogue()) await testOne(experiment, checks);
+}
