@@ -1,0 +1,141 @@
+/** The format of a file in results/: its types, and the checks that a file must pass. results/README.md explains it. */
+import { type Finding, FINDING_IDS } from "./findings.ts";
+import { type HostFacts, type Sysctl, SYSCTLS } from "./host.ts";
+import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text } from "./shape.ts";
+
+/** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
+export const SCHEMA = 1;
+/** The scenarios, see results/README.md. */
+export const SCENARIOS = ["hold", "throughput", "rate", "mixed", "churn", "slow"] as const;
+/** How a run can end. */
+export const ENDS = ["ok", "limited", "crashed", "not_ready", "skipped"] as const;
+/** What is measured: the unit stands last in the key. */
+export const METRICS = [
+  "connections",
+  "answered",
+  "lost",
+  "connects_per_s",
+  "requests_per_s",
+  "p50_us",
+  "p99_us",
+  "p99_9_us",
+  "raw_p50_us",
+  "raw_p99_us",
+  "raw_p99_9_us",
+  "cpu_us_per_request",
+  "user_bytes_per_conn",
+  "kernel_bytes_per_conn",
+  "rss_bytes",
+  "pss_bytes",
+  "threads",
+  "context_switches_per_request",
+  "ratio",
+  "ratio_low",
+  "ratio_high",
+] as const;
+
+export type ScenarioName = typeof SCENARIOS[number];
+export type Ended = typeof ENDS[number];
+/** Null: not measured in this scenario, or this system does not tell. Never a guess, never a zero in its place. */
+export type Metrics = Record<typeof METRICS[number], number | null>;
+
+/** What a scenario was asked for. */
+export interface Parameters {
+  connections: number;
+  seconds: number;
+  warmup_seconds: number;
+  climb_seconds?: number;
+  rate_per_s?: number;
+  heavy_share?: number;
+  heavy_path?: string;
+  slow?: number;
+}
+
+/** One run of one experiment in one scenario. */
+export interface Result {
+  schema: typeof SCHEMA;
+  id: string;
+  /** When it was made, as `Date.toISOString` has it. */
+  time: string;
+  experiment: string;
+  family: string;
+  scenario: ScenarioName;
+  parameters: Parameters;
+  host: HostFacts;
+  metrics: Metrics;
+  /** Base64, see lib/histogram.ts. */
+  histogram: string | null;
+  findings: Finding[];
+  ended: Ended;
+  /** One sentence, unless it ended `ok`. */
+  reason: string | null;
+  /** The command line that repeats the run. */
+  command: string;
+}
+
+const record = <K extends string>(keys: readonly K[], check: Check) =>
+  Object.fromEntries(keys.map((key) => [key, check])) as Record<K, Check>;
+
+const LIMITS: Shape<HostFacts["limits"]> = record(["nofile_soft", "nofile_hard", "nproc"], nullOr(number));
+const SETTINGS: Shape<Record<Sysctl, unknown>> = record(SYSCTLS, nullOr(either(number, list(number))));
+
+const PARTS = {
+  parameters: {
+    connections: number,
+    seconds: number,
+    warmup_seconds: number,
+    climb_seconds: optional(number),
+    rate_per_s: optional(number),
+    heavy_share: optional(number),
+    heavy_path: optional(text),
+    slow: optional(number),
+  } satisfies Shape<Parameters>,
+  host: {
+    os: text,
+    arch: text,
+    kernel: text,
+    cpu: nullOr(text),
+    cores: number,
+    memory_bytes: number,
+    page_bytes: nullOr(number),
+    deno: text,
+    v8: text,
+    limits: object(LIMITS),
+    io_uring: nullOr(text),
+    sysctls: object(SETTINGS),
+  } satisfies Shape<HostFacts>,
+  metrics: record(METRICS, nullOr(number)) satisfies Shape<Metrics>,
+  limits: LIMITS,
+  sysctls: SETTINGS,
+  finding: { id: oneOf(FINDING_IDS), sentence: text } satisfies Shape<Finding>,
+};
+
+const isTime: Check = (value, path) =>
+  typeof value === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(value) && !isNaN(Date.parse(value))
+    ? undefined
+    : `${path} is not a time like 2025-01-31T12:00:00.000Z`;
+
+const RESULT: Shape<Result> = {
+  schema: oneOf([SCHEMA]),
+  id: text,
+  time: isTime,
+  experiment: text,
+  family: text,
+  scenario: oneOf(SCENARIOS),
+  parameters: object(PARTS.parameters),
+  host: object(PARTS.host),
+  metrics: object(PARTS.metrics),
+  histogram: nullOr(text),
+  findings: list(object(PARTS.finding)),
+  ended: oneOf(ENDS),
+  reason: nullOr(text),
+  command: text,
+};
+
+/** The fields of a file and of the objects in it, with the check of each. A test holds results/README.md against them. */
+export const FIELDS = { result: RESULT, ...PARTS };
+
+/** What is wrong with a value that should be a result; undefined if nothing is. */
+export function wrongInResult(value: unknown): string | undefined {
+  return object(RESULT)(value, "");
+}
