@@ -1,0 +1,49 @@
+/**
+ * The process of a load generator: takes commands, a line of JSON each, from stdin, and answers on stdout. It ends with
+ * stdin, so that it never outlives its parent. Started by load.ts, with what `EngineConfig` says as JSON in its argument.
+ *
+ * @module
+ */
+import { UsageError } from "./errors.ts";
+import type { Command, Engine, EngineConfig, Progress, Reply } from "./load_types.ts";
+
+const MAX_LINE_BYTES = 64 * 1024; // a command has a few numbers and a path
+
+const encoder = new TextEncoder();
+
+/** Writes a line whole, before anything else happens: a loop of system calls never comes back to the event loop. */
+function reply(line: Reply): void {
+  for (let rest = encoder.encode(JSON.stringify(line) + "\n"); rest.length > 0;) {
+    rest = rest.subarray(Deno.stdout.writeSync(rest));
+  }
+}
+
+// Imported when it is chosen: the epoll engine opens libc of Linux as it loads.
+async function startEngine(config: EngineConfig): Promise<Engine> {
+  const onProgress = (progress: Progress) => reply({ progress });
+  if (config.engine === "epoll") return new (await import("./load_epoll.ts")).EpollEngine(config, onProgress);
+  return new (await import("./load_portable.ts")).PortableEngine(config, onProgress) as never;
+}
+
+async function run(engine: Engine, { name, options }: Command): Promise<void> {
+  try {
+    reply({ done: await (engine[name] as (options: unknown) => unknown)(options) ?? null });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error; // ends this process, and the parent reports stderr
+    reply({ refused: error.message });
+  }
+}
+
+if (import.meta.main) {
+  const engine = await startEngine(JSON.parse(Deno.args[0]!));
+  reply({ ready: true });
+  let line = "";
+  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (line + text).split("\n");
+    line = lines.pop()!;
+    if (line.length > MAX_LINE_BYTES) throw new Error(`A command is longer than ${MAX_LINE_BYTES} bytes.`);
+    // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
+    for (const text of lines) run(engine, JSON.parse(text));
+  }
+  Deno.exit(0);
+}

@@ -1,0 +1,3 @@
+export class PortableEngine {
+  constructor(..._a: unknown[]) {}
+}
