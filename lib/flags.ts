@@ -1,0 +1,80 @@
+import { parseArgs } from "@std/cli";
+import { UsageError } from "./errors.ts";
+
+/** What a command line gave: flags by name, and the words that belong to no flag. */
+export type Flags<B extends string, S extends string> =
+  & { [K in B]: boolean }
+  & { [K in S]?: string }
+  & { _: string[] };
+
+/**
+ * Parses the flags of a command; every flag is named, so that a misspelt one is told and not passed over.
+ *
+ * @throws {UsageError} If there is an unknown flag, or one that needs a value has none.
+ */
+export function parseFlags<const B extends string = never, const S extends string = never>(
+  args: readonly string[],
+  known: { boolean?: readonly B[]; string?: readonly S[]; negatable?: readonly B[]; defaults?: { [K in B]?: boolean } },
+): Flags<B, S> {
+  const { boolean = [], string = [], negatable = [], defaults = {} } = known;
+  const parsed = parseArgs(args, {
+    boolean,
+    string,
+    negatable,
+    default: defaults as Record<string, unknown>,
+    unknown: (arg) => {
+      if (arg.startsWith("-")) throw new UsageError(`Unknown flag ${arg}.`);
+      return true;
+    },
+  });
+  const flags = parsed as unknown as Record<string, unknown>;
+  for (const name of string) if (flags[name] === "") throw new UsageError(`--${name} needs a value.`);
+  return { ...flags, _: parsed._.map(String) } as Flags<B, S>;
+}
+
+/** What a number must be. */
+export interface NumberRule {
+  min: number;
+  max: number;
+  integer?: boolean;
+}
+
+/**
+ * Reads the number that a flag was given.
+ *
+ * @throws {UsageError} If it is none, or out of its range.
+ */
+export function numberFlag(name: string, text: string, { min, max, integer = false }: NumberRule): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
+    throw new UsageError(`--${name} ${text} is not ${integer ? "a whole number" : "a number"} from ${min} to ${max}.`);
+  }
+  return value;
+}
+
+/**
+ * Reads numbers separated by commas, such as `10,100`.
+ *
+ * @throws {UsageError} If one is none, or out of its range.
+ */
+export function numberList(name: string, text: string, rule: NumberRule): number[] {
+  return text.split(",").map((part) => numberFlag(name, part, rule));
+}
+
+/**
+ * Runs the body of a command and ends the process with the exit code it returns. A usage error is told in one sentence
+ * with the usage below it, and ends with 2. `--help` prints the usage.
+ */
+export async function runScript(usage: string, body: () => Promise<number>): Promise<never> {
+  if (Deno.args.includes("--help") || Deno.args.includes("-h")) {
+    console.log(usage);
+    Deno.exit(0);
+  }
+  try {
+    Deno.exit(await body());
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    console.error(`${error.message}\n${usage}`);
+    Deno.exit(2);
+  }
+}

@@ -1,0 +1,54 @@
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
+import { bootstrapMedian, median, ratioInterval, seededRandom } from "./stats.ts";
+
+Deno.test("the median is the middle value, or the mean of the middle two, and does not sort its argument", () => {
+  const values = [9, 1, 5];
+  assertEquals(median(values), 5);
+  assertEquals(values, [9, 1, 5]);
+  assertEquals(median([4, 1, 3, 2]), 2.5);
+  assertThrows(() => median([]), RangeError);
+});
+
+Deno.test("the same seed gives the same numbers, another seed others, all in [0, 1) with mean one half", () => {
+  const take = (seed: number) => Array.from({ length: 10_000 }, seededRandom(seed));
+  const first = take(7);
+  assertEquals(first, take(7));
+  assert(first[0] !== take(8)[0]);
+  assert(first.every((x) => x >= 0 && x < 1));
+  assertAlmostEquals(first.reduce((sum, x) => sum + x, 0) / first.length, 0.5, 0.02);
+});
+
+Deno.test("an interval holds its estimate and collapses where all rounds agree", () => {
+  const random = seededRandom(3);
+  const values = Array.from({ length: 30 }, () => random() - 0.5);
+  const interval = bootstrapMedian(values);
+  assert(interval.low <= interval.estimate && interval.estimate <= interval.high);
+  assertEquals(bootstrapMedian([2, 2, 2]), { estimate: 2, low: 2, high: 2 });
+});
+
+Deno.test("more confidence makes the interval wider, more rounds make it narrower", () => {
+  const random = seededRandom(5);
+  const values = Array.from({ length: 200 }, () => random());
+  const width = (i: { low: number; high: number }) => i.high - i.low;
+  assert(width(bootstrapMedian(values, 0.99)) > width(bootstrapMedian(values, 0.5)));
+  assert(width(bootstrapMedian(values)) < width(bootstrapMedian(values.slice(0, 20))));
+});
+
+Deno.test("a 98 % interval misses the true median in about 2 of 100 experiments", () => {
+  const random = seededRandom(11);
+  let missed = 0;
+  for (let i = 0; i < 300; i++) {
+    const { low, high } = bootstrapMedian(Array.from({ length: 30 }, () => random()), 0.98, i);
+    if (low > 0.5 || high < 0.5) missed++;
+  }
+  assert(missed <= 20, `${missed} of 300 intervals missed`); // 2 % is 6; over 20 has a probability under 1e-5
+  assert(missed >= 1, "an interval that never misses is too wide");
+});
+
+Deno.test("a ratio and its inverse have inverse intervals", () => {
+  const random = seededRandom(2);
+  const rounds = Array.from({ length: 30 }, () => 0.1 + random() * 0.05);
+  const there = ratioInterval(rounds), back = ratioInterval(rounds.map((x) => -x));
+  assertAlmostEquals(there.estimate * back.estimate, 1, 1e-12);
+  assertAlmostEquals(there.low * back.high, 1, 0.002);
+});
