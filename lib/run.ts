@@ -1,0 +1,116 @@
+import { type Experiment, runsHere } from "./catalogue.ts";
+import { judge } from "./findings.ts";
+import type { Guard } from "./guard.ts";
+import type { HostFacts } from "./host.ts";
+import type { Step } from "./ladder.ts";
+import { LoadGenerator, type Progress } from "./load.ts";
+import { type Ended, newResult, type Result } from "./results.ts";
+import { type Measured, SCENARIO } from "./scenarios.ts";
+import { experimentCommand, type Server, StartError, startServer } from "./server.ts";
+
+/** Where a step stands. */
+export interface StepProgress {
+  step: Step;
+  progress: Progress;
+}
+
+/** What one run needs. */
+export interface RunOptions {
+  experiment: Experiment;
+  host: HostFacts;
+  step: Step;
+  guard: Guard;
+  /** Ends the run: server and generator are stopped, and `runStep` rejects with the signal's reason. */
+  signal: AbortSignal;
+  onProgress: (progress: StepProgress) => void;
+}
+
+/** Server and generator have a core each, where there are two: they would measure each other otherwise. */
+const SERVER_CPU = 0, CLIENT_CPU = 1;
+
+/** Rejects when `signal` aborts; never resolves. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+/** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
+async function drive({ step, guard, signal, onProgress }: RunOptions, server: Server, cores: number) {
+  const target = { host: "127.0.0.1", port: server.port };
+  await using generator = await LoadGenerator.start(target, {
+    ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
+    serverPid: server.pid,
+    onProgress: (progress) => onProgress({ step, progress }),
+  });
+  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard });
+  measuring.catch(() => {}); // told below, unless the abort was told first
+  return await Promise.race([measuring, aborted(signal)]);
+}
+
+function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
+  const closedLoop = step.scenario === "throughput";
+  return judge({
+    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
+    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
+    connections: metrics.connections ?? 0,
+    ratePerS: metrics.requests_per_s ?? null,
+    meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
+    lost,
+    stealShare: window?.server_steal_share ?? null,
+    foreignShare: window?.foreign_cpu_share ?? null,
+    seconds: window?.seconds ?? Infinity,
+    closedLoop,
+  });
+}
+
+/** The command line that repeats a step. */
+function repeat(experiment: Experiment, { scenario, parameters }: Step): string {
+  const { connections, seconds, rate_per_s: rate } = parameters;
+  const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
+  if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
+  return `deno task exp ${experiment.name} ${flags.join(" ")}`;
+}
+
+/**
+ * Runs one scenario once, with a fresh server and a fresh generator, and returns what came out. A server that cannot run
+ * here, does not get ready or dies is a result too.
+ *
+ * @throws The reason of `signal`, if it aborts; nothing is left running then.
+ */
+export async function runStep(options: RunOptions): Promise<Result> {
+  const { experiment, host, step, signal } = options;
+  const common = { experiment: experiment.name, family: experiment.family, scenario: step.scenario, host };
+  const finish = (ended: Ended, reason: string | null, measured?: Measured) =>
+    newResult({
+      ...common,
+      parameters: step.parameters,
+      metrics: measured?.metrics ?? {},
+      histogram: measured?.histogram.toJSON() ?? null,
+      findings: measured ? toFindings(options, measured) : [],
+      command: repeat(experiment, step),
+      ended,
+      reason,
+    });
+  const here = runsHere(experiment);
+  if (!here.runs) return finish("skipped", here.reason);
+  signal.throwIfAborted();
+  try {
+    const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
+    await using server = await startServer(experimentCommand(experiment), pinned);
+    let over: Deno.CommandStatus | null = null;
+    server.exited.then((status) => over = status);
+    const measured = await drive(options, server, host.cores);
+    if (over !== null) return finish("crashed", crash(over, server), measured);
+    return finish(measured.reason === null ? "ok" : "limited", measured.reason, measured);
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return finish(error.failure.ended, error.failure.reason);
+  }
+}
+
+function crash({ code, signal }: Deno.CommandStatus, server: Server): string {
+  const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
+  return `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`;
+}

@@ -1,0 +1,75 @@
+/**
+ * Rewrites the table of experiments in README.md, between its markers, from the newest files in results/.
+ *
+ * deno task readme
+ */
+import { catalogue, type Experiment } from "../lib/catalogue.ts";
+import { parseFlags, runScript } from "../lib/flags.ts";
+import { bytes, type Column, count, markdown, microseconds, MISSING } from "../lib/format.ts";
+import { readResults, type Result, type ScenarioName } from "../lib/results.ts";
+
+const USAGE = "Usage: deno task readme";
+const BEGIN = "<!-- results:begin -->", END = "<!-- results:end -->";
+
+interface Row {
+  experiment: Experiment;
+  hold: Result | undefined;
+  throughput: Result | undefined;
+  rate: Result | undefined;
+}
+
+/** The newest run of a scenario; of `hold` the newest that reached the most connections. */
+function best(results: Result[], experiment: Experiment, scenario: ScenarioName): Result | undefined {
+  const reached = (of: Result) => scenario === "hold" ? of.metrics.answered ?? 0 : 0;
+  return results.filter((of) => of.experiment === experiment.name && of.scenario === scenario)
+    .toSorted((a, b) => reached(b) - reached(a) || b.time.localeCompare(a.time))[0];
+}
+
+function held({ hold }: Row): string {
+  if (hold === undefined) return MISSING;
+  const answered = count(hold.metrics.answered);
+  return hold.ended === "ok" ? answered : `${answered}: ${hold.reason ?? hold.ended}`;
+}
+
+const COLUMNS: Column<Row>[] = [
+  { heading: "experiment", cell: ({ experiment: { name, path } }) => `[${name}](${path})`, left: true },
+  { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
+  { heading: "held and answered", cell: held, left: true },
+  { heading: "user memory a connection", cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn) },
+  { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
+  { heading: "requests/s", cell: ({ throughput }) => count(throughput?.metrics.requests_per_s) },
+  { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
+  { heading: "p99 at half of that rate", cell: ({ rate }) => microseconds(rate?.metrics.p99_us) },
+];
+
+/** One sentence for each kind of machine that the figures come from. */
+function hosts(rows: Row[]): string {
+  const facts = rows.flatMap(({ hold, throughput, rate }) => [hold, throughput, rate]).filter((of) => of !== undefined)
+    .map(({ host }) =>
+      `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
+      `${host.os} ${host.kernel}, Deno ${host.deno}`
+    );
+  return [...new Set(facts)].join("; ");
+}
+
+await runScript(USAGE, async () => {
+  parseFlags(Deno.args, {});
+  const { results, passedOver } = await readResults("results");
+  for (const { path, why } of passedOver) console.error(`passed over ${path}: ${why}`);
+  const rows = catalogue("experiments").map((experiment) => ({
+    experiment,
+    hold: best(results, experiment, "hold"),
+    throughput: best(results, experiment, "throughput"),
+    rate: best(results, experiment, "rate"),
+  }));
+  const text = await Deno.readTextFile("README.md");
+  const from = text.indexOf(BEGIN), to = text.indexOf(END);
+  if (from < 0 || to < from) {
+    console.error(`README.md has no place for the table: it needs a line ${BEGIN} and below it a line ${END}.`);
+    return 1;
+  }
+  const table = `${BEGIN}\n\n${markdown(rows, COLUMNS)}\n\nMeasured on: ${hosts(rows)}.\n\n`;
+  await Deno.writeTextFile("README.md", text.slice(0, from) + table + text.slice(to));
+  console.log(`README.md: ${rows.length} experiments, ${results.length} results read.`);
+  return 0;
+});
