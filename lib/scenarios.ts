@@ -51,16 +51,16 @@ interface Climb {
   start: Sample | null;
 }
 
-/** How many to connect next, or why no more: what the guard allows, and what the time left allows. */
+/** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
 function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): { connect: number } | { stop: string } {
-  const step = guard.next(climb.held, wanted), leftS = (climb.deadline - performance.now()) / 1000;
-  if ("stop" in step || climb.pacePerS === null || leftS === Infinity) return step;
-  const inTime = Math.floor(climb.pacePerS * leftS);
-  if (inTime >= 1) return { connect: Math.min(step.connect, inTime) };
-  const pace = count(climb.pacePerS, climb.pacePerS < 10 ? 1 : 0), { connections, climb_seconds: limit } = parameters;
-  return {
-    stop: `stopped at ${count(climb.held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s`,
-  };
+  const { connections, climb_seconds: limit } = parameters, { held, pacePerS, deadline } = climb;
+  const step = guard.next(held, connections);
+  if ("stop" in step) return step;
+  const leftS = (deadline - performance.now()) / 1000;
+  const inTime = pacePerS === null || leftS === Infinity ? Infinity : Math.floor(pacePerS * leftS);
+  if (inTime >= 1) return { connect: Math.min(step.connect, wanted - held, inTime) };
+  const pace = count(pacePerS, 1);
+  return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
 }
 
 /** Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped. */
