@@ -217,12 +217,20 @@ export function runsHere(
 }
 
 /**
- * Finds an experiment by its name.
+ * Finds an experiment of the catalogue by its name.
  *
- * @param experiments Where to look; the catalogue unless said.
  * @throws {UsageError} If there is none of that name: `Unknown experiment epol. Did you mean epoll?`
  */
-export function find(name: string, experiments: Experiment[] = catalogue()): Experiment {
+export function find(name: string): Experiment {
+  return findIn(catalogue(), name);
+}
+
+/**
+ * Finds an experiment by its name among those given.
+ *
+ * @throws {UsageError} If there is none of that name.
+ */
+export function findIn(experiments: readonly Experiment[], name: string): Experiment {
   const found = experiments.find((experiment) => experiment.name === name);
   if (found) return found;
   const names = experiments.map((experiment) => experiment.name);

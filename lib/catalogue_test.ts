@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { catalogue, type Experiment, find, parseHeader, runsHere } from "./catalogue.ts";
+import { catalogue, type Experiment, findIn, parseHeader, runsHere } from "./catalogue.ts";
 import { UsageError } from "./errors.ts";
 
 const HEADER = `/**
@@ -150,8 +150,8 @@ Deno.test("what does not run here says what it needs and what is here", () => {
 
 Deno.test("a name that was misspelt gets the nearest one, a name far off gets them all", () => {
   const all = ["epoll", "thread-per-conn"].map((name) => ({ ...example, name }));
-  assertEquals(find("epoll", all), all[0]!);
-  const messageOf = (name: string) => assertThrows(() => find(name, all), UsageError).message;
+  assertEquals(findIn(all, "epoll"), all[0]!);
+  const messageOf = (name: string) => assertThrows(() => findIn(all, name), UsageError).message;
   assertEquals(messageOf("epol"), "Unknown experiment epol. Did you mean epoll?");
   assertEquals(messageOf("thread-per-con"), "Unknown experiment thread-per-con. Did you mean thread-per-conn?");
   assertEquals(messageOf("nginx-unit"), "Unknown experiment nginx-unit. There are: epoll, thread-per-conn.");

@@ -1,6 +1,6 @@
 /**
- * What weakens a measurement: a closed set of findings, stored with the result and printed below it. None of them makes a
- * figure wrong; each says what it may no longer be taken for.
+ * What weakens a measurement: a closed set of findings, stored with the result and printed below it. None of them makes
+ * a figure wrong; each says what it may no longer be taken for.
  *
  * @module
  */
@@ -44,7 +44,9 @@ export interface Evidence {
   closedLoop: boolean;
 }
 
-/** Above this the generator has no slack left: a queue in front of it grows to five times its work (M/M/1: 1 / (1 − ρ)). */
+/**
+ * Above this the generator has no slack left: a queue in front of it grows to five times its work (M/M/1: 1 / (1 − ρ)).
+ */
 const GENERATOR_CORE_SHARE = 0.8;
 /** One in a hundred is what p99 is made of: with more of them, p99 may tell of the generator and not of the server. */
 const LATE_SHARE = 0.01;
@@ -75,15 +77,15 @@ function little({ closedLoop, connections, ratePerS, meanLatencyUs }: Evidence):
   if (!closedLoop || ratePerS === null || meanLatencyUs === null) return null;
   const inFlight = ratePerS * meanLatencyUs / 1e6, shown = Number(inFlight.toPrecision(3));
   if (!(inFlight > 0) || Math.abs(connections / inFlight - 1) <= LITTLE_ERROR) return null;
-  return `rate times mean latency is ${shown} requests in flight, but ${connections} connections had one each: some stood ` +
-    "idle or were not timed, so trust neither of the two figures before this is explained";
+  return `rate times mean latency is ${shown} requests in flight, but ${connections} connections had one each: some ` +
+    "stood idle or were not timed, so trust neither of the two figures before this is explained";
 }
 
 function lostConnections({ lost }: Evidence): string | null {
   if (lost === 0) return null;
   const were = lost === 1 ? "connection was" : "connections were";
-  return `${lost} ${were} closed or reset by the server: the latencies are those of requests that were answered, the worst ` +
-    "are not among them";
+  return `${lost} ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
+    "worst are not among them";
 }
 
 function foreignLoad({ stealShare, foreignShare }: Evidence): string | null {

@@ -1,15 +1,19 @@
 /**
- * Says before each step how many connections may be made without danger for the host. An architecture that breaks should
- * break here, in a sentence with figures, and not by the kernel's choice of a process to kill.
+ * Says before each step how many connections may be made without danger for the host. An architecture that breaks
+ * should break here, in a sentence with figures, and not by the kernel's choice of a process to kill.
  *
  * @module
  */
 import { bytes, count } from "./format.ts";
 import { hostFacts } from "./host.ts";
 
-/** The share of the memory that is available at the start which a run may take: the rest is for the host's other work. */
+/**
+ * The share of the memory that is available at the start which a run may take: the rest is for the host's other work.
+ */
 export const MEMORY_SHARE = 0.7;
-/** Descriptors that a process needs beside its connections: the runtime's own, listeners, epoll; 22 are open in Deno. */
+/**
+ * Descriptors that a process needs beside its connections: the runtime's own, listeners, epoll; 22 are open in Deno.
+ */
 export const DESCRIPTOR_RESERVE = 64;
 /**
  * How far two looks at a server's memory may differ without a connection more: V8 grows and shrinks its heaps between
@@ -33,8 +37,8 @@ interface Observation {
 
 /**
  * Predicts memory by a straight line through what was observed, and deals out connections in steps: one, then more the
- * better the line is known, all that remain once even a pessimistic line stays within the budget, and close to the limit never
- * more than half of what is left.
+ * better the line is known, all that remain once even a pessimistic line stays within the budget, and close to the
+ * limit never more than half of what is left.
  *
  * @example
  * ```ts
@@ -61,11 +65,12 @@ export class Guard {
   }
 
   /**
-   * Tells what is in use while `connections` are held. A newer observation takes the place of an older one of the same size, so
-   * that a guard can go on from one run to the next, larger one.
+   * Tells what is in use while `connections` are held. A newer observation takes the place of an older one of the same
+   * size, so that a guard can go on from one run to the next, larger one.
    *
-   * @param usedBytes Everything the run takes, server and clients: the larger of the server tree's PSS and of the drop of
-   * MemAvailable since the start. PSS misses the kernel's part and the clients, MemAvailable hides what the page cache gave back.
+   * @param usedBytes Everything the run takes, server and clients: the larger of the server tree's PSS and of the drop
+   * of MemAvailable since the start. PSS misses the kernel's part and the clients, MemAvailable hides what the page
+   * cache gave back.
    */
   observe(connections: number, usedBytes: number): void {
     const seen = { connections, usedBytes };
@@ -79,14 +84,18 @@ export class Guard {
     return this.#high === null || this.#low === null ? 0 : this.#high.connections - this.#low.connections;
   }
 
-  /** Bytes for each connection more, or null. A single observation gives too much: as if nothing were used without any. */
+  /**
+   * Bytes for each connection more, or null. A single observation gives too much: as if nothing were used without any.
+   */
   get #slope(): number | null {
     if (this.#low === null || this.#high === null) return null;
     if (this.#span > 0) return Math.max(0, (this.#high.usedBytes - this.#low.usedBytes) / this.#span);
     return this.#high.connections > 0 ? this.#high.usedBytes / this.#high.connections : null;
   }
 
-  /** Memory that `connections` are expected to take, in bytes; null as long as nothing was observed with a connection. */
+  /**
+   * Memory that `connections` are expected to take, in bytes; null as long as nothing was observed with a connection.
+   */
   predict(connections: number): { bytes: number } | null {
     const slope = this.#slope;
     if (slope === null) return null;
@@ -103,8 +112,8 @@ export class Guard {
   }
 
   /**
-   * How many connections may be made next, from 1 to `wanted - held`, so that memory is expected to stay within the budget
-   * and descriptors below the limit; or why no more may be made.
+   * How many connections may be made next, from 1 to `wanted - held`, so that memory is expected to stay within the
+   * budget and descriptors below the limit; or why no more may be made.
    *
    * @param held The connections that are held now.
    * @param wanted How many are to be held at the end; more than `held`.
@@ -131,8 +140,8 @@ export class Guard {
   }
 
   /**
-   * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB a connection; 10 000 would
-   * need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, the limit is 20 000 a process`.
+   * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB a connection; 10 000
+   * would need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, the limit is 20 000 a process`.
    */
   explain(held: number, wanted: number): string {
     const stopped = `stopped at ${count(held)} of ${count(wanted)}`;
@@ -146,7 +155,8 @@ export class Guard {
 }
 
 /**
- * A guard for this host as it is now. Needs what `hostFacts` needs. Where no limit of descriptors is told, none is kept.
+ * A guard for this host as it is now. Needs what `hostFacts` needs. Where no limit of descriptors is told, none is
+ * kept.
  */
 export function createGuard(): Guard {
   return new Guard({

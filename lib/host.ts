@@ -44,7 +44,10 @@ export interface HostFacts {
   v8: string;
   /** Of this process, and so of what it starts. On Linux null means unlimited. */
   limits: { nofile_soft: number | null; nofile_hard: number | null; nproc: number | null };
-  /** Whether io_uring_setup(2) gives a ring to this process: `available`, or the name of the errno with which it refuses. */
+  /**
+   * Whether io_uring_setup(2) gives a ring to this process: `available`, or the name of the errno with which it
+   * refuses.
+   */
   io_uring: string | null;
   /** A setting of several numbers is an array of them. Null: this kernel has no such setting. */
   sysctls: Record<Sysctl, number | number[] | null>;

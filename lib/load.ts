@@ -219,7 +219,7 @@ export class LoadGenerator implements AsyncDisposable {
 
   /** Closes all held connections. */
   async drop(): Promise<void> {
-    await this.#child.run({ name: "drop", options: undefined });
+    await this.#child.run({ name: "drop", options: null });
   }
 
   /**
@@ -227,7 +227,7 @@ export class LoadGenerator implements AsyncDisposable {
    * has served, and `connections` what it has accepted.
    */
   async totals(): Promise<Totals> {
-    return await this.#child.run({ name: "totals", options: undefined }) as Totals;
+    return await this.#child.run({ name: "totals", options: null }) as Totals;
   }
 
   /** Ends the process at once, with all its connections; a command that runs fails. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { Counts } from "./histogram.ts";
-import { CONNECTING, type Connections, IDLE, type Loop } from "./load_connections.ts";
+import { CONNECTING, type Connections, IDLE, type Loop, type Steps } from "./load_connections.ts";
 import { NEVER, Patience } from "./load_loops.ts";
 import type { AskOptions, AskOutcome, ConnectOptions, ConnectOutcome } from "./load_types.ts";
 

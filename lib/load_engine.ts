@@ -9,7 +9,7 @@ import type { Connections, Steps } from "./load_connections.ts";
 import { catchUp, closedLoop } from "./load_loops.ts";
 import { openLoop, slowClients } from "./load_open.ts";
 import { Meter } from "./load_tally.ts";
-import type { Commands, EngineConfig, OpenOptions, Progress } from "./load_types.ts";
+import type { Command, Commands, EngineConfig, Progress } from "./load_types.ts";
 
 /** How often progress is told while a phase runs. */
 const PROGRESS_US = 250_000;
@@ -20,30 +20,62 @@ export const requestFor = (path: string, { host, port }: EngineConfig): Uint8Arr
 
 /** Does commands, one at a time. */
 export class Engine {
-  readonly #connections: Connections;
   readonly #meter: Meter;
-  readonly #commands: { [Name in keyof Commands]: (options: Commands[Name]["options"]) => Steps<unknown> };
-  #phase = { name: "", startUs: 0, answeredBefore: 0, tellAtUs: Infinity };
+  #phase = { name: "", startUs: 0, answeredBefore: 0, tellAtUs: 0 };
 
   constructor(
     readonly config: EngineConfig,
-    connections: Connections,
+    readonly connections: Connections,
     ownCpuUs: () => number,
     readonly onProgress: (progress: Progress) => void,
   ) {
-    const meter = new Meter({ wallUs: () => connections.clockUs(), ownCpuUs }, config.serverPid);
+    this.#meter = new Meter({ wallUs: () => connections.clockUs(), ownCpuUs }, config.serverPid);
     connections.housekeeping = () => this.#tellProgress();
-    this.#connections = connections;
-    this.#meter = meter;
-    this.#commands = {
-      connect: (options) => connect(connections, options),
-      ask: (options) => ask(connections, options),
-      closed: (options) => closedLoop(connections, meter, options),
-      open: (options) => this.#open(options),
-      churn: (options) => churn(connections, meter, options),
-      slow: (options) => slowClients(connections, meter, options),
-      drop: () => this.#drop(),
-      totals: () => this.#totals(),
-    };
+  }
+
+  /** Does a command, and returns its outcome. */
+  run(command: Command): unknown {
+    return this.connections.drive(this.#steps(command));
+  }
+
+  *#steps(command: Command): Steps<Commands[keyof Commands]["outcome"]> {
+    const { connections } = this, startUs = connections.clockUs();
+    this.#phase = { name: command.name, startUs, answeredBefore: 0, tellAtUs: startUs + PROGRESS_US };
+    yield* catchUp(connections);
+    this.#phase.answeredBefore = connections.tally.answered;
+    switch (command.name) {
+      case "connect":
+        return yield* connect(connections, command.options);
+      case "ask":
+        return yield* ask(connections, command.options);
+      case "closed":
+        return yield* closedLoop(connections, this.#meter, command.options);
+      case "open":
+        connections.requests[1] = requestFor(command.options.heavyPath, this.config);
+        return yield* openLoop(connections, this.#meter, command.options);
+      case "churn":
+        return yield* churn(connections, this.#meter, command.options);
+      case "slow":
+        return yield* slowClients(connections, this.#meter, command.options);
+      case "drop":
+        return this.drop();
+      case "totals":
+        return connections.tally.totals();
+    }
+  }
+
+  /** Closes all held connections. */
+  drop(): null {
+    const { connections } = this;
+    while (connections.held > 0) connections.close(connections.heldIds[connections.held - 1]!);
+    return null;
+  }
+
+  #tellProgress(): void {
+    const { now, held, tally } = this.connections, { name, startUs, answeredBefore, tellAtUs } = this.#phase;
+    if (now < tellAtUs) return;
+    this.#phase.tellAtUs = now + PROGRESS_US;
+    const answered = tally.answered - answeredBefore, seconds = (now - startUs) / 1e6;
+    this.onProgress({ phase: name, connections: held, answered, seconds });
   }
 }

@@ -10,6 +10,8 @@ import * as sys from "./load_sockets.ts";
 import { clockUs, errno, libc } from "./load_sockets.ts";
 import type { EngineConfig } from "./load_types.ts";
 
+export { ownCpuUs } from "./load_sockets.ts";
+
 const GONE = sys.EPOLLRDHUP | sys.EPOLLHUP | sys.EPOLLERR;
 
 /** Runs each loop to its end without giving the thread back. */
@@ -22,6 +24,7 @@ export class EpollConnections extends Connections {
 
   constructor(config: EngineConfig, light: Uint8Array<ArrayBuffer>) {
     super(light);
+    if (config.cpu !== null) sys.pinTo(config.cpu); // taskset(1), where there is one, has done it already for all threads
     this.#dialer = new Dialer(socketAddress(config.address, config.port), this.#waiter.epoll, config.loopback);
   }
 

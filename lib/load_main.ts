@@ -5,7 +5,8 @@
  * @module
  */
 import { UsageError } from "./errors.ts";
-import type { Command, Engine, EngineConfig, Progress, Reply } from "./load_types.ts";
+import { Engine, requestFor } from "./load_engine.ts";
+import type { Command, EngineConfig, Progress, Reply } from "./load_types.ts";
 
 const MAX_LINE_BYTES = 64 * 1024; // a command has a few numbers and a path
 
@@ -21,13 +22,18 @@ function reply(line: Reply): void {
 // Imported when it is chosen: the epoll engine opens libc of Linux as it loads.
 async function startEngine(config: EngineConfig): Promise<Engine> {
   const onProgress = (progress: Progress) => reply({ progress });
-  if (config.engine === "epoll") return new (await import("./load_epoll.ts")).EpollEngine(config, onProgress);
-  return new (await import("./load_portable.ts")).PortableEngine(config, onProgress) as never;
+  const light = requestFor("/", config);
+  if (config.engine === "epoll") {
+    const { EpollConnections, ownCpuUs } = await import("./load_epoll.ts");
+    return new Engine(config, new EpollConnections(config, light), ownCpuUs, onProgress);
+  }
+  const { ownCpuUs, PortableConnections } = await import("./load_portable.ts");
+  return new Engine(config, new PortableConnections(config, light), ownCpuUs, onProgress);
 }
 
-async function run(engine: Engine, { name, options }: Command): Promise<void> {
+async function run(engine: Engine, command: Command): Promise<void> {
   try {
-    reply({ done: await (engine[name] as (options: unknown) => unknown)(options) ?? null });
+    reply({ done: await engine.run(command) });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error; // ends this process, and the parent reports stderr
     reply({ refused: error.message });
@@ -45,5 +51,6 @@ if (import.meta.main) {
     // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
     for (const text of lines) run(engine, JSON.parse(text));
   }
+  engine.drop(); // so that nothing is left in TIME_WAIT
   Deno.exit(0);
 }

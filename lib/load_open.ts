@@ -45,7 +45,6 @@ class IdleQueue {
 
 /** Sends a byte a second on each of many connections, evenly spread over the second: heads that never end. */
 class Trickle {
-  readonly #byte = new Uint8Array(1);
   #sent = 0;
   constructor(readonly connections: Connections, readonly ids: number[]) {}
 
@@ -54,13 +53,13 @@ class Trickle {
     const { ids } = this;
     if (ids.length === 0) return NEVER;
     for (; this.#sent * 1e6 / ids.length <= sinceUs; this.#sent++) {
-      this.#byte[0] = SLOW_HEAD[Math.floor(this.#sent / ids.length)] ?? LETTER_A;
-      this.connections.trickle(ids[this.#sent % ids.length]!, this.#byte);
+      const at = Math.min(Math.floor(this.#sent / ids.length), SLOW_HEAD.length - 1); // the last byte over and over
+      this.connections.trickle(ids[this.#sent % ids.length]!, SLOW_HEAD.subarray(at, at + 1));
     }
     return this.#sent * 1e6 / ids.length;
   }
 }
-const SLOW_HEAD = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nX-Slow: "), LETTER_A = 97;
+const SLOW_HEAD = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nX-Slow: a");
 
 class OpenLoop implements Loop {
   readonly #idle: IdleQueue;

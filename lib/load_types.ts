@@ -164,16 +164,16 @@ export interface Totals {
   errors: ErrorCounts;
 }
 
-/** What an engine can do: one method a command. One command runs at a time. */
-export interface Engine {
-  connect(options: ConnectOptions): ConnectOutcome | Promise<ConnectOutcome>;
-  ask(options: AskOptions): AskOutcome | Promise<AskOutcome>;
-  closed(options: ClosedOptions): Window[] | Promise<Window[]>;
-  open(options: OpenOptions): Window | Promise<Window>;
-  churn(options: ChurnOptions): Window | Promise<Window>;
-  slow(options: SlowOptions): Window | Promise<Window>;
-  drop(): void | Promise<void>;
-  totals(): Totals | Promise<Totals>;
+/** What the process behind a generator can be told, and what it answers. One command runs at a time. */
+export interface Commands {
+  connect: { options: ConnectOptions; outcome: ConnectOutcome };
+  ask: { options: AskOptions; outcome: AskOutcome };
+  closed: { options: ClosedOptions; outcome: Window[] };
+  open: { options: OpenOptions; outcome: Window };
+  churn: { options: ChurnOptions; outcome: Window };
+  slow: { options: SlowOptions; outcome: Window };
+  drop: { options: null; outcome: null };
+  totals: { options: null; outcome: Totals };
 }
 
 /** What the process behind a generator is started with, as JSON in its only argument. */
@@ -191,7 +191,9 @@ export interface EngineConfig {
 }
 
 /** One line to the process. */
-export type Command = { [Name in keyof Engine]: { name: Name; options: Parameters<Engine[Name]>[0] } }[keyof Engine];
+export type Command = {
+  [Name in keyof Commands]: { name: Name; options: Commands[Name]["options"] };
+}[keyof Commands];
 
 /** One line from the process. `ready` comes once, at the start. */
 export type Reply =

@@ -11,7 +11,8 @@ import { listProc, readProc } from "./procfs.ts";
 const HAS_PROC = Deno.build.os === "linux";
 /** How often the tree is read again because one of its processes ended meanwhile. */
 const MAX_READINGS = 3;
-const CPUCLOCK_SCHED = 2; // the clock of kind "time on a CPU" in the low bits of a clockid_t: <linux/posix-timers_types.h>
+// The kind of clock in the low bits of a clockid_t, <linux/posix-timers_types.h>: time on a CPU.
+const CPUCLOCK_SCHED = 2;
 
 /**
  * Returns what `read` returns, or null if the file or folder it reads is gone: between two calls any process may end.
@@ -75,13 +76,13 @@ let processClockUs: ReturnType<typeof openClock> | undefined; // opened at the f
  * is no process `rootPid` (any more), or on a system without /proc.
  *
  * Two sources are added for each process that has not been waited for yet. Its own CPU clock is exact to the ns and
- * counts all threads, also those that have ended. And cutime + cstime of its stat line: children that it has waited for, and
- * what these had inherited from theirs, in ticks of 10 ms. No process is counted twice: the kernel moves the time of
- * a child into cutime and cstime at the very moment at which wait(2) takes the child out of the tree.
+ * counts all threads, also those that have ended. And cutime + cstime of its stat line: children that it has waited
+ * for, and what these had inherited from theirs, in ticks of 10 ms. No process is counted twice: the kernel moves the
+ * time of a child into cutime and cstime at the very moment at which wait(2) takes the child out of the tree.
  *
  * Not counted: children whose parent ignores SIGCHLD (the kernel then drops their time, see times(2)) and orphans. A
- * process that ends while the tree is read makes it be read again; where that goes on, as under `churn`, the time of the
- * last one that ended may be missing in this reading, and is there in the next.
+ * process that ends while the tree is read makes it be read again; where that goes on, as under `churn`, the time of
+ * the last one that ended may be missing in this reading, and is there in the next.
  *
  * @example
  * ```ts
@@ -111,8 +112,8 @@ export function cpuUs(rootPid: number): number | null {
 
 /**
  * CPU time of the host since it started, in µs, over all CPUs or on one of them: `busy` (running a process or the
- * kernel), `steal` (ready to run, but the hypervisor ran another guest) and `total` (these two and idle). Counted in ticks of 10 ms.
- * Null for a CPU that is not there, and on a system without /proc.
+ * kernel), `steal` (ready to run, but the hypervisor ran another guest) and `total` (these two and idle). Counted in
+ * ticks of 10 ms. Null for a CPU that is not there, and on a system without /proc.
  *
  * @param cpu The number of one CPU, from 0. Without it: the sum over all.
  *

@@ -1,3 +1,4 @@
+import { cpuUsage } from "node:process";
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertThrows } from "@std/assert";
 import { cpuUs, hostCpuUs, processTree, unlessGone } from "./proc.ts";
 
@@ -58,8 +59,10 @@ Deno.test(
     const { pid, hear, say, end } = shell(`${DENO} eval '${burn(400)}${WAIT}'; echo waited; read x`);
     const own = Number(await hear());
     assertEquals(processTree(pid)!.length, 2);
+    const { user, system } = cpuUsage(); // of this process, which is the root of the largest tree
     const alive = cpuUs(pid)!;
     assertGreaterOrEqual(alive, own);
+    assertGreaterOrEqual(cpuUs(Deno.pid)!, user + system + alive);
     await say();
     assertEquals(await hear(), "waited");
     assertEquals(processTree(pid), [pid]);

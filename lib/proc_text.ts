@@ -5,7 +5,9 @@
  * @module
  */
 
-/** µs of one tick: /proc counts CPU time in USER_HZ, 100 a second on all processors that Deno runs on (<asm/param.h>). */
+/**
+ * µs of one tick: /proc counts CPU time in USER_HZ, 100 a second on all processors that Deno runs on (<asm/param.h>).
+ */
 export const TICK_US = 10_000;
 
 /** Some fields of /proc/PID/stat. */
@@ -21,8 +23,8 @@ export interface ProcessStat {
 }
 
 /**
- * Reads /proc/PID/stat. The second field, `comm`, stands in parentheses and may itself hold spaces, parentheses and line
- * breaks: it ends at the last `)` of the text, and only behind that are fields separated by spaces.
+ * Reads /proc/PID/stat. The second field, `comm`, stands in parentheses and may itself hold spaces, parentheses and
+ * line breaks: it ends at the last `)` of the text, and only behind that are fields separated by spaces.
  *
  * @throws {Error} If the text is no stat line.
  */
@@ -45,8 +47,8 @@ export function parseStat(text: string): ProcessStat {
  * root is not among them.
  */
 export function treeOf(all: readonly ProcessStat[], rootPid: number): ProcessStat[] {
-  // The lines were read one after the other, and a pid may have been given anew meanwhile: a root that has become its own
-  // descendant must not make the walk endless.
+  // The lines were read one after the other, and a pid may have been given anew meanwhile: a root that has become its
+  // own descendant must not make the walk endless.
   const byParent = Map.groupBy(all.filter(({ pid }) => pid !== rootPid), ({ ppid }) => ppid);
   const tree = all.filter(({ pid }) => pid === rootPid);
   for (const { pid } of tree) tree.push(...byParent.get(pid) ?? []); // the list grows while it is walked
@@ -68,14 +70,19 @@ export function parseCpuTimes(text: string, cpu?: number): { busy: number; steal
   return { busy, steal, total: busy + steal + idle + iowait };
 }
 
-/** Reads a file of lines `Name:  123 kB` (meminfo, smaps_rollup): bytes by name. Lines of another form are passed over. */
+/**
+ * Reads a file of lines `Name:  123 kB` (meminfo, smaps_rollup): bytes by name. Lines of another form are passed over.
+ */
 export function parseKb(text: string): Record<string, number> {
   const bytes: Record<string, number> = {};
   for (const [, name, kb] of text.matchAll(/^(\S+):\s+(\d+) kB$/gm)) bytes[name!] = Number(kb) * 1024;
   return bytes;
 }
 
-/** Context switches of one thread, voluntary (it waited) and involuntary (its time was over), from /proc/PID/task/TID/status. */
+/**
+ * Context switches of one thread, voluntary (it waited) and involuntary (its time was over), from
+ * /proc/PID/task/TID/status.
+ */
 export function parseContextSwitches(text: string): number {
   let switches = 0;
   for (const [, count] of text.matchAll(/^(?:non)?voluntary_ctxt_switches:\s+(\d+)$/gm)) switches += Number(count);

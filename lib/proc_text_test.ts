@@ -70,7 +70,10 @@ Deno.test("the CPU time of one CPU is its own: 1 is not 10", () => {
   assertEquals(parseCpuTimes(cpuTimes, 10), { busy: 10_000, steal: 40_000, total: 70_000 });
 });
 
-Deno.test("a CPU that is not there has no time", () => assertEquals(parseCpuTimes(cpuTimes, 2), null));
+Deno.test("a CPU that is not there, or was switched off, has no time", () => {
+  assertEquals(parseCpuTimes(cpuTimes, 2), null);
+  assertEquals(parseCpuTimes(cpuTimes.replace(/^cpu1 .*\n/m, ""), 1), null);
+});
 
 Deno.test("meminfo and smaps_rollup are read in bytes, lines without a unit are passed over", () => {
   const smaps = `555d77fe4000-7ffcf104e000 ---p 00000000 00:00 0                          [rollup]

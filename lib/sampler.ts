@@ -1,6 +1,7 @@
 /**
- * What a server and its connections take at one moment: processes, threads, descriptors, memory of the process and memory
- * of the kernel. A sample costs some milliseconds a process, so it belongs at plateaus, never into a timed slice.
+ * What a server and its connections take at one moment: processes, threads, descriptors, memory of the process and
+ * memory of the kernel. A sample costs some milliseconds a process, so it belongs at plateaus, never into a timed
+ * slice.
  *
  * @module
  */
@@ -18,14 +19,16 @@ export interface Sample {
   /** Pages in memory, shared ones divided by the number of processes that map them: the one that can be added up. */
   pss_bytes: number;
   /**
-   * The part of PSS that belongs to no file: heaps, stacks, copied pages. Null before Linux 5.3. For a difference between two
-   * samples it is the better figure: the program's own text is a part of PSS too, and that part moves by megabytes when
-   * any other process that runs the same program starts or ends.
+   * The part of PSS that belongs to no file: heaps, stacks, copied pages. Null before Linux 5.3. For a difference
+   * between two samples it is the better figure: the program's own text is a part of PSS too, and that part moves by
+   * megabytes when any other process that runs the same program starts or ends.
    */
   pss_anon_bytes: number | null;
   /** Pages that nobody else maps: what would come free if the tree ended. */
   uss_bytes: number;
-  /** Voluntary and involuntary, of the threads that live: what ended threads had is gone from /proc, the sum may fall. */
+  /**
+   * Voluntary and involuntary, of the threads that live: what ended threads had is gone from /proc, the sum may fall.
+   */
   context_switches: number;
   /** See {@linkcode kernelSocketBytes}. Of the whole host. */
   kernel_socket_bytes: number | null;
@@ -33,10 +36,11 @@ export interface Sample {
   mem_available_bytes: number;
 }
 
-// Found by holding 4 000 and 8 000 connections on Linux 6.18: slab objects that grow by one or more a connection, of both
-// ends. TCP 2 × 2368 bytes, sock_inode_cache 2 × 832; for each end in an epoll set eventpoll_epi 128, eventpoll_pwq 64 and
-// ep_head 16; for the client's port tcp_bind_bucket and tcp_bind2_bucket 128 each; for each request at work in an io_uring
-// io_kiocb 256. Answered requests leave nothing behind: buffers are freed once they are read.
+// Found by holding 4 000 and 8 000 connections on Linux 6.18: slab objects that grow by one or more a connection, of
+// both ends. TCP 2 × 2368 bytes, sock_inode_cache 2 × 832; for each end in an epoll set eventpoll_epi 128,
+// eventpoll_pwq 64 and ep_head 16; for the client's port tcp_bind_bucket and tcp_bind2_bucket 128 each; for each
+// request at work in an io_uring io_kiocb 256. Answered requests leave nothing behind: buffers are freed once they are
+// read. What comes from kmalloc-96 or kmalloc-512 says nothing of who asked for it.
 const COUNTED = [
   "TCP",
   "TCPv6",
@@ -48,8 +52,8 @@ const COUNTED = [
   "tcp_bind2_bucket",
   "io_kiocb",
 ];
-// Of these a socket has exactly one each, but so has every file, and every name somebody looks up in /proc adds a dentry
-// that stays. Measured, they would tell of the measuring: they are computed from the number of sockets.
+// Of these a socket has exactly one each, but so has every file, and every name somebody looks up in /proc adds a
+// dentry that stays. Measured, they would tell of the measuring: they are computed from the number of sockets.
 const ONE_PER_SOCKET = ["filp", "dentry", "lsm_file_cache", "lsm_inode_cache"];
 
 /** The memory of all sockets in a text of /proc/slabinfo, in bytes, as {@linkcode kernelSocketBytes} defines it. */
@@ -62,20 +66,21 @@ export function socketBytesOf(slabinfo: string): number {
 }
 
 /**
- * Memory that the kernel holds for the sockets of this host, in bytes; null where the system does not tell. None of it is
- * in a process's RSS. A single value means little: differences do.
+ * Memory that the kernel holds for the sockets of this host, in bytes; null where the system does not tell. None of it
+ * is in a process's RSS. A single value means little: differences do.
  *
- * Divided by the connections made between two calls, the difference is the cost of one connection with **both** its ends, as
- * client and server stand on the same host. The server's share is the half. The ends differ a little: the client's has 256
- * bytes for its port, the server's has none; each has 208 for the epoll set it is in, if it is in one. So for a server with
- * epoll the half is 128 bytes (3 %) too much, for one that blocks in read(2) 232 bytes (6 %).
+ * Divided by the connections made between two calls, the difference is the cost of one connection with **both** its
+ * ends, as client and server stand on the same host. The server's share is the half. The ends differ a little: the
+ * client's has 256 bytes for its port, the server's has none; each has 208 for the epoll set it is in, if it is in one.
+ * So for a server with epoll the half is 128 bytes (3 %) too much, for one that blocks in read(2) 232 bytes (6 %).
  *
- * Not in it: bytes that wait in socket buffers, threads' stacks and page tables. Caches of equal size may share a name (`eventpoll_pwq`
- * is often found as `anon_vma_chain`): what does not go by its own name is left out, 64 bytes a watched end at most.
- * Ports of connections that are in TIME_WAIT come free after 60 s, 256 bytes each: close with a reset, or wait.
+ * Not in it: bytes that wait in socket buffers, threads' stacks and page tables. Caches of equal size may share a name
+ * (`eventpoll_pwq` is often found as `anon_vma_chain`): what does not go by its own name is left out, 64 bytes a
+ * watched end at most. So are some 600 bytes from kmalloc for each multishot receive of an io_uring. Ports of
+ * connections that are in TIME_WAIT come free after 60 s, 256 bytes each: close with a reset, or wait.
  *
- * Only root may read /proc/slabinfo. For others it is `Slab:` of /proc/meminfo, all the kernel's caches: other files and
- * processes are in it, and it takes thousands of connections to stand out.
+ * Only root may read /proc/slabinfo. For others it is `Slab:` of /proc/meminfo, all the kernel's caches: other files
+ * and processes are in it, and it takes thousands of connections to stand out.
  *
  * @example
  * ```ts
@@ -101,8 +106,8 @@ export function kernelBytesBy(read: typeof readProc): number | null {
 /** Open descriptors of a process. */
 function descriptorsOf(pid: number): number {
   const folder = `/proc/${pid}/fd`;
-  // Listing the folder makes the kernel keep a dentry and an inode for each descriptor, 900 bytes: the measuring would be
-  // seen in what is measured. Since Linux 6.2 the size of the folder tells the number; before, it is 0.
+  // Listing the folder makes the kernel keep a dentry and an inode for each descriptor, 900 bytes: the measuring would
+  // be seen in what is measured. Since Linux 6.2 the size of the folder tells the number; before, it is 0.
   return sizeProc(folder) || listProc(folder).length;
 }
 

@@ -1,4 +1,5 @@
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertThrows } from "@std/assert";
+import { listProc } from "./procfs.ts";
 import { kernelBytesBy, kernelSocketBytes, sample, socketBytesOf } from "./sampler.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -24,6 +25,7 @@ Deno.test({ name: "one process: its thread and its descriptors", ignore }, async
   await withShell("exec 7</dev/null 8</dev/null; echo; read x", (pid) => {
     const { processes, threads, descriptors } = sample(pid)!;
     assertEquals({ processes, threads, descriptors }, { processes: 1, threads: 1, descriptors: before + 2 });
+    assertEquals(descriptors, listProc(`/proc/${pid}/fd`).length);
   });
 });
 

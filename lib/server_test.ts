@@ -202,6 +202,18 @@ onLinux("prlimit sets the limits of the server", async () => {
   assertEquals(server.port, 77);
 });
 
+onLinux("a process that left the group and keeps its output open does not hold up stop for ever", async () => {
+  const escape = `printf '{"event":"ready","experiment":"escape","port":1,"pid":%d}\\n' $$; exec sleep 1000`;
+  const args = ["-c", 'setsid sh -c "$1" & wait', "sh", escape];
+  await using server = await startServer({ command: "sh", args });
+  try {
+    assertEquals((await server.stop()).signal, "SIGTERM");
+    assertEquals(await living("sid", server.ready.pid), [server.ready.pid]); // it must end itself
+  } finally {
+    await sh(`kill -s KILL ${server.ready.pid}`);
+  }
+});
+
 /** A harness in a process of its own that has started a server with a child: the ids of its processes, and its end. */
 async function startHarness(command: { command: string; args: string[] }) {
   const script = `
