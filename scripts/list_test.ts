@@ -1,0 +1,46 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { catalogue, runsHere } from "../lib/catalogue.ts";
+
+/** Runs the command with the permissions of its task. */
+async function list(...args: string[]) {
+  const script = fileURLToPath(new URL("list.ts", import.meta.url));
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-read", "--allow-sys=osRelease", script, ...args],
+    cwd: fileURLToPath(new URL("..", import.meta.url)),
+    env: { NO_COLOR: "1" },
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("every experiment is listed below its family or below the peers, and says whether it runs here", async () => {
+  const { code, stdout } = await list();
+  const blocks = stdout.trimEnd().split("\n\n").map((block) => block.split("\n"));
+  const experiments = catalogue();
+  for (const experiment of experiments) {
+    const block = blocks.find(([heading]) => heading === (experiment.peer ? "peers" : experiment.family))!;
+    const from = block.findIndex((line) => line.startsWith(`  ${experiment.name} `));
+    const to = block.findIndex((line, i) => i > from && /^ {2}\S/.test(line));
+    const said = block.slice(from, to < 0 ? undefined : to).map((line) => line.trim()).join(" ");
+    const here = runsHere(experiment);
+    assertStringIncludes(said, `${experiment.idea} ${here.runs ? "runs here" : `skipped: ${here.reason}`}`);
+  }
+  assertEquals(stdout.match(/^ {2}\S/gm)?.length, experiments.length);
+  assert(stdout.split("\n").every((line) => line.length <= 100), "no line is longer than 100 characters");
+  assertEquals(code, 0);
+});
+
+Deno.test("--json gives the headers as data", async () => {
+  const { stdout } = await list("--json");
+  const rows: { name: string; idea: string; runs_here: boolean; reason: string | null }[] = JSON.parse(stdout);
+  assertEquals(rows.map(({ name, idea }) => [name, idea]), catalogue().map(({ name, idea }) => [name, idea]));
+  for (const { runs_here, reason } of rows) assertEquals(runs_here, reason === null);
+});
+
+Deno.test("an unknown flag or a name is a usage error", async () => {
+  for (const [word, sentence] of [["--jsn", "Unknown flag --jsn."], ["epoll", "Unexpected epoll"]] as const) {
+    const { code, stdout, stderr } = await list(word);
+    assertEquals([code, stdout], [2, ""]);
+    assertMatch(stderr, new RegExp(`^${sentence}.*\nUsage: `));
+  }
+});
