@@ -14,7 +14,6 @@
  * @sources    epoll(7), epoll_wait(2), accept4(2), recv(2), send(2); RFC 9112 (HTTP/1.1)
  */
 import { getSystemErrorName, parseArgs } from "node:util";
-
 const EXPERIMENT = "epoll";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------

@@ -6,6 +6,8 @@
  * import { catalogue, runsHere } from "./catalogue.ts";
  * for (const experiment of catalogue()) console.log(experiment.name, runsHere(experiment));
  * ```
+ *
+ * @module
  */
 import { closest, distance } from "fastest-levenshtein";
 import { basename, dirname, join } from "node:path";

@@ -3,9 +3,11 @@
  *
  * Three nets, since each has a hole. The group: one kill(2) reaches the process with all its children, and Ctrl-C of the
  * terminal does not. PR_SET_PDEATHSIG (Linux) ends the process at the moment its parent ends, but not its children. And a
- * watchdog, a shell of 1 MB in yet another session, reads a pipe that this process holds: when the pipe ends, at the end
+ * watchdog, a shell in yet another session, reads a pipe that this process holds: when the pipe ends, at the end
  * of a run or by SIGKILL, it kills what is left of the group. A process that puts children into sessions of their own must
  * end them itself. Windows has neither the shell nor groups: there the process alone is killed, and SIGTERM is a kill.
+ *
+ * @module
  */
 
 /** A program to start. `env` is added to the environment of this process. */

@@ -24,7 +24,16 @@ import type {
   Window,
 } from "./load_types.ts";
 
-export type { AskOutcome, ConnectOutcome, LoadOptions, Progress, Target, Totals, Window } from "./load_types.ts";
+export type {
+  AskOutcome,
+  ConnectOutcome,
+  EngineName,
+  LoadOptions,
+  Progress,
+  Target,
+  Totals,
+  Window,
+} from "./load_types.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for unless the caller says
 const ASK_WINDOW = 100;

@@ -21,25 +21,27 @@ export function socketAddress(host: string, port: number): Uint8Array<ArrayBuffe
 /** Connections from one source address: beyond, connect(2) searches ever longer for a port that is free. */
 export const CONNECTIONS_PER_SOURCE = 9000;
 
+const SOURCES = 254;
+
 /** Source addresses in 127/8, filled one after the other; a connection that ends makes room. */
 export class Sources {
-  readonly #used: number[] = [];
+  readonly #used = new Uint16Array(SOURCES);
   readonly #address = socketAddress("127.0.0.0", 0);
   #current = 0;
 
-  /** @param process Its number chooses the 254 addresses, so that generators do not share what they leave behind. */
+  /** @param process Its number chooses the addresses, so that generators do not share what they leave behind. */
   constructor(process: number) {
     this.#address.set([1 + (process >> 8) % 254, process & 255], 5);
   }
 
-  /** The number of a source with room; −1 if all 254 are full, with 2 286 000 connections. */
+  /** The number of a source with room; −1 if all are full, with 2 286 000 connections. */
   take(): number {
-    if ((this.#used[this.#current] ?? 0) >= CONNECTIONS_PER_SOURCE) {
+    if (this.#used[this.#current]! >= CONNECTIONS_PER_SOURCE) {
       const free = this.#used.findIndex((used) => used < CONNECTIONS_PER_SOURCE);
-      this.#current = free >= 0 ? free : this.#used.length;
+      if (free < 0) return -1;
+      this.#current = free;
     }
-    if (this.#current >= 254) return -1;
-    this.#used[this.#current] = (this.#used[this.#current] ?? 0) + 1;
+    this.#used[this.#current]!++;
     return this.#current;
   }
 

@@ -1,4 +1,8 @@
-/** The format of a file in results/: its types, and the checks that a file must pass. results/README.md explains it. */
+/**
+ * The format of a file in results/: its types, and the checks that a file must pass. results/README.md explains it.
+ *
+ * @module
+ */
 import { type Finding, FINDING_IDS } from "./findings.ts";
 import { type HostFacts, type Sysctl, SYSCTLS } from "./host.ts";
 import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text } from "./shape.ts";

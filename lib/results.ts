@@ -8,6 +8,8 @@
  * const { results, passedOver } = await readResults();
  * console.log(newest(results, "epoll", "hold", { connections: 1000 })?.metrics.p99_us);
  * ```
+ *
+ * @module
  */
 import { dirname, join } from "node:path";
 import {

@@ -35,8 +35,8 @@ const WARM_ROUNDS = 5;
 const NOISE_BYTES = 2 * 1024 * 1024;
 /** …unless it is spread over so many connections that it is next to nothing for each of them. */
 const MANY_CONNECTIONS = 900;
-/** Kernel objects are counted, not estimated; but TIME_WAIT ends and other processes' sockets come and go by dozens. */
-const KERNEL_CONNECTIONS = 90;
+/** Kernel objects are counted, not estimated; but TIME_WAIT ends and other processes' sockets come and go by hundreds. */
+const KERNEL_CONNECTIONS = 900;
 
 /** Where a climb stands. */
 interface Climb {

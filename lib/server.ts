@@ -7,6 +7,8 @@
  * await using server = await startServer(experimentCommand(find("epoll")), { cpu: 0 });
  * console.log(`http://127.0.0.1:${server.port}/`);
  * ```
+ *
+ * @module
  */
 import { dirname, resolve } from "node:path";
 import type { Experiment } from "./catalogue.ts";

@@ -1,4 +1,8 @@
-/** Checks that a value read from JSON is what a type promises, and tells where it is not. */
+/**
+ * Checks that a value read from JSON is what a type promises, and tells where it is not.
+ *
+ * @module
+ */
 
 /** Returns what is wrong with the value, such as `metrics.p50_us is not a number`; undefined if nothing is. */
 export type Check = (value: unknown, path: string) => string | undefined;

@@ -9,6 +9,7 @@
  * @module
  */
 import { assert, assertEquals, AssertionError } from "@std/assert";
+import { stripVTControlCharacters } from "node:util";
 import { catalogue, type Experiment, runsHere } from "../catalogue.ts";
 import {
   experimentCommand,
@@ -129,7 +130,8 @@ function passOver(name: string, reason: string, required = REQUIRE_ALL): void {
   const fn = () => {
     throw new Error(reason);
   };
-  Deno.test({ name: `${name} (${reason})`, ignore: !required, fn });
+  const [firstLine] = stripVTControlCharacters(reason).split("\n");
+  Deno.test({ name: `${name} (${firstLine})`, ignore: !required, fn });
 }
 
 /** Makes sure that a promise is not kept, and that the server is none the worse. */
