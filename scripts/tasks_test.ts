@@ -1,0 +1,35 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { catalogue } from "../lib/catalogue.ts";
+
+interface Task {
+  description: string;
+  command: string;
+}
+
+const ROOT = new URL("../", import.meta.url);
+const tasks: Record<string, Task> = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).tasks;
+
+Deno.test("every task says in one line what it does", () => {
+  for (const [name, { description }] of Object.entries(tasks)) assertMatch(description, /^[A-Z].{10,90}[^.]$/, name);
+});
+
+Deno.test("no task is allowed more than it names", () => {
+  for (const [name, { command }] of Object.entries(tasks)) {
+    assert(!/ (-A|--allow-all|--allow-write|--allow-net|--allow-env)( |$)/.test(command), name);
+  }
+});
+
+Deno.test("every script that a task runs is there", async () => {
+  for (const { command } of Object.values(tasks)) {
+    for (const [path] of command.matchAll(/scripts\/\S+\.ts/g)) assert((await Deno.stat(new URL(path, ROOT))).isFile);
+  }
+});
+
+Deno.test("every experiment but the peers has a task of its name, and every such task an experiment", () => {
+  const named = Object.entries(tasks).filter(([name]) => name.startsWith("exp:"));
+  for (const [name, { command }] of named) assertEquals(command, `deno task exp ${name.slice("exp:".length)}`);
+  const experiments = catalogue().filter((experiment) => !experiment.peer).map((experiment) =>
+    `exp:${experiment.name}`
+  );
+  assertEquals(named.map(([name]) => name).sort(), experiments.sort());
+});
