@@ -1,0 +1,506 @@
+/**
+ * @title      io_uring: one thread hands the work over and collects the results
+ * @family     completion
+ * @question   What is left for one thread to do if the kernel does not only wait for sockets, but also reads and writes?
+ * @idea       Requests are written into one ring of shared memory, results are read from another; one io_uring_enter(2)
+ *             hands over and collects many. One receive serves a connection for life; buffers are lent when bytes come.
+ * @prediction A request takes less than a tenth of the system calls that epoll makes for it, but over 70 % of the CPU time.
+ * @compare    epoll, event-loop, multi-reactor
+ * @requires   linux 2.6.28, and for io_uring itself 6.0: multishot accept and buffer rings came with 5.19, multishot receive
+ *             and SINGLE_ISSUER with 6.0, DEFER_TASKRUN with 6.1. Where it is missing or forbidden, epoll does the work.
+ * @run        deno run --allow-ffi io-uring.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
+ *             /work burns the CPU of the only thread, so everybody waits for it: that is the price of one thread.
+ * @sources    io_uring(7), io_uring_setup(2), io_uring_enter(2), io_uring_register(2), epoll(7); RFC 9112 (HTTP/1.1)
+ */
+import { getSystemErrorName, parseArgs } from "node:util";
+
+const EXPERIMENT = "io-uring";
+
+// ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
+
+const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
+const SOL_SOCKET = 1, SO_REUSEADDR = 2, IPPROTO_TCP = 6, TCP_NODELAY = 1; // <asm-generic/socket.h>, <netinet/tcp.h>
+const MSG_DONTWAIT = 0x40, MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>
+const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
+const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
+const EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, ETIME = 62, ECONNABORTED = 103; // <asm-generic/errno.h>
+const ENOBUFS = 105, ECANCELED = 125;
+const EPOLLIN = 0x1, EPOLLOUT = 0x4, EPOLLONESHOT = 1 << 30, EPOLL_CLOEXEC = 0o2000000; // <sys/epoll.h>
+const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
+// struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
+const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
+const SYS_IO_URING_SETUP = 425, SYS_IO_URING_ENTER = 426, SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
+const IORING_SETUP_SINGLE_ISSUER = 0x1000, IORING_SETUP_DEFER_TASKRUN = 0x2000; // <linux/io_uring.h>, and so to the end
+const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22, IORING_OP_ASYNC_CANCEL = 14, IORING_OP_SEND = 26;
+const IORING_ENTER_GETEVENTS = 1, IORING_ENTER_EXT_ARG = 8, IORING_ENTER_REGISTERED_RING = 16, IORING_CQE_F_MORE = 2;
+const IORING_OFF_SQES = 0x10000000n;
+// With IOSQE_BUFFER_SELECT in the second byte of a submission, and the multishot bits of ioprio in its upper half-word:
+const IORING_OP_ACCEPT_MULTISHOT = 13 | 1 << 16, IORING_OP_RECV_MULTISHOT = 27 | 1 << 13 | 2 << 16;
+
+// ---- Limits ------------------------------------------------------------------------------------------------------
+
+const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const SUBMISSIONS = 1024; // requests written before they are handed over; a power of two, as the next two are
+const COMPLETIONS = 2 * SUBMISSIONS; // results, as the kernel has it; more are kept aside, but then what is multishot ends
+const BUFFERS = 1024; // receive buffers of all connections together; while none is free a receive ends with ENOBUFS
+const BUFFER = 2048; // bytes in each: some requests
+const EVENTS = 256; // results taken in one turn: the three submissions that one may ask for fit into SUBMISSIONS
+const RUN = 65536; // bytes of answers in one send
+const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
+const MAX_WORK_US = 100_000;
+const TURN_MS = 50; // the longest stretch without a look at signals
+const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
+const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
+
+// ---- libc: every system call of this server ----------------------------------------------------------------------
+
+/** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
+function unavailable(reason: string): never {
+  console.error(`${EXPERIMENT} cannot run here: ${reason}`);
+  Deno.exit(69);
+}
+
+// Lengths are bound as i32, not as size_t: a 64-bit parameter takes V8's slow path, a hundred times dearer.
+function openLibc() {
+  if (Deno.build.os !== "linux") unavailable(`io_uring and epoll are parts of Linux, this is ${Deno.build.os}.`);
+  try {
+    return Deno.dlopen("libc.so.6", {
+      socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+      setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "i32"], result: "i32" },
+      bind: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+      getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+      listen: { parameters: ["i32", "i32"], result: "i32" },
+      accept4: { parameters: ["i32", "pointer", "pointer", "i32"], result: "i32" },
+      recv: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      send: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      shutdown: { parameters: ["i32", "i32"], result: "i32" },
+      close: { parameters: ["i32"], result: "i32" },
+      mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
+      io_uring_setup: { name: "syscall", parameters: ["i32", "i32", "buffer"], result: "i32" },
+      io_uring_register: { name: "syscall", parameters: ["i32", "i32", "i32", "buffer", "i32"], result: "i32" },
+      syscall: { parameters: ["i32", "i32", "i32", "i32", "i32", "buffer", "u64"], result: "i32" }, // io_uring_enter
+      epoll_create1: { parameters: ["i32"], result: "i32" },
+      epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
+      epoll_wait: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+      sched_yield: { parameters: [], result: "i32", nonblocking: true },
+      __errno_location: { parameters: [], result: "pointer" },
+    }).symbols;
+  } catch (error) {
+    return unavailable(error instanceof Error ? error.message : String(error));
+  }
+}
+const libc = openLibc();
+
+/** errno of this thread, read in place: glibc hands out its address. */
+const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.__errno_location()!, 4));
+
+/** Passes the result of a system call on. If it failed: ends with what was tried, the errno by name and what to do about it. */
+function must(result: number, action: string, remedy = "see the manual page of the call"): number {
+  if (result >= 0) return result;
+  console.error(`Cannot ${action}: ${getSystemErrorName(-errno[0]!)} (${errno[0]}), ${remedy}`);
+  return Deno.exit(1);
+}
+
+/** Maps memory that stays where it is: the kernel uses it while JavaScript runs, and an ArrayBuffer might be collected. */
+function map(length: number, fd = -1, offset = 0n): { memory: ArrayBuffer; address: number } {
+  const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
+  const pointer = libc.mmap(null, BigInt(length), PROT_READ_WRITE, flags, fd, offset)!;
+  const address = Number(Deno.UnsafePointer.value(pointer));
+  must(address === MAP_FAILED ? -1 : 0, `map ${length} bytes`);
+  return { memory: Deno.UnsafePointerView.getArrayBuffer(pointer, length), address };
+}
+
+/** Creates the listening socket and returns it with the port that the kernel gave. */
+function listenOn(host: string, port: number): { listener: number; port: number } {
+  const one = new Int32Array([1]);
+  const address = new Uint8Array(16); // struct sockaddr_in: family (native order), port and address (network order)
+  address.set([AF_INET, 0, port >> 8, port & 255, ...host.split(".").map(Number)]);
+  const mode = ring < 0 ? SOCK_NONBLOCK : 0; // io_uring waits for a blocking socket; from a nonblocking one EAGAIN comes back
+  const listener = must(libc.socket(AF_INET, SOCK_STREAM | mode | SOCK_CLOEXEC, 0), "create a socket");
+  must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, one, 4), "set SO_REUSEADDR");
+  // Accepted sockets inherit TCP_NODELAY from the listener on Linux: one call here instead of one for each connection.
+  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");
+  must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
+  must(libc.listen(listener, BACKLOG), `listen on ${host}:${port}`);
+  must(libc.getsockname(listener, address, new Int32Array([16])), "read the bound port");
+  return { listener, port: address[2]! << 8 | address[3]! };
+}
+
+// ---- Protocol: the minimal HTTP/1.1 that all experiments speak -----------------------------------------------------
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const ANSWERS: Record<number, Uint8Array<ArrayBuffer>> = {
+  200: bytes("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World"),
+  400: bytes("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+  404: bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+  405: bytes("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n"),
+  431: bytes("HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+};
+const HT = 9, LF = 10, CR = 13, SPACE = 32, COLON = 58;
+const ROOT = bytes("GET / HTTP/1.1\r\n"); // recognised byte by byte; any other request line is worth a regular expression
+const TOKEN = "!#$%&'*+.^_`|~0-9A-Za-z-"; // the characters of a method or a field name (RFC 9110, section 5.6.2)
+const REQUEST_LINE = new RegExp(`^([${TOKEN}]+) ([!-~]+) HTTP/1\\.([01])\r\n$`);
+const IS_TOKEN = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => Number(RegExp(`[${TOKEN}]`).test(String.fromCharCode(byte))),
+);
+// The fields that end a connection. Bodies are never read, so behind a request that has one nothing can follow.
+const CLOSES = /^(connection:(.*,)?\s*close\s*(,|$)|transfer-encoding:|content-length:(?!\s*0\s*$))/;
+
+/** What `parseHead` found: the status to answer, the CPU to burn before, and whether the connection stays. */
+const request = { status: 200, workUs: 0, keepAlive: true };
+
+/** Refuses all input that is there, whatever it is: the connection will close. */
+function refuse(status: number, length: number): number {
+  Object.assign(request, { status, keepAlive: false });
+  return length;
+}
+
+/** Parses the head that starts at `from`, fills `request` and returns the head's bytes; 0 as long as its end is missing. */
+function parseHead(input: Uint8Array, from: number, to: number): number {
+  let end = from + 3; // the last byte of the blank line
+  while (end < to && !(input[end] === LF && input[end - 1] === CR && input[end - 2] === LF && input[end - 3] === CR)) {
+    end++;
+  }
+  if (end - from >= MAX_HEAD) return refuse(431, to - from);
+  if (end >= to) return 0;
+  request.status = 200;
+  request.workUs = 0;
+  request.keepAlive = true;
+  let at = from;
+  while (input[at] === ROOT[at - from]) at++;
+  if (at - from < ROOT.length) {
+    while (input[at++] !== LF);
+    if (!parseRequestLine(String.fromCharCode(...input.subarray(from, at)))) return refuse(400, to - from);
+  }
+  return parseFields(input, at, end - 1) ? end + 1 - from : refuse(400, to - from);
+}
+
+function parseRequestLine(line: string): boolean {
+  const [, method, target, minor] = REQUEST_LINE.exec(line) ?? [];
+  const workUs = target === "/" ? 0 : Number(/^\/work\/(\d{1,6})$/.exec(target ?? "")?.[1] ?? NaN);
+  request.status = method !== "GET" ? 405 : workUs <= MAX_WORK_US ? 200 : 404;
+  if (request.status === 200) request.workUs = workUs;
+  if (minor === "0") request.keepAlive = false;
+  return method !== undefined;
+}
+
+/** Walks the header fields up to the blank line; false if one is malformed. Only what decides the connection is read. */
+function parseFields(input: Uint8Array, at: number, end: number): boolean {
+  while (at < end) {
+    const name = at;
+    while (IS_TOKEN[input[at]!] === 1) at++;
+    if (at === name || input[at] !== COLON) return false;
+    while (input[at]! >= SPACE || input[at] === HT) at++;
+    if (input[at] !== CR || input[at + 1] !== LF) return false;
+    const initial = input[name]! | 0x20; // lower case
+    if (initial === 0x63 || initial === 0x74) { // c or t: Connection, Content-Length, Transfer-Encoding
+      const field = String.fromCharCode(...input.subarray(name, at)).toLowerCase();
+      if (CLOSES.test(field)) request.keepAlive = false;
+    }
+    at += 2;
+  }
+  return true;
+}
+
+/** Burns CPU time of this thread; time in which the thread does not run is not counted. */
+function burn(us: number): void {
+  const clock = new BigInt64Array(2); // struct timespec
+  const now =
+    () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, clock), Number(clock[0]) * 1e6 + Number(clock[1]) / 1e3);
+  for (const until = now() + us; now() < until;);
+}
+
+// ---- Connection: a descriptor, a byte of state and, only while there are any, the bytes left over -------------------
+
+const RECEIVING = 1, CANCELLING = 2, SENDING = 4; // in the hands of the kernel
+const UNREAD = 8, LEAVING = 16, ENDED = 32; // has bytes in `unread`; gets no more answers; sends no more requests
+let states = new Uint8Array(1024); // by descriptor: all that an idle connection costs
+const unread = new Map<number, Uint8Array>(); // descriptor → the start of a head, or what came during a send
+const leaving = new Map<number, number>(); // descriptor, answered for the last time → when it is closed at the latest
+const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
+let stopping = false, sending = 0; // sends in flight
+
+const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
+
+/** Takes what a buffer holds. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
+function onReceived(fd: number, result: number, flags: number): void {
+  const buffer = flags >>> 16, at = buffer * BUFFER;
+  if (result > 0) {
+    if (states[fd] === RECEIVING) answer(fd, buffers, at, at + result);
+    else if ((states[fd]! & (LEAVING | ENDED)) === 0) keep(fd, buffers.subarray(at, at + result));
+    giveBack(buffer);
+  }
+  if ((flags & IORING_CQE_F_MORE) !== 0) return;
+  const ended = result <= 0 && result !== -ECANCELED && result !== -ENOBUFS;
+  if (ended && result < 0) countError(getSystemErrorName(result)); // it ends this connection only
+  states[fd] = states[fd]! & ~(RECEIVING | CANCELLING) | (ended ? ENDED : 0);
+  proceed(fd);
+}
+
+/** Joins what is unread. While a send is in flight nothing is answered, as sends may overtake: the receive must stop. */
+function keep(fd: number, more: Uint8Array): void {
+  const start = unread.get(fd) ?? new Uint8Array(0), input = new Uint8Array(start.length + more.length);
+  input.set(start), input.set(more, start.length);
+  if ((states[fd]! & SENDING) === 0) return answer(fd, input, 0, input.length);
+  if ((states[fd]! & CANCELLING) === 0) cancel(fd, RECEIVE);
+  states[fd]! |= CANCELLING | UNREAD;
+  unread.set(fd, input);
+}
+
+/** Answers whole requests by one send, up to the first that needs another answer: it waits until this one is sent. */
+function answer(fd: number, input: Uint8Array, at: number, to: number): void {
+  let head = 0, status = 0, out = 0, last = false;
+  while (at < to && out < RUN && !last && (head = parseHead(input, at, to)) > 0) {
+    if (out > 0 && request.status !== status) break;
+    if (request.workUs > 0) burn(request.workUs);
+    at += head;
+    status = request.status;
+    out += ANSWERS[status]!.length;
+    last = !request.keepAlive || stopping;
+    if (status === 200) counts.served++;
+    else countError(status);
+  }
+  states[fd] = states[fd]! & ~UNREAD | (last ? LEAVING : at < to ? UNREAD : 0);
+  // With input unread close(2) would send RST, and the peer might lose this answer: so linger until it closes its half.
+  if (last) leaving.set(fd, Date.now() + LINGER_MS);
+  else if (at < to) unread.set(fd, input === buffers ? input.slice(at, to) : input.subarray(at, to));
+  else if (unread.size > 0) unread.delete(fd);
+  if (out > 0) send(fd, status, out);
+}
+
+/** If the send was short, an error came in between, and the receive will tell of it. */
+function onSent(fd: number, result: number): void {
+  sending--;
+  states[fd]! &= ~SENDING;
+  if (result < 0) {
+    if ((states[fd]! & ENDED) === 0) countError(getSystemErrorName(result));
+    states[fd] = states[fd]! & ~UNREAD | LEAVING;
+    libc.shutdown(fd, SHUT_RDWR); // the receive ends by this, if not by the same error
+  }
+  proceed(fd);
+}
+
+/** What comes next: an answer, the farewell, another receive, or the close, which does not reach a socket still in use. */
+function proceed(fd: number): void {
+  if (states[fd] === RECEIVING) return;
+  if ((states[fd]! & (SENDING | UNREAD)) === UNREAD) answer(fd, unread.get(fd)!, 0, unread.get(fd)!.length);
+  if ((states[fd]! & SENDING) !== 0) return;
+  if ((states[fd]! & LEAVING) !== 0) libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: the receive will tell
+  if ((states[fd]! & RECEIVING) !== 0) return;
+  if ((states[fd]! & ENDED) === 0) return receive(fd); // after ENOBUFS too: every buffer is back before the next call
+  unread.delete(fd), leaving.delete(fd);
+  states[fd] = 0;
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
+}
+
+// ---- The architecture: two rings shared with the kernel, and one system call ---------------------------------------
+
+// A receive buffer is lent to bytes that have come, not to a connection that waits:
+//
+//   free, in `lent` ──► the kernel fills it ──► a completion names it in flags ──► parseHead reads it where it lies
+//         ▲                                                                                  │
+//         └──── giveBack; the kernel sees it after the batch ◄──── the start of a head moves to `unread`
+const ACCEPT = 1, RECEIVE = 2, SEND = 3, CANCEL = 4; // user_data: the descriptor in the lower word, one of these above it
+const bufferMap = map(BUFFERS * BUFFER), buffers = new Uint8Array(bufferMap.memory);
+const lentMap = map(16 * BUFFERS), lent = new Int32Array(lentMap.memory), lentHalves = new Uint16Array(lentMap.memory);
+const waitMap = map(40), wait = new Int32Array(waitMap.memory); // struct io_uring_getevents_arg, struct timespec
+const copyMap = map(432 * 2 * RUN), copies = new Uint8Array(copyMap.memory); // from status × 2 × RUN: its answer, repeated
+const params = new Int32Array(30); // struct io_uring_params: …, flags, …; offsets into the SQ from 10, into the CQ from 20
+let ringIndex = 0, tail = 0, submitted = 0, lentTail = 0, accepting = false;
+const ring = openRing(); // or −errno
+const SQ_TAIL = params[11]! >> 2, SQ_ARRAY = params[16]! >> 2;
+const CQ_HEAD = params[20]! >> 2, CQ_TAIL = params[21]! >> 2, CQES = params[25]! >> 2;
+const rings = new Int32Array(map(4 * Math.max(SQ_ARRAY + SUBMISSIONS, CQES + 4 * COMPLETIONS), ring).memory);
+const sqes = new Int32Array(map(64 * SUBMISSIONS, ring, IORING_OFF_SQES).memory);
+
+/** Creates the ring, lends it the buffers, and registers it by an index, which spares each call a look-up of a descriptor. */
+function openRing(flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN): number {
+  params[2] = flags;
+  const ring = libc.io_uring_setup(SYS_IO_URING_SETUP, SUBMISSIONS, params);
+  // DEFER_TASKRUN lets the kernel do its share within our call only; without, it interrupts the program for it.
+  if (ring < 0 && errno[0] === EINVAL && flags !== IORING_SETUP_SINGLE_ISSUER) {
+    return openRing(IORING_SETUP_SINGLE_ISSUER);
+  }
+  if (ring < 0) return -errno[0]!; // EINVAL: no SINGLE_ISSUER, so no multishot receive, which came with the same release
+  for (let i = 0; i < BUFFERS; i++) giveBack(i);
+  lentHalves[7] = lentTail;
+  const lending = Int32Array.of(lentMap.address, lentMap.address / 2 ** 32, BUFFERS, 0, 0, 0, 0, 0, 0, 0);
+  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_PBUF_RING, lending, 1), "lend the buffers");
+  const update = Int32Array.of(-1, 0, ring, 0); // struct io_uring_rsrc_update: any index, the ring
+  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_RING_FDS, update, 1), "register the ring");
+  ringIndex = update[0]!;
+  wait.set([waitMap.address + 24, (waitMap.address + 24) / 2 ** 32], 4);
+  return ring;
+}
+
+/** Writes a struct io_uring_buf. Its last half-word stays untouched: in entry 0 it is the tail of this ring. */
+function giveBack(buffer: number): void {
+  const entry = (lentTail++ & BUFFERS - 1) << 2, address = bufferMap.address + buffer * BUFFER;
+  lent[entry] = address, lent[entry + 1] = address / 2 ** 32; // an Int32Array keeps the lower 32 bits of a number
+  lent[entry + 2] = BUFFER, lentHalves[(entry << 1) + 6] = buffer;
+}
+
+/** Writes a struct io_uring_sqe. */
+function submit(kind: number, operation: number, fd: number, address: number, length: number, flags: number): void {
+  const sqe = (tail & SUBMISSIONS - 1) << 4;
+  sqes[sqe] = operation, sqes[sqe + 1] = fd;
+  sqes[sqe + 4] = address, sqes[sqe + 5] = address / 2 ** 32;
+  sqes[sqe + 6] = length, sqes[sqe + 7] = flags;
+  sqes[sqe + 8] = fd, sqes[sqe + 9] = kind;
+  tail = tail + 1 | 0;
+}
+
+function accept(listener: number): void {
+  accepting = true;
+  submit(ACCEPT, IORING_OP_ACCEPT_MULTISHOT, listener, 0, 0, SOCK_CLOEXEC);
+}
+
+function receive(fd: number): void {
+  states[fd]! |= RECEIVING;
+  submit(RECEIVE, IORING_OP_RECV_MULTISHOT, fd, 0, 0, 0);
+}
+
+/** Sends from the copies: no answer is put together for it, and none can be gone before the kernel has read it. */
+function send(fd: number, status: number, out: number): void {
+  sending++;
+  states[fd]! |= SENDING;
+  submit(SEND, IORING_OP_SEND, fd, copyMap.address + status * 2 * RUN, out, MSG_NOSIGNAL | MSG_WAITALL);
+}
+
+const cancel = (fd: number, kind: number) => submit(CANCEL, IORING_OP_ASYNC_CANCEL, fd, fd + kind * 2 ** 32, 0, 0);
+
+/** One turn, one system call: submissions out, completions in. Returns how many came. */
+function exchange(waitMs: number): number {
+  const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_REGISTERED_RING;
+  wait[8] = waitMs * 1e6; // tv_nsec
+  Atomics.store(rings, SQ_TAIL, tail);
+  const taken = libc.syscall(SYS_IO_URING_ENTER, ringIndex, tail - submitted | 0, 1, flags, wait, 24n);
+  if (taken >= 0) submitted = submitted + taken | 0;
+  else if (![ETIME, EINTR, EAGAIN, EBUSY].includes(errno[0]!)) must(taken, "enter the ring"); // those mean: later
+  const start = rings[CQ_HEAD]!, came = Atomics.load(rings, CQ_TAIL) - start | 0;
+  const end = start + Math.min(came, SUBMISSIONS - (tail - submitted | 0) >> 2) | 0; // what they ask for fits the SQ
+  for (let head = start; head !== end; head = head + 1 | 0) {
+    const cqe = CQES + ((head & COMPLETIONS - 1) << 2); // struct io_uring_cqe { u64 user_data; s32 res; u32 flags; }
+    complete(rings[cqe]!, rings[cqe + 1]!, rings[cqe + 2]!, rings[cqe + 3]!);
+  }
+  Atomics.store(rings, CQ_HEAD, end);
+  Atomics.store(lentHalves, 7, lentTail);
+  return came;
+}
+
+function complete(fd: number, kind: number, result: number, flags: number): void {
+  if (kind === RECEIVE) onReceived(fd, result, flags);
+  else if (kind === SEND) onSent(fd, result);
+  else if (kind === ACCEPT) onAccepted(fd, result, flags);
+  // CANCEL: what was cancelled completes for itself, or has just done so.
+}
+
+function onAccepted(listener: number, result: number, flags: number): void {
+  if (result >= states.length) states = new Uint8Array(states.buffer.transfer(2 * result));
+  if (result >= 0 && ++counts.accepted) receive(result);
+  if ((flags & IORING_CQE_F_MORE) !== 0 || stopping) return;
+  if (result >= 0 || result === -ECONNABORTED) return accept(listener);
+  countError(getSystemErrorName(result)); // EMFILE, ENFILE: asked again at once it would spin
+  accepting = false;
+}
+
+// ---- Where there is no io_uring: epoll tells when, and the same submissions are carried out here ----------------------
+
+const epoll = ring < 0 ? must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance") : -1;
+const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
+const waiting = new Map<number, [kind: number, at: number, length: number]>(); // one for a descriptor: receive or send
+
+/** The same turn as `exchange`. Nothing is multishot: each receive and each accept ends with its first result. */
+function emulate(waitMs: number): number {
+  for (; submitted !== tail; submitted = submitted + 1 | 0) {
+    const sqe = (submitted & SUBMISSIONS - 1) << 4, fd = sqes[sqe + 1]!, kind = sqes[sqe + 9]!;
+    if (kind === CANCEL) continue; // what is not multishot stops by itself
+    waiting.set(fd, [kind, sqes[sqe + 4]! - copyMap.address | 0, sqes[sqe + 6]!]);
+    event[0] = (kind === SEND ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT;
+    event[DATA_WORD] = fd;
+    if (libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0) continue;
+    if (libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) complete(fd, kind, -errno[0]!, 0);
+  }
+  const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
+  if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
+  for (let i = 0; i < ready; i++) {
+    const fd = events[i * EVENT_WORDS + DATA_WORD]!, [kind, at, length] = waiting.get(fd)!;
+    let result = 0;
+    if (kind === RECEIVE) result = libc.recv(fd, buffers, BUFFER, MSG_DONTWAIT);
+    else if (kind === ACCEPT) result = libc.accept4(fd, null, null, SOCK_CLOEXEC);
+    else result = libc.send(fd, copies.subarray(at, at + length), length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (result < 0 && errno[0] === EAGAIN) submit(kind, 0, fd, copyMap.address + at, length, 0);
+    else if (kind === SEND && 0 <= result && result < length) {
+      submit(SEND, 0, fd, copyMap.address + at + result, length - result, 0);
+    } else complete(fd, kind, result < 0 ? -errno[0]! : result, 0);
+  }
+  return Math.max(ready, 0);
+}
+
+/** Serves until `stopping`, then until nothing is in flight any more or STOP_MS are over. */
+async function serve(listener: number): Promise<void> {
+  accept(listener);
+  let turnAt = Date.now(), stopAt = Infinity;
+  for (;;) {
+    const done = (ring < 0 ? emulate : exchange)(stopping ? 1 : TURN_MS);
+    const now = Date.now();
+    if (now >= stopAt || (stopAt < Infinity && done === 0 && sending + unread.size + leaving.size === 0)) return;
+    if (now - turnAt < TURN_MS) continue;
+    // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
+    await libc.sched_yield();
+    turnAt = Date.now();
+    for (const [fd, until] of leaving) if (turnAt >= until) libc.shutdown(fd, SHUT_RDWR); // all in flight on it ends
+    if (stopping && stopAt === Infinity) {
+      cancel(listener, ACCEPT); // the kernel holds the listener as long as this is in flight
+      libc.close(listener);
+      stopAt = turnAt + STOP_MS;
+    } else if (!accepting && !stopping) accept(listener);
+  }
+}
+
+// ---- Command line --------------------------------------------------------------------------------------------------
+
+const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
+
+function readOptions(): { host: string; port: number } {
+  try {
+    const { values: { host, port } } = parseArgs({
+      args: Deno.args,
+      options: { port: { type: "string", default: "8080" }, host: { type: "string", default: "127.0.0.1" } },
+    });
+    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
+    if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
+    return { host, port: Number(port) };
+  } catch (error) {
+    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS]`);
+    Deno.exit(2);
+  }
+}
+
+function stop(): void {
+  if (stopping) Deno.exit(1); // the second signal does not wait
+  stopping = true;
+}
+
+if (import.meta.main) {
+  const options = readOptions();
+  for (const status of Object.keys(ANSWERS).map(Number)) {
+    for (let at = 0; at < RUN; at += ANSWERS[status]!.length) copies.set(ANSWERS[status]!, status * 2 * RUN + at);
+  }
+  for (let i = 0; i < SUBMISSIONS; i++) rings[SQ_ARRAY + i] = i;
+  const { listener, port } = listenOn(options.host, options.port);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
+  const io = ring < 0 ? "epoll" : "io_uring";
+  console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid, io }));
+  if (ring < 0) {
+    console.error(`epoll does the work: io_uring is missing or forbidden here, ${getSystemErrorName(ring)}.`);
+  }
+  console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
+  await serve(listener);
+  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  Deno.exit(0);
+}
