@@ -1,0 +1,133 @@
+/** The contract of the experiments: clients that do not read, sit idle, reset, or are more than there are descriptors. */
+import { assertEquals, assertGreater, assertLess } from "@std/assert";
+import { delay } from "@std/async";
+import { cpuUs } from "../lib/proc.ts";
+import { sample } from "../lib/sampler.ts";
+import { BrokenPromise, Client, head, reset, until } from "../lib/testing/client.ts";
+import { type Check, hello, testAll, WORKERS } from "../lib/testing/contract.ts";
+
+const STALL_MS = 300; // a server that took nothing for so long will take nothing more until it is read
+const PIPELINED = 100_000; // requests sent at least by the client that does not read
+const MAX_PIPELINED = 3_000_000; // 90 MB of requests and 140 MB of answers: what a server without a bound would keep
+const MEMORY_BOUND = 64 * 2 ** 20; // bytes by which the server may grow meanwhile: garbage, compiled code, one outbox
+const RESETS = 2000, RESETS_AT_ONCE = 20, RESETS_MS = 6000;
+const SPARE_DESCRIPTORS = 48; // how many more than at rest it may open where they run out; a thread takes several
+const QUIET_EMFILE_US = 500_000; // CPU in one second without a free descriptor: half a core
+
+const UNIT = 1000; // requests written at once; every seventh asks for what is not there, so that the order is seen
+const statusOf = (request: number) => request % UNIT % 7 === 3 ? 404 : 200;
+const UNIT_BYTES = new TextEncoder().encode(
+  Array.from({ length: UNIT }, (_, i) => head(statusOf(i) === 200 ? "/" : "/nowhere")).join(""),
+);
+
+/**
+ * Pipelines requests and reads nothing, until the server takes no more or has taken far too much. Returns what reads all
+ * the answers while the rest is sent.
+ */
+async function stuff(client: Client): Promise<() => Promise<void>> {
+  let requests = 0, enough = false;
+  const sent = (async () => {
+    while (requests < PIPELINED || (!enough && requests < MAX_PIPELINED)) {
+      requests += UNIT; // those that are on their way count
+      await client.send(UNIT_BYTES);
+    }
+  })();
+  sent.catch(() => {}); // told by the answers that are missing, or of no concern if another check has failed before
+  for (let before = -1; before !== requests && requests < MAX_PIPELINED;) {
+    before = requests;
+    await delay(STALL_MS);
+  }
+  enough = true;
+  const total = Math.max(requests, PIPELINED);
+  return async () => {
+    for (let i = 0; i < total; i++) {
+      const { status } = await client.answer();
+      if (status !== statusOf(i)) {
+        throw new BrokenPromise(`Answer ${i} of ${total} has status ${status}.`);
+      }
+    }
+    await sent;
+  };
+}
+
+const STRESS: Check[] = [{
+  says: `keeps its memory while a client asks and never reads, and answers all in order once it does`,
+  linux: true,
+  async holds(lab) {
+    const rss = () => sample(lab.shared.pid)!.rss_bytes;
+    using client = await lab.connect();
+    hello(await client.ask("/"));
+    const before = rss();
+    const drain = await stuff(client);
+    assertLess(rss() - before, MEMORY_BOUND);
+    await drain();
+  },
+}, {
+  says: "serves others while clients do not read, sit idle or send half a head",
+  id: "serve-others",
+  async holds(lab) {
+    using silent = await lab.connect();
+    using slow = await lab.connect();
+    using greedy = await lab.connect();
+    await slow.send("GET / HT");
+    const drain = await stuff(greedy);
+    hello(await lab.ask("/"));
+    await slow.send("TP/1.1\r\nHost: lab\r\n\r\n");
+    hello(await slow.answer());
+    hello(await silent.ask("/"));
+    await drain();
+  },
+}, {
+  says: "runs out of descriptors, serves on without a spin, and recovers",
+  id: "recover-emfile",
+  needs: "prlimit",
+  linux: true,
+  async holds(lab) {
+    const limit = sample(lab.shared.pid)!.descriptors + SPARE_DESCRIPTORS;
+    await using server = await lab.fresh({ prlimit: [`--nofile=${limit}`] });
+    using clients = new DisposableStack();
+    const answered: Client[] = [];
+    const answers: Promise<unknown>[] = [];
+    for (let i = 0; i < limit; i++) {
+      const client = clients.use(await lab.connect(server.port));
+      await client.send(head("/"));
+      answers.push(client.answer().then(() => answered.push(client), () => {})); // the others are still in the backlog
+    }
+    await until(() => answered.length > 0, lab.patienceMs, "an answer to one of many");
+    for (let before = -1; before !== answered.length;) {
+      before = answered.length;
+      await delay(STALL_MS);
+    }
+    const before = cpuUs(server.pid)!;
+    await delay(1000); // the length of the measurement
+    assertLess(cpuUs(server.pid)! - before, QUIET_EMFILE_US);
+    for (const client of answered) hello(await client.ask("/"));
+    clients.dispose();
+    await Promise.all(answers);
+    // Where a connection takes more than one descriptor, those that still wait in the backlog may be refused first.
+    const isServed = () => lab.ask("/", server.port).then(({ status }) => status === 200, () => false);
+    await until(isServed, lab.patienceMs, "a new client to be served");
+    const { stopped, code } = await server.stop();
+    assertEquals(code, 0, server.stderrTail());
+    if (answered.length > WORKERS) assertGreater(stopped!.errors.EMFILE!, 0);
+  },
+}, {
+  says: `survives up to ${RESETS} resets and keeps no descriptor of them`,
+  id: "survive-resets",
+  async holds(lab) {
+    const descriptors = () => sample(lab.shared.pid)?.descriptors ?? 0;
+    hello(await lab.ask("/"));
+    const before = descriptors();
+    const pieces = ["", "GET / HT", head("/"), head("/work/10").repeat(20)];
+    const deadline = performance.now() + RESETS_MS; // a thread for each connection takes its time
+    for (let done = 0; done < RESETS && performance.now() < deadline; done += RESETS_AT_ONCE) {
+      await Promise.all(
+        Array.from({ length: RESETS_AT_ONCE }, (_, i) => reset(lab.shared.port, pieces[i % pieces.length]!)),
+      );
+      hello(await lab.ask("/"));
+    }
+    await until(() => descriptors() <= before + 2, lab.patienceMs, `${before} descriptors as before`);
+  },
+}];
+
+await testAll(STRESS);
