@@ -10,13 +10,55 @@ import type { AskOptions, AskOutcome, ConnectOptions, ConnectOutcome } from "./l
 
 /** Connections under way at a time: half of 128, the shortest queue for accept(2) that is usual. */
 const MAX_CONNECTING = 64;
+/**
+ * Where a server's queue for accept(2) is full, the kernel drops the SYN, and repeats it after a second: the generator
+ * would report its own waiting for that as the speed of the server. So connections that are not made after 5 ms are dialled
+ * anew, then after 10, and so on. On loopback a SYN that was not dropped has its answer before connect(2) returns.
+ */
+const REDIAL_US = 5000, MAX_REDIAL_US = 200_000;
 /** What the other end, or the way to it, can do to one connection. Any other errno: this end is out of something. */
 const PEER_ERRORS = ["ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"];
 
 class ConnectLoop implements Loop {
   made = 0;
+  opened = 0;
   pending = 0;
-  constructor(readonly keep: (id: number) => void) {}
+  #madeBefore = 0;
+  #redialUs = REDIAL_US;
+  #redialAtUs: number;
+
+  constructor(readonly connections: Connections, readonly count: number, readonly keep: (id: number) => void) {
+    this.#redialAtUs = connections.redials ? connections.clockUs() + REDIAL_US : NEVER;
+  }
+
+  /** Opens connections until enough are under way. Returns when these are to be dialled anew. */
+  fill(): number {
+    const { connections, count } = this;
+    while (this.opened < count && this.pending < MAX_CONNECTING) {
+      const failed = connections.open() < 0, error = connections.openError;
+      const hopeless = failed && !PEER_ERRORS.includes(error);
+      const attempts = hopeless ? count - this.opened : 1; // where a descriptor or a port is missing, all would fail alike
+      if (failed) connections.tally.error(error, attempts);
+      else this.pending++;
+      this.opened += attempts;
+    }
+    return this.#redialAtUs;
+  }
+
+  /** Gives those under way up for the moment, if none was made for too long: they will be opened again. */
+  redial(): void {
+    const { now } = this.connections;
+    if (this.made > this.#madeBefore) this.#redialUs = REDIAL_US;
+    else if (now < this.#redialAtUs) return;
+    else {
+      this.connections.closeAll(CONNECTING);
+      this.opened -= this.pending;
+      this.pending = 0;
+      this.#redialUs = Math.min(2 * this.#redialUs, MAX_REDIAL_US);
+    }
+    this.#madeBefore = this.made;
+    if (this.connections.redials) this.#redialAtUs = now + this.#redialUs;
+  }
 
   connected(id: number): void {
     this.pending--;
@@ -40,20 +82,13 @@ export function* connect(
   keep: (id: number) => void = (id) => connections.hold(id),
 ): Steps<ConnectOutcome> {
   const { count, timeoutMs } = options, { tally } = connections;
-  const loop = connections.loop = new ConnectLoop(keep);
+  const loop = connections.loop = new ConnectLoop(connections, count, keep);
   const patience = new Patience(connections, timeoutMs * 1e3), startUs = connections.clockUs();
-  for (let opened = 0; opened < count || loop.pending > 0;) {
-    while (opened < count && loop.pending < MAX_CONNECTING) {
-      const failed = connections.open() < 0, error = connections.openError;
-      const hopeless = failed && !PEER_ERRORS.includes(error);
-      const attempts = hopeless ? count - opened : 1; // where a descriptor or a port is missing, all others would fail too
-      if (failed) tally.error(error, attempts);
-      else loop.pending++;
-      opened += attempts;
-    }
-    if (loop.pending > 0) yield NEVER;
+  for (let untilUs = loop.fill(); loop.pending > 0; untilUs = loop.fill()) {
+    yield untilUs;
+    loop.redial();
     if (!patience.over()) continue;
-    tally.error("timeout", count - opened + loop.pending);
+    tally.error("timeout", count - loop.opened + loop.pending);
     connections.closeAll(CONNECTING);
     break;
   }

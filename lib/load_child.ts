@@ -9,6 +9,7 @@ import { UsageError } from "./errors.ts";
 import type { Command, EngineConfig, Progress, Reply } from "./load_types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
+const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
 const STOP_MS = 2000; // it sees the end of stdin within 100 ms, unless the machine is overloaded
 
 // Both words are prefixed where there is such a command, and replace the shell, so that the process id stays. taskset(1) pins
@@ -30,7 +31,8 @@ function permissions({ engine, address, port }: EngineConfig): string[] {
 function command(config: EngineConfig): Deno.Command {
   const main = fileURLToPath(new URL("./load_main.ts", import.meta.url));
   const words = [Deno.execPath(), "run", "--quiet", ...permissions(config), main, JSON.stringify(config)];
-  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
+  // Detached: Ctrl-C in the terminal reaches the parent alone, which then ends things in its order.
+  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped", detached: true } as const;
   if (Deno.build.os === "windows") return new Deno.Command(words[0]!, { ...pipes, args: words.slice(1) });
   return new Deno.Command("sh", { ...pipes, args: ["-c", LAUNCH, "sh", String(config.cpu ?? ""), ...words] });
 }
@@ -55,11 +57,12 @@ export class LoadChild {
   /**
    * Starts the process and waits until it takes commands.
    *
-   * @throws {Error} If it ends instead, with what it said.
+   * @throws {Error} If it ends instead, with what it said, or is not ready within 30 s.
    */
   static async start(config: EngineConfig, onProgress: (progress: Progress) => void): Promise<LoadChild> {
     const child = new LoadChild(config, onProgress);
-    await child.#reply();
+    const timer = setTimeout(() => child.#process.kill("SIGKILL"), START_MS);
+    await child.#reply().finally(() => clearTimeout(timer));
     return child;
   }
 

@@ -67,6 +67,8 @@ export abstract class Connections {
   fresh = new Uint8Array(64);
   /** The time as far as it is known: after the last wait, or when a loop has set it. */
   now = 0;
+  /** Connections that are not made soon may be closed and opened again, without the server having seen them. */
+  redials = false;
   /** Why the last `open` has failed: an errno name. */
   openError = "";
   protected readonly answers = new Answers();

@@ -25,6 +25,7 @@ export class EpollConnections extends Connections {
   constructor(config: EngineConfig, light: Uint8Array<ArrayBuffer>) {
     super(light);
     if (config.cpu !== null) sys.pinTo(config.cpu); // taskset(1), where there is one, has done it already for all threads
+    this.redials = config.loopback;
     this.#dialer = new Dialer(socketAddress(config.address, config.port), this.#waiter.epoll, config.loopback);
   }
 
