@@ -154,3 +154,16 @@ Deno.test("what was learnt in a smaller run serves the next, larger one", () => 
 Deno.test("the guard of this host lets a first connection through", () => {
   assertEquals(createGuard().next(0, 10), { connect: 1 });
 });
+
+Deno.test("a server that maps an area for each connection is stopped before the kernel refuses it one", () => {
+  const guard = new Guard({ memAvailableBytes: 64 * GIB, descriptorLimit: 20_000, mappingLimit: 65_530 });
+  let held = 0, stop: string | null = null;
+  while (stop === null) {
+    const step = guard.next(held, 10_000);
+    if ("stop" in step) stop = step.stop;
+    else guard.observe(held += step.connect, 100 * MIB + held * 7 * MIB, 600 + held * 33);
+  }
+  assertLess(600 + held * 33, 65_530);
+  assertGreater(600 + held * 33, 0.8 * 65_530, `it stops too early: ${stop}`);
+  assertMatch(stop, /^stopped at 1 \d{3} of 10 000: mapped areas of memory, 33 a connection.* 65 530 .*would need 68/);
+});

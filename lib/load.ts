@@ -8,32 +8,11 @@ import { lookup } from "node:dns/promises";
 import { UsageError } from "./errors.ts";
 import { Histogram } from "./histogram.ts";
 import { LoadChild } from "./load_child.ts";
-import type {
-  AskOptions,
-  AskOutcome,
-  ChurnOptions,
-  ClosedOptions,
-  ConnectOptions,
-  ConnectOutcome,
-  EngineConfig,
-  LoadOptions,
-  OpenOptions,
-  SlowOptions,
-  Target,
-  Totals,
-  Window,
-} from "./load_types.ts";
+import type * as Types from "./load_types.ts";
+import type { AskOutcome, ConnectOutcome, EngineConfig, LoadOptions, Target, Totals, Window } from "./load_types.ts";
 
-export type {
-  AskOutcome,
-  ConnectOutcome,
-  EngineName,
-  LoadOptions,
-  Progress,
-  Target,
-  Totals,
-  Window,
-} from "./load_types.ts";
+export type { AskOutcome, ConnectOutcome, LoadOptions, Target, Totals, Window };
+export type { EngineName, ErrorCounts, Progress } from "./load_types.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for unless the caller says
 const ASK_WINDOW = 100;
@@ -156,7 +135,7 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range.
    */
   async connect(count: number, options: { timeoutMs?: number } = {}): Promise<ConnectOutcome> {
-    const whole: ConnectOptions = inRange({ timeoutMs: QUIET_MS, ...options, count });
+    const whole: Types.ConnectOptions = inRange({ timeoutMs: QUIET_MS, ...options, count });
     return await this.#child.run({ name: "connect", options: whole }) as ConnectOutcome;
   }
 
@@ -168,7 +147,7 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range.
    */
   async ask(options: { onlyNew?: boolean; window?: number; timeoutMs?: number } = {}): Promise<AskOutcome> {
-    const whole: AskOptions = inRange({ onlyNew: false, window: ASK_WINDOW, timeoutMs: QUIET_MS, ...options });
+    const whole: Types.AskOptions = inRange({ onlyNew: false, window: ASK_WINDOW, timeoutMs: QUIET_MS, ...options });
     return revive<AskOutcome>(await this.#child.run({ name: "ask", options: whole }));
   }
 
@@ -180,7 +159,7 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If no connection is held, or a number is out of range.
    */
   async closed(options: { seconds: number; warmupSeconds?: number; slices?: number }): Promise<Window[]> {
-    const whole: ClosedOptions = inRange({ warmupSeconds: WARMUP_S, slices: 1, ...options });
+    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, slices: 1, ...options });
     const windows = await this.#child.run({ name: "closed", options: whole }) as unknown[];
     return windows.map((window) => revive<Window>(window));
   }
@@ -196,7 +175,7 @@ export class LoadGenerator implements AsyncDisposable {
   async open(
     options: { rate: number; seconds: number; warmupSeconds?: number; heavyShare?: number; heavyPath?: string },
   ): Promise<Window> {
-    const whole: OpenOptions = inRange({ warmupSeconds: WARMUP_S, heavyShare: 0, heavyPath: "/", ...options });
+    const whole: Types.OpenOptions = inRange({ warmupSeconds: WARMUP_S, heavyShare: 0, heavyPath: "/", ...options });
     if (whole.heavyShare > 0 && options.heavyPath === undefined) throw new UsageError("heavyShare needs a heavyPath.");
     if (!/^\/[!-~]*$/.test(whole.heavyPath) || whole.heavyPath.length > MAX_PATH) {
       throw new UsageError(`heavyPath ${JSON.stringify(whole.heavyPath)} is no path, such as /work/1000.`);
@@ -211,7 +190,7 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range.
    */
   async churn(options: { concurrency: number; seconds: number; warmupSeconds?: number }): Promise<Window> {
-    const whole: ChurnOptions = inRange({ warmupSeconds: WARMUP_S, ...options });
+    const whole: Types.ChurnOptions = inRange({ warmupSeconds: WARMUP_S, ...options });
     return revive<Window>(await this.#child.run({ name: "churn", options: whole }));
   }
 
@@ -222,7 +201,7 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If no connection is held, or a number is out of range.
    */
   async slow(options: { slow: number; rate: number; seconds: number }): Promise<Window> {
-    const whole: SlowOptions = inRange({ ...options });
+    const whole: Types.SlowOptions = inRange({ ...options });
     return revive<Window>(await this.#child.run({ name: "slow", options: whole }));
   }
 

@@ -57,7 +57,7 @@ Deno.test("an answer of the length of the last one is not taken for it", () => {
   const other = HELLO.replace("200 OK", "503 No");
   const longer = HELLO.replace("Content-Length: 11", "Content-Length: 12");
   assertEquals(take(answers, 1, HELLO, other, HELLO, longer, "!"), [200, 503, 200, UNFINISHED, 200]);
-  for (let at = 0; at < HELLO.indexOf("\r\n\r\n"); at++) { // every byte of the head is compared
+  for (let at = 0; at < HELLO.indexOf("Hello"); at++) { // every byte of the head is compared
     const changed = `${HELLO.slice(0, at)}\0${HELLO.slice(at + 1)}`;
     assertEquals(take(answers, 1, HELLO)[0], 200);
     const known = take(answers, 1, changed)[0] === 200;

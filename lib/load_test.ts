@@ -5,16 +5,6 @@ import type { Progress } from "./load.ts";
 import { testEngines } from "./testing/engines.ts";
 import { FakeServer, HELLO } from "./testing/fake_server.ts";
 
-testEngines(
-  name: string,
-  body: (start: (port: number, options?: LoadOptions) => Promise<LoadGenerator>) => Promise<void>,
-) {
-  for (const engine of ENGINES) {
-    Deno.test(`${name} (${engine})`, () =>
-      body((port, options) => LoadGenerator.start({ host: "127.0.0.1", port }, { ...options, engine })));
-  }
-}
-
 testEngines("an answer that comes byte by byte is one answer", async (start) => {
   await using server = new FakeServer(async ({ write }) => {
     for (const byte of HELLO) await write(byte);

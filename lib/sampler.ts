@@ -26,6 +26,8 @@ export interface Sample {
   pss_anon_bytes: number | null;
   /** Pages that nobody else maps: what would come free if the tree ended. */
   uss_bytes: number;
+  /** Areas of memory that a process has mapped; of several processes the most: the kernel's limit is for each of them. */
+  mappings: number;
   /**
    * Voluntary and involuntary, of the threads that live: what ended threads had is gone from /proc, the sum may fall.
    */
@@ -111,6 +113,12 @@ function descriptorsOf(pid: number): number {
   return sizeProc(folder) || listProc(folder).length;
 }
 
+function linesIn(text: string): number {
+  let lines = 0;
+  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines++;
+  return lines;
+}
+
 /** What one process takes. The names are those of Sample. */
 function sampleProcess(pid: number) {
   const memory = parseKb(readProc(`/proc/${pid}/smaps_rollup`));
@@ -125,6 +133,7 @@ function sampleProcess(pid: number) {
     pss_bytes: memory.Pss ?? 0,
     pss_anon_bytes: memory.Pss_Anon ?? null,
     uss_bytes: (memory.Private_Clean ?? 0) + (memory.Private_Dirty ?? 0),
+    mappings: linesIn(readProc(`/proc/${pid}/maps`)),
     context_switches: switches.reduce((sum, count) => sum + count, 0),
   };
 }
@@ -157,6 +166,7 @@ export function sample(rootPid: number): Sample | null {
       0,
     ),
     uss_bytes: sum("uss_bytes"),
+    mappings: Math.max(...found.map((process) => process.mappings)),
     context_switches: sum("context_switches"),
     kernel_socket_bytes: kernelSocketBytes(),
     mem_available_bytes: parseKb(readProc("/proc/meminfo")).MemAvailable!,

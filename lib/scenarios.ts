@@ -78,7 +78,7 @@ async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string 
     climb.failed += step.connect - ask.answered;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
     const now = sample(server.pid);
-    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now));
+    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
     const tried = climb.answered + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
       return `${count(climb.failed)} of ${count(tried)} connections got no answer`;

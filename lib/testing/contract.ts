@@ -31,6 +31,7 @@ export const ABILITIES = [
   "malformed-400",
   "bound-head", // 431 for a head over 8 KiB
   "close-after-body",
+  "burn-cpu", // /work/N: CPU time, not time on the wall
   "see-port-in-use",
   "stop-in-flight", // answers on SIGTERM what is in flight
   "second-signal",
@@ -88,7 +89,7 @@ export interface Check {
   /** What a header that does not keep the promise writes behind `@cannot`. */
   id?: Ability;
   /** A program that the check needs. */
-  needs?: "curl" | "wrk" | "prlimit";
+  needs?: "curl" | "wrk" | "prlimit" | "taskset";
   /** Reads /proc, or limits the process: Linux only. */
   linux?: true;
   /** @throws {BrokenPromise | AssertionError} If the promise is not kept. */

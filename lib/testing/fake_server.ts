@@ -21,6 +21,8 @@ export type Answering = (client: FakeConnection, number: number, path: string) =
 export const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
 
 const READ_BYTES = 16 * 1024;
+const { BadResource, BrokenPipe, ConnectionReset, Interrupted, NotConnected } = Deno.errors;
+const ENDED = [BadResource, BrokenPipe, ConnectionReset, Interrupted, NotConnected];
 
 /** A listening socket on a port of 127.0.0.1, and what came in on it. */
 export class FakeServer implements AsyncDisposable {
@@ -46,36 +48,35 @@ export class FakeServer implements AsyncDisposable {
   }
 
   async #serve(connection: Deno.TcpConn): Promise<void> {
+    this.#connections.add(connection);
+    try {
+      await this.#converse(connection);
+    } catch (error) {
+      // Else it was closed, by the client or by the test, at whatever moment.
+      if (!ENDED.some((kind) => error instanceof kind)) throw error;
+    }
+    this.#close(connection);
+  }
+
+  async #converse(connection: Deno.TcpConn): Promise<void> {
     const from = connection.remoteAddr.hostname, client = { connection, from, rest: "" };
     const write = async (text: string) => {
       for (let rest = new TextEncoder().encode(text); rest.length > 0;) {
         rest = rest.subarray(await connection.write(rest));
       }
     };
-    this.#connections.add(connection);
     this.clients.push(client);
     connection.setNoDelay();
-    try {
-      const buffer = new Uint8Array(READ_BYTES), decoder = new TextDecoder();
-      for (let got = await connection.read(buffer), number = 0; got !== null; got = await connection.read(buffer)) {
-        const heads = (client.rest + decoder.decode(buffer.subarray(0, got))).split("\r\n\r\n");
-        client.rest = heads.pop()!;
-        for (const head of heads) {
-          const path = head.split(" ")[1]!;
-          this.paths.push(path);
-          await this.answer({ connection, from, write }, ++number, path);
-        }
+    const buffer = new Uint8Array(READ_BYTES), decoder = new TextDecoder();
+    for (let got = await connection.read(buffer), number = 0; got !== null; got = await connection.read(buffer)) {
+      const heads = (client.rest + decoder.decode(buffer.subarray(0, got))).split("\r\n\r\n");
+      client.rest = heads.pop()!;
+      for (const head of heads) {
+        const path = head.split(" ")[1]!;
+        this.paths.push(path);
+        await this.answer({ connection, from, write }, ++number, path);
       }
-    } catch (error) {
-      const ended = [
-        Deno.errors.BadResource,
-        Deno.errors.Interrupted,
-        Deno.errors.ConnectionReset,
-        Deno.errors.BrokenPipe,
-      ];
-      if (!ended.some((kind) => error instanceof kind)) throw error; // else it was closed: by the client or by the test
     }
-    this.#close(connection);
   }
 
   #close(connection: Deno.TcpConn): void {
