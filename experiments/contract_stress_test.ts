@@ -4,7 +4,7 @@ import { delay } from "@std/async";
 import { cpuUs } from "../lib/proc.ts";
 import { sample } from "../lib/sampler.ts";
 import { BrokenPromise, Client, head, reset, until } from "../lib/testing/client.ts";
-import { type Check, hello, testAll, WORKERS } from "../lib/testing/contract.ts";
+import { type Check, hello, testAll } from "../lib/testing/contract.ts";
 
 const STALL_MS = 300; // a server that took nothing for so long will take nothing more until it is read
 const PIPELINED = 100_000; // requests sent at least by the client that does not read
@@ -42,16 +42,14 @@ async function stuff(client: Client): Promise<() => Promise<void>> {
   return async () => {
     for (let i = 0; i < total; i++) {
       const { status } = await client.answer();
-      if (status !== statusOf(i)) {
-        throw new BrokenPromise(`Answer ${i} of ${total} has status ${status}.`);
-      }
+      if (status !== statusOf(i)) throw new BrokenPromise(`Answer ${i} of ${total} has status ${status}.`);
     }
     await sent;
   };
 }
 
 const STRESS: Check[] = [{
-  says: `keeps its memory while a client asks and never reads, and answers all in order once it does`,
+  says: "keeps its memory while a client asks and never reads, and answers all in order once it does",
   linux: true,
   async holds(lab) {
     const rss = () => sample(lab.shared.pid)!.rss_bytes;
@@ -109,7 +107,8 @@ const STRESS: Check[] = [{
     await until(isServed, lab.patienceMs, "a new client to be served");
     const { stopped, code } = await server.stop();
     assertEquals(code, 0, server.stderrTail());
-    if (answered.length > WORKERS) assertGreater(stopped!.errors.EMFILE!, 0);
+    // One connection, or one for each worker, is never too much.
+    if (!lab.cannot("serve-others") && lab.args.length === 0) assertGreater(stopped!.errors.EMFILE!, 0);
   },
 }, {
   says: `survives up to ${RESETS} resets and keeps no descriptor of them`,

@@ -27,28 +27,32 @@ const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAI
 const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
 const EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, ETIME = 62, ECONNABORTED = 103; // <asm-generic/errno.h>
 const ENOBUFS = 105, ECANCELED = 125;
-const EPOLLIN = 0x1, EPOLLOUT = 0x4, EPOLLONESHOT = 1 << 30, EPOLL_CLOEXEC = 0o2000000; // <sys/epoll.h>
-const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
-// struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
+const EPOLLIN = 1,
+  EPOLLOUT = 4,
+  EPOLLONESHOT = 1 << 30,
+  EPOLL_CTL_ADD = 1,
+  EPOLL_CTL_MOD = 3,
+  EPOLL_CLOEXEC = 0o2000000;
+// <sys/epoll.h>: struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 const SYS_IO_URING_SETUP = 425, SYS_IO_URING_ENTER = 426, SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
 const IORING_SETUP_SINGLE_ISSUER = 0x1000, IORING_SETUP_DEFER_TASKRUN = 0x2000; // <linux/io_uring.h>, and so to the end
-const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22, IORING_OP_ASYNC_CANCEL = 14, IORING_OP_SEND = 26;
+const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22, IORING_OFF_SQES = 0x10000000n;
 const IORING_ENTER_GETEVENTS = 1, IORING_ENTER_EXT_ARG = 8, IORING_ENTER_REGISTERED_RING = 16, IORING_CQE_F_MORE = 2;
-const IORING_OFF_SQES = 0x10000000n;
+const IORING_OP_ASYNC_CANCEL = 14, IORING_OP_SEND = 26;
 // With IOSQE_BUFFER_SELECT in the second byte of a submission, and the multishot bits of ioprio in its upper half-word:
 const IORING_OP_ACCEPT_MULTISHOT = 13 | 1 << 16, IORING_OP_RECV_MULTISHOT = 27 | 1 << 13 | 2 << 16;
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
-const SUBMISSIONS = 1024; // requests written before they are handed over; a power of two, as the next two are
-const COMPLETIONS = 2 * SUBMISSIONS; // results, as the kernel has it; more are kept aside, but then what is multishot ends
-const BUFFERS = 1024; // receive buffers of all connections together; while none is free a receive ends with ENOBUFS
-const BUFFER = 2048; // bytes in each: some requests
-const EVENTS = 256; // results taken in one turn: the three submissions that one may ask for fit into SUBMISSIONS
-const RUN = 65536; // bytes of answers in one send
+const SUBMISSIONS = 1024; // requests in their ring; a power of two, as the next two are
+const COMPLETIONS = 2 * SUBMISSIONS; // results in theirs, set by the kernel; more are kept aside, but end what is multishot
+const BUFFERS = 512; // receive buffers of all connections together; while none is free a receive ends with ENOBUFS
+const BUFFER = 4096; // bytes in each: some requests
+const EVENTS = 256; // results taken in one turn: as many as can ask for four submissions each
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
+const COPIES = 65536; // bytes of each answer, repeated: more than the answers to MAX_HEAD + BUFFER bytes
 const MAX_WORK_US = 100_000;
 const TURN_MS = 50; // the longest stretch without a look at signals
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
@@ -216,137 +220,144 @@ function burn(us: number): void {
 
 // ---- Connection: a descriptor, a byte of state and, only while there are any, the bytes left over -------------------
 
-const RECEIVING = 1, CANCELLING = 2, SENDING = 4; // in the hands of the kernel
-const UNREAD = 8, LEAVING = 16, ENDED = 32; // has bytes in `unread`; gets no more answers; sends no more requests
+const RECEIVING = 1, SENDING = 2, ENDED = 4; // the kernel has a receive in hand, a send; nothing more will come
 let states = new Uint8Array(1024); // by descriptor: all that an idle connection costs
-const unread = new Map<number, Uint8Array>(); // descriptor → the start of a head, or what came during a send
+const partial = new Map<number, Uint8Array>(); // descriptor → the start of a head whose end has not come
+const unsent = new Map<number, number[]>(); // descriptor → answers behind the send in flight: status, bytes, status, …
 const leaving = new Map<number, number>(); // descriptor, answered for the last time → when it is closed at the latest
 const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
-let stopping = false, sending = 0; // sends in flight
+let stopping = false, paused = -1; // the listener, while no descriptor is left for more
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+function onAccepted(listener: number, result: number, flags: number): void {
+  if (result >= states.length) states = new Uint8Array(states.buffer.transfer(2 * result));
+  if (result >= 0 && ++counts.accepted) receive(result);
+  if ((flags & IORING_CQE_F_MORE) !== 0 || stopping) return;
+  if (result >= 0 || result === -ECONNABORTED) return accept(listener);
+  countError(getSystemErrorName(result)); // EMFILE, ENFILE: asked again at once it would spin
+  paused = listener;
+}
+
 /** Takes what a buffer holds. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
 function onReceived(fd: number, result: number, flags: number): void {
-  const buffer = flags >>> 16, at = buffer * BUFFER;
   if (result > 0) {
-    if (states[fd] === RECEIVING) answer(fd, buffers, at, at + result);
-    else if ((states[fd]! & (LEAVING | ENDED)) === 0) keep(fd, buffers.subarray(at, at + result));
-    giveBack(buffer);
-  }
+    const at = bufferAt(flags >>> 16);
+    if ((states[fd]! & ENDED) === 0 && (leaving.size === 0 || !leaving.has(fd))) answer(fd, at, at + result);
+    giveBack(flags >>> 16);
+  } else if (result !== 0 && result !== -ECANCELED && result !== -ENOBUFS) drop(fd, result);
   if ((flags & IORING_CQE_F_MORE) !== 0) return;
-  const ended = result <= 0 && result !== -ECANCELED && result !== -ENOBUFS;
-  if (ended && result < 0) countError(getSystemErrorName(result)); // it ends this connection only
-  states[fd] = states[fd]! & ~(RECEIVING | CANCELLING) | (ended ? ENDED : 0);
+  states[fd] = states[fd]! & ~RECEIVING | (result === 0 ? ENDED : 0);
   proceed(fd);
 }
 
-/** Joins what is unread. While a send is in flight nothing is answered, as sends may overtake: the receive must stop. */
-function keep(fd: number, more: Uint8Array): void {
-  const start = unread.get(fd) ?? new Uint8Array(0), input = new Uint8Array(start.length + more.length);
-  input.set(start), input.set(more, start.length);
-  if ((states[fd]! & SENDING) === 0) return answer(fd, input, 0, input.length);
-  if ((states[fd]! & CANCELLING) === 0) cancel(fd, RECEIVE);
-  states[fd]! |= CANCELLING | UNREAD;
-  unread.set(fd, input);
-}
-
-/** Answers whole requests by one send, up to the first that needs another answer: it waits until this one is sent. */
-function answer(fd: number, input: Uint8Array, at: number, to: number): void {
-  let head = 0, status = 0, out = 0, last = false;
-  while (at < to && out < RUN && !last && (head = parseHead(input, at, to)) > 0) {
-    if (out > 0 && request.status !== status) break;
-    if (request.workUs > 0) burn(request.workUs);
+function answer(fd: number, at: number, to: number): void {
+  const start = partial.size > 0 ? partial.get(fd) : undefined;
+  if (start !== undefined) memory.set(start, at -= start.length); // every buffer has room for it in front
+  let status = 0, out = 0, head = 1;
+  request.keepAlive = true;
+  while (at < to && request.keepAlive && (head = parseHead(memory, at, to)) > 0) {
     at += head;
+    if (request.workUs > 0) burn(request.workUs);
+    if (request.status !== status && out > 0) reply(fd, status, out), out = 0;
     status = request.status;
     out += ANSWERS[status]!.length;
-    last = !request.keepAlive || stopping;
     if (status === 200) counts.served++;
     else countError(status);
   }
-  states[fd] = states[fd]! & ~UNREAD | (last ? LEAVING : at < to ? UNREAD : 0);
+  if (start !== undefined) partial.delete(fd);
+  if (head === 0) partial.set(fd, memory.slice(at, to));
   // With input unread close(2) would send RST, and the peer might lose this answer: so linger until it closes its half.
-  if (last) leaving.set(fd, Date.now() + LINGER_MS);
-  else if (at < to) unread.set(fd, input === buffers ? input.slice(at, to) : input.subarray(at, to));
-  else if (unread.size > 0) unread.delete(fd);
-  if (out > 0) send(fd, status, out);
+  else if (!request.keepAlive || stopping) leaving.set(fd, Date.now() + LINGER_MS);
+  if (out > 0) reply(fd, status, out);
+}
+
+/** Sends answers of one kind. During a send they wait, as one could overtake the other, and the receive is cancelled. */
+function reply(fd: number, status: number, out: number): void {
+  if ((states[fd]! & SENDING) === 0) return send(fd, status, out);
+  if (unsent.get(fd)?.push(status, out)) return;
+  unsent.set(fd, [status, out]);
+  cancel(fd, RECEIVE);
 }
 
 /** If the send was short, an error came in between, and the receive will tell of it. */
 function onSent(fd: number, result: number): void {
-  sending--;
   states[fd]! &= ~SENDING;
-  if (result < 0) {
-    if ((states[fd]! & ENDED) === 0) countError(getSystemErrorName(result));
-    states[fd] = states[fd]! & ~UNREAD | LEAVING;
-    libc.shutdown(fd, SHUT_RDWR); // the receive ends by this, if not by the same error
-  }
+  if (result < 0) drop(fd, result);
   proceed(fd);
+}
+
+/** An error ends this connection only. What else is in flight on it ends by shutdown(2), if it has not ended by itself. */
+function drop(fd: number, result: number): void {
+  if ((states[fd]! & ENDED) === 0) countError(getSystemErrorName(result));
+  states[fd]! |= ENDED;
+  unsent.delete(fd);
+  libc.shutdown(fd, SHUT_RDWR);
 }
 
 /** What comes next: an answer, the farewell, another receive, or the close, which does not reach a socket still in use. */
 function proceed(fd: number): void {
-  if (states[fd] === RECEIVING) return;
-  if ((states[fd]! & (SENDING | UNREAD)) === UNREAD) answer(fd, unread.get(fd)!, 0, unread.get(fd)!.length);
-  if ((states[fd]! & SENDING) !== 0) return;
-  if ((states[fd]! & LEAVING) !== 0) libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: the receive will tell
-  if ((states[fd]! & RECEIVING) !== 0) return;
-  if ((states[fd]! & ENDED) === 0) return receive(fd); // after ENOBUFS too: every buffer is back before the next call
-  unread.delete(fd), leaving.delete(fd);
+  const state = states[fd]!, runs = unsent.size > 0 ? unsent.get(fd) : undefined;
+  if ((state & SENDING) !== 0) return;
+  if (runs?.length) return send(fd, runs.shift()!, runs.shift()!);
+  if (runs !== undefined) unsent.delete(fd);
+  if (leaving.size > 0 && leaving.has(fd)) libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: recv will tell
+  if ((state & RECEIVING) !== 0) return;
+  if ((state & ENDED) === 0) return receive(fd); // after ENOBUFS too: every buffer is back before the next call
   states[fd] = 0;
+  partial.delete(fd), leaving.delete(fd);
   libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 // ---- The architecture: two rings shared with the kernel, and one system call ---------------------------------------
 
 // A receive buffer is lent to bytes that have come, not to a connection that waits:
-//
-//   free, in `lent` ──► the kernel fills it ──► a completion names it in flags ──► parseHead reads it where it lies
-//         ▲                                                                                  │
-//         └──── giveBack; the kernel sees it after the batch ◄──── the start of a head moves to `unread`
-const ACCEPT = 1, RECEIVE = 2, SEND = 3, CANCEL = 4; // user_data: the descriptor in the lower word, one of these above it
-const bufferMap = map(BUFFERS * BUFFER), buffers = new Uint8Array(bufferMap.memory);
-const lentMap = map(16 * BUFFERS), lent = new Int32Array(lentMap.memory), lentHalves = new Uint16Array(lentMap.memory);
-const waitMap = map(40), wait = new Int32Array(waitMap.memory); // struct io_uring_getevents_arg, struct timespec
-const copyMap = map(432 * 2 * RUN), copies = new Uint8Array(copyMap.memory); // from status × 2 × RUN: its answer, repeated
+//   lent ──► the kernel takes and fills it ──► a completion names it in flags ──► parseHead reads it in place
+//    ▲──── giveBack, seen by the kernel after the batch ◄──── the start of a head goes into `partial` ◄───┘
+const ACCEPT = 0, RECEIVE = 1, SEND = 2, CANCEL = 3; // user_data: the descriptor in the lower word, one of these above it
+const handlers = [onAccepted, onReceived, onSent, () => {}]; // of CANCEL: what it ends completes for itself
+const statuses = Object.keys(ANSWERS).map(Number);
+const LENT = COPIES * statuses.length, WAIT = LENT + 16 * BUFFERS, STRIDE = MAX_HEAD + BUFFER; // offsets into the memory
+const bufferAt = (buffer: number) => WAIT + STRIDE + buffer * STRIDE;
+const { memory: shared, address } = map(bufferAt(BUFFERS));
+const memory = new Uint8Array(shared), words = new Int32Array(shared), halves = new Uint16Array(shared);
+const wait = words.subarray(WAIT >> 2); // struct io_uring_getevents_arg, struct timespec
 const params = new Int32Array(30); // struct io_uring_params: …, flags, …; offsets into the SQ from 10, into the CQ from 20
-let ringIndex = 0, tail = 0, submitted = 0, lentTail = 0, accepting = false;
-const ring = openRing(); // or −errno
+const setup = (flags: number) => (params[2] = flags, libc.io_uring_setup(SYS_IO_URING_SETUP, SUBMISSIONS, params));
+let ring = setup(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN); // the kernel's share is done within our calls
+if (ring < 0 && errno[0] === EINVAL) ring = setup(IORING_SETUP_SINGLE_ISSUER); // it interrupts us for it
+const missing = errno[0]!; // EINVAL: no SINGLE_ISSUER, and so no multishot receive, which came with the same release
 const SQ_TAIL = params[11]! >> 2, SQ_ARRAY = params[16]! >> 2;
 const CQ_HEAD = params[20]! >> 2, CQ_TAIL = params[21]! >> 2, CQES = params[25]! >> 2;
 const rings = new Int32Array(map(4 * Math.max(SQ_ARRAY + SUBMISSIONS, CQES + 4 * COMPLETIONS), ring).memory);
 const sqes = new Int32Array(map(64 * SUBMISSIONS, ring, IORING_OFF_SQES).memory);
+let ringIndex = 0, tail = 0, submitted = 0, lentTail = 0;
 
-/** Creates the ring, lends it the buffers, and registers it by an index, which spares each call a look-up of a descriptor. */
-function openRing(flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN): number {
-  params[2] = flags;
-  const ring = libc.io_uring_setup(SYS_IO_URING_SETUP, SUBMISSIONS, params);
-  // DEFER_TASKRUN lets the kernel do its share within our call only; without, it interrupts the program for it.
-  if (ring < 0 && errno[0] === EINVAL && flags !== IORING_SETUP_SINGLE_ISSUER) {
-    return openRing(IORING_SETUP_SINGLE_ISSUER);
+function prepare(): void {
+  for (const [i, answer] of Object.values(ANSWERS).entries()) {
+    for (let at = 0; at + answer.length <= COPIES; at += answer.length) memory.set(answer, i * COPIES + at);
   }
-  if (ring < 0) return -errno[0]!; // EINVAL: no SINGLE_ISSUER, so no multishot receive, which came with the same release
+  if (ring < 0) return;
+  for (let i = 0; i < SUBMISSIONS; i++) rings[SQ_ARRAY + i] = i;
   for (let i = 0; i < BUFFERS; i++) giveBack(i);
-  lentHalves[7] = lentTail;
-  const lending = Int32Array.of(lentMap.address, lentMap.address / 2 ** 32, BUFFERS, 0, 0, 0, 0, 0, 0, 0);
-  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_PBUF_RING, lending, 1), "lend the buffers");
-  const update = Int32Array.of(-1, 0, ring, 0); // struct io_uring_rsrc_update: any index, the ring
+  const lent = Int32Array.of(address + LENT, (address + LENT) / 2 ** 32, BUFFERS, 0, 0, 0, 0, 0, 0, 0);
+  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_PBUF_RING, lent, 1), "lend the buffers");
+  const update = Int32Array.of(-1, 0, ring, 0); // struct io_uring_rsrc_update; an index spares each call a look-up
   must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_RING_FDS, update, 1), "register the ring");
   ringIndex = update[0]!;
-  wait.set([waitMap.address + 24, (waitMap.address + 24) / 2 ** 32], 4);
-  return ring;
+  wait.set([address + WAIT + 24, (address + WAIT + 24) / 2 ** 32], 4);
 }
 
 /** Writes a struct io_uring_buf. Its last half-word stays untouched: in entry 0 it is the tail of this ring. */
 function giveBack(buffer: number): void {
-  const entry = (lentTail++ & BUFFERS - 1) << 2, address = bufferMap.address + buffer * BUFFER;
-  lent[entry] = address, lent[entry + 1] = address / 2 ** 32; // an Int32Array keeps the lower 32 bits of a number
-  lent[entry + 2] = BUFFER, lentHalves[(entry << 1) + 6] = buffer;
+  const entry = LENT + 16 * (lentTail++ & BUFFERS - 1), at = address + bufferAt(buffer);
+  words[entry >> 2] = at, words[(entry >> 2) + 1] = at / 2 ** 32; // an Int32Array keeps the lower 32 bits of a number
+  words[(entry >> 2) + 2] = BUFFER, halves[(entry >> 1) + 6] = buffer;
 }
 
-/** Writes a struct io_uring_sqe. */
 function submit(kind: number, operation: number, fd: number, address: number, length: number, flags: number): void {
-  const sqe = (tail & SUBMISSIONS - 1) << 4;
+  if (ring < 0) return watch(kind, fd, address, length);
+  const sqe = (tail & SUBMISSIONS - 1) << 4; // a struct io_uring_sqe has 16 words
   sqes[sqe] = operation, sqes[sqe + 1] = fd;
   sqes[sqe + 4] = address, sqes[sqe + 5] = address / 2 ** 32;
   sqes[sqe + 6] = length, sqes[sqe + 7] = flags;
@@ -354,24 +365,15 @@ function submit(kind: number, operation: number, fd: number, address: number, le
   tail = tail + 1 | 0;
 }
 
-function accept(listener: number): void {
-  accepting = true;
-  submit(ACCEPT, IORING_OP_ACCEPT_MULTISHOT, listener, 0, 0, SOCK_CLOEXEC);
-}
-
-function receive(fd: number): void {
-  states[fd]! |= RECEIVING;
-  submit(RECEIVE, IORING_OP_RECV_MULTISHOT, fd, 0, 0, 0);
-}
+const accept = (listener: number) => submit(ACCEPT, IORING_OP_ACCEPT_MULTISHOT, listener, 0, 0, SOCK_CLOEXEC);
+const receive = (fd: number) => (states[fd]! |= RECEIVING, submit(RECEIVE, IORING_OP_RECV_MULTISHOT, fd, 0, 0, 0));
+const cancel = (fd: number, kind: number) => submit(CANCEL, IORING_OP_ASYNC_CANCEL, fd, fd + kind * 2 ** 32, 0, 0);
 
 /** Sends from the copies: no answer is put together for it, and none can be gone before the kernel has read it. */
 function send(fd: number, status: number, out: number): void {
-  sending++;
   states[fd]! |= SENDING;
-  submit(SEND, IORING_OP_SEND, fd, copyMap.address + status * 2 * RUN, out, MSG_NOSIGNAL | MSG_WAITALL);
+  submit(SEND, IORING_OP_SEND, fd, address + COPIES * statuses.indexOf(status), out, MSG_NOSIGNAL | MSG_WAITALL);
 }
-
-const cancel = (fd: number, kind: number) => submit(CANCEL, IORING_OP_ASYNC_CANCEL, fd, fd + kind * 2 ** 32, 0, 0);
 
 /** One turn, one system call: submissions out, completions in. Returns how many came. */
 function exchange(waitMs: number): number {
@@ -385,58 +387,41 @@ function exchange(waitMs: number): number {
   const end = start + Math.min(came, SUBMISSIONS - (tail - submitted | 0) >> 2) | 0; // what they ask for fits the SQ
   for (let head = start; head !== end; head = head + 1 | 0) {
     const cqe = CQES + ((head & COMPLETIONS - 1) << 2); // struct io_uring_cqe { u64 user_data; s32 res; u32 flags; }
-    complete(rings[cqe]!, rings[cqe + 1]!, rings[cqe + 2]!, rings[cqe + 3]!);
+    handlers[rings[cqe + 1]!]!(rings[cqe]!, rings[cqe + 2]!, rings[cqe + 3]!);
   }
   Atomics.store(rings, CQ_HEAD, end);
-  Atomics.store(lentHalves, 7, lentTail);
+  Atomics.store(halves, LENT / 2 + 7, lentTail);
   return came;
-}
-
-function complete(fd: number, kind: number, result: number, flags: number): void {
-  if (kind === RECEIVE) onReceived(fd, result, flags);
-  else if (kind === SEND) onSent(fd, result);
-  else if (kind === ACCEPT) onAccepted(fd, result, flags);
-  // CANCEL: what was cancelled completes for itself, or has just done so.
-}
-
-function onAccepted(listener: number, result: number, flags: number): void {
-  if (result >= states.length) states = new Uint8Array(states.buffer.transfer(2 * result));
-  if (result >= 0 && ++counts.accepted) receive(result);
-  if ((flags & IORING_CQE_F_MORE) !== 0 || stopping) return;
-  if (result >= 0 || result === -ECONNABORTED) return accept(listener);
-  countError(getSystemErrorName(result)); // EMFILE, ENFILE: asked again at once it would spin
-  accepting = false;
 }
 
 // ---- Where there is no io_uring: epoll tells when, and the same submissions are carried out here ----------------------
 
 const epoll = ring < 0 ? must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance") : -1;
 const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
-const waiting = new Map<number, [kind: number, at: number, length: number]>(); // one for a descriptor: receive or send
+const watched = new Map<number, [kind: number, at: number, length: number]>(); // one for a descriptor: receive or send
 
-/** The same turn as `exchange`. Nothing is multishot: each receive and each accept ends with its first result. */
+function watch(kind: number, fd: number, at: number, length: number): void {
+  if (kind === CANCEL) return; // nothing here is multishot: a receive or an accept ends with its first result
+  watched.set(fd, [kind, at, length]);
+  event[0] = (kind === SEND ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT;
+  event[DATA_WORD] = fd;
+  if (libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0) return;
+  if (libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) handlers[kind]!(fd, -errno[0]!, 0); // ENOSPC, ENOMEM
+}
+
+/** The same turn as `exchange`. */
 function emulate(waitMs: number): number {
-  for (; submitted !== tail; submitted = submitted + 1 | 0) {
-    const sqe = (submitted & SUBMISSIONS - 1) << 4, fd = sqes[sqe + 1]!, kind = sqes[sqe + 9]!;
-    if (kind === CANCEL) continue; // what is not multishot stops by itself
-    waiting.set(fd, [kind, sqes[sqe + 4]! - copyMap.address | 0, sqes[sqe + 6]!]);
-    event[0] = (kind === SEND ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT;
-    event[DATA_WORD] = fd;
-    if (libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0) continue;
-    if (libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) complete(fd, kind, -errno[0]!, 0);
-  }
   const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
   if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
   for (let i = 0; i < ready; i++) {
-    const fd = events[i * EVENT_WORDS + DATA_WORD]!, [kind, at, length] = waiting.get(fd)!;
+    const fd = events[i * EVENT_WORDS + DATA_WORD]!, [kind, at, length] = watched.get(fd)!;
     let result = 0;
-    if (kind === RECEIVE) result = libc.recv(fd, buffers, BUFFER, MSG_DONTWAIT);
+    if (kind === RECEIVE) result = libc.recv(fd, memory.subarray(bufferAt(0)), BUFFER, MSG_DONTWAIT);
     else if (kind === ACCEPT) result = libc.accept4(fd, null, null, SOCK_CLOEXEC);
-    else result = libc.send(fd, copies.subarray(at, at + length), length, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (result < 0 && errno[0] === EAGAIN) submit(kind, 0, fd, copyMap.address + at, length, 0);
-    else if (kind === SEND && 0 <= result && result < length) {
-      submit(SEND, 0, fd, copyMap.address + at + result, length - result, 0);
-    } else complete(fd, kind, result < 0 ? -errno[0]! : result, 0);
+    else result = libc.send(fd, memory.subarray(at - address), length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const done = Math.max(result, 0);
+    if (result < 0 ? errno[0] === EAGAIN : done < length) watch(kind, fd, at + done, length - done);
+    else handlers[kind]!(fd, result < 0 ? -errno[0]! : result, 0);
   }
   return Math.max(ready, 0);
 }
@@ -446,9 +431,12 @@ async function serve(listener: number): Promise<void> {
   accept(listener);
   let turnAt = Date.now(), stopAt = Infinity;
   for (;;) {
-    const done = (ring < 0 ? emulate : exchange)(stopping ? 1 : TURN_MS);
-    const now = Date.now();
-    if (now >= stopAt || (stopAt < Infinity && done === 0 && sending + unread.size + leaving.size === 0)) return;
+    const done = (ring < 0 ? emulate : exchange)(stopping ? 1 : TURN_MS), now = Date.now();
+    if (
+      now >= stopAt ||
+      (stopAt < Infinity && done === 0 && partial.size + leaving.size === 0 &&
+        !states.some((state) => (state & SENDING) !== 0))
+    ) return;
     if (now - turnAt < TURN_MS) continue;
     // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
     await libc.sched_yield();
@@ -458,7 +446,7 @@ async function serve(listener: number): Promise<void> {
       cancel(listener, ACCEPT); // the kernel holds the listener as long as this is in flight
       libc.close(listener);
       stopAt = turnAt + STOP_MS;
-    } else if (!accepting && !stopping) accept(listener);
+    } else if (paused === listener && !stopping) accept(listener), paused = -1;
   }
 }
 
@@ -488,17 +476,12 @@ function stop(): void {
 
 if (import.meta.main) {
   const options = readOptions();
-  for (const status of Object.keys(ANSWERS).map(Number)) {
-    for (let at = 0; at < RUN; at += ANSWERS[status]!.length) copies.set(ANSWERS[status]!, status * 2 * RUN + at);
-  }
-  for (let i = 0; i < SUBMISSIONS; i++) rings[SQ_ARRAY + i] = i;
+  prepare();
   const { listener, port } = listenOn(options.host, options.port);
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
   const io = ring < 0 ? "epoll" : "io_uring";
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid, io }));
-  if (ring < 0) {
-    console.error(`epoll does the work: io_uring is missing or forbidden here, ${getSystemErrorName(ring)}.`);
-  }
+  if (ring < 0) console.error(`epoll does the work: no io_uring_setup here, ${getSystemErrorName(-missing)}.`);
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);
   console.log(JSON.stringify({ event: "stopped", ...counts }));

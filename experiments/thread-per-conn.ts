@@ -14,8 +14,9 @@
  *             A thread is made for each connection and ends with it; worker-pool.ts makes them beforehand.
  * @sources    pthreads(7), signal(7), socket(7); Kegel, The C10K problem (1999), section 4; RFC 9112 (HTTP/1.1)
  */
-const EXPERIMENT = "thread-per-conn", IS_WORKER = import.meta.url.endsWith("?worker"); // main is true in both
-const { getSystemErrorName, parseArgs } = IS_WORKER ? ({} as never) : await import("node:util"); // 1.8 MiB an isolate
+const EXPERIMENT = "thread-per-conn";
+const IS_WORKER = import.meta.url.endsWith("?worker"); // import.meta.main is true in a Worker too
+const { getSystemErrorName, parseArgs } = IS_WORKER ? ({} as never) : await import("node:util"); // 1.8 MiB a Worker
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
@@ -28,7 +29,7 @@ const EINTR = 4, EAGAIN = 11, EMFILE = 24, ECONNABORTED = 103; // <asm-generic/e
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
-const MAX_THREADS = 1500; // each maps some 32 areas of memory; beyond vm.max_map_count (65 530) V8 ends the process
+const MAX_THREADS = 1900; // each maps some 32 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const SPARE = 12; // threads and descriptors that must be free for a Worker, which takes 2 and 8: without, Deno panics
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one read(2), more than MAX_HEAD so that an oversized head is seen as such
@@ -196,8 +197,7 @@ function burn(us: number): void {
 const inbox = new Uint8Array(INBOX), outbox = new Uint8Array(OUTBOX);
 const STOPPING = 0, TALLY = 512; // of `shared`: no status and no errno is 0, and none reaches TALLY
 /** What all threads share: whether the server stops, counts by status or errno, and the ids of threads (0: free). */
-let shared = new Int32Array(new SharedArrayBuffer(4 * (TALLY + MAX_THREADS)));
-let accepted = 0;
+let shared = new Int32Array(new SharedArrayBuffer(4 * (TALLY + MAX_THREADS))), accepted = 0;
 
 const count = (statusOrErrno: number) => Atomics.add(shared, statusOrErrno, 1);
 const stopping = () => Atomics.load(shared, STOPPING) === 1;
@@ -267,12 +267,13 @@ function shortage(): number {
   return fds.includes(-1) ? EMFILE : Math.max(...failures);
 }
 
-/** Gives a connection its thread, or refuses it; returns EMFILE if it has to wait. Meanwhile nobody is accepted. */
+/** Gives a connection its thread, or refuses it; returns EMFILE if it has to wait. */
 function startThread(fd: number): number {
   const slot = shared.indexOf(0, TALLY), error = slot < 0 ? EAGAIN : shortage();
   if (error === EMFILE) return error;
   if (error === 0) {
     shared[slot] = -1; // taken, by a thread that has not yet told its id
+    // This stalls the main thread for 5 to 40 ms, under load for longer: meanwhile nobody is accepted.
     new Worker(`${import.meta.url}?worker`, { type: "module" }).postMessage({ fd, slot, shared });
   } else {
     count(error);
@@ -285,6 +286,8 @@ function startThread(fd: number): number {
 async function serve(listener: number): Promise<void> {
   // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
   for (let fd = -1; !stopping(); await libc.sched_yield()) {
+    // One Worker at a time: a trial could take what another one that is still loading needs.
+    for (; shared.includes(-1, TALLY); await libc.sched_yield()) libc.usleep(1000);
     if (fd < 0 && (fd = libc.accept4(listener, null, null, SOCK_CLOEXEC)) >= 0) accepted++;
     const error = fd < 0 ? errno[0]! : startThread(fd);
     if (error === 0) fd = -1;
@@ -324,7 +327,7 @@ function readOptions(): { host: string; port: number } {
 }
 
 function stop(): void {
-  if (stopping()) Deno.exit(1); // the second signal does not wait
+  if (stopping()) Deno.exit(1); // the second signal does not wait: blocked threads end too, 1 000 of them in a second
   Atomics.store(shared, STOPPING, 1);
 }
 
@@ -335,7 +338,7 @@ else if (import.meta.main) {
   // The kernel stops a thread that has to grow the table of descriptors, under load for seconds: so it grows now.
   libc.close(libc.dup2(listener, 8 * MAX_THREADS)); // no harm if the limit is lower
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGURG", () => {}); // a handler is what lets a signal interrupt a call
+  Deno.addSignalListener("SIGURG", () => {}); // ignored by default, and an ignored signal interrupts nothing
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);

@@ -4,17 +4,17 @@
  * @question   What if the number of threads is fixed, however many connections there are?
  * @idea       The threads are made at the start, where their price does not matter. The main thread puts a connection
  *             into a queue; a thread that is free takes it and serves it, with blocking calls, until it closes.
- * @prediction N connections are served as by thread-per-conn, but accepted a hundred times faster; connection N + 1
- *             waits in the queue until another one closes, even if all N are idle.
+ * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle.
  * @compare    thread-per-conn, blocking, epoll
- * @requires   linux 2.6.28, with glibc 2.34
+ * @requires   linux 2.6.28, with glibc 2.30
  * @run        deno run --allow-ffi --allow-read worker-pool.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
  * @sources    pthreads(7), signal(7), socket(7); Kegel, The C10K problem (1999), section 4; RFC 9112 (HTTP/1.1)
  */
-const EXPERIMENT = "worker-pool", IS_WORKER = import.meta.url.endsWith("?worker"); // main is true in both
-const { getSystemErrorName, parseArgs } = IS_WORKER ? ({} as never) : await import("node:util"); // 1.8 MiB an isolate
+const EXPERIMENT = "worker-pool";
+const IS_WORKER = import.meta.url.endsWith("?worker"); // import.meta.main is true in a Worker too
+const { getSystemErrorName, parseArgs } = IS_WORKER ? ({} as never) : await import("node:util"); // 1.8 MiB a Worker
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
@@ -28,7 +28,7 @@ const EINTR = 4, EAGAIN = 11, ECONNABORTED = 103; // <asm-generic/errno.h>
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
 const QUEUE = 16384; // connections that wait for a thread; beyond it, a power of two, they wait in the backlog
-const WORKERS = /^([1-9]\d{0,2}|1000)$/; // each maps some 32 areas of memory; beyond 65 530 (vm.max_map_count) V8 dies
+const WORKERS = /^([1-9]\d{0,2}|1000)$/; // each maps 32 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one read(2), more than MAX_HEAD so that an oversized head is seen as such
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. So much may wait unsent
@@ -191,7 +191,7 @@ function burn(us: number): void {
 const inbox = new Uint8Array(INBOX), outbox = new Uint8Array(OUTBOX);
 /** What all threads share: whether the server stops, counts by status or errno, the queue, and the ids of threads. */
 let shared = new Int32Array(new SharedArrayBuffer(0));
-const STOPPING = 0, HEAD = 512, TAIL = 513, RING = 514, LAST = QUEUE - 1, THREADS = RING + QUEUE; // no errno is over 511
+const STOPPING = 0, HEAD = 512, TAIL = 513, RING = 514, LAST = QUEUE - 1, THREADS = RING + QUEUE; // errno < 512
 const count = (statusOrErrno: number) => Atomics.add(shared, statusOrErrno, 1);
 const stopping = () => Atomics.load(shared, STOPPING) === 1;
 
@@ -328,7 +328,7 @@ function readOptions(): { host: string; port: number; workers: number } {
 }
 
 function stop(): void {
-  if (stopping()) Deno.exit(1); // the second signal does not wait
+  if (stopping()) Deno.exit(1); // the second signal does not wait: blocked threads end too, 1 000 of them in a second
   Atomics.store(shared, STOPPING, 1);
 }
 
@@ -338,7 +338,7 @@ else if (import.meta.main) {
   const { listener, port } = listenOn(options.host, options.port);
   await startWorkers(options.workers).catch((error: Error) => unavailable(`a thread is missing: ${error.message}`));
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGURG", () => {}); // a handler is what lets a signal interrupt a call
+  Deno.addSignalListener("SIGURG", () => {}); // ignored by default, and an ignored signal interrupts nothing
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening, with ${options.workers} workers. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);
