@@ -57,11 +57,14 @@ const COMMAND_LINE: Check[] = [{
     await using child = new Deno.Command(command, { args, stdout: "piped", stderr: "null" }).spawn();
     const timer = setTimeout(() => child.kill("SIGKILL"), lab.patienceMs); // ends what is not ready, or does not stop
     let text = "";
-    for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
-      if (!text.includes("\n") && part.includes("\n")) child.kill("SIGTERM");
-      text += part;
+    try {
+      for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
+        if (!text.includes("\n") && part.includes("\n")) child.kill("SIGTERM");
+        text += part;
+      }
+    } finally {
+      clearTimeout(timer);
     }
-    clearTimeout(timer);
     const lines = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
     const [ready, stopped] = lines;
     assertEquals(lines.length, 2, text);

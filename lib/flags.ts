@@ -17,10 +17,11 @@ export function parseFlags<const B extends string = never, const S extends strin
   known: { boolean?: readonly B[]; string?: readonly S[]; negatable?: readonly B[]; defaults?: { [K in B]?: boolean } },
 ): Flags<B, S> {
   const { boolean = [], string = [], negatable = [], defaults = {} } = known;
-  const parsed = parseArgs(args, {
-    boolean,
-    string,
-    negatable,
+  const words = args[0] === "--" ? args.slice(1) : [...args]; // deno task passes a separator on
+  const parsed = parseArgs(words, {
+    boolean: boolean as readonly string[],
+    string: string as readonly string[],
+    negatable: negatable as readonly string[],
     default: defaults as Record<string, unknown>,
     unknown: (arg) => {
       if (arg.startsWith("-")) throw new UsageError(`Unknown flag ${arg}.`);

@@ -41,3 +41,7 @@ Deno.test("a list of numbers is separated by commas", () => {
   assertEquals(numberList("n", "10,100", { min: 1, max: 100 }), [10, 100]);
   assertThrows(() => numberList("n", "10,,100", { min: 1, max: 100 }), UsageError);
 });
+
+Deno.test("a separator before the flags, as deno task passes it on, is no word", () => {
+  assertEquals(parseFlags(["--", "epoll", "--quick"], { boolean: ["quick"] })._, ["epoll"]);
+});

@@ -14,7 +14,7 @@ export function count(value: number | null | undefined, digits = 0): string {
 /** Bytes in binary units, e.g. `7.4 MiB`, `37 B`; a measured slope may be negative, which means nothing was found. */
 export function bytes(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;
-  return formatBytes(Math.round(value), { binary: true });
+  return formatBytes(Math.round(value), { binary: true }).replace("kiB", "KiB"); // JSR's original writes kiB
 }
 
 /** Microseconds in the unit that reads best: `340 µs`, `12.5 ms`, `1.98 s`. */

@@ -86,7 +86,7 @@ Deno.test("what would be counted wrong is refused", () => {
 
 Deno.test("bare counters fill the same buckets as the histogram", () => {
   const edges = Array.from({ length: 31 }, (_, power) => [2 ** power - 1, 2 ** power, 2 ** power + 1]).flat();
-  const values = [...edges, MAX_US, ...latencies(20_000)];
+  const values = [...edges, MAX_US, ...latencies(20_000), 0.4, 0.6, 1023.4, 1023.6];
   const counts = new Counts();
   for (const value of values) counts.record(value);
   assertEquals(counts.take().toJSON(), histogramOf(values).toJSON());

@@ -16,9 +16,6 @@ const MAX_CONNECTING = 64;
  * anew, then after 10, and so on. On loopback a SYN that was not dropped has its answer before connect(2) returns.
  */
 const REDIAL_US = 5000, MAX_REDIAL_US = 200_000;
-/** What the other end, or the way to it, can do to one connection. Any other errno: this end is out of something. */
-const PEER_ERRORS = ["ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"];
-
 class ConnectLoop implements Loop {
   made = 0;
   opened = 0;
@@ -35,12 +32,9 @@ class ConnectLoop implements Loop {
   fill(): number {
     const { connections, count } = this;
     while (this.opened < count && this.pending < MAX_CONNECTING) {
-      const failed = connections.open() < 0, error = connections.openError;
-      const hopeless = failed && !PEER_ERRORS.includes(error);
-      const attempts = hopeless ? count - this.opened : 1; // where a descriptor or a port is missing, all would fail alike
-      if (failed) connections.tally.error(error, attempts);
-      else this.pending++;
-      this.opened += attempts;
+      if (connections.open() >= 0) this.pending++;
+      else connections.tally.error(connections.openError);
+      this.opened++;
     }
     return this.#redialAtUs;
   }

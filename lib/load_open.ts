@@ -3,6 +3,7 @@
  *
  * A closed loop asks less as soon as the server stalls, and so leaves out just those requests that would have waited: coordinated
  * omission (Gil Tene, "How NOT to Measure Latency"; wrk2). Here a stall delays the requests that are due, and their clocks run.
+ * The thread itself wakes some 50 µs late: corrected latencies have that in them, raw ones do not.
  *
  * @module
  */
@@ -12,7 +13,7 @@ import { DRAIN_US, mustHold, NEVER, NO_CONNECTION_LEFT, Patience, QUIET_US } fro
 import { type Meter, Scores, timesBetween } from "./load_tally.ts";
 import type { OpenOptions, SlowOptions, Window } from "./load_types.ts";
 
-/** A request that leaves later than this after it was due, although a connection was idle, is a fault of the generator. */
+/** A request that leaves so long after it was due, although a connection was idle, is late by the generator's own fault. */
 const LATE_US = 1000;
 /** How long one of the slow clients may take to connect before the rest of them is given up, in ms. */
 const SLOW_CONNECT_MS = 5000;
@@ -31,6 +32,10 @@ class IdleQueue {
 
   push(id: number): void {
     this.#ring[this.#tail++ & this.#mask] = id;
+  }
+
+  get empty(): boolean {
+    return this.#head === this.#tail;
   }
 
   /** The connection that has been idle longest; −1 if none is. */
@@ -68,6 +73,8 @@ class OpenLoop implements Loop {
   readonly #isHeavy: Uint8Array;
   readonly #total: number;
   #next = 0;
+  #hadIdle = false;
+  #inTimeUntil = 0;
 
   constructor(
     readonly connections: Connections,
@@ -100,17 +107,24 @@ class OpenLoop implements Loop {
 
   /** Sends what is due, as long as a connection is idle. Returns when the next request is due; if none is idle: never. */
   #sendDue(startUs: number): number {
+    const { connections } = this;
+    // If a connection was idle after the last look, none of the requests that have become due since had to wait for one.
+    if (this.#hadIdle) this.#inTimeUntil = connections.clockUs();
+    this.#hadIdle = false;
     for (; this.#next < this.#total; this.#next++) {
       const due = startUs + this.#next * 1e6 / this.options.rate;
-      const now = this.connections.clockUs();
-      this.connections.now = now; // what is left to wait counts from here
-      if (due > now) return due;
+      const now = connections.now = connections.clockUs(); // what is left to wait counts from here
+      if (due > now) {
+        this.#hadIdle = !this.#idle.empty;
+        return due;
+      }
       const id = this.#idle.pop();
       if (id < 0) return NEVER;
-      if (now - Math.max(due, this.#idleSince[id]!) > LATE_US) this.scores.lateSends++;
+      const couldLeave = due <= this.#inTimeUntil ? due : Math.max(due, this.#idleSince[id]!);
+      if (now - couldLeave > LATE_US) this.scores.lateSends++;
       this.#dueAt[id] = due;
       const which = this.#isHeavy[id] = this.#which(this.#next);
-      if (!this.connections.send(id, now, which)) this.#next--; // that connection is gone, another one is asked
+      if (!connections.send(id, now, which)) this.#next--; // that connection is gone, another one is asked
     }
     return NEVER;
   }

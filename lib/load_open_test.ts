@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { PATIENCE_MS, until } from "./testing/client.ts";
 import { testEngines } from "./testing/engines.ts";
 import { FakeServer, HELLO } from "./testing/fake_server.ts";
 
@@ -17,6 +18,23 @@ testEngines("a stall of 300 ms delays all that was due meanwhile, but only one r
   assert(window.histogram.percentile(90) >= 195_000, `${window.histogram.percentile(90)}`);
   assert(window.raw!.percentile(90) < window.histogram.percentile(90) / 2, `${window.raw!.percentile(90)}`);
   assert(window.raw!.max >= 295_000);
+  assert(window.late_sends < 20, `${window.late_sends}`); // requests waited for the server, and that is not the generator's fault
+});
+
+testEngines("a stall of the generator itself is told as late sends", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const { promise: running, resolve } = Promise.withResolvers<void>();
+  await using generator = await start(server.port, { onProgress: () => resolve() });
+  await generator.connect(5);
+  const window = generator.open({ rate: 1000, seconds: 1.5, warmupSeconds: 0 });
+  await running;
+  Deno.kill(generator.pid, "SIGSTOP");
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  Deno.kill(generator.pid, "SIGCONT");
+  const { late_sends, requests, histogram, raw } = await window;
+  assertEquals(requests, 1500);
+  assert(late_sends >= 190, `${late_sends}`);
+  assert(histogram.max >= 195_000 && raw!.max < histogram.max);
 });
 
 testEngines("an open loop goes on with the connections that are left", async (start) => {
@@ -79,6 +97,7 @@ testEngines("slow clients send a byte a second of a head that never ends, and ar
   const { connections, lost } = await generator.totals();
   assertEquals({ connections, lost }, { connections: 5, lost: 0 });
   assertEquals((await generator.ask()).asked, 2);
+  await until(() => server.open === 2, PATIENCE_MS, "the end of the slow clients");
 });
 
 testEngines("a server that throws slow clients out loses none", async (start) => {

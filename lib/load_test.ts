@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { createServer } from "node:http";
 import { UsageError } from "./errors.ts";
 import type { Progress } from "./load.ts";
+import { PATIENCE_MS, until } from "./testing/client.ts";
 import { testEngines } from "./testing/engines.ts";
 import { FakeServer, HELLO } from "./testing/fake_server.ts";
 
@@ -51,6 +52,7 @@ testEngines(
 testEngines("connections without an answer are counted, kept, and asked again once it has come", async (start) => {
   const { promise: opened, resolve: open } = Promise.withResolvers<void>();
   await using server = new FakeServer(async ({ write }) => {
+    if (server.paths.length === 3) open(); // the third request, which is the first of the second round, frees the others
     await opened;
     await write(HELLO);
   });
@@ -59,10 +61,28 @@ testEngines("connections without an answer are counted, kept, and asked again on
   const { asked, answered, lost, unanswered } = await generator.ask({ window: 2, timeoutMs: 200 });
   assertEquals({ asked, answered, lost, unanswered }, { asked: 5, answered: 0, lost: 0, unanswered: 5 });
   assertEquals((await generator.totals()).sent, 2);
-  open();
   assertEquals((await generator.ask()).answered, 5);
   const { sent, answered: all, connections } = await generator.totals();
   assertEquals({ sent, all, connections }, { sent: 7, all: 7, connections: 5 });
+});
+
+testEngines("connections that are not made in time are given up for good", async (start) => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 2 }); // and nobody accepts
+  await using generator = await start(listener.addr.port);
+  const { connected, failed, errors } = await generator.connect(20, { timeoutMs: 100 });
+  assertEquals([failed, errors], [20 - connected, { timeout: 20 - connected }]);
+  const accepted: Deno.TcpConn[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) accepted.push(connection);
+  })();
+  await until(() => accepted.length >= connected, PATIENCE_MS, "all that were made");
+  const later = generator.connect(1); // an attempt that was given up may still come through, if the runtime made it
+  await until(() => accepted.length > connected, PATIENCE_MS, "one more");
+  assertEquals((await later).connected, 1);
+  assertEquals((await generator.totals()).connections, connected + 1);
+  listener.close();
+  await accepting;
+  for (const connection of accepted) connection.close();
 });
 
 testEngines("an error status is an answer that does not count, and the connection stays", async (start) => {
@@ -107,6 +127,7 @@ testEngines("each connection of a churn asks once", async (start) => {
   assertEquals({ lost, unanswered, errors }, { lost: 0, unanswered: 0, errors: {} });
   assert(requests > 0 && requests <= totals.answered);
   assertEquals([totals.connections, totals.sent, totals.answered], Array(3).fill(server.clients.length));
+  await until(() => server.open === 0, PATIENCE_MS, "the end of all connections");
 });
 
 testEngines("a port where nobody listens refuses each connection, and ends a churn", async (start) => {

@@ -1,8 +1,8 @@
 /**
  * `@std/assert` over Node's comparison: the signatures and the outcomes of the original, for places where JSR cannot be reached.
  *
- * One difference: `assertEquals` compares like `node:assert/strict`, which is a little stricter. It tells 0 from -0, and
- * objects without a prototype from object literals; the original does not. Whatever passes here passes there.
+ * The difference: `assertEquals` compares like `node:assert/strict`. It tells 0 from -0 and objects without a prototype from
+ * object literals, which the original does not; and of two errors it compares name and message, not where they were made.
  *
  * @module
  */
@@ -27,11 +27,6 @@ export function assert(expr: unknown, msg = "The expression is falsy."): asserts
   if (!expr) throw new AssertionError(msg);
 }
 
-/** @throws {AssertionError} Always. */
-export function fail(msg?: string): never {
-  throw new AssertionError(msg === undefined ? "Failed." : `Failed: ${msg}`);
-}
-
 function difference(actual: unknown, expected: unknown): string {
   try {
     deepStrictEqual(actual, expected);
@@ -51,21 +46,6 @@ export function assertNotEquals<T>(actual: T, expected: T, msg?: string): void {
   check(!isDeepStrictEqual(actual, expected), () => `${inspect(actual)} should differ from the expected value.`, msg);
 }
 
-/** @throws {AssertionError} If the values are not the same by `Object.is`. */
-export function assertStrictEquals<T>(actual: unknown, expected: T, msg?: string): asserts actual is T {
-  check(Object.is(actual, expected), () => `${inspect(actual)} is not ${inspect(expected)}.`, msg);
-}
-
-/** @throws {AssertionError} If `actual` is null or undefined. */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  check(actual !== undefined && actual !== null, () => `${actual} should be a value.`, msg);
-}
-
-/** @throws {AssertionError} If `actual` was not made by `expectedType` or a class that extends it. */
-export function assertInstanceOf<T>(actual: unknown, expectedType: Class<T>, msg?: string): asserts actual is T {
-  check(actual instanceof expectedType, () => `${inspect(actual)} is no ${expectedType.name}.`, msg);
-}
-
 /** @throws {AssertionError} If `actual` does not match. */
 export function assertMatch(actual: string, expected: RegExp, msg?: string): void {
   check(expected.test(actual), () => `${inspect(actual)} does not match ${expected}.`, msg);
@@ -74,13 +54,6 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
 /** @throws {AssertionError} If `actual` does not contain `expected`. */
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
   check(actual.includes(expected), () => `${inspect(actual)} does not include ${inspect(expected)}.`, msg);
-}
-
-/** @throws {AssertionError} If one of `expected` equals no element of `actual`. */
-export function assertArrayIncludes<T>(actual: ArrayLike<T>, expected: ArrayLike<T>, msg?: string): void {
-  const has = (wanted: T) => Array.from(actual).some((value) => isDeepStrictEqual(value, wanted));
-  const missing = Array.from(expected).filter((wanted) => !has(wanted));
-  check(missing.length === 0, () => `${inspect(actual)} does not include ${inspect(missing)}.`, msg);
 }
 
 /**

@@ -2,37 +2,36 @@
 import {
   assert,
   assertAlmostEquals,
-  assertArrayIncludes,
   assertEquals,
-  assertExists,
   assertGreater,
   assertGreaterOrEqual,
-  assertInstanceOf,
   AssertionError,
   assertLess,
   assertLessOrEqual,
   assertMatch,
   assertNotEquals,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
-  fail,
 } from "@std/assert";
 import { deadline, delay } from "@std/async";
 import { parseArgs } from "@std/cli";
 import { format } from "@std/fmt/bytes";
-import { bold, cyan, dim, getColorEnabled, green, red, setColorEnabled, yellow } from "@std/fmt/colors";
 
 // The assertions are under test, so that they fail is observed without them.
 function refuses(assertion: () => unknown): void {
+  let error: unknown;
   try {
     assertion();
-  } catch (error) {
-    if (error instanceof AssertionError) return;
-    throw error;
+  } catch (thrown) {
+    error = thrown;
   }
-  throw new Error(`It should fail: ${assertion}`);
+  if (!(error instanceof AssertionError)) throw new Error(`It should fail: ${assertion}`, { cause: error });
+}
+
+async function refusesLater(assertion: () => Promise<unknown>): Promise<void> {
+  const error = await assertion().then(() => undefined, (reason) => reason);
+  if (!(error instanceof AssertionError)) throw new Error(`It should fail: ${assertion}`, { cause: error });
 }
 
 Deno.test("assertEquals compares what values hold, not what they are", () => {
@@ -68,22 +67,12 @@ Deno.test("a failed assertEquals shows the reason, the value and what was expect
 });
 
 Deno.test("every other assertion passes where it should and throws an AssertionError where it should not", () => {
-  const shared = {};
   assert(1);
   refuses(() => assert(0, "zero"));
-  refuses(() => fail("always"));
-  assertStrictEquals(shared, shared);
-  refuses(() => assertStrictEquals({}, {}));
-  assertExists(0);
-  refuses(() => assertExists(null));
-  assertInstanceOf(new RangeError(), Error);
-  refuses(() => assertInstanceOf({}, Error));
   assertMatch("epoll", /^ep/);
   refuses(() => assertMatch("epoll", /^po/));
   assertStringIncludes("epoll", "poll");
   refuses(() => assertStringIncludes("epoll", "wait"));
-  assertArrayIncludes([{ a: 1 }, { a: 2 }], [{ a: 2 }]);
-  refuses(() => assertArrayIncludes([{ a: 1 }], [{ a: 2 }]));
   assertAlmostEquals(0.1 + 0.2, 0.3);
   assertAlmostEquals(10, 11, 1);
   refuses(() => assertAlmostEquals(10, 11));
@@ -114,13 +103,13 @@ Deno.test("assertRejects resolves to the error, and a throw before the promise i
   const rejects = () => Promise.reject(new RangeError("port 70000"));
   assertEquals((await assertRejects(rejects, RangeError, "70000")).message, "port 70000");
   await assertRejects(rejects, "only that it rejects");
-  await assertRejects(() => assertRejects(rejects, TypeError), AssertionError);
-  await assertRejects(() => assertRejects(rejects, RangeError, "80"), AssertionError);
-  await assertRejects(() => assertRejects(() => Promise.resolve()), AssertionError);
+  await refusesLater(() => assertRejects(rejects, TypeError));
+  await refusesLater(() => assertRejects(rejects, RangeError, "80"));
+  await refusesLater(() => assertRejects(() => Promise.resolve()));
   const throws = () => {
     throw new RangeError();
   };
-  await assertRejects(() => assertRejects(throws), AssertionError);
+  await refusesLater(() => assertRejects(throws));
 });
 
 Deno.test("deadline passes on what comes in time, and is a TimeoutError where nothing comes", async () => {
@@ -140,30 +129,18 @@ Deno.test("an aborted delay rejects with the reason", async () => {
 });
 
 Deno.test("parseArgs reads flags with and without values, and what is left over", () => {
-  const args = parseArgs(["--port", "080", "run", "--quick", "-v", "7", "--", "--port"], {
-    string: ["port", "host"],
-    boolean: ["quick", "json", "verbose"],
-    alias: { verbose: "v" },
-  });
-  assertEquals(args.port, "080");
+  const options = { string: ["port", "host"], boolean: ["quick", "json"] };
+  const args = parseArgs(["--port", "1", "run", "--quick", "7", "--port=080", "--", "--no-json"], options);
+  assertEquals(args.port, "080", "of a repeated flag the last one counts, and it stays text");
   assertEquals(args.host, undefined);
-  assertEquals([args.quick, args.json, args.verbose], [true, false, true]);
-  assertEquals(args._, ["run", 7, "--port"]);
-});
-
-Deno.test("parseArgs takes the last of a repeated flag, and all of a collected one", () => {
-  const options = { string: ["port", "exp", "none"], collect: ["exp", "none"] } as const;
-  const args = parseArgs(["--port=1", "--exp", "a", "--port", "2", "--exp=b"], options);
-  assertEquals(args.port, "2");
-  assertEquals(args.exp, ["a", "b"]);
-  assertEquals(args.none, []);
-  assertEquals(parseArgs(["--exp", "a"], options).exp, ["a"]);
+  assertEquals([args.quick, args.json], [true, false]);
+  assertEquals(args._, ["run", 7, "--no-json"]);
 });
 
 Deno.test("parseArgs fills in defaults, and --no-name negates only what is negatable", () => {
   const refused: string[] = [];
-  const args = parseArgs(["--no-save", "--no-quick", "--nonsense"], {
-    string: ["rate"],
+  const args = parseArgs(["--no-save", "--no-quick", "--nonsense", "--port"], {
+    string: ["rate", "port"],
     boolean: ["save", "quick"],
     negatable: ["save"],
     default: { save: true, quick: true, rate: "100" },
@@ -172,7 +149,7 @@ Deno.test("parseArgs fills in defaults, and --no-name negates only what is negat
       return false;
     },
   });
-  assertEquals([args.save, args.quick, args.rate], [false, true, "100"]);
+  assertEquals([args.save, args.quick, args.rate, args.port], [false, true, "100", ""]);
   assertEquals(refused, ["--no-quick", "--nonsense"]);
 });
 
@@ -181,17 +158,4 @@ Deno.test("bytes are written in three digits, in steps of 1000 or 1024", () => {
   assertEquals(format(7.4 * 2 ** 20, { binary: true }), "7.4 MiB");
   assertEquals(format(-5), "-5 B");
   assertThrows(() => format(NaN), TypeError);
-});
-
-Deno.test("colours are escape sequences when switched on, and plain text when switched off", () => {
-  const before = getColorEnabled();
-  setColorEnabled(true); // NO_COLOR wins
-  const paints = Object.entries({ bold, dim, red, yellow, green, cyan });
-  const codes = { bold: [1, 22], dim: [2, 22], red: [31, 39], yellow: [33, 39], green: [32, 39], cyan: [36, 39] };
-  const colored = Object.entries(codes).map(([_, [on, off]]) => `\x1b[${on}mx\x1b[${off}m`);
-  assertEquals(paints.map(([_, paint]) => paint("x")), Deno.noColor ? Array(6).fill("x") : colored);
-  setColorEnabled(false);
-  assertEquals(paints.map(([_, paint]) => paint("x")), Array(6).fill("x"));
-  assertEquals(getColorEnabled(), false);
-  setColorEnabled(before);
 });

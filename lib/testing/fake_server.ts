@@ -83,6 +83,11 @@ export class FakeServer implements AsyncDisposable {
     if (this.#connections.delete(connection)) connection.close();
   }
 
+  /** How many connections there are now. */
+  get open(): number {
+    return this.#connections.size;
+  }
+
   /** Closes the connection of a client. */
   hangUp({ connection }: FakeConnection): void {
     this.#close(connection);
