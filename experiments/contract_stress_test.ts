@@ -3,8 +3,9 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
 import { cpuUs } from "../lib/proc.ts";
 import { sample } from "../lib/sampler.ts";
-import { BrokenPromise, Client, head, reset, until } from "../lib/testing/client.ts";
-import { type Check, hello, testAll } from "../lib/testing/contract.ts";
+import type { Server } from "../lib/server.ts";
+import { BrokenPromise, type Client, head, reset, until } from "../lib/testing/client.ts";
+import { type Check, hello, type Lab, testAll } from "../lib/testing/contract.ts";
 
 const STALL_MS = 300; // a server that took nothing for so long will take nothing more until it is read
 const PIPELINED = 100_000; // requests sent at least by the client that does not read
@@ -48,6 +49,53 @@ async function stuff(client: Client): Promise<() => Promise<void>> {
   };
 }
 
+/** Starts a server that may open but a few descriptors. */
+async function scarce(lab: Lab): Promise<{ server: Server; limit: number }> {
+  const limit = sample(lab.shared.pid)!.descriptors + SPARE_DESCRIPTORS;
+  return { server: await lab.fresh({ prlimit: [`--nofile=${limit}`] }), limit };
+}
+
+/** Many clients that come at once, ask once, and stay until they are told to leave. */
+class Crowd implements Disposable {
+  readonly answered: Client[] = [];
+  readonly #lab: Lab;
+  readonly #visits: Promise<void>[];
+  readonly #leaving = Promise.withResolvers<void>();
+
+  constructor(lab: Lab, port: number, size: number) {
+    this.#lab = lab;
+    this.#visits = Array.from({ length: size }, () => this.#visit(port));
+    for (const visit of this.#visits) visit.catch(() => {}); // told by `leave`
+  }
+
+  async #visit(port: number): Promise<void> {
+    using client = await this.#lab.connect(port);
+    await client.send(head("/"));
+    hello(await client.answer());
+    this.answered.push(client);
+    await this.#leaving.promise;
+  }
+
+  /** Resolves when some were answered and no more of them are. */
+  async settled(): Promise<void> {
+    await until(() => this.answered.length > 0, this.#lab.patienceMs, "an answer to one of many");
+    for (let before = -1; before !== this.answered.length;) {
+      before = this.answered.length;
+      await delay(STALL_MS);
+    }
+  }
+
+  /** Lets all leave, those that still wait as soon as they are answered. Tells who was. */
+  leave(): Promise<PromiseSettledResult<void>[]> {
+    this.#leaving.resolve();
+    return Promise.allSettled(this.#visits);
+  }
+
+  [Symbol.dispose](): void {
+    this.#leaving.resolve();
+  }
+}
+
 const STRESS: Check[] = [{
   says: "keeps its memory while a client asks and never reads, and answers all in order once it does",
   linux: true,
@@ -81,34 +129,36 @@ const STRESS: Check[] = [{
   needs: "prlimit",
   linux: true,
   async holds(lab) {
-    const limit = sample(lab.shared.pid)!.descriptors + SPARE_DESCRIPTORS;
-    await using server = await lab.fresh({ prlimit: [`--nofile=${limit}`] });
-    using clients = new DisposableStack();
-    const answered: Client[] = [];
-    const answers: Promise<unknown>[] = [];
-    for (let i = 0; i < limit; i++) {
-      const client = clients.use(await lab.connect(server.port));
-      await client.send(head("/"));
-      answers.push(client.answer().then(() => answered.push(client), () => {})); // the others are still in the backlog
-    }
-    await until(() => answered.length > 0, lab.patienceMs, "an answer to one of many");
-    for (let before = -1; before !== answered.length;) {
-      before = answered.length;
-      await delay(STALL_MS);
-    }
+    const { server, limit } = await scarce(lab);
+    await using _ = server;
+    using crowd = new Crowd(lab, server.port, limit);
+    await crowd.settled();
     const before = cpuUs(server.pid)!;
     await delay(1000); // the length of the measurement
     assertLess(cpuUs(server.pid)! - before, QUIET_EMFILE_US);
-    for (const client of answered) hello(await client.ask("/"));
-    clients.dispose();
-    await Promise.all(answers);
-    // Where a connection takes more than one descriptor, those that still wait in the backlog may be refused first.
+    for (const client of crowd.answered) hello(await client.ask("/"));
+    await crowd.leave();
+    // Where a connection takes more than one descriptor, or the listener was given up, a new one may be refused at first.
     const isServed = () => lab.ask("/", server.port).then(({ status }) => status === 200, () => false);
     await until(isServed, lab.patienceMs, "a new client to be served");
     const { stopped, code } = await server.stop();
     assertEquals(code, 0, server.stderrTail());
     // One connection, or one for each worker, is never too much.
     if (!lab.cannot("serve-others") && lab.args.length === 0) assertGreater(stopped!.errors.EMFILE!, 0);
+  },
+}, {
+  says: "lets wait who comes when descriptors have run out, and serves them when others have left",
+  id: "wait-at-emfile",
+  needs: "prlimit",
+  linux: true,
+  async holds(lab) {
+    const { server, limit } = await scarce(lab);
+    await using _ = server;
+    using crowd = new Crowd(lab, server.port, limit);
+    await crowd.settled();
+    assertLess(crowd.answered.length, limit);
+    const lost = (await crowd.leave()).filter(({ status }) => status === "rejected");
+    assertEquals(lost.length, 0, `lost of ${limit}`);
   },
 }, {
   says: `survives up to ${RESETS} resets and keeps no descriptor of them`,

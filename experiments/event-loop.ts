@@ -2,16 +2,16 @@
  * @title      event-loop: the same epoll, hidden behind async and await
  * @family     runtime
  * @question   What is left to write when the runtime owns the event loop, and what does it cost not to see it?
- * @idea       One function for each connection: read, answer, repeat. It is suspended at every await, the runtime keeps the
- *             interest set and wakes it. Who awaits the write reads no further: a slow client holds up itself alone.
+ * @idea       One function for each connection: read, answer, repeat. It is suspended at every await; the runtime keeps
+ *             the interest set and wakes it. Who awaits the write reads no further: a slow client holds up itself alone.
  * @prediction 10 000 connections are held and answered by one thread, and an idle one costs the process under 16 KiB.
  * @compare    epoll, deno-serve, thread-per-conn
  * @requires   any
  * @run        deno run --allow-net=127.0.0.1 event-loop.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             /work burns wall time of the only thread, not CPU time, for which the runtime has no clock; everybody waits.
- * @sources    Deno.listen; tokio::task::coop and FuturesUnordered (docs.rs), on which futures-rs 2053; RFC 9112 (HTTP/1.1)
+ *             /work burns wall time of the only thread (the runtime has no clock of its CPU time), and everybody waits.
+ * @sources    Deno.listen; tokio::task::coop, FuturesUnordered (docs.rs) and futures-rs 2053 on both; RFC 9112 (HTTP/1.1)
  */
 import { parseArgs } from "node:util";
 
@@ -218,7 +218,7 @@ async function serveConnection(held: Deno.TcpConn): Promise<void> {
       if (crowded()) await turnToRead();
     }
   } catch (error) {
-    // A reset ends this connection and no other. Closed on this side, a read ends as Interrupted, the next as BadResource.
+    // A reset ends this connection and no other. Closed on this side: Interrupted in a read, BadResource between two.
     if (!(error instanceof Deno.errors.Interrupted || error instanceof Deno.errors.BadResource)) {
       countError(errnoName(error));
     }
@@ -230,10 +230,10 @@ async function serveConnection(held: Deno.TcpConn): Promise<void> {
 
 // ---- The architecture: the loop belongs to the runtime, and so does its queue ---------------------------------------
 
-// The runtime keeps all pending reads in one FuturesUnordered, which one tokio task polls. tokio lets a task do 128 socket
-// operations a turn. Each further read that is ready is polled in vain, turn after turn, and woken last in, first out: with
-// 10 000 active connections 80 polls for an answer, and seconds for the unlucky. This file cannot empty that queue
-// any faster, but it need not fill it: while the loop is crowded, who was answered reads again only after those before.
+// The runtime keeps all pending reads in one FuturesUnordered, which one task of tokio polls. tokio lets a task do 128
+// socket operations a turn. Each further read that is ready is polled in vain, turn after turn, and woken last in, first
+// out: with 10 000 active connections 80 polls for an answer, and seconds for the unlucky. This file cannot empty that
+// queue any faster, but it need not fill it: while the loop is crowded, who was answered reads again only in turn.
 const waiting: (() => void)[] = []; // at most one entry for a connection
 let nextWaiting = 0; // index of the one that waits longest; those before it are spliced away, SPLICE at once
 let turnStart = 0, stepStart = 0; // `reads` when the turn, or the step, began

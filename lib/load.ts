@@ -53,12 +53,13 @@ function inRange<T extends object>(options: T): T {
 
 /** Resolves a target, and refuses it if it is neither this machine nor allowed by name. */
 async function addressOf({ host, allow }: Target): Promise<{ address: string; loopback: boolean }> {
-  let address = host;
-  if (!IPV4.test(host)) {
+  let address = host === "localhost" ? "127.0.0.1" : host; // nobody is to be asked for this name (RFC 6761, section 6.3)
+  if (!IPV4.test(address)) {
     try {
       address = (await lookup(host, { family: 4 })).address;
     } catch (error) {
-      throw new UsageError(`Cannot resolve ${host} to an IPv4 address: ${(error as Error).message}`, { cause: error });
+      const { message } = error as Error;
+      throw new UsageError(`Cannot resolve ${host} (${message}): give its IPv4 address.`, { cause: error });
     }
   }
   const loopback = address.startsWith("127.");

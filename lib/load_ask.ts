@@ -16,6 +16,7 @@ const MAX_CONNECTING = 64;
  * anew, then after 10, and so on. On loopback a SYN that was not dropped has its answer before connect(2) returns.
  */
 const REDIAL_US = 5000, MAX_REDIAL_US = 200_000;
+
 class ConnectLoop implements Loop {
   made = 0;
   opened = 0;

@@ -26,16 +26,19 @@ import { type Answer, BrokenPromise, Client, PATIENCE_MS, within } from "./clien
 export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
   "recover-emfile", // survives that descriptors run out
+  "wait-at-emfile", // who comes when descriptors have run out is served later
   "survive-resets",
   "half-close",
   "malformed-400",
   "bound-head", // 431 for a head over 8 KiB
+  "linger", // the answer to what is refused survives what the client still sends
   "close-after-body",
   "burn-cpu", // /work/N: CPU time, not time on the wall
   "see-port-in-use",
   "stop-in-flight", // answers on SIGTERM what is in flight
   "second-signal",
-  "count", // the numbers of the stopped line
+  "count-accepted", // the numbers of the stopped line; `served` is true for all
+  "count-errors",
 ] as const;
 export type Ability = typeof ABILITIES[number];
 
