@@ -38,8 +38,9 @@ async function contender(experiment: Experiment, plan: ComparePlan): Promise<Con
   const server = stack.use(await startServer(experimentCommand(experiment), { cpu: 0 }));
   const target = { host: "127.0.0.1", port: server.port };
   const generator = stack.use(await LoadGenerator.start(target, { cpu: 1, serverPid: server.pid }));
-  const { connected } = await generator.connect(plan.connections);
-  if (connected < plan.connections) throw new Error(`${experiment.name} took ${connected} of ${plan.connections}`);
+  await generator.connect(plan.connections);
+  const { answered } = await generator.ask();
+  if (answered < plan.connections) throw new Error(`${experiment.name} holds ${answered} of ${plan.connections}`);
   const owned = stack.move();
   return {
     slice: async (warmupSeconds) => {

@@ -158,12 +158,15 @@ function percentiles(of: Histogram): Partial<Metrics> {
   return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
 }
 
-/** Makes the connections of a scenario under load; how many of them there are is its figure. */
-async function prepare({ generator, parameters }: Bench): Promise<string | null> {
-  const { connected } = await generator.connect(parameters.connections);
-  return connected === parameters.connections
-    ? null
-    : `${count(connected)} of ${count(parameters.connections)} connected`;
+/**
+ * Makes the connections of a scenario under load. One request on each shows that the server has really taken it: until
+ * then it may wait in the kernel's queue, or for its thread, and would stand idle in a window that counts it.
+ */
+async function prepare({ generator, parameters: { connections } }: Bench): Promise<string | null> {
+  const { connected } = await generator.connect(connections);
+  const { answered } = await generator.ask({ timeoutMs: SILENCE_MS });
+  if (answered === connections) return null;
+  return `${count(connected)} of ${count(connections)} connected, ${count(answered)} answered before the load began`;
 }
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
