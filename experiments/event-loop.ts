@@ -236,16 +236,12 @@ async function serveConnection(held: Deno.TcpConn): Promise<void> {
 // queue any faster, but it need not fill it: while the loop is crowded, who was answered reads again only in turn.
 const waiting: (() => void)[] = []; // at most one entry for a connection
 let nextWaiting = 0; // index of the one that waits longest; those before it are spliced away, SPLICE at once
-let turnStart = 0, stepStart = 0; // `reads` when the turn, or the step, began
+let turnStart = 0, stepStart = 0, lastTurn = 0; // `reads` when the turn and the step began; those of the last turn
 let stepping = false, stepSize = STEP / 2;
 
-/** Whether the runtime has more ready reads than it takes in a turn. */
 const crowded = () => reads - turnStart > TURN || waiting.length > 0;
 
-function endTurn(): void {
-  turnStart = reads;
-}
-
+/** Lets those who have waited longest read again. */
 function letRead(count: number): void {
   for (const end = Math.min(nextWaiting + count, waiting.length); nextWaiting < end;) waiting[nextWaiting++]!();
   if (nextWaiting < waiting.length && nextWaiting < SPLICE) return;
@@ -253,20 +249,29 @@ function letRead(count: number): void {
   nextWaiting = 0;
 }
 
+function endTurn(): void {
+  lastTurn = reads - turnStart;
+  turnStart = reads;
+  if (lastTurn < STEP) letRead(STEP / 2); // the rush is over
+}
+
 /** Every STEP_MS: if next to nobody was heard, those let go are idle, and cost nothing. Then twice as many follow. */
 function step(): void {
   const quiet = reads - stepStart < STEP;
   stepStart = reads;
   stepSize = quiet ? 2 * stepSize : STEP / 2;
-  if (quiet) letRead(stepSize);
+  if (quiet) {
+    lastTurn = 0;
+    letRead(stepSize);
+  }
   stepping = waiting.length > 0;
   if (stepping) setTimeout(step, STEP_MS);
 }
 
-/** Resolves when this connection may read again. Each that comes to wait lets others go, as many as the turn has room for. */
+/** Resolves when this connection may read again. Each that comes to wait lets one go, unless the turns are full. */
 function turnToRead(): Promise<void> {
-  const turn = new Promise<void>((go) => waiting.push(go)), heard = reads - turnStart;
-  letRead(heard > TURN ? 0 : heard > TURN / 2 ? 1 : 2);
+  const turn = new Promise<void>((go) => waiting.push(go));
+  if (Math.max(lastTurn, reads - turnStart) <= TURN) letRead(1);
   if (!stepping) setTimeout(step, STEP_MS);
   stepping = true;
   return turn;
@@ -282,8 +287,8 @@ async function acceptAll(listener: Deno.TcpListener): Promise<void> {
     } catch (error) {
       if (stopping) return; // BadResource or Interrupted: `stop` has closed the listener
       const name = errnoName(error);
-      if (name !== "EMFILE" && name !== "ENFILE" && name !== "ECONNABORTED") throw error;
       if (name === "ECONNABORTED") continue; // this client has given up
+      if (name !== "EMFILE" && name !== "ENFILE") throw error;
       countError(name);
       await new Promise((go) => setTimeout(go, PAUSE_MS)); // those that wait stay in the kernel's queue
     }

@@ -1,13 +1,12 @@
 /**
  * @title      io_uring: one thread hands the work over and collects the results
  * @family     completion
- * @question   What is left for one thread to do if the kernel does not only wait for sockets, but also reads and writes?
- * @idea       Requests are written into one ring of shared memory, results are read from another; one io_uring_enter(2)
- *             hands over and collects many. One receive serves a connection for life; buffers are lent when bytes come.
- * @prediction A request takes less than a tenth of the system calls that epoll makes for it, but over 70 % of the CPU time.
+ * @question   What is left for one thread if the kernel does not only wait for sockets, but reads and writes as well?
+ * @idea       Requests leave by one ring of shared memory, results come by another: one system call moves many of both.
+ * @prediction At 100 connections a request takes under a tenth of epoll's system calls, but over 70 % of its CPU time.
  * @compare    epoll, event-loop, multi-reactor
- * @requires   linux 2.6.28, and for io_uring itself 6.0: multishot accept and buffer rings came with 5.19, multishot receive
- *             and SINGLE_ISSUER with 6.0, DEFER_TASKRUN with 6.1. Where it is missing or forbidden, epoll does the work.
+ * @requires   linux 2.6.28, and 6.0 for io_uring: multishot accept and buffer rings are of 5.19, multishot receive and
+ *             SINGLE_ISSUER of 6.0, DEFER_TASKRUN of 6.1. Where it is missing or forbidden, epoll does the work.
  * @run        deno run --allow-ffi io-uring.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
@@ -24,35 +23,26 @@ const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o200
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, IPPROTO_TCP = 6, TCP_NODELAY = 1; // <asm-generic/socket.h>, <netinet/tcp.h>
 const MSG_DONTWAIT = 0x40, MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>
 const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
-const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
-const EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, ETIME = 62, ECONNABORTED = 103; // <asm-generic/errno.h>
-const ENOBUFS = 105, ECANCELED = 125;
-const EPOLLIN = 1,
-  EPOLLOUT = 4,
-  EPOLLONESHOT = 1 << 30,
-  EPOLL_CTL_ADD = 1,
-  EPOLL_CTL_MOD = 3,
-  EPOLL_CLOEXEC = 0o2000000;
-// <sys/epoll.h>: struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only.
+const CLOCK_THREAD_CPUTIME_ID = 3, EPOLL_CLOEXEC = SOCK_CLOEXEC; // <time.h>, <sys/epoll.h>
+const EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, ETIME = 62, ECONNABORTED = 103, ENOBUFS = 105, ECANCELED = 125;
+const EPOLLIN = 1, EPOLLOUT = 4, EPOLLONESHOT = 1 << 30, EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3; // <sys/epoll.h>
+// struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 const SYS_IO_URING_SETUP = 425, SYS_IO_URING_ENTER = 426, SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
 const IORING_SETUP_SINGLE_ISSUER = 0x1000, IORING_SETUP_DEFER_TASKRUN = 0x2000; // <linux/io_uring.h>, and so to the end
 const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22, IORING_OFF_SQES = 0x10000000n;
-const IORING_ENTER_GETEVENTS = 1, IORING_ENTER_EXT_ARG = 8, IORING_ENTER_REGISTERED_RING = 16, IORING_CQE_F_MORE = 2;
-const IORING_OP_ASYNC_CANCEL = 14, IORING_OP_SEND = 26;
-// With IOSQE_BUFFER_SELECT in the second byte of a submission, and the multishot bits of ioprio in its upper half-word:
+const ENTER_FLAGS = 1 | 8 | 16; // IORING_ENTER_GETEVENTS, IORING_ENTER_EXT_ARG, IORING_ENTER_REGISTERED_RING
+const IORING_OP_ASYNC_CANCEL = 14, IORING_OP_SEND = 26, IORING_CQE_F_MORE = 2; // opcode | flags << 8 | ioprio << 16:
 const IORING_OP_ACCEPT_MULTISHOT = 13 | 1 << 16, IORING_OP_RECV_MULTISHOT = 27 | 1 << 13 | 2 << 16;
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
-const SUBMISSIONS = 1024; // requests in their ring; a power of two, as the next two are
-const COMPLETIONS = 2 * SUBMISSIONS; // results in theirs, set by the kernel; more are kept aside, but end what is multishot
-const BUFFERS = 512; // receive buffers of all connections together; while none is free a receive ends with ENOBUFS
-const BUFFER = 4096; // bytes in each: some requests
-const EVENTS = 256; // results taken in one turn: as many as can ask for four submissions each
+const SUBMISSIONS = 1024, COMPLETIONS = 2 * SUBMISSIONS; // powers of two; a full CQ loses nothing, but ends multishots
+const BUFFERS = 512, BUFFER = 4096; // for all that is received (a power of two), and bytes in each; none free: ENOBUFS
+const EVENTS = 1024; // events taken from the kernel in one call: enough to make the call's cost vanish
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
-const COPIES = 65536; // bytes of each answer, repeated: more than the answers to MAX_HEAD + BUFFER bytes
+const COPIES = 65536; // bytes of each answer, repeated: more than it takes to answer MAX_HEAD + BUFFER bytes
 const MAX_WORK_US = 100_000;
 const TURN_MS = 50; // the longest stretch without a look at signals
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
@@ -108,9 +98,8 @@ function must(result: number, action: string, remedy = "see the manual page of t
   return Deno.exit(1);
 }
 
-/** Maps memory that stays where it is: the kernel uses it while JavaScript runs, and an ArrayBuffer might be collected. */
-function map(length: number, fd = -1, offset = 0n): { memory: ArrayBuffer; address: number } {
-  const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
+/** Maps memory that stays: the kernel uses it while JavaScript runs, and an ArrayBuffer might be collected. */
+function map(length: number, fd = -1, offset = 0n, flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED) {
   const pointer = libc.mmap(null, BigInt(length), PROT_READ_WRITE, flags, fd, offset)!;
   const address = Number(Deno.UnsafePointer.value(pointer));
   must(address === MAP_FAILED ? -1 : 0, `map ${length} bytes`);
@@ -122,7 +111,7 @@ function listenOn(host: string, port: number): { listener: number; port: number 
   const one = new Int32Array([1]);
   const address = new Uint8Array(16); // struct sockaddr_in: family (native order), port and address (network order)
   address.set([AF_INET, 0, port >> 8, port & 255, ...host.split(".").map(Number)]);
-  const mode = ring < 0 ? SOCK_NONBLOCK : 0; // io_uring waits for a blocking socket; from a nonblocking one EAGAIN comes back
+  const mode = ring < 0 ? SOCK_NONBLOCK : 0; // io_uring waits on a blocking socket, and gives EAGAIN on another
   const listener = must(libc.socket(AF_INET, SOCK_STREAM | mode | SOCK_CLOEXEC, 0), "create a socket");
   must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, one, 4), "set SO_REUSEADDR");
   // Accepted sockets inherit TCP_NODELAY from the listener on Linux: one call here instead of one for each connection.
@@ -220,13 +209,13 @@ function burn(us: number): void {
 
 // ---- Connection: a descriptor, a byte of state and, only while there are any, the bytes left over -------------------
 
-const RECEIVING = 1, SENDING = 2, ENDED = 4; // the kernel has a receive in hand, a send; nothing more will come
+const RECEIVING = 1, SENDING = 2, ENDED = 4; // a receive is in flight, a send is; nothing more will come
 let states = new Uint8Array(1024); // by descriptor: all that an idle connection costs
 const partial = new Map<number, Uint8Array>(); // descriptor → the start of a head whose end has not come
 const unsent = new Map<number, number[]>(); // descriptor → answers behind the send in flight: status, bytes, status, …
 const leaving = new Map<number, number>(); // descriptor, answered for the last time → when it is closed at the latest
 const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
-let stopping = false, paused = -1; // the listener, while no descriptor is left for more
+let stopping = false, sending = 0, paused = -1; // sends in flight; the listener, while no descriptor is left
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
@@ -234,20 +223,19 @@ function onAccepted(listener: number, result: number, flags: number): void {
   if (result >= states.length) states = new Uint8Array(states.buffer.transfer(2 * result));
   if (result >= 0 && ++counts.accepted) receive(result);
   if ((flags & IORING_CQE_F_MORE) !== 0 || stopping) return;
-  if (result >= 0 || result === -ECONNABORTED) return accept(listener);
-  countError(getSystemErrorName(result)); // EMFILE, ENFILE: asked again at once it would spin
-  paused = listener;
+  if (result >= 0 || result === -ECONNABORTED) accept(listener);
+  else paused = listener, countError(getSystemErrorName(result)); // EMFILE, ENFILE: asked again at once it would spin
 }
 
 /** Takes what a buffer holds. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
 function onReceived(fd: number, result: number, flags: number): void {
+  const at = bufferAt(flags >>> 16), ended = result <= 0 && result !== -ENOBUFS && result !== -ECANCELED;
   if (result > 0) {
-    const at = bufferAt(flags >>> 16);
     if ((states[fd]! & ENDED) === 0 && (leaving.size === 0 || !leaving.has(fd))) answer(fd, at, at + result);
     giveBack(flags >>> 16);
-  } else if (result !== 0 && result !== -ECANCELED && result !== -ENOBUFS) drop(fd, result);
+  } else if (ended && result < 0) countError(getSystemErrorName(result)); // it ends this connection only
   if ((flags & IORING_CQE_F_MORE) !== 0) return;
-  states[fd] = states[fd]! & ~RECEIVING | (result === 0 ? ENDED : 0);
+  states[fd] = states[fd]! & ~RECEIVING | (ended ? ENDED : 0);
   proceed(fd);
 }
 
@@ -272,153 +260,130 @@ function answer(fd: number, at: number, to: number): void {
   if (out > 0) reply(fd, status, out);
 }
 
-/** Sends answers of one kind. During a send they wait, as one could overtake the other, and the receive is cancelled. */
+/** Sends answers of one kind. During a send they wait, as one might overtake the other, and receiving is cancelled. */
 function reply(fd: number, status: number, out: number): void {
-  if ((states[fd]! & SENDING) === 0) return send(fd, status, out);
-  if (unsent.get(fd)?.push(status, out)) return;
-  unsent.set(fd, [status, out]);
-  cancel(fd, RECEIVE);
+  const behind = (states[fd]! & SENDING) !== 0;
+  if (behind && unsent.get(fd)?.push(status, out)) return;
+  if (behind) return unsent.set(fd, [status, out]), cancel(fd, RECEIVE);
+  sending++, states[fd]! |= SENDING;
+  const at = address + COPIES * answers.indexOf(ANSWERS[status]!);
+  submit(SEND, IORING_OP_SEND, fd, at, out, MSG_NOSIGNAL | MSG_WAITALL);
 }
 
-/** If the send was short, an error came in between, and the receive will tell of it. */
 function onSent(fd: number, result: number): void {
-  states[fd]! &= ~SENDING;
-  if (result < 0) drop(fd, result);
+  sending--, states[fd]! &= ~SENDING;
+  if (result < 0) { // if it is only short, an error came in between, and the receive will tell of it
+    if ((states[fd]! & ENDED) === 0) countError(getSystemErrorName(result));
+    states[fd]! |= ENDED, unsent.delete(fd), libc.shutdown(fd, SHUT_RDWR); // the receive ends too, if not by the error
+  }
   proceed(fd);
 }
 
-/** An error ends this connection only. What else is in flight on it ends by shutdown(2), if it has not ended by itself. */
-function drop(fd: number, result: number): void {
-  if ((states[fd]! & ENDED) === 0) countError(getSystemErrorName(result));
-  states[fd]! |= ENDED;
-  unsent.delete(fd);
-  libc.shutdown(fd, SHUT_RDWR);
-}
-
-/** What comes next: an answer, the farewell, another receive, or the close, which does not reach a socket still in use. */
+/** What comes next: an answer, the farewell, another receive, or the close, which would not reach a socket in use. */
 function proceed(fd: number): void {
   const state = states[fd]!, runs = unsent.size > 0 ? unsent.get(fd) : undefined;
   if ((state & SENDING) !== 0) return;
-  if (runs?.length) return send(fd, runs.shift()!, runs.shift()!);
+  if (runs?.length) return reply(fd, runs.shift()!, runs.shift()!);
   if (runs !== undefined) unsent.delete(fd);
   if (leaving.size > 0 && leaving.has(fd)) libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: recv will tell
   if ((state & RECEIVING) !== 0) return;
   if ((state & ENDED) === 0) return receive(fd); // after ENOBUFS too: every buffer is back before the next call
-  states[fd] = 0;
-  partial.delete(fd), leaving.delete(fd);
+  states[fd] = 0, partial.delete(fd), leaving.delete(fd);
   libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 // ---- The architecture: two rings shared with the kernel, and one system call ---------------------------------------
 
 // A receive buffer is lent to bytes that have come, not to a connection that waits:
-//   lent ──► the kernel takes and fills it ──► a completion names it in flags ──► parseHead reads it in place
-//    ▲──── giveBack, seen by the kernel after the batch ◄──── the start of a head goes into `partial` ◄───┘
-const ACCEPT = 0, RECEIVE = 1, SEND = 2, CANCEL = 3; // user_data: the descriptor in the lower word, one of these above it
-const handlers = [onAccepted, onReceived, onSent, () => {}]; // of CANCEL: what it ends completes for itself
-const statuses = Object.keys(ANSWERS).map(Number);
-const LENT = COPIES * statuses.length, WAIT = LENT + 16 * BUFFERS, STRIDE = MAX_HEAD + BUFFER; // offsets into the memory
-const bufferAt = (buffer: number) => WAIT + STRIDE + buffer * STRIDE;
+//   in its ring ──► filled by the kernel ──► named in the flags of a completion ──► read in place by parseHead ──┐
+//        ▲──── giveBack, which the kernel sees after the batch ◄──── the start of a head is copied to `partial` ◄┘
+const ACCEPT = 0, RECEIVE = 1, SEND = 2, CANCEL = 3; // user_data: the descriptor, and above it one of these
+const handlers = [onAccepted, onReceived, onSent, () => {}]; // what is cancelled completes for itself
+const answers = Object.values(ANSWERS), LENT = COPIES * answers.length, WAIT = LENT + 16 * BUFFERS; // offsets
+const bufferAt = (buffer: number) => WAIT + (buffer + 1) * (MAX_HEAD + BUFFER); // in front: the start of a head
 const { memory: shared, address } = map(bufferAt(BUFFERS));
 const memory = new Uint8Array(shared), words = new Int32Array(shared), halves = new Uint16Array(shared);
 const wait = words.subarray(WAIT >> 2); // struct io_uring_getevents_arg, struct timespec
-const params = new Int32Array(30); // struct io_uring_params: …, flags, …; offsets into the SQ from 10, into the CQ from 20
+answers.forEach((a, i) => memory.set(bytes(String.fromCharCode(...a).repeat(COPIES / a.length)), i * COPIES));
+const params = new Int32Array(30); // struct io_uring_params: flags at 2, offsets into the SQ from 10, the CQ from 20
 const setup = (flags: number) => (params[2] = flags, libc.io_uring_setup(SYS_IO_URING_SETUP, SUBMISSIONS, params));
-let ring = setup(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN); // the kernel's share is done within our calls
-if (ring < 0 && errno[0] === EINVAL) ring = setup(IORING_SETUP_SINGLE_ISSUER); // it interrupts us for it
-const missing = errno[0]!; // EINVAL: no SINGLE_ISSUER, and so no multishot receive, which came with the same release
+let tail = 0, submitted = 0, lentTail = 0, ring = setup(IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+if (ring < 0 && errno[0] === EINVAL) ring = setup(IORING_SETUP_SINGLE_ISSUER); // whose work interrupts us
+const failure = errno[0]!; // EINVAL: no SINGLE_ISSUER, and so no multishot receive, which came with the same release
 const SQ_TAIL = params[11]! >> 2, SQ_ARRAY = params[16]! >> 2;
 const CQ_HEAD = params[20]! >> 2, CQ_TAIL = params[21]! >> 2, CQES = params[25]! >> 2;
 const rings = new Int32Array(map(4 * Math.max(SQ_ARRAY + SUBMISSIONS, CQES + 4 * COMPLETIONS), ring).memory);
 const sqes = new Int32Array(map(64 * SUBMISSIONS, ring, IORING_OFF_SQES).memory);
-let ringIndex = 0, tail = 0, submitted = 0, lentTail = 0;
-
-function prepare(): void {
-  for (const [i, answer] of Object.values(ANSWERS).entries()) {
-    for (let at = 0; at + answer.length <= COPIES; at += answer.length) memory.set(answer, i * COPIES + at);
-  }
-  if (ring < 0) return;
-  for (let i = 0; i < SUBMISSIONS; i++) rings[SQ_ARRAY + i] = i;
+const index = Int32Array.of(-1, 0, ring, 0); // struct io_uring_rsrc_update: spares each call a search by descriptor
+if (ring >= 0) {
   for (let i = 0; i < BUFFERS; i++) giveBack(i);
   const lent = Int32Array.of(address + LENT, (address + LENT) / 2 ** 32, BUFFERS, 0, 0, 0, 0, 0, 0, 0);
   must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_PBUF_RING, lent, 1), "lend the buffers");
-  const update = Int32Array.of(-1, 0, ring, 0); // struct io_uring_rsrc_update; an index spares each call a look-up
-  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_RING_FDS, update, 1), "register the ring");
-  ringIndex = update[0]!;
+  must(libc.io_uring_register(SYS_IO_URING_REGISTER, ring, IORING_REGISTER_RING_FDS, index, 1), "register the ring");
   wait.set([address + WAIT + 24, (address + WAIT + 24) / 2 ** 32], 4);
 }
 
-/** Writes a struct io_uring_buf. Its last half-word stays untouched: in entry 0 it is the tail of this ring. */
+/** Writes a struct io_uring_buf, except for its resv: in the first one it is the tail of the ring. */
 function giveBack(buffer: number): void {
-  const entry = LENT + 16 * (lentTail++ & BUFFERS - 1), at = address + bufferAt(buffer);
-  words[entry >> 2] = at, words[(entry >> 2) + 1] = at / 2 ** 32; // an Int32Array keeps the lower 32 bits of a number
-  words[(entry >> 2) + 2] = BUFFER, halves[(entry >> 1) + 6] = buffer;
+  const entry = (LENT >> 2) + 4 * (lentTail++ & BUFFERS - 1), at = address + bufferAt(buffer);
+  words[entry] = at, words[entry + 1] = at / 2 ** 32, words[entry + 2] = BUFFER, halves[2 * entry + 6] = buffer;
 }
 
+/** Writes a struct io_uring_sqe of 16 words, of which an address takes two: the lower half is what fits into a word. */
 function submit(kind: number, operation: number, fd: number, address: number, length: number, flags: number): void {
   if (ring < 0) return watch(kind, fd, address, length);
-  const sqe = (tail & SUBMISSIONS - 1) << 4; // a struct io_uring_sqe has 16 words
-  sqes[sqe] = operation, sqes[sqe + 1] = fd;
-  sqes[sqe + 4] = address, sqes[sqe + 5] = address / 2 ** 32;
-  sqes[sqe + 6] = length, sqes[sqe + 7] = flags;
-  sqes[sqe + 8] = fd, sqes[sqe + 9] = kind;
-  tail = tail + 1 | 0;
+  const place = tail++ & SUBMISSIONS - 1, at = place << 4;
+  rings[SQ_ARRAY + place] = place, sqes[at] = operation, sqes[at + 1] = fd, sqes[at + 4] = address;
+  sqes[at + 5] = address / 2 ** 32, sqes[at + 6] = length, sqes[at + 7] = flags, sqes[at + 8] = fd, sqes[at + 9] = kind;
 }
 
 const accept = (listener: number) => submit(ACCEPT, IORING_OP_ACCEPT_MULTISHOT, listener, 0, 0, SOCK_CLOEXEC);
 const receive = (fd: number) => (states[fd]! |= RECEIVING, submit(RECEIVE, IORING_OP_RECV_MULTISHOT, fd, 0, 0, 0));
 const cancel = (fd: number, kind: number) => submit(CANCEL, IORING_OP_ASYNC_CANCEL, fd, fd + kind * 2 ** 32, 0, 0);
+const abandon = (fd: number) => (unsent.delete(fd), cancel(fd, (states[fd]! |= ENDED) & SENDING ? SEND : RECEIVE));
 
-/** Sends from the copies: no answer is put together for it, and none can be gone before the kernel has read it. */
-function send(fd: number, status: number, out: number): void {
-  states[fd]! |= SENDING;
-  submit(SEND, IORING_OP_SEND, fd, address + COPIES * statuses.indexOf(status), out, MSG_NOSIGNAL | MSG_WAITALL);
-}
-
-/** One turn, one system call: submissions out, completions in. Returns how many came. */
+/** One turn, one system call: submissions out, completions in. To wait for several (min_wait_usec) was not cheaper. */
 function exchange(waitMs: number): number {
-  const flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_REGISTERED_RING;
   wait[8] = waitMs * 1e6; // tv_nsec
   Atomics.store(rings, SQ_TAIL, tail);
-  const taken = libc.syscall(SYS_IO_URING_ENTER, ringIndex, tail - submitted | 0, 1, flags, wait, 24n);
-  if (taken >= 0) submitted = submitted + taken | 0;
+  const taken = libc.syscall(SYS_IO_URING_ENTER, index[0]!, tail - submitted, 1, ENTER_FLAGS, wait, 24n);
+  if (taken >= 0) submitted += taken;
   else if (![ETIME, EINTR, EAGAIN, EBUSY].includes(errno[0]!)) must(taken, "enter the ring"); // those mean: later
   const start = rings[CQ_HEAD]!, came = Atomics.load(rings, CQ_TAIL) - start | 0;
-  const end = start + Math.min(came, SUBMISSIONS - (tail - submitted | 0) >> 2) | 0; // what they ask for fits the SQ
+  const end = start + Math.min(came, SUBMISSIONS - tail + submitted >> 2) | 0; // what they ask for must fit the SQ
   for (let head = start; head !== end; head = head + 1 | 0) {
     const cqe = CQES + ((head & COMPLETIONS - 1) << 2); // struct io_uring_cqe { u64 user_data; s32 res; u32 flags; }
     handlers[rings[cqe + 1]!]!(rings[cqe]!, rings[cqe + 2]!, rings[cqe + 3]!);
   }
-  Atomics.store(rings, CQ_HEAD, end);
-  Atomics.store(halves, LENT / 2 + 7, lentTail);
+  Atomics.store(rings, CQ_HEAD, end), Atomics.store(halves, LENT / 2 + 7, lentTail);
   return came;
 }
 
-// ---- Where there is no io_uring: epoll tells when, and the same submissions are carried out here ----------------------
+// ---- Where there is no io_uring: epoll tells when, and the same submissions are carried out here -------------------
 
 const epoll = ring < 0 ? must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance") : -1;
 const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
-const watched = new Map<number, [kind: number, at: number, length: number]>(); // one for a descriptor: receive or send
+const sends = new Map<number, [at: number, length: number]>(); // descriptor → what it sends, or has sent last
 
 function watch(kind: number, fd: number, at: number, length: number): void {
-  if (kind === CANCEL) return; // nothing here is multishot: a receive or an accept ends with its first result
-  watched.set(fd, [kind, at, length]);
-  event[0] = (kind === SEND ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT;
-  event[DATA_WORD] = fd;
+  if (kind === CANCEL) return handlers[at / 2 ** 32 | 0]!(fd, -ECANCELED, 0);
+  if (kind === SEND) sends.set(fd, [at, length]);
+  event[0] = (kind === SEND ? EPOLLOUT : EPOLLIN) | EPOLLONESHOT, event[DATA_WORD] = fd;
   if (libc.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, event) === 0) return;
   if (libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event) < 0) handlers[kind]!(fd, -errno[0]!, 0); // ENOSPC, ENOMEM
 }
 
-/** The same turn as `exchange`. */
+/** The same turn as `exchange`. Nothing is multishot: receive and accept end with their first result. */
 function emulate(waitMs: number): number {
   const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
   if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
   for (let i = 0; i < ready; i++) {
-    const fd = events[i * EVENT_WORDS + DATA_WORD]!, [kind, at, length] = watched.get(fd)!;
-    let result = 0;
+    const fd = events[i * EVENT_WORDS + DATA_WORD]!, state = states[fd]!; // 0: no connection, but the listener
+    const kind = state === 0 ? ACCEPT : (state & SENDING) === 0 ? RECEIVE : SEND;
+    const [at, length] = kind === SEND ? sends.get(fd)! : [0, 0];
+    let result = kind === ACCEPT ? libc.accept4(fd, null, null, SOCK_CLOEXEC) : 0;
     if (kind === RECEIVE) result = libc.recv(fd, memory.subarray(bufferAt(0)), BUFFER, MSG_DONTWAIT);
-    else if (kind === ACCEPT) result = libc.accept4(fd, null, null, SOCK_CLOEXEC);
-    else result = libc.send(fd, memory.subarray(at - address), length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (kind === SEND) result = libc.send(fd, memory.subarray(at - address), length, MSG_DONTWAIT | MSG_NOSIGNAL);
     const done = Math.max(result, 0);
     if (result < 0 ? errno[0] === EAGAIN : done < length) watch(kind, fd, at + done, length - done);
     else handlers[kind]!(fd, result < 0 ? -errno[0]! : result, 0);
@@ -432,16 +397,12 @@ async function serve(listener: number): Promise<void> {
   let turnAt = Date.now(), stopAt = Infinity;
   for (;;) {
     const done = (ring < 0 ? emulate : exchange)(stopping ? 1 : TURN_MS), now = Date.now();
-    if (
-      now >= stopAt ||
-      (stopAt < Infinity && done === 0 && partial.size + leaving.size === 0 &&
-        !states.some((state) => (state & SENDING) !== 0))
-    ) return;
+    if (now >= stopAt || (stopAt < Infinity && done === 0 && sending + partial.size + leaving.size === 0)) return;
     if (now - turnAt < TURN_MS) continue;
     // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
     await libc.sched_yield();
     turnAt = Date.now();
-    for (const [fd, until] of leaving) if (turnAt >= until) libc.shutdown(fd, SHUT_RDWR); // all in flight on it ends
+    for (const [fd, until] of leaving) if (turnAt >= until && tail - submitted < SUBMISSIONS / 2) abandon(fd);
     if (stopping && stopAt === Infinity) {
       cancel(listener, ACCEPT); // the kernel holds the listener as long as this is in flight
       libc.close(listener);
@@ -476,12 +437,12 @@ function stop(): void {
 
 if (import.meta.main) {
   const options = readOptions();
-  prepare();
   const { listener, port } = listenOn(options.host, options.port);
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
   const io = ring < 0 ? "epoll" : "io_uring";
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid, io }));
-  if (ring < 0) console.error(`epoll does the work: no io_uring_setup here, ${getSystemErrorName(-missing)}.`);
+  const reason = failure === EINVAL ? "Linux 6.0 is needed" : "the kernel has none, or a sysctl or seccomp forbids it";
+  if (ring < 0) console.error(`epoll does the work. io_uring: ${getSystemErrorName(-failure)}, ${reason}.`);
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);
   console.log(JSON.stringify({ event: "stopped", ...counts }));

@@ -106,6 +106,7 @@ export class Dialer {
    * port out of use for 60 s, so that `churn` ran out of ports, and take kernel memory that is measured as the server's.
    * With an RST alone servers would see an error. Behind a FIN, recv(2) returns 0 all the same: the kernel asks SOCK_DONE,
    * which the FIN has set, before it looks at the error that the RST has left (tcp_recvmsg_locked, net/ipv4/tcp.c).
+   * A server that has not accepted the connection yet gets one that has ended: ENOTCONN, should it ask for the peer's name.
    */
   hangUp(fd: number): void {
     libc.shutdown(fd, sys.SHUT_WR); // ENOTCONN: the other end has reset it, or it never was made

@@ -43,7 +43,15 @@ export class FakeServer implements AsyncDisposable {
 
   async #accept(): Promise<void> {
     const lives: Promise<void>[] = [];
-    for await (const connection of this.#listener) lives.push(this.#serve(connection));
+    for (;;) {
+      try {
+        lives.push(this.#serve(await this.#listener.accept()));
+      } catch (error) {
+        if (error instanceof NotConnected) continue; // the client was gone before it was accepted
+        if (!(error instanceof BadResource)) throw error;
+        break; // the listener was closed
+      }
+    }
     await Promise.all(lives);
   }
 
