@@ -10,11 +10,10 @@
  * @run        deno run --allow-net=127.0.0.1 event-loop.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             /work burns wall time of the only thread (the runtime has no clock of its CPU time), and everybody waits.
+ *             /work burns the CPU of the only thread, so everybody waits for it.
  * @sources    Deno.listen; tokio::task::coop, FuturesUnordered (docs.rs) and futures-rs 2053 on both; RFC 9112 (HTTP/1.1)
  */
 import { parseArgs } from "node:util";
-
 const EXPERIMENT = "event-loop";
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
@@ -135,9 +134,10 @@ function parseFields(input: Uint8Array, at: number, end: number): boolean {
   return true;
 }
 
-/** Burns wall time of this thread: the runtime has no clock that stops while the thread does not run. */
+/** Burns CPU time of the process: that of the runtime's other threads is counted too, but they sleep. */
 function burn(us: number): void {
-  for (const until = performance.now() + us / 1000; performance.now() < until;);
+  const start = process.cpuUsage();
+  for (let used = start; used === start || used.user + used.system < us;) used = process.cpuUsage(start);
 }
 
 // ---- Connection: one suspended function, its buffer and, while there are any, the bytes left over ------------------
@@ -287,7 +287,7 @@ async function acceptAll(listener: Deno.TcpListener): Promise<void> {
     } catch (error) {
       if (stopping) return; // BadResource or Interrupted: `stop` has closed the listener
       const name = errnoName(error);
-      if (name === "ECONNABORTED") continue; // this client has given up
+      if (name === "ECONNABORTED" || name === "ENOTCONN") continue; // this client has given up
       if (name !== "EMFILE" && name !== "ENFILE") throw error;
       countError(name);
       await new Promise((go) => setTimeout(go, PAUSE_MS)); // those that wait stay in the kernel's queue

@@ -4,7 +4,7 @@
  * @question   What is left for one thread if the kernel does not only wait for sockets, but reads and writes as well?
  * @idea       Requests leave by one ring of shared memory, results come by another: one system call moves many of both.
  * @prediction At 100 connections a request takes under a tenth of epoll's system calls, but over 70 % of its CPU time.
- * @compare    epoll, event-loop, multi-reactor
+ * @compare    epoll, event-loop
  * @requires   linux 2.6.28, and 6.0 for io_uring: multishot accept and buffer rings are of 5.19, multishot receive and
  *             SINGLE_ISSUER of 6.0, DEFER_TASKRUN of 6.1. Where it is missing or forbidden, epoll does the work.
  * @run        deno run --allow-ffi io-uring.ts --port 8080
