@@ -19,9 +19,10 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
 
-/** A throughput that the generator limited is a lower bound of what the server can. */
-function bounded(of: Result, figure: string): string {
-  const clientBound = of.findings.some((finding) => finding.id === "client_bound");
+/** A throughput that the generator limited is a lower bound of what the server can. An open loop asks for a rate. */
+export function bounded(of: Result, figure: string): string {
+  const open = of.parameters.rate_per_s !== undefined;
+  const clientBound = !open && of.findings.some((finding) => finding.id === "client_bound");
   return clientBound && figure !== MISSING ? `≥ ${figure}` : figure;
 }
 

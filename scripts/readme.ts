@@ -7,6 +7,7 @@ import { catalogue, type Experiment } from "../lib/catalogue.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "../lib/format.ts";
 import { readResults, type Result, type ScenarioName } from "../lib/results.ts";
+import { bounded } from "../lib/summary.ts";
 
 const USAGE = "Usage: deno task readme";
 const BEGIN = "<!-- results:begin -->", END = "<!-- results:end -->";
@@ -37,7 +38,10 @@ const COLUMNS: Column<Row>[] = [
   { heading: "held and answered", cell: held, left: true },
   { heading: "user memory a connection", cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn) },
   { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
-  { heading: "requests/s", cell: ({ throughput }) => count(throughput?.metrics.requests_per_s) },
+  {
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+  },
   { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
   { heading: "p99 at half of that rate", cell: ({ rate }) => microseconds(rate?.metrics.p99_us) },
 ];
