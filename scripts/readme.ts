@@ -29,7 +29,9 @@ function best(results: Result[], experiment: Experiment, scenario: ScenarioName)
 function held({ hold }: Row): string {
   if (hold === undefined) return MISSING;
   const answered = count(hold.metrics.answered);
-  return hold.ended === "ok" ? answered : `${answered}: ${hold.reason ?? hold.ended}`;
+  if (hold.ended === "ok") return answered;
+  const why = hold.reason ?? hold.ended;
+  return why.startsWith("stopped at") ? why : `${answered}, then ${why}`;
 }
 
 const COLUMNS: Column<Row>[] = [
