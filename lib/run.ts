@@ -1,3 +1,4 @@
+import type { Measured } from "./bench.ts";
 import { type Experiment, runsHere } from "./catalogue.ts";
 import { judge } from "./findings.ts";
 import type { Guard } from "./guard.ts";
@@ -5,7 +6,7 @@ import type { HostFacts } from "./host.ts";
 import type { Step } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "./load.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
-import { type Measured, SCENARIO } from "./scenarios.ts";
+import { SCENARIO } from "./scenarios.ts";
 import { experimentCommand, type Server, StartError, startServer } from "./server.ts";
 
 /** Where a step stands. */

@@ -1,0 +1,41 @@
+import type { Guard } from "./guard.ts";
+import type { Histogram } from "./histogram.ts";
+import type { LoadGenerator, Window } from "./load.ts";
+import type { Metrics, Parameters } from "./results.ts";
+import type { Sample } from "./sampler.ts";
+import type { Server } from "./server.ts";
+
+/** What a scenario works with: one server, one load generator, and what the user asked for. */
+export interface Bench {
+  server: Server;
+  generator: LoadGenerator;
+  parameters: Parameters;
+  /** Says how many connections may be made next; it remembers the smaller steps before. */
+  guard: Guard;
+}
+
+/** What a scenario found. `reason` says why it did less than it was asked for; null if it did all. */
+export interface Measured {
+  metrics: Partial<Metrics>;
+  histogram: Histogram;
+  /** The measured stretch of time; null where the scenario has none. */
+  window: Window | null;
+  lost: number;
+  reason: string | null;
+}
+
+/** After so long without any answer the rest counts as unanswered. */
+export const SILENCE_MS = 2000;
+
+/** What a sample at a plateau tells. */
+export const plateau = (of: Sample | null): Partial<Metrics> => ({
+  rss_bytes: of?.rss_bytes ?? null,
+  pss_bytes: of?.pss_bytes ?? null,
+  threads: of?.threads ?? null,
+});
+
+/** The latencies of the table; none, and no zeros, where nothing was recorded. */
+export function percentiles(of: Histogram): Partial<Metrics> {
+  if (of.count === 0) return {};
+  return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
+}

@@ -1,0 +1,135 @@
+import { type Bench, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { count } from "./format.ts";
+import { Histogram } from "./histogram.ts";
+import { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
+
+/** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
+const FAILED_SHARE = 0.01;
+/** Requests on each connection before memory is read, so that one-time costs (compiled code, grown heaps) are paid. */
+const WARM_ROUNDS = 5;
+/** A heap differs by this between two looks without a connection more: a smaller difference tells nothing… */
+const NOISE_BYTES = 2 * 1024 * 1024;
+/** …unless it is spread over so many connections that it is next to nothing for each of them. */
+const MANY_CONNECTIONS = 900;
+/** Kernel objects are counted, not estimated; but TIME_WAIT ends and other processes' sockets come and go by hundreds. */
+const KERNEL_CONNECTIONS = 900;
+
+/** Where a climb stands. */
+interface Climb {
+  held: number;
+  answered: number;
+  connected: number;
+  failed: number;
+  connectSeconds: number;
+  /** Connections made and answered per second in the last step; null before the first. */
+  pacePerS: number | null;
+  deadline: number;
+  start: Sample | null;
+  /** Of the first request on each connection. */
+  histogram: Histogram;
+}
+
+/** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
+function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): { connect: number } | { stop: string } {
+  const { connections, climb_seconds: limit } = parameters, { held, pacePerS, deadline } = climb;
+  const step = guard.next(held, connections);
+  if ("stop" in step) return step;
+  const leftS = (deadline - performance.now()) / 1000;
+  const inTime = pacePerS === null || leftS === Infinity ? Infinity : Math.floor(pacePerS * leftS);
+  if (inTime >= 1) return { connect: Math.min(step.connect, wanted - held, inTime) };
+  const pace = count(pacePerS, 1);
+  return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
+}
+
+/** Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped. */
+async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string | null> {
+  const { generator, guard, server } = bench;
+  while (climb.held < wanted) {
+    const step = nextStep(bench, climb, wanted);
+    if ("stop" in step) return step.stop;
+    const connect = await generator.connect(step.connect);
+    const ask = await generator.ask({ onlyNew: true, timeoutMs: SILENCE_MS });
+    climb.connectSeconds += connect.seconds;
+    climb.connected += connect.connected;
+    climb.held += connect.connected - ask.lost;
+    climb.answered += ask.answered;
+    climb.histogram.merge(ask.histogram);
+    climb.failed += step.connect - ask.answered;
+    climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
+    const now = sample(server.pid);
+    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
+    const tried = climb.answered + climb.failed;
+    if (climb.failed > FAILED_SHARE * tried) {
+      return `${count(climb.failed)} of ${count(tried)} connections got no answer`;
+    }
+  }
+  return null;
+}
+
+/** Memory that the run has taken: of the server's processes, or of the whole host where that is more. */
+function usedBytes(start: Sample | null, now: Sample): number {
+  return start === null ? now.pss_bytes : Math.max(now.pss_bytes, start.mem_available_bytes - now.mem_available_bytes);
+}
+
+/** Memory of the server itself at a plateau. Pages of the program's own text are not in it where the system tells. */
+const ownBytes = (of: Sample | null) => of === null ? null : of.pss_anon_bytes ?? of.pss_bytes;
+
+/** User bytes for each of the connections that lie between two plateaus; null where that would be noise. */
+function userSlope(from: number | null, to: number | null, connections: number): number | null {
+  if (from === null || to === null) return null;
+  return connections < MANY_CONNECTIONS && to - from < NOISE_BYTES ? null : (to - from) / connections;
+}
+
+/** Kernel bytes for each connection: both of its ends are on this host, one of them is the server's. */
+function kernelSlope(from: number | null, to: number | null, connections: number): number | null {
+  return from === null || to === null || connections < KERNEL_CONNECTIONS ? null : (to - from) / connections / 2;
+}
+
+/** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
+async function holdOn({ generator, parameters: { seconds } }: Bench, { held, connected, answered, histogram }: Climb) {
+  if (answered < held) return { answered, histogram, lost: connected - held, missing: held - answered };
+  await new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000));
+  const again = await generator.ask({ timeoutMs: SILENCE_MS });
+  const lost = connected - again.asked + again.lost;
+  return { answered: again.answered, histogram: again.histogram, lost, missing: again.asked - again.answered };
+}
+
+/**
+ * The C10K test: connect N, hold them for `seconds`, then one request on each; all must answer.
+ *
+ * Memory per connection is the slope between two plateaus, at N/10 and at N: what the server needs anyway drops out.
+ */
+export async function hold(bench: Bench): Promise<Measured> {
+  const { generator, server, parameters: { connections: wanted, seconds, climb_seconds = Infinity } } = bench;
+  const climb: Climb = {
+    ...{ held: 0, answered: 0, connected: 0, failed: 0, connectSeconds: 0, pacePerS: null },
+    deadline: performance.now() + climb_seconds * 1000,
+    start: sample(server.pid),
+    histogram: new Histogram(),
+  };
+  const first = Math.ceil(wanted / 10);
+  let reason = await rise(bench, climb, first);
+  for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
+  const low = { held: climb.held, own: ownBytes(sample(server.pid)), kernel: kernelSocketBytes() };
+  reason ??= await rise(bench, climb, wanted);
+  const end = await holdOn(bench, climb);
+  const high = sample(server.pid), more = climb.held - low.held;
+  if (end.missing > 0) reason ??= `${count(end.missing)} of ${count(climb.held)} got no answer after ${seconds} s`;
+  if (end.lost > 0) reason ??= `${count(end.lost)} connections were lost`;
+  return {
+    metrics: {
+      connections: climb.held,
+      answered: end.answered,
+      lost: end.lost,
+      connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
+      ...percentiles(end.histogram),
+      user_bytes_per_conn: userSlope(low.own, ownBytes(high), more),
+      kernel_bytes_per_conn: kernelSlope(low.kernel, kernelSocketBytes(), more),
+      ...plateau(high),
+    },
+    histogram: end.histogram,
+    window: null,
+    lost: end.lost,
+    reason,
+  };
+}

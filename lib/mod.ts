@@ -1,0 +1,33 @@
+/**
+ * The face of the library: what a notebook needs to list experiments, run them, compare them and read stored results.
+ *
+ * @example
+ * ```ts
+ * import { createGuard, describe, find, hostFacts, runStep } from "../lib/mod.ts";
+ *
+ * const result = await runStep({
+ *   experiment: find("epoll"),
+ *   host: hostFacts(),
+ *   step: { scenario: "hold", parameters: { connections: 1000, seconds: 1, warmup_seconds: 0 } },
+ *   guard: createGuard(),
+ *   signal: new AbortController().signal,
+ *   onProgress: () => {},
+ * });
+ * console.log(describe([result]));
+ * ```
+ *
+ * @module
+ */
+export { catalogue, type Experiment, find, runsHere } from "./catalogue.ts";
+export { compare, COMPARED, type ComparePlan, type Comparison } from "./compare.ts";
+export { createGuard, Guard } from "./guard.ts";
+export { Histogram } from "./histogram.ts";
+export { type HostFacts, hostFacts } from "./host.ts";
+export { ladder, type Step, type Wish } from "./ladder.ts";
+export { LoadGenerator, type Window } from "./load.ts";
+export { newest, readResults, type Result, SCENARIOS, writeResult } from "./results.ts";
+export { type RunOptions, runStep, type StepProgress } from "./run.ts";
+export { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
+export { experimentCommand, type Server, startServer } from "./server.ts";
+export { bootstrapMedian, type Interval, median, ratioInterval } from "./stats.ts";
+export { describe } from "./summary.ts";
