@@ -12,6 +12,8 @@ export interface Bench {
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
   guard: Guard;
+  /** Ends what only waits; whatever the generator does ends with the generator. */
+  signal: AbortSignal;
 }
 
 /** What a scenario found. `reason` says why it did less than it was asked for; null if it did all. */

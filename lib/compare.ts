@@ -35,9 +35,10 @@ interface Contender extends AsyncDisposable {
 
 async function contender(experiment: Experiment, plan: ComparePlan): Promise<Contender> {
   await using stack = new AsyncDisposableStack();
-  const server = stack.use(await startServer(experimentCommand(experiment), { cpu: 0 }));
+  const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
+  const server = stack.use(await startServer(experimentCommand(experiment), pin(0)));
   const target = { host: "127.0.0.1", port: server.port };
-  const generator = stack.use(await LoadGenerator.start(target, { cpu: 1, serverPid: server.pid }));
+  const generator = stack.use(await LoadGenerator.start(target, { ...pin(1), serverPid: server.pid }));
   await generator.connect(plan.connections);
   const { answered } = await generator.ask();
   if (answered < plan.connections) throw new Error(`${experiment.name} holds ${answered} of ${plan.connections}`);

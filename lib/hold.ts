@@ -1,3 +1,4 @@
+import { delay } from "@std/async";
 import { type Bench, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
 import { count } from "./format.ts";
 import { Histogram } from "./histogram.ts";
@@ -15,7 +16,7 @@ const MANY_CONNECTIONS = 900;
 const KERNEL_CONNECTIONS = 900;
 
 /** Where a climb stands. */
-interface Climb {
+export interface Climb {
   held: number;
   answered: number;
   connected: number;
@@ -27,6 +28,16 @@ interface Climb {
   start: Sample | null;
   /** Of the first request on each connection. */
   histogram: Histogram;
+}
+
+/** A climb that has not begun. */
+export function startClimb({ server, parameters: { climb_seconds = Infinity } }: Bench): Climb {
+  return {
+    ...{ held: 0, answered: 0, connected: 0, failed: 0, connectSeconds: 0, pacePerS: null },
+    deadline: performance.now() + climb_seconds * 1000,
+    start: sample(server.pid),
+    histogram: new Histogram(),
+  };
 }
 
 /** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
@@ -42,7 +53,7 @@ function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): {
 }
 
 /** Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped. */
-async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string | null> {
+export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string | null> {
   const { generator, guard, server } = bench;
   while (climb.held < wanted) {
     const step = nextStep(bench, climb, wanted);
@@ -76,7 +87,7 @@ const ownBytes = (of: Sample | null) => of === null ? null : of.pss_anon_bytes ?
 
 /** User bytes for each of the connections that lie between two plateaus; null where that would be noise. */
 function userSlope(from: number | null, to: number | null, connections: number): number | null {
-  if (from === null || to === null) return null;
+  if (from === null || to === null || connections === 0) return null;
   return connections < MANY_CONNECTIONS && to - from < NOISE_BYTES ? null : (to - from) / connections;
 }
 
@@ -86,12 +97,18 @@ function kernelSlope(from: number | null, to: number | null, connections: number
 }
 
 /** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
-async function holdOn({ generator, parameters: { seconds } }: Bench, { held, connected, answered, histogram }: Climb) {
-  if (answered < held) return { answered, histogram, lost: connected - held, missing: held - answered };
-  await new Promise<void>((resolve) => setTimeout(resolve, seconds * 1000));
+async function holdOn({ generator, signal, parameters: { seconds } }: Bench, climb: Climb) {
+  const { held, connected, answered, histogram } = climb;
+  if (answered < held) {
+    const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
+    return { answered, histogram, lost: connected - held, reason };
+  }
+  await delay(seconds * 1000, { signal });
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
-  const lost = connected - again.asked + again.lost;
-  return { answered: again.answered, histogram: again.histogram, lost, missing: again.asked - again.answered };
+  const lost = connected - again.asked + again.lost, missing = again.asked - again.answered;
+  const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
+  const reason = unanswered ?? (lost > 0 ? `${count(lost)} connections were lost` : null);
+  return { answered: again.answered, histogram: again.histogram, lost, reason };
 }
 
 /**
@@ -100,22 +117,17 @@ async function holdOn({ generator, parameters: { seconds } }: Bench, { held, con
  * Memory per connection is the slope between two plateaus, at N/10 and at N: what the server needs anyway drops out.
  */
 export async function hold(bench: Bench): Promise<Measured> {
-  const { generator, server, parameters: { connections: wanted, seconds, climb_seconds = Infinity } } = bench;
-  const climb: Climb = {
-    ...{ held: 0, answered: 0, connected: 0, failed: 0, connectSeconds: 0, pacePerS: null },
-    deadline: performance.now() + climb_seconds * 1000,
-    start: sample(server.pid),
-    histogram: new Histogram(),
-  };
+  const { generator, server, parameters: { connections: wanted } } = bench;
+  const climb = startClimb(bench);
   const first = Math.ceil(wanted / 10);
   let reason = await rise(bench, climb, first);
   for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
   const low = { held: climb.held, own: ownBytes(sample(server.pid)), kernel: kernelSocketBytes() };
   reason ??= await rise(bench, climb, wanted);
   const end = await holdOn(bench, climb);
-  const high = sample(server.pid), more = climb.held - low.held;
-  if (end.missing > 0) reason ??= `${count(end.missing)} of ${count(climb.held)} got no answer after ${seconds} s`;
-  if (end.lost > 0) reason ??= `${count(end.lost)} connections were lost`;
+  // Connections that were never answered may wait in the kernel's queue: the server has spent nothing on them.
+  const high = sample(server.pid), more = end.answered < climb.held ? 0 : climb.held - low.held;
+  reason ??= end.reason;
   return {
     metrics: {
       connections: climb.held,

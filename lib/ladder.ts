@@ -17,7 +17,7 @@ export interface Step {
 }
 
 /** Runs one step, with a guard that knows the smaller steps. */
-export type RunStep = (step: Step, guard: Guard) => Promise<Result>;
+type RunStep = (step: Step, guard: Guard) => Promise<Result>;
 
 const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
 const LOADED_CONNECTIONS = 100; // of every scenario but hold
@@ -26,12 +26,13 @@ const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency
 const HEAVY_SHARE = 0.01, HEAVY_PATH = "/work/50000"; // mixed: one request of a hundred burns 50 ms of CPU
 const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
 const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
+const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
 
 function parameters(wish: Wish, scenario: ScenarioName, connections: number): Parameters {
   const seconds = wish.seconds ?? (wish.quick ? SECONDS_QUICK : SECONDS)[scenario];
-  const base: Parameters = { connections, seconds, warmup_seconds: scenario === "hold" ? 0 : wish.quick ? 0.5 : 1 };
+  const base: Parameters = { connections, seconds, warmup_seconds: COLD.includes(scenario) ? 0 : wish.quick ? 0.5 : 1 };
   if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
   if (scenario === "throughput" || scenario === "churn") return base;
   const open = { ...base, rate_per_s: wish.rate ?? RATE };
@@ -59,7 +60,7 @@ export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): Async
   for (const wanted of wish.connections ?? [LOADED_CONNECTIONS]) {
     let peak: number | null = null;
     for (const scenario of scenarios) {
-      if (scenario === "hold") continue;
+      if (scenario === "hold" || (scenario === "rate" && peak === 0)) continue;
       const step: Step = { scenario, parameters: parameters(wish, scenario, Math.min(wanted, held)) };
       if (scenario === "rate" && wish.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
       const result = await runStep(step, guard);

@@ -1,3 +1,4 @@
+import { delay } from "@std/async";
 import type { Measured } from "./bench.ts";
 import { type Experiment, runsHere } from "./catalogue.ts";
 import { judge } from "./findings.ts";
@@ -29,6 +30,9 @@ export interface RunOptions {
 /** Server and generator have a core each, where there are two: they would measure each other otherwise. */
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
+/** So long after its last connection broke the end of a server is waited for. */
+const DEATH_MS = 1000;
+
 /** Rejects when `signal` aborts; never resolves. */
 function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
@@ -45,7 +49,7 @@ async function drive({ step, guard, signal, onProgress }: RunOptions, server: Se
     serverPid: server.pid,
     onProgress: (progress) => onProgress({ step, progress }),
   });
-  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard });
+  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
   measuring.catch(() => {}); // told below, unless the abort was told first
   return await Promise.race([measuring, aborted(signal)]);
 }
@@ -68,9 +72,10 @@ function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
 
 /** The command line that repeats a step. */
 function repeat(experiment: Experiment, { scenario, parameters }: Step): string {
-  const { connections, seconds, rate_per_s: rate } = parameters;
+  const { connections, seconds, rate_per_s: rate, climb_seconds: climb } = parameters;
   const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
   if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
+  if (climb !== undefined) flags.push("--quick");
   return `deno task exp ${experiment.name} ${flags.join(" ")}`;
 }
 
@@ -100,15 +105,30 @@ export async function runStep(options: RunOptions): Promise<Result> {
   try {
     const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
     await using server = await startServer(experimentCommand(experiment), pinned);
-    let over: Deno.CommandStatus | null = null;
-    server.exited.then((status) => over = status);
-    const measured = await drive(options, server, host.cores);
-    if (over !== null) return finish("crashed", crash(over, server), measured);
-    return finish(measured.reason === null ? "ok" : "limited", measured.reason, measured);
+    try {
+      const measured = await drive(options, server, host.cores);
+      const over = await endOf(server, 0);
+      if (over !== null) return finish("crashed", crash(over, server), measured);
+      return finish(measured.reason === null ? "ok" : "limited", measured.reason, measured);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
+      if (over === null) throw error;
+      return finish("crashed", crash(over, server));
+    }
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     return finish(error.failure.ended, error.failure.reason);
   }
+}
+
+/** How the server ended, if it has or does so within `ms`. */
+async function endOf(server: Server, ms: number): Promise<Deno.CommandStatus | null> {
+  const late = new AbortController();
+  const alive = delay(ms, { signal: late.signal }).then(() => null, () => null);
+  const status = await Promise.race([server.exited, alive]);
+  late.abort();
+  return status;
 }
 
 function crash({ code, signal }: Deno.CommandStatus, server: Server): string {

@@ -141,3 +141,31 @@ Deno.test({
     await until(() => processTree(Deno.pid)!.length <= before, 10_000, "the end of server, generator and watchdog");
   },
 });
+
+for (const scenario of ["throughput", "rate"] as const) {
+  Deno.test(`a server that dies before the load of ${scenario} begins has crashed too, and is no error of usage`, async () => {
+    await withFake(fake("if (k === 5) { console.error('no more of this'); Deno.exit(3); }"), async (experiment) => {
+      const result = await runStep(options(experiment, step(scenario, 10, { rate_per_s: 100 })));
+      assertEquals(result.ended, "crashed", result.reason ?? "");
+      assertStringIncludes(result.reason!, "exit code 3: no more of this");
+    });
+  });
+}
+
+Deno.test({
+  name: "an abort ends a run that only waits",
+  ignore: !linux,
+  fn: async () => {
+    const abort = new AbortController();
+    const waiting = runStep({ ...options(find("epoll"), step("hold", 2, { seconds: 600 })), signal: abort.signal });
+    setTimeout(() => abort.abort(new Error("enough")), 1500); // whatever it is at by then
+    await assertRejects(() => waiting, Error, "enough");
+  },
+});
+
+Deno.test("what a server has never answered costs it no memory, whatever the slope says", async () => {
+  await withFake(fake("if (n > 1) continue;"), async (experiment) => {
+    const { metrics } = await runStep(options(experiment, step("hold", 10)));
+    assertEquals([metrics.user_bytes_per_conn, metrics.kernel_bytes_per_conn], [null, null]);
+  });
+});

@@ -1,20 +1,9 @@
-import { type Bench, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { type Bench, type Measured, percentiles, plateau } from "./bench.ts";
 import { count } from "./format.ts";
-import { hold } from "./hold.ts";
+import { hold, rise, startClimb } from "./hold.ts";
 import type { Window } from "./load.ts";
 import type { Parameters, ScenarioName } from "./results.ts";
 import { sample } from "./sampler.ts";
-
-/**
- * Makes the connections of a scenario under load. One request on each shows that the server has really taken it: until
- * then it may wait in the kernel's queue, or for its thread, and would stand idle in a window that counts it.
- */
-async function prepare({ generator, parameters: { connections } }: Bench): Promise<string | null> {
-  const { connected } = await generator.connect(connections);
-  const { answered } = await generator.ask({ timeoutMs: SILENCE_MS });
-  if (answered === connections) return null;
-  return `${count(connected)} of ${count(connections)} connected, ${count(answered)} answered before the load began`;
-}
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
@@ -47,9 +36,17 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   };
 }
 
-/** Prepares the connections, then runs a load on them. */
+/**
+ * Makes the connections, then runs a load on them. The first request on each shows that the server has really taken it:
+ * until then it may wait in the kernel's queue, or for its thread, and would stand idle in a window that counts it.
+ */
 async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
-  const short = await prepare(bench);
+  const climb = startClimb(bench);
+  const short = await rise(bench, climb, bench.parameters.connections);
+  const { answered, connected, held, histogram } = climb, lost = connected - held;
+  if (answered === 0) {
+    return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
+  }
   const measured = await load(bench, drive);
   return { ...measured, reason: short ?? measured.reason };
 }

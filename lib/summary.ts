@@ -1,8 +1,8 @@
 import { bytes, type Column, count, microseconds, MISSING, table } from "./format.ts";
 import type { Result } from "./results.ts";
 
-/** The columns of the table that a run ends with, and of the tables in the README. */
-export const RESULT_COLUMNS: Column<Result>[] = [
+/** The columns of the table that a run ends with. */
+const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
   { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections) },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },

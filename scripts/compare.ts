@@ -7,7 +7,7 @@ import { find, runsHere } from "../lib/catalogue.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
 import { compare, COMPARED, type Comparison } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
-import { type Column, count, table } from "../lib/format.ts";
+import { type Column, count, MISSING, table } from "../lib/format.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--connections 100,1000] [--rounds 10] [--seconds 0.5]
        [--rate N (open loop, requests/s)] [--json]`;
@@ -21,6 +21,7 @@ interface Row {
 
 const ratio = (key: keyof Comparison) => ({ comparison }: Row) => {
   const { estimate, low, high } = comparison[key].ratio;
+  if (Number.isNaN(estimate)) return MISSING; // this system does not tell the CPU time of a process
   return `${estimate.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
 };
 

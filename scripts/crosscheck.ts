@@ -53,7 +53,7 @@ function lab(experiment: Experiment, round: number, connections: number, seconds
   });
 }
 
-/** The first number in a line of wrk's output or of the shell's `times`. */
+/** The numbers that a pattern finds in wrk's output or in that of the shell's `times`. */
 function pick(text: string, pattern: RegExp): number[] {
   const found = pattern.exec(text);
   if (found === null) throw new Error(`wrk did not print ${pattern}: ${text}`);
@@ -103,6 +103,7 @@ function ratios(turns: Turn[], key: "requests_per_s" | "client_cpu_us_per_reques
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { string: ["connections", "rounds", "seconds"], boolean: ["json"] });
+  if (flags._.length > 1) throw new UsageError("Name one experiment.");
   const experiment = find(flags._[0] ?? "epoll");
   const connections = numberFlag("connections", flags.connections ?? "100", { min: 1, max: 10_000, integer: true });
   const rounds = numberFlag("rounds", flags.rounds ?? "5", { min: 1, max: 100, integer: true });

@@ -23,14 +23,15 @@ function readWish(flags: { quick: boolean; scenario?: string; connections?: stri
     if (!(SCENARIOS as readonly string[]).includes(name)) throw new UsageError(`Unknown scenario ${name}.`);
   }
   const { connections, seconds, rate } = flags;
+  const onlyHold = scenarios !== null && scenarios.every((name) => name === "hold");
   return {
     quick: flags.quick,
     scenarios: scenarios as ScenarioName[] | null,
     connections: connections === undefined
       ? null
-      : numberList("connections", connections, { min: 1, max: 1e7, integer: true }),
-    seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: 0, max: 86_400 }),
-    rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 1e7 }),
+      : numberList("connections", connections, { min: 1, max: 2e6, integer: true }),
+    seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: onlyHold ? 0 : 0.01, max: 1800 }),
+    rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 2e6 }),
   } satisfies Wish;
 }
 
@@ -75,7 +76,11 @@ async function measure(experiment: Experiment, wish: Wish, save: boolean) {
       if (save) paths.push(await writeResult(result));
     }
   } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
+    if (!interrupt.signal.aborted) {
+      line.clear();
+      console.error(describe(results)); // it would be lost otherwise
+      throw error;
+    }
   } finally {
     line.clear();
   }
