@@ -126,7 +126,7 @@ export async function hold(bench: Bench): Promise<Measured> {
   reason ??= await rise(bench, climb, wanted);
   const end = await holdOn(bench, climb);
   // Connections that were never answered may wait in the kernel's queue: the server has spent nothing on them.
-  const high = sample(server.pid), more = end.answered < climb.held ? 0 : climb.held - low.held;
+  const high = sample(server.pid), more = climb.answered < climb.held ? 0 : climb.held - low.held;
   reason ??= end.reason;
   return {
     metrics: {

@@ -27,12 +27,18 @@ const HEAVY_SHARE = 0.01, HEAVY_PATH = "/work/50000"; // mixed: one request of a
 const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
 const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
+/** Seconds of load before what is measured; in a quick run they tell it from a whole one. */
+export const WARMUP_SECONDS = 1, WARMUP_SECONDS_QUICK = 0.5;
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
 
 function parameters(wish: Wish, scenario: ScenarioName, connections: number): Parameters {
   const seconds = wish.seconds ?? (wish.quick ? SECONDS_QUICK : SECONDS)[scenario];
-  const base: Parameters = { connections, seconds, warmup_seconds: COLD.includes(scenario) ? 0 : wish.quick ? 0.5 : 1 };
+  const base: Parameters = {
+    connections,
+    seconds,
+    warmup_seconds: COLD.includes(scenario) ? 0 : wish.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,
+  };
   if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
   if (scenario === "throughput" || scenario === "churn") return base;
   const open = { ...base, rate_per_s: wish.rate ?? RATE };

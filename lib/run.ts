@@ -4,7 +4,7 @@ import { type Experiment, runsHere } from "./catalogue.ts";
 import { judge } from "./findings.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
-import type { Step } from "./ladder.ts";
+import { type Step, WARMUP_SECONDS_QUICK } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "./load.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
 import { SCENARIO } from "./scenarios.ts";
@@ -72,10 +72,10 @@ function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
 
 /** The command line that repeats a step. */
 function repeat(experiment: Experiment, { scenario, parameters }: Step): string {
-  const { connections, seconds, rate_per_s: rate, climb_seconds: climb } = parameters;
+  const { connections, seconds, rate_per_s: rate, climb_seconds, warmup_seconds } = parameters;
   const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
   if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
-  if (climb !== undefined) flags.push("--quick");
+  if (climb_seconds !== undefined || warmup_seconds === WARMUP_SECONDS_QUICK) flags.push("--quick");
   return `deno task exp ${experiment.name} ${flags.join(" ")}`;
 }
 

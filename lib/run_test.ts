@@ -164,8 +164,23 @@ Deno.test({
 });
 
 Deno.test("what a server has never answered costs it no memory, whatever the slope says", async () => {
-  await withFake(fake("if (n > 1) continue;"), async (experiment) => {
-    const { metrics } = await runStep(options(experiment, step("hold", 10)));
+  // So many that both slopes would be told: over fewer connections they are null as noise anyway.
+  await withFake(fake("if (n > 110) continue;"), async (experiment) => {
+    const { metrics } = await runStep(options(experiment, step("hold", 1100)));
+    assertEquals(metrics.answered, 110);
     assertEquals([metrics.user_bytes_per_conn, metrics.kernel_bytes_per_conn], [null, null]);
   });
+});
+
+Deno.test("the command of a quick run says so, and that of a whole run does not", async () => {
+  const elsewhere = {
+    ...find("event-loop"),
+    requires: [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const],
+  };
+  const commandOf = async (more: object, scenario: Step["scenario"]) =>
+    (await runStep(options(elsewhere, step(scenario, 5, more)))).command;
+  const quick = "deno task exp event-loop --scenario throughput --connections 5 --seconds 0.2 --quick";
+  assertEquals(await commandOf({ warmup_seconds: 0.5 }, "throughput"), quick);
+  assertEquals(await commandOf({ warmup_seconds: 1 }, "throughput"), quick.replace(" --quick", ""));
+  assertStringIncludes(await commandOf({ climb_seconds: 3 }, "hold"), "--quick");
 });

@@ -6,6 +6,7 @@
 import { catalogue, type Experiment } from "../lib/catalogue.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "../lib/format.ts";
+import { WARMUP_SECONDS } from "../lib/ladder.ts";
 import { readResults, type Result, type ScenarioName } from "../lib/results.ts";
 import { bounded } from "../lib/summary.ts";
 
@@ -21,7 +22,7 @@ interface Row {
 
 /** What a quick run left is no figure for the README: it climbs for 3 s and warms up for half a second. */
 const isWhole = ({ scenario, parameters }: Result) =>
-  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= 1;
+  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
 
 /** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
 function best(results: Result[], experiment: Experiment, scenario: ScenarioName): Result | undefined {
