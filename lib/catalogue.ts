@@ -10,41 +10,12 @@
  * @module
  */
 import { closest, distance } from "fastest-levenshtein";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "./errors.ts";
+import { type Experiment, parseHeader } from "./header.ts";
 
-/** One alternative of `@requires`: a system and, on Linux, the oldest kernel that will do. */
-export interface Requirement {
-  os: "any" | "linux" | "darwin" | "windows";
-  /** The kernel minimum, such as `5.19`; null: any kernel. */
-  kernel: string | null;
-}
-
-/** The header of one experiment. A value that stands on several lines is joined by single spaces. */
-export interface Experiment {
-  /** The name of the file without `.ts`: also the name of the task and of the folder in results/. */
-  name: string;
-  /** The path of the file as it was found. */
-  path: string;
-  /** True for a file of experiments/peers/. */
-  peer: boolean;
-  title: string;
-  family: string;
-  question: string;
-  idea: string;
-  prediction: string;
-  /** Names of the experiments to put beside this one. */
-  compare: string[];
-  /** Alternatives: one of them must hold. */
-  requires: Requirement[];
-  run: string;
-  try: string;
-  simplified: string;
-  sources: string;
-  /** What of the contract this architecture cannot show: id → sentence. */
-  cannot: Record<string, string>;
-}
+export type { Experiment } from "./header.ts";
 
 /** The system that `runsHere` asks about. */
 export interface System {
@@ -54,103 +25,7 @@ export interface System {
   kernel: string;
 }
 
-const HEADER = /^\/\*\*\r?\n(.*?)^ \*\//ms; // the first block of documentation in the file
-const KEYS = "title family question idea prediction compare requires run try simplified cannot sources".split(" ");
-const REPEATED = "cannot"; // the only key that may be missing or stand several times
-const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
-const REQUIREMENT = /^(any|darwin|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$/;
 const SYSTEM_NAMES: Record<string, string> = { linux: "Linux", darwin: "macOS", windows: "Windows" };
-
-/** Takes the header apart: key and value in the order in which they stand. */
-function* headerEntries(path: string, source: string): Generator<[key: string, value: string]> {
-  const header = HEADER.exec(source)?.[1];
-  if (header === undefined) throw new Error(`${path}: there is no header, a comment that starts with /** and @title.`);
-  const [before, ...parts] = header.replace(/^ \* ?/gm, "").split(/^@/m);
-  if (before!.trim() !== "") throw new Error(`${path}: text before the first key of the header.`);
-  for (const part of parts) {
-    const [, key, value] = /^(\S*)(.*)$/s.exec(part)!;
-    yield [key!, value!.trim().replace(/\s+/g, " ")];
-  }
-}
-
-/** Collects the values of the header by key and insists on their order. */
-function headerValues(path: string, source: string): { values: Map<string, string>; cannot: Record<string, string> } {
-  const values = new Map<string, string>();
-  const cannot: Record<string, string> = {};
-  let last = 0;
-  for (const [key, value] of headerEntries(path, source)) {
-    const at = KEYS.indexOf(key);
-    if (at < 0) throw new Error(`${path}: @${key} is unknown, the keys are ${KEYS.map((k) => `@${k}`).join(" ")}.`);
-    if (at < last) throw new Error(`${path}: @${key} stands after @${KEYS[last]}, it belongs before it.`);
-    if (value === "") throw new Error(`${path}: @${key} is empty.`);
-    if (values.has(key)) throw new Error(`${path}: @${key} stands twice.`);
-    last = at;
-    if (key !== REPEATED) values.set(key, value);
-    else {
-      const [, id, sentence] = /^(\S+) (.+)$/.exec(value) ?? [];
-      if (id === undefined || !NAME.test(id)) {
-        throw new Error(`${path}: @cannot ${value}: it must be an id and a sentence.`);
-      }
-      if (Object.hasOwn(cannot, id)) throw new Error(`${path}: @cannot ${id} stands twice.`);
-      cannot[id] = sentence!;
-    }
-  }
-  const missing = KEYS.find((key) => key !== REPEATED && !values.has(key));
-  if (missing !== undefined) throw new Error(`${path}: @${missing} is missing.`);
-  return { values, cannot };
-}
-
-function parseRequires(path: string, text: string): Requirement[] {
-  return text.split(",", 1)[0]!.split("|").map((alternative) => { // what follows a comma is said to people
-    const [, os, kernel] = REQUIREMENT.exec(alternative.trim()) ?? [];
-    if (os === undefined || (kernel !== undefined && os !== "linux")) {
-      throw new Error(
-        `${path}: @requires ${text}: it must be any, linux [kernel minimum], darwin or windows, several joined by |.`,
-      );
-    }
-    return { os: os as Requirement["os"], kernel: kernel ?? null };
-  });
-}
-
-/**
- * Reads the header of one experiment.
- *
- * @param name The name that the experiment bears: its file name without `.ts`.
- * @param path Its path. A file in a folder `peers` is a peer.
- * @param source The text of the file.
- * @throws {Error} If a key is missing, empty, unknown, repeated, out of order or malformed: names the file and the key.
- */
-export function parseHeader(name: string, path: string, source: string): Experiment {
-  const { values, cannot } = headerValues(path, source);
-  const value = (key: string) => values.get(key)!;
-  const compare = value("compare").split(",").map((other) => other.trim());
-  const wrong = compare.find((other) => !NAME.test(other));
-  if (wrong !== undefined) {
-    throw new Error(`${path}: @compare ${wrong}: it must be names of experiments, joined by commas.`);
-  }
-  const run = value("run").split(" ");
-  const file = run.indexOf(`${name}.ts`);
-  if (run[0] !== "deno" || run[1] !== "run" || file < 0 || !run.slice(2, file).every((flag) => flag.startsWith("-"))) {
-    throw new Error(`${path}: @run ${value("run")}: it must be deno run, its flags, ${name}.ts and options.`);
-  }
-  return {
-    name,
-    path,
-    peer: basename(dirname(path)) === "peers",
-    title: value("title"),
-    family: value("family"),
-    question: value("question"),
-    idea: value("idea"),
-    prediction: value("prediction"),
-    compare,
-    requires: parseRequires(path, value("requires")),
-    run: value("run"),
-    try: value("try"),
-    simplified: value("simplified"),
-    sources: value("sources"),
-    cannot,
-  };
-}
 
 /** Runs `read`; what is not there is undefined. */
 function ifThere<T>(read: () => T): T | undefined {

@@ -1,39 +1,24 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { catalogue, type Experiment, findIn, parseHeader, runsHere } from "./catalogue.ts";
+import { catalogue, type Experiment, findIn, runsHere } from "./catalogue.ts";
 import { UsageError } from "./errors.ts";
+import { parseHeader } from "./header.ts";
 
 const HEADER = `/**
  * @title      example: a title
  * @family     readiness
- * @question   Does it stand
- *             on two lines?
+ * @question   Why?
  * @idea       An idea.
- *
- *             After a blank line it goes on.
  * @prediction It holds 10 connections.
- * @compare    epoll, event-loop
- * @requires   linux 5.19 | darwin, with a library that is named here
- * @run        deno run --allow-ffi --allow-read=example.ts example.ts --port 8080
+ * @compare    epoll
+ * @requires   any
+ * @run        deno run example.ts --port 8080
  * @try        curl http://127.0.0.1:8080/
  * @simplified Nothing.
- * @cannot     serve-others one idle client
- *             blocks all.
- * @cannot     bound-head it never answers 431.
  * @sources    epoll(7)
  */
-import { parseArgs } from "node:util";
-/** @title not this one */
 `;
-const PATH = "experiments/example.ts";
-const example = parseHeader("example", PATH, HEADER);
-
-/** The message of the error for a header in which `from` was replaced. */
-function errorOf(from: string | RegExp, to: string): string {
-  const changed = HEADER.replace(from, to);
-  assert(changed !== HEADER, `nothing replaced: ${from}`);
-  return assertThrows(() => parseHeader("example", PATH, changed), Error).message;
-}
+const example = parseHeader("example", "experiments/example.ts", HEADER);
 
 function folder(files: Record<string, string>) {
   const path = Deno.makeTempDirSync();
@@ -43,57 +28,6 @@ function folder(files: Record<string, string>) {
 }
 
 const headerOf = (name: string) => HEADER.replaceAll("example.ts", `${name}.ts`);
-
-Deno.test("a header becomes an experiment, and a value of several lines is joined by single spaces", () => {
-  assertEquals(example, {
-    name: "example",
-    path: PATH,
-    peer: false,
-    title: "example: a title",
-    family: "readiness",
-    question: "Does it stand on two lines?",
-    idea: "An idea. After a blank line it goes on.",
-    prediction: "It holds 10 connections.",
-    compare: ["epoll", "event-loop"],
-    requires: [{ os: "linux", kernel: "5.19" }, { os: "darwin", kernel: null }],
-    run: "deno run --allow-ffi --allow-read=example.ts example.ts --port 8080",
-    try: "curl http://127.0.0.1:8080/",
-    simplified: "Nothing.",
-    sources: "epoll(7)",
-    cannot: { "serve-others": "one idle client blocks all.", "bound-head": "it never answers 431." },
-  });
-});
-
-Deno.test("a header with line ends of Windows is the same header", () => {
-  assertEquals(parseHeader("example", PATH, HEADER.replaceAll("\n", "\r\n")), example);
-});
-
-Deno.test("a key that is missing, unknown, empty, repeated or out of order is named with the file", () => {
-  assertEquals(errorOf(/ \* @idea[^@]*/, " * "), `${PATH}: @idea is missing.`);
-  assertEquals(errorOf(/ \* @sources.*\n/, ""), `${PATH}: @sources is missing.`);
-  assertEquals(errorOf("@idea      ", "@ideas     ").split(",")[0], `${PATH}: @ideas is unknown`);
-  assertEquals(errorOf("@simplified Nothing.", "@simplified"), `${PATH}: @simplified is empty.`);
-  assertEquals(errorOf(" * @try ", " * @run x\n * @try "), `${PATH}: @run stands twice.`);
-  assertEquals(
-    errorOf(" * @sources", " * @title again\n * @sources"),
-    `${PATH}: @title stands after @cannot, it belongs before it.`,
-  );
-});
-
-Deno.test("a value of the wrong form is named with the file and the key", () => {
-  assert(errorOf("linux 5.19", "linux five").startsWith(`${PATH}: @requires linux five `));
-  assert(errorOf("| darwin", "| darwin 23").startsWith(`${PATH}: @requires `)); // only Linux has a kernel minimum
-  assert(errorOf("| darwin", "| solaris").startsWith(`${PATH}: @requires `));
-  assert(errorOf("epoll, event-loop", "epoll and event-loop").startsWith(`${PATH}: @compare epoll and event-loop: `));
-  assert(errorOf("deno run", "node").startsWith(`${PATH}: @run node `));
-  assert(errorOf("example.ts --port", "other.ts --port").startsWith(`${PATH}: @run `));
-  assert(errorOf("serve-others one", "Serve_others one").startsWith(`${PATH}: @cannot Serve_others `));
-  assertEquals(
-    errorOf("@cannot     bound-head", "@cannot serve-others"),
-    `${PATH}: @cannot serve-others stands twice.`,
-  );
-  assert(errorOf("/**\n", "/*\n").startsWith(`${PATH}: `)); // no header at all
-});
 
 Deno.test("the catalogue has every experiment but no test, in the order of the README, and the peers at the end", () => {
   using dir = folder({
@@ -125,7 +59,7 @@ Deno.test("the experiments of this project have headers that can be read", () =>
 });
 
 const requiring = (text: string): Experiment =>
-  parseHeader("example", PATH, HEADER.replace(/@requires.*/, `@requires ${text}`));
+  parseHeader("example", "experiments/example.ts", HEADER.replace(/@requires.*/, `@requires ${text}`));
 
 Deno.test("an experiment runs where one of its requirements holds; kernel versions are compared as numbers", () => {
   const runs = (text: string, os: string, kernel: string) => runsHere(requiring(text), { os, kernel }).runs;

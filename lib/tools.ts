@@ -4,7 +4,9 @@
  * @module
  */
 
-/** One program. */
+import { catalogue, type Experiment, runsHere } from "./catalogue.ts";
+
+/** One program, library or header. */
 export interface Tool {
   command: string;
   /** The package that has it: on Debian and Ubuntu, and, where `everywhere` is set, in Homebrew too. */
@@ -14,7 +16,7 @@ export interface Tool {
   everywhere?: true;
 }
 
-/** All of them, in the order in which `deno task setup` names them. */
+/** What the project itself can use, in the order in which `deno task setup` names them. */
 export const TOOLS: readonly Tool[] = [
   {
     command: "curl",
@@ -34,8 +36,30 @@ export const TOOLS: readonly Tool[] = [
   },
 ];
 
-/** Tells whether a program is found on the PATH. Needs `--allow-run`; starts it with `--version` to see. */
+/** What the headers of experiments name in `@needs`, each once; of those experiments whose system this is. */
+export function toolsOf(experiments: readonly Experiment[]): Tool[] {
+  const all = experiments.filter((experiment) => runsHere(experiment).runs).flatMap(({ name, needs }) =>
+    needs.map((need): Tool => ({
+      command: need.thing,
+      package: need.package,
+      reason: `needed by ${name}`,
+      ...(!isLibrary(need.thing) && !isHeader(need.thing) && { everywhere: true }),
+    }))
+  );
+  return [...Map.groupBy(all, ({ command }) => command).values()].map(([first]) => first!);
+}
+
+const isLibrary = (thing: string) => /^lib.+\.so(\.\d+)?$/.test(thing);
+const isHeader = (thing: string) => thing.endsWith(".h");
+
+/**
+ * Tells whether a program is found on the PATH; it is started with `--version` to see. A name such as `libuv.so.1` is a
+ * library that the loader must find, one such as `liburing.h` a header under /usr/include. Needs `--allow-run`, for
+ * libraries `--allow-ffi`, for headers `--allow-read`.
+ */
 export async function isInstalled(command: string): Promise<boolean> {
+  if (isHeader(command)) return await Deno.stat(`/usr/include/${command}`).then(() => true, ifNotFound);
+  if (isLibrary(command)) return canLoad(command);
   try {
     await new Deno.Command(command, { args: ["--version"], stdin: "null", stdout: "null", stderr: "null" }).output();
     return true; // whatever it answered: not every program knows --version
@@ -45,8 +69,26 @@ export async function isInstalled(command: string): Promise<boolean> {
   }
 }
 
-/** The programs that exist for this system but are not installed. */
-export async function missingTools(tools: readonly Tool[] = TOOLS): Promise<Tool[]> {
+function ifNotFound(error: unknown): boolean {
+  if (error instanceof Deno.errors.NotFound) return false;
+  throw error;
+}
+
+function canLoad(library: string): boolean {
+  try {
+    Deno.dlopen(library, {}).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) throw error;
+    return false; // dlopen(3) says in prose only why: not found, or not of this architecture
+  }
+}
+
+/** Whatever the project and its experiments can use. Needs `--allow-read` and `--allow-sys=osRelease`. */
+export const allTools = (): Tool[] => [...TOOLS, ...toolsOf(catalogue())];
+
+/** Those that exist for this system but are not installed. Permissions as for `isInstalled`. */
+export async function missingTools(tools: readonly Tool[] = allTools()): Promise<Tool[]> {
   const here = tools.filter((tool) => tool.everywhere || Deno.build.os === "linux");
   const installed = await Promise.all(here.map((tool) => isInstalled(tool.command)));
   return here.filter((_, i) => !installed[i]);

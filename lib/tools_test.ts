@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { installLine, isInstalled, missingTools, type Tool, TOOLS } from "./tools.ts";
+import { catalogue } from "./catalogue.ts";
+import { installLine, isInstalled, missingTools, type Tool, TOOLS, toolsOf } from "./tools.ts";
 
 const ABSENT: Tool = {
   command: "no-such-program-7f3a",
@@ -18,6 +19,34 @@ Deno.test("only what is not installed is missing, and only where it exists", asy
   const { everywhere: _, ...onLinuxOnly } = ABSENT;
   assertEquals(await missingTools([PRESENT, ABSENT]), [ABSENT]);
   assertEquals(await missingTools([onLinuxOnly]), Deno.build.os === "linux" ? [onLinuxOnly] : []);
+});
+
+Deno.test("a library is installed if the loader finds it, a header if it stands under /usr/include", async () => {
+  const isLinux = Deno.build.os === "linux";
+  assertEquals(await isInstalled("libc.so.6"), isLinux);
+  assertEquals(await isInstalled("libno-such-7f3a.so.1"), false);
+  assertEquals(await isInstalled("no-such-7f3a.h"), false);
+});
+
+Deno.test("what experiments need becomes tools, each once, and only where they run", () => {
+  const [some] = catalogue();
+  const needing = (name: string, os: "any" | "darwin" | "linux", thing: string) => ({
+    ...some!,
+    name,
+    requires: [{ os, kernel: null }],
+    needs: [{ thing, package: `${thing}-package` }],
+  });
+  const elsewhere = Deno.build.os === "darwin" ? "linux" : "darwin";
+  const all = [
+    needing("a", "any", "gcc"),
+    needing("b", "any", "gcc"),
+    needing("c", elsewhere, "x"),
+    needing("d", "any", "libx.so.1"),
+  ];
+  assertEquals(toolsOf(all), [
+    { command: "gcc", package: "gcc-package", reason: "needed by a", everywhere: true },
+    { command: "libx.so.1", package: "libx.so.1-package", reason: "needed by d" },
+  ]);
 });
 
 Deno.test("the install line names every package once", () => {

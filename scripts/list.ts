@@ -6,6 +6,7 @@
 import { catalogue, type Experiment, runsHere } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
+import { installLine, missingTools, toolsOf } from "../lib/tools.ts";
 
 const USAGE = "Usage: deno task list [--json]";
 const WIDTH = 100; // columns, where the output is no terminal that tells its own
@@ -24,29 +25,40 @@ function wrap(text: string, width: number): string[] {
   return [...lines, line];
 }
 
+/** An experiment and why it does not run here; null if it does. */
+interface Entry {
+  experiment: Experiment;
+  reason: string | null;
+}
+
+async function lookAt(experiment: Experiment): Promise<Entry> {
+  const here = runsHere(experiment);
+  if (!here.runs) return { experiment, reason: here.reason };
+  const missing = await missingTools(toolsOf([experiment]));
+  if (missing.length === 0) return { experiment, reason: null };
+  const names = missing.map(({ command }) => command).join(" and ");
+  return { experiment, reason: `${experiment.name} needs ${names}: ${installLine(missing)}` };
+}
+
 /** The list in groups: one for each family, and one for the peers, whatever their families. */
-function describe(experiments: Experiment[], width: number): string {
-  const margin = 4 + Math.max(0, ...experiments.map((experiment) => experiment.name.length));
-  const entry = (experiment: Experiment) => {
-    const here = runsHere(experiment);
-    const lines = [experiment.idea, here.runs ? "runs here" : `skipped: ${here.reason}`]
+function describe(entries: Entry[], width: number): string {
+  const margin = 4 + Math.max(0, ...entries.map(({ experiment }) => experiment.name.length));
+  const describeOne = ({ experiment, reason }: Entry) => {
+    const lines = [experiment.idea, reason === null ? "runs here" : `skipped: ${reason}`]
       .flatMap((text) => wrap(text, Math.max(MIN_TEXT, width - margin)));
     return lines.map((line, i) => (i === 0 ? `  ${experiment.name}` : "").padEnd(margin) + line).join("\n");
   };
-  const groups = Map.groupBy(experiments, ({ peer, family }) => peer ? "peers" : family);
-  return [...groups].map(([name, members]) => [name, ...members.map(entry)].join("\n")).join("\n\n");
+  const groups = Map.groupBy(entries, ({ experiment: { peer, family } }) => peer ? "peers" : family);
+  return [...groups].map(([name, members]) => [name, ...members.map(describeOne)].join("\n")).join("\n\n");
 }
 
-await runScript(USAGE, () => {
+await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the list takes no names.`);
-  const experiments = catalogue();
+  const entries = await Promise.all(catalogue().map(lookAt));
   if (flags.json) {
-    const rows = experiments.map((experiment) => {
-      const here = runsHere(experiment);
-      return { ...experiment, runs_here: here.runs, reason: here.runs ? null : here.reason };
-    });
+    const rows = entries.map(({ experiment, reason }) => ({ ...experiment, runs_here: reason === null, reason }));
     console.log(JSON.stringify(rows, null, 2));
-  } else console.log(describe(experiments, Deno.stdout.isTerminal() ? Deno.consoleSize().columns : WIDTH));
-  return Promise.resolve(0);
+  } else console.log(describe(entries, Deno.stdout.isTerminal() ? Deno.consoleSize().columns : WIDTH));
+  return 0;
 });

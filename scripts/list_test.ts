@@ -1,12 +1,22 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { catalogue, runsHere } from "../lib/catalogue.ts";
+import { missingTools, toolsOf } from "../lib/tools.ts";
 
 /** Runs the command with the permissions of its task. */
 async function list(...args: string[]) {
   const script = fileURLToPath(new URL("list.ts", import.meta.url));
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--no-prompt", "--allow-read", "--allow-sys=osRelease", script, ...args],
+    args: [
+      "run",
+      "--no-prompt",
+      "--allow-read",
+      "--allow-run",
+      "--allow-ffi",
+      "--allow-sys=osRelease",
+      script,
+      ...args,
+    ],
     cwd: fileURLToPath(new URL("..", import.meta.url)),
     env: { NO_COLOR: "1" },
   }).output();
@@ -23,7 +33,9 @@ Deno.test("every experiment is listed below its family or below the peers, and s
     const to = block.findIndex((line, i) => i > from && /^ {2}\S/.test(line));
     const said = block.slice(from, to < 0 ? undefined : to).map((line) => line.trim()).join(" ");
     const here = runsHere(experiment);
-    assertStringIncludes(said, `${experiment.idea} ${here.runs ? "runs here" : `skipped: ${here.reason}`}`);
+    const missing = (await missingTools(toolsOf([experiment]))).map(({ command }) => command).join(" and ");
+    const needs = missing === "" ? "runs here" : `skipped: ${experiment.name} needs ${missing}: `;
+    assertStringIncludes(said, `${experiment.idea} ${here.runs ? needs : `skipped: ${here.reason}`}`);
   }
   assertEquals(stdout.match(/^ {2}\S/gm)?.length, experiments.length);
   assert(stdout.split("\n").every((line) => line.length <= 100), "no line is longer than 100 characters");
