@@ -11,7 +11,7 @@ const MAX_EXPERIMENT_LINES = 350;
 const MAX_LINES: Record<string, number> = { lib: 250, scripts: 150 }; // tests are not counted
 const LONG_EXPERIMENTS: Record<string, number> = { "io-uring": 450, xdp: 450 }; // a ring has many fields
 const SECTIONS = [
-  ...["Kernel ABI", "Limits", "libc", "The runtime", "Protocol", "Connection", "The architecture"],
+  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The architecture"],
   ...["Where there is no io_uring", "Command line"],
 ];
 const SPEAKS_BY_RUNTIME = ["deno-serve"]; // the runtime speaks HTTP, so there is no protocol in the file

@@ -1,120 +1,203 @@
+/**
+ * Compares servers by pairs in interleaved rounds: what disturbs the machine falls on both of a pair alike, so that their
+ * ratio is steadier than either figure.
+ *
+ * @module
+ */
+import { shuffle } from "es-toolkit";
 import type { Experiment } from "./catalogue.ts";
-import { LoadGenerator, type Window } from "./load.ts";
-import { experimentCommand, startServer } from "./server.ts";
-import { type Interval, median, ratioInterval } from "./stats.ts";
+import { CannotCompare, Contender, type Load } from "./contender.ts";
+import { createGuard } from "./guard.ts";
+import { hostFacts } from "./host.ts";
+import type { Window } from "./load.ts";
+import type { Manifest } from "./manifest.ts";
+import type { ScenarioName } from "./results.ts";
+import { runStep } from "./run.ts";
+import { StartError } from "./server.ts";
+import { median, ratioInterval } from "./stats.ts";
+import type { ComparisonRow } from "./study.ts";
 
-/** How two experiments are compared. */
-export interface ComparePlan {
-  /** Keep-alive connections that each server holds. */
-  connections: number;
-  /** Rounds; each has a fresh pair of processes. Their number decides the width of the interval. */
+/** How experiments are compared. */
+export interface ComparePlan extends Omit<Load, "signal" | "ratePerS"> {
+  scenario: Extract<ScenarioName, "throughput" | "rate" | "mixed" | "hold">;
+  /** Their number decides the width of the interval. */
   rounds: number;
-  /** Length of one slice in seconds. A round has SLICES of them for each server. */
-  seconds: number;
-  /** Requests per second of an open loop; null: closed loop, as fast as they answer. */
-  rate: number | null;
-  onRound?: (round: number, values: Record<Compared, number>) => void;
+  /** Slices of each server in a round, an even number: ABBA ABBA, so that a drift falls on both alike. */
+  slices: number;
+  /** Of an open loop: requests/s, or half of what the slower of the pair reaches in a closed one. */
+  ratePerS: number | "half" | null;
+  signal: AbortSignal;
+  onRound?: (round: number, candidate: string, values: Figures) => void;
 }
 
-/** What is compared. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. */
-export const COMPARED = ["cpu_us_per_request", "requests_per_s", "p99_us"] as const;
-export type Compared = typeof COMPARED[number];
+/** What is compared of slices. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. */
+const OF_SLICES = ["cpu_us_per_request", "requests_per_s", "p99_us"] as const;
+/** What is compared of the connections that are held. */
+const OF_CONNECTIONS = ["user_bytes_per_conn", "kernel_bytes_per_conn", "threads"] as const;
+/** What is compared where connections are held and nothing else. */
+const OF_HOLD = ["connects_per_s", ...OF_CONNECTIONS, "pss_bytes"] as const;
 
-/** The outcome: for each figure the medians of both, and the ratio with its 98 % interval. */
-export type Comparison = Record<Compared, { reference: number; candidate: number; ratio: Interval }>;
+type Figures = Partial<Record<string, number | null>>;
 
-/** Slices of each server in a round: ABBA ABBA ABBA ABBA, so that a drift of the machine falls on both alike. */
-const SLICES = 8;
-/** Seconds of load before the first slice: code is compiled, heap and buffers have their size. */
-const WARMUP_SECONDS = 1;
-
-/** One server with the generator that drives it; both on cores of their own, shared with the other contender. */
-interface Contender extends AsyncDisposable {
-  slice(warmupSeconds: number): Promise<Window>;
+/** What one round of a pair found. */
+interface Round {
+  reference: Figures;
+  candidate: Figures;
+  /** Logarithms of the ratios: of slices the median over pairs of neighbours. */
+  logs: Figures;
+  ratePerS: number | null;
+  findings: string[];
 }
 
-async function contender(experiment: Experiment, plan: ComparePlan): Promise<Contender> {
-  await using stack = new AsyncDisposableStack();
-  const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-  const server = stack.use(await startServer(experimentCommand(experiment), pin(0)));
-  const target = { host: "127.0.0.1", port: server.port };
-  const generator = stack.use(await LoadGenerator.start(target, { ...pin(1), serverPid: server.pid }));
-  await generator.connect(plan.connections);
-  const { answered } = await generator.ask();
-  if (answered < plan.connections) throw new Error(`${experiment.name} holds ${answered} of ${plan.connections}`);
-  const owned = stack.move();
-  return {
-    slice: async (warmupSeconds) => {
-      const { rate, seconds } = plan;
-      if (rate !== null) return await generator.open({ rate, seconds, warmupSeconds });
-      return (await generator.closed({ seconds, warmupSeconds }))[0]!;
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
+/** What all rounds found. */
+export interface Comparison {
+  rows: ComparisonRow[];
+  /** Of the last round, by the experiment's name. */
+  manifests: Map<string, Manifest>;
 }
 
-/** The compared figures of one slice. @throws {Error} If a connection got no answer: a ratio would compare unlike things. */
-function figures(name: string, window: Window): Record<Compared, number> {
-  if (window.requests === 0 || window.lost > 0 || window.unanswered > 0) {
-    const { requests, lost, unanswered } = window;
-    throw new Error(`${name} cannot be compared: ${requests} answers, ${lost} lost, ${unanswered} unanswered`);
+const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
+  cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
+  requests_per_s: window.requests / window.seconds,
+  p99_us: window.histogram.percentile(99),
+});
+
+const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
+  candidate! > 0 && reference! > 0 ? Math.log(candidate! / reference!) : null;
+
+/** The slices of both, in ABBA order, as figures: the medians of each, and of the log-ratios of neighbours. */
+async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
+  const seen: Record<"reference" | "candidate", ReturnType<typeof figuresOf>[]> = { reference: [], candidate: [] };
+  for (let i = 0; i < count; i++) {
+    const order = i % 2 === 0 ? ["reference", "candidate"] as const : ["candidate", "reference"] as const;
+    for (const side of order) {
+      seen[side].push(figuresOf(await (side === "reference" ? reference : candidate).slice(ratePerS)));
+    }
   }
+  const of = (values: (key: typeof OF_SLICES[number]) => number[]) =>
+    Object.fromEntries(OF_SLICES.map((key) => [key, median(values(key))]));
   return {
-    cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
-    requests_per_s: window.requests / window.seconds,
-    p99_us: window.histogram.percentile(99),
+    reference: of((key) => seen.reference.map((each) => each[key])),
+    candidate: of((key) => seen.candidate.map((each) => each[key])),
+    logs: of((key) => seen.candidate.map((each, i) => Math.log(each[key] / seen.reference[i]![key]))),
   };
 }
 
-/** One round: a fresh pair, started in random order, slices in ABBA order. Returns the slices of both, in pairs. */
-async function round(reference: Experiment, candidate: Experiment, plan: ComparePlan) {
-  const swapped = Math.random() < 0.5;
-  await using first = await contender(swapped ? candidate : reference, plan);
-  await using second = await contender(swapped ? reference : candidate, plan);
-  const [a, b] = swapped ? [second, first] : [first, second];
-  for (const each of [first, second]) await each.slice(WARMUP_SECONDS);
-  const pairs: { reference: Record<Compared, number>; candidate: Record<Compared, number> }[] = [];
-  for (let i = 0; i < SLICES; i++) {
-    const early = i % 2 === 0 ? a : b, late = early === a ? b : a;
-    const x = await early.slice(0), y = await late.slice(0);
-    const [ofReference, ofCandidate] = early === a ? [x, y] : [y, x];
-    pairs.push({
-      reference: figures(reference.name, ofReference),
-      candidate: figures(candidate.name, ofCandidate),
+/** One round: a fresh pair, started in random order. */
+async function pairRound(reference: Experiment, candidate: Experiment, plan: ComparePlan, into: Map<string, Manifest>) {
+  const load: Load = { ...plan, ratePerS: null };
+  const [first, second] = shuffle([reference, candidate]);
+  await using early = await Contender.start(first!, load);
+  await using late = await Contender.start(second!, load);
+  const [a, b] = early.experiment === reference ? [early, late] : [late, early];
+  const reached = [await early.warmUp(), await late.warmUp()];
+  const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;
+  const found = await slices(a, b, plan.slices, ratePerS);
+  for (const { experiment, manifest } of [a, b]) into.set(experiment.name, manifest);
+  const findings = [a, b].flatMap((side) => side.findings().map((id) => `${side.experiment.name}: ${id}`));
+  const logs = Object.fromEntries(OF_CONNECTIONS.map((key) => [key, logRatio(b.memory[key], a.memory[key])]));
+  return {
+    reference: { ...found.reference, ...a.memory },
+    candidate: { ...found.candidate, ...b.memory },
+    logs: { ...found.logs, ...logs },
+    ratePerS,
+    findings,
+  } satisfies Round;
+}
+
+/** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
+async function holdRound(reference: Experiment, candidate: Experiment, plan: ComparePlan): Promise<Round> {
+  const figures = new Map<Experiment, Figures>();
+  const findings: string[] = [];
+  for (const experiment of shuffle([reference, candidate])) {
+    const result = await runStep({
+      experiment,
+      host: hostFacts(),
+      step: {
+        scenario: "hold",
+        parameters: { connections: plan.connections, seconds: plan.seconds, warmup_seconds: 0 },
+      },
+      guard: createGuard(),
+      signal: plan.signal,
+      onProgress: () => {},
     });
+    if (result.ended !== "ok") throw new CannotCompare(`${experiment.name}: ${result.reason ?? result.ended}`);
+    figures.set(experiment, result.metrics);
+    findings.push(...result.findings.map(({ id }) => `${experiment.name}: ${id}`));
   }
-  return pairs;
+  const [a, b] = [figures.get(reference)!, figures.get(candidate)!];
+  const logs = Object.fromEntries(OF_HOLD.map((key) => [key, logRatio(b[key], a[key])]));
+  return { reference: a, candidate: b, logs, ratePerS: null, findings };
+}
+
+const medianOf = (values: (number | null | undefined)[]): number | null => {
+  const known = values.filter((value) => value !== null && value !== undefined && Number.isFinite(value)) as number[];
+  return known.length === 0 ? null : median(known);
+};
+
+/** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
+function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
+  const { scenario, connections } = plan;
+  const often = (finding: string) =>
+    rounds.filter(({ findings }) => findings.includes(finding)).length * 2 > rounds.length;
+  const findings = [...new Set(rounds.flatMap((round) => round.findings))].filter(often);
+  const metrics = scenario === "hold" ? OF_HOLD : [...OF_SLICES, ...OF_CONNECTIONS];
+  return metrics.map((metric): ComparisonRow => {
+    const logs = rounds.map((round) => round.logs[metric]);
+    const known = logs.filter((log) => log !== null && log !== undefined && Number.isFinite(log)) as number[];
+    const interval = rounds.length > 0 && known.length === rounds.length ? ratioInterval(known) : null;
+    return {
+      scenario,
+      connections,
+      rate_per_s: medianOf(rounds.map((round) => round.ratePerS)),
+      reference,
+      candidate,
+      metric,
+      reference_value: medianOf(rounds.map((round) => round.reference[metric])),
+      candidate_value: medianOf(rounds.map((round) => round.candidate[metric])),
+      ratio: interval?.estimate ?? null,
+      ratio_low: interval?.low ?? null,
+      ratio_high: interval?.high ?? null,
+      rounds: rounds.length,
+      findings,
+      reason,
+    };
+  });
 }
 
 /**
- * Compares two experiments by interleaved rounds. The value of a round is the median over its pairs of slices of
+ * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
  * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
+ * In each round every candidate has its turn, in random order. One that cannot take part has its reason in its rows.
  *
- * @throws {StartError} If one of them cannot start.
- * @throws {Error} If one of them does not answer on every connection.
+ * @throws The reason of `plan.signal`, if it aborts.
  */
-export async function compare(reference: Experiment, candidate: Experiment, plan: ComparePlan): Promise<Comparison> {
-  const logs: Record<Compared, number[]> = { cpu_us_per_request: [], requests_per_s: [], p99_us: [] };
-  const ofReference = structuredClone(logs), ofCandidate = structuredClone(logs);
-  for (let i = 0; i < plan.rounds; i++) {
-    const pairs = await round(reference, candidate, plan);
-    const values = {} as Record<Compared, number>;
-    for (const key of COMPARED) {
-      const log = median(pairs.map((pair) => Math.log(pair.candidate[key] / pair.reference[key])));
-      logs[key].push(log);
-      ofReference[key].push(median(pairs.map((pair) => pair.reference[key])));
-      ofCandidate[key].push(median(pairs.map((pair) => pair.candidate[key])));
-      values[key] = Math.exp(log);
+export async function compare(
+  reference: Experiment,
+  candidates: readonly Experiment[],
+  plan: ComparePlan,
+): Promise<Comparison> {
+  const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
+  const reasons = new Map<Experiment, string>(), manifests = new Map<string, Manifest>();
+  for (let i = 1; i <= plan.rounds; i++) {
+    for (const candidate of shuffle([...candidates])) {
+      if (reasons.has(candidate)) continue;
+      plan.signal.throwIfAborted();
+      try {
+        const round = plan.scenario === "hold"
+          ? await holdRound(reference, candidate, plan)
+          : await pairRound(reference, candidate, plan, manifests);
+        rounds.get(candidate)!.push(round);
+        const ratios = Object.entries(round.logs).map(([key, log]) => [key, log == null ? null : Math.exp(log)]);
+        plan.onRound?.(i, candidate.name, Object.fromEntries(ratios));
+      } catch (error) {
+        if (!(error instanceof StartError || error instanceof CannotCompare)) throw error;
+        reasons.set(candidate, error.message);
+      }
     }
-    plan.onRound?.(i + 1, values);
   }
-  const outcome = {} as Comparison;
-  for (const key of COMPARED) {
-    outcome[key] = {
-      reference: median(ofReference[key]),
-      candidate: median(ofCandidate[key]),
-      ratio: ratioInterval(logs[key]),
-    };
-  }
-  return outcome;
+  const rows = candidates.flatMap((candidate) =>
+    rowsOf(reference.name, candidate.name, plan, rounds.get(candidate)!, reasons.get(candidate) ?? null)
+  );
+  return { rows, manifests };
 }

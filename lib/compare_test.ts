@@ -1,30 +1,78 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { find } from "./catalogue.ts";
-import { compare, COMPARED } from "./compare.ts";
+import { compare, type ComparePlan } from "./compare.ts";
 
 const ignore = Deno.build.os !== "linux";
-const plan = { connections: 2, rounds: 2, seconds: 0.1, rate: null };
+const never = new AbortController().signal;
+const plan: ComparePlan = {
+  ...{ scenario: "throughput", connections: 2, rounds: 2, slices: 2, seconds: 0.1, ratePerS: null, heavy: null },
+  signal: never,
+};
+const LOADED = ["cpu_us_per_request", "requests_per_s", "p99_us"];
 
 Deno.test({
-  name: "two experiments are compared round by round, and each ratio lies in its interval",
+  name: "two experiments are compared round by round, each ratio lies in its interval, and each server is described",
   ignore,
   fn: async () => {
-    const rounds: number[] = [];
-    const onRound = (round: number) => rounds.push(round);
-    const comparison = await compare(find("epoll"), find("event-loop"), { ...plan, rate: 500, onRound });
-    assertEquals(rounds, [1, 2]);
-    for (const key of COMPARED) {
-      const { ratio, reference, candidate } = comparison[key];
-      assert(reference > 0 && candidate > 0, key);
-      assert(ratio.low <= ratio.estimate && ratio.estimate <= ratio.high, key);
+    const rounds: string[] = [];
+    const onRound = (round: number, candidate: string) => rounds.push(`${candidate} ${round}`);
+    const rate = { ...plan, scenario: "rate", ratePerS: 500, onRound } as const;
+    const { rows, manifests } = await compare(find("epoll"), [find("event-loop")], rate);
+    assertEquals(rounds, ["event-loop 1", "event-loop 2"]);
+    for (const row of rows.filter(({ metric }) => LOADED.includes(metric))) {
+      assert(row.reference_value! > 0 && row.candidate_value! > 0, row.metric);
+      assert(row.ratio_low! <= row.ratio! && row.ratio! <= row.ratio_high!, row.metric);
+      assertEquals([row.rounds, row.rate_per_s, row.reason], [2, 500, null]);
+    }
+    // Of two connections memory would be noise: there is no figure, and no ratio of none.
+    const memory = rows.find(({ metric }) => metric === "user_bytes_per_conn")!;
+    assertEquals([memory.candidate_value, memory.ratio], [null, null]);
+    assertEquals([...manifests.keys()].sort(), ["epoll", "event-loop"]);
+    assertEquals([manifests.get("epoll")!.backlog, manifests.get("epoll")!.nodelay], [4096, true]);
+  },
+});
+
+Deno.test({
+  name: "at half of what the slower one reaches, both of a pair get the same rate",
+  ignore,
+  fn: async () => {
+    const half = { ...plan, scenario: "rate", ratePerS: "half", rounds: 1 } as const;
+    const { rows } = await compare(find("epoll"), [find("io-uring")], half);
+    const [both] = rows.filter(({ metric }) => metric === "requests_per_s");
+    assert(both!.rate_per_s! > 0);
+    for (const reached of [both!.reference_value!, both!.candidate_value!]) {
+      assert(Math.abs(reached / both!.rate_per_s! - 1) < 0.5, `${reached} of ${both!.rate_per_s}`); // both were asked alike
     }
   },
 });
 
 Deno.test({
-  name: "a server that does not answer on every connection is not compared: the ratio would be of unlike things",
+  name: "a server that does not answer on every connection is not compared, and its rows say why; the others are",
   ignore,
   fn: async () => {
-    await assertRejects(() => compare(find("epoll"), find("blocking"), plan), Error, "blocking holds 1 of 2");
+    const { rows } = await compare(find("epoll"), [find("blocking"), find("io-uring")], { ...plan, rounds: 1 });
+    const of = (name: string) =>
+      rows.find(({ candidate, metric }) => candidate === name && metric === "requests_per_s")!;
+    assertMatch(of("blocking").reason!, /^blocking: .* got no answer$/);
+    assertEquals([of("blocking").ratio, of("blocking").rounds], [null, 0]);
+    assert(of("io-uring").ratio! > 0);
   },
+});
+
+Deno.test({
+  name: "in hold memory, connects and threads are compared, and what was reached is told where it was less",
+  ignore,
+  fn: async () => {
+    const hold = { ...plan, scenario: "hold", connections: 20, seconds: 0, rounds: 1 } as const;
+    const { rows } = await compare(find("epoll"), [find("io-uring"), find("blocking")], hold);
+    const value = (name: string, metric: string) =>
+      rows.find((row) => row.candidate === name && row.metric === metric)!.candidate_value;
+    assert(value("io-uring", "connects_per_s")! > 0 && value("io-uring", "pss_bytes")! > 0);
+    assertEquals(value("blocking", "pss_bytes"), null);
+  },
+});
+
+Deno.test("a comparison ends with the reason of its signal", async () => {
+  const signal = AbortSignal.abort(new Error("enough"));
+  await assertRejects(() => compare(find("epoll"), [find("io-uring")], { ...plan, signal }), Error, "enough");
 });

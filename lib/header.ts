@@ -37,6 +37,10 @@ export interface Experiment {
   requires: Requirement[];
   /** What must be installed; empty where the system is enough. */
   needs: Need[];
+  /** The command that tells the version of what serves, such as `go version`; null: it is Deno that serves. */
+  version: string | null;
+  /** What a comparison with others has to know of it, in prose: threads, buffers, flags; null: nothing out of the common. */
+  fairness: string | null;
   run: string;
   try: string;
   simplified: string;
@@ -46,10 +50,12 @@ export interface Experiment {
 }
 
 const HEADER = /^\/\*\*\r?\n(.*?)^ \*\//ms; // the first block of documentation in the file
-const KEYS = "title family question idea prediction compare requires needs run try simplified cannot sources".split(
-  " ",
-);
-const OPTIONAL = ["needs", "cannot"];
+const KEYS =
+  "title family question idea prediction compare requires needs version fairness run try simplified cannot sources"
+    .split(
+      " ",
+    );
+const OPTIONAL = ["needs", "version", "fairness", "cannot"];
 const REPEATED = "cannot"; // the only key that may stand several times
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const REQUIREMENT = /^(any|darwin|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$/;
@@ -150,6 +156,8 @@ export function parseHeader(name: string, path: string, source: string): Experim
     compare,
     requires: parseRequires(path, value("requires")),
     needs: values.has("needs") ? parseNeeds(path, value("needs")) : [],
+    version: values.get("version") ?? null,
+    fairness: values.get("fairness") ?? null,
     run: value("run"),
     try: value("try"),
     simplified: value("simplified"),

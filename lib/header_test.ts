@@ -13,6 +13,8 @@ const HEADER = `/**
  * @compare    epoll, event-loop
  * @requires   linux 5.19 | darwin, with a library that is named here
  * @needs      libkqueue.so.0 (libkqueue0), gcc (gcc), x.h (libx-dev)
+ * @version    gcc --version
+ * @fairness   one thread; -O2
  * @run        deno run --allow-ffi --allow-read=example.ts example.ts --port 8080
  * @try        curl http://127.0.0.1:8080/
  * @simplified Nothing.
@@ -51,6 +53,8 @@ Deno.test("a header becomes an experiment, and a value of several lines is joine
       { thing: "gcc", package: "gcc" },
       { thing: "x.h", package: "libx-dev" },
     ],
+    version: "gcc --version",
+    fairness: "one thread; -O2",
     run: "deno run --allow-ffi --allow-read=example.ts example.ts --port 8080",
     try: "curl http://127.0.0.1:8080/",
     simplified: "Nothing.",
@@ -64,7 +68,12 @@ Deno.test("a header with line ends of Windows is the same header", () => {
 });
 
 Deno.test("a header that needs nothing but its system says so by silence", () => {
-  assertEquals(parseHeader("example", PATH, HEADER.replace(/ \* @needs.*\n/, "")).needs, []);
+  const { needs, version, fairness } = parseHeader(
+    "example",
+    PATH,
+    HEADER.replace(/ \* @(needs|version|fairness).*\n/g, ""),
+  );
+  assertEquals([needs, version, fairness], [[], null, null]);
 });
 
 Deno.test("a key that is missing, unknown, empty, repeated or out of order is named with the file", () => {

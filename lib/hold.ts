@@ -2,6 +2,7 @@ import { delay } from "@std/async";
 import { type Bench, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
 import { count } from "./format.ts";
 import { Histogram } from "./histogram.ts";
+import type { Metrics } from "./results.ts";
 import { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
 
 /** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
@@ -111,23 +112,49 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   return { answered: again.answered, histogram: again.histogram, lost, reason };
 }
 
+/** What server and kernel have spent at a number of connections. */
+interface Plateau {
+  held: number;
+  sample: Sample | null;
+  kernel: number | null;
+}
+
+const look = (held: number, { server }: Bench): Plateau => ({
+  held,
+  sample: sample(server.pid),
+  kernel: kernelSocketBytes(),
+});
+
 /**
- * The C10K test: connect N, hold them for `seconds`, then one request on each; all must answer.
- *
- * Memory per connection is the slope between two plateaus, at N/10 and at N: what the server needs anyway drops out.
+ * Makes all connections, with a plateau at a tenth of them: memory of a connection is the slope between two plateaus, so
+ * that what the server needs anyway drops out.
  */
-export async function hold(bench: Bench): Promise<Measured> {
-  const { generator, server, parameters: { connections: wanted } } = bench;
+export async function climbAll(bench: Bench) {
+  const { generator, parameters: { connections: wanted } } = bench;
   const climb = startClimb(bench);
-  const first = Math.ceil(wanted / 10);
-  let reason = await rise(bench, climb, first);
+  let reason = await rise(bench, climb, Math.ceil(wanted / 10));
   for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
-  const low = { held: climb.held, own: ownBytes(sample(server.pid)), kernel: kernelSocketBytes() };
+  const low = look(climb.held, bench);
   reason ??= await rise(bench, climb, wanted);
-  const end = await holdOn(bench, climb);
+  return { climb, low, reason };
+}
+
+/** What was spent between the low plateau and now. */
+export function spent(bench: Bench, climb: Climb, low: Plateau): Partial<Metrics> {
+  const high = look(climb.held, bench);
   // Connections that were never answered may wait in the kernel's queue: the server has spent nothing on them.
-  const high = sample(server.pid), more = climb.answered < climb.held ? 0 : climb.held - low.held;
-  reason ??= end.reason;
+  const more = climb.answered < climb.held ? 0 : climb.held - low.held;
+  return {
+    user_bytes_per_conn: userSlope(ownBytes(low.sample), ownBytes(high.sample), more),
+    kernel_bytes_per_conn: kernelSlope(low.kernel, high.kernel, more),
+    ...plateau(high.sample),
+  };
+}
+
+/** The C10K test: connect N, hold them for `seconds`, then one request on each; all must answer. */
+export async function hold(bench: Bench): Promise<Measured> {
+  const { climb, low, reason } = await climbAll(bench);
+  const end = await holdOn(bench, climb);
   return {
     metrics: {
       connections: climb.held,
@@ -135,13 +162,11 @@ export async function hold(bench: Bench): Promise<Measured> {
       lost: end.lost,
       connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
       ...percentiles(end.histogram),
-      user_bytes_per_conn: userSlope(low.own, ownBytes(high), more),
-      kernel_bytes_per_conn: kernelSlope(low.kernel, kernelSocketBytes(), more),
-      ...plateau(high),
+      ...spent(bench, climb, low),
     },
     histogram: end.histogram,
     window: null,
     lost: end.lost,
-    reason,
+    reason: reason ?? end.reason,
   };
 }

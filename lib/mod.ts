@@ -19,7 +19,7 @@
  * @module
  */
 export { catalogue, type Experiment, find, runsHere } from "./catalogue.ts";
-export { compare, COMPARED, type ComparePlan, type Comparison } from "./compare.ts";
+export { compare, type ComparePlan, type Comparison } from "./compare.ts";
 export { createGuard, Guard } from "./guard.ts";
 export { Histogram } from "./histogram.ts";
 export { type HostFacts, hostFacts } from "./host.ts";
@@ -30,4 +30,5 @@ export { type RunOptions, runStep, type StepProgress } from "./run.ts";
 export { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
 export { experimentCommand, type Server, startServer } from "./server.ts";
 export { bootstrapMedian, type Interval, median, ratioInterval } from "./stats.ts";
+export { type Kind, readStudies, type Rows, type Study, writeStudy } from "./study.ts";
 export { describe } from "./summary.ts";

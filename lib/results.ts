@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import {
   METRICS,
   type Metrics,
@@ -21,6 +21,7 @@ import {
   SCHEMA,
   wrongInResult,
 } from "./result_schema.ts";
+import { entries, fileName, newId, store } from "./store.ts";
 
 export * from "./result_schema.ts";
 
@@ -32,7 +33,7 @@ export function newResult(run: Run, time: Date = new Date()): Result {
   const unmeasured = Object.fromEntries(METRICS.map((key) => [key, null])) as Metrics;
   return {
     schema: SCHEMA,
-    id: crypto.randomUUID().slice(0, 8), // two runs of one experiment in one second are told apart
+    id: newId(),
     time: time.toISOString(),
     ...run,
     metrics: { ...unmeasured, ...run.metrics },
@@ -40,9 +41,7 @@ export function newResult(run: Run, time: Date = new Date()): Result {
 }
 
 /** Where a result is stored: `results/epoll/20250131T120000Z-1b9d6bcd.json`. */
-function pathOf({ experiment, time, id }: Result, dir: string): string {
-  return join(dir, experiment, `${time.slice(0, 19).replace(/[-:]/g, "")}Z-${id}.json`);
-}
+const pathOf = (result: Result, dir: string) => join(dir, result.experiment, fileName(result));
 
 /**
  * Stores a result. Under its final name there is the whole file or none, whenever this process or the machine ends: it
@@ -56,33 +55,12 @@ export async function writeResult(result: Result, dir = "results"): Promise<stri
   const path = pathOf(result, dir);
   const wrong = wrongInResult(result);
   if (wrong !== undefined) throw new Error(`Cannot store ${path}: ${wrong}.`);
-  const temporary = `${path}.tmp`; // in the same folder: rename(2) works within one file system only
-  try {
-    await Deno.mkdir(dirname(path), { recursive: true });
-    await writeDurably(temporary, JSON.stringify(result, null, 2) + "\n");
-    await Deno.rename(temporary, path);
-  } catch (error) {
-    await removeIfThere(temporary);
-    throw new Error(`Cannot store ${path}: ${(error as Error).message}`, { cause: error });
-  }
+  await store(path, JSON.stringify(result, null, 2) + "\n");
   return path;
 }
 
-async function writeDurably(path: string, content: string): Promise<void> {
-  using file = await Deno.open(path, { write: true, createNew: true });
-  const bytes = new TextEncoder().encode(content);
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-  await file.sync();
-}
-
-async function removeIfThere(path: string): Promise<void> {
-  try {
-    await Deno.remove(path);
-  } catch (error) {
-    // NotADirectory: what should be the folder is a file, so nothing can be in it.
-    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
-  }
-}
+/** What stands in results/ beside the folders of the experiments: see lib/study.ts. */
+const STUDIES = "studies";
 
 /** A file that is no result of this version, and why. */
 export interface PassedOver {
@@ -103,23 +81,13 @@ function parseResult(content: string): Result | string {
   return wrongInResult(value) ?? value as Result;
 }
 
-/** The entries of a folder by name; none if there is no such folder. */
-async function entries(dir: string): Promise<Deno.DirEntry[]> {
-  try {
-    return (await Array.fromAsync(Deno.readDir(dir))).toSorted((a, b) => a.name < b.name ? -1 : 1);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return [];
-    throw error;
-  }
-}
-
 /**
  * Reads all results, of each experiment the oldest first. Files that are damaged, of another shape or of a newer schema
  * are passed over and named; what an interrupted write left is no result and is not looked at. Needs `--allow-read`.
  */
 export async function readResults(dir = "results"): Promise<{ results: Result[]; passedOver: PassedOver[] }> {
   const results: Result[] = [], passedOver: PassedOver[] = [];
-  for (const folder of (await entries(dir)).filter((entry) => entry.isDirectory)) {
+  for (const folder of (await entries(dir)).filter(({ isDirectory, name }) => isDirectory && name !== STUDIES)) {
     for (const entry of await entries(join(dir, folder.name))) {
       if (!entry.isFile || !entry.name.endsWith(".json")) continue;
       const path = join(dir, folder.name, entry.name);

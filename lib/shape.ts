@@ -14,6 +14,7 @@ const is = (what: string, test: (value: unknown) => boolean): Check => (value, p
   test(value) ? undefined : `${path} is not ${what}`;
 
 export const text: Check = is("text", (value) => typeof value === "string");
+export const truth: Check = is("true or false", (value) => typeof value === "boolean");
 /** A finite number; JSON knows no other, but a key may hold anything. */
 export const number: Check = is("a number", Number.isFinite);
 
@@ -38,6 +39,12 @@ export const object = (shape: Readonly<Record<string, Check>>): Check => (value,
   if (unknown !== undefined) return `${at(unknown)} is unknown`;
   const members = value as Record<string, unknown>;
   return firstWrong(Object.entries(shape).map(([key, check]) => () => check(members[key], at(key))));
+};
+
+/** Any keys; each value passes the check. */
+export const dictionary = (check: Check): Check => (value, path) => {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${path || "it"} is not an object`;
+  return firstWrong(Object.entries(value).map(([key, member]) => () => check(member, `${path}.${key}`)));
 };
 
 /** Passes if one of the two does. */

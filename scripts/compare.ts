@@ -1,65 +1,132 @@
 /**
  * Compares experiments with the first one named, in interleaved rounds, and prints each ratio with its 98 % interval.
  *
- * deno task compare epoll event-loop io-uring --connections 100 --rounds 10
+ * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
-import { find, runsHere } from "../lib/catalogue.ts";
-import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { compare, COMPARED, type Comparison } from "../lib/compare.ts";
+import { catalogue, type Experiment, find, runsHere } from "../lib/catalogue.ts";
+import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
-import { type Column, count, MISSING, table } from "../lib/format.ts";
+import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
+import { type Column, table } from "../lib/format.ts";
+import { differences, type Manifest } from "../lib/manifest.ts";
+import { ended, figure, ofReference, ratio } from "../lib/pivot.ts";
+import { type ComparisonRow, writeStudy } from "../lib/study.ts";
 
-const USAGE = `Usage: deno task compare <reference> <candidate>… [--connections 100,1000] [--rounds 10] [--seconds 0.5]
-       [--rate N (open loop, requests/s)] [--json]`;
+const USAGE =
+  `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]
+       [--scenario throughput|rate|mixed|hold] [--rate N|half (requests/s)] [--seconds S] [--quick] [--json] [--no-save]
+       --all: with every experiment and peer that runs here; --family F: with those of a family. The reference is epoll
+       unless it is named.`;
+const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
+const HEAVY = { share: 0.01, path: "/work/50000" }; // mixed: one request of a hundred burns 50 ms of CPU
+const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
 
-interface Row {
-  reference: string;
-  candidate: string;
-  connections: number;
-  comparison: Comparison;
+type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family", string | undefined>;
+
+function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSignal): ComparePlan[] {
+  const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? "throughput"));
+  if (scenario === undefined) throw new UsageError(`--scenario ${flags.scenario} is none of ${SCENARIOS.join(", ")}.`);
+  const isOpen = scenario === "rate" || scenario === "mixed";
+  if (flags.rate !== undefined && !isOpen) {
+    throw new UsageError(`--rate belongs to rate and mixed, not to ${scenario}.`);
+  }
+  if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
+  const rate = flags.rate ?? "half", quick = flags.quick;
+  const plan = {
+    scenario,
+    rounds: numberFlag("rounds", flags.rounds ?? (quick ? "3" : "10"), { min: 1, max: 1000, integer: true }),
+    seconds: numberFlag("seconds", flags.seconds ?? String(SECONDS[scenario] / (quick ? 2 : 1)), {
+      min: 0.1,
+      max: 600,
+    }),
+    slices: quick ? 4 : 8,
+    ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
+    heavy: scenario === "mixed" ? HEAVY : null,
+    signal,
+  } as const;
+  return numberList("connections", flags.connections ?? "100", { min: 1, max: 1e6, integer: true })
+    .map((connections) => ({ ...plan, connections }));
 }
 
-const ratio = (key: keyof Comparison) => ({ comparison }: Row) => {
-  const { estimate, low, high } = comparison[key].ratio;
-  if (Number.isNaN(estimate)) return MISSING; // this system does not tell the CPU time of a process
-  return `${estimate.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
-};
+/** The reference and those it is compared with. */
+function readNames(names: string[], all: boolean, family: string | undefined): [Experiment, Experiment[]] {
+  const reference = find(names[0] ?? "epoll");
+  if (!all && family === undefined) {
+    if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
+    return [reference, names.slice(1).map((name) => find(name))];
+  }
+  if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
+  const fits = (experiment: Experiment) => experiment.name !== reference.name && runsHere(experiment).runs;
+  const chosen = catalogue().filter((of) => fits(of) && (family === undefined || of.family === family));
+  if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);
+  return [reference, chosen];
+}
 
-const COLUMNS: Column<Row>[] = [
-  { heading: "candidate", cell: (row) => row.candidate, left: true },
-  { heading: "reference", cell: (row) => row.reference, left: true },
-  { heading: "connections", cell: (row) => count(row.connections) },
-  { heading: "CPU-µs\n/request", cell: (row) => count(row.comparison.cpu_us_per_request.candidate, 2) },
-  { heading: "CPU ratio\n[98 %]", cell: ratio("cpu_us_per_request") },
-  { heading: "requests/s", cell: (row) => count(row.comparison.requests_per_s.candidate) },
-  { heading: "requests/s ratio\n[98 %]", cell: ratio("requests_per_s") },
-  { heading: "p99 ratio\n[98 %]", cell: ratio("p99_us") },
+const COLUMNS: Column<ComparisonRow[]>[] = [
+  { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
+  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
+  ]),
+  ...["user_bytes_per_conn", "kernel_bytes_per_conn", "pss_bytes", "threads"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio", cell: ratio.alone(metric) },
+  ]),
 ];
 
+/** The table of one number of connections: the reference's own figures in the first row, columns without any left out. */
+function show(plan: ComparePlan, reference: string, rows: ComparisonRow[]): string {
+  const groups = [...Map.groupBy([...ofReference(rows), ...rows], (row) => row.candidate).values()];
+  const used = COLUMNS.filter((column) => column.left || groups.some((group) => column.cell(group) !== ""));
+  const heading = `${plan.scenario}, ${plan.connections} connections, ratios to ${reference}, ${plan.rounds} rounds:`;
+  const notes = groups.filter(([row]) => row!.candidate !== reference).flatMap((group) => ended(group));
+  return [heading, "", table(groups, used), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+}
+
+/** What is unequal between the reference and each candidate. */
+function unequal(reference: string, manifests: Map<string, Manifest>): string[] {
+  const own = manifests.get(reference);
+  return own === undefined
+    ? []
+    : [...manifests].filter(([name]) => name !== reference).flatMap(([name, manifest]) =>
+      differences({ name: reference, manifest: own }, { name, manifest }).map((line) => `  ${line}`)
+    );
+}
+
 await runScript(USAGE, async () => {
-  const flags = parseFlags(Deno.args, { string: ["connections", "rounds", "seconds", "rate"], boolean: ["json"] });
-  const experiments = flags._.map((name) => find(name));
-  if (experiments.length < 2) throw new UsageError("Name a reference and at least one candidate.");
-  for (const experiment of experiments) {
-    const here = runsHere(experiment);
-    if (!here.runs) throw new UsageError(`${experiment.name} cannot be compared: ${here.reason}`);
+  const flags = parseFlags(Deno.args, {
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family"],
+    boolean: ["json", "all", "quick", "save"],
+    negatable: ["save"],
+    defaults: { save: true },
+  });
+  const interrupt = new AbortController();
+  Deno.addSignalListener("SIGINT", () => interrupt.abort(new UsageError("Interrupted: nothing is stored.")));
+  const [reference, candidates] = readNames(flags._, flags.all, flags.family);
+  const rows: ComparisonRow[] = [], manifests = new Map<string, Manifest>(), tables: string[] = [];
+  for (const plan of readPlans(flags, interrupt.signal)) {
+    const onRound: ComparePlan["onRound"] = (round, name, values) => {
+      const shown = Object.entries(values).filter(([, value]) => value !== null).map(([key, value]) =>
+        `${key} ${value!.toFixed(3)}`
+      );
+      const where = `${name}/${reference.name} at ${plan.connections}, round ${round} of ${plan.rounds}`;
+      console.error(`${where}: ${shown.join(", ")}`);
+    };
+    const found = await compare(reference, candidates, { ...plan, onRound });
+    rows.push(...found.rows);
+    for (const [name, manifest] of found.manifests) manifests.set(name, manifest);
+    tables.push(show(plan, reference.name, found.rows));
   }
-  const rounds = numberFlag("rounds", flags.rounds ?? "10", { min: 1, max: 1000, integer: true });
-  const seconds = numberFlag("seconds", flags.seconds ?? "0.5", { min: 0.1, max: 60 });
-  const rate = flags.rate === undefined ? null : numberFlag("rate", flags.rate, { min: 1, max: 1e6 });
-  const sizes = numberList("connections", flags.connections ?? "100", { min: 1, max: 1e6, integer: true });
-  const rows: Row[] = [];
-  const [reference, ...candidates] = experiments;
-  for (const connections of sizes) {
-    for (const candidate of candidates) {
-      const onRound = (round: number, values: Record<string, number>) => {
-        const shown = COMPARED.map((key) => `${key} ${values[key]!.toFixed(3)}`).join(", ");
-        console.error(`${candidate.name}/${reference!.name} at ${connections}, round ${round} of ${rounds}: ${shown}`);
-      };
-      const comparison = await compare(reference!, candidate, { connections, rounds, seconds, rate, onRound });
-      rows.push({ reference: reference!.name, candidate: candidate.name, connections, comparison });
-    }
+  if (flags.save) {
+    const command = `deno task compare ${Deno.args.join(" ")}`;
+    console.error(
+      `Stored ${await writeStudy("comparison", rows, command, { manifests: Object.fromEntries(manifests) })}`,
+    );
   }
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : table(rows, COLUMNS));
+  const lines = unequal(reference.name, manifests);
+  if (lines.length > 0) tables.push(["Not equal between them:", ...lines].join("\n"));
+  console.log(
+    flags.json ? JSON.stringify({ rows, manifests: Object.fromEntries(manifests) }, null, 2) : tables.join("\n\n"),
+  );
   return 0;
 });

@@ -1,0 +1,108 @@
+/**
+ * @title      c-epoll: the same loop in C, the floor that the kernel sets
+ * @family     readiness
+ * @question   What does one thread with epoll cost if no runtime stands between it and the kernel?
+ * @idea       The system calls of epoll.ts in their order, in C: what is dearer than this is the price of a runtime.
+ * @prediction epoll, in TypeScript over FFI, needs at most a tenth more CPU for a request.
+ * @compare    epoll, c-io-uring
+ * @requires   linux 2.6.28
+ * @needs      gcc (gcc)
+ * @version    gcc --version
+ * @fairness   one thread; gcc -O2; reads of up to 16 KiB
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi c-epoll.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
+ * @sources    epoll(7), accept4(2), recv(2), send(2)
+ */
+import { parseArgs } from "node:util";
+const EXPERIMENT = "c-epoll";
+
+// ---- Build: once, into a cache folder; again when a source or the command has changed -------------------------------
+
+const SOURCES = ["c/c-epoll.c", "c/lab.h"]; // the first is compiled, the others are included
+const COMPILE = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"];
+const INSTALL = "apt-get install -y gcc libc6-dev";
+
+/** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
+function unavailable(reason: string): never {
+  console.error(`${EXPERIMENT} cannot run here: ${reason}`);
+  Deno.exit(69);
+}
+
+/** Compiles unless that was done before, and returns the program. Two that build at once do not disturb each other. */
+async function build(): Promise<string> {
+  const here = new URL(".", import.meta.url).pathname;
+  const texts = SOURCES.map((path) => Deno.readTextFileSync(here + path));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([...COMPILE, ...texts].join("\0")));
+  const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/c10k-lab/peers`;
+  const program = `${cache}/${EXPERIMENT}-${new Uint8Array(digest).toHex().slice(0, 16)}`;
+  const built = await Deno.stat(program).then(() => true, (error) => {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  });
+  if (!built) {
+    Deno.mkdirSync(cache, { recursive: true });
+    const [command, ...flags] = COMPILE, temporary = `${program}.${Deno.pid}`;
+    await run(command!, [...flags, "-o", temporary, here + SOURCES[0]]);
+    Deno.renameSync(temporary, program);
+  }
+  return program;
+}
+
+/** Runs a command to its end. */
+async function run(command: string, args: string[]): Promise<void> {
+  const child = new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "piped" });
+  const { success, stderr } = await child.output().catch((error) => {
+    if (error instanceof Deno.errors.NotFound) unavailable(`${command} is not installed: ${INSTALL}`);
+    throw error;
+  });
+  if (success) return;
+  console.error(`${[command, ...args].join(" ")} failed: ${new TextDecoder().decode(stderr)}`);
+  Deno.exit(1);
+}
+
+// ---- The architecture: what this process becomes -------------------------------------------------------------------
+
+/**
+ * Replaces this process by another program, execv(3): process id, limits, pinning and streams stay, nothing of the
+ * runtime does. The program says itself that it is ready, hears the signals itself, and its memory is its own.
+ */
+function become(program: string, args: string[]): never {
+  const libc = Deno.dlopen(Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6", {
+    execv: { parameters: ["buffer", "buffer"], result: "i32" },
+  }).symbols;
+  const words = [program, ...args].map((word) => new TextEncoder().encode(`${word}\0`));
+  const argv = BigUint64Array.from([...words.map((word) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(word))), 0n]);
+  libc.execv(words[0]!, argv); // returns only if it failed
+  console.error(`Cannot start ${program}: execv(3) failed, remove the file and try again`);
+  return Deno.exit(1);
+}
+
+// ---- Command line --------------------------------------------------------------------------------------------------
+
+const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
+
+function readOptions(): { host: string; port: string } {
+  try {
+    const { values: { host, port } } = parseArgs({
+      args: Deno.args,
+      options: { port: { type: "string", default: "8080" }, host: { type: "string", default: "127.0.0.1" } },
+    });
+    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
+    if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
+    return { host, port };
+  } catch (error) {
+    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS]`);
+    Deno.exit(2);
+  }
+}
+
+if (import.meta.main) {
+  const { host, port } = readOptions();
+  try {
+    become(await build(), ["--host", host, "--port", port]);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) unavailable(error.message);
+    throw error;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * One side of a paired measurement: a server with its connections and the load generator that drives it in slices.
+ *
+ * @module
+ */
+import type { Bench } from "./bench.ts";
+import type { Experiment } from "./catalogue.ts";
+import { judge } from "./findings.ts";
+import { createGuard } from "./guard.ts";
+import { climbAll, spent } from "./hold.ts";
+import { LoadGenerator, type Window } from "./load.ts";
+import { type Manifest, manifestOf } from "./manifest.ts";
+import type { Metrics, Parameters } from "./results.ts";
+import { experimentCommand, startServer } from "./server.ts";
+
+/** What the two of a pair have in common. */
+export interface Load {
+  connections: number;
+  /** Length of one slice, in seconds. */
+  seconds: number;
+  /** Of an open loop, requests/s; null: closed loop, as fast as they answer. */
+  ratePerS: number | null;
+  /** Of an open loop: the share of heavy requests, 0 to 1, and their path. */
+  heavy: { share: number; path: string } | null;
+  signal: AbortSignal;
+}
+
+/** Why a server cannot take part: it does not hold the connections, or does not answer on all of them. */
+export class CannotCompare extends Error {
+  override readonly name = "CannotCompare";
+}
+
+/** Seconds of load before the first slice: code is compiled, heap and buffers have their size. */
+const WARMUP_SECONDS = 1;
+const SERVER_CPU = 0, CLIENT_CPU = 1;
+
+/** Stop it, or bind it with `await using`. */
+export class Contender implements AsyncDisposable {
+  readonly #windows: Window[] = [];
+
+  private constructor(
+    readonly experiment: Experiment,
+    readonly memory: Partial<Metrics>,
+    readonly manifest: Manifest,
+    readonly generator: LoadGenerator,
+    readonly load: Load,
+    readonly owned: AsyncDisposableStack,
+  ) {}
+
+  /**
+   * Starts server and generator, each on a core of its own, which the other contender shares; and makes the connections.
+   *
+   * @throws {StartError} If the server cannot start.
+   * @throws {CannotCompare} If it does not hold all connections.
+   */
+  static async start(experiment: Experiment, load: Load): Promise<Contender> {
+    await using stack = new AsyncDisposableStack();
+    const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
+    const server = stack.use(await startServer(experimentCommand(experiment), pin(SERVER_CPU)));
+    const target = { host: "127.0.0.1", port: server.port };
+    const generator = stack.use(await LoadGenerator.start(target, { ...pin(CLIENT_CPU), serverPid: server.pid }));
+    const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
+    const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
+    const { climb, low, reason } = await climbAll(bench);
+    if (reason !== null) throw new CannotCompare(`${experiment.name}: ${reason}`);
+    const memory = spent(bench, climb, low);
+    return new Contender(experiment, memory, await manifestOf(experiment, server), generator, load, stack.move());
+  }
+
+  /** As fast as it answers, for a second. Returns how many requests/s that are. */
+  async warmUp(): Promise<number> {
+    const { requests, seconds } = (await this.generator.closed({ seconds: WARMUP_SECONDS, warmupSeconds: 0 }))[0]!;
+    return requests / seconds;
+  }
+
+  /**
+   * One slice of the load.
+   *
+   * @throws {CannotCompare} If a connection got no answer: a ratio would compare unlike things.
+   */
+  async slice(ratePerS = this.load.ratePerS): Promise<Window> {
+    this.load.signal.throwIfAborted();
+    const { seconds, heavy } = this.load;
+    const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavy.path };
+    const window = ratePerS === null
+      ? (await this.generator.closed({ seconds, warmupSeconds: 0 }))[0]!
+      : await this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share });
+    const { requests, lost, unanswered } = window;
+    if (requests === 0 || lost > 0 || unanswered > 0) {
+      throw new CannotCompare(
+        `${this.experiment.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`,
+      );
+    }
+    this.#windows.push(window);
+    return window;
+  }
+
+  /** The findings of all slices together, by their ids. */
+  findings(): string[] {
+    const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
+    const seconds = sum((window) => window.seconds), scheduled = sum((window) => window.scheduled ?? 0);
+    return judge({
+      generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
+      lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
+      connections: this.load.connections,
+      ratePerS: null,
+      meanLatencyUs: null,
+      lost: 0,
+      stealShare: sum((window) => (window.server_steal_share ?? 0) * window.seconds) / seconds,
+      foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
+      seconds,
+      closedLoop: false,
+    }).map(({ id }) => id);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.owned.disposeAsync();
+  }
+}

@@ -1,0 +1,137 @@
+/**
+ * What two servers must have in common for a comparison of them to be fair: looked up in the running process where that
+ * can be, taken from the experiment's header where not.
+ *
+ * @module
+ */
+import type { Experiment } from "./catalogue.ts";
+import { processTree, unlessGone } from "./proc.ts";
+import { listProc, readProc } from "./procfs.ts";
+import { sample } from "./sampler.ts";
+import type { Server } from "./server.ts";
+import { list, nullOr, number, type Shape, text, truth } from "./shape.ts";
+
+/** One server's. Null: this system does not tell, or there was none of it to look at. */
+export interface Manifest {
+  /** Of what serves: the runtime, the compiler of a program, the server itself. */
+  version: string;
+  /** What the header says of it. */
+  settings: string | null;
+  /** What of the contract the header says it cannot: what is not done need not be paid for. */
+  cannot: string[];
+  /** The cores that it may use, as in `0-3`. */
+  cpus: string | null;
+  processes: number | null;
+  /** With the connections that it held when it was looked at. */
+  threads: number | null;
+  /** Of the listening socket, as the kernel has cut it. */
+  backlog: number | null;
+  /** TCP_NODELAY of an accepted connection. */
+  nodelay: boolean | null;
+  /** SO_SNDBUF and SO_RCVBUF of an accepted connection, as the kernel set them. */
+  send_buffer_bytes: number | null;
+  receive_buffer_bytes: number | null;
+}
+
+/** The fields, with the check of each. A test holds results/README.md against them. */
+export const MANIFEST: Shape<Manifest> = {
+  version: text,
+  settings: nullOr(text),
+  cannot: list(text),
+  cpus: nullOr(text),
+  processes: nullOr(number),
+  threads: nullOr(number),
+  backlog: nullOr(number),
+  nodelay: nullOr(truth),
+  send_buffer_bytes: nullOr(number),
+  receive_buffer_bytes: nullOr(number),
+};
+
+const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
+const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>
+const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_INFO = 11; // <netinet/tcp.h>
+const TCPI_SACKED = 7; // struct tcp_info in words: of a listening socket it is the backlog (tcp_diag.c)
+const MAX_DESCRIPTORS = 256; // of a process that are looked at: listeners and the first connections are among them
+
+type Sockets = Pick<Manifest, "backlog" | "nodelay" | "send_buffer_bytes" | "receive_buffer_bytes">;
+
+const openLibc = () =>
+  Deno.dlopen("libc.so.6", {
+    syscall: { parameters: ["i32", "i32", "i32", "i32"], result: "i32" },
+    getsockopt: { parameters: ["i32", "i32", "i32", "buffer", "buffer"], result: "i32" },
+    close: { parameters: ["i32"], result: "i32" },
+  });
+
+/** Looks at the TCP sockets of a process, by a duplicate of each descriptor: pidfd_getfd(2). */
+function lookAtSockets(pids: number[]): Sockets {
+  const found: Sockets = { backlog: null, nodelay: null, send_buffer_bytes: null, receive_buffer_bytes: null };
+  const libc = openLibc();
+  const { syscall, getsockopt, close } = libc.symbols;
+  const value = new Int32Array(64);
+  const option = (fd: number, level: number, name: number, word = 0) =>
+    getsockopt(fd, level, name, value, new Int32Array([value.byteLength])) < 0 ? null : value[word]!;
+  const look = (fd: number) => {
+    if (option(fd, SOL_SOCKET, SO_PROTOCOL) !== IPPROTO_TCP) return;
+    if (option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1) found.backlog ??= option(fd, IPPROTO_TCP, TCP_INFO, TCPI_SACKED);
+    else if (found.nodelay === null) {
+      found.nodelay = option(fd, IPPROTO_TCP, TCP_NODELAY) !== 0;
+      found.send_buffer_bytes = option(fd, SOL_SOCKET, SO_SNDBUF);
+      found.receive_buffer_bytes = option(fd, SOL_SOCKET, SO_RCVBUF);
+    }
+  };
+  for (const pid of pids) {
+    const pidfd = syscall(SYS_pidfd_open, pid, 0, 0);
+    if (pidfd < 0) continue; // it has ended, or the kernel is older
+    for (const name of unlessGone(() => listProc(`/proc/${pid}/fd`))?.slice(0, MAX_DESCRIPTORS) ?? []) {
+      const fd = syscall(SYS_pidfd_getfd, pidfd, Number(name), 0);
+      if (fd < 0) continue; // closed meanwhile, or this user may not look: then it stays null
+      look(fd);
+      close(fd);
+    }
+    close(pidfd);
+  }
+  libc.close();
+  return found;
+}
+
+/** The first line that names a version, of what the header's command prints. */
+async function versionOf({ name, version }: Experiment): Promise<string> {
+  if (version === null) return `Deno ${Deno.version.deno}`;
+  const [command, ...args] = version.split(" ");
+  const { stdout, stderr } = await new Deno.Command(command!, { args, stdin: "null" }).output();
+  const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr); // Java and nginx tell it on stderr
+  const line = said.split("\n").find((text) => /\d+\.\d/.test(text));
+  if (line === undefined) throw new Error(`${name}: ${version} does not tell a version: ${said.slice(0, 200)}`);
+  return line.trim();
+}
+
+/** Looks at a server that runs; best with a connection or more. Needs `--allow-run` for the header's `@version`. */
+export async function manifestOf(experiment: Experiment, server: Server): Promise<Manifest> {
+  const pids = processTree(server.pid);
+  const taken = pids === null ? null : sample(server.pid);
+  const status = pids === null ? null : unlessGone(() => readProc(`/proc/${server.pid}/status`));
+  return {
+    version: await versionOf(experiment),
+    settings: experiment.fairness,
+    cannot: Object.keys(experiment.cannot),
+    cpus: /^Cpus_allowed_list:\s*(\S+)/m.exec(status ?? "")?.[1] ?? null,
+    processes: taken?.processes ?? null,
+    threads: taken?.threads ?? null,
+    ...lookAtSockets(Deno.build.os === "linux" ? pids ?? [] : []),
+  };
+}
+
+/**
+ * Where two manifests differ, a line for each: `backlog: epoll 4096, nginx 511`. Versions and settings, which differ by
+ * nature, come last and only where there is something to tell.
+ */
+export function differences(a: { name: string; manifest: Manifest }, b: typeof a): string[] {
+  const keys = [
+    ...["cpus", "backlog", "nodelay", "send_buffer_bytes", "receive_buffer_bytes", "processes", "threads", "cannot"],
+    ...["version", "settings"],
+  ] as (keyof Manifest)[];
+  const show = (value: Manifest[keyof Manifest]) =>
+    Array.isArray(value) ? value.join(" ") || "nothing" : value === null ? "not told" : String(value);
+  return keys.filter((key) => show(a.manifest[key]) !== show(b.manifest[key]))
+    .map((key) => `${key}: ${a.name} ${show(a.manifest[key])}, ${b.name} ${show(b.manifest[key])}`);
+}

@@ -1,0 +1,57 @@
+/**
+ * How files of results/ come to be: under its final name there is the whole file or none, whenever this process or the
+ * machine ends.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+
+/** Eight hexadecimal digits: two files of one second are told apart. */
+export const newId = (): string => crypto.randomUUID().slice(0, 8);
+
+/** The name of a file, from when it was made and its id: `20250131T120000Z-1b9d6bcd.json`. */
+export const fileName = ({ time, id }: { time: string; id: string }): string =>
+  `${time.slice(0, 19).replace(/[-:]/g, "")}Z-${id}.json`;
+
+/**
+ * Stores a text: written under another name, forced to the disk, and renamed. Needs `--allow-read` and `--allow-write`.
+ *
+ * @throws {Error} If it cannot be stored: names the path and the cause. Nothing new is left then.
+ */
+export async function store(path: string, content: string): Promise<void> {
+  const temporary = `${path}.tmp`; // in the same folder: rename(2) works within one file system only
+  try {
+    await Deno.mkdir(dirname(path), { recursive: true });
+    await writeDurably(temporary, content);
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    await removeIfThere(temporary);
+    throw new Error(`Cannot store ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function writeDurably(path: string, content: string): Promise<void> {
+  using file = await Deno.open(path, { write: true, createNew: true });
+  const bytes = new TextEncoder().encode(content);
+  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+  await file.sync();
+}
+
+async function removeIfThere(path: string): Promise<void> {
+  try {
+    await Deno.remove(path);
+  } catch (error) {
+    // NotADirectory: what should be the folder is a file, so nothing can be in it.
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory)) throw error;
+  }
+}
+
+/** The entries of a folder in the order of their names; none if there is no such folder. */
+export async function entries(dir: string): Promise<Deno.DirEntry[]> {
+  try {
+    return (await Array.fromAsync(Deno.readDir(dir))).toSorted((a, b) => a.name < b.name ? -1 : 1);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
