@@ -2,12 +2,12 @@ import type { Guard } from "./guard.ts";
 import type { Histogram } from "./histogram.ts";
 import type { LoadGenerator, Window } from "./load.ts";
 import type { Metrics, Parameters } from "./results.ts";
-import type { Sample } from "./sampler.ts";
-import type { Server } from "./server.ts";
+import { type Sample, sample } from "./sampler.ts";
+import type { Running } from "./subject.ts";
 
 /** What a scenario works with: one server, one load generator, and what the user asked for. */
 export interface Bench {
-  server: Server;
+  server: Running;
   generator: LoadGenerator;
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
@@ -28,6 +28,9 @@ export interface Measured {
 
 /** After so long without any answer the rest counts as unanswered. */
 export const SILENCE_MS = 2000;
+
+/** What the server and its connections take now; null where its process is not known, or the system does not tell. */
+export const look = ({ pid }: Running): Sample | null => pid === null ? null : sample(pid);
 
 /** What a sample at a plateau tells. */
 export const plateau = (of: Sample | null): Partial<Metrics> => ({

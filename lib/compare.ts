@@ -5,7 +5,6 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import type { Experiment } from "./catalogue.ts";
 import { CannotCompare, Contender, type Load } from "./contender.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "./host.ts";
@@ -16,6 +15,7 @@ import { runStep } from "./run.ts";
 import { StartError } from "./server.ts";
 import { median, ratioInterval } from "./stats.ts";
 import type { ComparisonRow } from "./study.ts";
+import type { Subject } from "./subject.ts";
 
 /** How experiments are compared. */
 export interface ComparePlan extends Omit<Load, "signal" | "ratePerS"> {
@@ -84,7 +84,7 @@ async function slices(reference: Contender, candidate: Contender, count: number,
 }
 
 /** One round: a fresh pair, started in random order. */
-async function pairRound(reference: Experiment, candidate: Experiment, plan: ComparePlan, into: Map<string, Manifest>) {
+async function pairRound(reference: Subject, candidate: Subject, plan: ComparePlan, into: Map<string, Manifest>) {
   const load: Load = { ...plan, ratePerS: null };
   const [first, second] = shuffle([reference, candidate]);
   await using early = await Contender.start(first!, load);
@@ -106,8 +106,8 @@ async function pairRound(reference: Experiment, candidate: Experiment, plan: Com
 }
 
 /** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
-async function holdRound(reference: Experiment, candidate: Experiment, plan: ComparePlan): Promise<Round> {
-  const figures = new Map<Experiment, Figures>();
+async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan): Promise<Round> {
+  const figures = new Map<Subject, Figures>();
   const findings: string[] = [];
   for (const experiment of shuffle([reference, candidate])) {
     const result = await runStep({
@@ -173,12 +173,12 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
  * @throws The reason of `plan.signal`, if it aborts.
  */
 export async function compare(
-  reference: Experiment,
-  candidates: readonly Experiment[],
+  reference: Subject,
+  candidates: readonly Subject[],
   plan: ComparePlan,
 ): Promise<Comparison> {
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
-  const reasons = new Map<Experiment, string>(), manifests = new Map<string, Manifest>();
+  const reasons = new Map<Subject, string>(), manifests = new Map<string, Manifest>();
   for (let i = 1; i <= plan.rounds; i++) {
     for (const candidate of shuffle([...candidates])) {
       if (reasons.has(candidate)) continue;

@@ -4,14 +4,13 @@
  * @module
  */
 import type { Bench } from "./bench.ts";
-import type { Experiment } from "./catalogue.ts";
 import { judge } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { climbAll, spent } from "./hold.ts";
 import { LoadGenerator, type Window } from "./load.ts";
 import { type Manifest, manifestOf } from "./manifest.ts";
 import type { Metrics, Parameters } from "./results.ts";
-import { experimentCommand, startServer } from "./server.ts";
+import { startSubject, type Subject } from "./subject.ts";
 
 /** What the two of a pair have in common. */
 export interface Load {
@@ -39,7 +38,7 @@ export class Contender implements AsyncDisposable {
   readonly #windows: Window[] = [];
 
   private constructor(
-    readonly experiment: Experiment,
+    readonly experiment: Subject,
     readonly memory: Partial<Metrics>,
     readonly manifest: Manifest,
     readonly generator: LoadGenerator,
@@ -53,12 +52,17 @@ export class Contender implements AsyncDisposable {
    * @throws {StartError} If the server cannot start.
    * @throws {CannotCompare} If it does not hold all connections.
    */
-  static async start(experiment: Experiment, load: Load): Promise<Contender> {
+  static async start(experiment: Subject, load: Load): Promise<Contender> {
     await using stack = new AsyncDisposableStack();
     const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-    const server = stack.use(await startServer(experimentCommand(experiment), pin(SERVER_CPU)));
+    const server = stack.use(await startSubject(experiment, pin(SERVER_CPU)));
     const target = { host: "127.0.0.1", port: server.port };
-    const generator = stack.use(await LoadGenerator.start(target, { ...pin(CLIENT_CPU), serverPid: server.pid }));
+    const generator = stack.use(
+      await LoadGenerator.start(target, {
+        ...pin(CLIENT_CPU),
+        ...(server.pid !== null && { serverPid: server.pid }),
+      }),
+    );
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
     const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
     const { climb, low, reason } = await climbAll(bench);

@@ -1,9 +1,9 @@
 import { delay } from "@std/async";
-import { type Bench, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
 import { count } from "./format.ts";
 import { Histogram } from "./histogram.ts";
 import type { Metrics } from "./results.ts";
-import { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
+import { kernelSocketBytes, type Sample } from "./sampler.ts";
 
 /** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
 const FAILED_SHARE = 0.01;
@@ -36,7 +36,7 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
   return {
     ...{ held: 0, answered: 0, connected: 0, failed: 0, connectSeconds: 0, pacePerS: null },
     deadline: performance.now() + climb_seconds * 1000,
-    start: sample(server.pid),
+    start: look(server),
     histogram: new Histogram(),
   };
 }
@@ -68,7 +68,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     climb.histogram.merge(ask.histogram);
     climb.failed += step.connect - ask.answered;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
-    const now = sample(server.pid);
+    const now = look(server);
     if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
     const tried = climb.answered + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
@@ -119,9 +119,9 @@ interface Plateau {
   kernel: number | null;
 }
 
-const look = (held: number, { server }: Bench): Plateau => ({
+const plateauAt = (held: number, { server }: Bench): Plateau => ({
   held,
-  sample: sample(server.pid),
+  sample: look(server),
   kernel: kernelSocketBytes(),
 });
 
@@ -134,14 +134,14 @@ export async function climbAll(bench: Bench) {
   const climb = startClimb(bench);
   let reason = await rise(bench, climb, Math.ceil(wanted / 10));
   for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
-  const low = look(climb.held, bench);
+  const low = plateauAt(climb.held, bench);
   reason ??= await rise(bench, climb, wanted);
   return { climb, low, reason };
 }
 
 /** What was spent between the low plateau and now. */
 export function spent(bench: Bench, climb: Climb, low: Plateau): Partial<Metrics> {
-  const high = look(climb.held, bench);
+  const high = plateauAt(climb.held, bench);
   // Connections that were never answered may wait in the kernel's queue: the server has spent nothing on them.
   const more = climb.answered < climb.held ? 0 : climb.held - low.held;
   return {

@@ -7,6 +7,8 @@
  * @module
  */
 
+import { Chunks, GOES_ON, NO_CHUNKS } from "./load_chunks.ts";
+
 /** Bytes taken by one recv(2). */
 export const INBOX_BYTES = 64 * 1024;
 const MAX_HEAD_BYTES = 16 * 1024; // nginx, Apache and node bound heads at 8 to 16 KiB themselves
@@ -14,16 +16,16 @@ const MAX_BODY_BYTES = 2 ** 30; // bodies are counted and thrown away, so this b
 
 /** The answer has not come to its end. */
 export const UNFINISHED = 0;
-/** No HTTP answer; a chunked one; one that ends with its connection; one over the bounds above. None can be followed. */
-export const MALFORMED = -1, CHUNKED = -2, NO_LENGTH = -3, TOO_LARGE = -4;
+/** No HTTP answer; one in another coding than chunks; one that ends with its connection; one over the bounds above. */
+export const MALFORMED = -1, CODED = -2, NO_LENGTH = -3, TOO_LARGE = -4;
 
 /** The key under which a status other than 200, or one of the codes below 0, is counted. */
 export function errorKey(status: number): string {
-  return status > 0 ? `http_${status}` : ["", "malformed", "chunked", "no_length", "too_large"][-status]!;
+  return status > 0 ? `http_${status}` : ["", "malformed", "transfer_coding", "no_length", "too_large"][-status]!;
 }
 
 /** What has come of an answer: its head in part, or all of it, and then how many bytes of the body are missing. */
-type Rest = { head: Uint8Array } | { status: number; missing: number };
+type Rest = { head: Uint8Array } | { status: number; missing: number } | { status: number; chunks: Chunks };
 
 const CR = 13, LF = 10;
 const START = "HTTP/1.";
@@ -38,23 +40,27 @@ function headLength(input: Uint8Array, length: number): number {
   return 0;
 }
 
-/** Status and length of the body; a code below 0 in place of the status if the end of the answer cannot be told. */
-function parseHead(head: string): { status: number; body: number } {
+/** Status and length of the body, null: in chunks; a code below 0 as the status if the end of the answer cannot be told. */
+function parseHead(head: string): { status: number; body: number | null } {
   const refuse = (status: number) => ({ status, body: 0 });
   const [line, ...fields] = head.split("\r\n").slice(0, -2);
   const status = Number(STATUS_LINE.exec(line!)?.[1] ?? MALFORMED);
   if (status < 200) return refuse(MALFORMED); // an interim answer to a request that did not ask for one counts here too
-  let body: number | undefined;
+  let body: number | undefined, chunked = false;
   for (const field of fields) {
     const [, name, value] = FIELD.exec(field) ?? [];
     if (name === undefined) return refuse(MALFORMED);
-    if (/^transfer-encoding$/i.test(name)) return refuse(CHUNKED);
+    if (/^transfer-encoding$/i.test(name)) {
+      if (value!.trim().toLowerCase() !== "chunked") return refuse(CODED);
+      chunked = true;
+    }
     if (!/^content-length$/i.test(name)) continue;
     if (!/^[ \t]*\d+[ \t]*$/.test(value!)) return refuse(MALFORMED);
     if (body !== undefined && body !== Number(value)) return refuse(MALFORMED);
     body = Number(value);
   }
   if (status === 204 || status === 304) return { status, body: 0 }; // these never have a body (RFC 9110, section 8.6)
+  if (chunked) return { status, body: null }; // a length beside it means nothing (RFC 9112, section 6.3)
   if (body === undefined) return refuse(NO_LENGTH);
   return body > MAX_BODY_BYTES ? refuse(TOO_LARGE) : { status, body };
 }
@@ -112,6 +118,7 @@ export class Answers {
       input.set(this.inbox.subarray(0, got), rest.head.length);
       return this.#parse(connection, input, input.length);
     }
+    if ("chunks" in rest) return this.#finishChunks(connection, rest.status, rest.chunks, this.inbox, 0, got);
     return this.#finish(connection, rest.status, rest.missing, got);
   }
 
@@ -126,6 +133,7 @@ export class Answers {
     }
     const { status, body } = parseHead(text);
     if (status < 0) return status;
+    if (body === null) return this.#finishChunks(connection, status, new Chunks(), input, head, length);
     if (head + body === length && input === this.inbox) this.#know(head, length, status);
     return this.#finish(connection, status, head + body, length);
   }
@@ -136,6 +144,25 @@ export class Answers {
     if (length >= missing) return status;
     this.#rests.set(connection, { status, missing: missing - length });
     return UNFINISHED;
+  }
+
+  /** As `#finish`, for the bytes of a body in chunks from `from` up to `to`. */
+  #finishChunks(
+    connection: number,
+    status: number,
+    chunks: Chunks,
+    input: Uint8Array,
+    from: number,
+    to: number,
+  ): number {
+    const end = chunks.take(input, from, to);
+    if (end === NO_CHUNKS) return MALFORMED;
+    if (end === GOES_ON) {
+      this.#rests.set(connection, { status, chunks });
+      return UNFINISHED;
+    }
+    this.extra = to - end;
+    return status;
   }
 
   #know(head: number, length: number, status: number): void {

@@ -1,16 +1,8 @@
 import { assertEquals } from "@std/assert";
-import {
-  Answers,
-  CHUNKED,
-  errorKey,
-  INBOX_BYTES,
-  MALFORMED,
-  NO_LENGTH,
-  TOO_LARGE,
-  UNFINISHED,
-} from "./load_response.ts";
+import { Answers, CODED, errorKey, INBOX_BYTES, MALFORMED, NO_LENGTH, TOO_LARGE, UNFINISHED } from "./load_response.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);
+const CHUNKED_HEAD = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
 const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
 
 /** Gives `pieces` to one connection, one after the other, and returns what each was taken for. */
@@ -30,6 +22,31 @@ Deno.test("an answer is found wherever it is cut in two", () => {
     const pieces = [HELLO.slice(0, cut), HELLO.slice(cut)];
     assertEquals(take(answers, 1, ...pieces, HELLO, ...pieces), [UNFINISHED, 200, 200, UNFINISHED, 200], `cut ${cut}`);
   }
+});
+
+Deno.test("a body in chunks ends where it ends, wherever it is cut in two", () => {
+  for (
+    const body of [
+      "0\r\n\r\n",
+      "5\r\nHello\r\n06;x=y\r\n World\r\n0\r\n\r\n",
+      "A\r\n0\r\n\r\n0\r\n\r\n\r\n0\r\nX: y\r\n\r\n",
+    ]
+  ) {
+    const whole = CHUNKED_HEAD + body;
+    for (let cut = 1; cut < whole.length; cut++) {
+      const answers = new Answers();
+      const pieces = [whole.slice(0, cut), whole.slice(cut)];
+      assertEquals(take(answers, 1, whole, ...pieces, HELLO, ...pieces), [200, UNFINISHED, 200, 200, UNFINISHED, 200]);
+      assertEquals(answers.extra, 0);
+    }
+    assertEquals(take(new Answers(), 1, ...whole).slice(-2), [UNFINISHED, 200]);
+  }
+});
+
+Deno.test("bytes behind a body in chunks are noticed", () => {
+  const answers = new Answers();
+  assertEquals(take(answers, 1, CHUNKED_HEAD + "1\r\nx\r\n0\r\n\r\nHTTP"), [200]);
+  assertEquals(answers.extra, 4);
 });
 
 Deno.test("an answer is found in pieces of one byte", () => {
@@ -95,7 +112,10 @@ Deno.test("what has no end that could be found is named", () => {
     ["HTTP/1.1 200 OK\r\nno field\r\n\r\n", MALFORMED, "malformed"],
     ["HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", MALFORMED, "malformed"],
     ["HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok", MALFORMED, "malformed"],
-    ["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", CHUNKED, "chunked"],
+    ["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", CODED, "transfer_coding"],
+    [CHUNKED_HEAD + "0x5\r\nHello\r\n", MALFORMED, "malformed"],
+    [CHUNKED_HEAD + "5\r\nHello World", MALFORMED, "malformed"],
+    [CHUNKED_HEAD + `5;${"x".repeat(5000)}`, MALFORMED, "malformed"],
     ["HTTP/1.1 200 OK\r\n\r\nuntil the end", NO_LENGTH, "no_length"],
     ["HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", TOO_LARGE, "too_large"],
     [`HTTP/1.1 200 OK\r\nX: ${"x".repeat(20_000)}`, TOO_LARGE, "too_large"],

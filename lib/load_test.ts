@@ -105,7 +105,7 @@ testEngines("an error status is an answer that does not count, and the connectio
 
 const UNUSABLE = {
   malformed: "SSH-2.0-OpenSSH_9.2\r\n",
-  chunked: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+  transfer_coding: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
   no_length: "HTTP/1.1 200 OK\r\n\r\nwithout an end",
   too_large: "HTTP/1.1 200 OK\r\nContent-Length: 123456789012\r\n\r\n",
   unexpected: HELLO + HELLO,

@@ -4,12 +4,11 @@
  *
  * @module
  */
-import type { Experiment } from "./catalogue.ts";
 import { processTree, unlessGone } from "./proc.ts";
 import { listProc, readProc } from "./procfs.ts";
 import { sample } from "./sampler.ts";
-import type { Server } from "./server.ts";
 import { list, nullOr, number, type Shape, text, truth } from "./shape.ts";
+import { isOwn, type Running, type Subject } from "./subject.ts";
 
 /** One server's. Null: this system does not tell, or there was none of it to look at. */
 export interface Manifest {
@@ -95,7 +94,9 @@ function lookAtSockets(pids: number[]): Sockets {
 }
 
 /** The first line that names a version, of what the header's command prints. */
-async function versionOf({ name, version }: Experiment): Promise<string> {
+async function versionOf(subject: Subject): Promise<string> {
+  if (isOwn(subject)) return "a server of one's own";
+  const { name, version } = subject;
   if (version === null) return `Deno ${Deno.version.deno}`;
   const [command, ...args] = version.split(" ");
   const { stdout, stderr } = await new Deno.Command(command!, { args, stdin: "null" }).output();
@@ -106,14 +107,15 @@ async function versionOf({ name, version }: Experiment): Promise<string> {
 }
 
 /** Looks at a server that runs; best with a connection or more. Needs `--allow-run` for the header's `@version`. */
-export async function manifestOf(experiment: Experiment, server: Server): Promise<Manifest> {
-  const pids = processTree(server.pid);
-  const taken = pids === null ? null : sample(server.pid);
-  const status = pids === null ? null : unlessGone(() => readProc(`/proc/${server.pid}/status`));
+export async function manifestOf(subject: Subject, server: Pick<Running, "pid">): Promise<Manifest> {
+  const { pid } = server;
+  const pids = pid === null ? null : processTree(pid);
+  const taken = pid === null ? null : sample(pid);
+  const status = pids === null ? null : unlessGone(() => readProc(`/proc/${pid}/status`));
   return {
-    version: await versionOf(experiment),
-    settings: experiment.fairness,
-    cannot: Object.keys(experiment.cannot),
+    version: await versionOf(subject),
+    settings: isOwn(subject) ? null : subject.fairness,
+    cannot: isOwn(subject) ? [] : Object.keys(subject.cannot),
     cpus: /^Cpus_allowed_list:\s*(\S+)/m.exec(status ?? "")?.[1] ?? null,
     processes: taken?.processes ?? null,
     threads: taken?.threads ?? null,

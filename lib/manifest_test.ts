@@ -30,7 +30,7 @@ Deno.test({
     const { port } = listener.addr as Deno.NetAddr;
     using client = await Deno.connect({ hostname: "127.0.0.1", port });
     using accepted = await listener.accept();
-    const own = { pid: Deno.pid } as Parameters<typeof manifestOf>[1]; // client and server in one
+    const own = { pid: Deno.pid }; // client and server in one
     accepted.setNoDelay(true);
     client.setNoDelay(true);
     assertEquals((await manifestOf(find("epoll"), own)).nodelay, true);
@@ -42,7 +42,7 @@ Deno.test({
 });
 
 Deno.test("the version is the first line with a number in it, and a command without one is an error", async () => {
-  const nobody = { pid: 2 ** 22 } as Parameters<typeof manifestOf>[1];
+  const nobody = { pid: 2 ** 22 };
   const asked = (version: string) => manifestOf({ ...find("epoll"), version }, nobody);
   assertEquals((await asked(`${Deno.execPath()} --version`)).version.startsWith(`deno ${Deno.version.deno}`), true);
   await assertRejects(() => asked(`${Deno.execPath()} eval 1`), Error, "does not tell a version");

@@ -1,6 +1,5 @@
 import { delay } from "@std/async";
 import type { Measured } from "./bench.ts";
-import { type Experiment, runsHere } from "./catalogue.ts";
 import { judge } from "./findings.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
@@ -8,7 +7,8 @@ import { type Step, WARMUP_SECONDS_QUICK } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "./load.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
 import { SCENARIO } from "./scenarios.ts";
-import { experimentCommand, type Server, StartError, startServer } from "./server.ts";
+import { StartError } from "./server.ts";
+import { repeat, type Running, startSubject, type Subject } from "./subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -18,7 +18,7 @@ export interface StepProgress {
 
 /** What one run needs. */
 export interface RunOptions {
-  experiment: Experiment;
+  experiment: Subject;
   host: HostFacts;
   step: Step;
   guard: Guard;
@@ -42,11 +42,11 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ step, guard, signal, onProgress }: RunOptions, server: Server, cores: number) {
+async function drive({ step, guard, signal, onProgress }: RunOptions, server: Running, cores: number) {
   const target = { host: "127.0.0.1", port: server.port };
   await using generator = await LoadGenerator.start(target, {
     ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
-    serverPid: server.pid,
+    ...(server.pid !== null && { serverPid: server.pid }),
     onProgress: (progress) => onProgress({ step, progress }),
   });
   const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
@@ -70,13 +70,13 @@ function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
   });
 }
 
-/** The command line that repeats a step. */
-function repeat(experiment: Experiment, { scenario, parameters }: Step): string {
+/** The flags of a command line that repeats a step. */
+function flagsOf({ scenario, parameters }: Step): string {
   const { connections, seconds, rate_per_s: rate, climb_seconds, warmup_seconds } = parameters;
   const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
   if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
   if (climb_seconds !== undefined || warmup_seconds === WARMUP_SECONDS_QUICK) flags.push("--quick");
-  return `deno task exp ${experiment.name} ${flags.join(" ")}`;
+  return flags.join(" ");
 }
 
 /**
@@ -95,16 +95,14 @@ export async function runStep(options: RunOptions): Promise<Result> {
       metrics: measured?.metrics ?? {},
       histogram: measured?.histogram.toJSON() ?? null,
       findings: measured ? toFindings(options, measured) : [],
-      command: repeat(experiment, step),
+      command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
     });
-  const here = runsHere(experiment);
-  if (!here.runs) return finish("skipped", here.reason);
   signal.throwIfAborted();
   try {
     const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
-    await using server = await startServer(experimentCommand(experiment), pinned);
+    await using server = await startSubject(experiment, pinned);
     try {
       const measured = await drive(options, server, host.cores);
       const over = await endOf(server, 0);
@@ -123,7 +121,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
 }
 
 /** How the server ended, if it has or does so within `ms`. */
-async function endOf(server: Server, ms: number): Promise<Deno.CommandStatus | null> {
+async function endOf(server: Running, ms: number): Promise<Deno.CommandStatus | null> {
   const late = new AbortController();
   const alive = delay(ms, { signal: late.signal }).then(() => null, () => null);
   const status = await Promise.race([server.exited, alive]);
@@ -131,7 +129,7 @@ async function endOf(server: Server, ms: number): Promise<Deno.CommandStatus | n
   return status;
 }
 
-function crash({ code, signal }: Deno.CommandStatus, server: Server): string {
+function crash({ code, signal }: Deno.CommandStatus, server: Running): string {
   const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
   return `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`;
 }

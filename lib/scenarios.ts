@@ -1,16 +1,15 @@
-import { type Bench, type Measured, percentiles, plateau } from "./bench.ts";
+import { type Bench, look, type Measured, percentiles, plateau } from "./bench.ts";
 import { count } from "./format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
 import type { Window } from "./load.ts";
 import type { Parameters, ScenarioName } from "./results.ts";
-import { sample } from "./sampler.ts";
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const { generator, server } = bench;
-  const before = sample(server.pid), answeredBefore = (await generator.totals()).answered;
+  const before = look(server), answeredBefore = (await generator.totals()).answered;
   const window = await drive();
-  const after = sample(server.pid), answers = (await generator.totals()).answered - answeredBefore;
+  const after = look(server), answers = (await generator.totals()).answered - answeredBefore;
   const { requests, seconds, histogram, raw, unanswered, lost } = window;
   const switches = before && after ? after.context_switches - before.context_switches : null;
   return {

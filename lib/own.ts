@@ -1,0 +1,64 @@
+/**
+ * Reads from a command line which server of one's own is to be measured.
+ *
+ * @module
+ */
+import { UsageError } from "./errors.ts";
+import { numberFlag } from "./flags.ts";
+import type { Own } from "./subject.ts";
+
+const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
+const ANY_PORT = { min: 1, max: 65535, integer: true };
+
+/** Parts a command line at the separator: flags before it, the words of a command behind it; null: there is none. */
+export function commandBehind(args: readonly string[]): { own: string[]; words: string[] | null } {
+  const words = args[0] === "--" ? args.slice(1) : [...args]; // deno task passes a separator on
+  const at = words.indexOf("--");
+  if (at < 0) return { own: words, words: null };
+  if (at === words.length - 1) throw new UsageError("No command stands behind --.");
+  return { own: words.slice(0, at), words: words.slice(at + 1) };
+}
+
+/** A port that nobody listens on now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+function portOf(url: string): number {
+  const parsed = URL.parse(url);
+  if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
+  if (!/^(localhost|127(\.\d+){3})$/.test(parsed.hostname)) {
+    throw new UsageError(`--url ${url}: load goes to this machine only, 127.0.0.1.`);
+  }
+  if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
+  return parsed.port === "" ? 80 : Number(parsed.port);
+}
+
+/**
+ * Makes the subject of a measurement. Needs `--allow-net=127.0.0.1` to find a free port.
+ *
+ * @param taken Names that experiments have.
+ * @throws {UsageError} If the flags do not name one server.
+ */
+export function readOwn(
+  { name, url, pid, port }: { name?: string; url?: string; pid?: string; port?: string },
+  words: string[] | null,
+  taken: readonly string[],
+): Own {
+  if (name === undefined) throw new UsageError("Name the server: --name mine.");
+  if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
+  if (taken.includes(name)) throw new UsageError(`--name ${name} is the name of an experiment: choose another.`);
+  const common = { name, family: "own" } as const;
+  if ((url === undefined) === (words === null)) {
+    throw new UsageError("Give a command behind --, or --url, one of the two.");
+  }
+  if (words !== null) {
+    if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
+    const where = port === undefined ? freePort() : numberFlag("port", port, ANY_PORT);
+    return { ...common, words, port: where, pid: null };
+  }
+  if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
+  const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
+  return { ...common, words, port: portOf(url!), pid: process };
+}

@@ -1,0 +1,111 @@
+/**
+ * What can be measured: an experiment of this project, or a server of somebody's own that knows nothing of it.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import { type Experiment, runsHere } from "./catalogue.ts";
+import { settles, spawnGroup } from "./group.ts";
+import { experimentCommand, type ServerOptions, StartError, startServer } from "./server.ts";
+
+/** A server of one's own: a command that starts it, or the address of one that runs already. */
+export interface Own {
+  name: string;
+  family: "own";
+  /** The words of the command, started with PORT in its environment; null: it runs already. */
+  words: readonly string[] | null;
+  /** Where it listens. */
+  port: number;
+  /** The process to sample, where it runs already; null: its CPU time and memory are not known. */
+  pid: number | null;
+}
+
+/** Whatever can be measured. */
+export type Subject = Experiment | Own;
+
+/** A server that runs. */
+export interface Running extends AsyncDisposable {
+  /** The root of its process tree; null where nobody has told. */
+  readonly pid: number | null;
+  readonly port: number;
+  /** Resolves when it has ended. */
+  readonly exited: Promise<Deno.CommandStatus>;
+  /** What it said last on stderr. */
+  stderrTail(): string;
+}
+
+export const isOwn = (subject: Subject): subject is Own => subject.family === "own";
+
+const READY_MS = 60_000; // somebody's framework may compile first
+const LOOK_MS = 20;
+const STOP_MS = 5_000; // as for experiments
+
+/**
+ * Starts what is to be measured. A server that runs already is left as it is, also at the end.
+ *
+ * @throws {StartError} If it cannot run here, or does not get ready.
+ */
+export async function startSubject(subject: Subject, options: ServerOptions = {}): Promise<Running> {
+  if (isOwn(subject)) return subject.words === null ? attach(subject) : await startOwn(subject, subject.words, options);
+  const here = runsHere(subject);
+  if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
+  return await startServer(experimentCommand(subject), options);
+}
+
+/** The command line that measures a subject again, with flags. */
+export function repeat(subject: Subject, flags: string): string {
+  if (!isOwn(subject)) return `deno task exp ${subject.name} ${flags}`;
+  const { name, words, port } = subject;
+  const start = words === null ? ` --url http://127.0.0.1:${port}` : ` --port ${port} -- ${words.join(" ")}`;
+  return `deno task measure --name ${name} ${flags}${start}`;
+}
+
+async function attach({ name, port, pid }: Own): Promise<Running> {
+  if (!await answers(port)) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: nobody listens on port ${port}.` });
+  }
+  return {
+    ...{ pid, port },
+    exited: new Promise(() => {}), // it is not this process's child: its connections tell when it has gone
+    stderrTail: () => "",
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** Starts a command and waits until somebody listens on its port. */
+async function startOwn({ name, port }: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
+  if (await answers(port)) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
+  }
+  const [command, ...args] = words;
+  const group = await spawnGroup({ command: command!, args, env: { PORT: String(port) } }, options);
+  let over: Deno.CommandStatus | null = null;
+  group.gone.then((status) => over = status);
+  const deadline = performance.now() + (options.readyTimeoutMs ?? READY_MS);
+  while (over === null && performance.now() < deadline && !await answers(port)) await delay(LOOK_MS);
+  const running = {
+    ...{ pid: group.pid, port, exited: group.gone },
+    stderrTail: () => group.stderrTail,
+    [Symbol.asyncDispose]: async () => {
+      group.terminate();
+      await (await settles(group.status, STOP_MS) ? group.gone : group.kill());
+    },
+  };
+  if (over === null && performance.now() < deadline) return running;
+  const ended = over === null ? "not_ready" : "crashed";
+  await group.kill();
+  const said = group.stderrTail.trim().split("\n").at(-1) ?? "", { code } = await group.gone;
+  const what = ended === "crashed" ? `ended with exit code ${code} before it listened on` : "does not listen on";
+  throw new StartError({ ended, reason: `${name} ${what} port ${port}, which PORT names in its environment. ${said}` });
+}
+
+/** Whether a connection to a port of this machine is taken. */
+async function answers(port: number): Promise<boolean> {
+  try {
+    using _ = await Deno.connect({ hostname: "127.0.0.1", port });
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * Measures a server of one's own, which knows nothing of this project: holds it, loads it, stores what came out.
+ *
+ * deno task measure --name mine -- node server.js
+ * deno task measure --name mine --url http://127.0.0.1:3000 --pid 4711
+ */
+import { catalogue } from "../lib/catalogue.ts";
+import { UsageError } from "../lib/errors.ts";
+import { parseFlags, runScript } from "../lib/flags.ts";
+import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/measure.ts";
+import { commandBehind, readOwn } from "../lib/own.ts";
+
+const USAGE =
+  `Usage: deno task measure --name NAME [flags] -- <command>…     it is told its port by PORT in its environment
+       deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
+       deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
+Flags: ${WISH_USAGE}
+GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.`;
+
+await runScript(USAGE, async () => {
+  const { own, words } = commandBehind(Deno.args);
+  const flags = parseFlags(own, { ...WISH_FLAGS, string: [...WISH_FLAGS.string, "name", "url", "pid", "port"] });
+  if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
+  const wish = readWish(flags);
+  if (wish.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
+  const subject = readOwn(flags, words, catalogue().map(({ name }) => name));
+  return await measureAndTell(subject, wish, flags);
+});
