@@ -25,7 +25,12 @@ export interface System {
   kernel: string;
 }
 
-const SYSTEM_NAMES: Record<string, string> = { linux: "Linux", darwin: "macOS", windows: "Windows" };
+const SYSTEM_NAMES: Record<string, string> = {
+  linux: "Linux",
+  darwin: "macOS",
+  freebsd: "FreeBSD",
+  windows: "Windows",
+};
 
 /** Runs `read`; what is not there is undefined. */
 function ifThere<T>(read: () => T): T | undefined {

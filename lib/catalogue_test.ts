@@ -67,6 +67,7 @@ Deno.test("an experiment runs where one of its requirements holds; kernel versio
   assertEquals(runs("linux", "linux", "2.0"), true);
   assertEquals(runs("linux", "darwin", "23.1.0"), false);
   assertEquals(runs("linux 5.19 | darwin", "darwin", "23.1.0"), true);
+  assertEquals(runs("darwin | freebsd", "freebsd", "14.2-RELEASE"), true);
   assertEquals(runs("linux 5.19", "linux", "5.4.0-150-generic"), false);
   assertEquals(runs("linux 5.4", "linux", "5.19.0"), true);
   assertEquals(runs("linux 6", "linux", "5.19.0"), false);

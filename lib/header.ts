@@ -7,7 +7,7 @@ import { basename, dirname } from "node:path";
 
 /** One alternative of `@requires`: a system and, on Linux, the oldest kernel that will do. */
 export interface Requirement {
-  os: "any" | "linux" | "darwin" | "windows";
+  os: "any" | "linux" | "darwin" | "freebsd" | "windows";
   /** The kernel minimum, such as `5.19`; null: any kernel. */
   kernel: string | null;
 }
@@ -58,7 +58,7 @@ const KEYS =
 const OPTIONAL = ["needs", "version", "fairness", "cannot"];
 const REPEATED = "cannot"; // the only key that may stand several times
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
-const REQUIREMENT = /^(any|darwin|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$/;
+const REQUIREMENT = /^(any|darwin|freebsd|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$/;
 
 /** Takes the header apart: key and value in the order in which they stand. */
 function* headerEntries(path: string, source: string): Generator<[key: string, value: string]> {
@@ -104,7 +104,7 @@ function parseRequires(path: string, text: string): Requirement[] {
     const [, os, kernel] = REQUIREMENT.exec(alternative.trim()) ?? [];
     if (os === undefined || (kernel !== undefined && os !== "linux")) {
       throw new Error(
-        `${path}: @requires ${text}: it must be any, linux [kernel minimum], darwin or windows, several joined by |.`,
+        `${path}: @requires ${text}: it must be any, linux [kernel minimum], darwin, freebsd or windows, joined by |.`,
       );
     }
     return { os: os as Requirement["os"], kernel: kernel ?? null };

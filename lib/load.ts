@@ -12,7 +12,7 @@ import type * as Types from "./load_types.ts";
 import type { AskOutcome, ConnectOutcome, EngineConfig, LoadOptions, Target, Totals, Window } from "./load_types.ts";
 
 export type { AskOutcome, ConnectOutcome, LoadOptions, Target, Totals, Window };
-export type { EngineName, ErrorCounts, Progress } from "./load_types.ts";
+export type { EngineName, ErrorCounts, Progress, StressOptions, StressOutcome } from "./load_types.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for unless the caller says
 const ASK_WINDOW = 100;
@@ -32,12 +32,16 @@ const RANGES = {
   window: [1, MAX_COUNT, "integer"],
   concurrency: [1, MAX_COUNT, "integer"],
   slow: [0, MAX_COUNT, "integer"],
+  churning: [0, MAX_COUNT, "integer"],
+  staying: [0, MAX_COUNT, "integer"],
   slices: [1, 10_000, "integer"],
   timeoutMs: [1, MAX_SECONDS * 1000, "number"],
   rate: [0.01, MAX_COUNT, "number"],
   seconds: [0.01, MAX_SECONDS, "number"],
   warmupSeconds: [0, MAX_SECONDS, "number"],
   heavyShare: [0, 1, "number"],
+  resetShare: [0, 1, "number"],
+  halfCloseShare: [0, 1, "number"],
 } as const;
 
 /** @throws {UsageError} If a number is out of its range. */
@@ -204,6 +208,16 @@ export class LoadGenerator implements AsyncDisposable {
   async slow(options: { slow: number; rate: number; seconds: number }): Promise<Window> {
     const whole: Types.SlowOptions = inRange({ ...options });
     return revive<Window>(await this.#child.run({ name: "slow", options: whole }));
+  }
+
+  /**
+   * Clients that churn beside clients that stay; a share of the requests ends in a reset by the client, another in a half-close.
+   * Afterwards all of them leave. Held connections are left alone, and nothing of it is in `totals`.
+   *
+   * @throws {UsageError} If a number is out of range, or the engine is not `epoll`.
+   */
+  async stress(options: Types.StressOptions): Promise<Types.StressOutcome> {
+    return await this.#child.run({ name: "stress", options: inRange(options) }) as Types.StressOutcome;
   }
 
   /** Closes all held connections. */

@@ -6,7 +6,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { UsageError } from "./errors.ts";
-import type { Command, EngineConfig, Progress, Reply } from "./load_types.ts";
+import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./load_types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
 const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
@@ -107,13 +107,13 @@ export class LoadChild {
    * @throws {UsageError} If the command cannot be done as asked.
    * @throws {Error} If the process ends before the answer.
    */
-  run(command: Command): Promise<unknown> {
+  run(command: Command | StressCommand): Promise<unknown> {
     const outcome = this.#last.then(() => this.#run(command));
     this.#last = outcome.catch(() => {}); // whoever gave that command is told; the next one is independent of it
     return outcome;
   }
 
-  async #run(command: Command): Promise<unknown> {
+  async #run(command: Command | StressCommand): Promise<unknown> {
     try {
       await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
     } catch {

@@ -6,7 +6,16 @@
  */
 import { UsageError } from "./errors.ts";
 import { Engine, requestFor } from "./load_engine.ts";
-import type { Command, EngineConfig, Progress, Reply } from "./load_types.ts";
+import type { Stress } from "./load_stress.ts";
+import type {
+  Command,
+  EngineConfig,
+  Progress,
+  Reply,
+  StressCommand,
+  StressOptions,
+  StressOutcome,
+} from "./load_types.ts";
 
 const MAX_LINE_BYTES = 64 * 1024; // a command has a few numbers and a path
 
@@ -19,9 +28,10 @@ function reply(line: Reply): void {
   }
 }
 
+const onProgress = (progress: Progress) => reply({ progress });
+
 // Imported when it is chosen: the epoll engine opens libc of Linux as it loads.
 async function startEngine(config: EngineConfig): Promise<Engine> {
-  const onProgress = (progress: Progress) => reply({ progress });
   const light = requestFor("/", config);
   if (config.engine === "epoll") {
     const { EpollConnections, ownCpuUs } = await import("./load_epoll.ts");
@@ -31,9 +41,19 @@ async function startEngine(config: EngineConfig): Promise<Engine> {
   return new Engine(config, new PortableConnections(config, light), ownCpuUs, onProgress);
 }
 
-async function run(engine: Engine, command: Command): Promise<void> {
+let stress: Stress | undefined;
+
+async function runStress(config: EngineConfig, options: StressOptions): Promise<StressOutcome> {
+  if (config.engine !== "epoll") throw new UsageError("Stress needs the epoll engine, which runs on Linux only.");
+  const { Stress } = await import("./load_stress.ts");
+  stress ??= new Stress(config, requestFor("/", config), onProgress);
+  return stress.run(options);
+}
+
+async function run(engine: Engine, command: Command | StressCommand): Promise<void> {
   try {
-    reply({ done: await engine.run(command) });
+    if (command.name === "stress") reply({ done: await runStress(engine.config, command.options) });
+    else reply({ done: await engine.run(command) });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error; // ends this process, and the parent reports stderr
     reply({ refused: error.message });

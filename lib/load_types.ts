@@ -38,7 +38,7 @@ export interface Progress {
   seconds: number;
 }
 
-/** Errors by key: an errno name, `timeout`, `http_<status>`, `malformed`, `chunked`, `no_length`, `too_large`, `unexpected`. */
+/** Errors by key: an errno name, `timeout`, `http_<status>`, `malformed`, `transfer_coding`, `no_length`, `too_large`, `unexpected`. */
 export type ErrorCounts = Record<string, number>;
 
 /** `count` connections more. A wait of `timeoutMs` without one that is made ends it. */
@@ -112,6 +112,41 @@ export interface SlowOptions {
   slow: number;
   rate: number;
   seconds: number;
+}
+
+/** Clients that churn beside clients that stay, of which some end by a reset or close their half early. */
+export interface StressOptions {
+  /** Clients that connect, ask once and close. */
+  churning: number;
+  /** Clients that ask again as soon as they have their answer. */
+  staying: number;
+  seconds: number;
+  /** The share of requests, 0..1, whose client resets the connection: half of them in the middle of the request. */
+  resetShare: number;
+  /** The share of requests, 0..1, behind which the client closes its half. The answer is due, and then the end. */
+  halfCloseShare: number;
+}
+
+/** What came of it: requests = answered + unanswered + answers with another status + those that were reset in time. */
+export interface StressOutcome {
+  /** Requests that were sent, or the half of them. */
+  requests: number;
+  /** Answers with status 200. */
+  answered: number;
+  /** Connections that the clients have reset, some of them right after the answer. */
+  resets: number;
+  half_closes: number;
+  /** Requests without an answer that were not reset: the server closed, or was silent to the end of a bounded wait. */
+  unanswered: number;
+  /** Half-closed connections that were answered, but not closed by the server. */
+  unended: number;
+  /** Connections that the server closed or reset before their time. */
+  lost: number;
+  errors: ErrorCounts;
+  /** Anonymous memory of the server's process tree: the least in each quarter of the time; null without `serverPid`. */
+  pss_anon_bytes: (number | null)[];
+  /** Why it ended before its time, in a sentence; null if it did not. */
+  stopped_early: string | null;
 }
 
 /** What was measured in a stretch of time. */
@@ -194,6 +229,12 @@ export interface EngineConfig {
 export type Command = {
   [Name in keyof Commands]: { name: Name; options: Commands[Name]["options"] };
 }[keyof Commands];
+
+/** One line to the process, too. It is done by an engine of its own: see load_stress.ts. */
+export interface StressCommand {
+  name: "stress";
+  options: StressOptions;
+}
 
 /** One line from the process. `ready` comes once, at the start. */
 export type Reply =

@@ -9,8 +9,10 @@ import { type Check, either, list, nullOr, number, object, oneOf, optional, type
 
 /** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
 export const SCHEMA = 1;
-/** The scenarios, see results/README.md. */
+/** The scenarios of `deno task exp`, see results/README.md. */
 export const SCENARIOS = ["hold", "throughput", "rate", "mixed", "churn", "slow"] as const;
+/** The scenario of `deno task stress`. */
+export const STRESS = "stress";
 /** How a run can end. */
 export const ENDS = ["ok", "limited", "crashed", "not_ready", "skipped"] as const;
 /** What is measured: the unit stands last in the key. */
@@ -53,6 +55,27 @@ export interface Parameters {
   heavy_share?: number;
   heavy_path?: string;
   slow?: number;
+  staying?: number;
+  workers?: number;
+}
+
+/** What a stress has shown. Counts are those of the whole run, warm-up included. */
+export interface StressFigures {
+  requests: number;
+  answered: number;
+  resets: number;
+  half_closes: number;
+  unanswered: number;
+  unended: number;
+  errors: Record<string, number>;
+  served: number | null;
+  descriptors_before: number;
+  descriptors_after: number;
+  threads_before: number;
+  threads_after: number;
+  pss_anon_bytes: (number | null)[];
+  level: boolean | null;
+  broken: string[];
 }
 
 /** One run of one experiment in one scenario. */
@@ -63,13 +86,15 @@ export interface Result {
   time: string;
   experiment: string;
   family: string;
-  scenario: ScenarioName;
+  scenario: ScenarioName | typeof STRESS;
   parameters: Parameters;
   host: HostFacts;
   metrics: Metrics;
   /** Base64, see lib/histogram.ts. */
   histogram: string | null;
   findings: Finding[];
+  /** In the scenario `stress`, unless its server crashed or there was none. */
+  stress?: StressFigures;
   ended: Ended;
   /** One sentence, unless it ended `ok`. */
   reason: string | null;
@@ -83,6 +108,13 @@ const record = <K extends string>(keys: readonly K[], check: Check) =>
 const LIMITS: Shape<HostFacts["limits"]> = record(["nofile_soft", "nofile_hard", "nproc"], nullOr(number));
 const SETTINGS: Shape<Record<Sysctl, unknown>> = record(SYSCTLS, nullOr(either(number, list(number))));
 
+/** An object of numbers under any keys. */
+const counts: Check = (value, path) =>
+  typeof value === "object" && value !== null && Object.values(value).every(Number.isFinite)
+    ? undefined
+    : `${path} is not an object of numbers`;
+const yesOrNo: Check = (value, path) => typeof value === "boolean" ? undefined : `${path} is not true or false`;
+
 const PARTS = {
   parameters: {
     connections: number,
@@ -93,6 +125,8 @@ const PARTS = {
     heavy_share: optional(number),
     heavy_path: optional(text),
     slow: optional(number),
+    staying: optional(number),
+    workers: optional(number),
   } satisfies Shape<Parameters>,
   host: {
     os: text,
@@ -111,6 +145,15 @@ const PARTS = {
   metrics: record(METRICS, nullOr(number)) satisfies Shape<Metrics>,
   limits: LIMITS,
   sysctls: SETTINGS,
+  stress: {
+    ...record(["requests", "answered", "resets", "half_closes", "unanswered", "unended"], number),
+    errors: counts,
+    served: nullOr(number),
+    ...record(["descriptors_before", "descriptors_after", "threads_before", "threads_after"], number),
+    pss_anon_bytes: list(nullOr(number)),
+    level: nullOr(yesOrNo),
+    broken: list(text),
+  } satisfies Shape<StressFigures>,
   finding: { id: oneOf(FINDING_IDS), sentence: text } satisfies Shape<Finding>,
 };
 
@@ -125,12 +168,13 @@ const RESULT: Shape<Result> = {
   time: isTime,
   experiment: text,
   family: text,
-  scenario: oneOf(SCENARIOS),
+  scenario: oneOf([...SCENARIOS, STRESS]),
   parameters: object(PARTS.parameters),
   host: object(PARTS.host),
   metrics: object(PARTS.metrics),
   histogram: nullOr(text),
   findings: list(object(PARTS.finding)),
+  stress: optional(object(PARTS.stress)),
   ended: oneOf(ENDS),
   reason: nullOr(text),
   command: text,

@@ -44,10 +44,25 @@ export interface ComparisonRow {
   reason: string | null;
 }
 
+/** What one client saw of one server, and what the server counted of the same time. Null: the client does not tell. */
+export interface CrosscheckRow {
+  experiment: string;
+  connections: number;
+  client: "lab" | "wrk" | "h2load";
+  round: number;
+  requests_per_s: number;
+  client_cpu_us_per_request: number;
+  mean_us: number;
+  p99_us: number | null;
+  answered: number;
+  served: number;
+}
+
 /** The rows of each kind of study. */
 export interface Rows {
   readiness: ReadinessRow;
   comparison: ComparisonRow;
+  crosscheck: CrosscheckRow;
 }
 export type Kind = keyof Rows;
 
@@ -93,6 +108,18 @@ const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
     rounds: number,
     findings: list(text),
     reason: nullOr(text),
+  },
+  crosscheck: {
+    experiment: text,
+    connections: number,
+    client: oneOf(["lab", "wrk", "h2load"]),
+    round: number,
+    requests_per_s: number,
+    client_cpu_us_per_request: number,
+    mean_us: number,
+    p99_us: nullable,
+    answered: number,
+    served: number,
   },
 };
 

@@ -14,6 +14,8 @@ export interface Tool {
   reason: string;
   /** Whether it exists outside of Linux. */
   everywhere?: true;
+  /** The only architecture that it is for, as in `Deno.build.arch`. */
+  arch?: string;
 }
 
 /** What the project itself can use, in the order in which `deno task setup` names them. */
@@ -25,6 +27,12 @@ export const TOOLS: readonly Tool[] = [
     everywhere: true,
   },
   { command: "wrk", package: "wrk", reason: "a load generator of others, to check ours against", everywhere: true },
+  {
+    command: "h2load",
+    package: "nghttp2-client",
+    reason: "another load generator, to check ours against twice",
+    everywhere: true,
+  },
   { command: "prlimit", package: "util-linux", reason: "starts a server that may open few descriptors" },
   { command: "setpriv", package: "util-linux", reason: "lets the kernel end a server whose harness died" },
   { command: "taskset", package: "util-linux", reason: "pins server and load generator to a core each" },
@@ -33,6 +41,13 @@ export const TOOLS: readonly Tool[] = [
     command: "strace",
     package: "strace",
     reason: "shows the system calls of an experiment, to see what its file says",
+  },
+  { command: "wine", package: "wine", reason: "runs the experiment that needs Windows", arch: "x86_64" },
+  {
+    command: "x86_64-w64-mingw32-gcc",
+    package: "gcc-mingw-w64-x86-64",
+    reason: "builds a library that Deno wants of Windows and wine lacks",
+    arch: "x86_64",
   },
 ];
 
@@ -89,7 +104,8 @@ export const allTools = (): Tool[] => [...TOOLS, ...toolsOf(catalogue())];
 
 /** Those that exist for this system but are not installed. Permissions as for `isInstalled`. */
 export async function missingTools(tools: readonly Tool[] = allTools()): Promise<Tool[]> {
-  const here = tools.filter((tool) => tool.everywhere || Deno.build.os === "linux");
+  const { os, arch } = Deno.build;
+  const here = tools.filter((tool) => (tool.everywhere || os === "linux") && (tool.arch ?? arch) === arch);
   const installed = await Promise.all(here.map((tool) => isInstalled(tool.command)));
   return here.filter((_, i) => !installed[i]);
 }

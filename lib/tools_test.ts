@@ -50,7 +50,10 @@ Deno.test("what experiments need becomes tools, each once, and only where they r
 });
 
 Deno.test("the install line names every package once", () => {
-  assertStringIncludes(installLine(TOOLS, "linux"), "apt-get install -y curl wrk util-linux procps strace");
+  assertStringIncludes(
+    installLine(TOOLS, "linux"),
+    "apt-get install -y curl wrk nghttp2-client util-linux procps strace",
+  );
   assertEquals(installLine([ABSENT], "darwin"), "brew install nothing");
   assertStringIncludes(installLine([ABSENT, PRESENT], "windows"), "nothing deno");
 });

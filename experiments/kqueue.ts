@@ -1,0 +1,350 @@
+/**
+ * @title      kqueue: the list of changes and the wait for events are one call
+ * @family     readiness
+ * @question   Must it be a call of the kernel each time, to tell it of a change of the interest set?
+ * @idea       kevent(2) takes changes and returns events: what one turn registers or forgets goes along with the next wait.
+ * @prediction While 10 000 connections come, kevent(2) is called less than 10 000 times: to register all, and to wait.
+ * @compare    epoll, poll, event-loop
+ * @requires   darwin | freebsd, or Linux with libkqueue.so.0, of which few distributions have a package
+ * @run        deno run --allow-ffi kqueue.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified As in epoll.ts. libkqueue makes each change an epoll_ctl(2) again, and adds an ioctl(2) to each event.
+ * @sources    kqueue(2) of FreeBSD and macOS; Lemon: Kqueue, a generic and scalable event notification facility (2001)
+ */
+import { getSystemErrorName, parseArgs } from "node:util";
+const EXPERIMENT = "kqueue";
+
+// ---- Kernel ABI: sys/socket.h, fcntl.h, time.h, errno.h, sys/event.h of Linux, macOS 11 and FreeBSD 12, in this order ---
+
+const on = <T>(linux: T, darwin: T, freebsd: T) => ({ linux, darwin, freebsd } as Record<string, T>)[Deno.build.os]!;
+const LIBRARY = on("libkqueue.so.0", "libSystem.B.dylib", "libc.so.7"), ACCEPT = on("accept4", "accept", "accept4");
+const AF_INET = 2, SOCK_STREAM = 1, SHUT_WR = 1, IPPROTO_TCP = 6, TCP_NODELAY = 1, F_SETFL = 4; // the same in all
+const SOL_SOCKET = on(1, 0xffff, 0xffff), SO_REUSEADDR = on(2, 4, 4), MSG_NOSIGNAL = on(0x4000, 0x80000, 0x20000);
+const O_NONBLOCK = on(0x800, 4, 4), ACCEPT_FLAGS = on(0x80800, 0, 0x30000000), CLOCK_THREAD_CPUTIME_ID = on(3, 16, 14);
+const ENOENT = 2, EINTR = 4, ENFILE = 23, EMFILE = 24, EAGAIN = on(11, 35, 35), ECONNABORTED = on(103, 53, 53);
+const EVFILT_READ = -1, EVFILT_WRITE = -2, EV_ADD = 0x1, EV_DELETE = 0x2, EV_ENABLE = 0x4, EV_DISABLE = 0x8;
+// struct kevent { u64 ident; i16 filter; u16 flags; u32 fflags; i64 data; void *udata; }, on FreeBSD with u64 ext[4] behind.
+const KEVENT_WORDS = on(8, 8, 16), FILTER_WORD = 2, FFLAGS_WORD = 3, DATA_WORD = 4, EV_ERROR = 0x4000, EV_EOF = 0x8000;
+
+// ---- Limits ------------------------------------------------------------------------------------------------------
+
+const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to its somaxconn, 128 on macOS
+const EVENTS = 1024; // events taken from the kernel in one call: enough to make the call's cost vanish
+const CHANGES = 3 * EVENTS; // two for each event, ACCEPTS for the listener's; the rest is for LINGER_MS and the stop
+const ACCEPTS = 64; // connections accepted in a row, so that a flood of new ones cannot starve the old ones
+const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
+const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
+const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. So much may wait unsent
+const MAX_WORK_US = 100_000;
+const TURN_MS = 50; // the longest stretch without a look at signals
+const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
+const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
+
+// ---- libc: every system call of this server ----------------------------------------------------------------------
+
+/** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
+function unavailable(reason: string): never {
+  console.error(`${EXPERIMENT} cannot run here: ${reason}`);
+  Deno.exit(69);
+}
+
+// Lengths are bound as i32, not as size_t: a 64-bit parameter takes V8's slow path, a hundred times dearer.
+function openLibc() {
+  try {
+    return Deno.dlopen(LIBRARY ?? unavailable(`it is for macOS, BSD and Linux, this is ${Deno.build.os}.`), {
+      socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
+      setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "i32"], result: "i32" },
+      fcntl: { parameters: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "usize"], result: "i32" },
+      bind: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+      getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+      listen: { parameters: ["i32", "i32"], result: "i32" },
+      accept: { name: ACCEPT, parameters: ["i32", "pointer", "pointer", "i32"], result: "i32" },
+      recv: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      send: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      shutdown: { parameters: ["i32", "i32"], result: "i32" },
+      close: { parameters: ["i32"], result: "i32" },
+      kqueue: { parameters: [], result: "i32" },
+      kevent: { parameters: ["i32", "buffer", "i32", "buffer", "i32", "buffer"], result: "i32" },
+      clock_gettime: { parameters: ["i32", "buffer"], result: "i32" },
+      sched_yield: { parameters: [], result: "i32", nonblocking: true },
+      errno: { name: on("__errno_location", "__error", "__error"), parameters: [], result: "pointer" },
+    }).symbols;
+  } catch (error) {
+    return unavailable((error as Error).message + on("; its package is libkqueue0, where there is one", "", ""));
+  }
+}
+const libc = openLibc();
+
+/** errno of this thread, read in place: the C library hands out its address. */
+const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.errno()!, 4));
+
+/** Passes the result of a system call on. If it failed: ends with what was tried, the errno by name and what to do about it. */
+function must(result: number, action: string, remedy = "see the manual page of the call"): number {
+  if (result >= 0) return result;
+  console.error(`Cannot ${action}: ${getSystemErrorName(-errno[0]!)} (${errno[0]}), ${remedy}`);
+  return Deno.exit(1);
+}
+
+/** Creates the listening socket and returns it with the port that the kernel gave. */
+function listenOn(host: string, port: number): { listener: number; port: number } {
+  const one = new Int32Array([1]);
+  const address = new Uint8Array(16); // struct sockaddr_in: AF_INET, on BSD behind its length; then in network order
+  address.set([...on([2, 0], [16, 2], [16, 2]), port >> 8, port & 255, ...host.split(".").map(Number)]);
+  const listener = must(libc.socket(AF_INET, SOCK_STREAM, 0), "create a socket");
+  must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, one, 4), "set SO_REUSEADDR");
+  // What follows accepted sockets inherit. fcntl(2) is variadic, and Apple's arm64 takes that from the stack: argument nine.
+  must(libc.fcntl(listener, F_SETFL, O_NONBLOCK, 0, 0, 0, 0, 0, BigInt(O_NONBLOCK)), "make the listener non-blocking");
+  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");
+  must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
+  must(libc.listen(listener, BACKLOG), `listen on ${host}:${port}`);
+  must(libc.getsockname(listener, address, new Int32Array([16])), "read the bound port");
+  return { listener, port: address[2]! << 8 | address[3]! };
+}
+
+// ---- Protocol: the minimal HTTP/1.1 that all experiments speak -----------------------------------------------------
+
+const bytes = (text: string) => new TextEncoder().encode(text);
+const ANSWERS: Record<number, Uint8Array<ArrayBuffer>> = {
+  200: bytes("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World"),
+  400: bytes("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+  404: bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+  405: bytes("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n"),
+  431: bytes("HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+};
+const HT = 9, LF = 10, CR = 13, SPACE = 32, COLON = 58;
+const ROOT = bytes("GET / HTTP/1.1\r\n"); // recognised byte by byte; any other request line is worth a regular expression
+const TOKEN = "!#$%&'*+.^_`|~0-9A-Za-z-"; // the characters of a method or a field name (RFC 9110, section 5.6.2)
+const REQUEST_LINE = new RegExp(`^([${TOKEN}]+) ([!-~]+) HTTP/1\\.([01])\r\n$`);
+const IS_TOKEN = Uint8Array.from(
+  { length: 256 },
+  (_, byte) => Number(RegExp(`[${TOKEN}]`).test(String.fromCharCode(byte))),
+);
+// The fields that end a connection. Bodies are never read, so behind a request that has one nothing can follow.
+const CLOSES = /^(connection:(.*,)?\s*close\s*(,|$)|transfer-encoding:|content-length:(?!\s*0\s*$))/;
+
+/** What `parseHead` found: the status to answer, the CPU to burn before, and whether the connection stays. */
+const request = { status: 200, workUs: 0, keepAlive: true };
+
+/** Refuses all input that is there, whatever it is: the connection will close. */
+function refuse(status: number, length: number): number {
+  Object.assign(request, { status, keepAlive: false });
+  return length;
+}
+
+/** Parses the head that starts at `from`, fills `request` and returns the head's bytes; 0 as long as its end is missing. */
+function parseHead(input: Uint8Array, from: number, to: number): number {
+  let end = from + 3; // the last byte of the blank line
+  while (end < to && !(input[end] === LF && input[end - 1] === CR && input[end - 2] === LF && input[end - 3] === CR)) {
+    end++;
+  }
+  if (end - from >= MAX_HEAD) return refuse(431, to - from);
+  if (end >= to) return 0;
+  request.status = 200;
+  request.workUs = 0;
+  request.keepAlive = true;
+  let at = from;
+  while (input[at] === ROOT[at - from]) at++;
+  if (at - from < ROOT.length) {
+    while (input[at++] !== LF);
+    if (!parseRequestLine(String.fromCharCode(...input.subarray(from, at)))) return refuse(400, to - from);
+  }
+  return parseFields(input, at, end - 1) ? end + 1 - from : refuse(400, to - from);
+}
+
+function parseRequestLine(line: string): boolean {
+  const [, method, target, minor] = REQUEST_LINE.exec(line) ?? [];
+  const workUs = target === "/" ? 0 : Number(/^\/work\/(\d{1,6})$/.exec(target ?? "")?.[1] ?? NaN);
+  request.status = method !== "GET" ? 405 : workUs <= MAX_WORK_US ? 200 : 404;
+  if (request.status === 200) request.workUs = workUs;
+  if (minor === "0") request.keepAlive = false;
+  return method !== undefined;
+}
+
+/** Walks the header fields up to the blank line; false if one is malformed. Only what decides the connection is read. */
+function parseFields(input: Uint8Array, at: number, end: number): boolean {
+  while (at < end) {
+    const name = at;
+    while (IS_TOKEN[input[at]!] === 1) at++;
+    if (at === name || input[at] !== COLON) return false;
+    while (input[at]! >= SPACE || input[at] === HT) at++;
+    if (input[at] !== CR || input[at + 1] !== LF) return false;
+    const initial = input[name]! | 0x20; // lower case
+    if (initial === 0x63 || initial === 0x74) { // c or t: Connection, Content-Length, Transfer-Encoding
+      const field = String.fromCharCode(...input.subarray(name, at)).toLowerCase();
+      if (CLOSES.test(field)) request.keepAlive = false;
+    }
+    at += 2;
+  }
+  return true;
+}
+
+/** Burns CPU time of this thread; time in which the thread does not run is not counted. */
+function burn(us: number): void {
+  const clock = new BigInt64Array(2); // struct timespec
+  const now =
+    () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, clock), Number(clock[0]) * 1e6 + Number(clock[1]) / 1e3);
+  for (const until = now() + us; now() < until;);
+}
+
+// ---- Connection: a descriptor and, only while there are any, the bytes left over -----------------------------------
+
+const inbox = new Uint8Array(INBOX), outbox = new Uint8Array(OUTBOX); // shared by all: an idle connection owns no buffer
+const partial = new Map<number, Uint8Array>(); // descriptor → the start of a head whose end has not come
+const unsent = new Map<number, Uint8Array<ArrayBuffer>>(); // descriptor → answers the socket did not take yet
+const leaving = new Map<number, number>(); // descriptor, answered for the last time → when it is closed at the latest
+const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
+let stopping = false;
+
+const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
+
+function closeConnection(fd: number, error = 0): void {
+  if (error !== 0) countError(getSystemErrorName(-error));
+  partial.delete(fd);
+  change(fd, EVFILT_READ, EV_DELETE); // a kernel's queue would see close(2), but libkqueue does not
+  if (unsent.delete(fd)) change(fd, EVFILT_WRITE, EV_DELETE);
+  leaving.delete(fd);
+  closing.push(fd);
+}
+
+/** Takes what has come, answers every whole request in it, and sends the answers in one call. */
+function onReadable(fd: number): void {
+  const kept = partial.size > 0 ? partial.get(fd) : undefined;
+  if (kept !== undefined) inbox.set(kept);
+  const had = kept === undefined ? 0 : kept.length;
+  const got = libc.recv(fd, had === 0 ? inbox : inbox.subarray(had), INBOX - had, 0);
+  if (got < 0) {
+    if (errno[0] !== EAGAIN && errno[0] !== EINTR) closeConnection(fd, errno[0]);
+  } else if (leaving.size === 0 || !leaving.has(fd)) answer(fd, had + got); // else: thrown away, the last answer is out
+}
+
+function answer(fd: number, length: number): void {
+  let at = 0, out = 0, head = 1;
+  request.keepAlive = true;
+  while (at < length && request.keepAlive && (head = parseHead(inbox, at, length)) > 0) {
+    at += head;
+    if (request.workUs > 0) burn(request.workUs);
+    const bytes = ANSWERS[request.status]!;
+    outbox.set(bytes, out);
+    out += bytes.length;
+    if (request.status === 200) counts.served++;
+    else countError(request.status);
+  }
+  if (partial.size > 0) partial.delete(fd);
+  if (head === 0) partial.set(fd, inbox.slice(at, length));
+  // With input unread close(2) would send RST, and the peer might lose this answer: so linger until it closes its half.
+  else if (!request.keepAlive || stopping) leaving.set(fd, Date.now() + LINGER_MS);
+  if (out > 0) flush(fd, outbox, out);
+}
+
+/** Sends answers. What the socket does not take waits for EVFILT_WRITE, and until then the connection is not read. */
+function flush(fd: number, data: Uint8Array<ArrayBuffer>, length: number): void {
+  const waited = unsent.size > 0 && unsent.has(fd);
+  const sent = libc.send(fd, data, length, MSG_NOSIGNAL);
+  if (sent < 0 && errno[0] !== EAGAIN && errno[0] !== EINTR) return closeConnection(fd, errno[0]);
+  if (sent < length) {
+    unsent.set(fd, data.slice(Math.max(sent, 0), length));
+    if (waited) return;
+    change(fd, EVFILT_READ, EV_DISABLE);
+    return change(fd, EVFILT_WRITE, EV_ADD);
+  }
+  if (waited) {
+    unsent.delete(fd);
+    change(fd, EVFILT_WRITE, EV_DELETE);
+    change(fd, EVFILT_READ, EV_ENABLE);
+  }
+  if (leaving.size > 0 && leaving.has(fd)) libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: recv will tell
+}
+
+// ---- The architecture: one list of changes, one list of events, one call -------------------------------------------
+
+const queue = must(libc.kqueue(), "create a kqueue");
+const events = new Int32Array(EVENTS * KEVENT_WORDS), changes = new Int32Array(CHANGES * KEVENT_WORDS);
+let changed = 0; // how many changes the next kevent(2) takes along
+const closing: number[] = []; // descriptors that a change still speaks of, so that no new one may bear their number
+
+/** Writes down a change of the interest set, and calls nobody: the next kevent(2) makes it. */
+function change(fd: number, filter: number, flags: number): void {
+  changes.set([fd, 0, filter & 0xffff | flags << 16], KEVENT_WORDS * changed++);
+}
+
+/** Accepts what waits. Without a descriptor it pauses the listener, or the loop would spin; macOS drops that client. */
+function acceptAll(listener: number): void {
+  for (let i = 0; i < ACCEPTS; i++) {
+    const fd = libc.accept(listener, null, null, ACCEPT_FLAGS); // SOCK_NONBLOCK | SOCK_CLOEXEC, or inherited
+    if (fd >= 0) {
+      counts.accepted++;
+      change(fd, EVFILT_READ, EV_ADD);
+    } else if (errno[0] === EMFILE || errno[0] === ENFILE) {
+      countError(getSystemErrorName(-errno[0]));
+      return change(listener, EVFILT_READ, EV_DISABLE);
+    } else if (errno[0] !== EINTR && errno[0] !== ECONNABORTED) return; // EAGAIN: nobody waits any more
+  }
+}
+
+/** Serves until `stopping`, then until nothing is in flight any more or STOP_MS are over. */
+async function serve(listener: number): Promise<void> {
+  change(listener, EVFILT_READ, EV_ADD);
+  let turnAt = Date.now(), stopAt = Infinity;
+  for (;;) {
+    const timeout = new BigInt64Array([0n, BigInt(closing.length > 0 ? 0 : (stopping ? 1 : TURN_MS) * 1e6)]); // timespec
+    const ready = libc.kevent(queue, changes, changed, events, EVENTS, timeout);
+    if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events"); // EINTR: the changes are made all the same
+    changed = 0;
+    for (const fd of closing.splice(0)) libc.close(fd); // a failure of close(2) leaves nothing that could be done
+    for (let at = 0; at < ready * KEVENT_WORDS; at += KEVENT_WORDS) {
+      const fd = events[at]!, flags = events[at + FILTER_WORD]! >>> 16, data = events[at + DATA_WORD]!;
+      if (fd === listener) acceptAll(listener);
+      else if ((flags & EV_ERROR) !== 0) {
+        if (data !== ENOENT) closeConnection(fd, data); // a change failed; ENOENT: it deletes what was never added
+      } else if (unsent.size > 0 && unsent.has(fd)) flush(fd, unsent.get(fd)!, unsent.get(fd)!.length);
+      else if ((flags & EV_EOF) !== 0 && data === 0) closeConnection(fd, events[at + FFLAGS_WORD]); // the end: no recv(2)
+      else onReadable(fd);
+    }
+    const now = Date.now();
+    if (now >= stopAt || (stopAt < Infinity && ready === 0 && partial.size + unsent.size + leaving.size === 0)) return;
+    if (now - turnAt < TURN_MS) continue;
+    // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
+    await libc.sched_yield();
+    turnAt = Date.now();
+    for (const [fd, until] of leaving) if (turnAt >= until && changed < CHANGES - 4) closeConnection(fd);
+    if (stopping && stopAt === Infinity) {
+      closeConnection(listener);
+      stopAt = turnAt + STOP_MS;
+    } else if (!stopping) change(listener, EVFILT_READ, EV_ENABLE); // it costs no call, so nobody asks if it was paused
+  }
+}
+
+// ---- Command line --------------------------------------------------------------------------------------------------
+
+const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
+
+function readOptions(): { host: string; port: number } {
+  try {
+    const { values: { host, port } } = parseArgs({
+      args: Deno.args,
+      options: { port: { type: "string", default: "8080" }, host: { type: "string", default: "127.0.0.1" } },
+    });
+    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
+    if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
+    return { host, port: Number(port) };
+  } catch (error) {
+    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS]`);
+    Deno.exit(2);
+  }
+}
+
+function stop(): void {
+  if (stopping) Deno.exit(1); // the second signal does not wait
+  stopping = true;
+}
+
+if (import.meta.main) {
+  const options = readOptions();
+  const { listener, port } = listenOn(options.host, options.port);
+  for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
+  console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
+  console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
+  await serve(listener);
+  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  Deno.exit(0);
+}
