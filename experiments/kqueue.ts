@@ -5,7 +5,8 @@
  * @idea       kevent(2) takes changes and returns events: what one turn registers or forgets goes along with the next wait.
  * @prediction While 10 000 connections come, kevent(2) is called less than 10 000 times: to register all, and to wait.
  * @compare    epoll, poll, event-loop
- * @requires   darwin | freebsd, or Linux with libkqueue.so.0, of which few distributions have a package
+ * @requires   darwin | freebsd | linux, there through libkqueue
+ * @needs      libkqueue.so.0 (-)
  * @run        deno run --allow-ffi kqueue.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified As in epoll.ts. libkqueue makes each change an epoll_ctl(2) again, and adds an ioctl(2) to each event.
@@ -243,9 +244,8 @@ function flush(fd: number, data: Uint8Array<ArrayBuffer>, length: number): void 
   if (sent < 0 && errno[0] !== EAGAIN && errno[0] !== EINTR) return closeConnection(fd, errno[0]);
   if (sent < length) {
     unsent.set(fd, data.slice(Math.max(sent, 0), length));
-    if (waited) return;
-    change(fd, EVFILT_READ, EV_DISABLE);
-    return change(fd, EVFILT_WRITE, EV_ADD);
+    if (!waited) change(fd, EVFILT_READ, EV_DISABLE), change(fd, EVFILT_WRITE, EV_ADD);
+    return;
   }
   if (waited) {
     unsent.delete(fd);

@@ -15,7 +15,8 @@ export interface Requirement {
 /** One item of `@needs`: a command, a library (`libname.so.1`) or a header (`name.h`), and the Debian package that has it. */
 export interface Need {
   thing: string;
-  package: string;
+  /** Null: Debian has none, so nobody is asked to install it, but where it is it is used. Written as a hyphen. */
+  package: string | null;
 }
 
 /** The header of one experiment. A value that stands on several lines is joined by single spaces. */
@@ -119,7 +120,7 @@ function parseNeeds(path: string, text: string): Need[] {
         `${path}: @needs ${text}: it must be things with their packages, thing (package), joined by commas.`,
       );
     }
-    return { thing, package: name! };
+    return { thing, package: name === "-" ? null : name! };
   });
 }
 

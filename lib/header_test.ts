@@ -12,7 +12,7 @@ const HEADER = `/**
  * @prediction It holds 10 connections.
  * @compare    epoll, event-loop
  * @requires   linux 5.19 | darwin, with a library that is named here
- * @needs      libkqueue.so.0 (libkqueue0), gcc (gcc), x.h (libx-dev)
+ * @needs      libkqueue.so.0 (libkqueue0), gcc (gcc), x.h (libx-dev), liby.so (-)
  * @version    gcc --version
  * @fairness   one thread; -O2
  * @run        deno run --allow-ffi --allow-read=example.ts example.ts --port 8080
@@ -52,6 +52,7 @@ Deno.test("a header becomes an experiment, and a value of several lines is joine
       { thing: "libkqueue.so.0", package: "libkqueue0" },
       { thing: "gcc", package: "gcc" },
       { thing: "x.h", package: "libx-dev" },
+      { thing: "liby.so", package: null },
     ],
     version: "gcc --version",
     fairness: "one thread; -O2",

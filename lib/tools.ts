@@ -54,14 +54,35 @@ export const TOOLS: readonly Tool[] = [
 /** What the headers of experiments name in `@needs`, each once; of those experiments whose system this is. */
 export function toolsOf(experiments: readonly Experiment[]): Tool[] {
   const all = experiments.filter((experiment) => runsHere(experiment).runs).flatMap(({ name, needs }) =>
-    needs.map((need): Tool => ({
-      command: need.thing,
-      package: need.package,
-      reason: `needed by ${name}`,
-      ...(!isLibrary(need.thing) && !isHeader(need.thing) && { everywhere: true }),
-    }))
+    needs.flatMap((need): Tool[] =>
+      need.package === null ? [] : [{
+        command: need.thing,
+        package: need.package,
+        reason: `needed by ${name}`,
+        ...(!isLibrary(need.thing) && !isHeader(need.thing) && { everywhere: true }),
+      }]
+    )
   );
   return [...Map.groupBy(all, ({ command }) => command).values()].map(([first]) => first!);
+}
+
+/** Why an experiment does not run here, from its system and from what it needs; null if it does. Permissions as above. */
+export async function obstacleTo(experiment: Experiment): Promise<string | null> {
+  const here = runsHere(experiment), { name } = experiment;
+  if (!here.runs) return here.reason;
+  const missing = await missingTools(toolsOf([experiment]));
+  if (missing.length > 0) {
+    return `${name} needs ${missing.map(({ command }) => command).join(" and ")}: ${installLine(missing)}`;
+  }
+  const absent = await unobtainable(experiment);
+  return absent === null ? null : `${name} needs ${absent}, of which Debian has no package.`;
+}
+
+/** What of an experiment's needs is missing and cannot be installed from a package; null if there is nothing. */
+export async function unobtainable({ needs }: Experiment): Promise<string | null> {
+  if (Deno.build.os !== "linux") return null; // libraries and headers are those of Linux
+  for (const { thing, package: name } of needs) if (name === null && !await isInstalled(thing)) return thing;
+  return null;
 }
 
 const isLibrary = (thing: string) => /^lib.+\.so(\.\d+)?$/.test(thing);

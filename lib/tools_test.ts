@@ -1,6 +1,15 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { catalogue } from "./catalogue.ts";
-import { installLine, isInstalled, missingTools, type Tool, TOOLS, toolsOf } from "./tools.ts";
+import {
+  installLine,
+  isInstalled,
+  missingTools,
+  obstacleTo,
+  type Tool,
+  TOOLS,
+  toolsOf,
+  unobtainable,
+} from "./tools.ts";
 
 const ABSENT: Tool = {
   command: "no-such-program-7f3a",
@@ -37,7 +46,9 @@ Deno.test("what experiments need becomes tools, each once, and only where they r
     needs: [{ thing, package: `${thing}-package` }],
   });
   const elsewhere = Deno.build.os === "darwin" ? "linux" : "darwin";
+  const nowhere = { ...needing("e", "any", "y"), needs: [{ thing: "liby.so", package: null }] };
   const all = [
+    nowhere,
     needing("a", "any", "gcc"),
     needing("b", "any", "gcc"),
     needing("c", elsewhere, "x"),
@@ -47,6 +58,25 @@ Deno.test("what experiments need becomes tools, each once, and only where they r
     { command: "gcc", package: "gcc-package", reason: "needed by a", everywhere: true },
     { command: "libx.so.1", package: "libx.so.1-package", reason: "needed by d" },
   ]);
+});
+
+Deno.test("an experiment says what it lacks: its system, what can be installed, or what cannot", async () => {
+  const [some] = catalogue();
+  const lacking = (name: string | null) => ({
+    ...{ ...some!, name: "x", requires: [{ os: "any" as const, kernel: null }] },
+    needs: [{ thing: name === null ? "liby-7f3a.so" : "no-such-program-7f3a", package: name }],
+  });
+  assertStringIncludes((await obstacleTo(lacking("some-package")))!, "x needs no-such-program-7f3a: ");
+  if (Deno.build.os === "linux") {
+    assertEquals(await obstacleTo(lacking(null)), "x needs liby-7f3a.so, of which Debian has no package.");
+    assertEquals(await unobtainable(lacking(null)), "liby-7f3a.so");
+  }
+  assertEquals(await obstacleTo({ ...lacking(null), needs: [] }), null);
+  const elsewhere = Deno.build.os === "darwin" ? "windows" : "darwin";
+  assertMatch(
+    (await obstacleTo({ ...lacking(null), requires: [{ os: elsewhere, kernel: null }] }))!,
+    /^x needs .*; this is/,
+  );
 });
 
 Deno.test("the install line names every package once", () => {

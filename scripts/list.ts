@@ -3,10 +3,10 @@
  *
  * deno task list [--json]
  */
-import { catalogue, type Experiment, runsHere } from "../lib/catalogue.ts";
+import { catalogue, type Experiment } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
-import { installLine, missingTools, toolsOf } from "../lib/tools.ts";
+import { obstacleTo } from "../lib/tools.ts";
 
 const USAGE = "Usage: deno task list [--json]";
 const WIDTH = 100; // columns, where the output is no terminal that tells its own
@@ -31,15 +31,6 @@ interface Entry {
   reason: string | null;
 }
 
-async function lookAt(experiment: Experiment): Promise<Entry> {
-  const here = runsHere(experiment);
-  if (!here.runs) return { experiment, reason: here.reason };
-  const missing = await missingTools(toolsOf([experiment]));
-  if (missing.length === 0) return { experiment, reason: null };
-  const names = missing.map(({ command }) => command).join(" and ");
-  return { experiment, reason: `${experiment.name} needs ${names}: ${installLine(missing)}` };
-}
-
 /** The list in groups: one for each family, and one for the peers, whatever their families. */
 function describe(entries: Entry[], width: number): string {
   const margin = 4 + Math.max(0, ...entries.map(({ experiment }) => experiment.name.length));
@@ -55,7 +46,9 @@ function describe(entries: Entry[], width: number): string {
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the list takes no names.`);
-  const entries = await Promise.all(catalogue().map(lookAt));
+  const entries = await Promise.all(
+    catalogue().map(async (experiment) => ({ experiment, reason: await obstacleTo(experiment) })),
+  );
   if (flags.json) {
     const rows = entries.map(({ experiment, reason }) => ({ ...experiment, runs_here: reason === null, reason }));
     console.log(JSON.stringify(rows, null, 2));

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { catalogue, runsHere } from "../lib/catalogue.ts";
-import { missingTools, toolsOf } from "../lib/tools.ts";
+import { catalogue } from "../lib/catalogue.ts";
+import { obstacleTo } from "../lib/tools.ts";
 
 /** Runs the command with the permissions of its task. */
 async function list(...args: string[]) {
@@ -32,10 +32,8 @@ Deno.test("every experiment is listed below its family or below the peers, and s
     const from = block.findIndex((line) => line.startsWith(`  ${experiment.name} `));
     const to = block.findIndex((line, i) => i > from && /^ {2}\S/.test(line));
     const said = block.slice(from, to < 0 ? undefined : to).map((line) => line.trim()).join(" ");
-    const here = runsHere(experiment);
-    const missing = (await missingTools(toolsOf([experiment]))).map(({ command }) => command).join(" and ");
-    const needs = missing === "" ? "runs here" : `skipped: ${experiment.name} needs ${missing}: `;
-    assertStringIncludes(said, `${experiment.idea} ${here.runs ? needs : `skipped: ${here.reason}`}`);
+    const reason = await obstacleTo(experiment);
+    assertStringIncludes(said, `${experiment.idea} ${reason === null ? "runs here" : `skipped: ${reason}`}`);
   }
   assertEquals(stdout.match(/^ {2}\S/gm)?.length, experiments.length);
   assert(stdout.split("\n").every((line) => line.length <= 100), "no line is longer than 100 characters");
