@@ -36,6 +36,7 @@ export const look = ({ pid }: Running): Sample | null => pid === null ? null : s
 export const plateau = (of: Sample | null): Partial<Metrics> => ({
   rss_bytes: of?.rss_bytes ?? null,
   pss_bytes: of?.pss_bytes ?? null,
+  processes: of?.processes ?? null,
   threads: of?.threads ?? null,
 });
 

@@ -9,7 +9,7 @@ import { CannotCompare, Contender, type Load } from "./contender.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "./host.ts";
 import type { Window } from "./load.ts";
-import type { Manifest } from "./manifest.ts";
+import type { Manifest } from "./manifest_schema.ts";
 import type { ScenarioName } from "./results.ts";
 import { runStep } from "./run.ts";
 import { StartError } from "./server.ts";

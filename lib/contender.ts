@@ -8,7 +8,8 @@ import { judge } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { climbAll, spent } from "./hold.ts";
 import { LoadGenerator, type Window } from "./load.ts";
-import { type Manifest, manifestOf } from "./manifest.ts";
+import { manifestOf } from "./manifest.ts";
+import type { Manifest } from "./manifest_schema.ts";
 import type { Metrics, Parameters } from "./results.ts";
 import { startSubject, type Subject } from "./subject.ts";
 

@@ -160,6 +160,7 @@ export async function hold(bench: Bench): Promise<Measured> {
       connections: climb.held,
       answered: end.answered,
       lost: end.lost,
+      connect_seconds: climb.connectSeconds,
       connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
       ...percentiles(end.histogram),
       ...spent(bench, climb, low),

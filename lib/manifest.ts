@@ -4,47 +4,11 @@
  *
  * @module
  */
+import type { Manifest } from "./manifest_schema.ts";
 import { processTree, unlessGone } from "./proc.ts";
 import { listProc, readProc } from "./procfs.ts";
 import { sample } from "./sampler.ts";
-import { list, nullOr, number, type Shape, text, truth } from "./shape.ts";
 import { isOwn, type Running, type Subject } from "./subject.ts";
-
-/** One server's. Null: this system does not tell, or there was none of it to look at. */
-export interface Manifest {
-  /** Of what serves: the runtime, the compiler of a program, the server itself. */
-  version: string;
-  /** What the header says of it. */
-  settings: string | null;
-  /** What of the contract the header says it cannot: what is not done need not be paid for. */
-  cannot: string[];
-  /** The cores that it may use, as in `0-3`. */
-  cpus: string | null;
-  processes: number | null;
-  /** With the connections that it held when it was looked at. */
-  threads: number | null;
-  /** Of the listening socket, as the kernel has cut it. */
-  backlog: number | null;
-  /** TCP_NODELAY of an accepted connection. */
-  nodelay: boolean | null;
-  /** SO_SNDBUF and SO_RCVBUF of an accepted connection, as the kernel set them. */
-  send_buffer_bytes: number | null;
-  receive_buffer_bytes: number | null;
-}
-
-/** The fields, with the check of each. A test holds results/README.md against them. */
-export const MANIFEST: Shape<Manifest> = {
-  version: text,
-  settings: nullOr(text),
-  cannot: list(text),
-  cpus: nullOr(text),
-  processes: nullOr(number),
-  threads: nullOr(number),
-  backlog: nullOr(number),
-  nodelay: nullOr(truth),
-  send_buffer_bytes: nullOr(number),
-  receive_buffer_bytes: nullOr(number),
-};
 
 const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
 const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>

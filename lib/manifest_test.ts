@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { find } from "./catalogue.ts";
-import { differences, type Manifest, manifestOf } from "./manifest.ts";
+import { differences, manifestOf } from "./manifest.ts";
+import type { Manifest } from "./manifest_schema.ts";
 import { experimentCommand, startServer } from "./server.ts";
 import { Client } from "./testing/client.ts";
 

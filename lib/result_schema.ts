@@ -5,10 +5,11 @@
  */
 import { type Finding, FINDING_IDS } from "./findings.ts";
 import { type HostFacts, type Sysctl, SYSCTLS } from "./host.ts";
+import { MANIFEST, type Manifest } from "./manifest.ts";
 import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text } from "./shape.ts";
 
 /** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
-export const SCHEMA = 1;
+export const SCHEMA = 2;
 /** The scenarios of `deno task exp`, see results/README.md. */
 export const SCENARIOS = ["hold", "throughput", "rate", "mixed", "churn", "slow"] as const;
 /** The scenario of `deno task stress`. */
@@ -20,6 +21,7 @@ export const METRICS = [
   "connections",
   "answered",
   "lost",
+  "connect_seconds",
   "connects_per_s",
   "requests_per_s",
   "p50_us",
@@ -33,6 +35,7 @@ export const METRICS = [
   "kernel_bytes_per_conn",
   "rss_bytes",
   "pss_bytes",
+  "processes",
   "threads",
   "context_switches_per_request",
   "ratio",
@@ -90,6 +93,8 @@ export interface Result {
   parameters: Parameters;
   host: HostFacts;
   metrics: Metrics;
+  /** What the server was, as it was found at the end of the run; null where it was not looked at. */
+  manifest: Manifest | null;
   /** Base64, see lib/histogram.ts. */
   histogram: string | null;
   findings: Finding[];
@@ -172,6 +177,7 @@ const RESULT: Shape<Result> = {
   parameters: object(PARTS.parameters),
   host: object(PARTS.host),
   metrics: object(PARTS.metrics),
+  manifest: nullOr(object(MANIFEST)),
   histogram: nullOr(text),
   findings: list(object(PARTS.finding)),
   stress: optional(object(PARTS.stress)),

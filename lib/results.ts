@@ -12,6 +12,7 @@
  * @module
  */
 import { join } from "node:path";
+import type { Manifest } from "./manifest_schema.ts";
 import {
   METRICS,
   type Metrics,
@@ -26,7 +27,10 @@ import { entries, fileName, newId, store } from "./store.ts";
 export * from "./result_schema.ts";
 
 /** What of a result a run has to say; the rest is the same for all, and a metric that is not named is null. */
-export type Run = Omit<Result, "schema" | "id" | "time" | "metrics"> & { metrics: Partial<Metrics> };
+export type Run = Omit<Result, "schema" | "id" | "time" | "metrics" | "manifest"> & {
+  metrics: Partial<Metrics>;
+  manifest?: Manifest | null;
+};
 
 /** Makes a result of what a run has to say. */
 export function newResult(run: Run, time: Date = new Date()): Result {
@@ -36,6 +40,7 @@ export function newResult(run: Run, time: Date = new Date()): Result {
     id: newId(),
     time: time.toISOString(),
     ...run,
+    manifest: run.manifest ?? null,
     metrics: { ...unmeasured, ...run.metrics },
   };
 }
@@ -68,6 +73,11 @@ export interface PassedOver {
   why: string;
 }
 
+/** What schema 2 added to schema 1 was not measured then. */
+function upgrade(value: { schema?: unknown; metrics?: object }): object {
+  return { ...value, schema: 2, manifest: null, metrics: { ...value.metrics, connect_seconds: null, processes: null } };
+}
+
 /** Parses one file: a result, or what is wrong with it. */
 function parseResult(content: string): Result | string {
   let value: unknown;
@@ -78,6 +88,7 @@ function parseResult(content: string): Result | string {
   }
   const schema = (value as { schema?: unknown } | null)?.schema;
   if (typeof schema === "number" && schema > SCHEMA) return `its schema is ${schema}, this program knows ${SCHEMA}`;
+  if (schema === 1) value = upgrade(value as { schema: number });
   return wrongInResult(value) ?? value as Result;
 }
 

@@ -2,7 +2,17 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { basename, dirname, join } from "node:path";
 import { FINDING_IDS } from "./findings.ts";
 import { hostFacts } from "./host.ts";
-import { ENDS, FIELDS, newest, newResult, readResults, type Result, SCENARIOS, writeResult } from "./results.ts";
+import {
+  ENDS,
+  FIELDS,
+  newest,
+  newResult,
+  readResults,
+  type Result,
+  SCENARIOS,
+  SCHEMA,
+  writeResult,
+} from "./results.ts";
 
 function example(change: Partial<Result> = {}, time?: string): Result {
   const run = {
@@ -55,7 +65,11 @@ Deno.test("files that are damaged, of another shape or newer are named and passe
   const cases: [name: string, content: string, why: string][] = [
     ["a-truncated", whole.slice(0, -20), "it is damaged: "],
     ["b-empty", "", "it is damaged: "],
-    ["c-newer", JSON.stringify({ ...example(), schema: 2 }), "its schema is 2, this program knows 1"],
+    [
+      "c-newer",
+      JSON.stringify({ ...example(), schema: SCHEMA + 1 }),
+      `its schema is ${SCHEMA + 1}, this program knows ${SCHEMA}`,
+    ],
     ["d-none", "null", "it is not an object"],
     ["e-headless", JSON.stringify({ ...headless, metrics }), "host is not an object"],
     [
@@ -81,6 +95,22 @@ Deno.test("files that are damaged, of another shape or newer are named and passe
   assertEquals(results, [good]);
   assertEquals(passedOver.map(({ path }) => path), cases.map(([name]) => join(dir.path, "epoll", `${name}.json`)));
   for (const [i, [, , why]] of cases.entries()) assertStringIncludes(passedOver[i]!.why, why);
+});
+
+Deno.test("a file of schema 1 is read, and what it did not have is null", async () => {
+  using dir = folder();
+  const { manifest: _, metrics, ...rest } = example();
+  const { connect_seconds: _seconds, processes: _processes, ...old } = metrics;
+  Deno.mkdirSync(join(dir.path, "epoll"));
+  Deno.writeTextFileSync(join(dir.path, "epoll", "a.json"), JSON.stringify({ ...rest, schema: 1, metrics: old }));
+  const { results, passedOver } = await readResults(dir.path);
+  assertEquals(passedOver, []);
+  assertEquals(results, [{
+    ...rest,
+    schema: SCHEMA,
+    manifest: null,
+    metrics: { ...old, connect_seconds: null, processes: null },
+  }]);
 });
 
 Deno.test("what is no valid result is not stored", async () => {

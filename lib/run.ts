@@ -5,6 +5,7 @@ import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
 import { type Step, WARMUP_SECONDS_QUICK } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "./load.ts";
+import { manifestOf } from "./manifest.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "./server.ts";
@@ -42,7 +43,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ step, guard, signal, onProgress }: RunOptions, server: Running, cores: number) {
+async function drive({ experiment, step, guard, signal, onProgress }: RunOptions, server: Running, cores: number) {
   const target = { host: "127.0.0.1", port: server.port };
   await using generator = await LoadGenerator.start(target, {
     ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
@@ -51,7 +52,8 @@ async function drive({ step, guard, signal, onProgress }: RunOptions, server: Ru
   });
   const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
   measuring.catch(() => {}); // told below, unless the abort was told first
-  return await Promise.race([measuring, aborted(signal)]);
+  const measured = await Promise.race([measuring, aborted(signal)]);
+  return { ...measured, manifest: await manifestOf(experiment, server) };
 }
 
 function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
@@ -88,11 +90,12 @@ function flagsOf({ scenario, parameters }: Step): string {
 export async function runStep(options: RunOptions): Promise<Result> {
   const { experiment, host, step, signal } = options;
   const common = { experiment: experiment.name, family: experiment.family, scenario: step.scenario, host };
-  const finish = (ended: Ended, reason: string | null, measured?: Measured) =>
+  const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
     newResult({
       ...common,
       parameters: step.parameters,
       metrics: measured?.metrics ?? {},
+      manifest: measured?.manifest ?? null,
       histogram: measured?.histogram.toJSON() ?? null,
       findings: measured ? toFindings(options, measured) : [],
       command: repeat(experiment, flagsOf(step)),

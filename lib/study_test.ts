@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { MANIFEST } from "./manifest.ts";
+import { MANIFEST } from "./manifest_schema.ts";
 import { readResults } from "./results.ts";
 import { COLUMNS, type Kind, type ReadinessRow, readStudies, STUDY_SCHEMA, writeStudy } from "./study.ts";
 

@@ -8,7 +8,8 @@ import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
 import { type Column, table } from "../lib/format.ts";
-import { differences, type Manifest } from "../lib/manifest.ts";
+import { differences } from "../lib/manifest.ts";
+import type { Manifest } from "../lib/manifest_schema.ts";
 import { ended, figure, ofReference, ratio } from "../lib/pivot.ts";
 import { type ComparisonRow, writeStudy } from "../lib/study.ts";
 
