@@ -5,7 +5,7 @@
  */
 import { type Finding, FINDING_IDS } from "./findings.ts";
 import { type HostFacts, type Sysctl, SYSCTLS } from "./host.ts";
-import { MANIFEST, type Manifest } from "./manifest.ts";
+import { MANIFEST, type Manifest } from "./manifest_schema.ts";
 import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text } from "./shape.ts";
 
 /** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */

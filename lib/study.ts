@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { type HostFacts, hostFacts } from "./host.ts";
-import { MANIFEST, type Manifest } from "./manifest.ts";
+import { MANIFEST, type Manifest } from "./manifest_schema.ts";
 import { FIELDS, SCENARIOS } from "./result_schema.ts";
 import { type Check, dictionary, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
 import { entries, fileName, newId, store } from "./store.ts";
