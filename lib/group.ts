@@ -114,8 +114,8 @@ export class Group {
       : Promise.resolve();
   }
 
-  terminate(): void {
-    this.#signal("SIGTERM");
+  terminate(signal: Deno.Signal = "SIGTERM"): void {
+    this.#signal(signal);
   }
 
   /** SIGKILL to all of the group. */

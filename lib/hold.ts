@@ -48,7 +48,9 @@ function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): {
   if ("stop" in step) return step;
   const leftS = (deadline - performance.now()) / 1000;
   const inTime = pacePerS === null || leftS === Infinity ? Infinity : Math.floor(pacePerS * leftS);
-  if (inTime >= 1) return { connect: Math.min(step.connect, wanted - held, inTime) };
+  // No more at once than it has shown it can answer before the rest would count as unanswered.
+  const bearable = pacePerS === null ? Infinity : Math.max(1, Math.floor(pacePerS * SILENCE_MS / 1000));
+  if (inTime >= 1) return { connect: Math.min(step.connect, wanted - held, inTime, bearable) };
   const pace = count(pacePerS, 1);
   return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
 }

@@ -18,6 +18,8 @@ const MAX_DESCRIPTORS = 256; // of a process that are looked at: listeners and t
 
 type Sockets = Pick<Manifest, "backlog" | "nodelay" | "send_buffer_bytes" | "receive_buffer_bytes">;
 
+const NO_SOCKETS: Sockets = { backlog: null, nodelay: null, send_buffer_bytes: null, receive_buffer_bytes: null };
+
 const openLibc = () =>
   Deno.dlopen("libc.so.6", {
     syscall: { parameters: ["i32", "i32", "i32", "i32"], result: "i32" },
@@ -27,7 +29,7 @@ const openLibc = () =>
 
 /** Looks at the TCP sockets of a process, by a duplicate of each descriptor: pidfd_getfd(2). */
 function lookAtSockets(pids: number[]): Sockets {
-  const found: Sockets = { backlog: null, nodelay: null, send_buffer_bytes: null, receive_buffer_bytes: null };
+  const found = { ...NO_SOCKETS };
   const libc = openLibc();
   const { syscall, getsockopt, close } = libc.symbols;
   const value = new Int32Array(64);
@@ -83,7 +85,7 @@ export async function manifestOf(subject: Subject, server: Pick<Running, "pid">)
     cpus: /^Cpus_allowed_list:\s*(\S+)/m.exec(status ?? "")?.[1] ?? null,
     processes: taken?.processes ?? null,
     threads: taken?.threads ?? null,
-    ...lookAtSockets(Deno.build.os === "linux" ? pids ?? [] : []),
+    ...(Deno.build.os === "linux" ? lookAtSockets(pids ?? []) : NO_SOCKETS),
   };
 }
 

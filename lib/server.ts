@@ -32,6 +32,12 @@ export interface Stopped {
   errors: Record<string, number>;
 }
 
+/** What to start. */
+export interface ServerCommand extends GroupCommand {
+  /** The signal that asks it to stop; SIGTERM unless said. */
+  stopSignal?: Deno.Signal;
+}
+
 /** How to start it. */
 export interface ServerOptions extends GroupOptions {
   /** How long it may take until the ready line, in milliseconds; 30 000 unless said. */
@@ -89,11 +95,13 @@ export class Server implements AsyncDisposable {
   /** Resolves when the server has ended, by `stop` or by itself, and nothing is left of its group. */
   readonly exited: Promise<Deno.CommandStatus>;
   #group: Group;
+  #stopSignal: Deno.Signal | undefined;
   #stopping: ReturnType<Server["stop"]> | null = null;
 
   /** Called by `startServer`. */
-  constructor(group: Group, ready: Ready) {
+  constructor(group: Group, ready: Ready, stopSignal?: Deno.Signal) {
     this.#group = group;
+    this.#stopSignal = stopSignal;
     this.pid = group.pid;
     this.port = ready.port;
     this.ready = ready;
@@ -106,7 +114,8 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * Sends SIGTERM and, after 5 s, SIGKILL to the whole group. The second call gives what the first one gave.
+   * Sends SIGTERM (or what its command names instead) and, after 5 s, SIGKILL to the whole group. The second call gives
+   * what the first one gave.
    *
    * @returns The stopped line (null if the last line is none), the exit code, and the signal that ended it, if one did.
    */
@@ -115,7 +124,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #stop() {
-    this.#group.terminate();
+    this.#group.terminate(this.#stopSignal);
     const { code, signal } = await settles(this.#group.status, STOP_MS) ? await this.exited : await this.#group.kill();
     return { stopped: parseStopped(this.#group.lastLine), code, signal };
   }
@@ -142,13 +151,13 @@ function failureOf({ code, signal }: Deno.CommandStatus, stderrTail: string): St
  * @throws {StartError} If it cannot run here (exit code 69), ends before it is ready, says something else first, or is
  * not ready in time. Nothing of it is left then.
  */
-export async function startServer(command: GroupCommand, options: ServerOptions = {}): Promise<Server> {
+export async function startServer(command: ServerCommand, options: ServerOptions = {}): Promise<Server> {
   const readyMs = options.readyTimeoutMs ?? READY_MS;
   const group = await spawnGroup(command, options);
   const first = Promise.race([group.firstLine, group.gone]);
   const said = await settles(first, readyMs) ? await first : null;
   const ready = typeof said === "string" ? parseReady(said) : null;
-  if (ready !== null) return new Server(group, ready);
+  if (ready !== null) return new Server(group, ready, command.stopSignal);
   await group.kill();
   if (said !== null && typeof said === "object") throw new StartError(failureOf(said, group.stderrTail));
   const reason = said === null

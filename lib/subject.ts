@@ -78,7 +78,10 @@ async function startOwn({ name, port }: Own, words: readonly string[], options: 
     throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
   }
   const [command, ...args] = words;
-  const group = await spawnGroup({ command: command!, args, env: { PORT: String(port) } }, options);
+  const group = await spawnGroup({ command: command!, args, env: { PORT: String(port) } }, options).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new StartError({ ended: "crashed", reason: `${name} cannot be started: ${error.message}` });
+  });
   let over: Deno.CommandStatus | null = null;
   group.gone.then((status) => over = status);
   const deadline = performance.now() + (options.readyTimeoutMs ?? READY_MS);

@@ -7,11 +7,11 @@ import { catalogue, type Experiment, find, runsHere } from "../lib/catalogue.ts"
 import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { type Column, table } from "../lib/format.ts";
+import { table } from "../lib/format.ts";
 import { differences } from "../lib/manifest.ts";
 import type { Manifest } from "../lib/manifest_schema.ts";
-import { ended, figure, ofReference, ratio } from "../lib/pivot.ts";
 import { type ComparisonRow, writeStudy } from "../lib/study.ts";
+import { comparison } from "../lib/tables.ts";
 
 const USAGE =
   `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]
@@ -63,27 +63,6 @@ function readNames(names: string[], all: boolean, family: string | undefined): [
   return [reference, chosen];
 }
 
-const COLUMNS: Column<ComparisonRow[]>[] = [
-  { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
-  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
-    { heading: figure.heading(metric), cell: figure.of(metric) },
-    { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
-  ]),
-  ...["user_bytes_per_conn", "kernel_bytes_per_conn", "pss_bytes", "threads"].flatMap((metric) => [
-    { heading: figure.heading(metric), cell: figure.of(metric) },
-    { heading: "ratio", cell: ratio.alone(metric) },
-  ]),
-];
-
-/** The table of one number of connections: the reference's own figures in the first row, columns without any left out. */
-function show(plan: ComparePlan, reference: string, rows: ComparisonRow[]): string {
-  const groups = [...Map.groupBy([...ofReference(rows), ...rows], (row) => row.candidate).values()];
-  const used = COLUMNS.filter((column) => column.left || groups.some((group) => column.cell(group) !== ""));
-  const heading = `${plan.scenario}, ${plan.connections} connections, ratios to ${reference}, ${plan.rounds} rounds:`;
-  const notes = groups.filter(([row]) => row!.candidate !== reference).flatMap((group) => ended(group));
-  return [heading, "", table(groups, used), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
-}
-
 /** What is unequal between the reference and each candidate. */
 function unequal(reference: string, manifests: Map<string, Manifest>): string[] {
   const own = manifests.get(reference);
@@ -116,7 +95,7 @@ await runScript(USAGE, async () => {
     const found = await compare(reference, candidates, { ...plan, onRound });
     rows.push(...found.rows);
     for (const [name, manifest] of found.manifests) manifests.set(name, manifest);
-    tables.push(show(plan, reference.name, found.rows));
+    tables.push(comparison(found.rows, table));
   }
   if (flags.save) {
     const command = `deno task compare ${Deno.args.join(" ")}`;

@@ -8,12 +8,13 @@ import { shuffle } from "es-toolkit";
 import { type Experiment, find } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
-import { type Column, count, MISSING, table } from "../lib/format.ts";
+import { table } from "../lib/format.ts";
 import { LoadGenerator } from "../lib/load.ts";
 import { CLIENT_CPU, OTHERS, runOther, type Seen, WARMUP_SECONDS } from "../lib/other_clients.ts";
 import { experimentCommand, startServer } from "../lib/server.ts";
 import { ratioInterval } from "../lib/stats.ts";
 import { type CrosscheckRow, writeStudy } from "../lib/study.ts";
+import { CROSSCHECK_COLUMNS } from "../lib/tables.ts";
 import { installLine, isInstalled, TOOLS } from "../lib/tools.ts";
 
 const USAGE = "Usage: deno task crosscheck [name] [--connections 100] [--rounds 5] [--seconds 3] [--json] [--no-save]";
@@ -45,17 +46,6 @@ const lab: Client = async (port, serverPid, connections, seconds) => {
     answered,
   };
 };
-
-const COLUMNS: Column<CrosscheckRow>[] = [
-  { heading: "round", cell: (of) => count(of.round) },
-  { heading: "client", cell: (of) => of.client, left: true },
-  { heading: "requests/s", cell: (of) => count(of.requests_per_s) },
-  { heading: "client CPU-µs\n/request", cell: (of) => count(of.client_cpu_us_per_request, 2) },
-  { heading: "mean µs", cell: (of) => count(of.mean_us) },
-  { heading: "p99 µs", cell: (of) => of.p99_us === null ? MISSING : count(of.p99_us) },
-  { heading: "answers that\nthe client counted", cell: (of) => count(of.answered) },
-  { heading: "the server\ncounted", cell: (of) => count(of.served) },
-];
 
 /** Our generator against another's client: each figure as a ratio with its interval, and whether 1 lies in it. */
 function against(rows: readonly CrosscheckRow[], other: string): string[] {
@@ -105,6 +95,6 @@ await runScript(USAGE, async () => {
       `deno task crosscheck ${experiment.name} --connections ${connections} --rounds ${rounds} --seconds ${seconds}`;
     console.error(`Stored ${await writeStudy("crosscheck", rows, command)}`);
   }
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : `${table(rows, COLUMNS)}\n\n${lines.join("\n")}`);
+  console.log(flags.json ? JSON.stringify(rows, null, 2) : `${table(rows, CROSSCHECK_COLUMNS)}\n\n${lines.join("\n")}`);
   return off === 0 ? 0 : 1;
 });

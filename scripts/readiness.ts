@@ -5,30 +5,11 @@
  */
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { type Column, count, table } from "../lib/format.ts";
-import { type ReadinessRow, writeStudy } from "../lib/study.ts";
+import { count, table } from "../lib/format.ts";
+import { writeStudy } from "../lib/study.ts";
+import { readinessColumns } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]";
-const interval = (value: number, low: number, high: number) =>
-  `${count(value, 2)} [${count(low, 2)}, ${count(high, 2)}]`;
-
-/** How much dearer the call is than the same call at the size before; nothing at the first. */
-function growth(rows: readonly ReadinessRow[], { call, descriptors, wait_us }: ReadinessRow): string {
-  const smaller = rows.filter((row) => row.call === call && row.descriptors < descriptors).at(-1);
-  return smaller === undefined ? "" : `× ${count(wait_us / smaller.wait_us, 2)}`;
-}
-
-const columns = (rows: readonly ReadinessRow[]): Column<ReadinessRow>[] => [
-  { heading: "call", cell: (row) => row.call, left: true },
-  { heading: "descriptors", cell: (row) => count(row.descriptors) },
-  { heading: "CPU-µs of the call\n[98 %]", cell: (row) => interval(row.wait_us, row.wait_us_low, row.wait_us_high) },
-  { heading: "against the\nsize before", cell: (row) => growth(rows, row) },
-  {
-    heading: "CPU-µs with finding who is ready\n[98 %]",
-    cell: (row) => interval(row.turn_us, row.turn_us_low, row.turn_us_high),
-  },
-];
-
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["sizes", "batches"],
@@ -51,6 +32,6 @@ await runScript(USAGE, async () => {
     const command = `deno task readiness --sizes ${sizes} --batches ${batches}`;
     console.error(`Stored ${await writeStudy("readiness", rows, command)}`);
   }
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : table(rows, columns(rows)));
+  console.log(flags.json ? JSON.stringify(rows, null, 2) : table(rows, readinessColumns(rows)));
   return 0;
 });

@@ -1,100 +1,70 @@
 /**
- * Rewrites the table of experiments in README.md, between its markers, from the newest files in results/.
+ * Rewrites the tables in README.md, each between its markers, from the files in results/.
  *
  * deno task readme
  */
-import { catalogue, type Experiment } from "../lib/catalogue.ts";
+import { catalogue } from "../lib/catalogue.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
-import { bytes, type Column, count, markdown, microseconds, MISSING } from "../lib/format.ts";
-import { WARMUP_SECONDS } from "../lib/ladder.ts";
-import { readResults, type Result, type ScenarioName } from "../lib/results.ts";
-import { bounded } from "../lib/summary.ts";
+import { markdown } from "../lib/format.ts";
+import { readResults, type ScenarioName } from "../lib/results.ts";
+import { readStudies, type Study } from "../lib/study.ts";
+import { comparisonTables, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readme";
-const BEGIN = "<!-- results:begin -->", END = "<!-- results:end -->";
+const NOTHING = "Nothing is measured yet.";
+const C10K = 10_000;
 
-interface Row {
-  experiment: Experiment;
-  hold: Result | undefined;
-  throughput: Result | undefined;
-  rate: Result | undefined;
+/** The comparison of a scenario that has the most candidates; of several the newest. */
+function widest(studies: Study<"comparison">[], scenario: ScenarioName): Study<"comparison"> | undefined {
+  const candidates = ({ rows }: Study<"comparison">) => new Set(rows.map(({ candidate }) => candidate)).size;
+  return studies.filter(({ rows }) => rows.some((row) => row.scenario === scenario))
+    .toSorted((a, b) => candidates(b) - candidates(a) || b.time.localeCompare(a.time))[0];
 }
 
-/** What a quick run left is no figure for the README: it climbs for 3 s and warms up for half a second. */
-const isWhole = ({ scenario, parameters }: Result) =>
-  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
-
-/** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
-function best(results: Result[], experiment: Experiment, scenario: ScenarioName): Result | undefined {
-  const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
-  return results.filter((of) => of.experiment === experiment.name && of.scenario === scenario && isWhole(of))
-    .toSorted((a, b) => asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
-}
-
-/** Whether a run of `rate` was at half of that throughput, over as many connections: the table says so. */
-function isHalf(rate: Result | undefined, throughput: Result | undefined): boolean {
-  if (rate?.parameters.rate_per_s === undefined || !throughput?.metrics.requests_per_s) return false;
-  const share = rate.parameters.rate_per_s / throughput.metrics.requests_per_s;
-  return rate.parameters.connections === throughput.parameters.connections && Math.abs(share - 0.5) < 0.01;
-}
-
-/** A p99 that may be the load generator's own is an upper bound. */
-function p99({ throughput, rate }: Row): string {
-  if (!isHalf(rate, throughput)) return MISSING;
-  const weak = rate!.findings.some(({ id }) => id === "client_bound" || id === "late_sends" || id === "foreign_load");
-  return `${weak ? "≤ " : ""}${microseconds(rate!.metrics.p99_us)}`;
-}
-
-function held({ hold }: Row): string {
-  if (hold === undefined) return MISSING;
-  const answered = count(hold.metrics.answered);
-  if (hold.ended === "ok") return answered;
-  const why = hold.reason ?? hold.ended;
-  return why.startsWith("stopped at") ? why : `${answered}, then ${why}`;
-}
-
-const COLUMNS: Column<Row>[] = [
-  { heading: "experiment", cell: ({ experiment: { name, path } }) => `[${name}](${path})`, left: true },
-  { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
-  { heading: "held and answered", cell: held, left: true },
-  { heading: "user memory a connection", cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn) },
-  { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
-  {
-    heading: "requests/s",
-    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
-  },
-  { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
-  { heading: "p99 at half of that rate", cell: p99 },
-];
-
-/** One sentence for each kind of machine that the figures come from. */
-function hosts(rows: Row[]): string {
-  const facts = rows.flatMap(({ hold, throughput, rate }) => [hold, throughput, rate]).filter((of) => of !== undefined)
-    .map(({ host }) =>
-      `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
-      `${host.os} ${host.kernel}, Deno ${host.deno}`
-    );
-  return [...new Set(facts)].join("; ");
+/** All tables by the name of their place. */
+async function makeTables(): Promise<Record<string, string>> {
+  const { results, passedOver } = await readResults("results");
+  const [readiness, comparison, crosscheck] = [
+    await readStudies("readiness"),
+    await readStudies("comparison"),
+    await readStudies("crosscheck"),
+  ];
+  const damaged = [passedOver, readiness.passedOver, comparison.passedOver, crosscheck.passedOver].flat();
+  for (const { path, why } of damaged) console.error(`passed over ${path}: ${why}`);
+  const all = catalogue("experiments"),
+    waits = readiness.studies.at(-1)?.rows,
+    clients = crosscheck.studies.at(-1)?.rows;
+  const compared = (scenario: ScenarioName) => {
+    const study = widest(comparison.studies, scenario);
+    return study === undefined ? NOTHING : comparisonTables(study);
+  };
+  return {
+    results: overview(shown(all.filter(({ peer }) => !peer), results)),
+    peers: overview(shown(all.filter(({ peer }) => peer), results)),
+    holds: holds(all, results),
+    c10k: holds(all.filter(({ peer }) => peer), results, C10K),
+    readiness: waits === undefined ? NOTHING : markdown(waits, readinessColumns(waits)),
+    mixed: compared("mixed"),
+    throughput: compared("throughput"),
+    rate: compared("rate"),
+    crosscheck: clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
+  };
 }
 
 await runScript(USAGE, async () => {
   parseFlags(Deno.args, {});
-  const { results, passedOver } = await readResults("results");
-  for (const { path, why } of passedOver) console.error(`passed over ${path}: ${why}`);
-  const rows = catalogue("experiments").map((experiment) => ({
-    experiment,
-    hold: best(results, experiment, "hold"),
-    throughput: best(results, experiment, "throughput"),
-    rate: best(results, experiment, "rate"),
-  }));
-  const text = await Deno.readTextFile("README.md");
-  const from = text.indexOf(BEGIN), to = text.indexOf(END);
-  if (from < 0 || to < from) {
-    console.error(`README.md has no place for the table: it needs a line ${BEGIN} and below it a line ${END}.`);
-    return 1;
+  let text = await Deno.readTextFile("README.md");
+  const tables = await makeTables();
+  for (const [name, table] of Object.entries(tables)) {
+    const begin = `<!-- ${name}:begin -->`, end = `<!-- ${name}:end -->`;
+    const from = text.indexOf(begin), to = text.indexOf(end);
+    if (from < 0 || to < from) {
+      console.error(`README.md has no place for a table: it needs a line ${begin} and below it a line ${end}.`);
+      return 1;
+    }
+    text = `${text.slice(0, from)}${begin}\n\n${table}\n\n${text.slice(to)}`;
   }
-  const table = `${BEGIN}\n\n${markdown(rows, COLUMNS)}\n\nMeasured on: ${hosts(rows)}.\n\n`;
-  await Deno.writeTextFile("README.md", text.slice(0, from) + table + text.slice(to));
-  console.log(`README.md: ${rows.length} experiments, ${results.length} results read.`);
+  await Deno.writeTextFile("README.md", text);
+  console.log(`README.md: ${Object.keys(tables).length} tables.`);
   return 0;
 });

@@ -10,10 +10,11 @@
  */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, type Experiment, runsHere } from "../catalogue.ts";
+import { catalogue, type Experiment } from "../catalogue.ts";
 import {
   experimentCommand,
   type Server,
+  type ServerCommand,
   type ServerOptions,
   StartError,
   type StartFailure,
@@ -21,6 +22,7 @@ import {
 } from "../server.ts";
 import { installLine, missingTools, TOOLS } from "../tools.ts";
 import { type Answer, BrokenPromise, Client, PATIENCE_MS, within } from "./client.ts";
+import { findGround, type Wine } from "./wine.ts";
 
 /** What a header may say that its architecture cannot: each id is that of one check at least. */
 export const ABILITIES = [
@@ -42,6 +44,12 @@ export const ABILITIES = [
 ] as const;
 export type Ability = typeof ABILITIES[number];
 
+/** What cannot be checked of a server that runs under Wine. */
+const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
+  "recover-emfile": "not under Wine: prlimit bounds the files of Wine itself, not the handles of Windows",
+  "wait-at-emfile": "not under Wine: prlimit bounds the files of Wine itself, not the handles of Windows",
+};
+
 /** Workers asked for where an experiment has some: enough for the checks, and quickly started. */
 export const WORKERS = 4;
 const REQUIRE_ALL = Deno.args.includes("--require-all");
@@ -52,6 +60,7 @@ export class Lab {
   constructor(
     readonly experiment: Experiment,
     readonly args: string[],
+    readonly wine: Wine | null,
     readonly shared: Server,
     readonly patienceMs: number = PATIENCE_MS,
   ) {}
@@ -61,9 +70,19 @@ export class Lab {
     return Object.hasOwn(this.experiment.cannot, id);
   }
 
+  /** The command that starts it with these options in addition. */
+  command(options: string[] = []): ServerCommand {
+    return this.here(experimentCommand(this.experiment, [...this.args, ...options]));
+  }
+
+  /** The same command, but under Wine if the experiment needs it. */
+  here(command: ServerCommand): ServerCommand {
+    return this.wine?.command(command) ?? command;
+  }
+
   /** Starts a server of its own for a check that ends it, limits it or counts what it did. */
   fresh(options?: ServerOptions): Promise<Server> {
-    return startServer(experimentCommand(this.experiment, this.args), options);
+    return startServer(this.command(), options);
   }
 
   connect(port = this.shared.port): Promise<Client> {
@@ -95,6 +114,8 @@ export interface Check {
   needs?: "curl" | "wrk" | "prlimit" | "taskset";
   /** Reads /proc, or limits the process: Linux only. */
   linux?: true;
+  /** Asks a server to stop. */
+  stops?: true;
   /** @throws {BrokenPromise | AssertionError} If the promise is not kept. */
   holds(lab: Lab): Promise<void>;
 }
@@ -106,9 +127,9 @@ export const hello = (answer: Answer) => assertEquals([answer.status, answer.bod
 export const refused = (answer: Answer, status: number) => assertEquals([answer.status, answer.body], [status, ""]);
 
 /** Runs a program to its end. */
-export async function run(command: string, args: string[], cwd?: string) {
-  const env = { NO_COLOR: "1" };
-  const child = new Deno.Command(command, { args, env, ...(cwd && { cwd }), stdout: "piped", stderr: "piped" }).spawn();
+export async function run(command: string, args: string[], options: Pick<ServerCommand, "cwd" | "env"> = {}) {
+  const env = { ...options.env, NO_COLOR: "1" };
+  const child = new Deno.Command(command, { ...options, args, env, stdout: "piped", stderr: "piped" }).spawn();
   try {
     const { code, stdout, stderr } = await within(
       child.output(),
@@ -120,6 +141,12 @@ export async function run(command: string, args: string[], cwd?: string) {
     child.kill("SIGKILL");
     throw error;
   }
+}
+
+/** Why a check cannot be made of this experiment on this system, whatever is installed; null if it can. */
+function impossible({ id, stops }: Check, { wine }: Lab): string | null {
+  if (stops && Deno.build.os === "windows") return "on Windows a signal from another process is a kill";
+  return (wine && id && NOT_UNDER_WINE[id]) ?? null;
 }
 
 /** Why a check cannot be made here; null if it can. */
@@ -140,7 +167,7 @@ function passOver(name: string, reason: string, required = REQUIRE_ALL): void {
 
 /** Makes sure that a promise is not kept, and that the server is none the worse. */
 async function isBroken(check: Check, lab: Lab): Promise<void> {
-  const doubtful = new Lab(lab.experiment, lab.args, lab.shared, DOUBT_MS);
+  const doubtful = new Lab(lab.experiment, lab.args, lab.wine, lab.shared, DOUBT_MS);
   let kept = true;
   try {
     await check.holds(doubtful);
@@ -153,12 +180,15 @@ async function isBroken(check: Check, lab: Lab): Promise<void> {
 }
 
 /** Starts the server that the checks share. */
-async function open(experiment: Experiment): Promise<Lab | StartFailure> {
+async function open(experiment: Experiment, wine: Wine | null): Promise<Lab | StartFailure> {
   const hasWorkers = Deno.readTextFileSync(experiment.path).includes("[--workers N]");
   const args = hasWorkers ? ["--workers", String(WORKERS)] : [];
-  const start = (run: string) => startServer(experimentCommand({ ...experiment, run }, args));
+  const start = (run: string) => {
+    const command = experimentCommand({ ...experiment, run }, args);
+    return startServer(wine?.command(command) ?? command);
+  };
   try {
-    return new Lab(experiment, args, await start(experiment.run));
+    return new Lab(experiment, args, wine, await start(experiment.run));
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     if (error.failure.ended !== "skipped") return error.failure;
@@ -175,23 +205,24 @@ async function open(experiment: Experiment): Promise<Lab | StartFailure> {
 
 /** Registers a test for each check of one experiment. */
 async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
-  const { name, requires } = experiment;
-  const here = runsHere(experiment);
-  if (!here.runs) {
-    const isOurs = requires.some(({ os }) => os === "any" || os === Deno.build.os);
-    return passOver(`${name} keeps the contract`, here.reason, REQUIRE_ALL && isOurs);
-  }
-  const lab = await open(experiment);
+  const { name } = experiment;
+  const ground = await findGround(experiment);
+  if ("reason" in ground) return passOver(`${name} keeps the contract`, ground.reason, REQUIRE_ALL && ground.isOurs);
+  const lab = await open(experiment, ground.wine);
   if (!(lab instanceof Lab)) {
+    await ground.wine?.[Symbol.asyncDispose]();
     return passOver(`${name} keeps the contract`, lab.reason, REQUIRE_ALL || lab.ended !== "skipped");
   }
-  Deno.test.afterAll(() => lab.shared[Symbol.asyncDispose]());
+  Deno.test.afterAll(async () => {
+    await lab.shared[Symbol.asyncDispose]();
+    await ground.wine?.[Symbol.asyncDispose]();
+  });
   // The shared server outlives each test, so the end of one that dies would be taken for a leak of the next.
   const shared = { sanitizeOps: false, sanitizeResources: false };
   for (const check of checks) {
-    const reason = await obstacle(check);
+    const never = impossible(check, lab), reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
-    if (reason !== null) passOver(`${name} ${check.says}`, reason);
+    if (reason !== null) passOver(`${name} ${check.says}`, reason, REQUIRE_ALL && never === null);
     else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => check.holds(lab) });
     else {
       const says = `indeed cannot ${id}: ${experiment.cannot[id]}`;

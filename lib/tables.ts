@@ -1,0 +1,189 @@
+/**
+ * The tables that show what is in results/: the README takes them, and whoever looks at results may.
+ *
+ * @module
+ */
+import type { Experiment } from "./catalogue.ts";
+import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
+import { WARMUP_SECONDS } from "./ladder.ts";
+import { ended, figure, ofReference, ratio } from "./pivot.ts";
+import type { Result, ScenarioName } from "./results.ts";
+import type { ComparisonRow, CrosscheckRow, ReadinessRow, Study } from "./study.ts";
+import { bounded } from "./summary.ts";
+
+/** One experiment, and the newest whole run of it in each scenario. */
+export interface Shown {
+  experiment: Experiment;
+  hold: Result | undefined;
+  throughput: Result | undefined;
+  rate: Result | undefined;
+}
+
+/** What a quick run left is no figure for a table: it climbs for 3 s and warms up for half a second. */
+const isWhole = ({ scenario, parameters }: Result) =>
+  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
+
+/** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
+function best(results: readonly Result[], name: string, scenario: ScenarioName, most = Infinity): Result | undefined {
+  const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
+  return results
+    .filter((of) => of.experiment === name && of.scenario === scenario && isWhole(of) && asked(of) <= most)
+    .toSorted((a, b) => asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
+}
+
+/** Finds what the tables show of each experiment. */
+export const shown = (experiments: readonly Experiment[], results: readonly Result[]): Shown[] =>
+  experiments.map((experiment) => ({
+    experiment,
+    hold: best(results, experiment.name, "hold"),
+    throughput: best(results, experiment.name, "throughput"),
+    rate: best(results, experiment.name, "rate"),
+  }));
+
+/** Whether a run of `rate` was at half of that throughput, over as many connections: the table says so. */
+function isHalf(rate: Result | undefined, throughput: Result | undefined): boolean {
+  if (rate?.parameters.rate_per_s === undefined || !throughput?.metrics.requests_per_s) return false;
+  const share = rate.parameters.rate_per_s / throughput.metrics.requests_per_s;
+  return rate.parameters.connections === throughput.parameters.connections && Math.abs(share - 0.5) < 0.01;
+}
+
+/** A p99 that may be the load generator's own is an upper bound. */
+function p99({ throughput, rate }: Shown): string {
+  if (!isHalf(rate, throughput)) return MISSING;
+  const weak = rate!.findings.some(({ id }) => id === "client_bound" || id === "late_sends" || id === "foreign_load");
+  return `${weak ? "≤ " : ""}${microseconds(rate!.metrics.p99_us)}`;
+}
+
+const link = ({ name, path }: Experiment) => `[${name}](${path})`;
+
+const OVERVIEW: Column<Shown>[] = [
+  { heading: "experiment", cell: ({ experiment }) => link(experiment), left: true },
+  { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
+  { heading: "held and answered", cell: ({ hold }) => count(hold?.metrics.answered) },
+  { heading: "user memory a connection", cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn) },
+  { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
+  {
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+  },
+  { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
+  { heading: "p99 at half of that rate", cell: p99 },
+];
+
+/** One sentence for each kind of machine that figures come from. */
+function machines(results: readonly Pick<Result, "host">[]): string {
+  const facts = results.map(({ host }) =>
+    `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
+    `${host.os} ${host.kernel}, Deno ${host.deno}`
+  );
+  return `Measured on: ${[...new Set(facts)].join("; ")}.`;
+}
+
+/** What each experiment holds, costs and reaches. */
+export function overview(rows: readonly Shown[]): string {
+  const used = rows.flatMap(({ hold, throughput, rate }) => [hold, throughput, rate]).filter((of) => of !== undefined);
+  return `${markdown(rows, OVERVIEW)}\n\n${machines(used)}`;
+}
+
+const HOLDS: Column<Result>[] = [
+  { heading: "experiment", cell: (of) => of.experiment, left: true },
+  { heading: "wanted", cell: (of) => count(of.parameters.connections) },
+  { heading: "held and answered", cell: (of) => count(of.metrics.answered) },
+  { heading: "connects/s", cell: (of) => count(of.metrics.connects_per_s) },
+  {
+    heading: "connecting took",
+    cell: (of) => of.metrics.connect_seconds == null ? MISSING : `${of.metrics.connect_seconds.toFixed(2)} s`,
+  },
+  { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
+  { heading: "processes", cell: (of) => count(of.metrics.processes) },
+  { heading: "threads", cell: (of) => count(of.metrics.threads) },
+  { heading: "what stopped it", cell: (of) => of.reason ?? "nothing", left: true },
+];
+
+/**
+ * How many connections each holds, and what stops it.
+ *
+ * @param most Runs that were asked for more are passed over.
+ */
+export function holds(experiments: readonly Experiment[], results: readonly Result[], most = Infinity): string {
+  const rows = experiments.map(({ name }) => best(results, name, "hold", most)).filter((of) => of !== undefined);
+  return rows.length === 0 ? "Nothing is measured yet." : `${markdown(rows, HOLDS)}\n\n${machines(rows)}`;
+}
+
+const interval = (value: number, low: number, high: number) =>
+  `${count(value, 2)} [${count(low, 2)}, ${count(high, 2)}]`;
+
+/** How much dearer the call is than the same call at the size before; nothing at the first. */
+function growth(rows: readonly ReadinessRow[], { call, descriptors, wait_us }: ReadinessRow): string {
+  const smaller = rows.filter((row) => row.call === call && row.descriptors < descriptors).at(-1);
+  return smaller === undefined ? "" : `× ${count(wait_us / smaller.wait_us, 2)}`;
+}
+
+/** The columns of a study of wait calls. */
+export const readinessColumns = (rows: readonly ReadinessRow[]): Column<ReadinessRow>[] => [
+  { heading: "call", cell: (row) => row.call, left: true },
+  { heading: "descriptors", cell: (row) => count(row.descriptors) },
+  { heading: "CPU-µs of the call\n[98 %]", cell: (row) => interval(row.wait_us, row.wait_us_low, row.wait_us_high) },
+  { heading: "against the\nsize before", cell: (row) => growth(rows, row) },
+  {
+    heading: "CPU-µs with finding who is ready\n[98 %]",
+    cell: (row) => interval(row.turn_us, row.turn_us_low, row.turn_us_high),
+  },
+];
+
+/** The columns of a comparison: a row is all rows of one candidate. */
+export const COMPARISON_COLUMNS: Column<ComparisonRow[]>[] = [
+  { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
+  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
+  ]),
+  ...["user_bytes_per_conn", "kernel_bytes_per_conn", "pss_bytes", "threads"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio", cell: ratio.alone(metric) },
+  ]),
+];
+
+/**
+ * One comparison at one number of connections, as a table with its notes below: the reference's own figures in the first
+ * row, columns that have nothing left out.
+ */
+export function comparison(
+  rows: readonly ComparisonRow[],
+  write: (rows: ComparisonRow[][], columns: Column<ComparisonRow[]>[]) => string,
+): string {
+  const groups = [...Map.groupBy([...ofReference(rows), ...rows], (row) => row.candidate).values()];
+  const columns = COMPARISON_COLUMNS.filter((of) =>
+    of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
+  );
+  const { scenario, connections, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
+  const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
+  const at = rates.length === 0
+    ? ""
+    : rates.length === 1
+    ? ` at ${count(rates[0])}/s`
+    : " at half of what the slower reaches";
+  const heading = `${scenario}, ${count(connections)} connections${at}, ratios to ${reference}, ${rounds} rounds:`;
+  const notes = groups.filter(([row]) => row!.candidate !== reference).flatMap((group) => ended(group));
+  return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+}
+
+/** A stored comparison in Markdown: a table for each number of connections. */
+export function comparisonTables({ rows, host, command }: Study<"comparison">): string {
+  const tables = [...Map.groupBy(rows, (row) => row.connections).values()].map((of) =>
+    comparison(of, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ")
+  );
+  return [...tables, `\`${command}\` makes it. ${machines([{ host }])}`].join("\n\n");
+}
+
+/** A stored cross-check, the medians of each client. */
+export const CROSSCHECK_COLUMNS: Column<CrosscheckRow>[] = [
+  { heading: "round", cell: (of) => count(of.round) },
+  { heading: "client", cell: (of) => of.client, left: true },
+  { heading: "requests/s", cell: (of) => count(of.requests_per_s) },
+  { heading: "client CPU-µs\n/request", cell: (of) => count(of.client_cpu_us_per_request, 2) },
+  { heading: "mean µs", cell: (of) => count(of.mean_us) },
+  { heading: "p99 µs", cell: (of) => count(of.p99_us) },
+  { heading: "answers that\nthe client counted", cell: (of) => count(of.answered) },
+  { heading: "the server\ncounted", cell: (of) => count(of.served) },
+];
