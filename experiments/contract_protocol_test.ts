@@ -6,6 +6,7 @@ import { type Client, head } from "../lib/testing/client.ts";
 import { type Check, hello, refused, run, testAll, WORKERS } from "../lib/testing/contract.ts";
 
 const MAX_HEAD = 8192;
+const REFUSED = 10; // requests for work whose heads are malformed
 const BUSY = "for (const until = Date.now() + 10_000; Date.now() < until;);"; // it ends even if nobody ends it
 
 /** Requests of all kinds that keep the connection, and what is answered. */
@@ -160,6 +161,20 @@ const PROTOCOL: Check[] = [{
       refused(await client.ask(target), 404);
     }
     hello(await client.ask("/work/100000"));
+  },
+}, {
+  says: "burns no CPU for a request that it refuses",
+  linux: true,
+  async holds(lab) {
+    if (lab.cannot("malformed-400") || lab.cannot("burn-cpu")) return; // then there is nothing to be refused, or to burn
+    const before = cpuUs(lab.shared.pid)!;
+    for (let i = 0; i < REFUSED; i++) {
+      using client = await lab.connect();
+      await client.send(head("/work/100000").slice(0, -2) + "no field\r\n\r\n");
+      refused(await client.answer(), 400);
+      await client.ended();
+    }
+    assertLess(cpuUs(lab.shared.pid)! - before, REFUSED * 100_000 / 2);
   },
 }, {
   says: "answers other methods with 405 and keeps the connection",

@@ -10,11 +10,9 @@
  * @run        deno run --allow-ffi io-uring.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             /work burns the CPU of the only thread, so everybody waits for it: that is the price of one thread.
  * @sources    io_uring(7), io_uring_setup(2), io_uring_enter(2), io_uring_register(2), epoll(7); RFC 9112 (HTTP/1.1)
  */
 import { getSystemErrorName, parseArgs } from "node:util";
-
 const EXPERIMENT = "io-uring";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
@@ -23,7 +21,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o200
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, IPPROTO_TCP = 6, TCP_NODELAY = 1; // <asm-generic/socket.h>, <netinet/tcp.h>
 const MSG_DONTWAIT = 0x40, MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>
 const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
-const CLOCK_THREAD_CPUTIME_ID = 3, EPOLL_CLOEXEC = SOCK_CLOEXEC; // <time.h>, <sys/epoll.h>
+const CLOCK_THREAD_CPUTIME_ID = 3, EPOLL_CLOEXEC = SOCK_CLOEXEC, ENOENT = 2; // <time.h>, <sys/epoll.h>, <errno.h>
 const EINTR = 4, EAGAIN = 11, EBUSY = 16, EINVAL = 22, ETIME = 62, ECONNABORTED = 103, ENOBUFS = 105, ECANCELED = 125;
 const EPOLLIN = 1, EPOLLOUT = 4, EPOLLONESHOT = 1 << 30, EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3; // <sys/epoll.h>
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
@@ -45,8 +43,7 @@ const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const COPIES = 65536; // bytes of each answer, repeated: more than it takes to answer MAX_HEAD + BUFFER bytes
 const MAX_WORK_US = 100_000;
 const TURN_MS = 50; // the longest stretch without a look at signals
-const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
-const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
+const LINGER_MS = 1000, STOP_MS = 1000; // what who was answered last may still send, and what is in flight at SIGTERM take
 
 // ---- libc: every system call of this server ----------------------------------------------------------------------
 
@@ -148,7 +145,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /** Refuses all input that is there, whatever it is: the connection will close. */
 function refuse(status: number, length: number): number {
-  Object.assign(request, { status, keepAlive: false });
+  Object.assign(request, { status, workUs: 0, keepAlive: false });
   return length;
 }
 
@@ -298,7 +295,10 @@ function proceed(fd: number): void {
 //   in its ring ──► filled by the kernel ──► named in the flags of a completion ──► read in place by parseHead ──┐
 //        ▲──── giveBack, which the kernel sees after the batch ◄──── the start of a head is copied to `partial` ◄┘
 const ACCEPT = 0, RECEIVE = 1, SEND = 2, CANCEL = 3; // user_data: the descriptor, and above it one of these
-const handlers = [onAccepted, onReceived, onSent, () => {}]; // what is cancelled completes for itself
+// What is cancelled completes for itself. A receive that was just between two polls is not found: ask again.
+const onCancelled = (fd: number, result: number) =>
+  void (result === -ENOENT && unsent.has(fd) && states[fd]! & RECEIVING && cancel(fd, RECEIVE));
+const handlers = [onAccepted, onReceived, onSent, onCancelled];
 const answers = Object.values(ANSWERS), LENT = COPIES * answers.length, WAIT = LENT + 16 * BUFFERS; // offsets
 const bufferAt = (buffer: number) => WAIT + (buffer + 1) * (MAX_HEAD + BUFFER); // in front: the start of a head
 const { memory: shared, address } = map(bufferAt(BUFFERS));

@@ -142,7 +142,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /** Refuses all input that is there, whatever it is: the connection will close. */
 function refuse(status: number, length: number): number {
-  Object.assign(request, { status, keepAlive: false });
+  Object.assign(request, { status, workUs: 0, keepAlive: false });
   return length;
 }
 

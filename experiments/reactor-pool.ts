@@ -137,7 +137,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /** Refuses all input that is there, whatever it is: the connection will close. */
 function refuse(status: number, length: number): number {
-  Object.assign(request, { status, keepAlive: false });
+  Object.assign(request, { status, workUs: 0, keepAlive: false });
   return length;
 }
 
@@ -243,7 +243,7 @@ function answer(fd: number, length: number, out = 0, keepAlive = true): void {
   if (partial.size > 0) partial.delete(fd);
   while (at < length && request.keepAlive && (head = parseHead(inbox, at, length)) > 0) {
     at += head;
-    const isWork = request.status === 200 && request.workUs > 0; // a head that is refused may have asked for work, too
+    const isWork = request.workUs > 0;
     if (isWork && jobs.size < QUEUE) return submit(fd, outbox.slice(0, out), inbox.slice(at, length));
     if (isWork) request.status = BUSY;
     const bytes = ANSWERS[request.status]!;

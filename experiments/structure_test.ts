@@ -74,7 +74,7 @@ const target = ({ path }: Source, specifier: string): string | null =>
 
 Deno.test("the parser sees imports and functions, so that the tests below have something to judge", () => {
   const { imports, functions } = sources.find(({ path }) => path === "experiments/structure_test.ts")!;
-  assert(imports.includes("node:path") && imports.includes("../lib/catalogue.ts"), imports.join(" "));
+  assert(imports.includes("node:path/posix") && imports.includes("../lib/catalogue.ts"), imports.join(" "));
   assertEquals(functions.find(({ name }) => name.startsWith("function* walk"))?.lines, 7);
 });
 

@@ -13,6 +13,7 @@
 import { dirname, resolve } from "node:path";
 import type { Experiment } from "./catalogue.ts";
 import { type Group, type GroupCommand, type GroupOptions, settles, spawnGroup } from "./group.ts";
+import { processTree } from "./proc.ts";
 
 /** The first line of stdout, once the server accepts. */
 export interface Ready {
@@ -88,7 +89,10 @@ function parseStopped(line: string): Stopped | null {
 
 /** A running server. Stop it, or bind it with `await using`. */
 export class Server implements AsyncDisposable {
-  /** The server's process and the leader of its group: the root of its process tree. */
+  /**
+   * The root of the server's process tree: the process that the ready line names if it is one of the group's leader, which
+   * may be a launcher, else the leader itself.
+   */
   readonly pid: number;
   readonly port: number;
   readonly ready: Ready;
@@ -102,7 +106,7 @@ export class Server implements AsyncDisposable {
   constructor(group: Group, ready: Ready, stopSignal?: Deno.Signal) {
     this.#group = group;
     this.#stopSignal = stopSignal;
-    this.pid = group.pid;
+    this.pid = processTree(group.pid)?.includes(ready.pid) ? ready.pid : group.pid; // under Wine the ids are its own
     this.port = ready.port;
     this.ready = ready;
     this.exited = group.gone;

@@ -8,11 +8,14 @@
  */
 import { tmpdir } from "node:os";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, runsHere } from "../lib/catalogue.ts";
-import { installLine, missingTools } from "../lib/tools.ts";
+import { catalogue } from "../lib/catalogue.ts";
+import { installLine, missingTools, obstacleTo } from "../lib/tools.ts";
 
 const PERMISSIONS = ["--allow-read", "--allow-run", "--allow-ffi", "--allow-sys", "--allow-net=127.0.0.1,localhost"];
 const FOLDERS = ["lib", "scripts", "experiments"];
+const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
+  `experiments/${file}`
+);
 
 /** What the last lines of `deno test` said. */
 export interface Outcome {
@@ -36,43 +39,85 @@ export function readIgnored(output: string): string[] {
   return [...stripVTControlCharacters(output).matchAll(/^(.+) \.\.\. ignored \(/gm)].map(([_, name]) => name!.trim());
 }
 
-/** Shows what a process prints, and returns it. */
+/** Shows what a process prints, line by line, so that several can print at once; and returns it. */
 async function show(stream: ReadableStream<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
   let text = "";
-  for await (const chunk of stream) {
-    for (let rest = chunk; rest.length > 0;) rest = rest.subarray(await Deno.stdout.write(rest));
-    text += decoder.decode(chunk, { stream: true });
+  for await (const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(splitLines())) {
+    console.log(line);
+    text += `${line}\n`;
   }
   return text;
 }
 
-/** Runs `deno test` and tells how it went. The exit code is the one of `deno test`. */
-async function runTests(args: string[], requireAll: boolean, jsr: boolean): Promise<number> {
-  const folders = args.some((arg) => /\/|\.ts$/.test(arg)) ? [] : FOLDERS;
+function splitLines(): TransformStream<string, string> {
+  let rest = "";
+  return new TransformStream({
+    transform(text, controller) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) controller.enqueue(line);
+    },
+    flush: (controller) => rest === "" ? undefined : controller.enqueue(rest),
+  });
+}
+
+/** Runs `deno test` once. */
+async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ code: number; output: string }> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       ...["test", "--no-prompt", "--sanitize-ops", ...PERMISSIONS, `--allow-write=results,${tmpdir()}`],
       ...(jsr ? ["--config", "scripts/jsr.json", "--no-lock"] : []), // a lock file belongs to one configuration
-      ...[...args, ...folders, ...(requireAll ? ["--", "--require-all"] : [])],
+      ...[...args, "--", ...own],
     ],
     stdout: "piped",
   }).spawn();
   const output = await show(child.stdout);
-  const { code } = await child.status;
-  for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
-  for (const here of catalogue().map((experiment) => runsHere(experiment))) {
-    if (!here.runs) console.log(`Skipped experiment: ${here.reason}`);
+  return { code: (await child.status).code, output };
+}
+
+/** What runs at once. The contract mostly waits for servers, so its two halves and the rest share the machine well. */
+function split(args: string[]): [files: string[], own: string[]][] {
+  if (args.some((arg) => /\/|\.ts$/.test(arg))) return [[args, []]]; // files were named
+  return [
+    [[...args, ...FOLDERS, `--ignore=${CONTRACT}`], []],
+    [[...args, ...CONTRACT], ["--own"]],
+    [[...args, ...CONTRACT], ["--peers"]],
+  ];
+}
+
+/** Tells which experiments were not tried, and why. A test that ran tells that one was, be it under another system. */
+async function tellUntried(output: string): Promise<void> {
+  for (const experiment of catalogue()) {
+    const reason = await obstacleTo(experiment);
+    if (reason !== null && !output.includes(`\n${experiment.name} says on one line`)) {
+      console.log(`Skipped experiment: ${reason}`);
+    }
   }
+}
+
+/** Runs the tests and tells how it went. The exit code is the first of `deno test` that is not 0. */
+async function runTests(args: string[], requireAll: boolean, jsr: boolean): Promise<number> {
+  const runs = await Promise.all(
+    split(args).map(([files, own]) => denoTest(files, [...own, ...(requireAll ? ["--require-all"] : [])], jsr)),
+  );
+  const output = runs.map((of) => of.output).join("\n");
+  for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
+  await tellUntried(output);
   const missing = await missingTools();
   for (const { command, reason } of missing) console.log(`Not installed: ${command}, ${reason}.`);
   const tooFew = requireAll && missing.length > 0;
   if (missing.length > 0) console.log(`${tooFew ? "Required by --require-all" : "Install"}: ${installLine(missing)}`);
-  const outcome = readSummary(output);
-  if (outcome === null) console.log(`No test was run: deno test ended with code ${code}.`);
-  const { passed, failed, skipped } = outcome ?? { passed: 0, failed: 1, skipped: 0 };
-  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
-  return code === 0 && tooFew ? 1 : code;
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const { code, output } of runs) {
+    const outcome = readSummary(output);
+    if (outcome === null) console.log(`No test was run: deno test ended with code ${code}.`);
+    const { passed, failed, skipped } = outcome ?? { passed: 0, failed: 1, skipped: 0 };
+    sum.passed += passed;
+    sum.failed += failed;
+    sum.skipped += skipped;
+  }
+  console.log(`${sum.passed} passed, ${sum.failed} failed${sum.skipped > 0 ? `, ${sum.skipped} skipped` : ""}`);
+  return runs.find(({ code }) => code !== 0)?.code ?? (tooFew ? 1 : 0);
 }
 
 if (import.meta.main) {

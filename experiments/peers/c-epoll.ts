@@ -5,10 +5,12 @@
  * @idea       The system calls of epoll.ts in their order, in C: what is dearer than this is the price of a runtime.
  * @prediction epoll, in TypeScript over FFI, needs at most a tenth more CPU for a request.
  * @compare    epoll, c-io-uring
- * @requires   linux 2.6.28
+ * @requires   linux 2.6.28, with glibc 2.32
  * @needs      gcc (gcc)
  * @version    gcc --version
- * @fairness   one thread; gcc -O2; reads of up to 16 KiB
+ * @fairness   One thread; gcc -O2; reads of up to 16 KiB; the same calls as epoll.ts, each answer copied once, as there.
+ *             Requests are parsed by hand in one pass, where epoll.ts looks for the end first. An idle connection costs
+ *             40 bytes in a table by descriptor.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi c-epoll.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
@@ -20,7 +22,7 @@ const EXPERIMENT = "c-epoll";
 // ---- Build: once, into a cache folder; again when a source or the command has changed -------------------------------
 
 const SOURCES = ["c/c-epoll.c", "c/lab.h"]; // the first is compiled, the others are included
-const COMPILE = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"];
+const COMPILE = ["gcc", "-std=gnu11", "-O2"];
 const INSTALL = "apt-get install -y gcc libc6-dev";
 
 /** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
@@ -31,10 +33,12 @@ function unavailable(reason: string): never {
 
 /** Compiles unless that was done before, and returns the program. Two that build at once do not disturb each other. */
 async function build(): Promise<string> {
-  const here = new URL(".", import.meta.url).pathname;
-  const texts = SOURCES.map((path) => Deno.readTextFileSync(here + path));
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode([...COMPILE, ...texts].join("\0")));
-  const cache = `${Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`}/c10k-lab/peers`;
+  const here = `${import.meta.dirname}/`;
+  const inputs = [...COMPILE, ...SOURCES.map((path) => Deno.readTextFileSync(here + path))];
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(inputs.join("\0")));
+  const home = Deno.env.get("HOME"), caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
+  if (!caches) unavailable("it is built into a cache folder: set HOME or XDG_CACHE_HOME.");
+  const cache = `${caches}/c10k-lab/peers`;
   const program = `${cache}/${EXPERIMENT}-${new Uint8Array(digest).toHex().slice(0, 16)}`;
   const built = await Deno.stat(program).then(() => true, (error) => {
     if (error instanceof Deno.errors.NotFound) return false;
@@ -43,7 +47,7 @@ async function build(): Promise<string> {
   if (!built) {
     Deno.mkdirSync(cache, { recursive: true });
     const [command, ...flags] = COMPILE, temporary = `${program}.${Deno.pid}`;
-    await run(command!, [...flags, "-o", temporary, here + SOURCES[0]]);
+    await run(command!, ["-o", temporary, here + SOURCES[0], ...flags]);
     Deno.renameSync(temporary, program);
   }
   return program;
@@ -51,13 +55,18 @@ async function build(): Promise<string> {
 
 /** Runs a command to its end. */
 async function run(command: string, args: string[]): Promise<void> {
-  const child = new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "piped" });
-  const { success, stderr } = await child.output().catch((error) => {
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "piped" }).output();
+  } catch (error) { // thrown by the call itself, not by its promise
     if (error instanceof Deno.errors.NotFound) unavailable(`${command} is not installed: ${INSTALL}`);
     throw error;
-  });
-  if (success) return;
-  console.error(`${[command, ...args].join(" ")} failed: ${new TextDecoder().decode(stderr)}`);
+  }
+  if (output.success) return;
+  const said = new TextDecoder().decode(output.stderr);
+  const [, missing] = /fatal error: (\S+): No such file/.exec(said) ?? [];
+  if (missing) unavailable(`${missing} is not installed: ${INSTALL}`);
+  console.error(`${[command, ...args].join(" ")} failed: ${said}`);
   Deno.exit(1);
 }
 
@@ -99,10 +108,12 @@ function readOptions(): { host: string; port: string } {
 
 if (import.meta.main) {
   const { host, port } = readOptions();
+  if (Deno.build.os !== "linux") unavailable(`epoll is a part of Linux, this is ${Deno.build.os}.`);
   try {
     become(await build(), ["--host", host, "--port", port]);
   } catch (error) {
-    if (error instanceof Deno.errors.NotCapable) unavailable(error.message);
+    // Not permitted, or copied without the source that stands beside it.
+    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound) unavailable(error.message);
     throw error;
   }
 }
