@@ -5,7 +5,7 @@
  * @idea       The kernel keeps the interest set. A descriptor is registered once, epoll_wait(2) returns those that are
  *             ready and nothing else, so the cost of a call follows the activity and not the number of connections.
  * @prediction 10 000 connections are held and answered by one thread, and an idle one costs the process under 256 bytes.
- * @compare    event-loop, io-uring, thread-per-conn
+ * @compare    select, poll, epoll-edge, io-uring, event-loop
  * @requires   linux 2.6.28
  * @run        deno run --allow-ffi epoll.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
