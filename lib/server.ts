@@ -41,7 +41,7 @@ export interface ServerCommand extends GroupCommand {
 
 /** How to start it. */
 export interface ServerOptions extends GroupOptions {
-  /** How long it may take until the ready line, in milliseconds; 30 000 unless said. */
+  /** How long it may take until the ready line, in milliseconds; 120 000 unless said. */
   readyTimeoutMs?: number;
 }
 
@@ -56,7 +56,7 @@ export class StartError extends Error {
   }
 }
 
-const READY_MS = 30_000; // a cold start on a busy machine, or a peer that compiles its source first
+const READY_MS = 120_000; // a peer may compile its source and what it stands on first
 const STOP_MS = 5_000; // the contract gives a server 1 s for what is in flight
 const EX_UNAVAILABLE = 69; // <sysexits.h>
 

@@ -139,9 +139,12 @@ export class Client implements Disposable {
    */
   async answer(): Promise<Answer> {
     for (;;) {
-      const answer = this.#take();
+      const answer = this.#take(false);
       if (answer !== null) return answer;
-      if (!await this.#receive("an answer")) throw new BrokenPromise("The connection was closed without an answer.");
+      if (await this.#receive("an answer")) continue;
+      const last = this.#take(true);
+      if (last !== null) return last;
+      throw new BrokenPromise("The connection was closed without an answer.");
     }
   }
 
@@ -177,8 +180,8 @@ export class Client implements Disposable {
     return true;
   }
 
-  /** Takes an answer out of what was received; null as long as it is not complete. */
-  #take(): Answer | null {
+  /** Takes an answer out of what was received; null as long as it is not complete. `ended`: no more will come. */
+  #take(ended: boolean): Answer | null {
     const blank = this.#text.indexOf("\r\n\r\n", this.#at);
     if (blank < 0) {
       if (this.#text.length - this.#at <= MAX_HEAD_BYTES) return null;
@@ -190,7 +193,10 @@ export class Client implements Disposable {
       const colon = field.indexOf(":");
       return [field.slice(0, colon).toLowerCase(), field.slice(colon + 1).trim()] as const;
     }));
-    const length = fields.get("content-length");
+    // An answer that closes the connection may leave its length out: its body is what comes until then (RFC 9112, 6.3).
+    const untilEnd = !fields.has("content-length") && fields.get("connection") === "close";
+    if (untilEnd && !ended) return null;
+    const length = untilEnd ? String(this.#text.length - blank - 4) : fields.get("content-length");
     if (status === undefined || length === undefined || !/^\d+$/.test(length)) {
       throw new BrokenPromise(`An answer without status or Content-Length: ${JSON.stringify(line)}`);
     }
