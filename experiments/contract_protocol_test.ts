@@ -181,11 +181,19 @@ const PROTOCOL: Check[] = [{
   says: "answers other methods with 405 and keeps the connection",
   async holds(lab) {
     using client = await lab.connect();
-    for (const method of ["POST", "HEAD", "PUT", "DELETE", "BREW"]) {
+    for (const method of ["POST", "HEAD", "PUT", "DELETE"]) {
       const answer = await client.ask("/", method);
       refused(answer, 405);
       assertEquals(answer.fields.get("allow"), "GET", method);
     }
+    hello(await client.ask("/"));
+  },
+}, {
+  says: "answers a method that no standard knows with 405 and keeps the connection",
+  id: "any-method",
+  async holds(lab) {
+    using client = await lab.connect();
+    refused(await client.ask("/", "BREW"), 405);
     hello(await client.ask("/"));
   },
 }, {

@@ -98,6 +98,7 @@ class Crowd implements Disposable {
 
 const STRESS: Check[] = [{
   says: "keeps its memory and does not spin while a client asks and never reads, and answers all in order once it does",
+  id: "drain",
   linux: true,
   async holds(lab) {
     const rss = () => sample(lab.shared.pid)!.rss_bytes;
@@ -106,9 +107,12 @@ const STRESS: Check[] = [{
     const before = rss();
     const drain = await stuff(client);
     assertLess(rss() - before, MEMORY_BOUND);
-    const spent = cpuUs(lab.shared.pid)!;
-    await delay(STALL_MS); // the length of the measurement
-    assertLess(cpuUs(lab.shared.pid)! - spent, QUIET_SHARE * STALL_MS * 1000);
+    const isQuiet = async () => {
+      const spent = cpuUs(lab.shared.pid)!;
+      await delay(STALL_MS); // the length of the measurement
+      return cpuUs(lab.shared.pid)! - spent < QUIET_SHARE * STALL_MS * 1000;
+    };
+    await until(isQuiet, lab.patienceMs, "the server to rest"); // what the kernel has taken it may still work off
     await drain();
   },
 }, {
@@ -124,7 +128,7 @@ const STRESS: Check[] = [{
     await slow.send("TP/1.1\r\nHost: lab\r\n\r\n");
     hello(await slow.answer());
     hello(await silent.ask("/"));
-    await drain();
+    if (!lab.cannot("drain")) await drain();
   },
 }, {
   says: "runs out of descriptors, serves on without a spin, and recovers",

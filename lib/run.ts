@@ -1,6 +1,7 @@
 import { delay } from "@std/async";
 import type { Measured } from "./bench.ts";
 import { judge } from "./findings.ts";
+import { count } from "./format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
 import { type Step, WARMUP_SECONDS_QUICK } from "./ladder.ts";
@@ -110,7 +111,8 @@ export async function runStep(options: RunOptions): Promise<Result> {
       const measured = await drive(options, server, host.cores);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
-      return finish(measured.reason === null ? "ok" : "limited", measured.reason, measured);
+      if (measured.reason === null) return finish("ok", null, measured);
+      return finish("limited", measured.reason + await counted(server), measured);
     } catch (error) {
       if (signal.aborted) throw error;
       const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
@@ -121,6 +123,15 @@ export async function runStep(options: RunOptions): Promise<Result> {
     if (!(error instanceof StartError)) throw error;
     return finish(error.failure.ended, error.failure.reason);
   }
+}
+
+/** What the server itself counted of errors, but for those it answered with: what stopped it may be one of them. */
+async function counted(server: Running): Promise<string> {
+  const { stopped } = await server.stop?.() ?? { stopped: null };
+  const errors = Object.entries(stopped?.errors ?? {}).filter(([name]) => !/^\d{3}$/.test(name));
+  return errors.length === 0
+    ? ""
+    : `; the server counted ${errors.map(([name, n]) => `${count(n)} ${name}`).join(", ")}`;
 }
 
 /** How the server ended, if it has or does so within `ms`. */

@@ -6,7 +6,7 @@
 import { delay } from "@std/async";
 import { type Experiment, runsHere } from "./catalogue.ts";
 import { settles, spawnGroup } from "./group.ts";
-import { experimentCommand, type ServerOptions, StartError, startServer } from "./server.ts";
+import { experimentCommand, type ServerOptions, StartError, startServer, type Stopped } from "./server.ts";
 
 /** A server of one's own: a command that starts it, or the address of one that runs already. */
 export interface Own {
@@ -32,6 +32,8 @@ export interface Running extends AsyncDisposable {
   readonly exited: Promise<Deno.CommandStatus>;
   /** What it said last on stderr. */
   stderrTail(): string;
+  /** Ends it, and returns its stopped line; null where there is none, as with a server of one's own. */
+  stop?(): Promise<{ stopped: Stopped | null }>;
 }
 
 export const isOwn = (subject: Subject): subject is Own => subject.family === "own";

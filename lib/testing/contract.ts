@@ -35,6 +35,8 @@ export const ABILITIES = [
   "bound-head", // 431 for a head over 8 KiB
   "linger", // the answer to what is refused survives what the client still sends
   "close-after-body",
+  "any-method", // 405, not 400, for a method that no standard knows
+  "drain", // a client that asks for much before it reads gets all its answers once it does
   "burn-cpu", // /work/N: CPU time, not time on the wall
   "see-port-in-use",
   "stop-in-flight", // answers on SIGTERM what is in flight

@@ -1,0 +1,88 @@
+/**
+ * @title      node-http: the server that made event loops popular
+ * @family     runtime
+ * @question   What does a request cost where JavaScript sees every one of them, and a library in C and JavaScript the
+ *             rest?
+ * @idea       libuv waits with epoll and reads, llhttp parses, and node:http makes two streams of each request, written
+ *             in JavaScript: the handler gets objects in place of bytes.
+ * @prediction A request costs at least three times the CPU that epoll.ts needs, the same language on the same engine:
+ *             what is dear is not JavaScript but the objects that node:http makes of a request.
+ * @compare    node-deno, deno-serve, event-loop, epoll
+ * @requires   linux | darwin
+ * @needs      node (nodejs)
+ * @version    node --version
+ * @fairness   One thread runs JavaScript, the others help it to collect garbage; reads of up to 64 KiB; no Date and no
+ *             Connection field, so that the answers are those of the others, byte for byte; no time limits.
+ * @run        deno run --allow-read --allow-ffi node-http.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @cannot     bound-head A head of up to 16 KiB is served: the parser counts names and values but not what stands
+ *             between them, so no option of it gives an exact bound.
+ * @cannot     close-after-body A request with a body is answered and the connection stays: the parser reads over the
+ *             body.
+ * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
+ *             closes.
+ * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts who comes
+ *             and closes at once, and tells nobody.
+ * @cannot     wait-at-emfile For the same reason who comes when descriptors have run out is sent away.
+ * @sources    node:http, node:net (nodejs.org/api); libuv, Design overview (docs.libuv.org); llhttp
+ *             (github.com/nodejs/llhttp)
+ */
+import { parseArgs } from "node:util";
+const EXPERIMENT = "node-http";
+
+// ---- The architecture: what this process becomes -------------------------------------------------------------------
+
+const NODE = "node", INSTALL = "apt-get install -y nodejs"; // found on the PATH by execvp(3)
+const SOURCE = `${import.meta.dirname}/node/server.mjs`;
+
+/** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
+function unavailable(reason: string): never {
+  console.error(`${EXPERIMENT} cannot run here: ${reason}`);
+  Deno.exit(69);
+}
+
+/**
+ * Replaces this process by another program, execvp(3): process id, limits, pinning and streams stay, nothing of the
+ * runtime does. The program says itself that it is ready, hears the signals itself, and its memory is its own.
+ */
+function become(program: string, args: string[]): never {
+  const libc = Deno.dlopen(Deno.build.os === "darwin" ? "libSystem.dylib" : "libc.so.6", {
+    execvp: { parameters: ["buffer", "buffer"], result: "i32" },
+  }).symbols;
+  const words = [program, ...args].map((word) => new TextEncoder().encode(`${word}\0`));
+  const argv = BigUint64Array.from([...words.map((word) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(word))), 0n]);
+  libc.execvp(words[0]!, argv); // returns only if it failed
+  return unavailable(`${program} is not installed: ${INSTALL}`);
+}
+
+// ---- Command line --------------------------------------------------------------------------------------------------
+
+const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
+
+function readOptions(): { host: string; port: string } {
+  try {
+    const { values: { host, port } } = parseArgs({
+      args: Deno.args,
+      options: { port: { type: "string", default: "8080" }, host: { type: "string", default: "127.0.0.1" } },
+    });
+    if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
+    if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
+    return { host, port };
+  } catch (error) {
+    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS]`);
+    Deno.exit(2);
+  }
+}
+
+if (import.meta.main) {
+  const { host, port } = readOptions();
+  try {
+    Deno.statSync(SOURCE);
+    become(NODE, [SOURCE, "--experiment", EXPERIMENT, "--host", host, "--port", port]);
+  } catch (error) {
+    // Not permitted, or copied without the source that stands beside it.
+    if (error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.NotFound) unavailable(error.message);
+    throw error;
+  }
+}
