@@ -184,3 +184,14 @@ Deno.test("the command of a quick run says so, and that of a whole run does not"
   assertEquals(await commandOf({ warmup_seconds: 1 }, "throughput"), quick.replace(" --quick", ""));
   assertStringIncludes(await commandOf({ climb_seconds: 3 }, "hold"), "--quick");
 });
+
+Deno.test({
+  name: "a run that was limited tells what the server itself counted",
+  ignore: !linux,
+  async fn() {
+    const { ended, reason } = await runStep(options(find("select"), step("hold", 1100, { seconds: 0 })));
+    assertEquals(ended, "limited");
+    assertStringIncludes(reason!, "got no answer; the server counted ");
+    assertStringIncludes(reason!, "FD_SETSIZE");
+  },
+});
