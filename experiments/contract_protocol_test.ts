@@ -3,7 +3,7 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { cpuUs } from "../lib/proc.ts";
 import { seededRandom } from "../lib/stats.ts";
 import { type Client, head } from "../lib/testing/client.ts";
-import { type Check, hello, refused, run, testAll, WORKERS } from "../lib/testing/contract.ts";
+import { type Check, hello, type Lab, refused, run, testAll, WORKERS } from "../lib/testing/contract.ts";
 
 const MAX_HEAD = 8192;
 const REFUSED = 10; // requests for work whose heads are malformed
@@ -11,16 +11,18 @@ const BUSY = "for (const until = Date.now() + 10_000; Date.now() < until;);"; //
 
 /** Requests of all kinds that keep the connection, and what is answered. */
 type Kind = [request: string, status: number];
-const KINDS: Kind[] = [
+const kinds = (lab: Lab): Kind[] => [
   [head("/"), 200],
   [head("/nowhere"), 404],
-  [head("/work/0"), 200],
+  [head(lab.work(0)), 200],
   [head("/", "PUT", "Content-Length: 0"), 405],
-  [head("/work/1", "GET", "Connection: keep-alive", `X-Long: ${"x".repeat(900)}`), 200],
+  [head(lab.work(1), "GET", "Connection: keep-alive", `X-Long: ${"x".repeat(900)}`), 200],
 ];
 
-const mixture = (count: number, random: () => number): Kind[] =>
-  Array.from({ length: count }, () => KINDS[Math.floor(random() * KINDS.length)]!);
+function mixture(lab: Lab, count: number, random: () => number): Kind[] {
+  const all = kinds(lab);
+  return Array.from({ length: count }, () => all[Math.floor(random() * all.length)]!);
+}
 
 async function expectStatuses(client: Client, requests: Kind[]): Promise<void> {
   for (const [i, [_, status]] of requests.entries()) {
@@ -45,8 +47,8 @@ const headOf = (length: number) => head("/", "GET", `X: ${"x".repeat(length - he
 const PROTOCOL: Check[] = [{
   says: "serves curl, again and again on one connection",
   needs: "curl",
-  async holds({ shared: { port } }) {
-    const urls = ["/", "/work/100", "/nowhere"].map((path) => `http://127.0.0.1:${port}${path}`);
+  async holds(lab) {
+    const urls = ["/", lab.work(100), "/nowhere"].map((path) => `http://127.0.0.1:${lab.shared.port}${path}`);
     const { code, stdout } = await run("curl", ["-sS", "-w", " %{http_code} %{num_connects}\n", ...urls]);
     assertEquals([code, stdout], [0, "Hello World 200 1\nHello World 200 0\n 404 0\n"]);
   },
@@ -65,7 +67,7 @@ const PROTOCOL: Check[] = [{
   says: "answers a request that arrives byte by byte",
   async holds(lab) {
     using client = await lab.connect();
-    for (const byte of head("/work/0", "GET", "A: b")) {
+    for (const byte of head(lab.work(0), "GET", "A: b")) {
       await client.send(byte);
       await lab.turn();
     }
@@ -74,7 +76,7 @@ const PROTOCOL: Check[] = [{
 }, {
   says: "answers 100 pipelined requests in order",
   async holds(lab) {
-    const requests = mixture(100, seededRandom(100));
+    const requests = mixture(lab, 100, seededRandom(100));
     using client = await lab.connect();
     await Promise.all([client.send(requests.map(([text]) => text).join("")), expectStatuses(client, requests)]);
   },
@@ -83,7 +85,7 @@ const PROTOCOL: Check[] = [{
   async holds(lab) {
     const random = seededRandom(4711);
     for (let round = 0; round < 5; round++) {
-      const requests = mixture(100, random);
+      const requests = mixture(lab, 100, random);
       const text = requests.map(([text]) => text).join("");
       using client = await lab.connect();
       const sendPieces = async () => {
@@ -102,7 +104,7 @@ const PROTOCOL: Check[] = [{
   async holds(lab) {
     for (const count of [1, 3]) {
       using client = await lab.connect();
-      await client.send(head("/work/1000").repeat(count));
+      await client.send(head(lab.work(1000)).repeat(count));
       await client.finish();
       for (let i = 0; i < count; i++) hello(await client.answer());
       await client.ended();
@@ -150,7 +152,7 @@ const PROTOCOL: Check[] = [{
   id: "linger",
   async holds(lab) {
     using client = await lab.connect();
-    await client.send(MALFORMED[0] + "x".repeat(256 * 1024)); // unread at close(2), this would be answered with RST
+    await client.send(MALFORMED[1] + "x".repeat(256 * 1024)); // unread at close(2), this would be answered with RST
     refused(await client.answer(), 400);
     await client.ended();
   },
@@ -158,10 +160,16 @@ const PROTOCOL: Check[] = [{
   says: "answers other paths with 404, and work only up to 100000 µs",
   async holds(lab) {
     using client = await lab.connect();
-    for (const target of ["/x", "//", "/work", "/work/", "/work/100001", "/work/-1", "/work/1x", "/work/9999999"]) {
+    for (const target of ["/x", "/work", "/work/", "/work/100001", "/work/-1", "/work/1x", "/work/9999999"]) {
       refused(await client.ask(target), 404);
     }
-    hello(await client.ask("/work/100000"));
+    hello(await client.ask(lab.work(100_000)));
+  },
+}, {
+  says: "tells // from /",
+  id: "exact-path",
+  async holds(lab) {
+    refused(await lab.ask("//"), 404);
   },
 }, {
   says: "burns no CPU for a request that it refuses",
@@ -179,6 +187,7 @@ const PROTOCOL: Check[] = [{
   },
 }, {
   says: "answers other methods with 405 and keeps the connection",
+  id: "refuse-methods",
   async holds(lab) {
     using client = await lab.connect();
     for (const method of ["POST", "HEAD", "PUT", "DELETE"]) {

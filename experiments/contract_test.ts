@@ -125,7 +125,7 @@ async function keepBusy(lab: Lab, port: number, clients: DisposableStack): Promi
   let first: Client | null = null;
   for (let i = 0; i < 20; i++) {
     const client = clients.use(await lab.connect(port));
-    await client.send(head("/work/100000"));
+    await client.send(head(lab.work(100_000)));
     first ??= client;
   }
   hello(await first!.answer());
@@ -135,7 +135,7 @@ async function keepBusy(lab: Lab, port: number, clients: DisposableStack): Promi
 const VISITS: [text: string, answers: number][] = [
   [head("/") + head("/x") + head("/", "POST") + head("/work/1") + head("/work/100001"), 5],
   [head("/", "GET", "Connection: close"), 1],
-  ["GET /\r\n\r\n", 1],
+  ["GET / HTTP/1.1 twice\r\n\r\n", 1],
   [head("/", "GET", `X: ${"x".repeat(8192)}`), 1],
   [head("/").repeat(10), 10],
   ["", 0],
@@ -202,12 +202,12 @@ const STOPPING: Check[] = [{
     if (lab.cannot("stop-in-flight")) await keepBusy(lab, server.port, clients);
     else await lab.turn(server.port);
     const { stopSignal = "SIGTERM" } = lab.command();
-    Deno.kill(server.pid, stopSignal);
+    Deno.kill(server.leaderPid, stopSignal);
     // Of another number, or later: so that the kernel does not take the two for one.
     if (stopSignal === "SIGINT") {
       await until(async () => !await listens(server.port), lab.patienceMs, "the first signal to be heard");
     }
-    Deno.kill(server.pid, "SIGINT");
+    Deno.kill(server.leaderPid, "SIGINT");
     const { code, signal } = await within(server.exited, lab.patienceMs, "the end of the server");
     assertEquals([code, signal], [1, null]);
   },

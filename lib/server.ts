@@ -94,6 +94,8 @@ export class Server implements AsyncDisposable {
    * may be a launcher, else the leader itself.
    */
   readonly pid: number;
+  /** The leader of the group: the process that hears the signals. */
+  readonly leaderPid: number;
   readonly port: number;
   readonly ready: Ready;
   /** Resolves when the server has ended, by `stop` or by itself, and nothing is left of its group. */
@@ -107,6 +109,7 @@ export class Server implements AsyncDisposable {
     this.#group = group;
     this.#stopSignal = stopSignal;
     this.pid = processTree(group.pid)?.includes(ready.pid) ? ready.pid : group.pid; // under Wine the ids are its own
+    this.leaderPid = group.pid;
     this.port = ready.port;
     this.ready = ready;
     this.exited = group.gone;

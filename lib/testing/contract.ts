@@ -35,6 +35,8 @@ export const ABILITIES = [
   "bound-head", // 431 for a head over 8 KiB
   "linger", // the answer to what is refused survives what the client still sends
   "close-after-body",
+  "exact-path", // does not take // for /
+  "refuse-methods", // 405 for HEAD, POST, PUT and DELETE
   "any-method", // 405, not 400, for a method that no standard knows
   "drain", // a client that asks for much before it reads gets all its answers once it does
   "burn-cpu", // /work/N: CPU time, not time on the wall
@@ -85,6 +87,11 @@ export class Lab {
   /** Starts a server of its own for a check that ends it, limits it or counts what it did. */
   fresh(options?: ServerOptions): Promise<Server> {
     return startServer(this.command(), options);
+  }
+
+  /** The target of a request that takes `us` µs of CPU; `/` where the server has no work to give. */
+  work(us: number): string {
+    return this.cannot("burn-cpu") ? "/" : `/work/${us}`;
   }
 
   connect(port = this.shared.port): Promise<Client> {
