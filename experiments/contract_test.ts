@@ -5,7 +5,8 @@ import { basename, join } from "node:path";
 import { catalogue } from "../lib/catalogue.ts";
 import { type Server, startServer } from "../lib/server.ts";
 import { BrokenPromise, type Client, head, listens, until, within } from "../lib/testing/client.ts";
-import { ABILITIES, type Check, hello, type Lab, run, testAll } from "../lib/testing/contract.ts";
+import { ABILITIES } from "../lib/testing/abilities.ts";
+import { type Check, hello, type Lab, run, testAll } from "../lib/testing/contract.ts";
 
 const HALF = 20; // bytes of a head that are sent before SIGTERM
 const REFUSED_MS = 300; // how long a stopping server is watched until it refuses connections

@@ -106,7 +106,7 @@ async function pairRound(reference: Subject, candidate: Subject, plan: ComparePl
 }
 
 /** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
-async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan): Promise<Round> {
+async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan, into: Map<string, Manifest>) {
   const figures = new Map<Subject, Figures>();
   const findings: string[] = [];
   for (const experiment of shuffle([reference, candidate])) {
@@ -123,11 +123,12 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
     });
     if (result.ended !== "ok") throw new CannotCompare(`${experiment.name}: ${result.reason ?? result.ended}`);
     figures.set(experiment, result.metrics);
+    if (result.manifest !== null) into.set(experiment.name, result.manifest);
     findings.push(...result.findings.map(({ id }) => `${experiment.name}: ${id}`));
   }
   const [a, b] = [figures.get(reference)!, figures.get(candidate)!];
   const logs = Object.fromEntries(OF_HOLD.map((key) => [key, logRatio(b[key], a[key])]));
-  return { reference: a, candidate: b, logs, ratePerS: null, findings };
+  return { reference: a, candidate: b, logs, ratePerS: null, findings } satisfies Round;
 }
 
 const medianOf = (values: (number | null | undefined)[]): number | null => {
@@ -168,9 +169,8 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
  * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
- * In each round every candidate has its turn, in random order. One that cannot take part has its reason in its rows.
- *
- * @throws The reason of `plan.signal`, if it aborts.
+ * In each round every candidate has its turn, in random order. One that cannot take part has its reason in its rows. If
+ * `plan.signal` aborts, the rows are those of the rounds until then.
  */
 export async function compare(
   reference: Subject,
@@ -181,16 +181,16 @@ export async function compare(
   const reasons = new Map<Subject, string>(), manifests = new Map<string, Manifest>();
   for (let i = 1; i <= plan.rounds; i++) {
     for (const candidate of shuffle([...candidates])) {
-      if (reasons.has(candidate)) continue;
-      plan.signal.throwIfAborted();
+      if (reasons.has(candidate) || plan.signal.aborted) continue;
       try {
         const round = plan.scenario === "hold"
-          ? await holdRound(reference, candidate, plan)
+          ? await holdRound(reference, candidate, plan, manifests)
           : await pairRound(reference, candidate, plan, manifests);
         rounds.get(candidate)!.push(round);
         const ratios = Object.entries(round.logs).map(([key, log]) => [key, log == null ? null : Math.exp(log)]);
         plan.onRound?.(i, candidate.name, Object.fromEntries(ratios));
       } catch (error) {
+        if (plan.signal.aborted) continue; // the round under way is lost, those before it are not
         if (!(error instanceof StartError || error instanceof CannotCompare)) throw error;
         reasons.set(candidate, error.message);
       }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Bench } from "./bench.ts";
+import { UsageError } from "./errors.ts";
 import { judge } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { climbAll, spent } from "./hold.ts";
@@ -11,7 +12,7 @@ import { LoadGenerator, type Window } from "./load.ts";
 import { manifestOf } from "./manifest.ts";
 import type { Manifest } from "./manifest_schema.ts";
 import type { Metrics, Parameters } from "./results.ts";
-import { startSubject, type Subject } from "./subject.ts";
+import { hasWork, startSubject, type Subject } from "./subject.ts";
 
 /** What the two of a pair have in common. */
 export interface Load {
@@ -55,8 +56,9 @@ export class Contender implements AsyncDisposable {
    */
   static async start(experiment: Subject, load: Load): Promise<Contender> {
     await using stack = new AsyncDisposableStack();
+    if (load.heavy !== null && !hasWork(experiment)) throw new CannotCompare(`${experiment.name} has no /work`);
     const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-    const server = stack.use(await startSubject(experiment, pin(SERVER_CPU)));
+    const server = stack.use(await startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }));
     const target = { host: "127.0.0.1", port: server.port };
     const generator = stack.use(
       await LoadGenerator.start(target, {
@@ -74,7 +76,7 @@ export class Contender implements AsyncDisposable {
 
   /** As fast as it answers, for a second. Returns how many requests/s that are. */
   async warmUp(): Promise<number> {
-    const { requests, seconds } = (await this.generator.closed({ seconds: WARMUP_SECONDS, warmupSeconds: 0 }))[0]!;
+    const { requests, seconds } = await this.#run(() => this.#closed(WARMUP_SECONDS));
     return requests / seconds;
   }
 
@@ -87,17 +89,32 @@ export class Contender implements AsyncDisposable {
     this.load.signal.throwIfAborted();
     const { seconds, heavy } = this.load;
     const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavy.path };
-    const window = ratePerS === null
-      ? (await this.generator.closed({ seconds, warmupSeconds: 0 }))[0]!
-      : await this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share });
-    const { requests, lost, unanswered } = window;
-    if (requests === 0 || lost > 0 || unanswered > 0) {
-      throw new CannotCompare(
-        `${this.experiment.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`,
-      );
-    }
+    const window = await this.#run(() =>
+      ratePerS === null
+        ? this.#closed(seconds)
+        : this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share })
+    );
     this.#windows.push(window);
     return window;
+  }
+
+  async #closed(seconds: number): Promise<Window | undefined> {
+    return (await this.generator.closed({ seconds, warmupSeconds: 0 }))[0];
+  }
+
+  /** Runs a load in which nothing may go wrong. */
+  async #run(load: () => Promise<Window | undefined>): Promise<Window> {
+    const { name } = this.experiment;
+    const window = await load().catch((error) => {
+      // The generator refuses where no connection is left: the server has closed them all, or died.
+      throw error instanceof UsageError ? new CannotCompare(`${name}: ${error.message}`) : error;
+    });
+    if (window === undefined) throw new CannotCompare(`${name}: no connection was left to measure on`);
+    const { requests, lost, unanswered } = window;
+    const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
+    if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
+    const found = `${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`;
+    throw new CannotCompare(`${name}: ${found}`);
   }
 
   /** The findings of all slices together, by their ids. */

@@ -21,6 +21,8 @@ export interface Climb {
   held: number;
   answered: number;
   connected: number;
+  /** Answered, and not closed by then. */
+  kept: number;
   failed: number;
   connectSeconds: number;
   /** Connections made and answered per second in the last step; null before the first. */
@@ -34,7 +36,7 @@ export interface Climb {
 /** A climb that has not begun. */
 export function startClimb({ server, parameters: { climb_seconds = Infinity } }: Bench): Climb {
   return {
-    ...{ held: 0, answered: 0, connected: 0, failed: 0, connectSeconds: 0, pacePerS: null },
+    ...{ held: 0, answered: 0, connected: 0, kept: 0, failed: 0, connectSeconds: 0, pacePerS: null },
     deadline: performance.now() + climb_seconds * 1000,
     start: look(server),
     histogram: new Histogram(),
@@ -68,13 +70,18 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     climb.held += connect.connected - ask.lost;
     climb.answered += ask.answered;
     climb.histogram.merge(ask.histogram);
-    climb.failed += step.connect - ask.answered;
+    const kept = Math.min(ask.answered, connect.connected - ask.lost); // answered, and open still
+    climb.kept += kept;
+    climb.failed += step.connect - kept;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
     const now = look(server);
     if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
-    const tried = climb.answered + climb.failed;
+    const tried = climb.kept + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
-      return `${count(climb.failed)} of ${count(tried)} connections got no answer`;
+      const how = ask.answered === connect.connected
+        ? "were closed after their answer: nothing is kept alive"
+        : "got no answer";
+      return `${count(climb.failed)} of ${count(tried)} connections ${how}`;
     }
   }
   return null;

@@ -13,6 +13,7 @@ import { isOwn, type Running, type Subject } from "./subject.ts";
 const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
 const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_INFO = 11; // <netinet/tcp.h>
+const TCP_ESTABLISHED = 1; // the first byte of struct tcp_info; a socket that is only bound is no connection
 const TCPI_SACKED = 7; // struct tcp_info in words: of a listening socket it is the backlog (tcp_diag.c)
 const MAX_DESCRIPTORS = 256; // of a process that are looked at: listeners and the first connections are among them
 
@@ -38,7 +39,7 @@ function lookAtSockets(pids: number[]): Sockets {
   const look = (fd: number) => {
     if (option(fd, SOL_SOCKET, SO_PROTOCOL) !== IPPROTO_TCP) return;
     if (option(fd, SOL_SOCKET, SO_ACCEPTCONN) === 1) found.backlog ??= option(fd, IPPROTO_TCP, TCP_INFO, TCPI_SACKED);
-    else if (found.nodelay === null) {
+    else if (found.nodelay === null && (option(fd, IPPROTO_TCP, TCP_INFO) ?? 0) % 256 === TCP_ESTABLISHED) {
       found.nodelay = option(fd, IPPROTO_TCP, TCP_NODELAY) !== 0;
       found.send_buffer_bytes = option(fd, SOL_SOCKET, SO_SNDBUF);
       found.receive_buffer_bytes = option(fd, SOL_SOCKET, SO_RCVBUF);

@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { TICK_US } from "./proc_text.ts";
+import { readProc } from "./procfs.ts";
 import type { CrosscheckRow } from "./study.ts";
 
 /** What a client saw, but for what the server counted. */
@@ -41,6 +43,9 @@ const FLAGS: Record<Other, (connections: number, seconds: number) => string> = {
   h2load: (connections, seconds) => `--h1 -t1 -c${connections} -D${seconds}`,
 };
 
+/** What each prints only if something went wrong. */
+const FAULTS = /Non-2xx|Socket errors|[1-9]\d* (failed|errored|timeout)/;
+
 /** The output of a client. */
 interface Printed {
   /** The number that a pattern finds. @throws {Error} If it finds none. */
@@ -50,11 +55,12 @@ interface Printed {
 }
 
 /**
- * Reads what a client printed, and behind it the shell's `times`, whose second line is the CPU time of its children.
+ * Reads what a client printed.
  *
- * @throws {Error} If it is not what this version of the client is known to print.
+ * @param cpuUs What CPU time it took, in µs.
+ * @throws {Error} If it is not what this version of the client is known to print, or if not all was answered well.
  */
-export function readOther(client: Other, text: string): Seen {
+export function readOther(client: Other, text: string, cpuUs: number): Seen {
   const pick = (pattern: RegExp): string[] => {
     const found = pattern.exec(text);
     if (found === null) throw new Error(`${client} did not print ${pattern}: ${text}`);
@@ -65,21 +71,37 @@ export function readOther(client: Other, text: string): Seen {
     const [value, unit] = pick(pattern);
     return Number(value) * UNITS[unit as keyof typeof UNITS];
   };
-  const [userM, userS, systemM, systemS] = pick(/\n(\d+)m([\d.]+)s (\d+)m([\d.]+)s\s*$/).map(Number);
-  const cpuUs = ((userM! + systemM!) * 60 + userS! + systemS!) * 1e6, seen = CLIENTS[client]({ number, us });
+  const seen = CLIENTS[client]({ number, us });
+  if (FAULTS.test(text) || seen.answered === 0) throw new Error(`${client} saw failures: ${text}`);
   return { client, ...seen, client_cpu_us_per_request: cpuUs / seen.answered };
 }
 
+/** CPU time in µs of the children of this process that have ended and were waited for: proc(5), in ticks of 10 ms. */
+function childrenCpuUs(): number {
+  const fields = readProc("/proc/self/stat").split(") ")[1]!.split(" "); // behind the name, from the third on
+  return (Number(fields[13]) + Number(fields[14])) * TICK_US;
+}
+
 /**
- * Lets a client ask for `/` on `connections` connections. Needs `--allow-run`.
+ * Lets a client ask for `/` on `connections` connections. It dies with this process. Needs `--allow-run`; Linux only.
  *
  * @throws {Error} If it fails, or prints something else than expected.
  */
 export async function runOther(client: Other, port: number, connections: number, seconds: number): Promise<Seen> {
-  const flags = FLAGS[client](connections, Math.ceil(seconds + WARMUP_SECONDS));
-  const args = ["-c", String(CLIENT_CPU), "sh", "-c", `${client} ${flags} http://127.0.0.1:${port}/; times`];
-  const { code, stdout } = await new Deno.Command("taskset", { args, stdin: "null", stderr: "inherit" }).output();
+  const flags = FLAGS[client](connections, Math.ceil(seconds + WARMUP_SECONDS)).split(" ");
+  const args = [
+    "--pdeathsig",
+    "KILL",
+    "taskset",
+    "-c",
+    String(CLIENT_CPU),
+    client,
+    ...flags,
+    `http://127.0.0.1:${port}/`,
+  ];
+  const before = childrenCpuUs();
+  const { code, stdout } = await new Deno.Command("setpriv", { args, stdin: "null", stderr: "inherit" }).output();
   const text = new TextDecoder().decode(stdout);
   if (code !== 0) throw new Error(`${client} ended with ${code}: ${text}`);
-  return readOther(client, text);
+  return readOther(client, text, childrenCpuUs() - before);
 }

@@ -5,6 +5,7 @@
  */
 import { UsageError } from "./errors.ts";
 import { numberFlag } from "./flags.ts";
+import { STUDIES } from "./store.ts";
 import type { Own } from "./subject.ts";
 
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
@@ -28,8 +29,8 @@ function freePort(): number {
 function portOf(url: string): number {
   const parsed = URL.parse(url);
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
-  if (!/^(localhost|127(\.\d+){3})$/.test(parsed.hostname)) {
-    throw new UsageError(`--url ${url}: load goes to this machine only, 127.0.0.1.`);
+  if (parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
+    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only.`);
   }
   if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
   return parsed.port === "" ? 80 : Number(parsed.port);
@@ -48,6 +49,7 @@ export function readOwn(
 ): Own {
   if (name === undefined) throw new UsageError("Name the server: --name mine.");
   if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
+  if (name === STUDIES) throw new UsageError(`--name ${name} is a folder of results/: choose another.`);
   if (taken.includes(name)) throw new UsageError(`--name ${name} is the name of an experiment: choose another.`);
   const common = { name, family: "own" } as const;
   if ((url === undefined) === (words === null)) {

@@ -6,7 +6,9 @@
 import { bytes, count, microseconds, MISSING } from "./format.ts";
 import type { ComparisonRow } from "./study.ts";
 
-type Rows = readonly ComparisonRow[];
+/** A row as it is shown: the first ones are those of the reference itself. */
+export type ShownRow = ComparisonRow & { isReference?: true };
+type Rows = readonly ShownRow[];
 
 /** How a figure is called and written. */
 const SHOWN: Record<string, [heading: string, write: (value: number | null) => string]> = {
@@ -21,7 +23,11 @@ const SHOWN: Record<string, [heading: string, write: (value: number | null) => s
 };
 
 const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === metric);
-const clientBound = ({ candidate, findings }: ComparisonRow) => findings.includes(`${candidate}: client_bound`);
+const isBound = (name: string, { findings }: ComparisonRow) => findings.includes(`${name}: client_bound`);
+/** What the load generator limits: a figure is a bound then, and the ratio of bounds is nothing. */
+const LIMITED = ["requests_per_s", "p99_us"];
+const isVoid = (row: ComparisonRow) =>
+  LIMITED.includes(row.metric) && (isBound(row.candidate, row) || isBound(row.reference, row));
 
 /** A candidate's own figures. Nothing where the comparison has no such row. */
 export const figure = {
@@ -29,7 +35,7 @@ export const figure = {
   of: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
     if (row === undefined) return "";
-    const bound = row.candidate_value !== null && clientBound(row); // the server may be able to do more
+    const bound = row.candidate_value !== null && isBound(row.candidate, row); // the server may be able to do more
     const sign = !bound ? "" : metric === "requests_per_s" ? "≥ " : metric === "p99_us" ? "≤ " : "";
     return sign + SHOWN[metric]![1](row.candidate_value);
   },
@@ -40,23 +46,28 @@ export const ratio = {
   withInterval: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
     if (row === undefined) return "";
-    if (row.ratio === null) return row.candidate === row.reference ? "1" : MISSING;
-    return `${row.ratio.toFixed(3)} [${row.ratio_low!.toFixed(3)}, ${row.ratio_high!.toFixed(3)}]`;
+    if (row.isReference) return "1";
+    if (row.ratio === null || isVoid(row)) return MISSING;
+    const { ratio, ratio_low: low, ratio_high: high } = row; // no bounds: too few rounds for an interval
+    return low === null || high === null
+      ? ratio.toFixed(3)
+      : `${ratio.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
   },
   alone: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
-    if (row === undefined || row.candidate === row.reference) return "";
+    if (row === undefined || row.isReference) return "";
     return row.ratio === null ? MISSING : `× ${count(row.ratio, 2)}`;
   },
 };
 
 /** Rows of the reference itself, as beside the first candidate that could be compared; none if none could. */
-export function ofReference(rows: Rows): ComparisonRow[] {
+export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
   const name = rows.find(({ rounds }) => rounds > 0)?.candidate;
   return rows.filter(({ candidate }) => candidate === name).map((row) => ({
     ...row,
     candidate: row.reference,
     candidate_value: row.reference_value,
+    isReference: true,
     ...{ ratio: null, ratio_low: null, ratio_high: null, reason: null },
   }));
 }

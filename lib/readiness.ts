@@ -10,7 +10,7 @@
 import { shuffle } from "es-toolkit";
 import { LoadGenerator } from "./load.ts";
 import * as sys from "./load_sockets.ts";
-import { bootstrapMedian } from "./stats.ts";
+import { medianInterval } from "./stats.ts";
 import type { ReadinessRow } from "./study.ts";
 
 const SOMAXCONN = 4096, POLLIN = 0x1; // <sys/socket.h>, <poll.h>
@@ -163,18 +163,22 @@ class Connections implements Disposable {
   }
 }
 
+/** With fewer there is no interval of 98 %. */
+export const MIN_BATCHES = 7;
+
 /** How the cost is measured. */
 export interface ReadinessPlan {
   /** How many descriptors are watched, one size after the other, ascending. */
   sizes: readonly number[];
-  /** Batches of each way at each size; their number decides the width of the intervals. */
+  /** Batches of each way at each size, MIN_BATCHES at least; their number decides the width of the intervals. */
   batches: number;
   onSize?: (size: number) => void;
 }
 
 /**
  * Measures select(2), poll(2) and epoll_wait(2) at each size, in random order. The one descriptor that is ready is the
- * last of those accepted. The interval is that of the median over batches, 98 %.
+ * last of those accepted. The interval is that of the median over batches of this one run, 98 %: of how the call varies, and
+ * not of how machines do.
  *
  * @throws {Error} If the connections cannot be made, or a call does not find the one that is ready.
  */
@@ -215,11 +219,11 @@ function measureWays(ways: Way[], ready: number, batches: number): Omit<Readines
     for (const timer of shuffle(timers.flatMap(({ wait, turn }) => [wait, turn]))) timer.measure();
   }
   return ways.map(({ call }, i) => {
-    const wait = bootstrapMedian(timers[i]!.wait.values), turn = bootstrapMedian(timers[i]!.turn.values);
+    const wait = medianInterval(timers[i]!.wait.values), turn = medianInterval(timers[i]!.turn.values);
     return {
       call,
-      ...{ wait_us: wait.estimate, wait_us_low: wait.low, wait_us_high: wait.high },
-      ...{ turn_us: turn.estimate, turn_us_low: turn.low, turn_us_high: turn.high },
+      ...{ wait_us: wait.estimate, wait_us_low: wait.low!, wait_us_high: wait.high! }, // MIN_BATCHES give bounds
+      ...{ turn_us: turn.estimate, turn_us_low: turn.low!, turn_us_high: turn.high! },
     };
   });
 }

@@ -22,7 +22,7 @@ import {
   SCHEMA,
   wrongInResult,
 } from "./result_schema.ts";
-import { entries, fileName, newId, store } from "./store.ts";
+import { entries, fileName, newId, store, STUDIES } from "./store.ts";
 
 export * from "./result_schema.ts";
 
@@ -63,9 +63,6 @@ export async function writeResult(result: Result, dir = "results"): Promise<stri
   await store(path, JSON.stringify(result, null, 2) + "\n");
   return path;
 }
-
-/** What stands in results/ beside the folders of the experiments: see lib/study.ts. */
-const STUDIES = "studies";
 
 /** A file that is no result of this version, and why. */
 export interface PassedOver {

@@ -10,7 +10,7 @@ import { manifestOf } from "./manifest.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "./server.ts";
-import { repeat, type Running, startSubject, type Subject } from "./subject.ts";
+import { hasWork, repeat, type Running, startSubject, type Subject } from "./subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -104,9 +104,10 @@ export async function runStep(options: RunOptions): Promise<Result> {
       reason,
     });
   signal.throwIfAborted();
+  if (step.scenario === "mixed" && !hasWork(experiment)) return finish("skipped", `${experiment.name} has no /work.`);
   try {
     const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
-    await using server = await startSubject(experiment, pinned);
+    await using server = await startSubject(experiment, { ...pinned, signal });
     try {
       const measured = await drive(options, server, host.cores);
       const over = await endOf(server, 0);

@@ -43,7 +43,7 @@ async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measu
   const climb = startClimb(bench);
   const short = await rise(bench, climb, bench.parameters.connections);
   const { answered, connected, held, histogram } = climb, lost = connected - held;
-  if (answered === 0) {
+  if (answered === 0 || held === 0) {
     return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
   }
   const measured = await load(bench, drive);

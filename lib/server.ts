@@ -43,6 +43,8 @@ export interface ServerCommand extends GroupCommand {
 export interface ServerOptions extends GroupOptions {
   /** How long it may take until the ready line, in milliseconds; 120 000 unless said. */
   readyTimeoutMs?: number;
+  /** Ends the wait until it is ready. */
+  signal?: AbortSignal;
 }
 
 /** Why there is no server: it cannot run here, was not ready in time, or ended before it was ready. */
@@ -161,11 +163,14 @@ function failureOf({ code, signal }: Deno.CommandStatus, stderrTail: string): St
 export async function startServer(command: ServerCommand, options: ServerOptions = {}): Promise<Server> {
   const readyMs = options.readyTimeoutMs ?? READY_MS;
   const group = await spawnGroup(command, options);
-  const first = Promise.race([group.firstLine, group.gone]);
+  const { promise: abort, resolve: onAbort } = Promise.withResolvers<null>();
+  options.signal?.addEventListener("abort", () => onAbort(null), { once: true });
+  const first = Promise.race([group.firstLine, group.gone, abort]);
   const said = await settles(first, readyMs) ? await first : null;
   const ready = typeof said === "string" ? parseReady(said) : null;
   if (ready !== null) return new Server(group, ready, command.stopSignal);
   await group.kill();
+  options.signal?.throwIfAborted();
   if (said !== null && typeof said === "object") throw new StartError(failureOf(said, group.stderrTail));
   const reason = said === null
     ? `Not ready after ${readyMs} ms.`

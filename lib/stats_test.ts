@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { bootstrapMedian, median, ratioInterval, seededRandom } from "./stats.ts";
+import { bootstrapMedian, median, medianInterval, ratioInterval, seededRandom, signInterval } from "./stats.ts";
 
 Deno.test("the median is the middle value, or the mean of the middle two, and does not sort its argument", () => {
   const values = [9, 1, 5];
@@ -50,5 +50,31 @@ Deno.test("a ratio and its inverse have inverse intervals", () => {
   const rounds = Array.from({ length: 30 }, () => 0.1 + random() * 0.05);
   const there = ratioInterval(rounds), back = ratioInterval(rounds.map((x) => -x));
   assertAlmostEquals(there.estimate * back.estimate, 1, 1e-12);
-  assertAlmostEquals(there.low * back.high, 1, 0.002);
+  assertAlmostEquals(there.low! * back.high!, 1, 0.002);
+});
+
+Deno.test("the exact interval lies between the order statistics that tables of the binomial distribution give", () => {
+  const upTo = (n: number) => Array.from({ length: n }, (_, i) => i + 1);
+  const bounds = (n: number, confidence?: number) => {
+    const { low, high } = signInterval(upTo(n), confidence);
+    return [low, high];
+  };
+  assertEquals(bounds(6), [null, null]); // 1 − 2/64 is 96.9 %
+  assertEquals(bounds(7), [1, 7]); // 1 − 2/128 is 98.4 %
+  assertEquals(bounds(10), [1, 10]); // from the second to the ninth it would be 97.9 %
+  assertEquals(bounds(11), [2, 10]); // 1 − 2 · 12/2048 is 98.8 %
+  assertEquals(bounds(20, 0.95), [6, 15]); // Conover, table A3
+  assertEquals(signInterval([3]), { estimate: 3, low: null, high: null });
+});
+
+Deno.test("of few values too a 98 % interval misses the true median in at most 2 of 100 experiments", () => {
+  const random = seededRandom(17);
+  for (const n of [7, 10, 15]) {
+    let missed = 0;
+    for (let i = 0; i < 1000; i++) {
+      const { low, high } = medianInterval(Array.from({ length: n }, () => random()));
+      if (low! > 0.5 || high! < 0.5) missed++;
+    }
+    assert(missed <= 40, `${missed} of 1000 intervals of ${n} values missed`); // 20 are 2 %; over 40 is 4.5 deviations off
+  }
 });

@@ -6,6 +6,9 @@
  */
 import { dirname } from "node:path";
 
+/** The folder that stands in results/ beside those of the experiments: see study.ts. */
+export const STUDIES = "studies";
+
 /** Eight hexadecimal digits: two files of one second are told apart. */
 export const newId = (): string => crypto.randomUUID().slice(0, 8);
 

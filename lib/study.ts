@@ -9,7 +9,7 @@ import { type HostFacts, hostFacts } from "./host.ts";
 import { MANIFEST, type Manifest } from "./manifest_schema.ts";
 import { FIELDS, SCENARIOS } from "./result_schema.ts";
 import { type Check, dictionary, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
-import { entries, fileName, newId, store } from "./store.ts";
+import { entries, fileName, newId, store, STUDIES } from "./store.ts";
 
 /** The version of the format of studies. */
 export const STUDY_SCHEMA = 1;
@@ -163,7 +163,7 @@ export async function writeStudy<K extends Kind>(
     manifests,
     rows,
   };
-  const path = join(dir, "studies", kind, fileName(study));
+  const path = join(dir, STUDIES, kind, fileName(study));
   const wrong = wrongInStudy(study, kind);
   if (wrong !== undefined) throw new Error(`Cannot store ${path}: ${wrong}.`);
   await store(path, JSON.stringify(study, null, 2) + "\n");
@@ -173,9 +173,9 @@ export async function writeStudy<K extends Kind>(
 /** Reads the studies of a kind, the oldest first. Damaged or newer files are named and passed over. Needs `--allow-read`. */
 export async function readStudies<K extends Kind>(kind: K, dir = "results") {
   const studies: Study<K>[] = [], passedOver: { path: string; why: string }[] = [];
-  for (const entry of await entries(join(dir, "studies", kind))) {
+  for (const entry of await entries(join(dir, STUDIES, kind))) {
     if (!entry.isFile || !entry.name.endsWith(".json")) continue;
-    const path = join(dir, "studies", kind, entry.name);
+    const path = join(dir, STUDIES, kind, entry.name);
     const study = parseStudy(await Deno.readTextFile(path), kind);
     if (typeof study === "string") passedOver.push({ path, why: study });
     else studies.push(study);

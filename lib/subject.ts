@@ -6,6 +6,7 @@
 import { delay } from "@std/async";
 import { type Experiment, runsHere } from "./catalogue.ts";
 import { settles, spawnGroup } from "./group.ts";
+import { sample } from "./sampler.ts";
 import { experimentCommand, type ServerOptions, StartError, startServer, type Stopped } from "./server.ts";
 
 /** A server of one's own: a command that starts it, or the address of one that runs already. */
@@ -38,6 +39,9 @@ export interface Running extends AsyncDisposable {
 
 export const isOwn = (subject: Subject): subject is Own => subject.family === "own";
 
+/** Whether it has requests that burn CPU: nginx and Apache have none, and of a server of one's own nobody knows. */
+export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
+
 const READY_MS = 60_000; // somebody's framework may compile first
 const LOOK_MS = 20;
 const STOP_MS = 5_000; // as for experiments
@@ -63,6 +67,9 @@ export function repeat(subject: Subject, flags: string): string {
 }
 
 async function attach({ name, port, pid }: Own): Promise<Running> {
+  if (pid !== null && Deno.build.os === "linux" && sample(pid) === null) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: there is no process ${pid}.` });
+  }
   if (!await answers(port)) {
     throw new StartError({ ended: "not_ready", reason: `${name}: nobody listens on port ${port}.` });
   }
@@ -87,7 +94,14 @@ async function startOwn({ name, port }: Own, words: readonly string[], options: 
   let over: Deno.CommandStatus | null = null;
   group.gone.then((status) => over = status);
   const deadline = performance.now() + (options.readyTimeoutMs ?? READY_MS);
-  while (over === null && performance.now() < deadline && !await answers(port)) await delay(LOOK_MS);
+  const { signal } = options;
+  while (over === null && !signal?.aborted && performance.now() < deadline && !await answers(port)) {
+    await delay(LOOK_MS);
+  }
+  if (signal?.aborted) {
+    await group.kill();
+    throw signal.reason;
+  }
   const running = {
     ...{ pid: group.pid, port, exited: group.gone },
     stderrTail: () => group.stderrTail,

@@ -6,7 +6,7 @@
 import type { Experiment } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
 import { WARMUP_SECONDS } from "./ladder.ts";
-import { ended, figure, ofReference, ratio } from "./pivot.ts";
+import { ended, figure, ofReference, ratio, type ShownRow } from "./pivot.ts";
 import type { Result, ScenarioName } from "./results.ts";
 import type { ComparisonRow, CrosscheckRow, ReadinessRow, Study } from "./study.ts";
 import { bounded } from "./summary.ts";
@@ -26,9 +26,10 @@ const isWhole = ({ scenario, parameters }: Result) =>
 /** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
 function best(results: readonly Result[], name: string, scenario: ScenarioName, most = Infinity): Result | undefined {
   const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
+  const hasFigures = ({ ended }: Result) => Number(ended === "ok" || ended === "limited"); // they come first
   return results
     .filter((of) => of.experiment === name && of.scenario === scenario && isWhole(of) && asked(of) <= most)
-    .toSorted((a, b) => asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
+    .toSorted((a, b) => hasFigures(b) - hasFigures(a) || asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
 }
 
 /** Finds what the tables show of each experiment. */
@@ -72,6 +73,7 @@ const OVERVIEW: Column<Shown>[] = [
 
 /** One sentence for each kind of machine that figures come from. */
 function machines(results: readonly Pick<Result, "host">[]): string {
+  if (results.length === 0) return "Nothing is measured yet.";
   const facts = results.map(({ host }) =>
     `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
     `${host.os} ${host.kernel}, Deno ${host.deno}`
@@ -132,7 +134,7 @@ export const readinessColumns = (rows: readonly ReadinessRow[]): Column<Readines
 ];
 
 /** The columns of a comparison: a row is all rows of one candidate. */
-export const COMPARISON_COLUMNS: Column<ComparisonRow[]>[] = [
+const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
   { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
   ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
     { heading: figure.heading(metric), cell: figure.of(metric) },
@@ -150,9 +152,10 @@ export const COMPARISON_COLUMNS: Column<ComparisonRow[]>[] = [
  */
 export function comparison(
   rows: readonly ComparisonRow[],
-  write: (rows: ComparisonRow[][], columns: Column<ComparisonRow[]>[]) => string,
+  write: (rows: ShownRow[][], columns: Column<ShownRow[]>[]) => string,
 ): string {
-  const groups = [...Map.groupBy([...ofReference(rows), ...rows], (row) => row.candidate).values()];
+  const own = ofReference(rows), candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
+  const groups: ShownRow[][] = own.length > 0 ? [own, ...candidates] : candidates;
   const columns = COMPARISON_COLUMNS.filter((of) =>
     of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
   );
@@ -164,7 +167,7 @@ export function comparison(
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const heading = `${scenario}, ${count(connections)} connections${at}, ratios to ${reference}, ${rounds} rounds:`;
-  const notes = groups.filter(([row]) => row!.candidate !== reference).flatMap((group) => ended(group));
+  const notes = candidates.flatMap((group) => ended(group));
   return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
 }
 
@@ -176,7 +179,7 @@ export function comparisonTables({ rows, host, command }: Study<"comparison">): 
   return [...tables, `\`${command}\` makes it. ${machines([{ host }])}`].join("\n\n");
 }
 
-/** A stored cross-check, the medians of each client. */
+/** The columns of a cross-check. */
 export const CROSSCHECK_COLUMNS: Column<CrosscheckRow>[] = [
   { heading: "round", cell: (of) => count(of.round) },
   { heading: "client", cell: (of) => of.client, left: true },

@@ -121,7 +121,7 @@ function canLoad(library: string): boolean {
 }
 
 /** Whatever the project and its experiments can use. Needs `--allow-read` and `--allow-sys=osRelease`. */
-export const allTools = (): Tool[] => [...TOOLS, ...toolsOf(catalogue())];
+const allTools = (): Tool[] => [...TOOLS, ...toolsOf(catalogue())];
 
 /** Those that exist for this system but are not installed. Permissions as for `isInstalled`. */
 export async function missingTools(tools: readonly Tool[] = allTools()): Promise<Tool[]> {

@@ -54,6 +54,7 @@ function readNames(names: string[], all: boolean, family: string | undefined): [
   const reference = find(names[0] ?? "epoll");
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
+    if (new Set(names.slice(1)).size < names.length - 1) throw new UsageError("Name each candidate once.");
     return [reference, names.slice(1).map((name) => find(name))];
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
@@ -81,7 +82,7 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   const interrupt = new AbortController();
-  Deno.addSignalListener("SIGINT", () => interrupt.abort(new UsageError("Interrupted: nothing is stored.")));
+  Deno.addSignalListener("SIGINT", () => interrupt.abort());
   const [reference, candidates] = readNames(flags._, flags.all, flags.family);
   const rows: ComparisonRow[] = [], manifests = new Map<string, Manifest>(), tables: string[] = [];
   for (const plan of readPlans(flags, interrupt.signal)) {
@@ -97,7 +98,8 @@ await runScript(USAGE, async () => {
     for (const [name, manifest] of found.manifests) manifests.set(name, manifest);
     tables.push(comparison(found.rows, table));
   }
-  if (flags.save) {
+  if (interrupt.signal.aborted) console.error("Interrupted: what was compared until then is shown, and not stored.");
+  else if (flags.save) {
     const command = `deno task compare ${Deno.args.join(" ")}`;
     console.error(
       `Stored ${await writeStudy("comparison", rows, command, { manifests: Object.fromEntries(manifests) })}`,
@@ -108,5 +110,6 @@ await runScript(USAGE, async () => {
   console.log(
     flags.json ? JSON.stringify({ rows, manifests: Object.fromEntries(manifests) }, null, 2) : tables.join("\n\n"),
   );
-  return 0;
+  if (interrupt.signal.aborted) return 130;
+  return rows.some(({ rounds }) => rounds > 0) ? 0 : 1;
 });

@@ -2,7 +2,7 @@
  * Checks the instrument: drives one and the same server by the load generator, wrk and h2load in turn, and prints where
  * they agree and where not. Each turn has a fresh server, so that its own count of answers can be held against the client's.
  *
- * deno task crosscheck epoll --connections 100 --rounds 5
+ * deno task crosscheck epoll --connections 100 --rounds 7
  */
 import { shuffle } from "es-toolkit";
 import { type Experiment, find } from "../lib/catalogue.ts";
@@ -17,7 +17,7 @@ import { type CrosscheckRow, writeStudy } from "../lib/study.ts";
 import { CROSSCHECK_COLUMNS } from "../lib/tables.ts";
 import { installLine, isInstalled, TOOLS } from "../lib/tools.ts";
 
-const USAGE = "Usage: deno task crosscheck [name] [--connections 100] [--rounds 5] [--seconds 3] [--json] [--no-save]";
+const USAGE = "Usage: deno task crosscheck [name] [--connections 100] [--rounds 7] [--seconds 3] [--json] [--no-save]";
 const SERVER_CPU = 0;
 const COMPARED = ["requests_per_s", "client_cpu_us_per_request", "mean_us", "p99_us"] as const;
 
@@ -34,6 +34,8 @@ async function turn(experiment: Experiment, client: Client, round: number, conne
 const lab: Client = async (port, serverPid, connections, seconds) => {
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port }, { cpu: CLIENT_CPU, serverPid });
   await generator.connect(connections);
+  const { answered: held } = await generator.ask(); // now the server has them all
+  if (held < connections) throw new Error(`${held} of ${connections} connections were answered`);
   const [window] = await generator.closed({ seconds, warmupSeconds: WARMUP_SECONDS });
   const { answered } = await generator.totals();
   const { requests, client_cpu_us, histogram } = window!;
@@ -55,6 +57,9 @@ function against(rows: readonly CrosscheckRow[], other: string): string[] {
     const ours = of("lab", key), theirs = of(other, key);
     if (theirs.includes(null) || theirs.length === 0) return [];
     const { estimate, low, high } = ratioInterval(ours.map((value, i) => Math.log(value! / theirs[i]!)));
+    if (low === null || high === null) {
+      return [`${key}: lab / ${other} ${estimate.toFixed(3)}, too few rounds to judge`];
+    }
     const verdict = low <= 1 && 1 <= high ? "they agree" : "they do not agree";
     return [`${key}: lab / ${other} ${estimate.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}], ${verdict}`];
   });
@@ -63,10 +68,12 @@ function against(rows: readonly CrosscheckRow[], other: string): string[] {
 /** The clients that can be had here, ours first; says which of the others cannot. */
 async function clients(): Promise<Client[]> {
   const missing: string[] = [];
-  for (const command of ["taskset", ...OTHERS]) if (!await isInstalled(command)) missing.push(command);
+  for (const command of ["setpriv", "taskset", ...OTHERS]) if (!await isInstalled(command)) missing.push(command);
   const install = `${missing.join(" and ")}: ${installLine(TOOLS.filter(({ command }) => missing.includes(command)))}`;
   const others = OTHERS.filter((name) => !missing.includes(name));
-  if (missing.includes("taskset") || others.length === 0) throw new UsageError(`Not installed: ${install}`);
+  if (missing.includes("setpriv") || missing.includes("taskset") || others.length === 0) {
+    throw new UsageError(`Not installed: ${install}`);
+  }
   if (missing.length > 0) console.error(`Skipped: ${install}`);
   return [lab, ...others.map((name): Client => (port, _, ...load) => runOther(name, port, ...load))];
 }
@@ -81,7 +88,7 @@ await runScript(USAGE, async () => {
   if (flags._.length > 1) throw new UsageError("Name one experiment.");
   const experiment = find(flags._[0] ?? "epoll");
   const connections = numberFlag("connections", flags.connections ?? "100", { min: 1, max: 10_000, integer: true });
-  const rounds = numberFlag("rounds", flags.rounds ?? "5", { min: 1, max: 100, integer: true });
+  const rounds = numberFlag("rounds", flags.rounds ?? "7", { min: 1, max: 100, integer: true });
   const seconds = numberFlag("seconds", flags.seconds ?? "3", { min: 1, max: 600 });
   const rows: CrosscheckRow[] = [], all = await clients();
   for (let round = 1; round <= rounds; round++) {

@@ -6,6 +6,8 @@
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
 import { count, table } from "../lib/format.ts";
+import { DESCRIPTOR_RESERVE } from "../lib/guard.ts";
+import { hostFacts } from "../lib/host.ts";
 import { writeStudy } from "../lib/study.ts";
 import { readinessColumns } from "../lib/tables.ts";
 
@@ -22,8 +24,9 @@ await runScript(USAGE, async () => {
     console.error(`readiness cannot run here: epoll is a part of Linux, this is ${Deno.build.os}.`);
     return 69;
   }
-  const sizes = numberList("sizes", flags.sizes ?? "10,100,1000,10000", { min: 2, max: 1e6, integer: true });
-  const batches = numberFlag("batches", flags.batches ?? "30", { min: 3, max: 1000, integer: true });
+  const { nofile_hard } = hostFacts().limits, max = (nofile_hard ?? 1e6) - DESCRIPTOR_RESERVE;
+  const sizes = numberList("sizes", flags.sizes ?? "10,100,1000,10000", { min: 2, max, integer: true });
+  const batches = numberFlag("batches", flags.batches ?? "30", { min: 7, max: 1000, integer: true });
   const { measureReadiness } = await import("../lib/readiness.ts"); // it loads libc: Linux only
   const onSize = (size: number) => console.error(`${count(size)} descriptors…`);
   const rows = (await measureReadiness({ sizes: sizes.toSorted((a, b) => a - b), batches, onSize }))

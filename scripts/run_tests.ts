@@ -61,6 +61,8 @@ function splitLines(): TransformStream<string, string> {
   });
 }
 
+const running = new Set<Deno.ChildProcess>();
+
 /** Runs `deno test` once. */
 async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ code: number; output: string }> {
   const child = new Deno.Command(Deno.execPath(), {
@@ -71,13 +73,15 @@ async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ 
     ],
     stdout: "piped",
   }).spawn();
+  running.add(child);
   const output = await show(child.stdout);
+  running.delete(child);
   return { code: (await child.status).code, output };
 }
 
 /** What runs at once. The contract mostly waits for servers, so its two halves and the rest share the machine well. */
 function split(args: string[]): [files: string[], own: string[]][] {
-  if (args.some((arg) => /\/|\.ts$/.test(arg))) return [[args, []]]; // files were named
+  if (args.some((arg) => FOLDERS.some((folder) => arg.startsWith(folder)))) return [[args, []]]; // files were named
   return [
     [[...args, ...FOLDERS, `--ignore=${CONTRACT}`], []],
     [[...args, ...CONTRACT], ["--own"]],
@@ -121,6 +125,12 @@ async function runTests(args: string[], requireAll: boolean, jsr: boolean): Prom
 }
 
 if (import.meta.main) {
+  if (Deno.build.os !== "windows") {
+    Deno.addSignalListener("SIGTERM", () => {
+      for (const child of running) child.kill("SIGTERM");
+      Deno.exit(143);
+    });
+  }
   const own = ["--require-all", "--jsr", "--"];
   const rest = Deno.args.filter((arg) => !own.includes(arg));
   Deno.exit(await runTests(rest, Deno.args.includes("--require-all"), Deno.args.includes("--jsr")));

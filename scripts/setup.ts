@@ -3,7 +3,8 @@
  *
  * deno task setup
  */
-import { runScript } from "../lib/flags.ts";
+import { UsageError } from "../lib/errors.ts";
+import { parseFlags, runScript } from "../lib/flags.ts";
 import { installLine, isInstalled, missingTools } from "../lib/tools.ts";
 
 /** Runs apt-get as root and without questions; ends the process if it fails. */
@@ -17,6 +18,7 @@ async function aptGet(args: string[]): Promise<void> {
 }
 
 await runScript("Usage: deno task setup", async () => {
+  if (parseFlags(Deno.args, {})._.length > 0) throw new UsageError("setup takes no names.");
   let missing = await missingTools();
   if (missing.length === 0) {
     console.log("Every program is installed already.");

@@ -1,0 +1,30 @@
+/**
+ * What a header may write behind `@cannot`.
+ *
+ * @module
+ */
+
+/** What a header may say that its architecture cannot: each id is that of one check at least. */
+export const ABILITIES = [
+  "serve-others", // a client that sits idle or does not read holds up nobody
+  "recover-emfile", // survives that descriptors run out
+  "wait-at-emfile", // who comes when descriptors have run out is served later
+  "survive-resets",
+  "half-close",
+  "malformed-400",
+  "bound-head", // 431 for a head over 8 KiB
+  "linger", // the answer to what is refused survives what the client still sends
+  "close-after-body",
+  "exact-path", // does not take // for /
+  "refuse-methods", // 405 for HEAD, POST, PUT and DELETE
+  "any-method", // 405, not 400, for a method that no standard knows
+  "drain", // a client that asks for much before it reads gets all its answers once it does
+  "burn-cpu", // /work/N: CPU time, not time on the wall
+  "see-port-in-use",
+  "stop-in-flight", // answers on SIGTERM what is in flight
+  "second-signal",
+  "count-accepted", // the numbers of the stopped line; `served` is true for all
+  "count-errors",
+] as const;
+/** One of {@linkcode ABILITIES}. */
+export type Ability = typeof ABILITIES[number];
