@@ -83,7 +83,7 @@ async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ 
 function split(args: string[]): [files: string[], own: string[]][] {
   if (args.some((arg) => FOLDERS.some((folder) => arg.startsWith(folder)))) return [[args, []]]; // files were named
   return [
-    [[...args, ...FOLDERS, `--ignore=${CONTRACT}`], []],
+    [[...args, `--ignore=${CONTRACT}`, ...FOLDERS], []], // behind several folders --ignore would not be heard
     [[...args, ...CONTRACT], ["--own"]],
     [[...args, ...CONTRACT], ["--peers"]],
   ];
