@@ -261,8 +261,7 @@ function flush(fd: number, data: Uint8Array<ArrayBuffer>, length: number): void 
 // ---- The architecture: one interest set, one loop ------------------------------------------------------------------
 
 const epoll = must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance");
-const events = new Int32Array(EVENTS * EVENT_WORDS);
-const event = new Int32Array(EVENT_WORDS);
+const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
 
 /** Adds, changes or removes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */
 function watch(operation: number, fd: number, mask: number): number {
