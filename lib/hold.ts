@@ -25,6 +25,7 @@ export interface Climb {
   kept: number;
   failed: number;
   connectSeconds: number;
+  askSeconds: number;
   /** Connections made and answered per second in the last step; null before the first. */
   pacePerS: number | null;
   deadline: number;
@@ -36,7 +37,7 @@ export interface Climb {
 /** A climb that has not begun. */
 export function startClimb({ server, parameters: { climb_seconds = Infinity } }: Bench): Climb {
   return {
-    ...{ held: 0, answered: 0, connected: 0, kept: 0, failed: 0, connectSeconds: 0, pacePerS: null },
+    ...{ held: 0, answered: 0, connected: 0, kept: 0, failed: 0, connectSeconds: 0, askSeconds: 0, pacePerS: null },
     deadline: performance.now() + climb_seconds * 1000,
     start: look(server),
     histogram: new Histogram(),
@@ -66,6 +67,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     const connect = await generator.connect(step.connect);
     const ask = await generator.ask({ onlyNew: true, timeoutMs: SILENCE_MS });
     climb.connectSeconds += connect.seconds;
+    climb.askSeconds += ask.seconds;
     climb.connected += connect.connected;
     climb.held += connect.connected - ask.lost;
     climb.answered += ask.answered;
@@ -169,7 +171,7 @@ export async function hold(bench: Bench): Promise<Measured> {
       connections: climb.held,
       answered: end.answered,
       lost: end.lost,
-      connect_seconds: climb.connectSeconds,
+      connect_seconds: climb.connectSeconds + climb.askSeconds,
       connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
       ...percentiles(end.histogram),
       ...spent(bench, climb, low),

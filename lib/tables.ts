@@ -7,7 +7,7 @@ import type { Experiment } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
 import { WARMUP_SECONDS } from "./ladder.ts";
 import { ended, figure, ofReference, ratio, type ShownRow } from "./pivot.ts";
-import type { Result, ScenarioName } from "./results.ts";
+import type { Metrics, Result, ScenarioName } from "./results.ts";
 import type { ComparisonRow, CrosscheckRow, ReadinessRow, Study } from "./study.ts";
 import { bounded } from "./summary.ts";
 
@@ -87,15 +87,16 @@ export function overview(rows: readonly Shown[]): string {
   return `${markdown(rows, OVERVIEW)}\n\n${machines(used)}`;
 }
 
+const duration = (seconds: number | null) => seconds === null ? MISSING : `${seconds.toFixed(2)} s`;
+/** Connections that were made and answered in a second. */
+const paceOf = ({ answered, connect_seconds: seconds }: Metrics) => answered && seconds ? answered / seconds : null;
+
 const HOLDS: Column<Result>[] = [
   { heading: "experiment", cell: (of) => of.experiment, left: true },
   { heading: "wanted", cell: (of) => count(of.parameters.connections) },
   { heading: "held and answered", cell: (of) => count(of.metrics.answered) },
-  { heading: "connects/s", cell: (of) => count(of.metrics.connects_per_s) },
-  {
-    heading: "connecting took",
-    cell: (of) => of.metrics.connect_seconds == null ? MISSING : `${of.metrics.connect_seconds.toFixed(2)} s`,
-  },
+  { heading: "connected and answered in", cell: ({ metrics: { connect_seconds: seconds } }) => duration(seconds) },
+  { heading: "connections/s", cell: ({ metrics }) => count(paceOf(metrics)) },
   { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
   { heading: "processes", cell: (of) => count(of.metrics.processes) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
