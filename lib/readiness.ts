@@ -164,7 +164,7 @@ class Connections implements Disposable {
 }
 
 /** With fewer there is no interval of 98 %. */
-export const MIN_BATCHES = 7;
+const MIN_BATCHES = 7;
 
 /** How the cost is measured. */
 export interface ReadinessPlan {
@@ -180,9 +180,11 @@ export interface ReadinessPlan {
  * last of those accepted. The interval is that of the median over batches of this one run, 98 %: of how the call varies, and
  * not of how machines do.
  *
+ * @throws {RangeError} If there are too few batches.
  * @throws {Error} If the connections cannot be made, or a call does not find the one that is ready.
  */
 export async function measureReadiness({ sizes, batches, onSize }: ReadinessPlan): Promise<ReadinessRow[]> {
+  if (batches < MIN_BATCHES) throw new RangeError(`${batches} batches give no interval: take ${MIN_BATCHES} at least`);
   using connections = new Connections();
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: connections.port });
   const rows: ReadinessRow[] = [];
