@@ -31,8 +31,11 @@ export class CannotCompare extends Error {
   override readonly name = "CannotCompare";
 }
 
-/** Seconds of load before the first slice: code is compiled, heap and buffers have their size. */
-const WARMUP_SECONDS = 1;
+/**
+ * The load before the first slice: code is compiled, heap and buffers get their size. It ends where so many stretches in a
+ * row cost the same within so much; a JVM takes seconds to get there, most others two.
+ */
+const WARMUP = { seconds: 0.5, inARow: 4, alike: 0.05, mostStretches: 20 };
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
 /** Stop it, or bind it with `await using`. */
@@ -74,10 +77,17 @@ export class Contender implements AsyncDisposable {
     return new Contender(experiment, memory, await manifestOf(experiment, server), generator, load, stack.move());
   }
 
-  /** As fast as it answers, for a second. Returns how many requests/s that are. */
+  /** As fast as it answers, until what an answer costs has settled. Returns how many requests/s that are. */
   async warmUp(): Promise<number> {
-    const { requests, seconds } = await this.#run(() => this.#closed(WARMUP_SECONDS));
-    return requests / seconds;
+    const costs: number[] = [];
+    for (;;) {
+      const { requests, seconds, server_cpu_us } = await this.#run(() => this.#closed(WARMUP.seconds));
+      costs.push((server_cpu_us ?? seconds) / requests); // of a server whose process is not known the time must do
+      const last = costs.slice(-WARMUP.inARow);
+      const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
+      if (hasSettled || costs.length === WARMUP.mostStretches) return requests / seconds;
+      this.load.signal.throwIfAborted();
+    }
   }
 
   /**
