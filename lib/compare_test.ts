@@ -6,6 +6,7 @@ const ignore = Deno.build.os !== "linux";
 const never = new AbortController().signal;
 const plan: ComparePlan = {
   ...{ scenario: "throughput", connections: 2, rounds: 2, slices: 2, seconds: 0.1, ratePerS: null, heavy: null },
+  settleSeconds: 0.5,
   signal: never,
 };
 const LOADED = ["cpu_us_per_request", "requests_per_s", "p99_us"];

@@ -23,6 +23,8 @@ export interface Load {
   ratePerS: number | null;
   /** Of an open loop: the share of heavy requests, 0 to 1, and their path. */
   heavy: { share: number; path: string } | null;
+  /** After so many seconds of warm-up the measuring begins, settled or not. */
+  settleSeconds: number;
   signal: AbortSignal;
 }
 
@@ -35,7 +37,7 @@ export class CannotCompare extends Error {
  * The load before the first slice: code is compiled, heap and buffers get their size. It ends where so many stretches in a
  * row cost the same within so much; a JVM takes seconds to get there, most others two.
  */
-const WARMUP = { seconds: 0.5, inARow: 4, alike: 0.05, mostStretches: 20 };
+const WARMUP = { seconds: 0.5, inARow: 4, alike: 0.05 };
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
 /** Stop it, or bind it with `await using`. */
@@ -85,7 +87,7 @@ export class Contender implements AsyncDisposable {
       costs.push((server_cpu_us ?? seconds) / requests); // of a server whose process is not known the time must do
       const last = costs.slice(-WARMUP.inARow);
       const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
-      if (hasSettled || costs.length === WARMUP.mostStretches) return requests / seconds;
+      if (hasSettled || costs.length * WARMUP.seconds >= this.load.settleSeconds) return requests / seconds;
       this.load.signal.throwIfAborted();
     }
   }

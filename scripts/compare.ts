@@ -43,6 +43,7 @@ function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSign
     slices: quick ? 4 : 8,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     heavy: scenario === "mixed" ? HEAVY : null,
+    settleSeconds: 10,
     signal,
   } as const;
   return numberList("connections", flags.connections ?? "100", { min: 1, max: 1e6, integer: true })
