@@ -37,7 +37,7 @@ export class CannotCompare extends Error {
  * The load before the first slice: code is compiled, heap and buffers get their size. It ends where so many stretches in a
  * row cost the same within so much; a JVM takes seconds to get there, most others two.
  */
-const WARMUP = { seconds: 0.5, inARow: 4, alike: 0.05 };
+const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
 /** Stop it, or bind it with `await using`. */

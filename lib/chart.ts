@@ -1,0 +1,212 @@
+/**
+ * Charts from figures: what is to be seen ({@linkcode ChartSpec}, plain data) and how Chart.js draws it. The same
+ * configuration makes a PNG (lib/chart_png.ts) and lives in a page, so this file needs neither Deno nor a document.
+ *
+ * A chart never invents. A value that is missing is a gap with its reason written into it; a value that the load generator
+ * bounded says so, at least or at most, and is drawn hollow; an interval is a whisker, and no interval is none.
+ *
+ * @example
+ * ```ts
+ * import { Chart, registerables } from "chart.js";
+ *
+ * Chart.register(...registerables);
+ * new Chart(canvas, chartConfig(spec, "light"));
+ * ```
+ *
+ * @module
+ */
+import type { ChartConfiguration } from "chart.js";
+import { inline, referenceLine, whiskers } from "./chart_plugins.ts";
+import { type Axis, known, range, scaleOf } from "./chart_scales.ts";
+import { colourOf, GROUND, markOf, type Theme, type Unit, written } from "./chart_theme.ts";
+
+/** One value with its interval. `value` null: there is none, and `note` says why. */
+export interface Value {
+  value: number | null;
+  low?: number | null;
+  high?: number | null;
+  /** What the load generator limited is a bound and no figure. */
+  bound?: "at least" | "at most";
+  note?: string;
+}
+
+/** A value for each of many servers: bars from zero, or dots where zero means nothing. */
+export interface RankSpec {
+  kind: "bars" | "dots";
+  title: string;
+  axis: Axis;
+  /** A line across all rows at this value, as 1 of ratios. */
+  reference?: number;
+  items: (Value & { name: string; family: string })[];
+}
+
+/** Values along an axis, a line for each server. */
+export interface LinesSpec {
+  kind: "lines";
+  title: string;
+  x: Axis;
+  y: Axis;
+  series: { name: string; family: string; points: (Value & { x: number })[] }[];
+}
+
+export type { Axis };
+export type ChartSpec = RankSpec | LinesSpec;
+
+/** The configuration of a chart as this project uses it. */
+export type Configuration = ChartConfiguration<"bar" | "line", (number | null | { x: number; y: number | null })[]>;
+
+/** A value as it is written into a chart: with its bound, its unit and its interval. */
+export function sentence({ value, low, high, bound, note }: Value, unit: Unit): string {
+  if (value === null) return note ?? "not measured";
+  const sign = bound === undefined ? "" : `${bound} `;
+  const known = low !== null && low !== undefined && high !== null && high !== undefined;
+  return `${sign}${written(value, unit)}${known ? ` [${written(low, unit)}, ${written(high, unit)}]` : ""}`;
+}
+
+/** What a chart shows, in words: for those who do not see it, and for the text beside a picture. */
+export function describeChart(spec: ChartSpec): string {
+  const lines = spec.kind === "lines"
+    ? spec.series.map(({ name, points }) =>
+      `${name}: ${
+        points.map((point) => `${written(point.x, spec.x.unit)}: ${sentence(point, spec.y.unit)}`).join("; ")
+      }`
+    )
+    : spec.items.map((item) => `${item.name}: ${sentence(item, spec.axis.unit)}`);
+  return `${spec.title}. ${lines.join(". ")}.`;
+}
+
+function common(spec: ChartSpec, theme: Theme) {
+  const { text } = GROUND[theme];
+  return {
+    animation: false as const,
+    responsive: true,
+    maintainAspectRatio: false,
+    layout: { padding: { top: 4, right: 12, bottom: 4, left: 4 } },
+    plugins: {
+      legend: { display: false },
+      title: {
+        display: true,
+        text: spec.title,
+        color: text,
+        align: "start" as const,
+        font: { size: 15, weight: 600 },
+        padding: { top: 4, bottom: 12 },
+      },
+    },
+  };
+}
+
+/** A row for each server, the name at its left, the value written at its right. */
+function rankConfig(spec: RankSpec, theme: Theme): Configuration {
+  const { items, axis } = spec, bars = spec.kind === "bars";
+  const colours = items.map(({ family }) => colourOf(family, theme));
+  const values = known(items.flatMap(({ value, low, high }) => [value, low, high]));
+  const tooltip = {
+    callbacks: { label: ({ dataIndex }: { dataIndex: number }) => sentence(items[dataIndex]!, axis.unit) },
+  };
+  const shared = common(spec, theme);
+  return {
+    type: bars ? "bar" : "line",
+    data: {
+      labels: items.map(({ name }) => name),
+      datasets: [{
+        data: items.map(({ value }) => value),
+        borderColor: colours,
+        backgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : `${colours[i]}55`),
+        ...(bars ? { borderWidth: 1.5, maxBarThickness: 18 } : {
+          showLine: false,
+          pointBackgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : GROUND[theme].page),
+          pointBorderColor: colours,
+          pointBorderWidth: 2,
+          pointStyle: items.map(({ family }) => markOf(family)),
+          pointRadius: 6,
+          pointHoverRadius: 8,
+        }),
+      }],
+    },
+    options: {
+      ...shared,
+      indexAxis: "y",
+      scales: {
+        x: { ...scaleOf(axis, theme), ...range(axis, values, 0.45), ...(axis.scale === "linear" && { grace: "45%" }) },
+        y: {
+          type: "category",
+          offset: true,
+          grid: { display: false },
+          ticks: { color: GROUND[theme].text, autoSkip: false, font: { size: 13 } },
+        },
+      },
+      plugins: { ...shared.plugins, tooltip },
+    } as Configuration["options"] & object,
+    plugins: [
+      ...(spec.reference === undefined ? [] : [referenceLine(spec.reference, theme)]),
+      whiskers(() => items.map(({ low, high }, i) => ({ low, high, colour: colours[i]! })), "x"),
+      inline(
+        (i) => ({ text: sentence(items[i]!, axis.unit), missing: items[i]!.value === null, beyond: items[i]!.high }),
+        theme,
+      ),
+    ],
+  };
+}
+
+const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3]]; // lines of one family have one colour, and differ by these
+
+/** A line for each server, its name at its end. */
+function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
+  const { series, x, y } = spec;
+  const nth = series.map(({ family }, i) => series.slice(0, i).filter((other) => other.family === family).length);
+  const shared = common(spec, theme);
+  const points = series.flatMap((line) => line.points);
+  const tooltip = {
+    callbacks: {
+      title: ([first]: { parsed: { x: number } }[]) => first === undefined ? "" : written(first.parsed.x, x.unit),
+      label: ({ datasetIndex, dataIndex }: { datasetIndex: number; dataIndex: number }) =>
+        `${series[datasetIndex]!.name}: ${sentence(series[datasetIndex]!.points[dataIndex]!, y.unit)}`,
+    },
+  };
+  return {
+    type: "line",
+    data: {
+      datasets: series.map(({ name, family, points }, i) => ({
+        label: name,
+        data: points.map((point) => ({ x: point.x, y: point.value })),
+        borderColor: colourOf(family, theme),
+        backgroundColor: GROUND[theme].page,
+        pointBackgroundColor: points.map(({ bound }) =>
+          bound === undefined ? colourOf(family, theme) : GROUND[theme].page
+        ),
+        pointStyle: markOf(family),
+        pointRadius: points.length > 60 ? 0 : 4,
+        borderWidth: 2,
+        borderDash: DASHES[nth[i]! % DASHES.length]!,
+        spanGaps: false,
+      })),
+    },
+    options: {
+      ...shared,
+      interaction: { mode: "nearest", intersect: false },
+      scales: {
+        x: {
+          ...scaleOf(x, theme),
+          ...range(x, known(points.map((point) => point.x)), 0.2),
+          ...(x.scale === "linear" && { beginAtZero: false }),
+        },
+        y: {
+          ...scaleOf(y, theme),
+          ...range(y, known(points.flatMap(({ value, low, high }) => [value, low, high])), 0.06),
+        },
+      },
+      plugins: { ...shared.plugins, tooltip },
+    } as Configuration["options"] & object,
+    plugins: [
+      ...series.map(({ points, family }, i) =>
+        whiskers(() => points.map(({ low, high }) => ({ low, high, colour: colourOf(family, theme) })), "y", i)
+      ),
+      inline((_, line) => ({ text: series[line]!.name, missing: false }), theme, "last"),
+    ],
+  };
+}
+
+/** How Chart.js draws it. Plain functions and data: nothing in it is bound to a page or a process. */
+export const chartConfig = (spec: ChartSpec, theme: Theme): Configuration =>
+  spec.kind === "lines" ? linesConfig(spec, theme) : rankConfig(spec, theme);

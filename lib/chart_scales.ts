@@ -1,0 +1,67 @@
+/**
+ * The axes of charts.
+ *
+ * @module
+ */
+import type { ScaleOptionsByType } from "chart.js";
+import { atTick, GROUND, type Theme, type Unit, UNIT_NAME } from "./chart_theme.ts";
+
+/** One axis. A logarithmic one shows plain decades (of bytes: powers of 16). */
+export interface Axis {
+  label: string;
+  unit: Unit;
+  scale: "linear" | "log";
+}
+
+/** Steps of a logarithmic axis: plain decades; of bytes powers of 16, so that each is a round number of KiB or MiB. */
+function logTicks(min: number, max: number, unit: Unit): { value: number }[] {
+  const base = unit === "bytes" ? 16 : 10;
+  const first = Math.ceil(Math.log(min) / Math.log(base) - 1e-9),
+    last = Math.floor(Math.log(max) / Math.log(base) + 1e-9);
+  const decades = Array.from({ length: last - first + 1 }, (_, i) => ({ value: base ** (first + i) }));
+  if (decades.length > 2) return decades;
+  const steps = unit === "bytes" ? [1, 2, 4, 8] : max / min < base ? [1, 1.5, 2, 3, 5, 7] : [1, 2, 5]; // few decades need some
+  return Array.from(
+    { length: last - first + 3 },
+    (_, i) => steps.map((step) => ({ value: step * base ** (first - 1 + i) })),
+  )
+    .flat().filter(({ value }) => value >= min && value <= max);
+}
+
+/** How Chart.js draws an axis. */
+export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<string, unknown> {
+  const { text, faint, grid } = GROUND[theme];
+  const named = label.includes(UNIT_NAME[unit]) ? label : `${label} (${UNIT_NAME[unit]})`;
+  return {
+    type: scale === "log" ? "logarithmic" : "linear",
+    ...(scale === "linear" && { beginAtZero: true }),
+    grace: scale === "linear" ? "12%" : 0,
+    title: {
+      display: true,
+      text: `${named}${scale === "log" ? ", logarithmic" : ""}`,
+      color: text,
+      font: { size: 13 },
+    },
+    grid: { color: grid },
+    border: { color: faint },
+    ticks: { color: faint, maxRotation: 0, font: { size: 12 }, callback: (value: number) => atTick(value, unit) },
+    ...(scale === "log" && {
+      afterBuildTicks: (axis: { min: number; max: number; ticks: unknown[] }) => {
+        axis.ticks = logTicks(axis.min, axis.max, unit);
+      },
+    }),
+  };
+}
+
+/** The values that a logarithmic axis can show. */
+export const known = (values: readonly (number | null | undefined)[]): number[] =>
+  values.filter((value): value is number =>
+    value !== null && value !== undefined && Number.isFinite(value) && value > 0
+  );
+
+/** Room around the values of a logarithmic axis, where text is written beside them. */
+export function range(axis: Axis, values: number[], room: number): Partial<ScaleOptionsByType<"logarithmic">> {
+  if (axis.scale !== "log" || values.length === 0) return {};
+  const [min, max] = [Math.min(...values), Math.max(...values)], span = Math.max(max / min, 1.5);
+  return { min: min / span ** 0.06, max: max * span ** room };
+}
