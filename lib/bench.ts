@@ -1,7 +1,8 @@
 import type { Guard } from "./guard.ts";
+import { type Finding, judge } from "./findings.ts";
 import type { Histogram } from "./histogram.ts";
 import type { LoadGenerator, Window } from "./load.ts";
-import type { Metrics, Parameters } from "./results.ts";
+import type { Metrics, Parameters, ScenarioName } from "./results.ts";
 import { type Sample, sample } from "./sampler.ts";
 import type { Running } from "./subject.ts";
 
@@ -44,4 +45,23 @@ export const plateau = (of: Sample | null): Partial<Metrics> => ({
 export function percentiles(of: Histogram): Partial<Metrics> {
   if (of.count === 0) return {};
   return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
+}
+
+/** What weakens the figures of a load. */
+export function findingsOf(
+  scenario: ScenarioName,
+  { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
+): Finding[] {
+  return judge({
+    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
+    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
+    connections: metrics.connections ?? 0,
+    ratePerS: metrics.requests_per_s ?? null,
+    meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
+    lost,
+    stealShare: window?.server_steal_share ?? null,
+    foreignShare: window?.foreign_cpu_share ?? null,
+    seconds: window?.seconds ?? Infinity,
+    closedLoop: scenario === "throughput",
+  });
 }

@@ -45,6 +45,7 @@ export type Unit =
   | "descriptors"
   | "threads"
   | "requests"
+  | "seconds"
   | "rounds";
 
 /** What stands behind the name of an axis. */
@@ -58,6 +59,7 @@ export const UNIT_NAME: Record<Unit, string> = {
   descriptors: "descriptors",
   threads: "threads",
   requests: "requests",
+  seconds: "s",
   rounds: "rounds",
 };
 
@@ -66,7 +68,9 @@ export function written(value: number, unit: Unit): string {
   if (unit === "bytes") return bytes(value);
   if (unit === "us" && Math.abs(value) >= 1000) return microseconds(value);
   const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return `${count(value, unit === "ratio" ? 3 : digits)}${unit === "us" ? " µs" : unit === "percent" ? " %" : ""}`;
+  return `${count(value, unit === "ratio" ? 3 : digits)}${
+    unit === "us" ? " µs" : unit === "percent" ? " %" : unit === "seconds" ? " s" : ""
+  }`;
 }
 
 /** A value at a tick of an axis: as short as it can be. */

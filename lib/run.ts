@@ -1,6 +1,5 @@
 import { delay } from "@std/async";
-import type { Measured } from "./bench.ts";
-import { judge } from "./findings.ts";
+import { findingsOf } from "./bench.ts";
 import { count } from "./format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
@@ -57,22 +56,6 @@ async function drive({ experiment, step, guard, signal, onProgress }: RunOptions
   return { ...measured, manifest: await manifestOf(experiment, server) };
 }
 
-function toFindings({ step }: RunOptions, { window, lost, metrics }: Measured) {
-  const closedLoop = step.scenario === "throughput";
-  return judge({
-    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
-    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
-    connections: metrics.connections ?? 0,
-    ratePerS: metrics.requests_per_s ?? null,
-    meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
-    lost,
-    stealShare: window?.server_steal_share ?? null,
-    foreignShare: window?.foreign_cpu_share ?? null,
-    seconds: window?.seconds ?? Infinity,
-    closedLoop,
-  });
-}
-
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters }: Step): string {
   const { connections, seconds, rate_per_s: rate, climb_seconds, warmup_seconds } = parameters;
@@ -98,7 +81,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
       metrics: measured?.metrics ?? {},
       manifest: measured?.manifest ?? null,
       histogram: measured?.histogram.toJSON() ?? null,
-      findings: measured ? toFindings(options, measured) : [],
+      findings: measured ? findingsOf(step.scenario, measured) : [],
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
