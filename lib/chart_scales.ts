@@ -20,7 +20,7 @@ function logTicks(min: number, max: number, unit: Unit): { value: number }[] {
     last = Math.floor(Math.log(max) / Math.log(base) + 1e-9);
   const decades = Array.from({ length: last - first + 1 }, (_, i) => ({ value: base ** (first + i) }));
   if (decades.length > 2) return decades;
-  const steps = unit === "bytes" ? [1, 2, 4, 8] : max / min < base ? [1, 1.5, 2, 3, 5, 7] : [1, 2, 5]; // few decades need some
+  const steps = unit === "bytes" ? [1, 2, 4, 8] : max / min < base ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 2, 5]; // few decades need some
   return Array.from(
     { length: last - first + 3 },
     (_, i) => steps.map((step) => ({ value: step * base ** (first - 1 + i) })),

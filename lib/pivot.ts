@@ -72,12 +72,22 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
   }));
 }
 
-/** Why a candidate took part in fewer rounds than the others, and what weakens its figures: a line each. */
-export function ended(rows: Rows): string[] {
-  const [first] = rows;
-  if (first === undefined) return [];
-  const reason = first.reason === null
-    ? []
-    : [`  ${first.candidate}: out after ${first.rounds} rounds: ${first.reason}`];
-  return [...reason, ...(first.findings.length > 0 ? [`  ${first.candidate}: ${first.findings.join("; ")}`] : [])];
+const listed = (names: readonly string[]) => names.join(", ");
+
+/** Who took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
+export function notes(groups: readonly Rows[]): string[] {
+  const first = groups.map((rows) => rows[0]!);
+  const out = first.filter(({ reason }) => reason !== null);
+  const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
+  return [
+    ...out.map(({ candidate, rounds, reason }) => `  ${candidate}: out after ${rounds} rounds: ${reason}`),
+    ...[...Map.groupBy(found, ({ finding }) => finding.split(": ").at(-1)!)].map(([id, of]) => {
+      const own = of.filter(({ candidate, finding }) => finding.startsWith(`${candidate}: `));
+      const beside = of.filter(({ candidate, finding }) => !finding.startsWith(`${candidate}: `));
+      const reference = beside[0]?.finding.split(": ")[0];
+      return `  ${id}: ${listed(own.map(({ candidate }) => candidate))}` +
+        (beside.length === 0 ? "" : `${own.length > 0 ? "; " : ""}${reference} beside ` +
+          (beside.length === groups.length ? "each" : listed(beside.map(({ candidate }) => candidate))));
+    }),
+  ];
 }

@@ -6,9 +6,9 @@
 import type { Experiment } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
 import { WARMUP_SECONDS } from "./ladder.ts";
-import { ended, figure, ofReference, ratio, type ShownRow } from "./pivot.ts";
+import { figure, notes, ofReference, ratio, type ShownRow } from "./pivot.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
-import type { ComparisonRow, CrosscheckRow, ReadinessRow, Study } from "./study.ts";
+import type { ComparisonRow, CrosscheckRow, ReadinessRow, Table } from "./study.ts";
 import { bounded } from "./summary.ts";
 
 /** One experiment, and the newest whole run of it in each scenario. */
@@ -168,16 +168,14 @@ export function comparison(
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const heading = `${scenario}, ${count(connections)} connections${at}, ratios to ${reference}, ${rounds} rounds:`;
-  const notes = candidates.flatMap((group) => ended(group));
-  return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+  const below = notes(candidates);
+  return [heading, "", write(groups, columns), ...(below.length > 0 ? ["", ...below] : [])].join("\n");
 }
 
-/** A stored comparison in Markdown: a table for each number of connections. */
-export function comparisonTables({ rows, host, command }: Study<"comparison">): string {
-  const tables = [...Map.groupBy(rows, (row) => row.connections).values()].map((of) =>
-    comparison(of, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ")
-  );
-  return [...tables, `\`${command}\` makes it. ${machines([{ host }])}`].join("\n\n");
+/** A stored comparison at one number of connections, in Markdown. */
+export function comparisonTable({ study: { host, command }, rows }: Table): string {
+  const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
+  return `${written}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
 }
 
 /** The columns of a cross-check. */

@@ -1,32 +1,41 @@
 /**
- * Rewrites the tables in README.md, each between its markers, from the files in results/.
+ * Rewrites the tables and charts in README.md, each between its markers, from the files in results/.
  *
  * deno task readme
  */
 import { catalogue } from "../lib/catalogue.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
-import { markdown } from "../lib/format.ts";
-import { readResults, type ScenarioName } from "../lib/results.ts";
-import { type ComparisonRow, readStudies, type Study } from "../lib/study.ts";
-import { comparisonTables, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
+import type { ChartSpec } from "../lib/chart.ts";
+import { renderPng } from "../lib/chart_png.ts";
+import { held, ratios, reached, waits } from "../lib/figures.ts";
+import { count, markdown } from "../lib/format.ts";
+import { readResults } from "../lib/results.ts";
+import { type ComparisonRow, readStudies, SHOWN_ROUNDS, widest } from "../lib/study.ts";
+import { comparisonTable, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readme";
 const NOTHING = "Nothing is measured yet.";
 const C10K = 10_000;
 const FLOOR = "c-epoll"; // what the peers are compared with
-const ROUNDS = 7; // of fewer there is no interval of 98 %: a first look, and no figure for the README
+const HELD = {
+  title: "Connections held and answered",
+  label: "connections",
+  unit: "connections",
+  scale: "log",
+} as const;
+const MEMORY = { title: "User memory of one connection", label: "memory", unit: "bytes", scale: "log" } as const;
 const SIZES = 4; // of a study of wait calls: fewer show no law
 
-/** The comparison with a reference that has the most candidates; of several the newest. */
-function widest(studies: Study<"comparison">[], scenario: ScenarioName, reference: string) {
-  const candidates = ({ rows }: Study<"comparison">) => new Set(rows.map(({ candidate }) => candidate)).size;
-  const fits = (row: ComparisonRow) => row.scenario === scenario && row.reference === reference && row.rounds >= ROUNDS;
-  return studies.filter(({ rows }) => rows.some(fits))
-    .toSorted((a, b) => candidates(b) - candidates(a) || b.time.localeCompare(a.time))[0];
+/** Draws a chart into results/charts/; returns the line that shows it. The table beside it has all that it shows. */
+async function picture(name: string, spec: ChartSpec): Promise<string> {
+  const path = `results/charts/${name}.png`;
+  await Deno.mkdir("results/charts", { recursive: true });
+  await Deno.writeFile(path, await renderPng(spec));
+  return `![${spec.title}; the figures are in the table below](${path})`;
 }
 
-/** All tables by the name of their place. */
-async function makeTables(): Promise<Record<string, string>> {
+/** What is stored, for the tables; what cannot be read is named. */
+async function read() {
   const { results, passedOver } = await readResults("results");
   const [readiness, comparison, crosscheck] = [
     await readStudies("readiness"),
@@ -35,23 +44,51 @@ async function makeTables(): Promise<Record<string, string>> {
   ];
   const damaged = [passedOver, readiness.passedOver, comparison.passedOver, crosscheck.passedOver].flat();
   for (const { path, why } of damaged) console.error(`passed over ${path}: ${why}`);
-  const all = catalogue("experiments");
-  const waits = readiness.studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES)
-    ?.rows;
-  const clients = crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= ROUNDS))?.rows;
-  const compared = (scenario: ScenarioName, reference: string) => {
-    const study = widest(comparison.studies, scenario, reference);
-    return study === undefined ? NOTHING : comparisonTables(study);
-  };
   return {
-    results: overview(shown(all.filter(({ peer }) => !peer), results)),
-    peers: overview(shown(all.filter(({ peer }) => peer), results)),
-    holds: holds(all, results),
-    c10k: holds(all.filter(({ peer }) => peer), results, C10K),
-    readiness: waits === undefined ? NOTHING : markdown(waits, readinessColumns(waits)),
-    mixed: compared("mixed", "epoll"),
-    throughput: compared("throughput", FLOOR),
-    rate: compared("rate", FLOOR),
+    results,
+    comparisons: comparison.studies,
+    calls: readiness.studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES)?.rows,
+    clients: crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS))?.rows,
+  };
+}
+
+/** All tables by the name of their place. */
+async function makeTables(): Promise<Record<string, string>> {
+  const { results, comparisons, calls, clients } = await read();
+  const all = catalogue("experiments"), own = all.filter(({ peer }) => !peer), peers = all.filter(({ peer }) => peer);
+  const family = (name: string) => all.find((of) => of.name === name)?.family ?? "own";
+  const compared = async (
+    scenario: "throughput" | "rate" | "mixed",
+    reference: string,
+    chart: (rows: readonly ComparisonRow[], at: string) => ChartSpec,
+  ) => {
+    const parts = await Promise.all(
+      widest(comparisons, scenario, reference).map(async (of) => {
+        const connections = of.rows[0]!.connections, at = `${scenario}, ${count(connections)} connections`;
+        return [await picture(`${scenario}-${connections}`, chart(of.rows, at)), comparisonTable(of)];
+      }),
+    );
+    return parts.length === 0 ? NOTHING : parts.flat().join("\n\n");
+  };
+  const cost = (rows: readonly ComparisonRow[], at: string) =>
+    ratios(rows, "cpu_us_per_request", `Server CPU a request: ${at}`, family);
+  const latency = (rows: readonly ComparisonRow[], at: string) =>
+    reached(rows, "p99_us", `Latency of light requests: ${at}`, family);
+  return {
+    results: overview(shown(own, results)),
+    peers: overview(shown(peers, results)),
+    holds: [
+      await picture("held", held(shown(all, results), "answered", HELD)),
+      await picture("memory", held(shown(all, results), "user_bytes_per_conn", MEMORY)),
+      holds(all, results),
+    ].join("\n\n"),
+    c10k: holds(peers, results, C10K),
+    readiness: calls === undefined
+      ? NOTHING
+      : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
+    mixed: await compared("mixed", "epoll", latency),
+    throughput: await compared("throughput", FLOOR, cost),
+    rate: await compared("rate", FLOOR, cost),
     crosscheck: clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
   };
 }
