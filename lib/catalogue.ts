@@ -108,16 +108,16 @@ export function find(name: string): Experiment {
 }
 
 /**
- * Finds an experiment by its name among those given.
+ * Finds an experiment, or another `what`, by its name among those given.
  *
  * @throws {UsageError} If there is none of that name.
  */
-export function findIn(experiments: readonly Experiment[], name: string): Experiment {
-  const found = experiments.find((experiment) => experiment.name === name);
+export function findIn<T extends { name: string }>(things: readonly T[], name: string, what = "experiment"): T {
+  const found = things.find((thing) => thing.name === name);
   if (found) return found;
-  const names = experiments.map((experiment) => experiment.name);
+  const names = things.map((thing) => thing.name);
   const near = names.length > 0 ? closest(name, names) : "";
   // Half of the letters may be wrong; a name farther off was no slip of the finger.
   const hint = distance(name, near) * 2 <= near.length ? `Did you mean ${near}?` : `There are: ${names.join(", ")}.`;
-  throw new UsageError(`Unknown experiment ${name}. ${hint}`);
+  throw new UsageError(`Unknown ${what} ${name}. ${hint}`);
 }

@@ -49,6 +49,12 @@ export const TOOLS: readonly Tool[] = [
     reason: "builds a library that Deno wants of Windows and wine lacks",
     arch: "x86_64",
   },
+  { command: "jupyter-notebook", package: "jupyter-notebook", reason: "opens the notebooks in a browser" },
+  {
+    command: "jupyter-execute",
+    package: "python3-nbclient",
+    reason: "comes with nbclient, which runs the notebooks as a test",
+  },
 ];
 
 /** What the headers of experiments name in `@needs`, each once; of those experiments whose system this is. */
