@@ -3,7 +3,7 @@
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
-import { catalogue, type Experiment, find, runsHere } from "../lib/catalogue.ts";
+import { catalogue, type Experiment, find } from "../lib/catalogue.ts";
 import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
@@ -11,6 +11,7 @@ import { table } from "../lib/format.ts";
 import { differences } from "../lib/manifest.ts";
 import type { Manifest } from "../lib/manifest_schema.ts";
 import { type ComparisonRow, writeStudy } from "../lib/study.ts";
+import { obstacleTo } from "../lib/tools.ts";
 import { comparison } from "../lib/tables.ts";
 
 const USAGE =
@@ -51,7 +52,11 @@ function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSign
 }
 
 /** The reference and those it is compared with. */
-function readNames(names: string[], all: boolean, family: string | undefined): [Experiment, Experiment[]] {
+async function readNames(
+  names: string[],
+  all: boolean,
+  family: string | undefined,
+): Promise<[Experiment, Experiment[]]> {
   const reference = find(names[0] ?? "epoll");
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
@@ -59,8 +64,10 @@ function readNames(names: string[], all: boolean, family: string | undefined): [
     return [reference, names.slice(1).map((name) => find(name))];
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
-  const fits = (experiment: Experiment) => experiment.name !== reference.name && runsHere(experiment).runs;
-  const chosen = catalogue().filter((of) => fits(of) && (family === undefined || of.family === family));
+  const wanted = catalogue().filter((of) =>
+    of.name !== reference.name && (family === undefined || of.family === family)
+  );
+  const chosen = (await Promise.all(wanted.map(async (of) => await obstacleTo(of) === null ? [of] : []))).flat();
   if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);
   return [reference, chosen];
 }
@@ -84,7 +91,7 @@ await runScript(USAGE, async () => {
   });
   const interrupt = new AbortController();
   Deno.addSignalListener("SIGINT", () => interrupt.abort());
-  const [reference, candidates] = readNames(flags._, flags.all, flags.family);
+  const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
   const rows: ComparisonRow[] = [], manifests = new Map<string, Manifest>(), tables: string[] = [];
   for (const plan of readPlans(flags, interrupt.signal)) {
     const onRound: ComparePlan["onRound"] = (round, name, values) => {
