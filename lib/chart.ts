@@ -96,6 +96,17 @@ function common(spec: ChartSpec, theme: Theme) {
   };
 }
 
+/** How dots are drawn: what is a bound is hollow. */
+const dots = (items: RankSpec["items"], colours: string[], theme: Theme) => ({
+  showLine: false,
+  pointBackgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : GROUND[theme].page),
+  pointBorderColor: colours,
+  pointBorderWidth: 2,
+  pointStyle: items.map(({ family }) => markOf(family)),
+  pointRadius: 6,
+  pointHoverRadius: 8,
+});
+
 /** A row for each server, the name at its left, the value written at its right. */
 function rankConfig(spec: RankSpec, theme: Theme): Configuration {
   const { items, axis } = spec, bars = spec.kind === "bars";
@@ -113,15 +124,7 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
         data: items.map(({ value }) => value),
         borderColor: colours,
         backgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : `${colours[i]}55`),
-        ...(bars ? { borderWidth: 1.5, maxBarThickness: 18 } : {
-          showLine: false,
-          pointBackgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : GROUND[theme].page),
-          pointBorderColor: colours,
-          pointBorderWidth: 2,
-          pointStyle: items.map(({ family }) => markOf(family)),
-          pointRadius: 6,
-          pointHoverRadius: 8,
-        }),
+        ...(bars ? { borderWidth: 1.5, maxBarThickness: 18 } : dots(items, colours, theme)),
       }],
     },
     options: {
@@ -151,19 +154,20 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
 
 const DASHES = [[], [7, 4], [2, 3], [10, 3, 2, 3]]; // lines of one family have one colour, and differ by these
 
+const tooltipOf = ({ series, x, y }: LinesSpec) => ({
+  callbacks: {
+    title: ([first]: { parsed: { x: number } }[]) => first === undefined ? "" : written(first.parsed.x, x.unit),
+    label: ({ datasetIndex, dataIndex }: { datasetIndex: number; dataIndex: number }) =>
+      `${series[datasetIndex]!.name}: ${sentence(series[datasetIndex]!.points[dataIndex]!, y.unit)}`,
+  },
+});
+
 /** A line for each server, its name at its end. */
 function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
   const { series, x, y } = spec;
   const nth = series.map(({ family }, i) => series.slice(0, i).filter((other) => other.family === family).length);
   const shared = common(spec, theme);
   const points = series.flatMap((line) => line.points);
-  const tooltip = {
-    callbacks: {
-      title: ([first]: { parsed: { x: number } }[]) => first === undefined ? "" : written(first.parsed.x, x.unit),
-      label: ({ datasetIndex, dataIndex }: { datasetIndex: number; dataIndex: number }) =>
-        `${series[datasetIndex]!.name}: ${sentence(series[datasetIndex]!.points[dataIndex]!, y.unit)}`,
-    },
-  };
   return {
     type: "line",
     data: {
@@ -196,7 +200,7 @@ function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
           ...range(y, known(points.flatMap(({ value, low, high }) => [value, low, high])), 0.06),
         },
       },
-      plugins: { ...shared.plugins, tooltip },
+      plugins: { ...shared.plugins, tooltip: tooltipOf(spec) },
     } as Configuration["options"] & object,
     plugins: [
       ...series.map(({ points, family }, i) =>

@@ -31,7 +31,7 @@ export interface ComparePlan extends Omit<Load, "signal" | "ratePerS"> {
 }
 
 /** What is compared of slices. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. */
-const OF_SLICES = ["cpu_us_per_request", "requests_per_s", "p99_us"] as const;
+const OF_SLICES = ["cpu_us_per_request", "requests_per_s", "p50_us", "p99_us"] as const;
 /** What is compared of the connections that are held. */
 const OF_CONNECTIONS = ["user_bytes_per_conn", "kernel_bytes_per_conn", "threads"] as const;
 /** What is compared where connections are held and nothing else. */
@@ -59,6 +59,7 @@ export interface Comparison {
 const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
   cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
   requests_per_s: window.requests / window.seconds,
+  p50_us: window.histogram.percentile(50),
   p99_us: window.histogram.percentile(99),
 });
 

@@ -31,6 +31,8 @@ export interface Stopped {
   accepted: number;
   served: number;
   errors: Record<string, number>;
+  /** The same of each loop, where a server has several. */
+  loops?: { accepted: number; served: number }[];
 }
 
 /** What to start. */
@@ -83,10 +85,13 @@ function parseReady(line: string): Ready | null {
 }
 
 function parseStopped(line: string): Stopped | null {
-  const { event, accepted, served, errors } = parseLine(line) ?? {};
+  const { event, accepted, served, errors, loops } = parseLine(line) ?? {};
   const right = event === "stopped" && isCount(accepted) && isCount(served) && typeof errors === "object" &&
     errors !== null && Object.values(errors).every(isCount);
-  return right ? { event, accepted, served, errors: errors as Record<string, number> } : null;
+  const perLoop = Array.isArray(loops) && loops.every((loop) => isCount(loop?.accepted) && isCount(loop?.served));
+  return right
+    ? { event, accepted, served, errors: errors as Record<string, number>, ...(perLoop && { loops }) }
+    : null;
 }
 
 /** A running server. Stop it, or bind it with `await using`. */

@@ -58,11 +58,26 @@ export interface CrosscheckRow {
   served: number;
 }
 
+/** One figure of one variant of a probe: the median over its runs. See lib/probes/. */
+export interface ProbeRow {
+  probe: string;
+  variant: string;
+  /** With the unit last. */
+  metric: string;
+  value: number | null;
+  low: number | null;
+  high: number | null;
+  runs: number;
+  /** What has to be known of the figure, or why there is none. */
+  note: string | null;
+}
+
 /** The rows of each kind of study. */
 export interface Rows {
   readiness: ReadinessRow;
   comparison: ComparisonRow;
   crosscheck: CrosscheckRow;
+  probe: ProbeRow;
 }
 export type Kind = keyof Rows;
 
@@ -120,6 +135,16 @@ const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
     p99_us: nullable,
     answered: number,
     served: number,
+  },
+  probe: {
+    probe: text,
+    variant: text,
+    metric: text,
+    value: nullable,
+    low: nullable,
+    high: nullable,
+    runs: number,
+    note: nullOr(text),
   },
 };
 

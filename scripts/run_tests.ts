@@ -11,14 +11,8 @@ import { stripVTControlCharacters } from "node:util";
 import { catalogue } from "../lib/catalogue.ts";
 import { installLine, missingTools, obstacleTo } from "../lib/tools.ts";
 
-const PERMISSIONS = [
-  "--allow-read",
-  "--allow-run",
-  "--allow-ffi",
-  "--allow-sys",
-  "--allow-net=127.0.0.1,localhost",
-  "--allow-env",
-];
+const PERMISSIONS = "--allow-read --allow-run --allow-ffi --allow-sys --allow-net=127.0.0.1,localhost --allow-env"
+  .split(" ");
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
   `experiments/${file}`

@@ -1,0 +1,48 @@
+/**
+ * The probes, by name.
+ *
+ * @module
+ */
+import { closest } from "fastest-levenshtein";
+import { UsageError } from "../errors.ts";
+import { backlog } from "./backlog.ts";
+import { bandwidth } from "./bandwidth.ts";
+import { contextSwitch } from "./context_switch.ts";
+import { idleCpu } from "./idle_cpu.ts";
+import { loops } from "./loops.ts";
+import { processMemory, threadMemory } from "./memory.ts";
+import { pooling } from "./pooling.ts";
+import type { Probe } from "./probe.ts";
+import { queue } from "./queue.ts";
+import { socketOptions } from "./socket_options.ts";
+import { systemCalls } from "./system_calls.ts";
+import { threadCount } from "./thread_count.ts";
+
+export type { Probe, ProbePlan, ProbeRow } from "./probe.ts";
+
+/** All of them, in the order in which they are run. */
+export const PROBES: readonly Probe[] = [
+  contextSwitch,
+  threadMemory,
+  processMemory,
+  threadCount,
+  idleCpu,
+  systemCalls,
+  loops,
+  queue,
+  backlog,
+  pooling,
+  socketOptions,
+  bandwidth,
+];
+
+/**
+ * Finds a probe by its name.
+ *
+ * @throws {UsageError} If there is none: `Unknown probe contxt-switch. Did you mean context-switch?`
+ */
+export function findProbe(name: string): Probe {
+  const found = PROBES.find((probe) => probe.name === name);
+  if (found !== undefined) return found;
+  throw new UsageError(`Unknown probe ${name}. Did you mean ${closest(name, PROBES.map((probe) => probe.name))}?`);
+}

@@ -1,0 +1,80 @@
+/**
+ * A probe: a small measurement of one cost that texts on servers put a number to. It yields rows, each one figure.
+ *
+ * @module
+ */
+import { type Interval, ratioInterval, signInterval } from "../stats.ts";
+import type { ProbeRow } from "../study.ts";
+
+export type { ProbeRow };
+
+/** How it is to be run. */
+export interface ProbePlan {
+  /** Some seconds instead of a minute: the figures have no interval then, and there may be fewer variants. */
+  quick: boolean;
+  /** Ends the run. */
+  signal: AbortSignal;
+  /** Told in a few words what is measured now. */
+  onProgress: (what: string) => void;
+}
+
+/** One measurement. */
+export interface Probe {
+  name: string;
+  title: string;
+  /** Why it cannot run here, in a sentence; null if it can. */
+  obstacle(): Promise<string | null> | string | null;
+  run(plan: ProbePlan): Promise<ProbeRow[]>;
+}
+
+/** So many runs have an interval: with fewer than 7 there is none of 98 %. */
+export const RUNS = 7;
+
+/** Linux is what these probes look into: /proc, its system calls, its limits. */
+export const linuxOnly = (): string | null =>
+  Deno.build.os === "linux" ? null : `It looks into /proc and needs Linux; this is ${Deno.build.os}.`;
+
+/** The rows of variants that are measured one after the other; each is told by its name before it begins. */
+export async function inTurn<Variant>(
+  variants: readonly Variant[],
+  { signal, onProgress }: ProbePlan,
+  nameOf: (variant: Variant) => string,
+  measure: (variant: Variant) => Promise<ProbeRow[]>,
+): Promise<ProbeRow[]> {
+  const rows: ProbeRow[] = [];
+  for (const variant of variants) {
+    signal.throwIfAborted();
+    onProgress(nameOf(variant));
+    rows.push(...await measure(variant));
+  }
+  return rows;
+}
+
+/** What makes rows of one variant. */
+export interface Rows {
+  /** A row of the median over runs; without a value that is a number, a row that says so. */
+  of(metric: string, values: readonly (number | null)[], note?: string | null): ProbeRow;
+  /** A row of the ratio of pairs, from the natural logarithms of candidate / reference. */
+  ofLogs(metric: string, logs: readonly number[], note?: string | null): ProbeRow;
+  /** Rows without a value, and why. */
+  missing(metrics: readonly string[], why: string): ProbeRow[];
+}
+
+/** Makes the rows of one variant of a probe. */
+export function rowsOf(probe: string, variant: string): Rows {
+  const row = (metric: string, { estimate, low, high }: Interval, runs: number, note: string | null): ProbeRow => ({
+    ...{ probe, variant, metric, value: estimate, low, high, runs, note },
+  });
+  const missing = (metric: string, note: string): ProbeRow => ({
+    ...{ probe, variant, metric, value: null, low: null, high: null, runs: 0, note },
+  });
+  return {
+    of(metric, values, note = null) {
+      const known = values.filter((value): value is number => value !== null && Number.isFinite(value));
+      if (known.length === 0) return missing(metric, note ?? "the system does not tell");
+      return row(metric, signInterval(known), known.length, note);
+    },
+    ofLogs: (metric, logs, note = null) => row(metric, ratioInterval(logs), logs.length, note),
+    missing: (metrics, why) => metrics.map((metric) => missing(metric, why)),
+  };
+}

@@ -1,0 +1,145 @@
+/**
+ * What most probes stand on: a server with connections, which a guard makes, and a load generator.
+ *
+ * @module
+ */
+import type { Bench } from "../bench.ts";
+import { find, runsHere } from "../catalogue.ts";
+import { createGuard } from "../guard.ts";
+import type { Experiment } from "../header.ts";
+import { rise, startClimb } from "../hold.ts";
+import { LoadGenerator, type Window } from "../load.ts";
+import { type Sample, sample } from "../sampler.ts";
+import { experimentCommand, type Server, StartError, startServer } from "../server.ts";
+import type { ProbePlan, ProbeRow, Rows } from "./probe.ts";
+
+/** Why a figure cannot be had: the server does not hold the connections, or does not answer on all of them. */
+export class CannotProbe extends Error {
+  override readonly name = "CannotProbe";
+}
+
+/** What is started. */
+export interface RigOptions {
+  /** An experiment, or its name. */
+  server: Experiment | string;
+  /** Its options, such as `["--workers", "2"]`. */
+  args?: string[];
+  /** Limits of the server in the words of prlimit(1). */
+  prlimit?: string[];
+  /** Server and load generator on a core each, unless it is false. */
+  pinned?: boolean;
+  signal: AbortSignal;
+}
+
+const SERVER_CPU = 0, CLIENT_CPU = 1;
+
+/** A server and its load generator. Stop them, or bind it with `await using`. */
+export class Rig implements AsyncDisposable {
+  private constructor(
+    readonly name: string,
+    readonly server: Server,
+    readonly generator: LoadGenerator,
+    readonly signal: AbortSignal,
+    readonly owned: AsyncDisposableStack,
+  ) {}
+
+  /**
+   * Starts both.
+   *
+   * @throws {StartError} If the server cannot run here or does not start.
+   */
+  static async start({ server: which, args = [], prlimit = [], pinned = true, signal }: RigOptions): Promise<Rig> {
+    await using stack = new AsyncDisposableStack();
+    const experiment = typeof which === "string" ? find(which) : which, here = runsHere(experiment);
+    if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
+    const pin = (cpu: number) => pinned && navigator.hardwareConcurrency > 1 ? { cpu } : {};
+    const limits = prlimit.length > 0 ? { prlimit } : {};
+    const command = experimentCommand(experiment, args);
+    const server = stack.use(await startServer(command, { ...pin(SERVER_CPU), ...limits, signal }));
+    const target = { host: "127.0.0.1", port: server.port };
+    const options = { ...pin(CLIENT_CPU), serverPid: server.pid };
+    const generator = stack.use(await LoadGenerator.start(target, options));
+    return new Rig(experiment.name, server, generator, signal, stack.move());
+  }
+
+  /**
+   * A function that makes connections until there are so many of them, and asks each new one once.
+   *
+   * @throws {CannotProbe} If memory or descriptors do not allow it, or connections are not answered.
+   */
+  climber(): (connections: number) => Promise<void> {
+    const { server, generator, signal } = this;
+    const guard = createGuard();
+    const bench = (connections: number): Bench => ({
+      ...{ server, generator, signal, guard },
+      parameters: { connections, seconds: 0, warmup_seconds: 0 },
+    });
+    const climb = startClimb(bench(0));
+    return async (connections) => {
+      signal.throwIfAborted();
+      const reason = await rise(bench(connections), climb, connections);
+      if (reason !== null) throw new CannotProbe(`${this.name}: ${reason}`);
+      if (climb.answered < connections) {
+        throw new CannotProbe(`${this.name}: ${climb.answered} of ${connections} connections were answered`);
+      }
+    };
+  }
+
+  /**
+   * One window of a closed loop.
+   *
+   * @throws {CannotProbe} If a connection got lost, or not a request was answered.
+   */
+  async closed(seconds: number, warmupSeconds = 0): Promise<Window> {
+    this.signal.throwIfAborted();
+    const [window] = await this.generator.closed({ seconds, warmupSeconds });
+    return this.whole(window);
+  }
+
+  /**
+   * One window of an open loop.
+   *
+   * @throws {CannotProbe} If a connection got lost, or not a request was answered.
+   */
+  async open(rate: number, seconds: number): Promise<Window> {
+    this.signal.throwIfAborted();
+    return this.whole(await this.generator.open({ rate, seconds, warmupSeconds: 0 }));
+  }
+
+  /** Passes a window on in which nothing went wrong. */
+  whole(window: Window | undefined): Window {
+    const { requests, lost, unanswered } = window ?? { requests: 0, lost: 0, unanswered: 0 };
+    if (window !== undefined && requests > 0 && lost === 0 && unanswered === 0) return window;
+    throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
+  }
+
+  /**
+   * What the server takes now.
+   *
+   * @throws {CannotProbe} If it has ended.
+   */
+  look(): Sample {
+    const taken = sample(this.server.pid);
+    if (taken === null) throw new CannotProbe(`${this.name} has ended: ${this.server.stderrTail().trim()}`);
+    return taken;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.owned.disposeAsync();
+  }
+}
+
+/** Rows of some variants; where these cannot be measured here, rows that say why. */
+export async function orMissing(
+  variants: readonly Rows[],
+  metrics: readonly string[],
+  { signal }: Pick<ProbePlan, "signal">,
+  measure: () => Promise<ProbeRow[]>,
+): Promise<ProbeRow[]> {
+  try {
+    return await measure();
+  } catch (error) {
+    if (signal.aborted || !(error instanceof StartError || error instanceof CannotProbe)) throw error;
+    return variants.flatMap((rows) => rows.missing(metrics, error.message));
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * What socket options are worth, one at a time: epoll.ts against copies of it that differ in one line, in pairs.
+ *
+ * @module
+ */
+import { find } from "../catalogue.ts";
+import { compare } from "../compare.ts";
+import type { ComparisonRow } from "../study.ts";
+import { cannotChange, type Change, Changed } from "./changed.ts";
+import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
+
+const NAME = "socket-options", SERVER = "epoll";
+const NODELAY = '  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");\n';
+// <asm-generic/socket.h>: SO_SNDBUF 7, SO_RCVBUF 8, SO_KEEPALIVE 9. Accepted sockets inherit them from the listener.
+// The kernel doubles a size of buffers, and cuts it to net.core.rmem_max and wmem_max before that, see socket(7).
+const set = (option: number, value: number) =>
+  `  must(libc.setsockopt(listener, SOL_SOCKET, ${option}, new Int32Array([${value}]), 4), "set an option");\n`;
+const BUFFER_BYTES = 256 * 1024;
+
+/** The options, each as a change of the experiment. */
+export const OPTIONS: readonly Change[] = [
+  { name: "no-nodelay", replace: NODELAY, by: "" },
+  { name: "keepalive", replace: NODELAY, by: NODELAY + set(9, 1) },
+  { name: "large-buffers", replace: NODELAY, by: NODELAY + set(7, BUFFER_BYTES) + set(8, BUFFER_BYTES) },
+  { name: "backlog-128", replace: "const BACKLOG = 4096;", by: "const BACKLOG = 128;" },
+];
+
+const METRICS = { p99_us: "p99_us_ratio", p50_us: "p50_us_ratio", cpu_us_per_request: "cpu_us_per_request_ratio" };
+
+/** How it is measured: see lib/compare.ts. */
+export interface Extent {
+  options: readonly Change[];
+  connections: number;
+  rounds: number;
+  slices: number;
+  seconds: number;
+  settleSeconds: number;
+}
+
+function ratioRow({ candidate, metric, ratio, ratio_low, ratio_high, rounds, reason }: ComparisonRow): ProbeRow[] {
+  const name = METRICS[metric as keyof typeof METRICS];
+  if (name === undefined) return [];
+  const note = reason ?? "option / none, at half of what the slower reaches; 1: no difference";
+  const figures = { value: ratio, low: ratio_low, high: ratio_high, runs: rounds, note };
+  return [{ ...rowsOf(NAME, candidate).missing([name], note)[0]!, ...figures }];
+}
+
+/** Compares each changed copy with the experiment, in interleaved rounds at a fixed rate. */
+export async function measureOptions({ options, ...extent }: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
+  using changed = new Changed();
+  const { rows } = await compare(find(SERVER), options.map((change) => changed.make(SERVER, change)), {
+    ...extent,
+    ...{ scenario: "rate", ratePerS: "half", heavy: null, signal: plan.signal },
+    onRound: (round, candidate) => plan.onProgress(`${candidate}, round ${round} of ${extent.rounds}`),
+  });
+  plan.signal.throwIfAborted();
+  return rows.flatMap(ratioRow);
+}
+
+export const socketOptions: Probe = {
+  name: NAME,
+  title: "Socket options, one at a time: TCP_NODELAY, SO_KEEPALIVE, buffers, backlog",
+  obstacle: () => linuxOnly() ?? cannotChange(),
+  run: (plan) =>
+    measureOptions(
+      plan.quick
+        ? { options: OPTIONS.slice(0, 1), connections: 20, rounds: 2, slices: 2, seconds: 0.1, settleSeconds: 0.5 }
+        : { options: OPTIONS, connections: 100, rounds: RUNS, slices: 2, seconds: 0.15, settleSeconds: 0.5 },
+      plan,
+    ),
+};

@@ -1,0 +1,42 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { type ProbeRow, PROBES } from "../lib/probes/mod.ts";
+
+const ROOT = new URL("../", import.meta.url);
+const { command } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).tasks.probe;
+
+/** Runs the command with the permissions of its task. */
+async function probe(...args: string[]) {
+  const [, ...words] = (command as string).split(" ");
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [words[0]!, "--no-prompt", ...words.slice(1), ...args],
+    cwd: fileURLToPath(ROOT),
+    env: { NO_COLOR: "1", TMPDIR: "/tmp" }, // where the task may write
+  }).output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("--help names every probe, and an unknown one is a usage error that names the nearest", async () => {
+  const help = await probe("--help");
+  for (const { name, title } of PROBES) assertMatch(help.stdout, new RegExp(`^  ${name} +${title}$`, "m"));
+  assertEquals(help.code, 0);
+  const { code, stdout, stderr } = await probe("bcklog");
+  assertEquals([code, stdout], [2, ""]);
+  assertStringIncludes(stderr, "Unknown probe bcklog. Did you mean backlog?\nUsage: deno task probe");
+});
+
+Deno.test({
+  name: "a probe runs with the permissions that its task names, and gives its rows as data",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const { code, stdout, stderr } = await probe("backlog", "--quick", "--json", "--no-save");
+    assertEquals(code, 0, stderr);
+    const rows: ProbeRow[] = JSON.parse(stdout);
+    assertEquals(rows.map(({ probe, variant, metric }) => `${probe} ${variant} ${metric}`), [
+      "backlog 128 completed",
+      "backlog 4096 completed",
+    ]);
+    for (const { value } of rows) assert(value! > 100);
+    assert(!stderr.includes("Stored"));
+  },
+});
