@@ -6,9 +6,11 @@
  */
 import { type Bench, findingsOf, look, percentiles } from "./bench.ts";
 import type { Finding } from "./findings.ts";
+import { count } from "./format.ts";
 import { createGuard } from "./guard.ts";
-import { rise, startClimb } from "./hold.ts";
+import { type Climb, rise, startClimb } from "./hold.ts";
 import { LoadGenerator, type Window } from "./load.ts";
+import { crash, DEATH_MS, endOf } from "./run.ts";
 import { startSubject, type Subject } from "./subject.ts";
 
 /** What is wanted of the load now. */
@@ -40,6 +42,9 @@ export interface Frame {
 }
 
 const SERVER_CPU = 0, CLIENT_CPU = 1; // a core each, where there are two
+const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
+const STEP_S = 0.5, FIRST_STEP = 10; // what is connected at once, by the pace of the step before
+const BEHIND = 0.9; // answers in a second by those asked for: beyond what the last answer's own latency explains
 
 /**
  * Runs a server and a load on it, and yields a frame after each second. It ends with `signal`, or where the server does;
@@ -47,7 +52,7 @@ const SERVER_CPU = 0, CLIENT_CPU = 1; // a core each, where there are two
  *
  * @param wanted Asked before each second: the load follows.
  * @throws {StartError} If the server cannot start.
- * @throws {Error} If it ends by itself.
+ * @throws {Error} If it ends by itself: says how, with its last words.
  *
  * @example
  * ```ts
@@ -80,34 +85,66 @@ export async function* watch(
         load = newLoad(load.bench, wish.connections);
       }
       load.bench.parameters.connections = wish.connections;
-      const short = await rise(load.bench, load.climb, wish.connections);
-      if (load.climb.held === 0) throw new Error(`${subject.name}: ${short ?? "no connection is held"}`);
+      if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
+      if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
       const [window] = wish.ratePerS === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
         : [await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 })];
       if (window === undefined) throw new Error(`${subject.name}: no connection was left`);
       load.climb.held -= window.lost;
-      yield frameOf(load.bench, wish, window, short, (performance.now() - start) / 1000);
+      yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (signal.aborted) return;
+    const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
+    throw over === null ? error : new Error(`${subject.name}: ${crash(over, server)}`, { cause: error });
   } finally {
     signal.removeEventListener("abort", stop);
   }
 }
 
-/** Connections from none on. */
-function newLoad(of: Pick<Bench, "server" | "generator" | "signal">, connections: number) {
-  const parameters = { connections, seconds: 1, warmup_seconds: 0 };
-  const bench: Bench = { ...of, parameters, guard: createGuard() };
-  return { bench, climb: startClimb(bench) };
+/** What is held. */
+interface Load {
+  bench: Bench;
+  climb: Climb;
+  /** What was wrong when it was connected: who got no answer then waits still. Null: nothing. */
+  short: string | null;
 }
 
-function frameOf(bench: Bench, wanted: Wanted, window: Window, short: string | null, elapsed_s: number): Frame {
+/** Connections from none on. */
+function newLoad(of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
+  const parameters = { connections, seconds: 1, warmup_seconds: 0 };
+  const bench: Bench = { ...of, parameters, guard: createGuard() };
+  return { bench, climb: startClimb(bench), short: null };
+}
+
+/** Connects until all are held, or for a while. Returns why there are fewer; null if there are not. */
+async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<string | null> {
+  const end = performance.now() + CLIMB_MS;
+  while (climb.held < wanted && performance.now() < end) {
+    const step = Math.max(FIRST_STEP, Math.floor((climb.pacePerS ?? 0) * STEP_S));
+    const short = await rise(bench, climb, Math.min(wanted, climb.held + step));
+    if (short !== null) return short;
+  }
+  return climb.held < wanted ? `${count(climb.held)} of ${count(wanted)} are connected, more follow` : null;
+}
+
+/** Why fewer requests were answered in a second than were due; null if it is not so, or not the server's fault. */
+function behind({ ratePerS }: Wanted, requestsPerS: number, findings: Finding[]): string | null {
+  if (ratePerS === null || requestsPerS >= BEHIND * ratePerS) return null;
+  if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
+  return `${count(ratePerS)} requests/s were due and ${
+    count(requestsPerS)
+  } were answered: it falls behind, and what is ` +
+    "due waits";
+}
+
+function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
   const now = look(bench.server), { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: requests / seconds };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram);
   const scenario = wanted.ratePerS === null ? "throughput" : "rate";
+  const findings = findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
     ...{ elapsed_s, wanted, ...metrics },
     ...{ p50_us, p99_us },
@@ -116,7 +153,9 @@ function frameOf(bench: Bench, wanted: Wanted, window: Window, short: string | n
     pss_bytes: now?.pss_bytes ?? null,
     threads: now?.threads ?? null,
     processes: now?.processes ?? null,
-    findings: findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run"),
-    reason: short ?? window.stopped_early ?? (unanswered > 0 ? `${unanswered} requests got no answer` : null),
+    findings,
+    reason: short ?? window.stopped_early ??
+      (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null) ??
+      behind(wanted, metrics.requests_per_s, findings),
   };
 }

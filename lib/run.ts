@@ -32,7 +32,7 @@ export interface RunOptions {
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
 /** So long after its last connection broke the end of a server is waited for. */
-const DEATH_MS = 1000;
+export const DEATH_MS = 1000;
 
 /** Rejects when `signal` aborts; never resolves. */
 function aborted(signal: AbortSignal): Promise<never> {
@@ -119,7 +119,7 @@ async function counted(server: Running): Promise<string> {
 }
 
 /** How the server ended, if it has or does so within `ms`. */
-async function endOf(server: Running, ms: number): Promise<Deno.CommandStatus | null> {
+export async function endOf(server: Running, ms: number): Promise<Deno.CommandStatus | null> {
   const late = new AbortController();
   const alive = delay(ms, { signal: late.signal }).then(() => null, () => null);
   const status = await Promise.race([server.exited, alive]);
@@ -127,7 +127,8 @@ async function endOf(server: Running, ms: number): Promise<Deno.CommandStatus | 
   return status;
 }
 
-function crash({ code, signal }: Deno.CommandStatus, server: Running): string {
+/** How it ended, with its last words. */
+export function crash({ code, signal }: Deno.CommandStatus, server: Running): string {
   const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
   return `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`;
 }

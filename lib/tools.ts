@@ -49,6 +49,7 @@ export const TOOLS: readonly Tool[] = [
     reason: "builds a library that Deno wants of Windows and wine lacks",
     arch: "x86_64",
   },
+  { command: "chromium", package: "chromium", reason: "shows pages to tests, as a reader's browser does" },
   { command: "jupyter-notebook", package: "jupyter-notebook", reason: "opens the notebooks in a browser" },
   {
     command: "jupyter-execute",

@@ -37,7 +37,7 @@ function notebook(folder: string, env: Record<string, string> = {}): Deno.Comman
 }
 
 /** The address that Jupyter says it serves, with its token. */
-async function serving(stderr: ReadableStream<Uint8Array>): Promise<URL> {
+async function serving(stderr: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<URL> {
   let said = "";
   for await (const text of stderr.pipeThrough(new TextDecoderStream())) {
     said += text;

@@ -11,8 +11,10 @@ import { stripVTControlCharacters } from "node:util";
 import { catalogue } from "../lib/catalogue.ts";
 import { installLine, missingTools, obstacleTo } from "../lib/tools.ts";
 
-const PERMISSIONS = "--allow-read --allow-run --allow-ffi --allow-sys --allow-net=127.0.0.1,localhost --allow-env"
-  .split(" ");
+const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
+  ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
+  "--allow-net=127.0.0.1,localhost",
+];
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
   `experiments/${file}`
@@ -41,7 +43,7 @@ export function readIgnored(output: string): string[] {
 }
 
 /** Shows what a process prints, line by line, so that several can print at once; and returns it. */
-async function show(stream: ReadableStream<Uint8Array>): Promise<string> {
+async function show(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
   let text = "";
   for await (const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(splitLines())) {
     console.log(line);

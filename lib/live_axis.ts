@@ -1,0 +1,34 @@
+/**
+ * Where the axes of the live page end: they change rarely, so that the eye can rest.
+ *
+ * @module
+ */
+import type { Axis } from "./chart.ts";
+import { known } from "./chart_scales.ts";
+
+const HEADROOM = 1.05;
+const ENDS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10]; // of each decade
+
+/** The round figure at which a linear axis ends: its half is round too. */
+function roundEnd(axis: Axis, value: number): number {
+  const unit = axis.unit === "bytes" ? 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(value, 1)) / 10)) : 1;
+  const isCount = axis.unit === "connections" || axis.unit === "threads";
+  const least = value * HEADROOM / unit, decade = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
+  const fits = (end: number) => end >= least && (!isCount || end % 2 === 0);
+  return unit * decade * (ENDS.find((end) => fits(end * decade)) ?? 10);
+}
+
+/** From zero to a round end; of a logarithmic axis whole decades, one at least. */
+export function extent(axis: Axis, values: readonly (number | null)[]): { min: number; max: number } {
+  const above = known(values);
+  if (axis.scale === "linear") {
+    return { min: 0, max: roundEnd(axis, Math.max(axis.unit === "percent" ? 9 : 1, ...above)) };
+  }
+  if (above.length === 0) return { min: 1, max: 10 };
+  const [low, high] = [Math.floor(Math.log10(Math.min(...above))), Math.ceil(Math.log10(Math.max(...above)))];
+  return { min: 10 ** low, max: 10 ** Math.max(high, low + 1) };
+}
+
+/** The powers of ten between two of them. */
+export const decades = (min: number, max: number) =>
+  Array.from({ length: Math.round(Math.log10(max / min)) + 1 }, (_, i) => ({ value: min * 10 ** i }));
