@@ -23,7 +23,9 @@ const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
 const LOADED_CONNECTIONS = 100; // of every scenario but hold
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
-const HEAVY_SHARE = 0.01, HEAVY_PATH = "/work/50000"; // mixed: one request of a hundred burns 50 ms of CPU
+const HEAVY_SHARE = 0.01; // mixed: one request of a hundred burns 50 ms of CPU
+/** What `mixed` asks for: its number is the µs of CPU that it burns. */
+export const HEAVY_PATH = "/work/50000";
 const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
 const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured

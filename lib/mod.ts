@@ -18,7 +18,11 @@
  *
  * @module
  */
+export { collect } from "./advise_facts.ts";
+export { advise, describeAdvice } from "./advise_text.ts";
 export { catalogue, type Experiment, find, runsHere } from "./catalogue.ts";
+export { judgeClaim, LEDGER } from "./claims/ledger.ts";
+export { claimsTable, describeClaims, readClaims } from "./claims/table.ts";
 export { compare, type ComparePlan, type Comparison } from "./compare.ts";
 export { createGuard, Guard } from "./guard.ts";
 export { Histogram } from "./histogram.ts";
@@ -30,5 +34,6 @@ export { type RunOptions, runStep, type StepProgress } from "./run.ts";
 export { kernelSocketBytes, type Sample, sample } from "./sampler.ts";
 export { experimentCommand, type Server, startServer } from "./server.ts";
 export { bootstrapMedian, type Interval, median, ratioInterval } from "./stats.ts";
+export { readStored } from "./stored.ts";
 export { type Kind, readStudies, type Rows, type Study, writeStudy } from "./study.ts";
 export { describe } from "./summary.ts";

@@ -26,7 +26,8 @@ const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === m
 const isBound = (name: string, { findings }: ComparisonRow) => findings.includes(`${name}: client_bound`);
 /** What the load generator limits: a figure is a bound then, and the ratio of bounds is nothing. */
 const LIMITED = ["requests_per_s", "p99_us"];
-const isVoid = (row: ComparisonRow) =>
+/** Whether the ratio of a row says nothing. */
+export const isVoid = (row: ComparisonRow): boolean =>
   LIMITED.includes(row.metric) && (isBound(row.candidate, row) || isBound(row.reference, row));
 
 /** A candidate's own figures. Nothing where the comparison has no such row. */

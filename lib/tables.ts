@@ -20,7 +20,7 @@ export interface Shown {
 }
 
 /** What a quick run left is no figure for a table: it climbs for 3 s and warms up for half a second. */
-const isWhole = ({ scenario, parameters }: Result) =>
+export const isWhole = ({ scenario, parameters }: Result) =>
   scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
 
 /** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */

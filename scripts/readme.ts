@@ -4,6 +4,7 @@
  * deno task readme
  */
 import { catalogue } from "../lib/catalogue.ts";
+import { claimsTable, readClaims } from "../lib/claims/table.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import type { ChartSpec } from "../lib/chart.ts";
 import { renderPng } from "../lib/chart_png.ts";
@@ -74,6 +75,7 @@ async function makeTables(): Promise<Record<string, string>> {
     ratios(rows, "cpu_us_per_request", `Server CPU a request: ${at}`, family);
   const latency = (rows: readonly ComparisonRow[], at: string) =>
     reached(rows, "p99_us", `Latency of light requests: ${at}`, family);
+  const claims = await readClaims("results", (why) => console.error(why));
   return {
     results: overview(shown(own, results)),
     peers: overview(shown(peers, results)),
@@ -89,6 +91,7 @@ async function makeTables(): Promise<Record<string, string>> {
     mixed: await compared("mixed", "epoll", latency),
     throughput: await compared("throughput", FLOOR, cost),
     rate: await compared("rate", FLOOR, cost),
+    claims: claims === null ? NOTHING : claimsTable(claims),
     crosscheck: clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
   };
 }

@@ -1,0 +1,164 @@
+/**
+ * What is known of each architecture on this machine, as the advisor needs it.
+ *
+ * @module
+ */
+import { MARGIN } from "./claims/figure.ts";
+import type { Experiment } from "./header.ts";
+import { HEAVY_PATH } from "./ladder.ts";
+import { median } from "./stats.ts";
+import { resultPath, type Stored, studyPath, wholeRuns } from "./stored.ts";
+import { type ComparisonRow, type ReadinessRow, SHOWN_ROUNDS, type Study } from "./study.ts";
+
+/** CPU time, in µs, that one request of a hundred burnt in `mixed`. */
+export const HEAVY_US = Number(HEAVY_PATH.split("/").at(-1));
+/** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
+const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
+
+/** A figure, with the bounds between which it may lie. */
+export interface Estimate {
+  us: number;
+  low: number;
+  high: number;
+}
+
+/** A figure at a number of connections. */
+export type Point = Estimate & { connections: number };
+
+/** What is known of one architecture. Null or none: it was not measured. */
+export interface Facts {
+  name: string;
+  /** Connections that it held; and why no more, null: it was asked for no more. */
+  held: number;
+  limit: string | null;
+  /** Memory of process and kernel that a connection takes. */
+  bytesPerConn: number | null;
+  /** CPU time of a request under full load, by the connections that ask: ascending. */
+  cpu: Point[];
+  /** Cost of the call that waits, by all connections: ascending. Empty where it does not tell one by one. */
+  wait: Point[];
+  /** p99 of light requests while one of a hundred burns `HEAVY_US`. */
+  blocked: Estimate | null;
+  /** CPU time of a request in that, above that of the reference: what handing the work over costs. */
+  handover: Estimate;
+  /** The files of these figures. */
+  results: string[];
+}
+
+/** An architecture that cannot be weighed, for want of a figure. */
+export interface Unknown {
+  name: string;
+  command: string;
+}
+
+/** Newest first. */
+const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric: string) =>
+  studies.comparison.toReversed().map((study) => ({
+    study,
+    rows: study.rows.filter((row) => row.scenario === scenario && row.metric === metric && row.rounds >= SHOWN_ROUNDS),
+  })).filter(({ rows }) => rows.length > 0);
+
+/**
+ * A server's figure in a comparison at one number of connections. The reference's is the median over all pairs, and a
+ * candidate's is its ratio to that: so what changed from pair to pair is left out.
+ */
+function figureIn(rows: readonly ComparisonRow[], name: string): Estimate | null {
+  const reference = rows.flatMap((row) => row.reference_value ?? []);
+  if (reference.length === 0) return null;
+  const us = median(reference);
+  if (rows.some((row) => row.reference === name)) return { us, low: us, high: us };
+  const row = rows.find((row) => row.candidate === name);
+  if (row === undefined || row.ratio === null) return null;
+  return { us: us * row.ratio, low: us * (row.ratio_low ?? row.ratio), high: us * (row.ratio_high ?? row.ratio) };
+}
+
+/** Takes the first that is found at each number of connections. */
+function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] {
+  const points = new Map<number, Point>();
+  const add = (path: string, connections: number, figure: Estimate | null) => {
+    if (figure === null || points.has(connections)) return;
+    points.set(connections, { connections, ...figure });
+    results.add(path);
+  };
+  for (const { study, rows } of comparisons(stored, "throughput", "cpu_us_per_request")) {
+    for (const [connections, same] of Map.groupBy(rows, (row) => row.connections)) {
+      add(studyPath(study), connections, figureIn(same, name));
+    }
+  }
+  for (const run of wholeRuns(stored, name, "throughput").toReversed()) {
+    const us = run.metrics.cpu_us_per_request;
+    const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
+    add(resultPath(run), run.parameters.connections, figure);
+  }
+  return [...points.values()].toSorted((a, b) => a.connections - b.connections);
+}
+
+function waitPoints({ studies }: Stored, name: string, results: Set<string>): Point[] {
+  const call = CALLS[name], study: Study<"readiness"> | undefined = studies.readiness.at(-1);
+  if (call === undefined || study === undefined) return [];
+  results.add(studyPath(study));
+  return study.rows.filter((row) => row.call === call)
+    .map((row) => ({
+      connections: row.descriptors,
+      us: row.wait_us,
+      low: row.wait_us_low,
+      high: row.wait_us_high,
+    }))
+    .toSorted((a, b) => a.connections - b.connections);
+}
+
+function blocked(stored: Stored, name: string, results: Set<string>): Estimate | null {
+  for (const { study, rows } of comparisons(stored, "mixed", "p99_us")) {
+    const figure = figureIn(rows, name);
+    if (figure === null) continue;
+    results.add(studyPath(study));
+    return figure;
+  }
+  return null;
+}
+
+/** The reference of `mixed` is the same for all, so that differences to it can be compared. */
+function handover(stored: Stored, name: string, results: Set<string>): Estimate {
+  for (const { study, rows } of comparisons(stored, "mixed", "cpu_us_per_request")) {
+    const figure = figureIn(rows, name), reference = figureIn(rows, rows[0]!.reference);
+    if (figure === null || reference === null) continue;
+    results.add(studyPath(study));
+    const { us } = reference;
+    return { us: figure.us - us, low: figure.low - us, high: figure.high - us };
+  }
+  return { us: 0, low: 0, high: 0 };
+}
+
+/** What is known of one architecture; or the command that makes what is missing. */
+function factsOf(stored: Stored, name: string): Facts | Unknown {
+  const holds = wholeRuns(stored, name, "hold"), results = new Set<string>();
+  const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
+  const cpu = cpuPoints(stored, name, results);
+  if (most === undefined || most.metrics.answered === null) return { name, command: `deno task exp ${name}` };
+  if (cpu.length === 0) return { name, command: `deno task exp ${name} --scenario throughput` };
+  const sized = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics;
+  return {
+    name,
+    held: most.metrics.answered,
+    limit: most.reason,
+    bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
+    cpu,
+    wait: waitPoints(stored, name, results),
+    blocked: blocked(stored, name, results),
+    handover: handover(stored, name, results),
+    results: [resultPath(most), ...results],
+  };
+}
+
+/**
+ * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out, for they differ in more than that.
+ *
+ * @returns Those that can be weighed, and those that lack a figure.
+ */
+export function collect(stored: Stored): { known: Facts[]; unknown: Unknown[] } {
+  const ran = ({ name, peer }: Experiment) =>
+    !peer && stored.results.some(({ experiment, ended }) => experiment === name && ended !== "skipped");
+  const all = stored.experiments.filter(ran).map(({ name }) => factsOf(stored, name));
+  const isKnown = (of: Facts | Unknown): of is Facts => "held" in of;
+  return { known: all.filter(isKnown), unknown: all.filter((of): of is Unknown => !isKnown(of)) };
+}

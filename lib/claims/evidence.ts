@@ -1,0 +1,230 @@
+/**
+ * Where the rules find their figures. Who asks for one that is not stored is told which command makes it.
+ *
+ * @module
+ */
+import { runsHere } from "../catalogue.ts";
+import type { HostFacts } from "../host.ts";
+import type { Metrics, Result, ScenarioName } from "../results.ts";
+import { quickRuns, resultPath, type Stored, studyPath, wholeRuns } from "../stored.ts";
+import {
+  type CrosscheckRow,
+  type Kind,
+  type ProbeRow,
+  type ReadinessRow,
+  type Rows,
+  SHOWN_ROUNDS,
+  type Study,
+} from "../study.ts";
+import { exactly, type Figure, MARGIN, once } from "./figure.ts";
+import { type Asked, NotTestable, type Ratio, ratioIn } from "./ratio.ts";
+
+/** A figure that is not stored, and the commands that make it. */
+export class NotMeasured extends Error {
+  override readonly name = "NotMeasured";
+  constructor(readonly command: string, readonly quick: string) {
+    super(`\`${command}\` measures it`);
+  }
+}
+
+/** The number of connections that the problem is named after. */
+export const C10K = 10_000;
+const SIZES = 4; // of wait calls: fewer show no law
+const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
+
+/** A run of `hold`. */
+export interface Held {
+  answered: Figure;
+  metrics: Metrics;
+  reason: string | null;
+}
+
+/** Whether a study is one of those that a verdict may stand on; the others are quick. */
+const IS_WHOLE: { [K in Kind]: (study: Study<K>) => boolean } = {
+  readiness: ({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES,
+  comparison: ({ rows }) => rows.some((row) => row.rounds >= SHOWN_ROUNDS),
+  crosscheck: ({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS),
+  probe: ({ command }) => !/ --quick\b/.test(command),
+};
+
+/**
+ * The figures for one claim, which remembers what it was asked for. Whole figures come first, and of these the newest; quick
+ * ones only where there is no whole one, and only if they are allowed.
+ */
+export class Evidence {
+  readonly #stored: Stored;
+  readonly #allowQuick: boolean;
+  /** Files and commands of the figures that were taken. */
+  readonly paths: Set<string> = new Set();
+  readonly commands: Set<string> = new Set();
+  /** Whether one of them was quick. */
+  usedQuick = false;
+
+  constructor(stored: Stored, allowQuick = false) {
+    this.#stored = stored;
+    this.#allowQuick = allowQuick;
+  }
+
+  get host(): HostFacts {
+    return this.#stored.host;
+  }
+
+  #take(path: string, command: string, isQuick: boolean): void {
+    this.paths.add(path);
+    this.commands.add(command);
+    this.usedQuick ||= isQuick;
+  }
+
+  /** Why an experiment cannot run here; null: it can. */
+  whyNot(name: string): string | null {
+    const experiment = this.#stored.experiments.find((of) => of.name === name);
+    if (experiment === undefined) return `there is no experiment ${name}`;
+    const { os, kernel } = this.host;
+    const answer = runsHere(experiment, { os, kernel });
+    return answer.runs ? null : answer.reason.replace(/\.$/, "");
+  }
+
+  /** The newest result, or the one that `choose` takes, of the whole ones; of the quick ones where there is no whole one. */
+  #result(name: string, scenario: ScenarioName, command: string, choose = (runs: Result[]) => runs.at(-1)): Result {
+    const whole = choose(wholeRuns(this.#stored, name, scenario));
+    const found = whole ?? (this.#allowQuick ? choose(quickRuns(this.#stored, name, scenario)) : undefined);
+    if (found === undefined) {
+      const skipped = this.#stored.results.findLast((of) => of.experiment === name && of.ended === "skipped");
+      if (skipped !== undefined) throw new NotTestable(skipped.reason ?? `${name} was skipped`);
+      throw new NotMeasured(command, `${command} --quick`);
+    }
+    this.#take(resultPath(found), found.command, whole === undefined);
+    return found;
+  }
+
+  /** A run of `hold`; of those that were asked for enough the one that was asked for the fewest, and of these the newest. */
+  held(name: string, atLeast: number = C10K): Held {
+    const asked = (of: Result) => of.parameters.connections;
+    const choose = (runs: Result[]) => {
+      const enough = runs.filter((of) => asked(of) >= atLeast), fewest = Math.min(...enough.map(asked));
+      return enough.findLast((of) => asked(of) === fewest);
+    };
+    const command = `deno task exp ${name} --scenario hold --connections ${atLeast}`;
+    const { metrics, reason } = this.#result(name, "hold", command, choose);
+    return { answered: exactly(metrics.answered ?? 0), metrics, reason };
+  }
+
+  /** A figure of memory at 10 000 connections, of a single run. */
+  memory(name: string, metric: keyof Metrics): Figure {
+    const value = this.held(name).metrics[metric];
+    if (value === null) throw new NotTestable(`${metric} of ${name} was not told`);
+    return once(value, MARGIN.memory);
+  }
+
+  /** The most connections that any server has held, of all whole runs; null: there is no such run. */
+  heldMost(): { name: string; answered: Figure } | null {
+    const runs = this.#stored.experiments.flatMap(({ name }) => wholeRuns(this.#stored, name, "hold"));
+    const most = runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0];
+    if (most === undefined) return null;
+    this.#take(resultPath(most), most.command, false);
+    return { name: most.experiment, answered: exactly(most.metrics.answered ?? 0) };
+  }
+
+  /** What `look` finds of each; those that cannot be had here are left out, unless none can. */
+  each<T>(names: readonly string[], look: (name: string) => T): { name: string; value: T }[] {
+    const found: { name: string; value: T }[] = [], reasons: string[] = [];
+    for (const name of names) {
+      try {
+        found.push({ name, value: look(name) });
+      } catch (error) {
+        if (!(error instanceof NotTestable)) throw error;
+        reasons.push(error.message);
+      }
+    }
+    if (found.length === 0) throw new NotTestable(reasons.join("; "));
+    return found;
+  }
+
+  /** The run under full load. */
+  throughput(name: string): Metrics {
+    return this.#result(name, "throughput", `deno task exp ${name} --scenario throughput`).metrics;
+  }
+
+  /** The newest study that has what is looked for. */
+  #study<K extends Kind, T>(
+    kind: K,
+    look: (rows: readonly Rows[K][]) => T | undefined,
+    command: string,
+    quick: string,
+  ) {
+    const studies = this.#stored.studies[kind] as readonly Study<K>[];
+    const whole = studies.filter((of) => IS_WHOLE[kind](of));
+    const rest = this.#allowQuick ? studies.filter((of) => !IS_WHOLE[kind](of)) : [];
+    for (const study of [...whole.toReversed(), ...rest.toReversed()]) {
+      const found = look(study.rows);
+      if (found === undefined) continue;
+      this.#take(studyPath(study), study.command, !whole.includes(study));
+      return found;
+    }
+    throw new NotMeasured(command, quick);
+  }
+
+  /** What one wait call costs at so many descriptors, in µs. */
+  call(call: ReadinessRow["call"], descriptors: number): Figure {
+    const look = (rows: readonly ReadinessRow[]) =>
+      rows.find((row) => row.call === call && row.descriptors === descriptors);
+    const row = this.#study(
+      "readiness",
+      look,
+      "deno task readiness",
+      "deno task readiness --sizes 10,1000,10000 --batches 7",
+    );
+    return { estimate: row.wait_us, low: row.wait_us_low, high: row.wait_us_high };
+  }
+
+  /**
+   * What `of` needs for what `to` needs, by a comparison of the two; or, at worst, by the comparison of both with a third.
+   *
+   * @throws {NotTestable} If one of them could not take part.
+   */
+  ratio(asked: Asked): Ratio {
+    const { scenario, connections, of, to } = asked;
+    const open = scenario === "mixed" ? ` --scenario mixed --rate ${WORK_RATE}` : ` --scenario ${scenario}`;
+    const command = `deno task compare ${to} ${of}${open} --connections ${connections}`;
+    return this.#study("comparison", (rows) => ratioIn(rows, asked), command, `${command} --quick`);
+  }
+
+  /**
+   * One figure of a probe.
+   *
+   * @throws {NotTestable} If the probe says that it cannot be had here.
+   */
+  probe(probe: string, variant: string, metric: string): Figure {
+    const row = this.#probed(probe, (row) => row.metric === metric && row.variant === variant)[0]!;
+    if (row.value === null) throw new NotTestable(`${variant}: ${row.note ?? "no figure"}`);
+    return { estimate: row.value, low: row.low, high: row.high };
+  }
+
+  /**
+   * The figures of a probe in one metric, of all variants that fit and have one: a quick probe has fewer variants.
+   *
+   * @throws {NotTestable} If none of them can be had here.
+   */
+  probes(probe: string, metric: string, fits: (variant: string) => boolean): { name: string; value: Figure }[] {
+    const rows = this.#probed(probe, (row) => row.metric === metric && fits(row.variant));
+    const known = rows.filter(({ value }) => value !== null);
+    if (known.length === 0) throw new NotTestable(`${rows[0]!.variant}: ${rows[0]!.note ?? "no figure"}`);
+    return known.map(({ variant, value, low, high }) => ({ name: variant, value: { estimate: value!, low, high } }));
+  }
+
+  /** One row at least. */
+  #probed(probe: string, fits: (row: ProbeRow) => boolean): ProbeRow[] {
+    const look = (rows: readonly ProbeRow[]) => {
+      const found = rows.filter((row) => row.probe === probe && fits(row));
+      return found.length > 0 ? found : undefined;
+    };
+    const command = `deno task probe ${probe}`;
+    return this.#study("probe", look, command, `${command} --quick`);
+  }
+
+  /** What clients counted, and what the server did. */
+  crosscheck(): readonly CrosscheckRow[] {
+    const quick = "deno task crosscheck epoll --rounds 2 --seconds 1";
+    return this.#study("crosscheck", (rows) => rows.length > 0 ? rows : undefined, "deno task crosscheck epoll", quick);
+  }
+}

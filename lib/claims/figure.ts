@@ -1,0 +1,67 @@
+/**
+ * Figures with what they may be off by, and the questions that rules put to them: yes, no, or open.
+ *
+ * @module
+ */
+import type { Interval } from "../stats.ts";
+
+/**
+ * By how much a figure without an interval, as of a single run, may be off, so that a verdict does not turn by noise. Memory
+ * comes out alike; the CPU time of a request moves by 14 % from run to run of the same server on a shared machine.
+ */
+export const MARGIN = { memory: 0.1, other: 0.25 };
+
+/** A figure, with its own margin where it has no interval. */
+export type Figure = Interval & { margin?: number };
+
+/** A count that has no noise: connections that were answered, threads that were there. */
+export const exactly = (estimate: number): Figure => ({ estimate, low: estimate, high: estimate });
+/** The figure of a single run. */
+export const once = (estimate: number, margin: number): Figure => ({ estimate, low: null, high: null, margin });
+
+const lowOf = ({ low, estimate, margin = MARGIN.other }: Figure) => low ?? estimate * (1 - margin);
+const highOf = ({ high, estimate, margin = MARGIN.other }: Figure) => high ?? estimate * (1 + margin);
+
+/** How often b goes into a. At worst for both: without the pairs that a comparison has, nothing narrower is known. */
+export const quotient = (a: Interval, b: Interval): Figure => ({
+  estimate: a.estimate / b.estimate,
+  low: a.low === null || b.high === null ? null : a.low / b.high,
+  high: a.high === null || b.low === null ? null : a.high / b.low,
+});
+
+/** So many times a figure. */
+export const times = ({ estimate, low, high, ...rest }: Figure, factor: number): Figure => ({
+  ...rest,
+  estimate: estimate * factor,
+  low: low === null ? null : low * factor,
+  high: high === null ? null : high * factor,
+});
+
+/** Whether a figure is at least so large: no only below `refuted`, and between the two nothing is decided. */
+export function atLeast(of: Figure, wanted: number, refuted: number = wanted): boolean | null {
+  return lowOf(of) >= wanted ? true : highOf(of) < refuted ? false : null;
+}
+
+/** Whether a figure is at most so large: no only above `refuted`. */
+export function atMost(of: Figure, wanted: number, refuted: number = wanted): boolean | null {
+  return highOf(of) <= wanted ? true : lowOf(of) > refuted ? false : null;
+}
+
+/** "About" in a text: within a factor of two, for it names a size and no measurement. */
+export const ABOUT = 2;
+/** Whether a figure is about so large. */
+export function isAbout(of: Figure, named: number): boolean | null {
+  const [least, most] = [named / ABOUT, named * ABOUT];
+  return lowOf(of) >= least && highOf(of) <= most ? true : highOf(of) < least || lowOf(of) > most ? false : null;
+}
+
+/** What an option must change to count, as a ratio: less is not worth a line of code. */
+export const EFFECT = 1.1;
+/** Whether a ratio shows a gain of `EFFECT`. One that cannot be told from 1 shows none; between the two it is open. */
+export function gains(of: Figure): boolean | null {
+  return lowOf(of) >= EFFECT ? true : lowOf(of) <= 1 ? false : null;
+}
+
+/** All of several answers: one no is a no. */
+export const all = (answers: readonly (boolean | null)[]): boolean | null =>
+  answers.includes(false) ? false : answers.includes(null) ? null : true;

@@ -1,0 +1,83 @@
+/**
+ * The ledger: what two texts on the C10K problem (T and C) claim, and what the figures of this machine say of it.
+ *
+ * @example
+ * ```ts
+ * const { stored } = await readStored();
+ * for (const claim of LEDGER) console.log(claim.id, judgeClaim(claim, stored).row.verdict);
+ * ```
+ *
+ * @module
+ */
+import type { Stored } from "../stored.ts";
+import { type Claim, type Judgement, notTestable, type Verdict } from "./claim.ts";
+import { ADVICE } from "./advice.ts";
+import { Evidence, NotMeasured } from "./evidence.ts";
+import { PRACTICE } from "./practice.ts";
+import { PROCESS_CLAIMS } from "./processes.ts";
+import { NotTestable } from "./ratio.ts";
+import { READINESS } from "./readiness.ts";
+import { RINGS } from "./rings.ts";
+import { RUNTIMES } from "./runtimes.ts";
+import { THREADS } from "./threads.ts";
+
+/** The order of the texts. */
+const ORDER = [
+  ..."stack switch sched select poll epoll kqueue latency c10k reactor-pool multi-reactor guide uring xdp"
+    .split(" ").map((name) => `T-${name}`),
+  ..."80gb process thread-2000 idle-cpu bandwidth prefork-100 pool-100 100x asyncio nginx node goroutine tokio uring-2x"
+    .split(" ").map((name) => `C-${name}`),
+  ..."c10m c1m tuning nodelay pooling metrics nio netty iocp dont".split(" ").map((name) => `C-${name}`),
+];
+
+/** Every claim, those of T first, in the order in which the texts make them. */
+export const LEDGER: readonly Claim[] = [THREADS, READINESS, ADVICE, RINGS, PROCESS_CLAIMS, RUNTIMES, PRACTICE].flat()
+  .toSorted((a, b) => ORDER.indexOf(a.id) - ORDER.indexOf(b.id));
+
+/** What became of a claim on this machine. */
+export interface Judged extends Omit<Judgement, "verdict"> {
+  id: string;
+  claim: Claim["claim"];
+  section: string;
+  tried: string;
+  rule: string;
+  verdict: Verdict;
+  /** Whether a figure of a quick run is among those of the verdict. */
+  quick: boolean;
+  /** The files that the figures are from. */
+  results: string[];
+  /** What repeats them, or makes what is missing. */
+  commands: string[];
+}
+
+/** A claim with its verdict; and, where a figure is missing, the commands that make it, whole and quick. */
+export interface Answer {
+  row: Judged;
+  missing: { command: string; quick: string } | null;
+}
+
+/**
+ * Judges one claim by what is stored.
+ *
+ * @param allowQuick Quick figures may stand in where there is no whole one.
+ */
+export function judgeClaim(claim: Claim, stored: Stored, allowQuick = false): Answer {
+  const evidence = new Evidence(stored, allowQuick);
+  const { id, claim: words, section, tried, rule } = claim;
+  const about = { id, claim: words, section, tried, rule };
+  try {
+    const judgement = claim.judge(evidence);
+    const { usedQuick: quick, paths, commands } = evidence;
+    return { row: { ...about, ...judgement, quick, results: [...paths], commands: [...commands] }, missing: null };
+  } catch (error) {
+    if (error instanceof NotTestable) {
+      const judgement = notTestable(`${error.message.replace(/\.$/, "")}.`);
+      return { row: { ...about, ...judgement, quick: false, results: [], commands: [] }, missing: null };
+    }
+    if (!(error instanceof NotMeasured)) throw error;
+    const { command, quick } = error;
+    const nothing = { ...notTestable(`${error.message}.`), verdict: "not measured yet" } as const;
+    const row = { ...about, ...nothing, quick: false, results: [], commands: [command] };
+    return { row, missing: { command, quick } };
+  }
+}

@@ -1,0 +1,494 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { find } from "../catalogue.ts";
+import { findProbe } from "../probes/mod.ts";
+import type { Metrics } from "../results.ts";
+import {
+  by,
+  call,
+  compared,
+  counted,
+  exists,
+  held,
+  heldQuickly,
+  loaded,
+  on,
+  type Piece,
+  probed,
+  storedOf,
+} from "../testing/stored.ts";
+import { type Verdict, VERDICTS } from "./claim.ts";
+import { judgeClaim, LEDGER } from "./ledger.ts";
+
+const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency T-c10k T-reactor-pool T-multi-reactor
+  T-guide T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio
+  C-nginx C-node C-goroutine C-tokio C-uring-2x C-c10m C-c1m C-tuning C-nodelay C-pooling C-metrics C-nio C-netty C-iocp
+  C-dont`.split(/\s+/);
+
+const claimOf = (id: string) => LEDGER.find((claim) => claim.id === id)!;
+const verdict = (id: string, ...pieces: Piece[]) => judgeClaim(claimOf(id), storedOf(...pieces)).row.verdict;
+
+const threads = (reserved: number, touched: number, worker = touched): Piece[] => [
+  ...["c-threads", "c-threads 8 MiB", "python-threads", "java-threads"].flatMap((name) => [
+    probed("thread-memory", name, "virtual_bytes_per_thread", reserved),
+    probed("thread-memory", name, "pss_bytes_per_thread", touched),
+  ]),
+  probed("thread-memory", "thread-per-conn", "pss_bytes_per_thread", worker),
+];
+const switches = (one: number, two: number): Piece[] => [
+  probed("context-switch", "pipe one-core", "switch_us", one),
+  probed("context-switch", "pipe two-cores", "switch_us", two),
+];
+const sizes = (few: number, many: number): Piece[] => [
+  probed("thread-count", "c-threads 1000", "cpu_us_per_request", many),
+  probed("thread-count", "c-threads 10", "cpu_us_per_request", few),
+];
+const growing = (name: "select" | "poll" | "epoll_wait", from: number, to: number): Piece[] => [
+  ...[[10, from], [1000, from], [10_000, to], [100, from]].map(([descriptors, us]) => call(name, descriptors!, us!)),
+];
+const kinds = (worker: number, c: number, memory: Partial<Metrics> = {}): Piece[] => [
+  held("thread-per-conn", worker, memory),
+  ...["c-threads", "python-threads", "java-threads"].map((name) => held(name, c, memory)),
+];
+const mixed = (metric: string, of: string, ratio: number): Piece =>
+  compared(["mixed", 100, metric], [of, "epoll"], [ratio, ratio * 0.9, ratio * 1.1]);
+const cpu = (of: string, to: string, ratio: number, connections = 100): Piece =>
+  compared(["throughput", connections, "cpu_us_per_request"], [of, to], [ratio, ratio * 0.98, ratio * 1.02]);
+const tail = (of: string, low: number, high: number, findings: string[] = []): Piece =>
+  compared(["rate", 100, "p99_us"], [of, "c-epoll"], [(low + high) / 2, low, high], { findings });
+const calls = (ring: number, loop: number): Piece[] =>
+  [["io-uring", ring], ["c-io-uring", ring], ["epoll", loop], ["c-epoll", loop]].map(([name, value]) =>
+    probed("system-calls", String(name), "system_calls_per_request", Number(value))
+  );
+const spread = (share: number, atFew = share): Piece[] =>
+  [["10", atFew], ["100", share], ["1000", share]].flatMap(([variant, value]) => [
+    probed("loops", String(variant), "largest_share_of_connections", Number(value)),
+    probed("loops", String(variant), "largest_share_of_requests", Number(value)),
+  ]);
+const processes = (size: number): Piece[] =>
+  ["process-per-conn", "prefork", "apache-prefork", "python-prefork"].map((name) =>
+    probed("process-memory", name, "pss_bytes_per_process", size)
+  );
+const waiting = (rest: number, busy: number): Piece[] =>
+  ["prefork", "thread-per-conn"].flatMap((name) => [
+    probed("idle-cpu", name, "cpu_percent", rest),
+    loaded(name, { requests_per_s: 10_000, cpu_us_per_request: busy }),
+  ]);
+const moved = (bytes: number): Piece[] => [
+  probed("bandwidth", "epoll 10000", "bytes_per_s", bytes),
+  probed("bandwidth", "epoll 10000", "bytes_per_s_per_conn", bytes / 1e4),
+];
+const preforked = (waits: number, memory: number): Piece[] => [
+  probed("queue", "prefork 100", "answered", 100),
+  probed("queue", "prefork 101", "waiting", waits),
+  probed("queue", "prefork 100", "pss_bytes", memory),
+];
+const pooled = (answered: number): Piece[] => [
+  probed("queue", "worker-pool 10000", "answered", answered),
+  probed("queue", "worker-pool 10000", "waiting", 10_000 - answered),
+];
+const each = (user: number): Partial<Metrics> => ({ user_bytes_per_conn: user, kernel_bytes_per_conn: 4000 });
+const epollEach = held("epoll", 10_000, each(100));
+const queues = (short: number, long: number): Piece[] => [
+  probed("backlog", "128", "completed", short),
+  probed("backlog", "4096", "completed", long),
+];
+const optioned = (without: number, large: number): Piece[] => [
+  probed("socket-options", "no-nodelay", "p50_us_ratio", without),
+  probed("socket-options", "large-buffers", "p50_us_ratio", large),
+];
+const fresh = (work: number, wait: number): Piece[] => [
+  probed("pooling", "fresh / pooled", "cpu_us_per_request_ratio", work),
+  probed("pooling", "fresh / pooled", "p50_us_ratio", wait),
+];
+const memory = (name: string, bytes: number, more: Partial<Metrics> = {}): Piece =>
+  held(name, 10_000, { pss_bytes: bytes, ...more });
+
+/** Figures that bring each verdict about: of each claim all that its rule can reach, but that nothing is measured. */
+const CASES: Record<string, [Verdict, Piece[]][]> = {
+  "T-stack": [
+    ["holds", threads(1.05e6, 0.9e6)],
+    ["does not hold", threads(0.1e6, 0.02e6)],
+    ["holds in part", threads(8e6, 0.02e6, 6e6)],
+    ["holds in part", threads(8e6, 0.3e6)],
+    ["not testable here", [
+      ...["c-threads", "python-threads", "java-threads"].map((name) =>
+        probed("thread-memory", name, "virtual_bytes_per_thread", null)
+      ),
+    ]],
+  ],
+  "T-switch": [
+    ["holds", switches(6, 30)],
+    ["does not hold", switches(1.5, 8)],
+    ["does not hold", [on({ cores: 1 }), probed("context-switch", "pipe one-core", "switch_us", 1.5)]],
+    ["holds in part", switches(5, 5)],
+  ],
+  "T-sched": [["holds", sizes(10, 25)], ["does not hold", sizes(10, 11)], ["holds in part", sizes(10, 15)]],
+  "T-select": [
+    ["holds", [held("select", 999), ...growing("select", 100, 1000)]],
+    ["does not hold", [held("select", 10_000), ...growing("select", 100, 120)]],
+    ["holds in part", [held("select", 10_000), ...growing("select", 100, 1000)]],
+  ],
+  "T-poll": [
+    ["holds", [held("poll", 10_000), ...growing("poll", 100, 1000)]],
+    ["does not hold", [held("poll", 1000), ...growing("poll", 100, 120)]],
+    ["holds in part", [held("poll", 10_000), ...growing("poll", 100, 300)]],
+  ],
+  "T-epoll": [
+    ["holds", [held("epoll", 10_000), held("epoll-edge", 10_000), ...growing("epoll_wait", 0.6, 0.7)]],
+    ["does not hold", [held("epoll", 9), held("epoll-edge", 9), ...growing("epoll_wait", 0.6, 600)]],
+    ["holds in part", [held("epoll", 10_000), held("epoll-edge", 9), ...growing("epoll_wait", 0.6, 0.7)]],
+  ],
+  "T-kqueue": [
+    ["not testable here", []],
+    ["holds", [on({ os: "darwin" }), held("kqueue", 10_000)]],
+    ["does not hold", [on({ os: "freebsd" }), held("kqueue", 1000)]],
+  ],
+  "T-latency": [
+    [
+      "holds",
+      [mixed("p99_us", "thread-per-conn", 0.03), mixed("cpu_us_per_request", "thread-per-conn", 0.5)]
+        .concat(cpu("thread-per-conn", "epoll", 4)),
+    ],
+    [
+      "does not hold",
+      [mixed("p99_us", "thread-per-conn", 1.5), mixed("cpu_us_per_request", "thread-per-conn", 1)]
+        .concat(cpu("thread-per-conn", "epoll", 0.9)),
+    ],
+    [
+      "holds in part",
+      [mixed("p99_us", "thread-per-conn", 0.03), mixed("cpu_us_per_request", "thread-per-conn", 1)]
+        .concat(cpu("thread-per-conn", "c-epoll", 4), cpu("epoll", "c-epoll", 1)),
+    ],
+  ],
+  "T-c10k": [["holds", kinds(1600, 4000)], ["does not hold", kinds(10_000, 10_000)], [
+    "holds in part",
+    kinds(1600, 10_000),
+  ]],
+  "T-reactor-pool": [
+    [
+      "holds",
+      [mixed("p99_us", "reactor-pool", 0.02), mixed("cpu_us_per_request", "reactor-pool", 1)]
+        .concat(cpu("reactor-pool", "epoll", 1)),
+    ],
+    [
+      "does not hold",
+      [mixed("p99_us", "reactor-pool", 1.4), mixed("cpu_us_per_request", "reactor-pool", 2)]
+        .concat(cpu("reactor-pool", "epoll", 2)),
+    ],
+    [
+      "holds in part",
+      [mixed("p99_us", "reactor-pool", 0.02), mixed("cpu_us_per_request", "reactor-pool", 1.4)]
+        .concat(cpu("reactor-pool", "epoll", 1)),
+    ],
+  ],
+  "T-multi-reactor": [["holds", spread(0.52)], ["does not hold", spread(0.8)], ["holds in part", spread(0.55, 0.8)]],
+  "T-guide": [
+    [
+      "holds",
+      [cpu("c-threads", "c-epoll", 1), cpu("c-threads", "c-epoll", 2, 1000)]
+        .concat(mixed("p99_us", "thread-per-conn", 0.03)),
+    ],
+    [
+      "does not hold",
+      [cpu("c-threads", "c-epoll", 2), cpu("c-threads", "c-epoll", 0.9, 1000)]
+        .concat(mixed("p99_us", "thread-per-conn", 1.5)),
+    ],
+    [
+      "holds in part",
+      [cpu("c-threads", "c-epoll", 1.44), cpu("c-threads", "c-epoll", 2, 1000)]
+        .concat(mixed("p99_us", "thread-per-conn", 0.03)),
+    ],
+  ],
+  "T-uring": [["holds", calls(0.1, 2)], ["does not hold", calls(4, 2)], ["holds in part", calls(1.5, 2)]],
+  "T-xdp": [
+    ["not testable here", []],
+    ["holds", [exists("xdp"), cpu("xdp", "epoll", 0.5)]],
+    ["does not hold", [exists("xdp"), cpu("xdp", "epoll", 1.2)]],
+    ["holds in part", [exists("xdp"), cpu("xdp", "epoll", 0.95)]],
+  ],
+  "C-80gb": [
+    ["holds", [...threads(8.4e6, 1), memory("c-threads", 80e9)]],
+    ["does not hold", [...threads(0.1e6, 1), memory("c-threads", 2e8)]],
+    ["holds in part", [...threads(8.4e6, 1), memory("c-threads", 2e8)]],
+    ["holds in part", [...threads(8.4e6, 1), memory("c-threads", 1e10)]],
+    ["holds in part", [
+      memory("c-threads", 2e8),
+      ...[["c-threads", 1e6], ["c-threads 8 MiB", 8.4e6], ["c-threads 1 MiB", 1e6]].map(([name, bytes]) =>
+        probed("thread-memory", String(name), "virtual_bytes_per_thread", Number(bytes))
+      ),
+    ]],
+    ["holds in part", [...threads(8.4e6, 1), held("c-threads", 5000, { pss_bytes: 80e9 })]],
+  ],
+  "C-process": [
+    ["holds", [...processes(8e6), held("process-per-conn", 450)]],
+    ["does not hold", [...processes(0.3e6), held("process-per-conn", 8000, {}, 8000)]],
+    ["holds in part", [...processes(8e6), held("process-per-conn", 8000)]],
+    ["holds in part", [...processes(3e6), held("process-per-conn", 450)]],
+  ],
+  "C-thread-2000": [
+    ["holds", kinds(2000, 2500, { pss_bytes: 16e9 })],
+    ["does not hold", kinds(10_000, 10_000, { pss_bytes: 16e9 })],
+    ["does not hold", kinds(2000, 2000, { pss_bytes: 2e8 })],
+    ["holds in part", kinds(1600, 10_000, { pss_bytes: 10.3e9 })],
+  ],
+  "C-idle-cpu": [["holds", waiting(0.1, 6)], ["does not hold", waiting(90, 95)], ["holds in part", waiting(0.1, 95)]],
+  "C-bandwidth": [["holds", moved(1e7)], ["holds in part", moved(5e8)]],
+  "C-prefork-100": [
+    ["holds", preforked(1, 800e6)],
+    ["holds in part", preforked(1, 60e6)],
+    ["holds in part", preforked(0, 800e6)],
+    ["does not hold", [
+      probed("queue", "prefork 100", "answered", 50),
+      probed("queue", "prefork 101", "waiting", 51),
+      probed("queue", "prefork 100", "pss_bytes", 60e6),
+    ]],
+  ],
+  "C-pool-100": [["holds", pooled(100)], ["does not hold", pooled(10_000)]],
+  "C-100x": [
+    ["holds", [...growing("select", 1000, 10_000), ...growing("epoll_wait", 90, 95)]],
+    ["does not hold", [...growing("select", 10, 40), ...growing("epoll_wait", 0.6, 0.6)]],
+    ["holds in part", [...growing("select", 100, 1160), ...growing("epoll_wait", 0.6, 0.6)]],
+  ],
+  "C-asyncio": [
+    ["holds", [memory("python-asyncio", 4e7, { connect_seconds: 0.6 })]],
+    ["does not hold", [held("python-asyncio", 900, { pss_bytes: 9e8, connect_seconds: 60 })]],
+    ["holds in part", [memory("python-asyncio", 4e7, { connect_seconds: 20 })]],
+    ["holds in part", [memory("python-asyncio", 4e7, { connect_seconds: 2.3 })]],
+  ],
+  "C-nginx": [
+    ["holds", [memory("nginx", 2e7), memory("apache-prefork", 9e9)]],
+    ["does not hold", [memory("nginx", 4e8), memory("apache-prefork", 4e8)]],
+    ["holds in part", [memory("nginx", 2e7), held("apache-prefork", 256, { pss_bytes: 6.3e7 })]],
+  ],
+  "C-node": [
+    ["holds", [memory("node-http", 1.4e8, { threads: 11 })]],
+    ["does not hold", [held("node-http", 900, { pss_bytes: 4e8, threads: 900 })]],
+    ["holds in part", [memory("node-http", 4e8, { threads: 11 })]],
+  ],
+  "C-goroutine": [
+    ["holds", [memory("go-net", 3e7, each(2500))]],
+    ["does not hold", [memory("go-net", 8e8, each(80_000))]],
+    ["holds in part", [memory("go-net", 8e7, each(8000))]],
+  ],
+  "C-tokio": [
+    ["holds", [
+      cpu("rust-tokio", "c-epoll", 1.03),
+      tail("rust-tokio", 0.7, 1.4),
+      held("rust-tokio", 10_000, each(5000)),
+    ]],
+    [
+      "does not hold",
+      [cpu("rust-tokio", "c-epoll", 2), tail("rust-tokio", 4, 8)]
+        .concat(held("rust-tokio", 10_000, each(90_000))),
+    ],
+    [
+      "holds in part",
+      [cpu("rust-tokio", "c-epoll", 1.03), tail("rust-tokio", 0.7, 1.4, ["c-epoll: client_bound"])]
+        .concat(held("rust-tokio", 10_000, each(5000))),
+    ],
+  ],
+  "C-uring-2x": [
+    [
+      "holds",
+      [cpu("c-io-uring", "c-epoll", 0.4), cpu("io-uring", "epoll", 0.4), tail("c-io-uring", 0.3, 0.5)]
+        .concat(calls(0.02, 2)),
+    ],
+    [
+      "does not hold",
+      [cpu("c-io-uring", "c-epoll", 0.96), cpu("io-uring", "epoll", 0.96)]
+        .concat(tail("c-io-uring", 0.5, 1.8), calls(1, 2)),
+    ],
+    [
+      "holds in part",
+      [cpu("c-io-uring", "c-epoll", 0.96), cpu("io-uring", "epoll", 0.96)]
+        .concat(tail("c-io-uring", 0.5, 1.8, ["c-epoll: client_bound"]), calls(0.02, 2)),
+    ],
+  ],
+  "C-c10m": [
+    ["not testable here", [epollEach]],
+    ["holds", [exists("xdp"), held("xdp", 10_000, each(200))]],
+    ["does not hold", [exists("xdp"), held("xdp", 10_000, each(20_000))]],
+    ["holds in part", [exists("xdp"), held("xdp", 10_000, each(1800))]],
+  ],
+  "C-c1m": [
+    ["not testable here", [epollEach]],
+    ["holds", [held("io-uring", 1_000_000, {}, 1_000_000)]],
+    [
+      "does not hold",
+      [on({ limits: { nofile_soft: null, nofile_hard: null, nproc: null } })]
+        .concat(held("epoll", 500_000, {}, 1_000_000)),
+    ],
+  ],
+  "C-tuning": [
+    ["holds in part", [...queues(129, 4097), epollEach]],
+    ["does not hold", [...queues(4097, 4097), epollEach]],
+    [
+      "holds in part",
+      [on({ limits: { nofile_soft: null, nofile_hard: null, nproc: null } })]
+        .concat(queues(129, 4097), epollEach),
+    ],
+  ],
+  "C-nodelay": [
+    ["holds", optioned(1.5, 0.8)],
+    ["does not hold", optioned(1.002, 0.998)],
+    ["holds in part", optioned(1.5, 1)],
+    ["holds in part", optioned(1.05, 0.95)],
+  ],
+  "C-pooling": [["holds", fresh(5, 3)], ["does not hold", fresh(0.9, 1)], ["holds in part", fresh(5, 1)]],
+  "C-metrics": [
+    ["holds", [counted("lab", 100, 100), counted("wrk", 100, 140)]],
+    ["does not hold", [counted("lab", 100, 99), counted("wrk", 100, 90)]],
+    ["holds in part", [counted("lab", 100, 101), counted("wrk", 100, 140)]],
+  ],
+  "C-nio": [
+    ["holds", [memory("python-asyncio", 4e7), memory("java-nio", 2e8), cpu("python-asyncio", "java-nio", 1.8)]],
+    ["does not hold", [memory("python-asyncio", 4e8), memory("java-nio", 4e8), cpu("python-asyncio", "java-nio", 0.9)]],
+    [
+      "holds in part",
+      [memory("python-asyncio", 3.6e7), memory("java-nio", 4.6e7), cpu("python-asyncio", "c-epoll", 1.9)]
+        .concat(cpu("java-nio", "c-epoll", 1.07)),
+    ],
+  ],
+  "C-netty": [
+    ["holds", [
+      cpu("java-netty", "java-nio", 0.9),
+      held("java-netty", 10_000, each(800)),
+      held("java-nio", 10_000, each(1350)),
+    ]],
+    [
+      "does not hold",
+      [cpu("java-netty", "java-nio", 1.7), held("java-netty", 10_000, each(3000))]
+        .concat(held("java-nio", 10_000, each(1350))),
+    ],
+    [
+      "holds in part",
+      [cpu("java-netty", "java-nio", 1.05), held("java-netty", 10_000, each(3000))]
+        .concat(held("java-nio", 10_000, each(1350))),
+    ],
+  ],
+  "C-iocp": [
+    ["not testable here", []],
+    ["holds", [on({ os: "windows" }), held("iocp", 10_000)]],
+    ["does not hold", [on({ os: "windows" }), held("iocp", 1000)]],
+  ],
+  "C-dont": [
+    ["holds in part", [cpu("c-threads", "c-epoll", 1.44), mixed("p99_us", "thread-per-conn", 0.03), epollEach]],
+    ["does not hold", [cpu("c-threads", "c-epoll", 1), mixed("p99_us", "thread-per-conn", 0.03), epollEach]],
+  ],
+};
+
+Deno.test("every claim of the two texts has its entry, each once, in their order", () => {
+  assertEquals(LEDGER.map(({ id }) => id), IDS);
+  assertEquals(LEDGER.length, 38);
+});
+
+Deno.test("an entry says all in words: the claim in two languages, where it stands, how it is tried, the rule", () => {
+  for (const { id, claim, section, tried, rule } of LEDGER) {
+    assertMatch(claim.en, /^[A-Za-z0-9].{15,}\.$/s, id);
+    assertMatch(claim.ko, /[가-힣].{8,}\.$/s, id);
+    assertMatch(section, new RegExp(`^${id[0]} §`), id);
+    for (const words of [tried, rule]) assert(words.length > 20, id);
+    assertMatch(rule, /\.$/, id);
+  }
+});
+
+for (const claim of LEDGER) {
+  const cases = CASES[claim.id]!;
+  Deno.test(`${claim.id} comes out as its figures are: ${[...new Set(cases.map(([wanted]) => wanted))].join(", ")}`, () => {
+    for (const [i, [wanted, pieces]] of cases.entries()) {
+      const { row } = judgeClaim(claim, storedOf(...pieces));
+      assertEquals(row.verdict, wanted, `${claim.id}, case ${i + 1}: ${row.because}`);
+      assertMatch(row.because, /[a-z].*\.$/s);
+    }
+    assert(new Set(cases.map(([wanted]) => wanted)).size > 1, "a verdict that cannot change is none");
+  });
+}
+
+Deno.test("where nothing is stored every claim waits for a command of this project, or says why it cannot be tried", () => {
+  const tasks = Object.keys(JSON.parse(Deno.readTextFileSync(new URL("../../deno.json", import.meta.url))).tasks);
+  for (const claim of LEDGER) {
+    const { row, missing } = judgeClaim(claim, storedOf());
+    if (missing === null) assertEquals(row.verdict, "not testable here", claim.id);
+    else {
+      assertEquals([row.verdict, row.figure, row.commands], ["not measured yet", null, [missing.command]], claim.id);
+      assertMatch(missing.command, /^deno task [a-z]+/);
+      const [task, name] = missing.command.split(" ").slice(2);
+      assert(tasks.includes(task!), `${claim.id} needs the task ${task}`);
+      if (task === "probe") assertEquals(findProbe(name!).name, name);
+      if (task === "exp") assertEquals(find(name!).name, name);
+      assert(missing.quick !== missing.command, claim.id);
+    }
+  }
+});
+
+Deno.test("an experiment that was skipped makes its claim untestable, and its reason is told", () => {
+  const skipped: Piece = ({ results, ...into }) => {
+    held("python-asyncio", 0)({ results, ...into });
+    Object.assign(results[0]!, { ended: "skipped", reason: "python-asyncio needs python3." });
+  };
+  const { row } = judgeClaim(claimOf("C-asyncio"), storedOf(skipped));
+  assertEquals([row.verdict, row.because], ["not testable here", "python-asyncio needs python3."]);
+});
+
+Deno.test("who was out of a comparison has no ratio: its claim says why", () => {
+  const out = { ratio: null, ratio_low: null, ratio_high: null, reason: "java-netty: no connection" };
+  const pieces = [
+    compared(["throughput", 100, "cpu_us_per_request"], ["java-netty", "java-nio"], [1, 1, 1], out),
+    held("java-netty", 10_000, each(800)),
+    held("java-nio", 10_000, each(1350)),
+  ];
+  const { row } = judgeClaim(claimOf("C-netty"), storedOf(...pieces));
+  assertEquals(row.verdict, "not testable here");
+  assertStringIncludes(row.because, "no connection");
+});
+
+Deno.test("of two that are set against each other both must be counted", () => {
+  const alone = probed("system-calls", "io-uring", "system_calls_per_request", 0.02);
+  assertEquals(verdict("T-uring", alone), "not measured yet");
+  const quick = [alone, probed("system-calls", "epoll", "system_calls_per_request", 2)];
+  assertEquals(verdict("T-uring", ...quick), "holds");
+});
+
+Deno.test("what two cores take for a switch is told, but decides nothing", () => {
+  const { row } = judgeClaim(claimOf("T-switch"), storedOf(...switches(2, 48)));
+  assertStringIncludes(
+    row.because,
+    "No: on one core 2.00 µs [1.98 µs, 2.02 µs]; between two cores, with their wake-up, 48 µs",
+  );
+});
+
+Deno.test("a verdict names the files and the commands of its figures", () => {
+  const { row } = judgeClaim(claimOf("C-tuning"), storedOf(...queues(129, 4097), epollEach));
+  assertEquals(row.results.length, 2);
+  assertMatch(row.results[0]!, /^results\/studies\/probe\/\d{8}T\d{6}Z-0badcafe\.json$/);
+  assertMatch(row.results[1]!, /^results\/epoll\/\d{8}T\d{6}Z-[0-9a-f]{8}\.json$/);
+  assertEquals(row.commands, ["deno task made-up", "deno task exp epoll --scenario hold"]);
+});
+
+Deno.test("quick figures stand in only where they are allowed and there is no whole one", () => {
+  const claim = claimOf("C-node"), much = { pss_bytes: 4e8, threads: 11 }, little = { pss_bytes: 1e8, threads: 11 };
+  const quick = storedOf(heldQuickly("node-http", 10_000, much));
+  assertEquals(judgeClaim(claim, quick).row.verdict, "not measured yet");
+  const brief = judgeClaim(claim, quick, true).row;
+  assertEquals([brief.verdict, brief.quick], ["holds in part", true]);
+  const both = storedOf(held("node-http", 10_000, little), heldQuickly("node-http", 10_000, much));
+  for (const allowed of [true, false]) {
+    const { row } = judgeClaim(claim, both, allowed);
+    assertEquals([row.verdict, row.quick], ["holds", false]);
+  }
+  const probes = storedOf(by("deno task probe queue --quick"), ...pooled(100));
+  assertEquals(judgeClaim(claimOf("C-pool-100"), probes).row.verdict, "not measured yet");
+  assertEquals(judgeClaim(claimOf("C-pool-100"), probes, true).row.verdict, "holds");
+});
+
+Deno.test("of several runs the newest decides, of those that were asked for the fewest connections that are enough", () => {
+  const of = (answered: number, connections: number) => held("poll", answered, {}, connections);
+  const law = growing("poll", 100, 1000);
+  assertEquals(verdict("T-poll", of(500, 1000), of(20, 10_000), of(10_000, 10_000), of(300, 20_000), ...law), "holds");
+  assertEquals(verdict("T-poll", of(500, 1000), ...law), "not measured yet");
+});
+
+Deno.test("every verdict is reached by some case", () => {
+  const reached = new Set([...Object.values(CASES).flat().map(([wanted]) => wanted), verdict("T-switch")]);
+  assertEquals(VERDICTS.filter((wanted) => !reached.has(wanted)), []);
+});

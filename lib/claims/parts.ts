@@ -1,0 +1,19 @@
+/**
+ * What several claims ask in the same way.
+ *
+ * @module
+ */
+import { count } from "../format.ts";
+import type { Part } from "./claim.ts";
+import { C10K, type Evidence } from "./evidence.ts";
+import type { Ratio } from "./ratio.ts";
+
+/** Whether a server held all the connections that the problem asks for. */
+export function heldAll(evidence: Evidence, name: string): Part {
+  const { answered } = evidence.held(name);
+  return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
+}
+
+/** CPU time of a request under full load, of one server against another. */
+export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
+  evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });

@@ -1,0 +1,63 @@
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { call, held, storedOf } from "../testing/stored.ts";
+import { judgeClaim, type Judged, LEDGER } from "./ledger.ts";
+import { CLAIM_COLUMNS, claimsTable, describeClaims, readClaims, tally, writeClaims } from "./table.ts";
+
+const stored = storedOf(held("select", 999), ...[10, 100, 1000, 10_000].map((size) => call("select", size, size / 10)));
+const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored).row);
+
+function folder() {
+  const path = Deno.makeTempDirSync();
+  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
+}
+
+Deno.test("verdicts that were stored are read again as they were, and a later file takes the place of the first", async () => {
+  using dir = folder();
+  assertEquals(await readClaims(dir.path), null);
+  for (const wanted of [rows, rows.slice(0, 2)]) {
+    await writeClaims(wanted, dir.path);
+    assertEquals((await readClaims(dir.path))!.rows, wanted);
+  }
+  assertEquals([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["claims.json"]);
+});
+
+Deno.test("a damaged or newer file of verdicts is named and passed over, and no invalid one is stored", async () => {
+  using dir = folder();
+  const path = join(dir.path, "claims.json");
+  for (const [content, why] of [["{", "it is damaged"], ['{"schema":2}', "schema is not one of 1"]] as const) {
+    Deno.writeTextFileSync(path, content);
+    const told: string[] = [];
+    assertEquals(await readClaims(dir.path, (wrong) => void told.push(wrong)), null);
+    assertStringIncludes(told.join(), why);
+  }
+  const wrong = [{ ...rows[0]!, figure: NaN }];
+  await assertRejects(() => writeClaims(wrong, dir.path), Error, "rows[0].figure is not a number");
+  assertEquals(Deno.readTextFileSync(path), '{"schema":2}');
+});
+
+Deno.test("the table has a line for each claim, with its figure, its interval and a link to a file", () => {
+  const lines = claimsTable({ rows }).split("\n");
+  assertEquals(lines.filter((line) => /^\| (\[[TC]-|[TC]-)/.test(line)).length, 38);
+  const select = lines.find((line) => line.includes("[T-select]"))!;
+  assertMatch(
+    select,
+    /^\| \[T-select\]\(results\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
+  );
+  assertMatch(lines.find((line) => line.includes("T-switch"))!, /^\| T-switch \| .* \| not measured yet \| – \| /);
+});
+
+Deno.test("verdicts are counted, and one that stands on quick figures says so", () => {
+  assertEquals(
+    tally(rows.filter(({ id }) => id === "T-select" || id === "T-switch")),
+    "2 claims. holds: 1, not measured yet: 1.",
+  );
+  const quick = rows.filter(({ id }) => id === "T-select").map((row) => ({ ...row, quick: true }));
+  assertStringIncludes(describeClaims(quick), "holds (quick)");
+});
+
+Deno.test("results/README.md explains every column of claims.json, and no other", () => {
+  const readme = Deno.readTextFileSync(new URL("../../results/README.md", import.meta.url));
+  const section = readme.split(/^## Claims$/m)[1]!.split(/^#/m, 1)[0]!;
+  assertEquals([...section.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1]), Object.keys(CLAIM_COLUMNS));
+});

@@ -1,0 +1,146 @@
+/**
+ * Makes up what is stored, for tests of what concludes from it.
+ *
+ * @module
+ */
+import type { Experiment } from "../header.ts";
+import { type HostFacts, UNTOLD } from "../host.ts";
+import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results.ts";
+import type { Stored } from "../stored.ts";
+import {
+  type ComparisonRow,
+  type CrosscheckRow,
+  type Kind,
+  type ReadinessRow,
+  type Rows,
+  SHOWN_ROUNDS,
+  type Study,
+} from "../study.ts";
+
+/** A machine of two cores and 24 GiB. */
+export const HOST: HostFacts = {
+  ...{ os: "linux", arch: "x86_64", kernel: "6.1.0", cpu: "a CPU", cores: 2, memory_bytes: 24 * 2 ** 30 },
+  ...{ deno: "2.9.6", v8: "15.0" },
+  ...UNTOLD,
+  limits: { nofile_soft: 20_000, nofile_hard: 20_000, nproc: 90_000 },
+};
+
+/** Something that is stored, or a change of the machine. */
+export type Piece = (into: Made) => void;
+interface Made {
+  host: HostFacts;
+  experiments: Experiment[];
+  results: Result[];
+  rows: { [K in Kind]: Rows[K][] };
+  /** The command of all studies. */
+  command: string;
+}
+
+const experiment = (name: string, family = "readiness"): Experiment => ({
+  ...{ name, path: `experiments/${name}.ts`, peer: false, title: name, family, question: "", idea: "", prediction: "" },
+  ...{
+    compare: [],
+    requires: [{ os: "any", kernel: null }],
+    run: "",
+    try: "",
+    simplified: "",
+    sources: [],
+    cannot: [],
+  },
+} as unknown as Experiment);
+
+function run(name: string, scenario: ScenarioName, parameters: Partial<Parameters>, metrics: Partial<Metrics>): Piece {
+  return (into) => {
+    if (!into.experiments.some((of) => of.name === name)) into.experiments.push(experiment(name));
+    const ended = (metrics.answered ?? 0) < (parameters.connections ?? 0) && scenario === "hold" ? "limited" : "ok";
+    into.results.push(newResult({
+      ...{ experiment: name, family: "readiness", scenario, host: into.host, metrics, ended },
+      parameters: { connections: 100, seconds: 1, warmup_seconds: scenario === "hold" ? 0 : 1, ...parameters },
+      ...{ histogram: null, findings: [], reason: ended === "ok" ? null : "it broke" },
+      command: `deno task exp ${name} --scenario ${scenario}`,
+    }, new Date(1e12 + 1000 * into.results.length)));
+  };
+}
+
+/** A run of `hold`. */
+export const held = (name: string, answered: number, metrics: Partial<Metrics> = {}, connections = 10_000): Piece =>
+  run(name, "hold", { connections }, { answered, ...metrics });
+/** A quick one. */
+export const heldQuickly = (name: string, answered: number, metrics: Partial<Metrics> = {}): Piece =>
+  run(name, "hold", { connections: 10_000, climb_seconds: 3 }, { answered, ...metrics });
+/** A run under full load. */
+export const loaded = (name: string, metrics: Partial<Metrics>, connections = 100): Piece =>
+  run(name, "throughput", { connections }, metrics);
+
+/** What a call costs, give or take 1 %. */
+export const call = (name: ReadinessRow["call"], descriptors: number, us: number): Piece => ({ rows }) => {
+  const wait = { wait_us: us, wait_us_low: us * 0.99, wait_us_high: us * 1.01 };
+  const turn = { turn_us: us, turn_us_low: us * 0.99, turn_us_high: us * 1.01 };
+  rows.readiness.push({ call: name, descriptors, ...wait, ...turn });
+};
+
+/** A ratio with its interval. */
+export function compared(
+  [scenario, connections, metric]: [ComparisonRow["scenario"], number, string],
+  [candidate, reference]: [string, string],
+  [ratio, low, high]: [number, number, number],
+  more: Partial<ComparisonRow> = {},
+): Piece {
+  return ({ rows }) =>
+    rows.comparison.push({
+      ...{ scenario, connections, rate_per_s: null, reference, candidate, metric },
+      ...{ reference_value: 10, candidate_value: 10 * ratio, ratio, ratio_low: low, ratio_high: high },
+      ...{ rounds: SHOWN_ROUNDS, findings: [], reason: null, ...more },
+    });
+}
+
+/** A figure of a probe, give or take 1 %; null: it could not be had. */
+export const probed = (probe: string, variant: string, metric: string, value: number | null): Piece => ({ rows }) => {
+  const [low, high] = value === null ? [null, null] : [value * 0.99, value * 1.01];
+  const note = value === null ? "it could not be had" : null;
+  rows.probe.push({ probe, variant, metric, value, low, high, runs: SHOWN_ROUNDS, note });
+};
+
+/** What one client and the server counted. */
+export const counted = (client: CrosscheckRow["client"], answered: number, served: number): Piece => ({ rows }) => {
+  const unused = { requests_per_s: 1, client_cpu_us_per_request: 1, mean_us: 1, p99_us: null };
+  rows.crosscheck.push({
+    experiment: "epoll",
+    connections: 100,
+    client,
+    round: SHOWN_ROUNDS,
+    answered,
+    served,
+    ...unused,
+  });
+};
+
+/** On another machine. */
+export const on = (host: Partial<HostFacts>): Piece => (into) => void (into.host = { ...into.host, ...host });
+/** With an experiment of that name. */
+export const exists = (name: string, family?: string): Piece => ({ experiments }) =>
+  void experiments.push(experiment(name, family));
+/** Studies that another command made. */
+export const by = (command: string): Piece => (into) => void (into.command = command);
+
+/** All pieces together: of each kind one study. Changes of the machine come first. */
+export function storedOf(...pieces: readonly Piece[]): Stored {
+  const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [] };
+  const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up" };
+  for (const piece of pieces) piece(made);
+  const studies = <K extends Kind>(kind: K): Study<K>[] => {
+    const common = { schema: 1, kind, id: "0badcafe", time: "2025-01-31T12:00:00.000Z", host: made.host };
+    return rows[kind].length === 0 ? [] : [{ ...common, command: made.command, manifests: {}, rows: rows[kind] }];
+  };
+  return {
+    host: made.host,
+    experiments: made.experiments,
+    results: made.results,
+    studies: {
+      readiness: studies("readiness"),
+      comparison: studies("comparison"),
+      crosscheck: studies("crosscheck"),
+      probe: studies("probe"),
+    },
+  };
+}
