@@ -11,7 +11,8 @@ import { climbAll, spent } from "./hold.ts";
 import { LoadGenerator, type Window } from "./load.ts";
 import { manifestOf } from "./manifest.ts";
 import type { Manifest } from "./manifest_schema.ts";
-import type { Metrics, Parameters } from "./results.ts";
+import type { Ended, Metrics, Parameters } from "./results.ts";
+import { StartError } from "./server.ts";
 import { hasWork, startSubject, type Subject } from "./subject.ts";
 
 /** What the two of a pair have in common. */
@@ -28,9 +29,12 @@ export interface Load {
   signal: AbortSignal;
 }
 
-/** Why a server cannot take part: it does not hold the connections, or does not answer on all of them. */
+/** Why a server cannot take part: it does not start, does not hold the connections, or does not answer on all of them. */
 export class CannotCompare extends Error {
   override readonly name = "CannotCompare";
+  constructor(readonly subject: Subject, message: string, readonly ended: Exclude<Ended, "ok">) {
+    super(message);
+  }
 }
 
 /**
@@ -56,14 +60,20 @@ export class Contender implements AsyncDisposable {
   /**
    * Starts server and generator, each on a core of its own, which the other contender shares; and makes the connections.
    *
-   * @throws {StartError} If the server cannot start.
-   * @throws {CannotCompare} If it does not hold all connections.
+   * @throws {CannotCompare} If it cannot start, or does not hold all connections.
    */
   static async start(experiment: Subject, load: Load): Promise<Contender> {
     await using stack = new AsyncDisposableStack();
-    if (load.heavy !== null && !hasWork(experiment)) throw new CannotCompare(`${experiment.name} has no /work`);
+    if (load.heavy !== null && !hasWork(experiment)) {
+      throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
+    }
     const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-    const server = stack.use(await startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }));
+    const starting = startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }).catch((error) => {
+      if (!(error instanceof StartError)) throw error;
+      const { name } = experiment, { ended, reason } = error.failure;
+      throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
+    });
+    const server = stack.use(await starting);
     const target = { host: "127.0.0.1", port: server.port };
     const generator = stack.use(
       await LoadGenerator.start(target, {
@@ -74,7 +84,7 @@ export class Contender implements AsyncDisposable {
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
     const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
     const { climb, low, reason } = await climbAll(bench);
-    if (reason !== null) throw new CannotCompare(`${experiment.name}: ${reason}`);
+    if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const memory = spent(bench, climb, low);
     return new Contender(experiment, memory, await manifestOf(experiment, server), generator, load, stack.move());
   }
@@ -116,17 +126,16 @@ export class Contender implements AsyncDisposable {
 
   /** Runs a load in which nothing may go wrong. */
   async #run(load: () => Promise<Window | undefined>): Promise<Window> {
-    const { name } = this.experiment;
+    const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
     const window = await load().catch((error) => {
       // The generator refuses where no connection is left: the server has closed them all, or died.
-      throw error instanceof UsageError ? new CannotCompare(`${name}: ${error.message}`) : error;
+      throw error instanceof UsageError ? broken(error.message) : error;
     });
-    if (window === undefined) throw new CannotCompare(`${name}: no connection was left to measure on`);
+    if (window === undefined) throw broken("no connection was left to measure on");
     const { requests, lost, unanswered } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
     if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
-    const found = `${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`;
-    throw new CannotCompare(`${name}: ${found}`);
+    throw broken(`${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`);
   }
 
   /** The findings of all slices together, by their ids. */

@@ -127,3 +127,9 @@ export function judge(of: Evidence): Finding[] {
     return sentence === null ? [] : [{ id, sentence }];
   });
 }
+
+/** What was found in more than half of the rounds. */
+export function foundOften(rounds: readonly { findings: readonly string[] }[]): string[] {
+  const all = new Set(rounds.flatMap(({ findings }) => findings));
+  return [...all].filter((each) => rounds.filter(({ findings }) => findings.includes(each)).length * 2 > rounds.length);
+}

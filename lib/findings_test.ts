@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Evidence, FINDING_IDS, judge } from "./findings.ts";
+import { type Evidence, FINDING_IDS, foundOften, judge } from "./findings.ts";
 
 /** A run without fault: 100 connections, 50 000 requests/s, 2 ms each. */
 const SOUND: Evidence = {
@@ -98,4 +98,10 @@ Deno.test("all findings can come together, in their order, each with what follow
   });
   assertEquals(worst.map(({ id }) => id), [...FINDING_IDS]);
   for (const { sentence } of worst) assertMatch(sentence, /^[a-z0-9].*: .*[^.]$/);
+});
+
+Deno.test("what weakens a comparison is what was found in more than half of its rounds", () => {
+  const rounds = [["a", "b"], ["a", "c"], ["b", "a"], ["c"]].map((findings) => ({ findings }));
+  assertEquals(foundOften(rounds), ["a"]);
+  assertEquals(foundOften([]), []);
 });

@@ -2,9 +2,10 @@ import { parseArgs } from "@std/cli";
 import { UsageError } from "./errors.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
-export type Flags<B extends string, S extends string> =
+export type Flags<B extends string, S extends string, C extends string = never> =
   & { [K in B]: boolean }
   & { [K in S]?: string }
+  & { [K in C]: string[] }
   & { _: string[] };
 
 /**
@@ -12,15 +13,27 @@ export type Flags<B extends string, S extends string> =
  *
  * @throws {UsageError} If there is an unknown flag, or one that needs a value has none.
  */
-export function parseFlags<const B extends string = never, const S extends string = never>(
+export function parseFlags<
+  const B extends string = never,
+  const S extends string = never,
+  const C extends string = never,
+>(
   args: readonly string[],
-  known: { boolean?: readonly B[]; string?: readonly S[]; negatable?: readonly B[]; defaults?: { [K in B]?: boolean } },
-): Flags<B, S> {
-  const { boolean = [], string = [], negatable = [], defaults = {} } = known;
+  known: {
+    boolean?: readonly B[];
+    string?: readonly S[];
+    /** Flags with a value that may be repeated. */
+    collect?: readonly C[];
+    negatable?: readonly B[];
+    defaults?: { [K in B]?: boolean };
+  },
+): Flags<B, S, C> {
+  const { boolean = [], string = [], collect = [], negatable = [], defaults = {} } = known;
   const words = args[0] === "--" ? args.slice(1) : [...args]; // deno task passes a separator on
   const parsed = parseArgs(words, {
     boolean: boolean as readonly string[],
-    string: string as readonly string[],
+    string: [...string, ...collect] as readonly string[],
+    collect: collect as readonly string[],
     negatable: negatable as readonly string[],
     default: defaults as Record<string, unknown>,
     unknown: (arg) => {
@@ -29,8 +42,10 @@ export function parseFlags<const B extends string = never, const S extends strin
     },
   });
   const flags = parsed as unknown as Record<string, unknown>;
-  for (const name of string) if (flags[name] === "") throw new UsageError(`--${name} needs a value.`);
-  return { ...flags, _: parsed._.map(String) } as Flags<B, S>;
+  for (const name of [...string, ...collect]) {
+    if ([flags[name]].flat().includes("")) throw new UsageError(`--${name} needs a value.`);
+  }
+  return { ...flags, _: parsed._.map(String) } as Flags<B, S, C>;
 }
 
 /** What a number must be. */

@@ -45,3 +45,11 @@ Deno.test("a list of numbers is separated by commas", () => {
 Deno.test("a separator before the flags, as deno task passes it on, is no word", () => {
   assertEquals(parseFlags(["--", "epoll", "--quick"], { boolean: ["quick"] })._, ["epoll"]);
 });
+
+Deno.test("a flag that may be repeated is a list of what it was given, and each needs a value", () => {
+  const known = { collect: ["cmd"], string: ["rate"] } as const;
+  const flags = parseFlags(["--cmd", "a b", "--cmd=c", "--rate", "1", "--rate", "2"], known);
+  assertEquals([flags.cmd, flags.rate], [["a b", "c"], "2"]);
+  assertEquals([parseFlags(["--cmd", "a"], known).cmd, parseFlags([], known).cmd], [["a"], []]);
+  assertThrows(() => parseFlags(["--cmd", "a", "--cmd="], known), UsageError, "--cmd needs a value");
+});

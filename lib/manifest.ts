@@ -8,7 +8,7 @@ import type { Manifest } from "./manifest_schema.ts";
 import { processTree, unlessGone } from "./proc.ts";
 import { listProc, readProc } from "./procfs.ts";
 import { sample } from "./sampler.ts";
-import { isOwn, type Running, type Subject } from "./subject.ts";
+import { isOwn, type Running, runtimeOf, type Subject } from "./subject.ts";
 
 const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
 const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>
@@ -64,7 +64,10 @@ function lookAtSockets(pids: number[]): Sockets {
 async function versionOf(subject: Subject): Promise<string> {
   if (isOwn(subject)) return "a server of one's own";
   const { name, version } = subject;
-  if (version === null) return `Deno ${Deno.version.deno}`;
+  if (version === null) {
+    const runtime = runtimeOf(subject);
+    return [`Deno ${runtime.version}`, ...runtime.v8Flags].join(" ");
+  }
   const [command, ...args] = version.split(" ");
   const { stdout, stderr } = await new Deno.Command(command!, { args, stdin: "null" }).output();
   const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr); // Java and nginx tell it on stderr

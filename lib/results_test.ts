@@ -13,6 +13,7 @@ import {
   SCHEMA,
   writeResult,
 } from "./results.ts";
+import { explained } from "./testing/readme.ts";
 
 function example(change: Partial<Result> = {}, time?: string): Result {
   const run = {
@@ -186,14 +187,7 @@ Deno.test("the newest result is that of the experiment, the scenario and the par
   assertEquals(newest(results, "epoll", "churn"), undefined);
 });
 
-/** The names in the first column of the table below a heading of results/README.md. */
-function explained(readme: string, heading: string): string[] {
-  const [, section] = readme.split(new RegExp(`^#+ ${heading}$`, "m"));
-  return [...section!.split(/^#/m, 1)[0]!.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1]!);
-}
-
 Deno.test("results/README.md explains every field, scenario, finding and end, and no other", () => {
-  const readme = Deno.readTextFileSync(new URL("../results/README.md", import.meta.url));
   const sections: [heading: string, names: readonly string[]][] = [
     ["The file", Object.keys(FIELDS.result)],
     ["Scenarios", SCENARIOS],
@@ -205,5 +199,5 @@ Deno.test("results/README.md explains every field, scenario, finding and end, an
     ["Findings", FINDING_IDS],
     ["Ends", ENDS],
   ];
-  for (const [heading, names] of sections) assertEquals(explained(readme, heading), [...names], heading);
+  for (const [heading, names] of sections) assertEquals(explained(heading), [...names], heading);
 });

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { dirname, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import type { Experiment } from "./catalogue.ts";
 import { type Group, type GroupCommand, type GroupOptions, settles, spawnGroup } from "./group.ts";
 import { processTree } from "./proc.ts";
@@ -183,21 +183,35 @@ export async function startServer(command: ServerCommand, options: ServerOptions
   throw new StartError({ ended: "not_ready", reason });
 }
 
+/** A Deno that experiments can run under. */
+export interface Runtime {
+  /** The path of its program. */
+  path: string;
+  version: string;
+  /** Flags for V8, such as `--single-threaded`. */
+  v8Flags: readonly string[];
+}
+
+/** The Deno that runs this. */
+export const thisRuntime = (): Runtime => ({ path: Deno.execPath(), version: Deno.version.deno, v8Flags: [] });
+
 /**
  * The command that starts an experiment on a port of the kernel's choice, with the permissions that its `@run` line
  * names and nothing of this project: it runs as a file alone would.
  *
  * @param args Further options of the experiment, such as `["--workers", "2"]`.
+ * @param runtime The Deno that it runs under; this one unless said.
  */
 export function experimentCommand(
-  { name, path, run }: Experiment,
+  { path, run }: Experiment,
   args: string[] = [],
+  runtime: Runtime = thisRuntime(),
 ): { command: string; args: string[]; cwd: string } {
-  const words = run.split(" ");
-  const flags = words.slice(2, words.indexOf(`${name}.ts`)); // behind `deno run`; paths in them start at the file's folder
-  const file = resolve(path);
+  const words = run.split(" "), file = resolve(path);
+  const flags = words.slice(2, words.indexOf(basename(file))); // behind `deno run`; paths in them start at the file's folder
+  if (runtime.v8Flags.length > 0) flags.push(`--v8-flags=${runtime.v8Flags.join(",")}`);
   return {
-    command: Deno.execPath(),
+    command: runtime.path,
     args: ["run", "--no-prompt", "--no-config", "--no-lock", ...flags, file, "--port", "0", ...args],
     cwd: dirname(file),
   };

@@ -41,6 +41,12 @@ export function median(values: ArrayLike<number>): number {
   return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }
 
+/** The median of the values that are known; null if none is. */
+export function medianOf(values: readonly (number | null | undefined)[]): number | null {
+  const known = values.filter((value) => value !== null && value !== undefined && Number.isFinite(value)) as number[];
+  return known.length === 0 ? null : median(known);
+}
+
 /** Resamples of one bootstrap: the bounds then move by less than their last printed digit from seed to seed. */
 const RESAMPLES = 4000;
 
@@ -52,18 +58,34 @@ const RESAMPLES = 4000;
  * @throws {RangeError} If there is no value.
  */
 export function bootstrapMedian(values: readonly number[], confidence = 0.98, seed = 1): Bounded {
-  const random = seededRandom(seed);
-  const medians = new Float64Array(RESAMPLES), draw = new Float64Array(values.length);
+  return { estimate: median(values), ...between(resampledMedians(values, seededRandom(seed)), confidence) };
+}
+
+/** The medians of so many samples, each drawn from the values with replacement. */
+function resampledMedians(values: readonly number[], random: () => number): Float64Array {
+  const sorted = Float64Array.from(values).sort(), n = sorted.length;
+  const times = new Int32Array(n), medians = new Float64Array(RESAMPLES);
+  // How often each value was drawn is the sample in order: its middle is found by counting, which is faster than sorting.
+  const ranked = (rank: number) => {
+    let i = 0;
+    for (let seen = times[0]!; seen < rank; seen += times[i]!) i++;
+    return sorted[i]!;
+  };
   for (let i = 0; i < RESAMPLES; i++) {
-    for (let k = 0; k < draw.length; k++) draw[k] = values[Math.floor(random() * values.length)]!;
-    medians[i] = median(draw);
+    times.fill(0);
+    for (let k = 0; k < n; k++) times[Math.floor(random() * n)]!++;
+    medians[i] = (ranked((n + 1) >> 1) + ranked((n >> 1) + 1)) / 2;
   }
-  medians.sort();
+  return medians;
+}
+
+/** The percentiles that leave as much outside on either side. Sorts what it is given. */
+function between(resampled: Float64Array, confidence: number): { low: number; high: number } {
+  resampled.sort();
   const tail = (1 - confidence) / 2;
   return {
-    estimate: median(values),
-    low: medians[Math.floor(tail * RESAMPLES)]!,
-    high: medians[Math.ceil((1 - tail) * RESAMPLES) - 1]!,
+    low: resampled[Math.floor(tail * RESAMPLES)]!,
+    high: resampled[Math.ceil((1 - tail) * RESAMPLES) - 1]!,
   };
 }
 
@@ -104,7 +126,38 @@ export function medianInterval(values: readonly number[], confidence = 0.98, see
  * @throws {RangeError} If there is no round.
  */
 export function ratioInterval(rounds: readonly number[], confidence = 0.98, seed = 1): Interval {
-  const { estimate, low, high } = medianInterval(rounds, confidence, seed);
+  return toRatio(medianInterval(rounds, confidence, seed));
+}
+
+/** An interval of logarithms as one of ratios. */
+export function toRatio({ estimate, low, high }: Interval): Interval {
   const back = (log: number | null) => log === null ? null : Math.exp(log);
   return { estimate: Math.exp(estimate), low: back(low), high: back(high) };
+}
+
+/**
+ * The interval of the difference of two medians, `values` less `base`, of samples that know nothing of each other. Where
+ * both have values enough it is the percentile bootstrap of both at once: each is resampled by itself, so that the bounds
+ * carry the uncertainty of both (Efron and Tibshirani 1993, ch. 8). Else it is made of the two exact intervals: each misses
+ * with half of what is allowed, so that both together hold at least as often as promised (Bonferroni), and it is wider.
+ *
+ * @param values One independent value a round, as are those of `base`.
+ * @throws {RangeError} If one of them has no value.
+ */
+export function medianShift(
+  values: readonly number[],
+  base: readonly number[],
+  confidence = 0.98,
+  seed = 1,
+): Interval {
+  const estimate = median(values) - median(base);
+  if (Math.min(values.length, base.length) < BOOTSTRAP_FROM) {
+    const each = (1 + confidence) / 2;
+    const { low, high } = signInterval(values, each), { low: baseLow, high: baseHigh } = signInterval(base, each);
+    const known = low !== null && high !== null && baseLow !== null && baseHigh !== null;
+    return { estimate, low: known ? low - baseHigh : null, high: known ? high - baseLow : null };
+  }
+  const random = seededRandom(seed);
+  const drawn = resampledMedians(values, random), baseDrawn = resampledMedians(base, random);
+  return { estimate, ...between(drawn.map((value, i) => value - baseDrawn[i]!), confidence) };
 }

@@ -1,5 +1,14 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { bootstrapMedian, median, medianInterval, ratioInterval, seededRandom, signInterval } from "./stats.ts";
+import wilcoxon from "@stdlib/stats-wilcoxon";
+import {
+  bootstrapMedian,
+  median,
+  medianInterval,
+  medianShift,
+  ratioInterval,
+  seededRandom,
+  signInterval,
+} from "./stats.ts";
 
 Deno.test("the median is the middle value, or the mean of the middle two, and does not sort its argument", () => {
   const values = [9, 1, 5];
@@ -77,4 +86,40 @@ Deno.test("of few values too a 98 % interval misses the true median in at most 2
     }
     assert(missed <= 40, `${missed} of 1000 intervals of ${n} values missed`); // 20 are 2 %; over 40 is 4.5 deviations off
   }
+});
+
+Deno.test("the shift of a sample against another holds the true one as often as promised, of many values and of few", () => {
+  const random = seededRandom(23);
+  for (const [n, m, most] of [[30, 30, 14], [30, 8, 14], [8, 12, 14]] as const) {
+    let missed = 0;
+    for (let i = 0; i < 250; i++) {
+      const draw = (length: number, plus: number) => Array.from({ length }, () => random() + plus);
+      const { low, high } = medianShift(draw(n, 0.3), draw(m, 0), 0.98, i);
+      if (low! > 0.3 || high! < 0.3) missed++;
+    }
+    assert(missed <= most, `${missed} of 250 intervals of ${n} and ${m} values missed`); // 5 are 2 %; over 14 is 4 deviations off
+  }
+  assertEquals(medianShift([1, 2, 3], [0, 0, 0]), { estimate: 2, low: null, high: null });
+});
+
+/** Whether Wilcoxon's signed-rank test, as another library has it, says that values are not around a shift. */
+const refusesShift = (values: number[], shift: number, alternative: "greater" | "less") =>
+  wilcoxon(values, { mu: shift, alternative, alpha: 0.01 }).rejected;
+
+Deno.test("what the interval puts on one side, the signed-rank test of another library refuses too", () => {
+  const random = seededRandom(31);
+  let clear = 0, contrary = 0;
+  for (let i = 0; i < 60; i++) {
+    const shift = (random() - 0.5) * 0.2; // symmetric around it, as that test wants
+    const values = Array.from({ length: 30 }, () => shift + (random() + random() + random() - 1.5) * 0.1);
+    const { low, high } = bootstrapMedian(values, 0.98, i);
+    const [above, below] = [refusesShift(values, 0, "greater"), refusesShift(values, 0, "less")];
+    if (low > 0 || high < 0) clear++;
+    if ((low > 0 && below) || (high < 0 && above)) contrary++;
+    // The median needs more rounds than the rank sum does, so it may see less, and hardly ever more.
+    if (low > 0.01) assert(above, `sample ${i}: [${low}, ${high}], and the other test sees nothing above 0`);
+    if (high < -0.01) assert(below, `sample ${i}: [${low}, ${high}], and the other test sees nothing below 0`);
+  }
+  assertEquals(contrary, 0);
+  assert(clear > 20, `${clear} of 60 were clear: too few to compare`);
 });

@@ -16,10 +16,15 @@ export const newId = (): string => crypto.randomUUID().slice(0, 8);
 export const fileName = ({ time, id }: { time: string; id: string }): string =>
   `${time.slice(0, 19).replace(/[-:]/g, "")}Z-${id}.json`;
 
+/** A file could not be stored: the disk is full, or the folder may not be written. What was there before is untouched. */
+export class CannotStore extends Error {
+  override readonly name = "CannotStore";
+}
+
 /**
  * Stores a text: written under another name, forced to the disk, and renamed. Needs `--allow-read` and `--allow-write`.
  *
- * @throws {Error} If it cannot be stored: names the path and the cause. Nothing new is left then.
+ * @throws {CannotStore} If it cannot be stored: names the path and the cause. Nothing new is left then.
  */
 export async function store(path: string, content: string): Promise<void> {
   const temporary = `${path}.tmp`; // in the same folder: rename(2) works within one file system only
@@ -29,12 +34,13 @@ export async function store(path: string, content: string): Promise<void> {
     await Deno.rename(temporary, path);
   } catch (error) {
     await removeIfThere(temporary);
-    throw new Error(`Cannot store ${path}: ${(error as Error).message}`, { cause: error });
+    throw new CannotStore(`Cannot store ${path}: ${(error as Error).message}`, { cause: error });
   }
 }
 
 async function writeDurably(path: string, content: string): Promise<void> {
-  using file = await Deno.open(path, { write: true, createNew: true });
+  // What a killed program has left under this name is written over.
+  using file = await Deno.open(path, { write: true, create: true, truncate: true });
   const bytes = new TextEncoder().encode(content);
   for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
   await file.sync();

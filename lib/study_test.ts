@@ -14,6 +14,7 @@ import {
   writeStudy,
 } from "./study.ts";
 import { comparisonRow as row } from "./testing/rows.ts";
+import { explained } from "./testing/readme.ts";
 
 const ROW: ReadinessRow = {
   call: "poll",
@@ -65,13 +66,6 @@ Deno.test("what is no valid study is not stored", async () => {
   await assertRejects(() => writeStudy("readiness", [wrong], "x", { dir: dir.path }), Error, "turn_us is not a number");
   assertEquals([...Deno.readDirSync(dir.path)], []);
 });
-
-/** The names in the first column of the table below a heading of results/README.md. */
-function explained(heading: string): string[] {
-  const readme = Deno.readTextFileSync(new URL("../results/README.md", import.meta.url));
-  const [, section] = readme.split(new RegExp(`^### ${heading}$`, "m"));
-  return [...(section ?? "").split(/^#/m, 1)[0]!.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1]!);
-}
 
 Deno.test("results/README.md explains every column of every kind of study, and no other", () => {
   for (const kind of Object.keys(COLUMNS) as Kind[]) {

@@ -7,7 +7,15 @@ import { delay } from "@std/async";
 import { type Experiment, runsHere } from "./catalogue.ts";
 import { settles, spawnGroup } from "./group.ts";
 import { sample } from "./sampler.ts";
-import { experimentCommand, type ServerOptions, StartError, startServer, type Stopped } from "./server.ts";
+import {
+  experimentCommand,
+  type Runtime,
+  type ServerOptions,
+  StartError,
+  startServer,
+  type Stopped,
+  thisRuntime,
+} from "./server.ts";
 
 /** A server of one's own: a command that starts it, or the address of one that runs already. */
 export interface Own {
@@ -21,8 +29,13 @@ export interface Own {
   pid: number | null;
 }
 
+/** An experiment under a Deno of its own: another version, or other flags. */
+export interface Variant extends Experiment {
+  runtime: Runtime;
+}
+
 /** Whatever can be measured. */
-export type Subject = Experiment | Own;
+export type Subject = Experiment | Variant | Own;
 
 /** A server that runs. */
 export interface Running extends AsyncDisposable {
@@ -42,6 +55,10 @@ export const isOwn = (subject: Subject): subject is Own => subject.family === "o
 /** Whether it has requests that burn CPU: nginx and Apache have none, and of a server of one's own nobody knows. */
 export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
 
+/** The Deno that an experiment runs under. */
+export const runtimeOf = (subject: Experiment | Variant): Runtime =>
+  "runtime" in subject ? subject.runtime : thisRuntime();
+
 const READY_MS = 60_000; // somebody's framework may compile first
 const LOOK_MS = 20;
 const STOP_MS = 5_000; // as for experiments
@@ -55,7 +72,7 @@ export async function startSubject(subject: Subject, options: ServerOptions = {}
   if (isOwn(subject)) return subject.words === null ? attach(subject) : await startOwn(subject, subject.words, options);
   const here = runsHere(subject);
   if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
-  return await startServer(experimentCommand(subject), options);
+  return await startServer(experimentCommand(subject, [], runtimeOf(subject)), options);
 }
 
 /** The command line that measures a subject again, with flags. */

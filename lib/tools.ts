@@ -56,6 +56,7 @@ export const TOOLS: readonly Tool[] = [
     package: "python3-nbclient",
     reason: "comes with nbclient, which runs the notebooks as a test",
   },
+  { command: "npx", package: "npm", reason: "fetches other versions of Deno, to compare them", everywhere: true },
 ];
 
 /** What the headers of experiments name in `@needs`, each once; of those experiments whose system this is. */

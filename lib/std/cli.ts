@@ -12,6 +12,8 @@ export interface ParseOptions {
   boolean?: readonly string[];
   /** Flags with a value, which stays text even if it looks like a number. Of a repeated one the last counts. */
   string?: readonly string[];
+  /** Those of `string` that may be repeated: their value is a list, which is empty where there is none. */
+  collect?: readonly string[];
   /** Those of `boolean` that `--no-name` sets to false. */
   negatable?: readonly string[];
   /** Values of flags that are not given. */
@@ -35,7 +37,7 @@ export interface Args {
  * ```
  */
 export function parseArgs(args: readonly string[], options: ParseOptions = {}): Args {
-  const { boolean = [], string = [], negatable = [], unknown } = options;
+  const { boolean = [], string = [], collect = [], negatable = [], unknown } = options;
   // minimist negates whatever starts with --no-; as `--no-name=true` it is a flag like any other.
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const negates = (arg: string) => arg.startsWith("--no-") && !arg.includes("=");
@@ -49,6 +51,10 @@ export function parseArgs(args: readonly string[], options: ParseOptions = {}): 
     ...(unknown && { unknown: (arg: string) => unknown(args[plain.indexOf(arg)] ?? arg) !== false }),
   });
   // minimist collects the values of a repeated flag.
-  for (const name of string) if (Array.isArray(parsed[name])) parsed[name] = parsed[name].at(-1);
+  for (const name of string) {
+    const values = [parsed[name] ?? []].flat();
+    if (collect.includes(name)) parsed[name] = values;
+    else if (values.length > 1) parsed[name] = values.at(-1);
+  }
   return parsed;
 }

@@ -159,3 +159,10 @@ Deno.test("bytes are written in three digits, in steps of 1000 or 1024", () => {
   assertEquals(format(-5), "-5 B");
   assertThrows(() => format(NaN), TypeError);
 });
+
+Deno.test("parseArgs collects the values of a flag that may be repeated, none too", () => {
+  const known = { string: ["cmd"], collect: ["cmd"] };
+  assertEquals(parseArgs(["--cmd", "a", "--cmd", "b"], known).cmd, ["a", "b"]);
+  assertEquals(parseArgs(["--cmd", "a"], known).cmd, ["a"]);
+  assertEquals(parseArgs([], known).cmd, []);
+});
