@@ -75,6 +75,12 @@ export function describeChart(spec: ChartSpec): string {
   return `${spec.title}. ${lines.join(". ")}.`;
 }
 
+const ROW = 26, FRAME = 110, LINES_HEIGHT = 460; // pixels of the layout
+
+/** Height of a chart, in pixels of the layout: a row for each server. */
+export const heightOf = (spec: ChartSpec): number =>
+  spec.kind === "lines" ? LINES_HEIGHT : FRAME + ROW * Math.max(spec.items.length, 1);
+
 function common(spec: ChartSpec, theme: Theme) {
   const { text } = GROUND[theme];
   return {

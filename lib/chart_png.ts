@@ -9,16 +9,11 @@ import regular from "@fontsource/inter/files/inter-latin-400-normal.woff2" with 
 import { createCanvas, GlobalFonts } from "@napi-rs/canvas";
 import { Chart, type ChartItem, registerables } from "chart.js";
 import { Buffer } from "node:buffer";
-import { chartConfig, type ChartSpec } from "./chart.ts";
+import { chartConfig, type ChartSpec, heightOf } from "./chart.ts";
 import { GROUND, type Theme } from "./chart_theme.ts";
 
 const FONT = "Inter";
 const RATIO = 2; // pixels of the picture for each of the layout: sharp on any screen
-const ROW = 26, FRAME = 110, LINES_HEIGHT = 460; // pixels of the layout
-
-/** Height of a chart, in pixels of the layout: a row for each server. */
-export const heightOf = (spec: ChartSpec): number =>
-  spec.kind === "lines" ? LINES_HEIGHT : FRAME + ROW * Math.max(spec.items.length, 1);
 
 let isReady = false;
 function prepare(): void {

@@ -1,7 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { loadImage } from "@napi-rs/canvas";
 import type { RankSpec } from "./chart.ts";
-import { heightOf, renderPng } from "./chart_png.ts";
+import { heightOf } from "./chart.ts";
+import { renderPng } from "./chart_png.ts";
 
 const item = { name: "epoll", family: "readiness", value: 3 };
 const spec: RankSpec = {

@@ -2,7 +2,7 @@ import { bytes, type Column, count, microseconds, MISSING, table } from "./forma
 import type { Result } from "./results.ts";
 
 /** The columns of the table that a run ends with. */
-const RESULT_COLUMNS: Column<Result>[] = [
+export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
   { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections) },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },

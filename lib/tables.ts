@@ -48,8 +48,8 @@ function isHalf(rate: Result | undefined, throughput: Result | undefined): boole
   return rate.parameters.connections === throughput.parameters.connections && Math.abs(share - 0.5) < 0.01;
 }
 
-/** A p99 that may be the load generator's own is an upper bound. */
-function p99({ throughput, rate }: Shown): string {
+/** The p99 at half of the throughput. One that may be the load generator's own is an upper bound. */
+export function p99({ throughput, rate }: Shown): string {
   if (!isHalf(rate, throughput)) return MISSING;
   const weak = rate!.findings.some(({ id }) => id === "client_bound" || id === "late_sends" || id === "foreign_load");
   return `${weak ? "≤ " : ""}${microseconds(rate!.metrics.p99_us)}`;
@@ -72,7 +72,7 @@ const OVERVIEW: Column<Shown>[] = [
 ];
 
 /** One sentence for each kind of machine that figures come from. */
-function machines(results: readonly Pick<Result, "host">[]): string {
+export function machines(results: readonly Pick<Result, "host">[]): string {
   if (results.length === 0) return "Nothing is measured yet.";
   const facts = results.map(({ host }) =>
     `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
@@ -147,14 +147,18 @@ const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
   ]),
 ];
 
-/**
- * One comparison at one number of connections, as a table with its notes below: the reference's own figures in the first
- * row, columns that have nothing left out.
- */
-export function comparison(
-  rows: readonly ComparisonRow[],
-  write: (rows: ShownRow[][], columns: Column<ShownRow[]>[]) => string,
-): string {
+/** What a table of one comparison at one number of connections has. */
+export interface ComparisonParts {
+  heading: string;
+  /** The reference's own figures first. */
+  groups: ShownRow[][];
+  /** Those that have something. */
+  columns: Column<ShownRow[]>[];
+  notes: string[];
+}
+
+/** Reads rows of one comparison at one number of connections as a table. */
+export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts {
   const own = ofReference(rows), candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
   const groups: ShownRow[][] = own.length > 0 ? [own, ...candidates] : candidates;
   const columns = COMPARISON_COLUMNS.filter((of) =>
@@ -168,8 +172,16 @@ export function comparison(
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const heading = `${scenario}, ${count(connections)} connections${at}, ratios to ${reference}, ${rounds} rounds:`;
-  const below = notes(candidates);
-  return [heading, "", write(groups, columns), ...(below.length > 0 ? ["", ...below] : [])].join("\n");
+  return { heading, groups, columns, notes: notes(candidates) };
+}
+
+/** The same as text: the table, and its notes below. */
+export function comparison(
+  rows: readonly ComparisonRow[],
+  write: (rows: ShownRow[][], columns: Column<ShownRow[]>[]) => string,
+): string {
+  const { heading, groups, columns, notes } = comparisonParts(rows);
+  return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
 }
 
 /** A stored comparison at one number of connections, in Markdown. */

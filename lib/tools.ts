@@ -42,6 +42,7 @@ export const TOOLS: readonly Tool[] = [
     package: "strace",
     reason: "shows the system calls of an experiment, to see what its file says",
   },
+  { command: "chromium", package: "chromium", reason: "shows pages to tests, as a reader's browser does" },
   { command: "wine", package: "wine", reason: "runs the experiment that needs Windows", arch: "x86_64" },
   {
     command: "x86_64-w64-mingw32-gcc",
@@ -49,7 +50,6 @@ export const TOOLS: readonly Tool[] = [
     reason: "builds a library that Deno wants of Windows and wine lacks",
     arch: "x86_64",
   },
-  { command: "chromium", package: "chromium", reason: "shows pages to tests, as a reader's browser does" },
   { command: "jupyter-notebook", package: "jupyter-notebook", reason: "opens the notebooks in a browser" },
   {
     command: "jupyter-execute",

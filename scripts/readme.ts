@@ -75,7 +75,7 @@ async function makeTables(): Promise<Record<string, string>> {
     ratios(rows, "cpu_us_per_request", `Server CPU a request: ${at}`, family);
   const latency = (rows: readonly ComparisonRow[], at: string) =>
     reached(rows, "p99_us", `Latency of light requests: ${at}`, family);
-  const claims = await readClaims("results", (why) => console.error(why));
+  const claims = await readClaims("results", ({ path, why }) => console.error(`passed over ${path}: ${why}`));
   return {
     results: overview(shown(own, results)),
     peers: overview(shown(peers, results)),

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { type Column, count, markdown, MISSING, table } from "../format.ts";
 import { type HostFacts, hostFacts } from "../host.ts";
 import { FIELDS } from "../result_schema.ts";
+import type { PassedOver } from "../results.ts";
 import { type Check, list, nullOr, number, object, oneOf, type Shape, text, truth } from "../shape.ts";
 import { store } from "../store.ts";
 import { UNITS, VERDICTS, written } from "./claim.ts";
@@ -62,18 +63,18 @@ export async function writeClaims(rows: Judged[], dir = "results"): Promise<stri
 }
 
 /**
- * Reads the stored verdicts; null: there are none, or the file is damaged or newer, and `onWrong` is told which. Needs
+ * Reads the stored verdicts; null: there are none, or the file is damaged or newer, and `onWrong` is told why. Needs
  * `--allow-read`.
  */
-export async function readClaims(dir = "results", onWrong?: (why: string) => void): Promise<ClaimsFile | null> {
+export async function readClaims(dir = "results", onWrong?: (of: PassedOver) => void): Promise<ClaimsFile | null> {
   const path = join(dir, "claims.json");
   try {
     const value: unknown = JSON.parse(await Deno.readTextFile(path));
     const wrong = wrongInClaims(value);
     if (wrong === undefined) return value as ClaimsFile;
-    onWrong?.(`passed over ${path}: ${wrong}`);
+    onWrong?.({ path, why: wrong });
   } catch (error) {
-    if (error instanceof SyntaxError) onWrong?.(`passed over ${path}: it is damaged: ${error.message}`);
+    if (error instanceof SyntaxError) onWrong?.({ path, why: `it is damaged: ${error.message}` });
     else if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   return null;

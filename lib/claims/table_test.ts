@@ -28,7 +28,7 @@ Deno.test("a damaged or newer file of verdicts is named and passed over, and no 
   for (const [content, why] of [["{", "it is damaged"], ['{"schema":2}', "schema is not one of 1"]] as const) {
     Deno.writeTextFileSync(path, content);
     const told: string[] = [];
-    assertEquals(await readClaims(dir.path, (wrong) => void told.push(wrong)), null);
+    assertEquals(await readClaims(dir.path, ({ why }) => void told.push(why)), null);
     assertStringIncludes(told.join(), why);
   }
   const wrong = [{ ...rows[0]!, figure: NaN }];

@@ -1,0 +1,81 @@
+/**
+ * What the report is made of: the catalogue, what is stored in results/, and what results/README.md says of it.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { catalogue, type Experiment } from "../catalogue.ts";
+import type { HostFacts } from "../host.ts";
+import { type ClaimsFile, readClaims } from "../claims/table.ts";
+import { type PassedOver, readResults, type Result } from "../results.ts";
+import { readStudies, type Study, type Table, widest } from "../study.ts";
+import { type Shown, shown } from "../tables.ts";
+import { type SourceFile, sourcesOf } from "./source.ts";
+
+const SIZES = 4; // of a study of wait calls: fewer show no law
+
+/** What a document says of each name that its table explains. */
+export type Meanings = ReadonlyMap<string, string>;
+
+/** All that the report shows. Lists of experiments are in reading order. */
+export interface Material {
+  shown: Shown[];
+  /** Of each experiment, by name. */
+  sources: ReadonlyMap<string, SourceFile[]>;
+  results: readonly Result[];
+  /** For each scenario and number of connections the comparison with the most candidates. */
+  comparisons: Table[];
+  readiness: Study<"readiness"> | undefined;
+  claims: ClaimsFile | null;
+  passedOver: PassedOver[];
+  meanings: Meanings;
+  /** When it was made, as `Date.toISOString` has it. */
+  time: string;
+}
+
+/** Reads every table of a document whose first column is a name in backticks. */
+export function readMeanings(markdown: string): Meanings {
+  const rows = markdown.matchAll(/^\| `([\w.-]+)`\s*\| (.*?)\s*\|$/gm);
+  return new Map([...rows].map(([, name, says]) => [name!, says!]));
+}
+
+/** The widest comparison at each scenario and number of connections, whatever its reference. */
+export function chosen(studies: readonly Study<"comparison">[]): Table[] {
+  const rows = studies.flatMap((study) => study.rows);
+  const candidates = (table: Table) => new Set(table.rows.map(({ candidate }) => candidate)).size;
+  return [...Map.groupBy(rows, ({ scenario }) => scenario)].flatMap(([scenario, of]) => {
+    const tables = [...new Set(of.map(({ reference }) => reference))].flatMap((name) =>
+      widest(studies, scenario, name)
+    );
+    return [...Map.groupBy(tables, (table) => table.rows[0]!.connections)].toSorted(([a], [b]) => a - b)
+      .map(([, same]) => same.toSorted((a, b) => candidates(b) - candidates(a))[0]!);
+  });
+}
+
+/** The machines that figures come from, those with the most runs first. */
+export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Result[] }[] {
+  return [...Map.groupBy(results, ({ host }) => JSON.stringify(host)).values()]
+    .map((runs) => ({ host: runs[0]!.host, runs }))
+    .toSorted((a, b) => b.runs.length - a.runs.length);
+}
+
+/** Reads all of it. Needs `--allow-read` for the two folders. */
+export async function readMaterial(
+  { results: dir = "results", experiments = "experiments" }: { results?: string; experiments?: string } = {},
+): Promise<Material> {
+  const { results, passedOver } = await readResults(dir);
+  const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
+  const all: Experiment[] = catalogue(experiments);
+  const damaged: PassedOver[] = [], claims = await readClaims(dir, (of) => damaged.push(of));
+  return {
+    shown: shown(all, results),
+    sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),
+    results,
+    comparisons: chosen(comparison.studies),
+    readiness: readiness.studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES),
+    claims,
+    passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged].flat(),
+    meanings: readMeanings(await Deno.readTextFile(join(dir, "README.md"))),
+    time: new Date().toISOString(),
+  };
+}

@@ -1,0 +1,196 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { DOMParser } from "@b-fuze/deno-dom";
+import { FINDING_IDS } from "../findings.ts";
+import type { Metrics, Result } from "../results.ts";
+import type { PageData } from "./data.ts";
+import { type Material, readMaterial } from "./material.ts";
+import { renderReport } from "./page/page.tsx";
+
+const NO_SCRIPTS = { head: "", main: "" };
+const material = await readMaterial();
+const parse = (of: Material) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
+const html = renderReport(material, NO_SCRIPTS), page = parse(material);
+const textOf = (selector: string, of = page) => of.querySelector(selector)?.textContent.replace(/\s+/g, " ") ?? "";
+/** All values of an attribute. */
+const all = (attribute: string, selector = `[${attribute}]`) =>
+  [...page.querySelectorAll(selector)].map((element) => element.getAttribute(attribute)!);
+
+/** The results as they lie on the disk, read past everything that makes the report. */
+const files: Result[] = [...Deno.readDirSync("results")].filter((of) => of.isDirectory && of.name !== "studies")
+  .flatMap(({ name }) =>
+    [...Deno.readDirSync(`results/${name}`)].filter((of) => of.name.endsWith(".json"))
+      .map((of) => JSON.parse(Deno.readTextFileSync(`results/${name}/${of.name}`)))
+  );
+
+const keys = all("data-key");
+const rowsByName = new Map(
+  [...page.querySelectorAll("#servers tbody tr")].map((tr) => [tr.getAttribute("data-name")!, [...tr.children]]),
+);
+/** The cell of the big table in a row, by the key of its column. */
+const cell = (name: string, key: string) => rowsByName.get(name)![keys.indexOf(key)]!;
+
+/** A report of these servers only, which is made sooner. */
+const smaller = (shown: Material["shown"]): Material => ({ ...material, shown, comparisons: [], sources: new Map() });
+
+Deno.test("the report loads nothing: what it needs is in it, and only links to read lead elsewhere", () => {
+  for (
+    const address of [...all("src"), ...all("href", "link, image, use"), ...all("srcset"), ...all("data", "object")]
+  ) {
+    assertMatch(address, /^(data:|#)/);
+  }
+  const styles = [...page.querySelectorAll("style")].map((style) => style.textContent).join();
+  assert(!/@import/.test(styles) && !/url\((?!data:)/.test(styles), "a style asks for a file");
+  for (const href of all("href", "a")) assertMatch(href, /^#/);
+  assert(new TextEncoder().encode(html).length < 5e6, "it is larger than 5 MB");
+});
+
+Deno.test("every link in the report leads to something that is there", () => {
+  const ids = all("id");
+  assertEquals(ids.length, new Set(ids).size, "an id stands twice");
+  for (const href of all("href", "a")) assert(ids.includes(href.slice(1)), href);
+});
+
+Deno.test("every experiment and every peer has its page, with all that its header says, its command and its source", () => {
+  for (const { experiment } of material.shown) {
+    const { name, idea, question, prediction, simplified, run } = experiment, said = textOf(`article#${name}`);
+    for (const text of [idea, question, prediction, simplified, run, `deno task exp:${name}`]) {
+      assertStringIncludes(said, text.replaceAll("`", ""), name);
+    }
+    const sources = [...page.querySelectorAll(`article#${name} pre`)].map((pre) => pre.textContent);
+    assertEquals(sources, material.sources.get(name)!.map(({ text }) => text), name);
+  }
+  assertEquals(page.querySelectorAll("article").length, material.shown.length);
+});
+
+Deno.test("the ladder has every experiment of this project, in reading order", () => {
+  const names = [...page.querySelectorAll("#ladder .rung h4")].map((heading) => heading.textContent);
+  assertEquals(names, material.shown.filter(({ experiment }) => !experiment.peer).map((of) => of.experiment.name));
+});
+
+Deno.test("the figures in the big table are those in results/", () => {
+  const check = (key: string, scenario: string, metric: keyof Metrics) => {
+    let seen = 0;
+    for (const { experiment: { name } } of material.shown) {
+      const value = cell(name, key).getAttribute("data-value");
+      if (value === "") continue;
+      const runs = files.filter((of) => of.experiment === name && of.scenario === scenario);
+      assert(runs.some((of) => of.metrics[metric] === Number(value)), `${name}: no run has ${metric} ${value}`);
+      seen++;
+    }
+    assert(seen > 20, `${key}: ${seen} figures`);
+  };
+  check("held_and_answered", "hold", "answered");
+  check("user_bytes_per_conn", "hold", "user_bytes_per_conn");
+  check("requests_per_s", "throughput", "requests_per_s");
+  check("cpu_us_per_request", "throughput", "cpu_us_per_request");
+});
+
+Deno.test("the ratios in the big table are those of the comparisons, the reference's own is 1", () => {
+  assert(material.comparisons.length > 0);
+  for (const { rows } of material.comparisons) {
+    const { reference, scenario, connections } = rows[0]!;
+    const key = keys.find((of) => of.endsWith(`_ratio_to_${reference}_${scenario}_${connections}`))!;
+    const metric = key.slice(0, key.indexOf("_ratio_to_"));
+    for (const row of rows.filter((of) => of.metric === metric)) {
+      assertEquals(cell(row.candidate, key).getAttribute("data-value"), String(row.ratio ?? ""), row.candidate);
+    }
+    assertEquals(cell(reference, key).textContent, "1");
+  }
+});
+
+Deno.test("what the load generator limited is marked, what is missing is a dash, and a legend says so", () => {
+  const bound = material.shown.find(({ throughput }) => throughput?.findings.some(({ id }) => id === "client_bound"))!;
+  assertMatch(cell(bound.experiment.name, "requests_per_s").textContent, /^≥ \d/);
+  const none = material.shown.find(({ hold }) => hold === undefined)!;
+  assertEquals(cell(none.experiment.name, "held_and_answered").textContent, "–");
+  for (const sign of ["≥", "≤", "–"]) assertStringIncludes(textOf(".legend"), sign);
+});
+
+Deno.test("what stopped a run is told in the table, on its page and in its list of runs", () => {
+  const [limited, reason] = material.shown.map(({ experiment, hold }) => [experiment.name, hold?.reason] as const)
+    .find(([, reason]) => reason)!;
+  assertStringIncludes(cell(limited, "stopped_by").textContent, reason!);
+  assertStringIncludes(textOf(`#${limited} .broken`), reason!);
+  assertStringIncludes(textOf(`#${limited} table`), reason!);
+});
+
+Deno.test("what has not run says on its page, in the table and in the chart why not", () => {
+  const { experiment } = material.shown.find((of) => of.experiment.name === "iocp")!;
+  const results = material.results.filter((of) => of.experiment === "epoll");
+  const doc = parse({
+    ...smaller([{ experiment, hold: undefined, throughput: undefined, rate: undefined }]),
+    results,
+  });
+  for (const place of ["#iocp .broken", "#ladder .none", '#servers [data-name="iocp"]', "#chart-ladder tbody"]) {
+    assertMatch(textOf(place, doc), /skipped: iocp needs Windows/, place);
+  }
+});
+
+Deno.test("what an experiment or a result says is text, whatever it says", () => {
+  const evil = `<b>&"'</b><script>alert(1)</script>`, first = material.shown[0]!;
+  const experiment = { ...first.experiment, title: evil, idea: evil, question: evil, run: evil, simplified: evil };
+  const hold = { ...first.hold!, ended: "limited" as const, reason: evil, command: evil };
+  const of = {
+    ...smaller([{ ...first, experiment, hold }]),
+    results: [hold],
+    sources: new Map([[experiment.name, [{ path: "x.ts", language: "typescript", text: evil }]]]),
+  };
+  const doc = parse(of);
+  assertEquals(doc.querySelectorAll("main b:not(.legend b), main script").length, 0);
+  for (const place of [".lead", ".about", ".broken", "pre", ".commands", "table"]) {
+    assertStringIncludes(textOf(`article ${place}`, doc), evil, place);
+  }
+  const { downloads }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  assertEquals([downloads.runs.length, downloads.runs[0]!["reason"]], [1, evil]);
+});
+
+Deno.test("every finding is explained, with the runs that have it", () => {
+  for (const id of FINDING_IDS) {
+    const runs = files.filter(({ findings }) => findings.some((of) => of.id === id));
+    const said = [...page.querySelectorAll("#findings tbody tr")].find((tr) =>
+      tr.textContent.startsWith(id)
+    )!.textContent;
+    assertStringIncludes(said, material.meanings.get(id)!.replaceAll("`", ""));
+    assertStringIncludes(said, runs.length === 0 ? "none" : `${runs.length} of ${files.length}`);
+  }
+});
+
+Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
+  assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
+  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
+  const row = { id: "T1", section: "T §2", claim, tried: "by a run", rule: "it is over a KiB", quick: false };
+  const verdict = { verdict: "holds" as const, because: "it is", results: [], commands: ["deno task exp"] };
+  const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];
+  const said = textOf(
+    "#claims tbody",
+    parse({ ...smaller([]), claims: { schema: 1, time: material.time, host: material.results[0]!.host, rows } }),
+  );
+  for (
+    const text of ["T1", "a <thread> is dear", "스레드는 비싸다", "holds", "1 KiB [512 B, 2 KiB]", "deno task exp"]
+  ) {
+    assertStringIncludes(said, text);
+  }
+});
+
+Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {
+  const levels = [...page.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(({ tagName }) => Number(tagName[1]));
+  assertEquals(levels.filter((level) => level === 1).length, 1);
+  for (const [i, level] of levels.entries()) {
+    assert(level <= (levels[i - 1] ?? 0) + 1, `h${level} behind h${levels[i - 1]}`);
+  }
+  for (const table of page.querySelectorAll("table")) assert(table.querySelector("caption")!.textContent.length > 10);
+  const { charts }: PageData = JSON.parse(page.querySelector("#data")!.textContent);
+  const canvases = [...page.querySelectorAll("canvas")];
+  assertEquals(canvases.map((canvas) => canvas.getAttribute("data-chart")), Object.keys(charts));
+  for (const [i, spec] of Object.values(charts).entries()) {
+    const canvas = canvases[i]!, names = spec.kind === "lines" ? spec.series : spec.items;
+    assertEquals(canvas.getAttribute("role"), "img");
+    for (const { name } of names) assertStringIncludes(canvas.getAttribute("aria-label")!, `${name}: `);
+    const rows = [...canvas.closest("figure")!.querySelectorAll("tbody tr")].map((tr) => tr.getAttribute("data-name"));
+    assertEquals(new Set(rows), new Set(names.map(({ name }) => name)));
+    assertMatch(canvas.closest("figure")!.textContent, /deno task /);
+  }
+  for (const landmark of ["header", "nav", "main", "footer", 'a.skip[href="#main"]']) {
+    assert(page.querySelector(landmark));
+  }
+});

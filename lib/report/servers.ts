@@ -1,0 +1,135 @@
+/**
+ * The big table: a row for each experiment and peer, from its newest whole runs and from the widest comparisons.
+ *
+ * @module
+ */
+import { runsHere } from "../catalogue.ts";
+import { bytes, type Column, count, MISSING } from "../format.ts";
+import { figure, ofReference, ratio, type ShownRow } from "../pivot.ts";
+import type { Result } from "../results.ts";
+import type { Table } from "../study.ts";
+import { bounded } from "../summary.ts";
+import { p99, type Shown } from "../tables.ts";
+import type { Material } from "./material.ts";
+
+/** What a cell is sorted by and downloaded as: null where there is none. */
+export type Cell = string | number | null;
+
+/** A column that can be sorted. */
+export interface ServerColumn extends Column<Shown> {
+  /** What the column is called in a download: the unit stands last. */
+  key: string;
+  value: (row: Shown) => Cell;
+}
+
+/** Why there is no figure of an experiment: what its last run said, or what its header asks for. */
+export function whyMissing({ experiment }: Shown, results: readonly Result[]): string {
+  const last = results.filter((of) => of.experiment === experiment.name).at(-1);
+  if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
+  const host = results.at(-1)?.host;
+  const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
+  return here.runs ? "not measured: no whole run of it is stored" : `skipped: ${here.reason}`;
+}
+
+/** What stopped it from holding more; of what holds all that it was asked for, that. */
+export function brokenBy(row: Shown, results: readonly Result[]): string {
+  const { hold } = row;
+  if (hold === undefined) return whyMissing(row, results);
+  if (hold.ended === "ok") return `nothing: it was asked for ${count(hold.parameters.connections)} and answered all`;
+  return `${hold.ended}: ${hold.reason}`;
+}
+
+/** Connections held and answered. What was asked for no more is a lower bound. */
+export const heldText = ({ hold }: Shown): string =>
+  `${hold?.ended === "ok" ? "≥ " : ""}${count(hold?.metrics.answered)}`;
+
+/** The rows of one candidate, or of the reference itself, in a comparison. */
+const rowsOf = ({ rows }: Table, name: string): ShownRow[] =>
+  name === rows[0]!.reference ? ofReference(rows) : rows.filter(({ candidate }) => candidate === name);
+
+/** What a comparison is called: `throughput, 100 connections`. */
+export const nameOf = ({ rows }: Table): string => `${rows[0]!.scenario}, ${count(rows[0]!.connections)} connections`;
+
+/** The ratio of one comparison that its scenario is for. */
+export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_per_conn" | "pss_bytes" =>
+  (["cpu_us_per_request", "user_bytes_per_conn"] as const).find((metric) =>
+    rows.some((row) => row.metric === metric && row.ratio !== null)
+  ) ?? "pss_bytes";
+
+function ratioColumn(table: Table): ServerColumn {
+  const metric = metricOf(table), { scenario, connections, reference } = table.rows[0]!;
+  const text = ratio.withInterval(metric);
+  return {
+    key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
+    heading: `${figure.heading(metric).replace("\n/", " a ")}, ratio to ${reference} [98 %]: ${nameOf(table)}`,
+    cell: ({ experiment }) => text(rowsOf(table, experiment.name)) || MISSING,
+    value: ({ experiment: { name } }) =>
+      name === reference ? 1 : rowsOf(table, name).find((row) => row.metric === metric)?.ratio ?? null,
+  };
+}
+
+/** Columns of words: they are sorted and downloaded as they are read. */
+const words = (key: string, heading: string, cell: (row: Shown) => string): ServerColumn => ({
+  ...{ key, heading, cell, value: cell, left: true },
+});
+
+/** Columns of runs. */
+const FIGURES: ServerColumn[] = [
+  {
+    key: "held_and_answered",
+    heading: "held and answered",
+    cell: heldText,
+    value: ({ hold }) => hold?.metrics.answered ?? null,
+  },
+  {
+    key: "user_bytes_per_conn",
+    heading: "user memory a connection",
+    cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn),
+    value: ({ hold }) => hold?.metrics.user_bytes_per_conn ?? null,
+  },
+  {
+    key: "connections_under_load",
+    heading: "connections under load",
+    cell: ({ throughput }) => count(throughput?.parameters.connections),
+    value: ({ throughput }) => throughput?.parameters.connections ?? null,
+  },
+  {
+    key: "requests_per_s",
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
+  },
+  {
+    key: "cpu_us_per_request",
+    heading: "server CPU-µs a request",
+    cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2),
+    value: ({ throughput }) => throughput?.metrics.cpu_us_per_request ?? null,
+  },
+  {
+    key: "p99_us_at_half_rate",
+    heading: "p99 at half of that rate",
+    cell: p99,
+    value: (row) => p99(row) === MISSING ? null : row.rate?.metrics.p99_us ?? null,
+  },
+];
+
+/** The columns of the big table. */
+export const serverColumns = ({ comparisons, results }: Material): ServerColumn[] => [
+  words("name", "server", ({ experiment }) => experiment.name),
+  words("kind", "whose", ({ experiment }) => experiment.peer ? "peer" : "ours"),
+  words("family", "family", ({ experiment }) => experiment.family),
+  ...FIGURES,
+  ...comparisons.map(ratioColumn),
+  words("stopped_by", "what stopped it", (row) => brokenBy(row, results)),
+];
+
+/** The rows as they are downloaded: a bound is told beside the figure. */
+export function serverRows({ shown }: Material, columns: readonly ServerColumn[]): Record<string, Cell>[] {
+  return shown.map((row) =>
+    Object.fromEntries(columns.flatMap(({ key, cell, value }) => {
+      const sign = /^[≥≤]/.exec(cell(row))?.[0] ?? null;
+      const isBounded = shown.some((other) => /^[≥≤]/.test(cell(other)));
+      return [[key, value(row)], ...(isBounded ? [[`${key}_bound`, sign]] : [])];
+    }))
+  );
+}
