@@ -81,13 +81,23 @@ const ROW = 26, FRAME = 110, LINES_HEIGHT = 460; // pixels of the layout
 export const heightOf = (spec: ChartSpec): number =>
   spec.kind === "lines" ? LINES_HEIGHT : FRAME + ROW * Math.max(spec.items.length, 1);
 
+const CHARACTER_PX = 6.6; // of a name, about
+const FREE_PX = 80; // what a logarithmic axis leaves free behind the end of a line
+
+/** Room at the right, in pixels, so that the longest name at the end of a line is not cut off. */
+function rightOf(spec: ChartSpec): number {
+  if (spec.kind !== "lines") return 12;
+  const free = spec.x.scale === "log" ? FREE_PX : 0;
+  return Math.max(12, ...spec.series.map(({ name }) => CHARACTER_PX * name.length - free));
+}
+
 function common(spec: ChartSpec, theme: Theme) {
   const { text } = GROUND[theme];
   return {
     animation: false as const,
     responsive: true,
     maintainAspectRatio: false,
-    layout: { padding: { top: 4, right: 12, bottom: 4, left: 4 } },
+    layout: { padding: { top: 4, right: rightOf(spec), bottom: 4, left: 4 } },
     plugins: {
       legend: { display: false },
       title: {
@@ -117,7 +127,7 @@ const dots = (items: RankSpec["items"], colours: string[], theme: Theme) => ({
 function rankConfig(spec: RankSpec, theme: Theme): Configuration {
   const { items, axis } = spec, bars = spec.kind === "bars";
   const colours = items.map(({ family }) => colourOf(family, theme));
-  const values = known(items.flatMap(({ value, low, high }) => [value, low, high]));
+  const values = known([spec.reference, ...items.flatMap((of) => [of.value, of.low, of.high])]);
   const tooltip = {
     callbacks: { label: ({ dataIndex }: { dataIndex: number }) => sentence(items[dataIndex]!, axis.unit) },
   };

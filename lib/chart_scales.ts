@@ -28,6 +28,14 @@ function logTicks(min: number, max: number, unit: Unit): { value: number }[] {
     .flat().filter(({ value }) => value >= min && value <= max);
 }
 
+const BYTE_STEPS = 6; // at most, on a linear axis
+
+/** Steps of a linear axis of bytes: a power of two apart, so that each is a round number of KiB or MiB. */
+function byteTicks(min: number, max: number): { value: number }[] {
+  const step = 2 ** Math.ceil(Math.log2((max - min) / BYTE_STEPS)), first = Math.ceil(min / step);
+  return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => ({ value: (first + i) * step }));
+}
+
 /** How Chart.js draws an axis. */
 export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<string, unknown> {
   const { text, faint, grid } = GROUND[theme];
@@ -45,9 +53,9 @@ export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<stri
     grid: { color: grid },
     border: { color: faint },
     ticks: { color: faint, maxRotation: 0, font: { size: 12 }, callback: (value: number) => atTick(value, unit) },
-    ...(scale === "log" && {
+    ...((scale === "log" || unit === "bytes") && {
       afterBuildTicks: (axis: { min: number; max: number; ticks: unknown[] }) => {
-        axis.ticks = logTicks(axis.min, axis.max, unit);
+        axis.ticks = scale === "log" ? logTicks(axis.min, axis.max, unit) : byteTicks(axis.min, axis.max);
       },
     }),
   };

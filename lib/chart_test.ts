@@ -104,3 +104,14 @@ Deno.test("every family has a colour that stands out from the ground, and a mark
     for (const ink of [text, faint]) assert(contrast(ink, page) >= 4.5, `${ink} ${theme}`);
   }
 });
+
+Deno.test("a long name at the end of a line gets room at the right, a short one needs none", () => {
+  const right = (name: string, scale: "log" | "linear" = "log") => {
+    const spec = { ...lines, x: { ...lines.x, scale }, series: [{ ...lines.series[0]!, name }] };
+    const { options } = chartConfig(spec, "light");
+    return (options!.layout!.padding as { right: number }).right;
+  };
+  assertEquals(right("select"), 12);
+  assert(right("thread-per-conn", "linear") > 80);
+  assert(right("prefork --workers 2, a long name") > right("select") + 50);
+});

@@ -10,14 +10,15 @@ import { fileURLToPath } from "node:url";
 import { type ChartSpec, describeChart } from "./chart.ts";
 import { renderPng } from "./chart_png.ts";
 import { catalogue, find } from "./catalogue.ts";
-import { type Column, count, markdown, microseconds } from "./format.ts";
+import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "./host.ts";
 import { type Frame, watch } from "./live.ts";
 import { type Parameters, readResults, type Result, type ScenarioName } from "./results.ts";
 import { runStep } from "./run.ts";
+import { StartError } from "./server.ts";
 import { readStudies } from "./study.ts";
-import { describe } from "./summary.ts";
+import { bounded } from "./summary.ts";
 import { shown } from "./tables.ts";
 
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
@@ -25,27 +26,22 @@ export const isQuick = Deno.env.get("C10K_QUICK") === "1";
 
 const RESULTS = fileURLToPath(new URL("../results", import.meta.url));
 
-type Media = Record<string, string>;
-
-/** A place in a cell's output that can be drawn again. */
-class Display {
+/** A place in a cell's output where a chart can be drawn again. */
+export class Picture {
   #id = crypto.randomUUID();
   #isShown = false;
 
-  async draw(data: Media): Promise<void> {
+  async draw(spec: ChartSpec): Promise<void> {
+    const png = Buffer.from(await renderPng(spec, { width: 760 })).toString("base64");
+    const data = { "image/png": png, "text/plain": describeChart(spec) }; // the words are for those who do not see it
     const type = this.#isShown ? "update_display_data" : "display_data";
     this.#isShown = true;
     await Deno.jupyter.broadcast(type, { data, metadata: {}, transient: { display_id: this.#id } });
   }
 }
 
-const chartMedia = async (spec: ChartSpec): Promise<Media> => ({
-  "image/png": Buffer.from(await renderPng(spec, { width: 760 })).toString("base64"),
-  "text/plain": describeChart(spec), // for those who do not see it
-});
-
 /** Shows a chart. */
-export const show = async (spec: ChartSpec): Promise<void> => await new Display().draw(await chartMedia(spec));
+export const show = async (spec: ChartSpec): Promise<void> => await new Picture().draw(spec);
 
 /** Shows rows as a table. */
 export async function showTable<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): Promise<void> {
@@ -54,13 +50,14 @@ export async function showTable<Row>(rows: readonly Row[], columns: readonly Col
 
 /** Shows Markdown. */
 export async function showText(text: string): Promise<void> {
-  await new Display().draw({ "text/markdown": text, "text/plain": text });
+  const data = { "text/markdown": text, "text/plain": text };
+  await Deno.jupyter.broadcast("display_data", { data, metadata: {}, transient: {} });
 }
 
 /** Shows what an experiment says of itself: question, idea, prediction. */
 export async function introduce(name: string): Promise<void> {
   const { title, question, idea, prediction } = find(name);
-  await showText(`**${name}**: ${title}\n\n*Question.* ${question}\n\n*Idea.* ${idea}\n\n*Prediction.* ${prediction}`);
+  await showText(`**${title}**\n\n*Question.* ${question}\n\n*Idea.* ${idea}\n\n*Prediction.* ${prediction}`);
 }
 
 const FRAME_S = 0.5;
@@ -83,8 +80,18 @@ function course(title: string, frames: readonly Frame[], family: string): ChartS
   };
 }
 
+/** What a run ended with, in words. */
+async function tell(name: string, { p99_us, cpu_us_per_request, threads, findings, reason }: Frame): Promise<void> {
+  const found = [reason, ...findings.map(({ sentence }) => sentence)].filter((each) => each !== null);
+  const figures = `p99 ${microseconds(p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
+    count(threads)
+  } threads`;
+  await showText(`${name}: ${figures}.${found.map((each) => `\n- ${each}`).join("")}`);
+}
+
 /**
- * Runs a server under a load, with a chart that grows meanwhile. Returns all frames.
+ * Runs a server under a load, with a chart that grows meanwhile. Returns all frames; none, and an empty chart with the
+ * reason below it, if the server cannot run here.
  *
  * @param load `ratePerS` in requests/s; null: as fast as it answers. Of `seconds` a quick run takes 2 at the most.
  */
@@ -92,26 +99,51 @@ export async function runLive(
   name: string,
   load: { connections: number; ratePerS: number | null; seconds: number },
 ): Promise<Frame[]> {
-  const { family } = find(name), place = new Display(), stop = new AbortController(), frames: Frame[] = [];
+  const { family } = find(name), picture = new Picture(), stop = new AbortController(), frames: Frame[] = [];
   const wanted = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
   const title = `${name}, ${count(load.connections)} connections`;
-  for await (const frame of watch(find(name), () => load, stop.signal, FRAME_S)) {
-    frames.push(frame);
-    await place.draw(await chartMedia(course(title, frames, family)));
-    if (frames.length >= wanted) stop.abort();
+  try {
+    for await (const frame of watch(find(name), () => load, stop.signal, FRAME_S)) {
+      frames.push(frame);
+      await picture.draw(course(title, frames, family));
+      if (frames.length >= wanted) stop.abort();
+    }
+    await tell(name, frames.at(-1)!);
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    await picture.draw(course(`${name}: skipped`, [], family));
+    await showText(`${name}: ${error.failure.ended}. ${error.failure.reason}`);
   }
-  const { p99_us, cpu_us_per_request, threads, findings, reason } = frames.at(-1)!;
-  const found = [reason, ...findings.map(({ sentence }) => sentence)].filter((each) => each !== null);
-  await showText(
-    `${name}: p99 ${microseconds(p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
-      count(threads)
-    } threads.` +
-      found.map((each) => `\n- ${each}`).join(""),
-  );
   return frames;
 }
 
-/** Runs one scenario once, as `deno task exp` does, and shows its line. Nothing is stored. */
+const RESULT_COLUMNS: Column<Result>[] = [
+  { heading: "", cell: (of) => of.experiment, left: true },
+  { heading: "connections", cell: (of) => count(of.parameters.connections) },
+  { heading: "answered", cell: (of) => count(of.metrics.answered) },
+  { heading: "requests/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
+  { heading: "p50", cell: (of) => microseconds(of.metrics.p50_us) },
+  { heading: "p99", cell: (of) => microseconds(of.metrics.p99_us) },
+  { heading: "CPU-µs a request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
+  { heading: "switches a request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
+  { heading: "threads", cell: (of) => count(of.metrics.threads) },
+  { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
+];
+
+/**
+ * Shows results as a table, without columns that have nothing, and below it what broke and what weakens the figures. That they
+ * are short is no news in a notebook.
+ */
+export async function showResults(results: readonly Result[]): Promise<void> {
+  const hasFigures = ({ cell }: Column<Result>) => results.some((of) => !cell(of).endsWith(MISSING));
+  const notes = results.flatMap(({ experiment, ended, reason, findings }) => [
+    ...(ended === "ok" ? [] : [`- ${experiment}: ${ended}, ${reason}`]),
+    ...findings.filter(({ id }) => id !== "short_run").map(({ sentence }) => `- ${experiment}: ${sentence}`),
+  ]);
+  await showText([markdown(results, RESULT_COLUMNS.filter(hasFigures)), notes.join("\n")].join("\n\n"));
+}
+
+/** Runs one scenario once, as `deno task exp` does, and shows what came out. Nothing is stored. */
 export async function run(
   name: string,
   scenario: ScenarioName,
@@ -125,7 +157,7 @@ export async function run(
     signal: new AbortController().signal,
     onProgress: () => {},
   });
-  await showText("```\n" + describe([result]) + "\n```");
+  await showResults([result]);
   return result;
 }
 

@@ -43,7 +43,8 @@ class Kernel(AsyncKernelClient):
 class Runner(NotebookClient):
     async def async_execute_cell(self, cell, cell_index, *args, **more):
         say(cell=cell_index)
-        cell.execution_count = None
+        if cell.cell_type == "code":  # others have no count
+            cell.execution_count = None
         return await super().async_execute_cell(cell, cell_index, *args, **more)
 
     async def _async_poll_output_msg(self, parent_msg_id, cell, cell_index):
@@ -91,6 +92,7 @@ def main(order):
         notebook = nbformat.read(order["notebook"], nbformat.NO_CONVERT)
         asyncio.run(execute(notebook, order["cell_timeout_s"]))
         tidy(notebook, order["kernelspec"])
+        nbformat.validate(notebook)
         say(notebook=nbformat.writes(notebook) + "\n")
     except CellExecutionError as error:
         say(failed=f"{error.ename}: {error.evalue}")

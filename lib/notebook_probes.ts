@@ -1,0 +1,50 @@
+/**
+ * Stored probes in the notebooks.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { count, MISSING } from "./format.ts";
+import { showTable } from "./notebook.ts";
+import { type ProbeRow, readStudies, type Study } from "./study.ts";
+
+/** The rows of a probe, of the newest study that has some; none if there is no such study. */
+export const newestProbe = (studies: readonly Study<"probe">[], probe: string): ProbeRow[] =>
+  studies.toSorted((a, b) => b.time.localeCompare(a.time))
+    .map(({ rows }) => rows.filter((row) => row.probe === probe))
+    .find((rows) => rows.length > 0) ?? [];
+
+/** A figure with its interval, where it has one. */
+export function withInterval({ value, low, high }: Pick<ProbeRow, "value" | "low" | "high">): string {
+  return count(value, 2) + (low === null || high === null ? "" : ` [${count(low, 2)}, ${count(high, 2)}]`);
+}
+
+/**
+ * Shows what a stored probe says of each variant, a metric a column. A variant that was not measured says so.
+ *
+ * @param metrics The heading of each.
+ */
+export async function showProbe(
+  probe: string,
+  variants: readonly string[],
+  metrics: Record<string, string>,
+): Promise<void> {
+  const { studies } = await readStudies("probe", fileURLToPath(new URL("../results", import.meta.url)));
+  const rows = newestProbe(studies, probe);
+  const of = (variant: string) => rows.filter((row) => row.variant === variant);
+  await showTable(variants, [
+    { heading: "", cell: (variant) => variant, left: true },
+    ...Object.entries(metrics).map(([metric, heading]) => ({
+      heading,
+      cell: (variant: string) => {
+        const row = of(variant).find((row) => row.metric === metric);
+        return row === undefined ? MISSING : withInterval(row);
+      },
+    })),
+    {
+      heading: "",
+      cell: (variant) => of(variant)[0]?.note ?? (of(variant).length === 0 ? "not measured yet: deno task probe" : ""),
+      left: true,
+    },
+  ]);
+}
