@@ -69,7 +69,14 @@ async function versionOf(subject: Subject): Promise<string> {
     return [`Deno ${runtime.version}`, ...runtime.v8Flags].join(" ");
   }
   const [command, ...args] = version.split(" ");
-  const { stdout, stderr } = await new Deno.Command(command!, { args, stdin: "null" }).output();
+  let output: Deno.CommandOutput;
+  try {
+    output = await new Deno.Command(command!, { args, stdin: "null" }).output();
+  } catch (error) { // what was built before runs on without its compiler
+    if (error instanceof Deno.errors.NotFound) return `not told: ${command} is not installed`;
+    throw error;
+  }
+  const { stdout, stderr } = output;
   const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr); // Java and nginx tell it on stderr
   const line = said.split("\n").find((text) => /\d+\.\d/.test(text));
   if (line === undefined) throw new Error(`${name}: ${version} does not tell a version: ${said.slice(0, 200)}`);
@@ -93,17 +100,22 @@ export async function manifestOf(subject: Subject, server: Pick<Running, "pid">)
   };
 }
 
+const KEYS = [
+  ...["cpus", "backlog", "nodelay", "send_buffer_bytes", "receive_buffer_bytes", "processes", "threads", "cannot"],
+  ...["version", "settings"], // these differ by nature, so they come last
+] as (keyof Manifest)[];
+
 /**
- * Where two manifests differ, a line for each: `backlog: epoll 4096, nginx 511`. Versions and settings, which differ by
- * nature, come last and only where there is something to tell.
+ * In what servers are not equal, a line for each thing and below it each value with those that have it, the first server's
+ * first: `backlog`, `  4096: epoll, poll`, `  511: nginx`.
  */
-export function differences(a: { name: string; manifest: Manifest }, b: typeof a): string[] {
-  const keys = [
-    ...["cpus", "backlog", "nodelay", "send_buffer_bytes", "receive_buffer_bytes", "processes", "threads", "cannot"],
-    ...["version", "settings"],
-  ] as (keyof Manifest)[];
+export function differences(manifests: Iterable<[name: string, manifest: Manifest]>): string[] {
+  const all = [...manifests];
   const show = (value: Manifest[keyof Manifest]) =>
     Array.isArray(value) ? value.join(" ") || "nothing" : value === null ? "not told" : String(value);
-  return keys.filter((key) => show(a.manifest[key]) !== show(b.manifest[key]))
-    .map((key) => `${key}: ${a.name} ${show(a.manifest[key])}, ${b.name} ${show(b.manifest[key])}`);
+  return KEYS.flatMap((key) => {
+    const values = Map.groupBy(all, ([, manifest]) => show(manifest[key]));
+    const lines = [...values].map(([value, of]) => `  ${value}: ${of.map(([name]) => name).join(", ")}`);
+    return values.size > 1 ? [key, ...lines] : [];
+  });
 }

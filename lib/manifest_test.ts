@@ -49,12 +49,21 @@ Deno.test("the version is the first line with a number in it, and a command with
   await assertRejects(() => asked(`${Deno.execPath()} eval 1`), Error, "does not tell a version");
 });
 
-Deno.test("differences are told by name, and what is alike is not", () => {
+Deno.test("what differs is told once, each value with those that have it, and what is alike is not", () => {
   const manifest: Manifest = {
     ...{ version: "Deno 1.2.3", settings: null, cannot: [], cpus: "0", processes: 1, threads: 6 },
     ...{ backlog: 4096, nodelay: true, send_buffer_bytes: 1, receive_buffer_bytes: 1 },
   };
-  const a = { name: "a", manifest }, b = { name: "b", manifest: { ...manifest, backlog: 511, nodelay: null } };
-  assertEquals(differences(a, { ...a, name: "b" }), []);
-  assertEquals(differences(a, b), ["backlog: a 4096, b 511", "nodelay: a true, b not told"]);
+  const other = { ...manifest, backlog: 511, nodelay: null };
+  assertEquals(differences([["a", manifest], ["b", { ...manifest }]]), []);
+  assertEquals(differences([["a", manifest], ["b", other], ["c", manifest]]), [
+    ...["backlog", "  4096: a, c", "  511: b"],
+    ...["nodelay", "  true: a, c", "  not told: b"],
+  ]);
+});
+
+Deno.test("the version of a peer whose compiler has gone is not told, and that is said", async () => {
+  const gone = { ...find("c-epoll"), version: "no-such-compiler --version" };
+  const { version } = await manifestOf(gone, { pid: null });
+  assertEquals(version, "not told: no-such-compiler is not installed");
 });

@@ -72,16 +72,6 @@ async function readNames(
   return [reference, chosen];
 }
 
-/** What is unequal between the reference and each candidate. */
-function unequal(reference: string, manifests: Map<string, Manifest>): string[] {
-  const own = manifests.get(reference);
-  return own === undefined
-    ? []
-    : [...manifests].filter(([name]) => name !== reference).flatMap(([name, manifest]) =>
-      differences({ name: reference, manifest: own }, { name, manifest }).map((line) => `  ${line}`)
-    );
-}
-
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["connections", "rounds", "seconds", "rate", "scenario", "family"],
@@ -113,7 +103,7 @@ await runScript(USAGE, async () => {
       `Stored ${await writeStudy("comparison", rows, command, { manifests: Object.fromEntries(manifests) })}`,
     );
   }
-  const lines = unequal(reference.name, manifests);
+  const lines = differences(manifests);
   if (lines.length > 0) tables.push(["Not equal between them:", ...lines].join("\n"));
   console.log(
     flags.json ? JSON.stringify({ rows, manifests: Object.fromEntries(manifests) }, null, 2) : tables.join("\n\n"),
