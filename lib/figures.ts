@@ -93,6 +93,16 @@ export function waits(rows: readonly ReadinessRow[]): LinesSpec {
   };
 }
 
+/** How many connections each holds, for {@linkcode held}. */
+export const HELD = {
+  title: "Connections held and answered",
+  label: "connections",
+  unit: "connections",
+  scale: "log",
+} as const;
+/** What one of them takes, for {@linkcode held}. */
+export const MEMORY = { title: "User memory of one connection", label: "memory", unit: "bytes", scale: "log" } as const;
+
 /** One metric of the newest whole run of `hold` of each. A run that was skipped or crashed says so in its place. */
 export function held(
   all: readonly Shown[],

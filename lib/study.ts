@@ -248,3 +248,9 @@ export function widest(
   );
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
 }
+
+const SIZES = 4; // of a study of wait calls: fewer show no law
+
+/** The newest study of wait calls that has enough sizes to show a law. */
+export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
+  studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);

@@ -8,24 +8,16 @@ import { claimsTable, readClaims } from "../lib/claims/table.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import type { ChartSpec } from "../lib/chart.ts";
 import { renderPng } from "../lib/chart_png.ts";
-import { held, ratios, reached, waits } from "../lib/figures.ts";
+import { HELD, held, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
 import { count, markdown } from "../lib/format.ts";
 import { readResults } from "../lib/results.ts";
-import { type ComparisonRow, readStudies, SHOWN_ROUNDS, widest } from "../lib/study.ts";
+import { type ComparisonRow, newestLaw, readStudies, SHOWN_ROUNDS, widest } from "../lib/study.ts";
 import { comparisonTable, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readme";
 const NOTHING = "Nothing is measured yet.";
 const C10K = 10_000;
 const FLOOR = "c-epoll"; // what the peers are compared with
-const HELD = {
-  title: "Connections held and answered",
-  label: "connections",
-  unit: "connections",
-  scale: "log",
-} as const;
-const MEMORY = { title: "User memory of one connection", label: "memory", unit: "bytes", scale: "log" } as const;
-const SIZES = 4; // of a study of wait calls: fewer show no law
 
 /** Draws a chart into results/charts/; returns the line that shows it. The table beside it has all that it shows. */
 async function picture(name: string, spec: ChartSpec): Promise<string> {
@@ -48,7 +40,7 @@ async function read() {
   return {
     results,
     comparisons: comparison.studies,
-    calls: readiness.studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES)?.rows,
+    calls: newestLaw(readiness.studies)?.rows,
     clients: crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS))?.rows,
   };
 }

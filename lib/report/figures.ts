@@ -4,7 +4,7 @@
  * @module
  */
 import type { ChartSpec, RankSpec } from "../chart.ts";
-import { held, latencies, ratios, reached, waits } from "../figures.ts";
+import { HELD, held, latencies, MEMORY, ratios, reached, waits } from "../figures.ts";
 import type { Result } from "../results.ts";
 import type { ComparisonRow, Table } from "../study.ts";
 import type { Shown } from "../tables.ts";
@@ -25,14 +25,6 @@ export interface Figure {
 
 const commandsOf = (runs: readonly (Result | undefined)[]): ReadonlyMap<string, string> =>
   new Map(runs.filter((of) => of !== undefined).map(({ experiment, command }) => [experiment, command]));
-
-const HELD = {
-  title: "Connections held and answered",
-  label: "connections",
-  unit: "connections",
-  scale: "log",
-} as const;
-const MEMORY = { title: "User memory of one connection", label: "memory", unit: "bytes", scale: "log" } as const;
 
 /** A chart in which a server without a run says why it has none. */
 function told<S extends RankSpec>(spec: S, shown: readonly Shown[], results: readonly Result[]): S {

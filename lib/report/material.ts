@@ -8,11 +8,9 @@ import { catalogue, type Experiment } from "../catalogue.ts";
 import type { HostFacts } from "../host.ts";
 import { type ClaimsFile, readClaims } from "../claims/table.ts";
 import { type PassedOver, readResults, type Result } from "../results.ts";
-import { readStudies, type Study, type Table, widest } from "../study.ts";
+import { newestLaw, readStudies, type Study, type Table, widest } from "../study.ts";
 import { type Shown, shown } from "../tables.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
-
-const SIZES = 4; // of a study of wait calls: fewer show no law
 
 /** What a document says of each name that its table explains. */
 export type Meanings = ReadonlyMap<string, string>;
@@ -72,7 +70,7 @@ export async function readMaterial(
     sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),
     results,
     comparisons: chosen(comparison.studies),
-    readiness: readiness.studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES),
+    readiness: newestLaw(readiness.studies),
     claims,
     passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged].flat(),
     meanings: readMeanings(await Deno.readTextFile(join(dir, "README.md"))),
