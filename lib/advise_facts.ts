@@ -8,7 +8,8 @@ import type { Experiment } from "./header.ts";
 import { HEAVY_PATH } from "./ladder.ts";
 import { median } from "./stats.ts";
 import { resultPath, type Stored, studyPath, wholeRuns } from "./stored.ts";
-import { type ComparisonRow, type ReadinessRow, SHOWN_ROUNDS, type Study } from "./study.ts";
+import { type ComparisonRow, type ReadinessRow, type Study } from "./study.ts";
+import { SHOWN_ROUNDS } from "./study_choice.ts";
 
 /** CPU time, in µs, that one request of a hundred burnt in `mixed`. */
 export const HEAVY_US = Number(HEAVY_PATH.split("/").at(-1));

@@ -2,18 +2,7 @@ import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "
 import { join } from "node:path";
 import { MANIFEST } from "./manifest_schema.ts";
 import { readResults } from "./results.ts";
-import { hostFacts } from "./host.ts";
-import {
-  COLUMNS,
-  type Kind,
-  type ReadinessRow,
-  readStudies,
-  type Study,
-  STUDY_SCHEMA,
-  widest,
-  writeStudy,
-} from "./study.ts";
-import { comparisonRow as row } from "./testing/rows.ts";
+import { COLUMNS, type Kind, type ReadinessRow, readStudies, STUDY_SCHEMA, writeStudy } from "./study.ts";
 import { explained } from "./testing/readme.ts";
 
 const ROW: ReadinessRow = {
@@ -72,25 +61,4 @@ Deno.test("results/README.md explains every column of every kind of study, and n
     assertEquals(explained(`\`${kind}\``), Object.keys(COLUMNS[kind]), kind);
   }
   assertEquals(explained("Manifest"), Object.keys(MANIFEST));
-});
-
-Deno.test("of comparisons the widest is shown for each number of connections, of equals the newest, of few rounds none", () => {
-  const study = (id: string, time: string, rows: Study<"comparison">["rows"]): Study<"comparison"> => ({
-    ...{ schema: STUDY_SCHEMA, kind: "comparison", id, time, host: hostFacts(), command: id, manifests: {}, rows },
-  });
-  const two = [row(), row({ candidate: "nginx" })];
-  const studies = [
-    study("wide", "2026-01-01", two),
-    study("wide and newer", "2026-01-02", two),
-    study("newest", "2026-01-03", [row()]),
-    study("many connections", "2026-01-04", [row({ connections: 1000 }), row({ connections: 1000, rounds: 6 })]),
-    study("few rounds", "2026-01-05", [row({ connections: 10, rounds: 6 }), row({ connections: 10, rounds: 6 })]),
-    study("another reference", "2026-01-06", [row({ reference: "epoll", connections: 10 })]),
-    study("another scenario", "2026-01-06", [row({ scenario: "rate", connections: 10 })]),
-  ];
-  const found = widest(studies, "throughput", "c-epoll");
-  assertEquals(found.map(({ study, rows }) => [study.id, rows.length]), [["wide and newer", 2], [
-    "many connections",
-    2,
-  ]]);
 });

@@ -8,7 +8,8 @@ import { bytes, type Column, count, markdown, microseconds, MISSING } from "./fo
 import { WARMUP_SECONDS } from "./ladder.ts";
 import { figure, notes, ofReference, ratio, type ShownRow } from "./pivot.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
-import type { ComparisonRow, CrosscheckRow, ReadinessRow, Table } from "./study.ts";
+import type { ComparisonRow, CrosscheckRow, ReadinessRow } from "./study.ts";
+import type { Table } from "./study_choice.ts";
 import { bounded } from "./summary.ts";
 
 /** One experiment, and the newest whole run of it in each scenario. */

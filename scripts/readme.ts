@@ -11,7 +11,8 @@ import { renderPng } from "../lib/chart_png.ts";
 import { HELD, held, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
 import { count, markdown } from "../lib/format.ts";
 import { readResults } from "../lib/results.ts";
-import { type ComparisonRow, newestLaw, readStudies, SHOWN_ROUNDS, widest } from "../lib/study.ts";
+import { type ComparisonRow, readStudies } from "../lib/study.ts";
+import { newestLaw, SHOWN_ROUNDS, widest } from "../lib/study_choice.ts";
 import { comparisonTable, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readme";

@@ -7,15 +7,8 @@ import { runsHere } from "../catalogue.ts";
 import type { HostFacts } from "../host.ts";
 import type { Metrics, Result, ScenarioName } from "../results.ts";
 import { quickRuns, resultPath, type Stored, studyPath, wholeRuns } from "../stored.ts";
-import {
-  type CrosscheckRow,
-  type Kind,
-  type ProbeRow,
-  type ReadinessRow,
-  type Rows,
-  SHOWN_ROUNDS,
-  type Study,
-} from "../study.ts";
+import { type CrosscheckRow, type Kind, type ProbeRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
+import { SHOWN_ROUNDS } from "../study_choice.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, NotTestable, type Ratio, ratioIn } from "./ratio.ts";
 

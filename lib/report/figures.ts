@@ -6,7 +6,8 @@
 import type { ChartSpec, RankSpec } from "../chart.ts";
 import { HELD, held, latencies, MEMORY, ratios, reached, waits } from "../figures.ts";
 import type { Result } from "../results.ts";
-import type { ComparisonRow, Table } from "../study.ts";
+import type { ComparisonRow } from "../study.ts";
+import type { Table } from "../study_choice.ts";
 import type { Shown } from "../tables.ts";
 import type { Material } from "./material.ts";
 import { metricOf, nameOf, whyMissing } from "./servers.ts";

@@ -8,7 +8,8 @@ import { catalogue, type Experiment } from "../catalogue.ts";
 import type { HostFacts } from "../host.ts";
 import { type ClaimsFile, readClaims } from "../claims/table.ts";
 import { type PassedOver, readResults, type Result } from "../results.ts";
-import { newestLaw, readStudies, type Study, type Table, widest } from "../study.ts";
+import { readStudies, type Study } from "../study.ts";
+import { newestLaw, type Table, widest } from "../study_choice.ts";
 import { type Shown, shown } from "../tables.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 

@@ -7,7 +7,7 @@ import { runsHere } from "../catalogue.ts";
 import { bytes, type Column, count, MISSING } from "../format.ts";
 import { figure, ofReference, ratio, type ShownRow } from "../pivot.ts";
 import type { Result } from "../results.ts";
-import type { Table } from "../study.ts";
+import type { Table } from "../study_choice.ts";
 import { bounded } from "../summary.ts";
 import { p99, type Shown } from "../tables.ts";
 import type { Material } from "./material.ts";

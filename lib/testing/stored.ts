@@ -13,9 +13,9 @@ import {
   type Kind,
   type ReadinessRow,
   type Rows,
-  SHOWN_ROUNDS,
   type Study,
 } from "../study.ts";
+import { SHOWN_ROUNDS } from "../study_choice.ts";
 
 /** A machine of two cores and 24 GiB. */
 export const HOST: HostFacts = {
