@@ -13,19 +13,31 @@ export interface Axis {
   scale: "linear" | "log";
 }
 
-/** Steps of a logarithmic axis: plain decades; of bytes powers of 16, so that each is a round number of KiB or MiB. */
+const NARROW = 2; // below this ratio of its ends a logarithmic axis is nearly a linear one
+
+/**
+ * Steps of a logarithmic axis: plain decades; of bytes powers of 16, so that each is a round number of KiB or MiB. Where
+ * there are few of these, steps between them; on a narrow axis equal steps.
+ */
 function logTicks(min: number, max: number, unit: Unit): { value: number }[] {
   const base = unit === "bytes" ? 16 : 10;
-  const first = Math.ceil(Math.log(min) / Math.log(base) - 1e-9),
-    last = Math.floor(Math.log(max) / Math.log(base) + 1e-9);
+  if (max / min < NARROW) return unit === "bytes" ? byteTicks(min, max) : equalTicks(min, max);
+  const first = Math.ceil(Math.log(min) / Math.log(base) - 1e-9);
+  const last = Math.floor(Math.log(max) / Math.log(base) + 1e-9);
   const decades = Array.from({ length: last - first + 1 }, (_, i) => ({ value: base ** (first + i) }));
   if (decades.length > 2) return decades;
-  const steps = unit === "bytes" ? [1, 2, 4, 8] : max / min < base ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 2, 5]; // few decades need some
-  return Array.from(
-    { length: last - first + 3 },
-    (_, i) => steps.map((step) => ({ value: step * base ** (first - 1 + i) })),
-  )
-    .flat().filter(({ value }) => value >= min && value <= max);
+  const between = unit === "bytes" ? [1, 2, 4, 8] : max / min < base ? [1, 1.5, 2, 3, 4, 5, 7] : [1, 2, 5];
+  const from = Array.from({ length: last - first + 3 }, (_, i) => base ** (first - 1 + i));
+  return from.flatMap((decade) => between.map((step) => ({ value: step * decade })))
+    .filter(({ value }) => value >= min && value <= max);
+}
+
+/** Between three and eight steps, each a tenth, a fifth or a half of a decade. */
+function equalTicks(min: number, max: number): { value: number }[] {
+  const decade = 10 ** Math.floor(Math.log10(max - min));
+  const step = [0.1, 0.2, 0.5].map((share) => share * decade).find((of) => (max - min) / of <= 8) ?? decade;
+  const first = Math.ceil(min / step), last = Math.floor(max / step);
+  return Array.from({ length: last - first + 1 }, (_, i) => ({ value: Number(((first + i) * step).toPrecision(12)) }));
 }
 
 const BYTE_STEPS = 6; // at most, on a linear axis

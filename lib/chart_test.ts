@@ -64,6 +64,11 @@ Deno.test("a logarithmic axis has plain decades, of bytes powers of 16, and step
   assertEquals(ticks("us", 0.5, 2e4), [1, 10, 100, 1000, 10_000]);
   assertEquals(ticks("bytes", 10, 1e6), [16, 256, 4096, 65_536]);
   assertEquals(ticks("ratio", 0.85, 4.2), [1, 1.5, 2, 3, 4]);
+  assertEquals(ticks("ratio", 0.88, 1.32), [0.9, 1, 1.1, 1.2, 1.3]);
+  assertEquals(
+    ticks("bytes", 3700, 6000),
+    [3840, 4096, 4352, 4608, 4864, 5120, 5376, 5632, 5888].filter((of) => of % 512 === 0),
+  );
   for (let power = -2; power < 7; power += 0.7) {
     for (const factor of [1.5, 4, 30, 5000]) {
       const min = 10 ** power, shown = ticks("us", min, min * factor);
