@@ -133,3 +133,15 @@ export function foundOften(rounds: readonly { findings: readonly string[] }[]): 
   const all = new Set(rounds.flatMap(({ findings }) => findings));
   return [...all].filter((each) => rounds.filter(({ findings }) => findings.includes(each)).length * 2 > rounds.length);
 }
+
+const OF_LATENCY: readonly FindingId[] = ["client_bound", "late_sends", "foreign_load"];
+
+/**
+ * What a figure is where findings weaken it: throughput that the load generator limited is a lower bound, a latency that is
+ * also the generator's own or another process's is an upper one. Null: it is a figure, as CPU time per request always is.
+ */
+export function boundOf(metric: string, findings: readonly string[]): "at least" | "at most" | null {
+  if (metric === "requests_per_s") return findings.includes("client_bound") ? "at least" : null;
+  const isLatency = /^(raw_)?p\d+(_\d+)?_us$/.test(metric);
+  return isLatency && OF_LATENCY.some((id) => findings.includes(id)) ? "at most" : null;
+}

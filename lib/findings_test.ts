@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { type Evidence, FINDING_IDS, foundOften, judge } from "./findings.ts";
+import { boundOf, type Evidence, FINDING_IDS, foundOften, judge } from "./findings.ts";
 
 /** A run without fault: 100 connections, 50 000 requests/s, 2 ms each. */
 const SOUND: Evidence = {
@@ -104,4 +104,13 @@ Deno.test("what weakens a comparison is what was found in more than half of its 
   const rounds = [["a", "b"], ["a", "c"], ["b", "a"], ["c"]].map((findings) => ({ findings }));
   assertEquals(foundOften(rounds), ["a"]);
   assertEquals(foundOften([]), []);
+});
+
+Deno.test("a bound is said of throughput and latency alone, and by the findings that make it one", () => {
+  assertEquals(boundOf("requests_per_s", ["client_bound"]), "at least");
+  assertEquals(boundOf("requests_per_s", ["late_sends", "foreign_load"]), null);
+  for (const id of ["client_bound", "late_sends", "foreign_load"]) assertEquals(boundOf("p99_us", [id]), "at most");
+  for (const metric of ["p50_us", "p99_9_us", "raw_p99_us"]) assertEquals(boundOf(metric, ["late_sends"]), "at most");
+  assertEquals(boundOf("p99_us", ["short_run", "little"]), null);
+  assertEquals(boundOf("cpu_us_per_request", ["client_bound", "late_sends", "foreign_load"]), null);
 });
