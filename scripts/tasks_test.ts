@@ -7,7 +7,10 @@ interface Task {
 }
 
 const ROOT = new URL("../", import.meta.url);
-const tasks: Record<string, Task> = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).tasks;
+const config: { tasks: Record<string, Task>; imports: Record<string, string> } = JSON.parse(
+  Deno.readTextFileSync(new URL("deno.json", ROOT)),
+);
+const { tasks } = config, readme = Deno.readTextFileSync(new URL("README.md", ROOT));
 
 Deno.test("every task says in one line what it does", () => {
   for (const [name, { description }] of Object.entries(tasks)) assertMatch(description, /^[A-Z].{10,90}[^.]$/, name);
@@ -29,4 +32,15 @@ Deno.test("every experiment and every peer has a task of its name, and every suc
   const named = Object.entries(tasks).filter(([name]) => name.startsWith("exp:"));
   for (const [name, { command }] of named) assertEquals(command, `deno task exp ${name.slice("exp:".length)}`);
   assertEquals(named.map(([name]) => name).sort(), catalogue().map(({ name }) => `exp:${name}`).sort());
+});
+
+Deno.test("the README tells of every command and says of every package why it is there", () => {
+  const [, packages] = readme.split("\n## Packages\n");
+  for (const name of Object.keys(tasks)) {
+    assert(name.startsWith("exp:") || readme.includes(`deno task ${name}`) || readme.includes(`\`${name}\``), name);
+  }
+  for (const [name, target] of Object.entries(config.imports)) {
+    const isKnown = !target.startsWith("npm:") || name.startsWith("@types/") || packages!.includes(name);
+    assert(isKnown, name);
+  }
 });
