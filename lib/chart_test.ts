@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { chartConfig, type ChartSpec, describeChart, type LinesSpec, type RankSpec } from "./chart.ts";
-import { atTick, FAMILY, GROUND, type Theme, type Unit } from "./chart_theme.ts";
+import { atTick, FAMILY, GROUND, type Theme, type Unit, written } from "./chart_theme.ts";
 import { catalogue } from "./catalogue.ts";
 
 const rank: RankSpec = {
@@ -76,6 +76,15 @@ Deno.test("a logarithmic axis has plain decades, of bytes powers of 16, and step
       assert(shown.every((value, i) => value >= min && value <= min * factor && (i === 0 || value > shown[i - 1]!)));
     }
   }
+});
+
+Deno.test("a ratio near 1 has three digits behind the point, and one that is large has none that say nothing", () => {
+  assertEquals([0.998, 2, 16.303, 2012.761].map((ratio) => written(ratio, "ratio")), [
+    "0.998",
+    "2.000",
+    "16.3",
+    "2 013",
+  ]);
 });
 
 Deno.test("a tick is written without exponent and without idle zeros", () => {

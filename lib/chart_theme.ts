@@ -68,7 +68,8 @@ export function written(value: number, unit: Unit): string {
   if (unit === "bytes") return bytes(value);
   if (unit === "us" && Math.abs(value) >= 1000) return microseconds(value);
   const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return `${count(value, unit === "ratio" ? 3 : digits)}${
+  const isNear = unit === "ratio" && Math.abs(value) < 10; // what a ratio near 1 says is in its third digit
+  return `${count(value, isNear ? 3 : digits)}${
     unit === "us" ? " µs" : unit === "percent" ? " %" : unit === "seconds" ? " s" : ""
   }`;
 }

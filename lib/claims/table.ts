@@ -80,7 +80,8 @@ export async function readClaims(dir = "results", onWrong?: (of: PassedOver) => 
   return null;
 }
 
-const figureOf = ({ figure, low, high, unit }: Judged) =>
+/** The figure of a claim with its interval and unit; {@linkcode MISSING} where there is none. */
+export const figureOf = ({ figure, low, high, unit }: Pick<Judged, "figure" | "low" | "high" | "unit">): string =>
   figure === null || unit === null ? MISSING : written({ estimate: figure, low, high }, unit);
 const verdictOf = ({ verdict, quick }: Judged) => quick ? `${verdict} (quick)` : verdict;
 

@@ -157,19 +157,28 @@ Deno.test("every finding is explained, with the runs that have it", () => {
 
 Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
   assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
-  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
-  const row = { id: "T1", section: "T §2", claim, tried: "by a run", rule: "it is over a KiB", quick: false };
-  const verdict = { verdict: "holds" as const, because: "it is", results: [], commands: ["deno task exp"] };
+  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" }, { name } = material.shown[0]!.experiment;
+  const results = [`results/${name}/a.json`, "results/studies/probe/b.json"];
+  const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
+  const verdict = {
+    verdict: "holds in part" as const,
+    because: "Yes: it is. Open: 2.5 µs.",
+    commands: ["deno task exp"],
+  };
   const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];
-  const said = textOf(
-    "#claims tbody",
-    parse({ ...smaller([]), claims: { schema: 1, time: material.time, host: material.results[0]!.host, rows } }),
-  );
-  for (
-    const text of ["T1", "a <thread> is dear", "스레드는 비싸다", "holds", "1 KiB [512 B, 2 KiB]", "deno task exp"]
-  ) {
-    assertStringIncludes(said, text);
-  }
+  const claims = { schema: 1, time: material.time, host: material.results[0]!.host, rows };
+  const doc = parse({ ...smaller(material.shown.slice(0, 1)), claims });
+  const cells = (selector: string) =>
+    [...doc.querySelectorAll(`#claims ${selector}`)].map((of) => of.textContent.trim());
+  const figure = "1 KiB [512 B, 2 KiB]", verdictIs = "holds in part, by a quick run";
+  assertEquals(cells("tbody tr > *"), ["T1", claim.en, verdictIs, figure]);
+  assertEquals(cells("tbody a, #claim-T1 h4"), ["T1", `T1: ${verdictIs}, ${figure}`]);
+  assertEquals(cells("#claim-T1 blockquote p"), [claim.en, claim.ko, "T §2"]);
+  assertEquals(cells("#claim-T1 dd > ul li"), ["Yes: it is.", "Open: 2.5 µs."]);
+  const [, ...judging] = cells("#claim-T1 dd");
+  assertEquals(judging, ["it is over a KiB", "by hold", `${name} ${results[0]}`, results[1], "deno task exp"]);
+  assertEquals(cells("#claim-T1 dd a"), [name]);
+  assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1. Judged at`);
 });
 
 Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {

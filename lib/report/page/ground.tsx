@@ -11,6 +11,7 @@ import { bytes, count, MISSING } from "../../format.ts";
 import type { HostFacts } from "../../host.ts";
 import { label } from "../../summary.ts";
 import type { Judged } from "../../claims/ledger.ts";
+import { type ClaimsFile, figureOf, tally } from "../../claims/table.ts";
 import { hostsOf, type Material } from "../material.ts";
 import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
 
@@ -94,44 +95,102 @@ export function Findings({ results, meanings }: Material) {
   );
 }
 
-/** A figure of a claim with its interval and its unit. */
-function claimFigure({ figure, low, high, unit }: Judged): string {
-  const write = (value: number) =>
-    unit === "bytes"
-      ? bytes(value)
-      : `${count(value, Number.isInteger(value) || value >= 100 ? 0 : 2)} ${unit ?? ""}`.trim();
-  if (figure === null) return MISSING;
-  return low === null || high === null || low === high
-    ? write(figure)
-    : `${write(figure)} [${write(low)}, ${write(high)}]`;
+/** A file of figures, with a link to the server of which it is, where this page has it. */
+function FileOf({ path, servers }: { path: string; servers: ReadonlySet<string> }) {
+  const name = path.split("/")[1] ?? "";
+  return (
+    <dd>
+      {servers.has(name) && <a href={`#${name}`}>{name}</a>} <code>{path}</code>
+    </dd>
+  );
 }
 
+/** The reasons for a verdict; a list where a claim has parts, each of which came out one way. */
+function Reasons({ because }: Pick<Judged, "because">) {
+  const parts = because.split(/(?<=\.) (?=(?:Yes|No|Open): )/);
+  if (parts.length === 1) return <Prose text={because} />;
+  return <ul>{parts.map((part) => <li>{part}</li>)}</ul>;
+}
+
+/** The verdict in bold, which says so where a quick run is behind it. */
+const Verdict = ({ verdict, quick }: Judged) => (
+  <>
+    <strong>{verdict}</strong>
+    {quick && ", by a quick run"}
+  </>
+);
+
 const CLAIM_COLUMNS: PageColumn<Judged>[] = [
-  { heading: "claim", cell: ({ id }) => id, left: true },
-  {
-    heading: "what it says",
-    cell: ({ claim }) => (
-      <span class="claim">
-        {claim.en} <span lang="ko">{claim.ko}</span>
-      </span>
-    ),
-    left: true,
-  },
-  { heading: "where", cell: ({ section }) => section, left: true },
-  { heading: "verdict", cell: ({ verdict }) => <b>{verdict}</b>, left: true },
-  { heading: "figure", cell: claimFigure },
-  { heading: "because", cell: ({ because }) => <span class="reason">{because}</span>, left: true },
-  { heading: "repeat it", cell: ({ commands }) => commands.map((text) => <Command text={text} />), left: true },
+  { heading: "claim", cell: ({ id }) => <a href={`#claim-${id}`}>{id}</a>, left: true },
+  { heading: "what it says", cell: ({ claim }) => claim.en, left: true },
+  { heading: "verdict", cell: (row) => <Verdict {...row} />, left: true },
+  { heading: "figure\n[its interval]", cell: figureOf },
 ];
 
+/** One claim: in both languages, what became of it and why, how it was judged, and the commands that repeat it. */
+function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<string> }) {
+  const { id, claim, section, tried, rule, because, results, commands, figure } = row;
+  return (
+    <li id={`claim-${id}`} class="claim">
+      <h4>
+        {id}: <Verdict {...row} />
+        {figure !== null && `, ${figureOf(row)}`}
+      </h4>
+      <blockquote>
+        <p>{claim.en}</p>
+        <p lang="ko">{claim.ko}</p>
+        <p class="where">{section}</p>
+      </blockquote>
+      <dl>
+        <dt>Because</dt>
+        <dd>
+          <Reasons because={because} />
+        </dd>
+        <dt>The rule</dt>
+        <dd>
+          <Prose text={rule} />
+        </dd>
+        <dt>How it is tried</dt>
+        <dd>
+          <Prose text={tried} />
+        </dd>
+        {results.length > 0 && <dt>The figures</dt>}
+        {results.map((path) => <FileOf path={path} servers={servers} />)}
+        {commands.length > 0 && <dt>{results.length > 0 ? "Repeat it" : "What measures it"}</dt>}
+        {commands.map((text) => (
+          <dd>
+            <Command text={text} />
+          </dd>
+        ))}
+      </dl>
+    </li>
+  );
+}
+
+const Verdicts = ({ claims: { time, host, rows }, servers }: { claims: ClaimsFile; servers: ReadonlySet<string> }) => (
+  <>
+    <p class="prose">
+      {tally(rows)} Judged at <time dateTime={time}>{time.slice(0, 16).replace("T", " ")} UTC</time>{" "}
+      by the figures of one machine: {host.cpu}, {count(host.cores)} cores, {bytes(host.memory_bytes)}, {host.os}{" "}
+      {host.kernel}.
+    </p>
+    <DataTable caption="Claims and their verdicts" rows={rows} columns={CLAIM_COLUMNS} name={({ id }) => id} />
+    <h3>Each claim, and how it was judged</h3>
+    <ol class="claims">{rows.map((row) => <OneClaim row={row} servers={servers} />)}</ol>
+  </>
+);
+
 /** The section on claims. */
-export function Claims({ claims }: Material) {
+export function Claims({ claims, shown }: Material) {
+  const servers = new Set(shown.map(({ experiment }) => experiment.name));
   return (
     <section id="claims" aria-labelledby="claims-heading">
       <h2 id="claims-heading">Claims, tried</h2>
       <p class="prose">
-        Texts on the C10K problem say much that can be measured. Each such claim has a rule, and the figures in results/
-        decide.
+        Two texts on the C10K problem, T and C, say much that can be measured. Each such claim has a rule, and the
+        figures in results/ decide: <i>yes</i> or <i>no</i> for each part of it, or{" "}
+        <i>open</i>, where an interval lies on both sides of a threshold. An interval stands in brackets; a figure
+        without one is a count, or of a single run, for which the rule has a margin.
       </p>
       {claims === null
         ? (
@@ -139,7 +198,7 @@ export function Claims({ claims }: Material) {
             No verdicts are stored: <Command text="deno task claims" /> makes them.
           </p>
         )
-        : <DataTable caption="Claims and their verdicts" rows={claims.rows} columns={CLAIM_COLUMNS} />}
+        : <Verdicts claims={claims} servers={servers} />}
     </section>
   );
 }
