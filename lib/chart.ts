@@ -16,70 +16,29 @@
  * @module
  */
 import type { ChartConfiguration } from "chart.js";
-import { inline, referenceLine, whiskers } from "./chart_plugins.ts";
-import { type Axis, known, range, scaleOf } from "./chart_scales.ts";
-import { colourOf, GROUND, markOf, type Theme, type Unit, written } from "./chart_theme.ts";
+import { inline, lineNames, referenceLine, whiskers } from "./chart_plugins.ts";
+import { range, scaleOf } from "./chart_scales.ts";
+import { type ChartSpec, hasValues, lineName, type LinesSpec, type RankSpec, sentence } from "./chart_spec.ts";
+import { colourOf, GROUND, markOf, type Theme, written } from "./chart_theme.ts";
 
-/** One value with its interval. `value` null: there is none, and `note` says why. */
-export interface Value {
-  value: number | null;
-  low?: number | null;
-  high?: number | null;
-  /** What the load generator limited is a bound and no figure. */
-  bound?: "at least" | "at most";
-  note?: string;
-}
-
-/** A value for each of many servers: bars from zero, or dots where zero means nothing. */
-export interface RankSpec {
-  kind: "bars" | "dots";
-  title: string;
-  axis: Axis;
-  /** A line across all rows at this value, as 1 of ratios. */
-  reference?: number;
-  items: (Value & { name: string; family: string })[];
-}
-
-/** Values along an axis, a line for each server. */
-export interface LinesSpec {
-  kind: "lines";
-  title: string;
-  x: Axis;
-  y: Axis;
-  series: { name: string; family: string; points: (Value & { x: number })[] }[];
-}
-
-export type { Axis };
-export type ChartSpec = RankSpec | LinesSpec;
+export {
+  type Axis,
+  type ChartSpec,
+  describeChart,
+  type LinesSpec,
+  type RankSpec,
+  sentence,
+  type Value,
+} from "./chart_spec.ts";
 
 /** The configuration of a chart as this project uses it. */
 export type Configuration = ChartConfiguration<"bar" | "line", (number | null | { x: number; y: number | null })[]>;
 
-/** A value as it is written into a chart: with its bound, its unit and its interval. */
-export function sentence({ value, low, high, bound, note }: Value, unit: Unit): string {
-  if (value === null) return note ?? "not measured";
-  const sign = bound === undefined ? "" : `${bound} `;
-  const known = low !== null && low !== undefined && high !== null && high !== undefined;
-  return `${sign}${written(value, unit)}${known ? ` [${written(low, unit)}, ${written(high, unit)}]` : ""}`;
-}
-
-/** What a chart shows, in words: for those who do not see it, and for the text beside a picture. */
-export function describeChart(spec: ChartSpec): string {
-  const lines = spec.kind === "lines"
-    ? spec.series.map(({ name, points }) =>
-      `${name}: ${
-        points.map((point) => `${written(point.x, spec.x.unit)}: ${sentence(point, spec.y.unit)}`).join("; ")
-      }`
-    )
-    : spec.items.map((item) => `${item.name}: ${sentence(item, spec.axis.unit)}`);
-  return `${spec.title}. ${lines.join(". ")}.`;
-}
-
-const ROW = 26, FRAME = 110, LINES_HEIGHT = 460; // pixels of the layout
+const ROW = 26, FRAME = 110, LEGEND = 34, LINES_HEIGHT = 460; // pixels of the layout
 
 /** Height of a chart, in pixels of the layout: a row for each server. */
 export const heightOf = (spec: ChartSpec): number =>
-  spec.kind === "lines" ? LINES_HEIGHT : FRAME + ROW * Math.max(spec.items.length, 1);
+  spec.kind === "lines" ? LINES_HEIGHT : FRAME + LEGEND + ROW * Math.max(spec.items.length, 1);
 
 const CHARACTER_PX = 6.6; // of a name, about
 const FREE_PX = 80; // what a logarithmic axis leaves free behind the end of a line
@@ -88,7 +47,7 @@ const FREE_PX = 80; // what a logarithmic axis leaves free behind the end of a l
 function rightOf(spec: ChartSpec): number {
   if (spec.kind !== "lines") return 12;
   const free = spec.x.scale === "log" ? FREE_PX : 0;
-  return Math.max(12, ...spec.series.map(({ name }) => CHARACTER_PX * name.length - free));
+  return Math.max(12, ...spec.series.filter(hasValues).map((of) => CHARACTER_PX * lineName(of).length - free));
 }
 
 function common(spec: ChartSpec, theme: Theme) {
@@ -115,6 +74,7 @@ function common(spec: ChartSpec, theme: Theme) {
 /** How dots are drawn: what is a bound is hollow. */
 const dots = (items: RankSpec["items"], colours: string[], theme: Theme) => ({
   showLine: false,
+  clip: false as const, // a mark at the edge is drawn whole
   pointBackgroundColor: items.map(({ bound }, i) => bound === undefined ? colours[i]! : GROUND[theme].page),
   pointBorderColor: colours,
   pointBorderWidth: 2,
@@ -123,11 +83,32 @@ const dots = (items: RankSpec["items"], colours: string[], theme: Theme) => ({
   pointHoverRadius: 8,
 });
 
+/** Which colour and mark is which family: it explains, and hides nothing when it is clicked. */
+const legendOf = ({ kind, items }: RankSpec, theme: Theme) => ({
+  display: items.length > 0,
+  position: "bottom" as const,
+  onClick: () => {},
+  labels: {
+    usePointStyle: true,
+    boxHeight: 7,
+    padding: 14,
+    generateLabels: () =>
+      [...new Set(items.map(({ family }) => family))].map((family) => ({
+        text: family,
+        fontColor: GROUND[theme].text,
+        fillStyle: colourOf(family, theme),
+        strokeStyle: colourOf(family, theme),
+        lineWidth: 2,
+        pointStyle: kind === "bars" ? "rect" as const : markOf(family),
+      })),
+  },
+});
+
 /** A row for each server, the name at its left, the value written at its right. */
 function rankConfig(spec: RankSpec, theme: Theme): Configuration {
   const { items, axis } = spec, bars = spec.kind === "bars";
   const colours = items.map(({ family }) => colourOf(family, theme));
-  const values = known([spec.reference, ...items.flatMap((of) => [of.value, of.low, of.high])]);
+  const values = [spec.reference, ...items.flatMap((of) => [of.value, of.low, of.high])];
   const tooltip = {
     callbacks: { label: ({ dataIndex }: { dataIndex: number }) => sentence(items[dataIndex]!, axis.unit) },
   };
@@ -155,7 +136,7 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
           ticks: { color: GROUND[theme].text, autoSkip: false, font: { size: 13 } },
         },
       },
-      plugins: { ...shared.plugins, tooltip },
+      plugins: { ...shared.plugins, tooltip, legend: legendOf(spec, theme) },
     } as Configuration["options"] & object,
     plugins: [
       ...(spec.reference === undefined ? [] : [referenceLine(spec.reference, theme)]),
@@ -178,42 +159,43 @@ const tooltipOf = ({ series, x, y }: LinesSpec) => ({
   },
 });
 
+/** Lines of one family differ by their dashes; a bound is hollow. */
+function datasetsOf({ series }: LinesSpec, theme: Theme): Configuration["data"]["datasets"] {
+  const nth = series.map(({ family }, i) => series.slice(0, i).filter((other) => other.family === family).length);
+  return series.map(({ name, family, points }, i) => ({
+    label: name,
+    data: points.map((point) => ({ x: point.x, y: point.value })),
+    borderColor: colourOf(family, theme),
+    backgroundColor: GROUND[theme].page,
+    pointBackgroundColor: points.map(({ bound }) => bound === undefined ? colourOf(family, theme) : GROUND[theme].page),
+    pointStyle: markOf(family),
+    pointRadius: points.length > 60 ? 0 : 4,
+    borderWidth: 2,
+    borderDash: DASHES[nth[i]! % DASHES.length]!,
+    spanGaps: false,
+  }));
+}
+
 /** A line for each server, its name at its end. */
 function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
   const { series, x, y } = spec;
-  const nth = series.map(({ family }, i) => series.slice(0, i).filter((other) => other.family === family).length);
   const shared = common(spec, theme);
   const points = series.flatMap((line) => line.points);
   return {
     type: "line",
-    data: {
-      datasets: series.map(({ name, family, points }, i) => ({
-        label: name,
-        data: points.map((point) => ({ x: point.x, y: point.value })),
-        borderColor: colourOf(family, theme),
-        backgroundColor: GROUND[theme].page,
-        pointBackgroundColor: points.map(({ bound }) =>
-          bound === undefined ? colourOf(family, theme) : GROUND[theme].page
-        ),
-        pointStyle: markOf(family),
-        pointRadius: points.length > 60 ? 0 : 4,
-        borderWidth: 2,
-        borderDash: DASHES[nth[i]! % DASHES.length]!,
-        spanGaps: false,
-      })),
-    },
+    data: { datasets: datasetsOf(spec, theme) },
     options: {
       ...shared,
       interaction: { mode: "nearest", intersect: false },
       scales: {
         x: {
           ...scaleOf(x, theme),
-          ...range(x, known(points.map((point) => point.x)), 0.2),
+          ...range(x, points.map((point) => point.x), 0.2),
           ...(x.scale === "linear" && { beginAtZero: false }),
         },
         y: {
           ...scaleOf(y, theme),
-          ...range(y, known(points.flatMap(({ value, low, high }) => [value, low, high])), 0.06),
+          ...range(y, points.flatMap(({ value, low, high }) => [value, low, high]), 0.06),
         },
       },
       plugins: { ...shared.plugins, tooltip: tooltipOf(spec) },
@@ -222,7 +204,14 @@ function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
       ...series.map(({ points, family }, i) =>
         whiskers(() => points.map(({ low, high }) => ({ low, high, colour: colourOf(family, theme) })), "y", i)
       ),
-      inline((_, line) => ({ text: series[line]!.name, missing: false }), theme, "last"),
+      lineNames(
+        series.map((line) => ({
+          text: lineName(line),
+          colour: colourOf(line.family, theme),
+          missing: !hasValues(line),
+        })),
+        theme,
+      ),
     ],
   };
 }

@@ -73,12 +73,8 @@ interface Text {
   beyond?: number | null | undefined;
 }
 
-/** Writes beside each mark, or beside the last one of each line. */
-export function inline(
-  of: (index: number, dataset: number) => Text,
-  theme: Theme,
-  which: "each" | "last" = "each",
-): Kind {
+/** Writes beside each mark. */
+export function inline(of: (index: number) => Text, theme: Theme): Kind {
   return {
     id: "inline",
     afterDatasetsDraw(chart: Chart) {
@@ -86,23 +82,66 @@ export function inline(
       ctx.save();
       ctx.textBaseline = "middle";
       ctx.textAlign = "left";
-      const taken: number[] = []; // heights at which a line's name stands already
-      for (const [dataset] of chart.data.datasets.entries()) {
-        const marks = chart.getDatasetMeta(dataset).data;
-        const drawn = chart.data.datasets[dataset]!.data;
-        for (const [i, mark] of marks.entries()) {
-          if (which === "last" && i !== lastKnown(drawn)) continue;
-          const { text, missing, beyond } = of(i, dataset);
-          const end = typeof beyond === "number" ? chart.scales.x!.getPixelForValue(beyond) : -Infinity;
-          ctx.font = `${missing ? "italic " : ""}12px ${fontOf(chart)}`;
-          ctx.fillStyle = missing ? GROUND[theme].faint : GROUND[theme].text;
-          const x = missing ? chartArea.left + 6 : Math.max(mark.x, end) + 10;
-          ctx.fillText(fitting(ctx, text, chart.width - x - 2), x, which === "last" ? free(mark.y, taken) : mark.y);
-        }
+      for (const [i, mark] of chart.getDatasetMeta(0).data.entries()) {
+        const { text, missing, beyond } = of(i);
+        const end = typeof beyond === "number" ? chart.scales.x!.getPixelForValue(beyond) : -Infinity;
+        ctx.font = `${missing ? "italic " : ""}12px ${fontOf(chart)}`;
+        ctx.fillStyle = missing ? GROUND[theme].faint : GROUND[theme].text;
+        const x = missing ? chartArea.left + 6 : Math.max(mark.x, end) + 10;
+        ctx.fillText(fitting(ctx, text, chart.width - x - 2), x, mark.y);
       }
       ctx.restore();
     },
   };
+}
+
+/** What is written at the end of a line. */
+interface LineName {
+  text: string;
+  colour: string;
+  /** There is no line: the text stands at the left and says why. */
+  missing: boolean;
+}
+
+const ASIDE = 12; // pixels that a name stands further to the right where a thin line leads to it
+
+/** Writes each line's name at its end, in its colour, or where that place is taken below it, with a thin line to it. */
+export function lineNames(names: readonly LineName[], theme: Theme): Kind {
+  return {
+    id: "names",
+    afterDatasetsDraw(chart: Chart) {
+      const { ctx, chartArea } = chart, taken: number[] = [], takenLeft: number[] = [];
+      ctx.save();
+      ctx.textBaseline = "middle";
+      ctx.textAlign = "left";
+      for (const [dataset, { text, colour, missing }] of names.entries()) {
+        const mark = chart.getDatasetMeta(dataset).data[lastKnown(chart.data.datasets[dataset]!.data)];
+        ctx.font = `${missing ? "italic " : ""}12px ${fontOf(chart)}`;
+        ctx.fillStyle = missing ? GROUND[theme].faint : colour;
+        const y = mark === undefined ? free(chartArea.top + 10, takenLeft) : free(mark.y, taken);
+        const isMoved = mark !== undefined && Math.abs(y - mark.y) > 1;
+        const x = mark === undefined ? chartArea.left + 8 : mark.x + 10 + (isMoved ? ASIDE : 0);
+        ctx.fillText(fitting(ctx, text, chart.width - x - 2), x, y);
+        if (isMoved) leader(ctx, mark, { x: x - 3, y }, colour);
+      }
+      ctx.restore();
+    },
+  };
+}
+
+interface Place {
+  x: number;
+  y: number;
+}
+
+/** A thin line from the end of a line to its name. */
+function leader(ctx: Chart["ctx"], from: Place, to: Place, colour: string): void {
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 0.75;
+  ctx.beginPath();
+  ctx.moveTo(from.x + 6, from.y);
+  ctx.lineTo(to.x, to.y);
+  ctx.stroke();
 }
 
 /** The text, or as much of it as there is room for. */

@@ -44,7 +44,8 @@ const BYTE_STEPS = 6; // at most, on a linear axis
 
 /** Steps of a linear axis of bytes: a power of two apart, so that each is a round number of KiB or MiB. */
 function byteTicks(min: number, max: number): { value: number }[] {
-  const step = 2 ** Math.ceil(Math.log2((max - min) / BYTE_STEPS)), first = Math.ceil(min / step);
+  const step = 2 ** Math.max(0, Math.ceil(Math.log2((max - min) / BYTE_STEPS))); // nothing is half a byte
+  const first = Math.ceil(min / step);
   return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => ({ value: (first + i) * step }));
 }
 
@@ -75,13 +76,19 @@ export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<stri
 
 /** The values that a logarithmic axis can show. */
 export const known = (values: readonly (number | null | undefined)[]): number[] =>
-  values.filter((value): value is number =>
-    value !== null && value !== undefined && Number.isFinite(value) && value > 0
-  );
+  finite(values).filter((of) => of > 0);
+const finite = (values: readonly (number | null | undefined)[]) =>
+  values.filter((value): value is number => typeof value === "number" && Number.isFinite(value));
 
-/** Room around the values of a logarithmic axis, where text is written beside them. */
-export function range(axis: Axis, values: number[], room: number): Partial<ScaleOptionsByType<"logarithmic">> {
-  if (axis.scale !== "log" || values.length === 0) return {};
+/** What an axis has to have room for: of a logarithmic one also for the text that is written beside the values. */
+export function range(
+  { scale }: Axis,
+  all: readonly (number | null | undefined)[],
+  room: number,
+): Partial<ScaleOptionsByType<"linear" | "logarithmic">> {
+  const values = scale === "log" ? known(all) : finite(all);
+  if (values.length === 0) return {};
   const [min, max] = [Math.min(...values), Math.max(...values)], span = Math.max(max / min, 1.5);
+  if (scale === "linear") return { suggestedMin: min, suggestedMax: max }; // Chart.js looks at no interval's ends
   return { min: min / span ** 0.06, max: max * span ** room };
 }

@@ -87,6 +87,30 @@ Deno.test("a ratio near 1 has three digits behind the point, and one that is lar
   ]);
 });
 
+Deno.test("a linear axis has room for intervals, and no step of bytes is a part of one", () => {
+  const linear = { ...rank, axis: { ...rank.axis, scale: "linear" as const } };
+  const { x } = chartConfig(linear, "light").options!.scales as Record<string, { suggestedMax?: number }>;
+  assertEquals(x!.suggestedMax, 1.3);
+  const [first] = linear.items, wide = { ...linear, items: [{ ...first!, high: 9 }] };
+  assertEquals((chartConfig(wide, "light").options!.scales!["x"] as { suggestedMax?: number }).suggestedMax, 9);
+  assertEquals(ticks("bytes", 1, 1.9), [1]);
+});
+
+Deno.test("a rank chart has a legend of its families that hides nothing, and a line without values says why", () => {
+  const { labels, display } = chartConfig(rank, "light").options!.plugins!.legend!;
+  const shown = (labels!.generateLabels as () => { text: string; fillStyle: string; pointStyle: string }[])();
+  assertEquals(shown.map(({ text, fillStyle, pointStyle }) => [text, fillStyle, pointStyle]), [
+    ["readiness", FAMILY["readiness"]!.light, "circle"],
+  ]);
+  assertEquals([display, chartConfig({ ...rank, items: [] }, "light").options!.plugins!.legend!.display], [
+    true,
+    false,
+  ]);
+  const none = { ...lines, series: [{ name: "kqueue", family: "readiness", points: [], note: "skipped" }] };
+  assertEquals(describeChart(none), "Waits. kqueue: skipped.");
+  assertEquals(describeChart({ ...lines, series: [] }), "Waits. Nothing to show.");
+});
+
 Deno.test("a tick is written without exponent and without idle zeros", () => {
   const cases: [number, Unit, string][] = [[1e6, "connections", "1 000 000"], [1000, "us", "1 ms"], [
     1.5,

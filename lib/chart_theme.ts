@@ -46,7 +46,8 @@ export type Unit =
   | "threads"
   | "requests"
   | "seconds"
-  | "rounds";
+  | "rounds"
+  | "switches";
 
 /** What stands behind the name of an axis. */
 export const UNIT_NAME: Record<Unit, string> = {
@@ -61,6 +62,7 @@ export const UNIT_NAME: Record<Unit, string> = {
   requests: "requests",
   seconds: "s",
   rounds: "rounds",
+  switches: "context switches",
 };
 
 /** A value in its unit, as a reader wants it: three digits that mean something, no exponent. */

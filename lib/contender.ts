@@ -44,6 +44,18 @@ export class CannotCompare extends Error {
 const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
 const SERVER_CPU = 0, CLIENT_CPU = 1;
 
+/**
+ * Whether a warm-up is over.
+ *
+ * @param costs What a request cost in each stretch so far, in any one unit.
+ * @param settleSeconds After so many seconds it is over, settled or not.
+ */
+export function isWarm(costs: readonly number[], settleSeconds: number): boolean {
+  const last = costs.slice(-WARMUP.inARow);
+  const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
+  return hasSettled || costs.length * WARMUP.seconds >= settleSeconds;
+}
+
 /** Stop it, or bind it with `await using`. */
 export class Contender implements AsyncDisposable {
   readonly #windows: Window[] = [];
@@ -95,9 +107,7 @@ export class Contender implements AsyncDisposable {
     for (;;) {
       const { requests, seconds, server_cpu_us } = await this.#run(() => this.#closed(WARMUP.seconds));
       costs.push((server_cpu_us ?? seconds) / requests); // of a server whose process is not known the time must do
-      const last = costs.slice(-WARMUP.inARow);
-      const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
-      if (hasSettled || costs.length * WARMUP.seconds >= this.load.settleSeconds) return requests / seconds;
+      if (isWarm(costs, this.load.settleSeconds)) return requests / seconds;
       this.load.signal.throwIfAborted();
     }
   }

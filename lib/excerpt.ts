@@ -9,6 +9,7 @@ import { find } from "./catalogue.ts";
 import { StartError } from "./server.ts";
 import { installLine, isInstalled } from "./tools.ts";
 
+const TROUBLE = 2; // diff(1): 0 means the same, 1 a difference
 const FOLDER = fileURLToPath(new URL("../experiments", import.meta.url));
 
 /** Some lines of a file, without the indent that they have in common with the first. */
@@ -73,6 +74,7 @@ export function withoutHeader(diff: string, sectionLine: number): string {
  * `--allow-read` and `--allow-run=diff`.
  *
  * @throws {StartError} As `skipped`, if there is no diff(1).
+ * @throws {Error} If diff(1) cannot compare them: in its words.
  */
 export async function difference(a: string, b: string): Promise<string> {
   if (!await isInstalled("diff")) {
@@ -80,6 +82,8 @@ export async function difference(a: string, b: string): Promise<string> {
     throw new StartError({ ended: "skipped", reason: `The comparison needs diff: ${installLine([tool])}` });
   }
   const [old, young] = [find(a).path, find(b).path];
-  const { stdout } = await new Deno.Command("diff", { args: ["-U0", old!, young!] }).output();
-  return withoutHeader(new TextDecoder().decode(stdout), excerpt(basename(old!), "// ----", "// ----").line);
+  const { code, stdout, stderr } = await new Deno.Command("diff", { args: ["-U0", old!, young!] }).output();
+  const text = new TextDecoder();
+  if (code >= TROUBLE) throw new Error(`Cannot compare ${a} with ${b}: ${text.decode(stderr).trim()}`);
+  return withoutHeader(text.decode(stdout), excerpt(basename(old!), "// ----", "// ----").line);
 }

@@ -1,6 +1,7 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
 import { cut, difference, excerpt, withoutHeader } from "./excerpt.ts";
-import { StartError } from "./server.ts";
+import { isInstalled } from "./tools.ts";
 
 const TEXT = `const a = 1;
 function outer() {
@@ -34,12 +35,29 @@ Deno.test("of a diff the header's hunks are left out, and each hunk tells its li
   assertEquals(withoutHeader(diff, 20), "@@ line 30\n-p\n-q\n+r");
 });
 
-Deno.test("epoll-edge differs from epoll by EPOLLET, and the headers are not in the difference", async () => {
-  const lines = await difference("epoll", "epoll-edge").catch((error) => {
-    if (error instanceof StartError) return null; // no diff(1) here
-    throw error;
-  });
-  if (lines === null) return;
-  assert(/^\+.*EPOLLET = /m.test(lines), lines);
-  assert(!lines.includes("@question"), lines);
+Deno.test({
+  name: "epoll-edge differs from epoll by EPOLLET, and the headers are not in the difference",
+  ignore: !await isInstalled("diff"),
+  fn: async () => {
+    const lines = await difference("epoll", "epoll-edge");
+    assert(/^\+.*EPOLLET = /m.test(lines), lines);
+    assert(!lines.includes("@question"), lines);
+  },
+});
+
+Deno.test({
+  name: "what diff cannot do is an error in its words, and no empty difference",
+  ignore: Deno.build.os !== "linux" || !await isInstalled("diff"),
+  fn: async () => {
+    const dir = await Deno.makeTempDir(), path = Deno.env.get("PATH")!;
+    await Deno.writeTextFile(join(dir, "diff"), "#!/bin/sh\necho trouble with a disk >&2\nexit 2\n", { mode: 0o755 });
+    Deno.env.set("PATH", `${dir}:${path}`);
+    try {
+      const error = await assertRejects(() => difference("epoll", "epoll-edge"), Error);
+      assertStringIncludes(error.message, "Cannot compare epoll with epoll-edge: trouble with a disk");
+    } finally {
+      Deno.env.set("PATH", path);
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
 });

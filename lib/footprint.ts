@@ -6,6 +6,7 @@
 import type { Experiment } from "./catalogue.ts";
 import { count } from "./format.ts";
 import { LoadGenerator } from "./load.ts";
+import { processTree, unlessGone } from "./proc.ts";
 import { parseKb } from "./proc_text.ts";
 import { readProc } from "./procfs.ts";
 import { sample } from "./sampler.ts";
@@ -16,11 +17,16 @@ import { startSubject } from "./subject.ts";
 export interface Footprint {
   connections: number;
   threads: number;
-  /** Addresses that the process has taken: a promise of the kernel, and no memory yet. */
+  /** Addresses that all processes of the server have taken: a promise of the kernel, and no memory yet. */
   address_bytes: number;
   /** Pages that are there, shared ones divided by those that share them: over all processes of the server. */
   pss_bytes: number;
 }
+
+/** Addresses that a process and all its descendants have taken. One that ends meanwhile is passed over. */
+const addressBytes = (rootPid: number): number =>
+  (processTree(rootPid) ?? []).map((pid) => unlessGone(() => parseKb(readProc(`/proc/${pid}/status`)).VmSize) ?? 0)
+    .reduce((sum, bytes) => sum + bytes, 0);
 
 /**
  * Connects to a server step by step, asks once on each connection, and looks at the server after each step. Linux only.
@@ -44,13 +50,27 @@ export async function* footprints(experiment: Experiment, sizes: readonly number
     if (now === null) {
       throw new StartError({ ended: "skipped", reason: `${Deno.build.os} has no /proc to tell what a process takes.` });
     }
-    const { VmSize } = parseKb(readProc(`/proc/${server.pid}/status`));
-    yield { connections: size, threads: now.threads, address_bytes: VmSize!, pss_bytes: now.pss_bytes };
+    const { threads, pss_bytes } = now;
+    yield { connections: size, threads, address_bytes: addressBytes(server.pid!), pss_bytes };
   }
 }
 
-/** What one connection more takes, between the first and the last of at least two footprints. */
-export function each(of: readonly Footprint[], what: "address_bytes" | "pss_bytes" | "threads"): number {
-  const [first, last] = [of[0]!, of.at(-1)!];
-  return (last[what] - first[what]) / (last.connections - first.connections);
+/**
+ * What one connection more takes, from the first point to the last.
+ *
+ * @returns Null if there are no two points, or what is looked for is not known at one of them.
+ *
+ * @example
+ * ```ts
+ * slope([{ connections: 10, bytes: 1000 }, { connections: 30, bytes: 1600 }], "bytes"); // 30
+ * ```
+ */
+export function slope<Key extends string>(
+  points: readonly ({ connections: number } & Record<Key, number | null>)[],
+  of: Key,
+): number | null {
+  const first = points[0], last = points.at(-1);
+  if (first === undefined || last === undefined || first.connections === last.connections) return null;
+  const from: number | null = first[of], to: number | null = last[of];
+  return from === null || to === null ? null : (to - from) / (last.connections - first.connections);
 }

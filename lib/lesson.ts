@@ -69,17 +69,23 @@ export async function showCalls(name: string): Promise<string[]> {
 
 const short = (value: number) => String(Number(value.toPrecision(3)));
 
-/** Holds a prediction against what came out. Null: there is none, or nothing came out. */
+/**
+ * Holds a prediction against what came out. Null: there is none, or nothing came out.
+ *
+ * @param bound What is measured is a bound of it, and no figure.
+ */
 export async function check(
   what: string,
   predicted: number | null,
   measured: number | null | undefined,
   unit: Unit,
+  bound: "at least" | "at most" | null = null,
 ): Promise<void> {
+  const limit = bound === null ? "" : `${bound} `;
   const say = (value: number) => unit === "ratio" ? short(value) : written(value, unit);
   const said = predicted === null ? "you predicted nothing" : `you predicted ${say(predicted)}`;
-  const came = typeof measured === "number" ? `it was **${say(measured)}**` : "it was not measured here";
-  const times = predicted && typeof measured === "number" ? `, × ${short(measured / predicted)}` : "";
+  const came = typeof measured === "number" ? `it was ${limit}**${say(measured)}**` : "there is no figure of it here";
+  const times = predicted && typeof measured === "number" ? `, ${limit}× ${short(measured / predicted)}` : "";
   await showText(`${what}: ${said}, ${came}${times}.`);
 }
 

@@ -11,7 +11,9 @@ Deno.test("a prediction is held against what came out; none, or nothing that cam
     last(await showing(() => check("It", predicted, measured, "us")));
   assertEquals(await said(4, 10), "It: you predicted 4 µs, it was **10 µs**, × 2.5.");
   assertEquals(await said(null, 10), "It: you predicted nothing, it was **10 µs**.");
-  assertEquals(await said(4, null), "It: you predicted 4 µs, it was not measured here.");
+  assertEquals(await said(4, null), "It: you predicted 4 µs, there is no figure of it here.");
+  const bound = await showing(() => check("It", 4, 10, "us", "at most"));
+  assertEquals(last(bound), "It: you predicted 4 µs, it was at most **10 µs**, at most × 2.5.");
 });
 
 Deno.test("source is shown with its file, its line and its language", async () => {

@@ -130,13 +130,15 @@ async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<strin
 }
 
 /** Why fewer requests were answered in a second than were due; null if it is not so, or not the server's fault. */
-function behind({ ratePerS }: Wanted, requestsPerS: number, findings: Finding[]): string | null {
+export function behind(
+  { ratePerS }: Pick<Wanted, "ratePerS">,
+  requestsPerS: number,
+  findings: readonly Finding[],
+): string | null {
   if (ratePerS === null || requestsPerS >= BEHIND * ratePerS) return null;
   if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
-  return `${count(ratePerS)} requests/s were due and ${
-    count(requestsPerS)
-  } were answered: it falls behind, and what is ` +
-    "due waits";
+  const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
+  return `${count(ratePerS)} requests/s were due and ${answered}`;
 }
 
 function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {

@@ -12,9 +12,8 @@ const ENDS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10]; // of each decade
 /** The round figure at which a linear axis ends: its half is round too. */
 function roundEnd(axis: Axis, value: number): number {
   const unit = axis.unit === "bytes" ? 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(value, 1)) / 10)) : 1;
-  const isCount = axis.unit === "connections" || axis.unit === "threads";
   const least = value * HEADROOM / unit, decade = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
-  const fits = (end: number) => end >= least && (!isCount || end % 2 === 0);
+  const fits = (end: number) => end >= least && (unit > 1 || end % 2 === 0); // there are no halves of a thread or a byte
   return unit * decade * (ENDS.find((end) => fits(end * decade)) ?? 10);
 }
 
@@ -29,6 +28,8 @@ export function extent(axis: Axis, values: readonly (number | null)[]): { min: n
   return { min: 10 ** low, max: 10 ** Math.max(high, low + 1) };
 }
 
-/** The powers of ten between two of them. */
-export const decades = (min: number, max: number) =>
-  Array.from({ length: Math.round(Math.log10(max / min)) + 1 }, (_, i) => ({ value: min * 10 ** i }));
+/** Where an axis has its numbers: a linear one at its ends and its half, a logarithmic one at each power of ten. */
+export function ticksOf({ scale }: Axis, { min, max }: { min: number; max: number }): { value: number }[] {
+  if (scale === "linear") return [min, (min + max) / 2, max].map((value) => ({ value }));
+  return Array.from({ length: Math.round(Math.log10(max / min)) + 1 }, (_, i) => ({ value: min * 10 ** i }));
+}

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Axis } from "./chart.ts";
-import { decades, extent } from "./live_axis.ts";
+import { extent, ticksOf } from "./live_axis.ts";
 
 const axis = (unit: Axis["unit"], scale: Axis["scale"] = "linear"): Axis => ({ label: "", unit, scale });
 
@@ -14,10 +14,13 @@ Deno.test("a linear axis begins at zero and ends at a round figure above all val
   }
 });
 
-Deno.test("what is counted has a whole number in the middle of its axis", () => {
-  for (let value = 1; value < 300; value++) {
-    const { max } = extent(axis("connections"), [value]);
-    assert(max > value && Number.isInteger(max / 2), `${value} in 0…${max}`);
+Deno.test("there is a whole number in the middle of a linear axis, also where it has no value yet", () => {
+  for (const unit of ["connections", "threads", "bytes", "per_s", "us"] as const) {
+    for (let value = 1; value < 300; value++) {
+      const { max } = extent(axis(unit), [value]);
+      assert(max > value && Number.isInteger(max / 2), `${value} in 0…${max}`);
+    }
+    assertEquals(extent(axis(unit), []), { min: 0, max: 2 });
   }
 });
 
@@ -25,5 +28,11 @@ Deno.test("a logarithmic axis has whole decades around its values, and one where
   assertEquals(extent(axis("us", "log"), [633, null, 12_700]), { min: 100, max: 100_000 });
   assertEquals(extent(axis("us", "log"), [100]), { min: 100, max: 1000 });
   assertEquals(extent(axis("us", "log"), [null]), { min: 1, max: 10 });
-  assertEquals(decades(100, 10_000), [{ value: 100 }, { value: 1000 }, { value: 10_000 }]);
+});
+
+Deno.test("a linear axis has numbers at its ends and its half, a logarithmic one at its decades", () => {
+  const values = (of: Axis, ends: { min: number; max: number }) => ticksOf(of, ends).map(({ value }) => value);
+  assertEquals(values(axis("per_s"), { min: 0, max: 600 }), [0, 300, 600]);
+  assertEquals(values(axis("bytes"), { min: 0, max: 2 ** 25 }), [0, 2 ** 24, 2 ** 25]);
+  assertEquals(values(axis("us", "log"), { min: 100, max: 10_000 }), [100, 1000, 10_000]);
 });

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Axis } from "./chart.ts";
+import { boundOf } from "./findings.ts";
 import { bytes, count, microseconds, MISSING } from "./format.ts";
 import type { WireFrame } from "./live_wire.ts";
 
@@ -16,8 +17,8 @@ export interface Figure {
   /** What it is, or what was wanted, in a few words. */
   detail: (frame: WireFrame) => string;
   axis: Axis;
-  /** What the figure is where the load generator was the limit. */
-  bound?: "at least" | "at most";
+  /** The metric whose findings make this figure a bound too; none: it is always a figure. */
+  boundedAs?: "requests_per_s" | "p50_us" | "p99_us";
 }
 
 const linear = (label: string, unit: Axis["unit"]): Axis => ({ label, unit, scale: "linear" });
@@ -39,7 +40,7 @@ export const FIGURES: readonly Figure[] = [
     detail: ({ wanted: { rate_per_s } }) =>
       rate_per_s === null ? "as fast as it answers" : `of ${count(rate_per_s)} /s that are due`,
     axis: linear("requests/s", "per_s"),
-    bound: "at least",
+    boundedAs: "requests_per_s",
   },
   {
     label: "p50 latency",
@@ -47,7 +48,7 @@ export const FIGURES: readonly Figure[] = [
     written: microseconds,
     detail: () => "half are faster",
     axis: log("latency", "us"),
-    bound: "at most",
+    boundedAs: "p50_us",
   },
   {
     label: "p99 latency",
@@ -55,7 +56,7 @@ export const FIGURES: readonly Figure[] = [
     written: microseconds,
     detail: () => "1 in 100 is slower",
     axis: log("latency", "us"),
-    bound: "at most",
+    boundedAs: "p99_us",
   },
   {
     label: "Server CPU",
@@ -63,7 +64,7 @@ export const FIGURES: readonly Figure[] = [
     written: (value) => `${count(value)} %`,
     detail: () => "of one core",
     axis: linear("% of one core", "percent"),
-    bound: "at least",
+    boundedAs: "requests_per_s", // with more requests it would be more
   },
   {
     label: "CPU a request",
@@ -89,15 +90,16 @@ export const FIGURES: readonly Figure[] = [
   },
 ];
 
-/** Whether the load generator was the limit in this frame, so that some figures are bounds. */
-export const isBound = ({ findings }: WireFrame): boolean => findings.some(({ id }) => id === "client_bound");
+/** What a figure is by the findings of its frame; null: a figure, as it stands. */
+export const boundIn = ({ boundedAs }: Figure, { findings }: WireFrame): "at least" | "at most" | null =>
+  boundedAs === undefined ? null : boundOf(boundedAs, findings.map(({ id }) => id));
 
 /** A figure as it is shown: sign, number and unit apart, since they differ in size. */
 export function shown(figure: Figure, frame: WireFrame): { sign: string; number: string; unit: string } {
   const value = figure.value(frame);
   if (value === null) return { sign: "", number: MISSING, unit: "" };
   const [, number, unit] = /^(.*\d)(?: (\D+))?$/.exec(figure.written(value))!;
-  const sign = figure.bound === undefined || !isBound(frame) ? "" : figure.bound === "at least" ? "≥" : "≤";
+  const bound = boundIn(figure, frame), sign = bound === null ? "" : bound === "at least" ? "≥" : "≤";
   return { sign, number: number!, unit: unit ?? "" };
 }
 

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { FIGURES, remarks, shown, spoken } from "./live_figures.ts";
+import { boundIn, FIGURES, remarks, shown, spoken } from "./live_figures.ts";
 import type { WireFrame } from "./live_wire.ts";
 
 const FRAME: WireFrame = {
@@ -20,6 +20,16 @@ Deno.test("every figure is shown with its unit", () => {
 Deno.test("where the load generator was the limit, throughput is a lower bound and latency an upper one", () => {
   const changed = written(BOUND).filter((text, i) => text !== written(FRAME)[i]);
   assertEquals(changed, ["≥ 48 213 /s", "≤ 633 µs", "≤ 12.7 ms", "≥ 33 %"]);
+});
+
+Deno.test("where it sent late, or others used the CPU, latency is an upper bound and throughput a figure", () => {
+  for (const id of ["late_sends", "foreign_load"] as const) {
+    const frame = { ...FRAME, findings: [{ id, sentence: "" }] };
+    const changed = written(frame).filter((text, i) => text !== written(FRAME)[i]);
+    assertEquals(changed, ["≤ 633 µs", "≤ 12.7 ms"], id);
+    assertEquals(FIGURES.map((figure) => boundIn(figure, frame)).filter((bound) => bound !== null).length, 2);
+  }
+  assertEquals(written({ ...FRAME, findings: [{ id: "lost_connections", sentence: "" }] }), written(FRAME));
 });
 
 Deno.test("what was not measured is a dash and no zero, nor a bound", () => {

@@ -8,7 +8,7 @@
  * @module
  */
 import type { Wanted } from "./live.ts";
-import { type Hello, type Limits, readWanted } from "./live_wire.ts";
+import { FULL, type Hello, type Limits, readWanted } from "./live_wire.ts";
 import type { Viewers } from "./live_viewers.ts";
 
 /** A file of the page. */
@@ -64,6 +64,10 @@ async function change(request: Request, { limits, onWanted }: Desk): Promise<Res
   return answer(null, 204);
 }
 
+/** Shows the run to one page more. */
+const look = ({ viewers, hello }: Desk): Response =>
+  viewers.isFull ? answer(FULL, 503) : answer(viewers.join(hello()), 200, "text/event-stream");
+
 /** What answers the requests to the server on `port`. */
 export async function respond(request: Request, port: number, desk: Desk): Promise<Response> {
   const path = new URL(request.url).pathname, refused = refusal(request, path, port);
@@ -71,7 +75,7 @@ export async function respond(request: Request, port: number, desk: Desk): Promi
   const allowed = path === "/wanted" ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);
   if (path === "/wanted") return await change(request, desk);
-  if (path === "/frames") return answer(desk.viewers.join(desk.hello()), 200, "text/event-stream");
+  if (path === "/frames") return look(desk);
   const asset = Object.hasOwn(desk.assets, path) ? desk.assets[path] : undefined;
   return asset === undefined ? answer(`There is no ${path}.`, 404) : answer(asset.body, 200, asset.type);
 }

@@ -8,7 +8,7 @@ import { FAMILY, type Theme } from "./chart_theme.ts";
 import { type Figure, FIGURES, remarks, shown } from "./live_figures.ts";
 import { FigureChart } from "./live_page_chart.ts";
 import { byId, Controls } from "./live_page_controls.ts";
-import { type Events, type Hello, recent, type WireFrame } from "./live_wire.ts";
+import { type Ending, type Events, FULL, type Hello, recent, type WireFrame } from "./live_wire.ts";
 
 const LATE_MS = 3500; // without a frame for so long, the page says that it shows old figures
 const TRIES = 8; // to come back to a command that does not answer
@@ -43,14 +43,32 @@ class Tile {
   }
 }
 
+type State = "waits" | "runs" | "late" | "over" | "failed";
+type Farewell = { how: Ending["how"] | "full"; sentence: string };
+const ENDINGS: Record<Farewell["how"], [status: string, state: State]> = {
+  closed: ["Ended", "over"],
+  stopped: ["Ended", "over"],
+  skipped: ["It cannot run here", "over"],
+  not_ready: ["The server did not get ready", "failed"],
+  crashed: ["The server failed", "failed"],
+  full: ["No room for this page", "over"],
+};
+
 /** What the page says in words. Spoken is only what is new: figures within a sentence may change each second. */
 class Words {
   #kinds = "";
 
-  status(text: string, kind: "waits" | "runs" | "late" | "over" | "failed"): void {
+  status(text: string, state: State): void {
     const status = byId("status");
     if (status.textContent !== text) status.textContent = text;
-    document.documentElement.dataset["state"] = kind;
+    document.documentElement.dataset["state"] = state;
+  }
+
+  /** What is told of the last figures stays, but of a run that is over nobody says that all is well. */
+  end({ how, sentence }: Farewell): void {
+    this.status(...ENDINGS[how]);
+    byId("ending").textContent = sentence;
+    byId("words").hidden = this.#kinds === "";
   }
 
   remarks(frame: WireFrame): void {
@@ -62,6 +80,7 @@ class Words {
       return item;
     }));
     byId("none").hidden = told.length > 0;
+    byId("words").hidden = false;
     if (kinds === this.#kinds) return;
     this.#kinds = kinds;
     byId("news").textContent = told.map(({ text }) => text).join(" ");
@@ -85,6 +104,7 @@ class Page {
     const colours = FAMILY[family] ?? FAMILY["own"]!;
     style.setProperty("--family-light", colours.light);
     style.setProperty("--family-dark", colours.dark);
+    byId("run").hidden = false;
     this.#controls = new Controls(limits);
     this.#tiles = FIGURES.map((figure) => new Tile(figure, family));
     dark.addEventListener("change", () => this.#draw());
@@ -113,11 +133,10 @@ class Page {
     this.#words.status("The command does not answer. Trying again…", "late");
   }
 
-  end({ sentence, failed }: Events["end"]): void {
+  end(ending: Farewell): void {
     clearTimeout(this.#late);
     this.#controls.end();
-    this.#words.status(failed ? "The server failed" : "Ended", failed ? "failed" : "over");
-    byId("ending").textContent = sentence;
+    this.#words.end(ending);
   }
 
   #runs(): void {
@@ -153,9 +172,11 @@ function follow(): void {
   });
   source.addEventListener("error", () => {
     page?.lost();
-    if (++failures < TRIES && source.readyState !== EventSource.CLOSED) return;
+    const isRefused = source.readyState === EventSource.CLOSED; // by an answer; without one the browser tries again
+    if (++failures < TRIES && !isRefused) return;
     source.close();
-    page?.end({ sentence: "The command is gone.", failed: false });
+    const gone: Farewell = { how: "stopped", sentence: "The command is gone." };
+    (page ?? new Words()).end(isRefused ? { how: "full", sentence: FULL } : gone);
   });
 }
 

@@ -16,8 +16,8 @@ import {
 } from "chart.js";
 import { scaleOf } from "./chart_scales.ts";
 import { colourOf, GROUND, type Theme } from "./chart_theme.ts";
-import { decades, extent } from "./live_axis.ts";
-import { type Figure, isBound, spoken } from "./live_figures.ts";
+import { extent, ticksOf } from "./live_axis.ts";
+import { boundIn, type Figure, spoken } from "./live_figures.ts";
 import { HISTORY_S, type WireFrame } from "./live_wire.ts";
 
 Chart.register(LineController, LineElement, PointElement, LinearScale, LogarithmicScale, CategoryScale, Filler);
@@ -43,7 +43,7 @@ const plain = { display: false };
 function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
   const y = scaleOf(axis, theme),
     { faint, grid } = GROUND[theme],
-    { min, max } = extent(axis, points.map((point) => point.y));
+    ends = extent(axis, points.map((point) => point.y));
   const shownS = WINDOWS_S.find((seconds) => seconds >= -(points[0]?.x ?? 0)) ?? HISTORY_S;
   const small = { color: faint, font: { size: 11 }, maxRotation: 0 };
   return {
@@ -61,15 +61,14 @@ function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
       },
       y: {
         ...y,
-        ...{ min, max, grace: 0, title: plain, border: plain },
+        ...{ ...ends, grace: 0, title: plain, border: plain },
         afterFit: (scale: { width: number }) => void (scale.width = SCALE_WIDTH),
         ticks: {
           ...(y["ticks"] as object),
           ...small,
           padding: 6,
-          ...(axis.scale === "linear" && { stepSize: max / 2 }),
         },
-        ...(axis.scale === "log" && { afterBuildTicks: (scale: Ticks) => void (scale.ticks = decades(min, max)) }),
+        afterBuildTicks: (scale: Ticks) => void (scale.ticks = ticksOf(axis, ends)),
       },
     },
   };
@@ -85,7 +84,7 @@ export class FigureChart {
 
   draw(frames: readonly WireFrame[], theme: Theme): void {
     const points = pointsOf(this.figure, frames), colour = colourOf(this.family, theme);
-    const bounds = frames.map((frame) => this.figure.bound !== undefined && isBound(frame));
+    const bounds = frames.map((frame) => boundIn(this.figure, frame) !== null);
     this.#chart.data.datasets = [{
       data: points,
       borderColor: colour,

@@ -3,19 +3,21 @@ import type { Page } from "playwright-core";
 import { find } from "./catalogue.ts";
 import { liveAssets } from "./live_assets.ts";
 import { serveLive } from "./live_server.ts";
+import { FULL, MAX_PAGES } from "./live_wire.ts";
 import { processTree } from "./proc.ts";
 import { faults, HAS_BROWSER, startBrowser } from "./testing/browser.ts";
 import { PATIENCE_MS, within } from "./testing/client.ts";
 
+const ALL_WELL = "nothing weakens the figures";
 const assets = HAS_BROWSER ? await liveAssets() : {};
 const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !HAS_BROWSER, fn });
 
-/** A run of epoll with few connections. */
-function live() {
+/** A run with few connections. */
+function live(experiment = find("epoll")) {
   const stop = new AbortController(), limits = { connections: 500, rate_per_s: 10_000 };
   const wanted = { connections: 10, ratePerS: null };
   const { port, ended: end } = serveLive({
-    experiment: find("epoll"),
+    experiment,
     wanted,
     limits,
     port: 0,
@@ -57,8 +59,60 @@ test("numbers and charts follow the run, the keyboard steers it, and closing the
     assertEquals(errors.filter((text) => !text.includes("400 (Bad Request)")), []);
     assert(requests.every((address) => address.startsWith(url) || address.startsWith("data:")), requests.join(" "));
   }
-  assertEquals((await ended()).by, "page");
+  assertEquals((await ended()).how, "closed");
   assertEquals(processTree(Deno.pid)!.length, before.length, "neither server nor load nor browser is left");
+});
+
+test("a server that does not start is named as what it is, and nobody says that all is well", async () => {
+  const dir = await Deno.makeTempDir(), path = `${dir}/deno-serve.ts`;
+  await using browser = await startBrowser();
+  try {
+    for (
+      const [source, status, sentence] of [
+        [
+          'console.error("There is no such library."); Deno.exit(69);',
+          "It cannot run here",
+          "There is no such library.",
+        ],
+        [
+          'console.log("Hello"); setInterval(() => {}, 1000);',
+          "The server did not get ready",
+          "not the ready line: Hello",
+        ],
+        ['console.error("Oh."); Deno.exit(1);', "The server failed", "Ended with exit code 1 before it was ready: Oh."],
+      ] as const
+    ) {
+      await Deno.writeTextFile(path, source);
+      const { url, ended } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+      await page.getByText(sentence).waitFor();
+      assertEquals(await page.getByRole("status").textContent(), status);
+      assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
+      await ended();
+    }
+    await Deno.writeTextFile(path, "setInterval(() => {}, 1000);"); // it never says anything
+    const { url, ended, stop } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+    await page.getByText("Starting deno-serve…").waitFor();
+    assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
+    stop();
+    await ended();
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+test("a page for which there is no room says so", async () => {
+  const { url, ended, stop } = live();
+  const streams = await Promise.all(Array.from({ length: MAX_PAGES }, () => fetch(`${url}frames`)));
+  {
+    await using browser = await startBrowser();
+    const { page } = await browser.open(url);
+    await page.getByText(FULL).waitFor();
+    assertEquals(await page.getByRole("status").textContent(), "No room for this page");
+    assertEquals(await page.getByRole("slider").count(), 0, "what is not connected steers nothing");
+  }
+  stop();
+  await Promise.all(streams.map((stream) => stream.body!.cancel()));
+  await ended();
 });
 
 test("axe finds no serious fault, in light and dark, wide and narrow; an end is told, and the controls rest", async () => {
@@ -67,6 +121,7 @@ test("axe finds no serious fault, in light and dark, wide and narrow; an end is 
     await using browser = await startBrowser();
     const { page, errors } = await browser.open(url);
     await shows(page, "Connections", "10");
+    await page.getByText("What to know of these figures").waitFor();
     assertEquals(await faults(page), []);
     await page.emulateMedia({ colorScheme: "dark" });
     await page.setViewportSize({ width: 390, height: 844 });
@@ -74,8 +129,9 @@ test("axe finds no serious fault, in light and dark, wide and narrow; an end is 
     assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 390, "nothing is wider than a phone");
     stop();
     await page.getByText("Stopped.").waitFor();
+    assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
     assertEquals(await page.getByRole("slider", { name: "Connections" }).isDisabled(), true);
     assertEquals(errors, []);
   }
-  assertEquals((await ended()).by, "signal");
+  assertEquals((await ended()).how, "stopped");
 });

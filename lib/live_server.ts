@@ -10,8 +10,9 @@ import { settles } from "./group.ts";
 import { hostFacts } from "./host.ts";
 import { type Wanted, watch } from "./live.ts";
 import { type Asset, type Desk, respond } from "./live_http.ts";
-import { type Events, type Limits, recent, toWire, type WireFrame } from "./live_wire.ts";
+import { type Ending, type Limits, recent, toWire, type WireFrame } from "./live_wire.ts";
 import { Viewers } from "./live_viewers.ts";
+import { StartError } from "./server.ts";
 
 /** What is to be shown. */
 export interface LiveOptions {
@@ -24,12 +25,6 @@ export interface LiveOptions {
   assets: Readonly<Record<string, Asset>>;
   /** Ends the run. */
   signal: AbortSignal;
-}
-
-/** How a run ended: nobody looks any more, somebody stopped it, or the server gave up. */
-export interface Ending {
-  by: "page" | "signal" | "server";
-  sentence: string;
 }
 
 /** More requests/s than one core sends, so that the scale has an end. */
@@ -65,13 +60,15 @@ export function serveLive(options: LiveOptions): { port: number; ended: Promise<
     (request) => respond(request, server.addr.port, desk),
   );
   const ended = run(options, viewers, state).then(async (ending) => {
-    viewers.send("end", { sentence: ending.sentence, failed: ending.by === "server" } satisfies Events["end"]);
+    viewers.send("end", ending);
     viewers.close();
     await settles(server.shutdown(), FAREWELL_MS);
     return ending;
   });
   return { port: server.addr.port, ended };
 }
+
+const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
 
 /** From the first page to the end. */
 async function run(
@@ -86,7 +83,7 @@ async function run(
   viewers.left.then(() => stop.abort());
   try {
     await Promise.race([viewers.first, aborted.promise]);
-    if (stop.signal.aborted) return { by: "signal", sentence: "Stopped." };
+    if (stop.signal.aborted) return STOPPED;
     for await (const frame of watch(experiment, () => state.wanted, stop.signal)) {
       const sent = { ...frame, wanted: toWire(frame.wanted) };
       state.frames = recent([...state.frames, sent]);
@@ -94,9 +91,9 @@ async function run(
     }
   } catch (error) {
     const sentence = stripVTControlCharacters((error as Error).message); // a server's last words may be in colour
-    if (!stop.signal.aborted) return { by: "server", sentence };
+    if (!stop.signal.aborted) return { how: error instanceof StartError ? error.failure.ended : "crashed", sentence };
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
-  return signal.aborted ? { by: "signal", sentence: "Stopped." } : { by: "page", sentence: "The page was closed." };
+  return signal.aborted ? STOPPED : { how: "closed", sentence: "The page was closed." };
 }

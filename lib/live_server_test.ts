@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type Experiment, find } from "./catalogue.ts";
 import { serveLive } from "./live_server.ts";
-import type { Events } from "./live_wire.ts";
+import { type Events, FULL, MAX_PAGES } from "./live_wire.ts";
 import { processTree } from "./proc.ts";
 import { Client, within } from "./testing/client.ts";
 
@@ -92,7 +92,8 @@ test("frames arrive, what is wanted changes what runs, and all who look see it; 
   for (const viewer of [first, second]) assertEquals(await viewer.next("wanted"), wanted);
   const { connections, requests_per_s } = await second.next("frame", (frame) => frame.wanted.connections === 25);
   assertEquals(connections, 25);
-  assert(requests_per_s < 400, `200/s are due: ${requests_per_s}`);
+  // 200 are due in a second, which a busy machine can make longer but not shorter.
+  assert(requests_per_s <= 200, `200/s are due: ${requests_per_s}`);
 
   await first.close();
   await second.next("frame"); // the other page still looks
@@ -101,7 +102,7 @@ test("frames arrive, what is wanted changes what runs, and all who look see it; 
   assert(frames.length >= 3, "who comes later sees what was before");
   await third.next("frame");
   await third.close();
-  assertEquals(await ended(), { by: "page", sentence: "The page was closed." });
+  assertEquals(await ended(), { how: "closed", sentence: "The page was closed." });
   assertEquals(below(), before, "nothing is left running");
 });
 
@@ -110,7 +111,7 @@ test("before somebody looks nothing runs; the run can be stopped then too", asyn
   assertEquals(await (await fetch(url)).text(), "<!DOCTYPE html>");
   assertEquals(below(), before);
   stop();
-  assertEquals(await ended(), { by: "signal", sentence: "Stopped." });
+  assertEquals(await ended(), { how: "stopped", sentence: "Stopped." });
 });
 
 test("what cannot be wanted is refused with a sentence, and nothing changes", async () => {
@@ -153,7 +154,7 @@ test("another page, or this one under another name, may neither steer nor look",
     assertEquals((await client.answer()).status, 403, host);
   }
   stop();
-  assertEquals((await ended()).by, "signal");
+  assertEquals((await ended()).how, "stopped");
 });
 
 test("the page may load nothing from elsewhere, and other paths and methods are none", async () => {
@@ -171,6 +172,17 @@ test("the page may load nothing from elsewhere, and other paths and methods are 
   await ended();
 });
 
+test("one page more than may look is told so, and the others go on", async () => {
+  const { url, ended, stop } = live();
+  const open = await Promise.all(Array.from({ length: MAX_PAGES }, () => Viewer.open(url)));
+  const refused = await fetch(`${url}/frames`);
+  assertEquals(refused.status, 503);
+  assertEquals(await refused.text(), FULL);
+  for (const [viewer] of open) await viewer.next("frame");
+  stop();
+  await ended();
+});
+
 /** An experiment whose server is another program. */
 async function fake(dir: string, source: string): Promise<Experiment> {
   const path = `${dir}/deno-serve.ts`;
@@ -178,7 +190,7 @@ async function fake(dir: string, source: string): Promise<Experiment> {
   return { ...find("deno-serve"), path };
 }
 
-test("a server that dies is told with its last words, one that cannot run with its reason", async () => {
+test("a server that dies is told with its last words, one that cannot run or does not get ready with its reason", async () => {
   const dir = await Deno.makeTempDir(), before = below();
   const dies = `
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
@@ -191,16 +203,18 @@ test("a server that dies is told with its last words, one that cannot run with i
   const cannot = 'console.error("There is no such library."); Deno.exit(69);';
   try {
     for (
-      const [source, words] of [[dies, "ended in mid-run with exit code 3: the last words"], [
-        cannot,
-        "no such library.",
-      ]]
+      const [source, how, words] of [
+        [dies, "crashed", "ended in mid-run with exit code 3: the last words"],
+        [cannot, "skipped", "There is no such library."],
+        ["Deno.exit(4);", "crashed", "Ended with exit code 4 before it was ready"],
+        ['console.log("Hello"); setInterval(() => {}, 1000);', "not_ready", "not the ready line: Hello"],
+      ] as const
     ) {
-      const { url, ended } = live(await fake(dir, source!)), [viewer] = await Viewer.open(url);
-      const { sentence, failed } = await viewer.next("end");
-      assertStringIncludes(sentence, words!);
-      assertEquals(failed, true);
-      assertEquals((await ended()).by, "server");
+      const { url, ended } = live(await fake(dir, source)), [viewer] = await Viewer.open(url);
+      const told = await viewer.next("end");
+      assertStringIncludes(told.sentence, words);
+      assertEquals(told.how, how);
+      assertEquals(await ended(), told);
       assertEquals(below(), before);
     }
   } finally {

@@ -1,12 +1,14 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { find } from "./catalogue.ts";
-import { type Frame, type Wanted, watch } from "./live.ts";
+import type { FindingId } from "./findings.ts";
+import { behind, type Frame, type Wanted, watch } from "./live.ts";
 import { StartError } from "./server.ts";
 import type { Own } from "./subject.ts";
 import { FakeServer, HELLO } from "./testing/fake_server.ts";
 
 const ignore = Deno.build.os !== "linux";
+const SHORT = /^400 requests\/s were due .* falls behind/;
 
 /** The frames of a load that changes from frame to frame. */
 async function frames(of: string | Own, wishes: Wanted[]): Promise<Frame[]> {
@@ -32,10 +34,11 @@ Deno.test({
     const seen = await frames("epoll", [...wishes, { connections: 5, ratePerS: 10 }]);
     assertEquals(seen.map(({ connections }) => connections), [20, 50, 5, 5]);
     assert(seen[2]!.requests_per_s > seen[3]!.requests_per_s, "a closed loop asks as fast as it can");
-    assert(seen[3]!.requests_per_s < 20, `10/s were asked for: ${seen[3]!.requests_per_s}`);
+    // One request is due in a tenth of a second, which a busy machine can make longer but not shorter.
+    assert(seen[3]!.requests_per_s <= 10, `10/s were asked for: ${seen[3]!.requests_per_s}`);
     for (const frame of seen) {
       assert(frame.p50_us! <= frame.p99_us! && frame.cpu_percent! >= 0 && frame.threads! > 0 && frame.pss_bytes! > 0);
-      assertEquals(frame.reason, null);
+      assertEquals(frame.reason, behind(frame.wanted, frame.requests_per_s, frame.findings));
     }
     assert(seen[3]!.elapsed_s > seen[0]!.elapsed_s);
   },
@@ -77,12 +80,16 @@ Deno.test({
     });
     const own = { name: "slow", family: "own", port: slow.port, pid: null, words: null } as const;
     const [frame] = await frames(own, [{ connections: 1, ratePerS: 400 }]); // 50 at the most: one after the other
-    const isItsOwn = !frame!.findings.some(({ id }) => id === "late_sends"); // the generator was held up otherwise
-    assertEquals(
-      /^400 requests\/s were due .* falls behind/.test(frame!.reason ?? ""),
-      isItsOwn,
-      String(frame!.reason),
-    );
-    assert(frame!.requests_per_s <= 50);
+    assertEquals(frame!.reason, behind(frame!.wanted, frame!.requests_per_s, frame!.findings));
+    assertMatch(String(behind(frame!.wanted, frame!.requests_per_s, [])), SHORT); // of whichever finding there is none
   },
+});
+
+Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
+  const due = { connections: 1, ratePerS: 400 }, finding = (id: FindingId) => [{ id, sentence: "" }];
+  assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);
+  assertEquals([behind(due, 360, []), behind(due, 359, []) === null], [null, false]);
+  assertEquals([behind(due, 50, finding("client_bound")), behind(due, 50, finding("late_sends"))], [null, null]);
+  assertMatch(behind(due, 50, finding("lost_connections"))!, SHORT);
+  assertEquals(behind({ connections: 1, ratePerS: null }, 0, []), null);
 });

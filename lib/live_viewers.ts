@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Events } from "./live_wire.ts";
+import { type Events, MAX_PAGES } from "./live_wire.ts";
 
 /** So many events may wait for a page that does not read; then its stream ends, and its browser asks for a new one. */
 export const QUEUE_EVENTS = 16;
@@ -41,7 +41,12 @@ export class Viewers {
     return this.#streams.size;
   }
 
-  /** The body of an answer to one more page. */
+  /** Whether there is no room for one more page. */
+  get isFull(): boolean {
+    return this.size >= MAX_PAGES;
+  }
+
+  /** The body of an answer to one more page; ask `isFull` before. */
   join(hello: Events["hello"]): ReadableStream<Uint8Array> {
     let own: Stream;
     return new ReadableStream<Uint8Array>({

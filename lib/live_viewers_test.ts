@@ -1,5 +1,5 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import type { Hello } from "./live_wire.ts";
+import { type Hello, MAX_PAGES } from "./live_wire.ts";
 import { QUEUE_EVENTS, Viewers } from "./live_viewers.ts";
 
 const HELLO = { name: "epoll" } as Hello;
@@ -29,6 +29,16 @@ Deno.test("who does not read is let go, so that no queue grows; the others stay"
   assertEquals(viewers.size, 1);
   const events = (await all(lazy)).match(/^event: /gm)!.length;
   assertEquals(events <= QUEUE_EVENTS, true, `${events} events waited`);
+  viewers.close();
+});
+
+Deno.test("there is room for so many pages, and again once one has left", async () => {
+  const viewers = new Viewers(), streams = Array.from({ length: MAX_PAGES - 1 }, () => viewers.join(HELLO));
+  assertEquals(viewers.isFull, false);
+  const last = viewers.join(HELLO);
+  assertEquals([viewers.isFull, viewers.size], [true, MAX_PAGES]);
+  await last.cancel();
+  assertEquals([viewers.isFull, streams.length], [false, viewers.size]);
   viewers.close();
 });
 

@@ -5,6 +5,7 @@
  */
 import type { Frame, Wanted } from "./live.ts";
 import { count } from "./format.ts";
+import type { StartFailure } from "./server.ts";
 import { type Check, nullOr, object } from "./shape.ts";
 
 /** What is wanted of the load, as it is sent. */
@@ -32,15 +33,25 @@ export interface Hello {
   frames: WireFrame[];
 }
 
+/** How a run ended: nobody looks any more, somebody stopped it, or there is no server: it cannot run here, or gave up. */
+export interface Ending {
+  how: "closed" | "stopped" | StartFailure["ended"];
+  sentence: string;
+}
+
 /** The events, by their names, with what they carry. */
 export interface Events {
   hello: Hello;
   frame: WireFrame;
   /** Somebody wants something else: all pages show it. */
   wanted: WireWanted;
-  /** The run is over; `failed`: not because somebody wanted so. */
-  end: { sentence: string; failed: boolean };
+  end: Ending;
 }
+
+/** So many pages may look at a run; each costs the command a copy of every event. */
+export const MAX_PAGES = 16;
+/** What one page more is told. */
+export const FULL = `${MAX_PAGES} pages show this run already: close one of them, then load this one again.`;
 
 /** So many seconds a page shows. */
 export const HISTORY_S = 120;

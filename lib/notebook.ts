@@ -11,10 +11,11 @@ import { type ChartSpec, describeChart } from "./chart.ts";
 import { renderPng } from "./chart_png.ts";
 import { catalogue, find } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
+import { boundOf, type Finding } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "./host.ts";
-import { type Frame, watch } from "./live.ts";
-import { type Parameters, readResults, type Result, type ScenarioName } from "./results.ts";
+import { behind, type Frame, watch } from "./live.ts";
+import { type Metrics, type Parameters, readResults, type Result, type ScenarioName } from "./results.ts";
 import { runStep } from "./run.ts";
 import { StartError } from "./server.ts";
 import { readStudies } from "./study.ts";
@@ -62,14 +63,15 @@ export async function introduce(name: string): Promise<void> {
 
 const FRAME_S = 0.5;
 
-function course(title: string, frames: readonly Frame[], family: string): ChartSpec {
+function course(name: string, title: string, frames: readonly Frame[]): ChartSpec {
+  const { family } = find(name);
   return {
     kind: "lines",
     title,
     x: { label: "seconds", unit: "seconds", scale: "linear" },
     y: { label: "requests/s", unit: "per_s", scale: "linear" },
     series: [{
-      name: "",
+      name,
       family,
       points: frames.map(({ elapsed_s, requests_per_s, findings }) => ({
         x: elapsed_s,
@@ -80,10 +82,20 @@ function course(title: string, frames: readonly Frame[], family: string): ChartS
   };
 }
 
+/** Whether what a run says of a metric is a bound and no figure. */
+export const boundIn = ({ findings }: { findings: readonly Finding[] }, metric: keyof Metrics) =>
+  boundOf(metric, findings.map(({ id }) => id));
+
+/** A latency as it is written. */
+function latency(of: { findings: readonly Finding[] }, metric: "p50_us" | "p99_us", us: number | null): string {
+  return us !== null && boundIn(of, metric) !== null ? `≤ ${microseconds(us)}` : microseconds(us);
+}
+
 /** What a run ended with, in words. */
-async function tell(name: string, { p99_us, cpu_us_per_request, threads, findings, reason }: Frame): Promise<void> {
+async function tell(name: string, frame: Frame): Promise<void> {
+  const { p99_us, cpu_us_per_request, threads, findings, reason } = frame;
   const found = [reason, ...findings.map(({ sentence }) => sentence)].filter((each) => each !== null);
-  const figures = `p99 ${microseconds(p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
+  const figures = `p99 ${latency(frame, "p99_us", p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
     count(threads)
   } threads`;
   await showText(`${name}: ${figures}.${found.map((each) => `\n- ${each}`).join("")}`);
@@ -99,19 +111,19 @@ export async function runLive(
   name: string,
   load: { connections: number; ratePerS: number | null; seconds: number },
 ): Promise<Frame[]> {
-  const { family } = find(name), picture = new Picture(), stop = new AbortController(), frames: Frame[] = [];
+  const picture = new Picture(), stop = new AbortController(), frames: Frame[] = [];
   const wanted = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
   const title = `${name}, ${count(load.connections)} connections`;
   try {
     for await (const frame of watch(find(name), () => load, stop.signal, FRAME_S)) {
       frames.push(frame);
-      await picture.draw(course(title, frames, family));
+      await picture.draw(course(name, title, frames));
       if (frames.length >= wanted) stop.abort();
     }
     await tell(name, frames.at(-1)!);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
-    await picture.draw(course(`${name}: skipped`, [], family));
+    await picture.draw(course(name, `${name}: skipped`, []));
     await showText(`${name}: ${error.failure.ended}. ${error.failure.reason}`);
   }
   return frames;
@@ -121,14 +133,20 @@ const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "", cell: (of) => of.experiment, left: true },
   { heading: "connections", cell: (of) => count(of.parameters.connections) },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
+  { heading: "asked/s", cell: (of) => count(of.parameters.rate_per_s) },
   { heading: "requests/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
-  { heading: "p50", cell: (of) => microseconds(of.metrics.p50_us) },
-  { heading: "p99", cell: (of) => microseconds(of.metrics.p99_us) },
+  { heading: "p50", cell: (of) => latency(of, "p50_us", of.metrics.p50_us) },
+  { heading: "p99", cell: (of) => latency(of, "p99_us", of.metrics.p99_us) },
   { heading: "CPU-µs a request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
   { heading: "switches a request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
   { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
 ];
+
+/** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */
+function short({ rate_per_s }: Parameters, { requests_per_s }: Result["metrics"], findings: Result["findings"]) {
+  return requests_per_s === null ? null : behind({ ratePerS: rate_per_s ?? null }, requests_per_s, findings);
+}
 
 /**
  * Shows results as a table, without columns that have nothing, and below it what broke and what weakens the figures. That they
@@ -136,8 +154,9 @@ const RESULT_COLUMNS: Column<Result>[] = [
  */
 export async function showResults(results: readonly Result[]): Promise<void> {
   const hasFigures = ({ cell }: Column<Result>) => results.some((of) => !cell(of).endsWith(MISSING));
-  const notes = results.flatMap(({ experiment, ended, reason, findings }) => [
+  const notes = results.flatMap(({ experiment, ended, reason, findings, parameters, metrics }) => [
     ...(ended === "ok" ? [] : [`- ${experiment}: ${ended}, ${reason}`]),
+    ...[short(parameters, metrics, findings)].filter((why) => why !== null).map((why) => `- ${experiment}: ${why}`),
     ...findings.filter(({ id }) => id !== "short_run").map(({ sentence }) => `- ${experiment}: ${sentence}`),
   ]);
   await showText([markdown(results, RESULT_COLUMNS.filter(hasFigures)), notes.join("\n")].join("\n\n"));

@@ -1,10 +1,13 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { crossing, crossingChart, crossingLive, type CrossingPoint, loadOf } from "./notebook_crossing.ts";
+import { crossing, crossingChart, crossingLive, type CrossingPoint, loadOf, pointOf } from "./notebook_crossing.ts";
+import type { ComparisonRow } from "./study.ts";
 import { showing } from "./testing/jupyter.ts";
 
 const point = (heavyUs: number, ratio: number | null, cpuRatio: number | null = 1.1): CrossingPoint => ({
   heavyUs,
   p99: { reference_value: 100, candidate_value: ratio && 100 * ratio, ratio },
+  bounds: [],
+  rounds: ratio === null ? [] : [ratio],
   cpuRatio,
   reason: ratio === null ? "it needs gcc." : null,
 });
@@ -23,12 +26,36 @@ Deno.test("a ratio no farther from 1 than that of doing the same is chance, whic
   assertEquals(from(point(0, 0.6), point(100, 0.7), point(1000, 0.5)), 1000);
 });
 
+Deno.test("chance is what the farthest of all rounds without work shows, and unknown where none has a ratio", () => {
+  const control = { ...point(0, 1), rounds: [1.02, 0.6, 1] };
+  assertEquals(from(control, point(100, 0.7), point(1000, 0.5)), 1000);
+  const { text } = crossing([control, point(1000, 0.5)], "epoll", "pool");
+  assert(
+    text.startsWith("Without work the ratio was 1.02, 0.60, 1.00 in 3 rounds: so much is chance at least. "),
+    text,
+  );
+  const { text: none } = crossing([point(0, null), point(1000, 0.5)], "epoll", "pool");
+  assert(none.startsWith("There is no ratio without work, so how much is chance is not known. "), none);
+});
+
+Deno.test("where p99 of one server is a bound there is no ratio of it, the ratio of CPU stands", () => {
+  const row = (metric: string, ratio: number, findings: string[]) =>
+    ({ ...{ reference: "epoll", candidate: "pool", metric, ratio, findings, reason: null } }) as ComparisonRow;
+  const at = (...findings: string[]) =>
+    pointOf(100, [row("p99_us", 0.5, findings), row("cpu_us_per_request", 1.1, findings)], [0.5]);
+  const known = at("epoll: short_run");
+  assertEquals([known.p99.ratio, known.rounds, known.bounds, known.reason], [0.5, [0.5], [], null]);
+  const weak = at("epoll: short_run", "pool: late_sends");
+  assertEquals([weak.p99.ratio, weak.rounds, weak.cpuRatio, weak.bounds], [null, [], 1.1, ["pool"]]);
+  assertEquals(weak.reason, "p99 is an upper bound for pool: the ratio says nothing");
+});
+
 Deno.test("the sentence names the crossing, the size before it and the cost", () => {
   const { text } = crossing([point(0, 1.05), point(100, 1.3), point(1000, 0.8, 1.07)], "epoll", "pool");
   assertEquals(
     text,
-    "Without work the ratio was 1.05: so much is chance. Beyond that, p99 is lower with pool from 1.0 ms of work on, " +
-      "and at 100 µs not. There a request takes 1.07 × the CPU of epoll.",
+    "Without work the ratio was 1.05 in 1 round: so much is chance at least. As far as ratios go beyond that: p99 is " +
+      "lower with pool from 1.0 ms of work on, and at 100 µs not. There a request takes 1.07 × the CPU of epoll.",
   );
   const nothing = crossing([point(0, null), point(100, null)], "epoll", "pool");
   assertEquals(nothing, { fromUs: null, text: "There is no figure: it needs gcc." });

@@ -105,7 +105,7 @@ export function extremes(rows: readonly ComparisonRow[], metric: string): string
 const FIELDS: Column<[name: string, manifest: Manifest]>[] = [
   { heading: "server", cell: ([name]) => name, left: true },
   { heading: "version", cell: ([, { version }]) => version, left: true },
-  { heading: "cores", cell: ([, { cpus }]) => cpus ?? MISSING },
+  { heading: "on CPU", cell: ([, { cpus }]) => cpus ?? MISSING },
   { heading: "processes", cell: ([, { processes }]) => count(processes) },
   { heading: "threads", cell: ([, { threads }]) => count(threads) },
   { heading: "backlog", cell: ([, { backlog }]) => count(backlog) },

@@ -5,8 +5,9 @@
  */
 import { find } from "./catalogue.ts";
 import type { LinesSpec } from "./chart.ts";
-import { footprints } from "./footprint.ts";
+import { footprints, slope } from "./footprint.ts";
 import { bytes, type Column, count, MISSING } from "./format.ts";
+import { NOISE_BYTES } from "./hold.ts";
 import { isQuick, Picture, showTable } from "./notebook.ts";
 import type { Result } from "./results.ts";
 import { kernelSocketBytes } from "./sampler.ts";
@@ -29,13 +30,18 @@ export interface Growth {
   reason: string | null;
 }
 
-/** Bytes that each connection more has taken, from the first point to the last; null if one of them is not known. */
-export function slope(points: readonly Point[], of: "userBytes" | "kernelBytes"): number | null {
-  const first = points[0], last = points.at(-1);
-  if (first === undefined || last === undefined || first.connections === last.connections) return null;
-  const [from, to] = [first[of], last[of]];
-  return from === null || to === null ? null : (to - from) / (last.connections - first.connections);
+/**
+ * What one connection more takes of a server's processes, and below which size that tells nothing: a heap differs by some MiB
+ * between two looks, and the fewer connections that is spread over, the more it is for each.
+ */
+export function userMemory(points: readonly Point[]): string {
+  const each = slope(points, "userBytes");
+  if (each === null) return MISSING;
+  const noise = NOISE_BYTES / (points.at(-1)!.connections - points[0]!.connections);
+  return Math.abs(each) < noise ? `${bytes(each)}: noise, for it is under ${bytes(noise)}` : bytes(each);
 }
+
+const DISTURBED = "the system does not tell, or others closed sockets meanwhile";
 
 /** Memory of each server's processes above that at the first point, and the kernel's part beside the last server. */
 export function growthChart(all: readonly Growth[]): LinesSpec {
@@ -44,7 +50,8 @@ export function growthChart(all: readonly Growth[]): LinesSpec {
     family,
     points: points.map((point) => {
       const [value, from] = [point[of], points[0]![of]];
-      return { x: point.connections, value: value === null || from === null ? null : value - from };
+      const isKnown = value !== null && from !== null;
+      return { x: point.connections, ...(isKnown ? { value: value - from } : { value: null, note: DISTURBED }) };
     }),
   });
   const servers = all.filter(({ points }) => points.length > 0), last = servers.at(-1);
@@ -81,7 +88,7 @@ export async function growLive(names: readonly string[], sizes: readonly number[
   await showTable(all, [
     { heading: "server", cell: ({ name }) => name, left: true },
     { heading: "connections", cell: ({ points }) => count(points.at(-1)?.connections) },
-    { heading: "user memory a connection", cell: ({ points }) => bytes(slope(points, "userBytes")) },
+    { heading: "user memory a connection", cell: ({ points }) => userMemory(points) },
     { heading: "kernel memory a connection", cell: ({ points }) => bytes(slope(points, "kernelBytes")) },
     { heading: "", cell: ({ reason }) => reason ?? "", left: true },
   ]);

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { chartConfig } from "./chart.ts";
-import { extrapolation, growLive, type Growth, growthChart, slope, total, weigh } from "./notebook_scale.ts";
+import { extrapolation, growLive, type Growth, growthChart, total, userMemory, weigh } from "./notebook_scale.ts";
 import { newResult, type Result } from "./results.ts";
 import { showing } from "./testing/jupyter.ts";
 
@@ -9,12 +9,12 @@ const points = [
   { connections: 300, userBytes: 5_800_000, kernelBytes: 1_200_000 },
 ];
 
-Deno.test("the slope is the bytes of each connection more, and unknown where an end is", () => {
-  assertEquals(slope(points, "userBytes"), 4000);
-  assertEquals(slope(points, "kernelBytes"), 4000);
-  assertEquals(slope([points[0]!, { ...points[1]!, kernelBytes: null }], "kernelBytes"), null);
-  assertEquals(slope([points[0]!], "userBytes"), null);
-  assertEquals(slope([], "userBytes"), null);
+Deno.test("memory of a connection that is less than what a heap differs by is called noise, with the limit", () => {
+  const grown = (bytes: number) => [points[0]!, { ...points[1]!, userBytes: points[0]!.userBytes + bytes }];
+  assertEquals(userMemory(grown(2 ** 21)), "10.2 KiB");
+  assertEquals(userMemory(grown(2 ** 20)), "5.12 KiB: noise, for it is under 10.2 KiB");
+  assertEquals(userMemory(grown(-(2 ** 20))).split(": ")[1], "noise, for it is under 10.2 KiB");
+  assertEquals(userMemory([points[0]!]), "–");
 });
 
 Deno.test("each line begins at nothing, the kernel's is that of the last server that ran, and a gap stays one", () => {
@@ -30,7 +30,11 @@ Deno.test("each line begins at nothing, the kernel's is that of the last server 
     ["go-net", "runtime"],
     ["kernel", "own"],
   ]);
-  assertEquals(series[2]!.points, [{ x: 100, value: 0 }, { x: 300, value: 800_000 }, { x: 400, value: null }]);
+  assertEquals(series[2]!.points, [{ x: 100, value: 0 }, { x: 300, value: 800_000 }, {
+    x: 400,
+    value: null,
+    note: "the system does not tell, or others closed sockets meanwhile",
+  }]);
   assertEquals(growthChart([all[2]!]).series, []);
 });
 

@@ -53,6 +53,35 @@ Deno.test("results have no column without a figure, and tell what broke and what
   assertEquals(notes, ["", "- epoll: limited, no more", "- epoll: it does not add up"]);
 });
 
+Deno.test("results tell the rate that was asked for, mark a latency that is a bound, and say who fell behind", async () => {
+  const result = (requests_per_s: number, ...ids: ("late_sends" | "short_run")[]) =>
+    newResult({
+      ...{
+        experiment: "epoll",
+        family: "readiness",
+        scenario: "mixed",
+        host: hostFacts(),
+        histogram: null,
+        command: "",
+      },
+      parameters: { connections: 20, seconds: 1, warmup_seconds: 0, rate_per_s: 1000 },
+      metrics: { requests_per_s, p99_us: 5000 },
+      findings: ids.map((id) => ({ id, sentence: "it was weak" })),
+      ...{ ended: "ok" as const, reason: null },
+    });
+  const [shown] = await showing(() => showResults([result(600, "short_run"), result(990), result(600, "late_sends")]));
+  assertEquals(shown!.data["text/markdown"]!.split("\n"), [
+    "|  | connections | asked/s | requests/s | p99 |",
+    "| :-- | --: | --: | --: | --: |",
+    "| epoll | 20 | 1 000 | 600 | 5.0 ms |",
+    "| epoll | 20 | 1 000 | 990 | 5.0 ms |",
+    "| epoll | 20 | 1 000 | 600 | ≤ 5.0 ms |",
+    "",
+    "- epoll: 1 000 requests/s were due and 600 were answered: it falls behind, and what is due waits",
+    "- epoll: it was weak", // whose fault it is that the third fell behind, nobody knows
+  ]);
+});
+
 Deno.test({
   name: "a live run draws one picture again for each frame, and says last what it came to",
   ignore,
@@ -60,6 +89,7 @@ Deno.test({
     const shown = await showing(() => runLive("epoll", { connections: 3, ratePerS: 50, seconds: 1 }));
     assertEquals(shown.map(({ type }) => type), ["display_data", "update_display_data", "display_data"]);
     assert(isPng(shown[1]!.data));
+    assertStringIncludes(shown[0]!.data["text/plain"]!, "epoll, 3 connections. epoll: ");
     assertStringIncludes(shown[2]!.data["text/markdown"]!, "epoll: p99");
   },
 });

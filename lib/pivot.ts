@@ -3,8 +3,10 @@
  *
  * @module
  */
+import { boundOf } from "./findings.ts";
 import { bytes, count, microseconds, MISSING } from "./format.ts";
 import type { ComparisonRow } from "./study.ts";
+import { signOf } from "./summary.ts";
 
 /** A row as it is shown: the first ones are those of the reference itself. */
 export type ShownRow = ComparisonRow & { isReference?: true };
@@ -23,12 +25,19 @@ const SHOWN: Record<string, [heading: string, write: (value: number | null) => s
 };
 
 const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === metric);
-const isBound = (name: string, { findings }: ComparisonRow) => findings.includes(`${name}: client_bound`);
-/** What the load generator limits: a figure is a bound then, and the ratio of bounds is nothing. */
-const LIMITED = ["requests_per_s", "p99_us"];
-/** Whether the ratio of a row says nothing. */
+/** What was found of one of the two that a row compares: rows name it in front of the finding. */
+const foundOf = (name: string, { findings }: ComparisonRow): string[] =>
+  findings.filter((of) => of.startsWith(`${name}: `)).map((of) => of.slice(name.length + 2));
+/** What the figure of one of the two is where findings weaken it; null: a figure. */
+export const boundIn = (row: ComparisonRow, name: string): "at least" | "at most" | null =>
+  boundOf(row.metric, foundOf(name, row));
+/** Whether the ratio of a row says nothing: one of the two is a bound. */
 export const isVoid = (row: ComparisonRow): boolean =>
-  LIMITED.includes(row.metric) && (isBound(row.candidate, row) || isBound(row.reference, row));
+  boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
+
+/** Why a candidate has no figure, without its name, which stands beside it. Null: nothing was told. */
+export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
+  reason === null ? null : reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
 
 /** A candidate's own figures. Nothing where the comparison has no such row. */
 export const figure = {
@@ -36,9 +45,8 @@ export const figure = {
   of: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
     if (row === undefined) return "";
-    const bound = row.candidate_value !== null && isBound(row.candidate, row); // the server may be able to do more
-    const sign = !bound ? "" : metric === "requests_per_s" ? "≥ " : metric === "p99_us" ? "≤ " : "";
-    return sign + SHOWN[metric]![1](row.candidate_value);
+    const bound = row.candidate_value === null ? null : boundIn(row, row.candidate);
+    return signOf(bound) + SHOWN[metric]![1](row.candidate_value);
   },
 };
 
@@ -81,7 +89,7 @@ export function notes(groups: readonly Rows[]): string[] {
   const out = first.filter(({ reason }) => reason !== null);
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
-    ...out.map(({ candidate, rounds, reason }) => `  ${candidate}: out after ${rounds} rounds: ${reason}`),
+    ...out.map((row) => `  ${row.candidate}: out after ${row.rounds} rounds: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.split(": ").at(-1)!)].map(([id, of]) => {
       const own = of.filter(({ candidate, finding }) => finding.startsWith(`${candidate}: `));
       const beside = of.filter(({ candidate, finding }) => !finding.startsWith(`${candidate}: `));

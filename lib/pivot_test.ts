@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { figure, notes, ofReference, ratio } from "./pivot.ts";
+import { assert, assertEquals } from "@std/assert";
+import { boundIn, figure, isVoid, notes, ofReference, ratio } from "./pivot.ts";
 import { comparisonRow as row } from "./testing/rows.ts";
 
 const bound = ["epoll: client_bound", "c-epoll: client_bound"];
@@ -17,7 +17,7 @@ Deno.test("each finding is one line that names all it weakens, the reference bes
 Deno.test("who was out before the end says after how many rounds, and why", () => {
   const reason = "blocking: 99 of 100 connections got no answer";
   assertEquals(notes([[row({ candidate: "blocking", rounds: 0, ratio: null, reason })]]), [
-    `  blocking: out after 0 rounds: ${reason}`,
+    "  blocking: out after 0 rounds: 99 of 100 connections got no answer",
   ]);
 });
 
@@ -32,6 +32,16 @@ Deno.test("what the load generator limits is a bound, and there is no ratio of b
   assertEquals(ratio.withInterval("requests_per_s")(rows), "–");
   assertEquals(ratio.withInterval("cpu_us_per_request")(rows), "1.100 [1.050, 1.150]");
   assertEquals(figure.of("threads")(rows), "");
+});
+
+Deno.test("a figure that findings of either weaken is a bound, findings of others weaken nothing", () => {
+  const p99 = (...findings: string[]) => row({ metric: "p99_us", findings });
+  for (const name of ["epoll", "c-epoll"]) {
+    for (const id of ["late_sends", "foreign_load", "client_bound"]) assert(isVoid(p99(`${name}: ${id}`)), id);
+  }
+  assert(!isVoid(p99("nginx: client_bound", "epoll: short_run")));
+  assert(!isVoid(row({ metric: "requests_per_s", findings: ["epoll: foreign_load"] })));
+  assertEquals(boundIn(p99("c-epoll: late_sends"), "epoll"), null);
 });
 
 Deno.test("the reference's own figures are those beside the first candidate that took part", () => {

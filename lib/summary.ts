@@ -1,5 +1,6 @@
+import { boundOf } from "./findings.ts";
 import { bytes, type Column, count, microseconds, MISSING, table } from "./format.ts";
-import type { Result } from "./results.ts";
+import type { Metrics, Result } from "./results.ts";
 
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
@@ -8,9 +9,9 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
   { heading: "connects\n/s", cell: (of) => count(of.metrics.connects_per_s) },
   { heading: "requests\n/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
-  { heading: "p50", cell: (of) => microseconds(of.metrics.p50_us) },
-  { heading: "p99", cell: (of) => microseconds(of.metrics.p99_us) },
-  { heading: "p99.9", cell: (of) => microseconds(of.metrics.p99_9_us) },
+  { heading: "p50", cell: (of) => bounded(of, microseconds(of.metrics.p50_us), "p50_us") },
+  { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
+  { heading: "p99.9", cell: (of) => bounded(of, microseconds(of.metrics.p99_9_us), "p99_9_us") },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
   { heading: "user mem\n/conn.", cell: (of) => bytes(of.metrics.user_bytes_per_conn) },
   { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
@@ -19,11 +20,15 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
 
-/** A throughput that the generator limited is a lower bound of what the server can. An open loop asks for a rate. */
-export function bounded(of: Result, figure: string): string {
-  const open = of.parameters.rate_per_s !== undefined;
-  const clientBound = !open && of.findings.some((finding) => finding.id === "client_bound");
-  return clientBound && figure !== MISSING ? `≥ ${figure}` : figure;
+/** How a bound is written in a table. */
+export const signOf = (bound: ReturnType<typeof boundOf>): string =>
+  bound === "at least" ? "≥ " : bound === "at most" ? "≤ " : "";
+
+/** A figure of a run, with the sign of a bound where findings make it one. An open loop's throughput is what was asked. */
+export function bounded(of: Result, figure: string, metric: keyof Metrics = "requests_per_s"): string {
+  const isAsked = metric === "requests_per_s" && of.parameters.rate_per_s !== undefined;
+  const bound = figure === MISSING || isAsked ? null : boundOf(metric, of.findings.map(({ id }) => id));
+  return signOf(bound) + figure;
 }
 
 /** What one run was, in a few words: `hold 10 000`, `rate 100 at 20 000/s`. */

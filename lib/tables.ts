@@ -5,12 +5,13 @@
  */
 import type { Experiment } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
+import { NOISE_BYTES } from "./hold.ts";
 import { WARMUP_SECONDS } from "./ladder.ts";
 import { figure, notes, ofReference, ratio, type ShownRow } from "./pivot.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
 import type { ComparisonRow, CrosscheckRow, ReadinessRow } from "./study.ts";
 import type { Table } from "./study_choice.ts";
-import { bounded } from "./summary.ts";
+import { bounded, signOf } from "./summary.ts";
 
 /** One experiment, and the newest whole run of it in each scenario. */
 export interface Shown {
@@ -18,6 +19,8 @@ export interface Shown {
   hold: Result | undefined;
   throughput: Result | undefined;
   rate: Result | undefined;
+  /** All whole runs of `hold`: what the one above does not tell, another may. */
+  holds: readonly Result[];
 }
 
 /** What a quick run left is no figure for a table: it climbs for 3 s and warms up for half a second. */
@@ -40,7 +43,30 @@ export const shown = (experiments: readonly Experiment[], results: readonly Resu
     hold: best(results, experiment.name, "hold"),
     throughput: best(results, experiment.name, "throughput"),
     rate: best(results, experiment.name, "rate"),
+    holds: results.filter((of) => of.experiment === experiment.name && of.scenario === "hold" && isWhole(of)),
   }));
+
+/** Of the runs of one server that tell a metric the one with the most connections, of equals the newest. */
+export const telling = (runs: readonly Result[], metric: keyof Metrics): Result | undefined =>
+  runs.filter(({ metrics }) => metrics[metric] !== null)
+    .toSorted((a, b) => (b.metrics.connections ?? 0) - (a.metrics.connections ?? 0) || b.time.localeCompare(a.time))[0];
+
+/**
+ * What one connection takes of a server's own memory, in bytes. Less than a heap differs by without a connection more is no
+ * figure: that difference, for each of the connections, is an upper bound. Null: no whole run tells it.
+ */
+export function userMemory({ holds }: Pick<Shown, "holds">): { value: number | null; bound: "at most" | null } {
+  const of = telling(holds, "user_bytes_per_conn")?.metrics;
+  if (of === undefined) return { value: null, bound: null };
+  const value = of.user_bytes_per_conn!, noise = of.connections ? NOISE_BYTES / of.connections : -Infinity;
+  return value < noise ? { value: noise, bound: "at most" } : { value, bound: null };
+}
+
+/** The same as it is written in a table. */
+export function userMemoryText(row: Pick<Shown, "holds">): string {
+  const { value, bound } = userMemory(row);
+  return signOf(bound) + bytes(value);
+}
 
 /** Whether a run of `rate` was at half of that throughput, over as many connections: the table says so. */
 function isHalf(rate: Result | undefined, throughput: Result | undefined): boolean {
@@ -52,8 +78,7 @@ function isHalf(rate: Result | undefined, throughput: Result | undefined): boole
 /** The p99 at half of the throughput. One that may be the load generator's own is an upper bound. */
 export function p99({ throughput, rate }: Shown): string {
   if (!isHalf(rate, throughput)) return MISSING;
-  const weak = rate!.findings.some(({ id }) => id === "client_bound" || id === "late_sends" || id === "foreign_load");
-  return `${weak ? "≤ " : ""}${microseconds(rate!.metrics.p99_us)}`;
+  return bounded(rate!, microseconds(rate!.metrics.p99_us), "p99_us");
 }
 
 const link = ({ name, path }: Experiment) => `[${name}](${path})`;
@@ -62,7 +87,7 @@ const OVERVIEW: Column<Shown>[] = [
   { heading: "experiment", cell: ({ experiment }) => link(experiment), left: true },
   { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
   { heading: "held and answered", cell: ({ hold }) => count(hold?.metrics.answered) },
-  { heading: "user memory a connection", cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn) },
+  { heading: "user memory a connection", cell: userMemoryText },
   { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
   {
     heading: "requests/s",

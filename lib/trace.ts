@@ -10,7 +10,9 @@ import { installLine, isInstalled, TOOLS } from "./tools.ts";
 
 const REQUESTS = 3; // the first pays for what is compiled then; between the last two is one whole turn
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\n\r\n");
-const CALLS = "read,write,recvfrom,sendto,accept4,poll,select,epoll_wait,epoll_pwait,epoll_ctl,io_uring_enter";
+// Only a call that receives begins a request, and only of this one: launchers of peers ask too, whether they answer and how
+// many they served.
+const RECEIVED = /^\d+\s+(?:read|readv|recv|recvfrom|recvmsg|recvmmsg)\(.*"GET \/ HTTP\/1\.1\\r\\nHost: lab/;
 
 /** Puts the two halves of a call together between which another thread made one. */
 function whole(lines: readonly string[]): string[] {
@@ -28,11 +30,11 @@ function whole(lines: readonly string[]): string[] {
 
 /**
  * From the text of a trace, one request's calls: what the thread that received it did until it received the next one.
- * Null where no call shows the bytes of a request.
+ * Null where no call that receives shows the bytes of a request.
  */
 export function callsOfOne(trace: string): string[] | null {
   const lines = whole(trace.trim().split("\n"));
-  const asked = lines.flatMap((line, i) => line.includes('"GET / ') ? [i] : []);
+  const asked = lines.flatMap((line, i) => RECEIVED.test(line) ? [i] : []);
   if (asked.length < 2) return null;
   const [from, to] = asked.slice(-2) as [number, number], [thread] = lines[from]!.split(" ");
   return lines.slice(from, to).filter((line) => line.startsWith(`${thread} `)).map((line) =>
@@ -62,7 +64,7 @@ export async function trace(experiment: Experiment): Promise<string[]> {
   try {
     const { command, args, cwd } = experimentCommand(experiment);
     // -D: strace(1) stands aside, the server stays the child that hears the signals.
-    const words = ["-D", "-f", "-qq", "-o", file, "-e", `trace=${CALLS}`, "-e", "signal=none", command, ...args];
+    const words = ["-D", "-f", "-qq", "-o", file, "-e", "trace=all", "-e", "signal=none", command, ...args];
     const server = await startServer({ command: "strace", args: words, cwd }).catch((error) => {
       throw error instanceof StartError && /ptrace/i.test(error.message) ? skip(error.message) : error;
     });
@@ -72,7 +74,7 @@ export async function trace(experiment: Experiment): Promise<string[]> {
       await server.stop();
     }
     const calls = callsOfOne(await Deno.readTextFile(file));
-    if (calls === null) throw skip(`No system call of ${experiment.name} shows the bytes of a request.`);
+    if (calls === null) throw skip(`No system call of ${experiment.name} receives the bytes of a request.`);
     return calls;
   } finally {
     await Deno.remove(folder, { recursive: true });

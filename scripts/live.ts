@@ -8,10 +8,12 @@ import { UsageError } from "../lib/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
 import { liveAssets } from "../lib/live_assets.ts";
 import { liveLimits, serveLive } from "../lib/live_server.ts";
+import { obstacleTo } from "../lib/tools.ts";
 
 const USAGE = `Usage: deno task live <name> [--connections 100] [--rate N (requests/s)] [--port 0] [--no-open]
        Without --rate each connection asks again as soon as it has its answer. The page changes both while it runs.`;
-const EXIT = { page: 0, signal: 130, server: 1 };
+const EX_UNAVAILABLE = 69; // <sysexits.h>
+const EXIT = { closed: 0, stopped: 130, skipped: EX_UNAVAILABLE, not_ready: 1, crashed: 1 };
 
 /** The command that opens a page; null where there is no display to open it on. */
 function opener(url: string): [command: string, args: string[]] | null {
@@ -51,13 +53,18 @@ await runScript(USAGE, async () => {
     ratePerS: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
   };
   const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
+  const obstacle = await obstacleTo(experiment);
+  if (obstacle !== null) {
+    console.error(obstacle);
+    return EX_UNAVAILABLE;
+  }
   Deno.addSignalListener("SIGINT", () => stop.abort());
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => stop.abort());
   const live = serveLive({ experiment, wanted, limits, port, assets: await liveAssets(), signal: stop.signal });
   const url = `http://127.0.0.1:${live.port}/`;
   console.log(`${experiment.name} runs while this page is open: ${url}`);
   if (flags.open) openPage(url);
-  const { by, sentence } = await live.ended;
+  const { how, sentence } = await live.ended;
   console.error(sentence);
-  return EXIT[by];
+  return EXIT[how];
 });

@@ -1,6 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { find } from "../lib/catalogue.ts";
 import { processTree } from "../lib/proc.ts";
+import { obstacleTo } from "../lib/tools.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const { command } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks.live as { command: string };
@@ -30,6 +32,17 @@ Deno.test("what cannot be shown is a usage error", async () => {
   }
 });
 
+const kqueue = await obstacleTo(find("kqueue"));
+Deno.test({
+  name: "what cannot run here is told before there is a page",
+  ignore: kqueue === null, // it runs here
+  fn: async () => {
+    await using child = live("kqueue", "--no-open").spawn();
+    assertEquals((await child.stdout.getReader().read()).done, true, "no line names a page");
+    assertEquals([await new Response(child.stderr).text(), (await child.status).code], [`${kqueue}\n`, 69]);
+  },
+});
+
 Deno.test({
   name: "one line says where the page is; an interrupt tells the page, ends the run, and leaves nothing",
   ignore: Deno.build.os !== "linux",
@@ -44,7 +57,7 @@ Deno.test({
       if (!seen.includes("event: frame") && part.includes("event: frame")) child.kill("SIGINT");
       seen += part;
     }
-    assertMatch(seen, /event: end\ndata: {"sentence":"Stopped\.","failed":false}/);
+    assertMatch(seen, /event: end\ndata: {"how":"stopped","sentence":"Stopped\."}/);
     assertEquals((await lines.read()).done, true, "and no other line");
     assertEquals([await new Response(child.stderr).text(), (await child.status).code], ["Stopped.\n", 130]);
     assertEquals(processTree(Deno.pid)!.length, before);

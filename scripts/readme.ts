@@ -5,10 +5,11 @@
  */
 import { catalogue } from "../lib/catalogue.ts";
 import { claimsTable, readClaims } from "../lib/claims/table.ts";
+import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import type { ChartSpec } from "../lib/chart.ts";
 import { renderPng } from "../lib/chart_png.ts";
-import { HELD, held, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
+import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
 import { count, markdown } from "../lib/format.ts";
 import { readResults } from "../lib/results.ts";
 import { type ComparisonRow, readStudies } from "../lib/study.ts";
@@ -67,7 +68,7 @@ async function makeTables(): Promise<Record<string, string>> {
   const cost = (rows: readonly ComparisonRow[], at: string) =>
     ratios(rows, "cpu_us_per_request", `Server CPU a request: ${at}`, family);
   const latency = (rows: readonly ComparisonRow[], at: string) =>
-    reached(rows, "p99_us", `Latency of light requests: ${at}`, family);
+    (isOneRate(rows) ? reached : ratios)(rows, "p99_us", `Latency of light requests: ${at}`, family);
   const claims = await readClaims("results", ({ path, why }) => console.error(`passed over ${path}: ${why}`));
   return {
     results: overview(shown(own, results)),
@@ -90,7 +91,8 @@ async function makeTables(): Promise<Record<string, string>> {
 }
 
 await runScript(USAGE, async () => {
-  parseFlags(Deno.args, {});
+  const [extra] = parseFlags(Deno.args, {})._;
+  if (extra !== undefined) throw new UsageError(`Unexpected ${extra}: all of README.md is rewritten.`);
   let text = await Deno.readTextFile("README.md");
   const tables = await makeTables();
   for (const [name, table] of Object.entries(tables)) {

@@ -65,6 +65,8 @@ async function filters({ page }: OpenPage): Promise<void> {
   assertEquals(await found(), `1 of ${all.length} servers`);
   assertEquals((await drawn(page, chart)).labels, ["epoll-edge"]);
   assertMatch((await chart.getAttribute("aria-label"))!, /^[^.]*\. epoll-edge: [^:]*$/);
+  await page.fill("#filter [type=search]", "no such server");
+  assertEquals(await found(), `0 of ${all.length} servers: nothing fits this filter`);
   await page.fill("#filter [type=search]", "");
   await page.uncheck("#filter [value=blocking]");
   await page.uncheck("#filter [value=peer]");

@@ -4,13 +4,13 @@
  * @module
  */
 import type { ChartSpec, RankSpec } from "../chart.ts";
-import { HELD, held, latencies, MEMORY, ratios, reached, waits } from "../figures.ts";
+import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "../figures.ts";
 import type { Result } from "../results.ts";
-import type { ComparisonRow } from "../study.ts";
+import { isVoid } from "../pivot.ts";
 import type { Table } from "../study_choice.ts";
-import type { Shown } from "../tables.ts";
+import { type Shown, telling } from "../tables.ts";
 import type { Material } from "./material.ts";
-import { metricOf, nameOf, whyMissing } from "./servers.ts";
+import { kindOf, metricOf, nameOf, type Stored, whyMissing } from "./servers.ts";
 
 /** One chart. */
 export interface Figure {
@@ -28,19 +28,19 @@ const commandsOf = (runs: readonly (Result | undefined)[]): ReadonlyMap<string, 
   new Map(runs.filter((of) => of !== undefined).map(({ experiment, command }) => [experiment, command]));
 
 /** A chart in which a server without a run says why it has none. */
-function told<S extends RankSpec>(spec: S, shown: readonly Shown[], results: readonly Result[]): S {
+function told<S extends RankSpec>(spec: S, shown: readonly Shown[], material: Stored): S {
   const without = new Map(shown.filter(({ hold }) => hold === undefined).map((row) => [row.experiment.name, row]));
   const items = spec.items.map((item) => {
     const row = without.get(item.name);
-    return row === undefined ? item : { ...item, note: whyMissing(row, results) };
+    return row === undefined ? item : { ...item, note: whyMissing(row, material) };
   });
   return { ...spec, items };
 }
 
 /** How many connections the experiments of this project hold. */
-export const ladderFigure = (shown: readonly Shown[], results: readonly Result[]): Figure => ({
+export const ladderFigure = (shown: readonly Shown[], material: Stored): Figure => ({
   id: "ladder",
-  spec: told(held(shown, "answered", HELD), shown, results),
+  spec: told(held(shown, "answered", HELD), shown, material),
   note: "A hollow mark is a lower bound: the run asked for no more. What stopped the others stands with each of them.",
   repeat: commandsOf(shown.map(({ hold }) => hold)),
   ofServers: false,
@@ -56,13 +56,30 @@ function comparisonFigures(table: Table, family: (name: string) => string): Figu
   const figures: Figure[] = [
     { id, spec: ratios(rows, metric, title, family), note, repeat: command, ofServers: true },
   ];
-  const has = (of: ComparisonRow["metric"]) => rows.some((row) => row.metric === of && row.candidate_value !== null);
-  const second = scenario === "throughput" ? "requests_per_s" as const : "p99_us" as const;
-  if (scenario === "hold" || !has(second)) return figures;
-  const words = second === "p99_us" ? "Latency, 99th percentile" : "Requests a second";
-  const bounds = "Pale or hollow is a bound: the load generator was the limit, the server may be able to do more.";
-  const spec = reached(rows, second, `${words}: ${nameOf(table)}`, family);
-  return [...figures, { id: `${id}-${second}`, spec, note: bounds, repeat: command, ofServers: true }];
+  return [...figures, ...secondFigure(table, id, family)];
+}
+
+/**
+ * What the servers reached beside their cost: of pairs that were all asked for one rate the latencies themselves; of others,
+ * each with a load of its own, the ratios, if there are any that are not of bounds.
+ */
+function secondFigure(table: Table, id: string, family: (name: string) => string): Figure[] {
+  const { rows, study: { command } } = table, { scenario, reference } = rows[0]!;
+  const metric = scenario === "throughput" ? "requests_per_s" as const : "p99_us" as const;
+  const of = rows.filter((row) => row.metric === metric && row.candidate_value !== null);
+  if (scenario === "hold" || of.length === 0) return [];
+  const title = `${metric === "p99_us" ? "Latency, 99th percentile" : "Requests a second"}: ${nameOf(table)}`;
+  const figure = { id: `${id}-${metric}`, repeat: command, ofServers: true };
+  if (isOneRate(of)) {
+    const note = "A hollow mark is an upper bound: the latency may be the load generator's own, or another process's.";
+    return [{ ...figure, spec: reached(rows, metric, title, family), note }];
+  }
+  if (of.every((row) => row.ratio === null || isVoid(row))) return [];
+  const side = metric === "p99_us"
+    ? `Left of the line a server is faster than ${reference}`
+    : `Right of the line a server answers more than ${reference}`;
+  const note = `${side}; each pair had a load of its own. Where the load generator was the limit there is no ratio.`;
+  return [{ ...figure, spec: ratios(rows, metric, title, family), note }];
 }
 
 /** Latencies of those that ran `rate`, each at half of its own throughput. */
@@ -77,21 +94,38 @@ function latencyFigure(id: string, whose: string, shown: readonly Shown[]): Figu
   return { id, spec: { ...spec, series }, note, repeat: commandsOf(runs), ofServers: true };
 }
 
+/** Families whose latencies stand in one chart: with all of them in one, the lines hide each other. */
+const GROUPS: [id: string, families: string[]][] = [
+  ["blocking", ["blocking"]],
+  ["events", ["readiness", "completion"]],
+  ["runtimes", ["runtime", "hybrid", "bypass"]],
+  ["own", ["own"]],
+];
+const WHOSE = { ours: "experiments", peer: "peers", own: "servers of your own" };
+
 /** The charts of the section that compares. */
-export function comparingFigures({ shown, results, comparisons, readiness }: Material): Figure[] {
-  const family = (name: string) => shown.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
-  const part = (peer: boolean) => shown.filter(({ experiment }) => experiment.peer === peer);
+export function comparingFigures(material: Material): Figure[] {
+  const { comparisons, readiness } = material, all = [...material.shown, ...material.own];
+  const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
   const figures: Figure[] = [
     ...comparisons.flatMap((table) => comparisonFigures(table, family)),
     {
       id: "memory",
-      spec: told(held(shown, "user_bytes_per_conn", MEMORY), shown, results),
-      note: "What one more connection adds to the server's processes; memory of the kernel is not in it.",
-      repeat: commandsOf(shown.map(({ hold }) => hold)),
+      spec: told(held(all, "user_bytes_per_conn", MEMORY), all, material),
+      note:
+        "What one more connection adds to the server's processes; memory of the kernel is not in it. A hollow mark is an upper bound: no more than the heap differs by without a connection.",
+      repeat: commandsOf(all.map(({ holds, hold }) => telling(holds, "user_bytes_per_conn") ?? hold)),
       ofServers: true,
     },
-    latencyFigure("latency-ours", "experiments", part(false)),
-    latencyFigure("latency-peers", "peers", part(true)),
+    ...GROUPS.flatMap(([id, families]) =>
+      (["ours", "peer", "own"] as const).map((kind) =>
+        latencyFigure(
+          `latency-${kind}-${id}`,
+          kind === "own" ? WHOSE.own : `${WHOSE[kind]}: ${families.join(", ")}`,
+          all.filter(({ experiment }) => kindOf(experiment) === kind && families.includes(experiment.family)),
+        )
+      )
+    ),
   ];
   if (readiness !== undefined) {
     const note = "One connection of so many has something to say.";

@@ -19,6 +19,8 @@ export type Meanings = ReadonlyMap<string, string>;
 /** All that the report shows. Lists of experiments are in reading order. */
 export interface Material {
   shown: Shown[];
+  /** Servers that are in no catalogue, but were measured: `deno task measure --name mine`. */
+  own: Shown[];
   /** Of each experiment, by name. */
   sources: ReadonlyMap<string, SourceFile[]>;
   results: readonly Result[];
@@ -51,6 +53,20 @@ export function chosen(studies: readonly Study<"comparison">[]): Table[] {
   });
 }
 
+/** A server of one's own: all that is known of it is its name and what it was measured to do. */
+const unknown = (name: string): Experiment => ({
+  ...{ name, path: "", peer: false, family: "own", title: name, question: "", idea: "", prediction: "", sources: "" },
+  ...{ compare: [], requires: [{ os: "any", kernel: null }], needs: [], version: null, fairness: null, cannot: {} },
+  ...{ run: "", try: "", simplified: "" },
+});
+
+/** The servers that results or comparisons name and the catalogue does not. */
+export function ownServers(all: readonly Experiment[], results: readonly Result[], comparisons: readonly Table[]) {
+  const compared = comparisons.flatMap(({ rows }) => rows.flatMap((row) => [row.reference, row.candidate]));
+  const names = new Set([...results.map(({ experiment }) => experiment), ...compared]);
+  return shown([...names].filter((name) => all.every((of) => of.name !== name)).sort().map(unknown), results);
+}
+
 /** The machines that figures come from, those with the most runs first. */
 export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Result[] }[] {
   return [...Map.groupBy(results, ({ host }) => JSON.stringify(host)).values()]
@@ -66,11 +82,13 @@ export async function readMaterial(
   const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
   const all: Experiment[] = catalogue(experiments);
   const damaged: PassedOver[] = [], claims = await readClaims(dir, (of) => damaged.push(of));
+  const comparisons = chosen(comparison.studies);
   return {
     shown: shown(all, results),
+    own: ownServers(all, results, comparisons),
     sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),
     results,
-    comparisons: chosen(comparison.studies),
+    comparisons,
     readiness: newestLaw(readiness.studies),
     claims,
     passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged].flat(),

@@ -20,6 +20,7 @@ const run = (change: Partial<Run>, time = "2026-01-01T00:00:00Z"): Result =>
     ...{ ended: "ok", reason: null, command: "deno task exp epoll" },
     ...change,
   }, new Date(time));
+const NOTHING = { results: [], comparisons: [] };
 const of = (name: string, results: Result[]) => shown(catalogue().filter((one) => one.name === name), results)[0]!;
 
 Deno.test("results/README.md says what every finding and every fact of a host means", async () => {
@@ -61,17 +62,23 @@ Deno.test("of several references the one with the most candidates is shown, for 
 Deno.test("what holds all that it was asked for has a lower bound, what stopped says why", () => {
   const metrics = { answered: 10 };
   const all = of("epoll", [run({ metrics })]);
-  assertEquals([heldText(all), brokenBy(all, [])], ["≥ 10", "nothing: it was asked for 10 and answered all"]);
+  assertEquals([heldText(all), brokenBy(all, NOTHING)], ["≥ 10", "nothing: it was asked for 10 and answered all"]);
   const stopped = of("epoll", [run({ metrics, ended: "limited", reason: "stopped at 10" })]);
-  assertEquals([heldText(stopped), brokenBy(stopped, [])], ["10", "limited: stopped at 10"]);
+  assertEquals([heldText(stopped), brokenBy(stopped, NOTHING)], ["10", "limited: stopped at 10"]);
 });
 
 Deno.test("what has no figure says whether it was skipped, or only not measured", () => {
   assertEquals(heldText(of("epoll", [])), "–");
-  assertMatch(whyMissing(of("epoll", []), [run({ experiment: "poll" })]), /^not measured/);
-  assertMatch(whyMissing(of("iocp", []), [run({})]), /^skipped: iocp needs Windows; this is Linux 6\.18\.1/);
+  assertMatch(whyMissing(of("epoll", []), { ...NOTHING, results: [run({ experiment: "poll" })] }), /^not measured/);
+  assertMatch(
+    whyMissing(of("iocp", []), { ...NOTHING, results: [run({})] }),
+    /^skipped: iocp needs Windows; this is Linux 6\.18\.1/,
+  );
+  const rows = [row({ candidate: "kqueue", rounds: 0, ratio: null, reason: "kqueue: no libkqueue" })];
+  const compared = { results: [], comparisons: [{ study: {} as Study<"comparison">, rows }] };
+  assertEquals(whyMissing(of("kqueue", []), compared), "skipped: no libkqueue");
   const skipped = run({ ended: "skipped", reason: "no such call here" });
-  assertEquals(whyMissing(of("epoll", [skipped]), [skipped]), "skipped: no such call here");
+  assertEquals(whyMissing(of("epoll", [skipped]), { ...NOTHING, results: [skipped] }), "skipped: no such call here");
 });
 
 Deno.test("a page shows the newest whole run of each kind, and a quick one only where there is no other", () => {

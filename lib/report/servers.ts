@@ -3,13 +3,12 @@
  *
  * @module
  */
-import { runsHere } from "../catalogue.ts";
-import { bytes, type Column, count, MISSING } from "../format.ts";
-import { figure, ofReference, ratio, type ShownRow } from "../pivot.ts";
-import type { Result } from "../results.ts";
+import { type Experiment, runsHere } from "../catalogue.ts";
+import { type Column, count, MISSING } from "../format.ts";
+import { ofReference, ratio, reasonOf, type ShownRow } from "../pivot.ts";
 import type { Table } from "../study_choice.ts";
 import { bounded } from "../summary.ts";
-import { p99, type Shown } from "../tables.ts";
+import { p99, type Shown, userMemory, userMemoryText } from "../tables.ts";
 import type { Material } from "./material.ts";
 
 /** What a cell is sorted by and downloaded as: null where there is none. */
@@ -22,19 +21,29 @@ export interface ServerColumn extends Column<Shown> {
   value: (row: Shown) => Cell;
 }
 
-/** Why there is no figure of an experiment: what its last run said, or what its header asks for. */
-export function whyMissing({ experiment }: Shown, results: readonly Result[]): string {
+/** What is stored, as far as it tells why there is no figure. */
+export type Stored = Pick<Material, "results" | "comparisons">;
+
+/** Whose a server is: this project's, a peer, or the reader's own. */
+export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
+  family === "own" ? "own" : peer ? "peer" : "ours";
+
+/** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
+export function whyMissing({ experiment }: Shown, { results, comparisons }: Stored): string {
   const last = results.filter((of) => of.experiment === experiment.name).at(-1);
   if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
+  const compared = comparisons.flatMap(({ rows }) => rows)
+    .find(({ candidate, rounds, reason }) => candidate === experiment.name && rounds === 0 && reason !== null);
+  if (last === undefined && compared !== undefined) return `skipped: ${reasonOf(compared)}`;
   const host = results.at(-1)?.host;
   const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
   return here.runs ? "not measured: no whole run of it is stored" : `skipped: ${here.reason}`;
 }
 
 /** What stopped it from holding more; of what holds all that it was asked for, that. */
-export function brokenBy(row: Shown, results: readonly Result[]): string {
+export function brokenBy(row: Shown, stored: Stored): string {
   const { hold } = row;
-  if (hold === undefined) return whyMissing(row, results);
+  if (hold === undefined) return whyMissing(row, stored);
   if (hold.ended === "ok") return `nothing: it was asked for ${count(hold.parameters.connections)} and answered all`;
   return `${hold.ended}: ${hold.reason}`;
 }
@@ -56,12 +65,14 @@ export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_pe
     rows.some((row) => row.metric === metric && row.ratio !== null)
   ) ?? "pss_bytes";
 
+const RATIO_OF = { cpu_us_per_request: "CPU", user_bytes_per_conn: "user memory", pss_bytes: "memory (PSS)" };
+
 function ratioColumn(table: Table): ServerColumn {
   const metric = metricOf(table), { scenario, connections, reference } = table.rows[0]!;
   const text = ratio.withInterval(metric);
   return {
     key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
-    heading: `${figure.heading(metric).replace("\n/", " a ")}, ratio to ${reference} [98 %]: ${nameOf(table)}`,
+    heading: `${RATIO_OF[metric]} ratio to ${reference} [98 %]\n${nameOf(table)}`,
     cell: ({ experiment }) => text(rowsOf(table, experiment.name)) || MISSING,
     value: ({ experiment: { name } }) =>
       name === reference ? 1 : rowsOf(table, name).find((row) => row.metric === metric)?.ratio ?? null,
@@ -84,8 +95,8 @@ const FIGURES: ServerColumn[] = [
   {
     key: "user_bytes_per_conn",
     heading: "user memory a connection",
-    cell: ({ hold }) => bytes(hold?.metrics.user_bytes_per_conn),
-    value: ({ hold }) => hold?.metrics.user_bytes_per_conn ?? null,
+    cell: userMemoryText,
+    value: (row) => userMemory(row).value,
   },
   {
     key: "connections_under_load",
@@ -114,17 +125,18 @@ const FIGURES: ServerColumn[] = [
 ];
 
 /** The columns of the big table. */
-export const serverColumns = ({ comparisons, results }: Material): ServerColumn[] => [
+export const serverColumns = (material: Material): ServerColumn[] => [
   words("name", "server", ({ experiment }) => experiment.name),
-  words("kind", "whose", ({ experiment }) => experiment.peer ? "peer" : "ours"),
+  words("kind", "whose", ({ experiment }) => kindOf(experiment)),
   words("family", "family", ({ experiment }) => experiment.family),
   ...FIGURES,
-  ...comparisons.map(ratioColumn),
-  words("stopped_by", "what stopped it", (row) => brokenBy(row, results)),
+  ...material.comparisons.map(ratioColumn),
+  words("stopped_by", "what stopped it", (row) => brokenBy(row, material)),
 ];
 
 /** The rows as they are downloaded: a bound is told beside the figure. */
-export function serverRows({ shown }: Material, columns: readonly ServerColumn[]): Record<string, Cell>[] {
+export function serverRows(material: Material, columns: readonly ServerColumn[]): Record<string, Cell>[] {
+  const shown = [...material.shown, ...material.own];
   return shown.map((row) =>
     Object.fromEntries(columns.flatMap(({ key, cell, value }) => {
       const sign = /^[≥≤]/.exec(cell(row))?.[0] ?? null;

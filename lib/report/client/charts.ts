@@ -9,6 +9,7 @@ import {
   BarElement,
   CategoryScale,
   Chart,
+  Legend,
   LinearScale,
   LineController,
   LineElement,
@@ -52,7 +53,7 @@ export interface Charts {
 export function drawCharts(specs: Readonly<Record<string, ChartSpec>>): Charts {
   Chart.register(
     ...[BarController, BarElement, LineController, LineElement, PointElement],
-    ...[CategoryScale, LinearScale, LogarithmicScale, Title, Tooltip],
+    ...[CategoryScale, LinearScale, LogarithmicScale, Legend, Title, Tooltip],
   );
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   Object.assign(globalThis, { Chart }); // so that a console can ask: Chart.getChart(canvas).data

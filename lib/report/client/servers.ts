@@ -22,7 +22,9 @@ export function filterTable(
       row.hidden = !(families.has(family!) && kinds.has(kind!) && words.every((word) => text.includes(word)));
     }
     const left = rows.filter((row) => !row.hidden);
-    found.textContent = `${left.length} of ${rows.length} servers`;
+    found.textContent = `${left.length} of ${rows.length} servers${
+      left.length === 0 ? ": nothing fits this filter" : ""
+    }`;
     changed(new Set(left.map((row) => row.dataset["name"]!)));
   };
   form.addEventListener("input", filter);

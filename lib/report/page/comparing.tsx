@@ -9,15 +9,17 @@
 import { comparisonParts, readinessColumns } from "../../tables.ts";
 import { comparingFigures } from "../figures.ts";
 import type { Material } from "../material.ts";
-import { nameOf, type ServerColumn, serverColumns } from "../servers.ts";
+import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
 import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
 
+const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
+
 /** Choices that the script acts on: without it they are not there. */
-function Filter({ families }: { families: string[] }) {
+function Filter({ families, kinds }: { families: string[]; kinds: string[] }) {
   const box = (name: string, value: string) => (
     <label class="choice">
       <input type="checkbox" name={name} value={value} checked />
-      {name === "family" ? <Family name={value} /> : value === "ours" ? "this project" : "peers"}
+      {name === "family" ? <Family name={value} /> : KINDS[value]}
     </label>
   );
   return (
@@ -32,7 +34,7 @@ function Filter({ families }: { families: string[] }) {
       </fieldset>
       <fieldset>
         <legend>Whose</legend>
-        {["ours", "peer"].map((name) => box("kind", name))}
+        {kinds.map((name) => box("kind", name))}
       </fieldset>
       <p class="found">
         <output id="found" aria-live="polite"></output>
@@ -70,15 +72,15 @@ function ServerTable({ shown, columns }: { shown: Material["shown"]; columns: Se
         </thead>
         <tbody>
           {shown.map((row) => {
-            const { name, family, peer } = row.experiment;
+            const { name, family } = row.experiment, kind = kindOf(row.experiment);
             return (
-              <tr data-name={name} data-family={family} data-kind={peer ? "peer" : "ours"}>
+              <tr data-name={name} data-family={family} data-kind={kind}>
                 {columns.map(({ key, cell, value, left }) => {
                   const attributes = { "data-value": value(row) ?? "", class: left ? `left ${key}` : undefined };
                   if (key === "name") {
                     return (
                       <th scope="row" {...attributes}>
-                        <a href={`#${name}`}>{name}</a>
+                        {kind === "own" ? name : <a href={`#${name}`}>{name}</a>}
                       </th>
                     );
                   }
@@ -100,7 +102,8 @@ const Legend = () => (
       <b>≥</b> a lower bound: the load generator was the limit, or the run asked for no more
     </li>
     <li>
-      <b>≤</b> an upper bound: the latency may be the load generator's own
+      <b>≤</b>{" "}
+      an upper bound: the latency may be the load generator's own or another process's, the memory no more than noise
     </li>
     <li>
       <b>–</b> not measured: never a zero
@@ -149,7 +152,9 @@ const Tables = ({ comparisons, readiness }: Material) => (
 
 /** The section. */
 export function Comparing(material: Material) {
-  const families = [...new Set(material.shown.map(({ experiment }) => experiment.family))];
+  const all = [...material.shown, ...material.own];
+  const families = [...new Set(all.map(({ experiment }) => experiment.family))];
+  const kinds = [...new Set(all.map(({ experiment }) => kindOf(experiment)))];
   return (
     <section id="comparison" aria-labelledby="comparison-heading">
       <h2 id="comparison-heading">Side by side</h2>
@@ -157,8 +162,8 @@ export function Comparing(material: Material) {
         The figures of single runs are each of their own hour, on a machine that others share: they show sizes, not
         small differences. The ratios do: they are of rounds in which both servers ran in turn, in random order.
       </p>
-      <Filter families={families} />
-      <ServerTable shown={material.shown} columns={serverColumns(material)} />
+      <Filter families={families} kinds={kinds} />
+      <ServerTable shown={all} columns={serverColumns(material)} />
       <Legend />
       <Downloads of="servers" what="The servers shown above" />
       <h3>Charts</h3>

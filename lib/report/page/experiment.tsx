@@ -155,7 +155,7 @@ export function ExperimentPage({ row, material }: { row: Shown; material: Materi
       <About experiment={experiment} known={known} />
       <h4>What stopped it</h4>
       <p class="broken">
-        <Prose text={brokenBy(row, material.results)} />
+        <Prose text={brokenBy(row, material)} />
       </p>
       <Runs name={name} results={material.results} />
       <h4>Run it</h4>

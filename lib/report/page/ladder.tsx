@@ -10,7 +10,7 @@ import { count, MISSING } from "../../format.ts";
 import type { Shown } from "../../tables.ts";
 import { ladderFigure } from "../figures.ts";
 import type { Material } from "../material.ts";
-import { heldText, whyMissing } from "../servers.ts";
+import { heldText, type Stored, whyMissing } from "../servers.ts";
 import { ChartFigure, Family, Prose } from "./parts.tsx";
 
 const FAMILIES: Record<string, string> = {
@@ -23,7 +23,7 @@ const FAMILIES: Record<string, string> = {
   bypass: "The kernel's network stack is left out.",
 };
 
-function Rung({ row, results }: { row: Shown; results: Material["results"] }) {
+function Rung({ row, stored }: { row: Shown; stored: Stored }) {
   const { experiment: { name, title, idea }, hold, throughput } = row;
   const cost = throughput?.metrics.cpu_us_per_request;
   return (
@@ -40,7 +40,7 @@ function Rung({ row, results }: { row: Shown; results: Material["results"] }) {
         </p>
       </div>
       {hold === undefined && throughput === undefined
-        ? <p class="none">{whyMissing(row, results)}</p>
+        ? <p class="none">{whyMissing(row, stored)}</p>
         : (
           <dl class="figures">
             <div>
@@ -65,8 +65,8 @@ function Rung({ row, results }: { row: Shown; results: Material["results"] }) {
 }
 
 /** The section. */
-export function Ladder({ shown, results }: Material) {
-  const own = shown.filter(({ experiment }) => !experiment.peer);
+export function Ladder(material: Material) {
+  const own = material.shown.filter(({ experiment }) => !experiment.peer);
   const starts = own.findIndex.bind(own);
   return (
     <section id="ladder" aria-labelledby="ladder-heading">
@@ -85,11 +85,11 @@ export function Ladder({ shown, results }: Material) {
           </h3>
           {FAMILIES[family] && <p class="prose">{FAMILIES[family]}</p>}
           <ol start={starts((row) => row === rows[0]) + 1}>
-            {rows.map((row) => <Rung row={row} results={results} />)}
+            {rows.map((row) => <Rung row={row} stored={material} />)}
           </ol>
         </div>
       ))}
-      <ChartFigure figure={ladderFigure(own, results)} />
+      <ChartFigure figure={ladderFigure(own, material)} />
     </section>
   );
 }

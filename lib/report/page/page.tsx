@@ -49,7 +49,7 @@ function palette(): string {
 /** What the script needs, as JSON that may stand in a page. */
 function data(material: Material): string {
   const figures = [
-    ladderFigure(material.shown.filter(({ experiment }) => !experiment.peer), material.results),
+    ladderFigure(material.shown.filter(({ experiment }) => !experiment.peer), material),
     ...comparingFigures(material),
   ];
   const all: PageData = {

@@ -81,8 +81,8 @@ export function DataTable<Row>({ caption, rows, columns, name }: TableProps<Row>
 function rowsOf({ spec, repeat }: Figure): { name: string; x: string; value: string; command: string }[] {
   const command = (name: string) => typeof repeat === "string" ? "" : repeat.get(name) ?? MISSING;
   return spec.kind === "lines"
-    ? spec.series.flatMap(({ name, points }) =>
-      points.map((point) => ({
+    ? spec.series.flatMap(({ name, points, note }) =>
+      points.length === 0 ? [{ name, x: "", value: note ?? MISSING, command: command(name) }] : points.map((point) => ({
         ...{ name, x: written(point.x, spec.x.unit), value: sentence(point, spec.y.unit), command: command(name) },
       }))
     )
