@@ -47,7 +47,8 @@ export type Unit =
   | "requests"
   | "seconds"
   | "rounds"
-  | "switches";
+  | "switches"
+  | "nights";
 
 /** What stands behind the name of an axis. */
 export const UNIT_NAME: Record<Unit, string> = {
@@ -63,6 +64,7 @@ export const UNIT_NAME: Record<Unit, string> = {
   seconds: "s",
   rounds: "rounds",
   switches: "context switches",
+  nights: "nights",
 };
 
 /** A value in its unit, as a reader wants it: three digits that mean something, no exponent. */

@@ -6,22 +6,15 @@
  */
 import { appendLine, filterLines, readLines, repairLines } from "./lines.ts";
 import { ENDS } from "./results.ts";
-import type { PlacedRound } from "./rounds.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
+import type { PlacedRound, RoundFound } from "./rounds.ts";
+import { type Check, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
 
-/** A round, when it ended, and under which key. */
-interface StoredRound extends PlacedRound {
-  key: string;
-  time: string;
-}
+/** A row, when it was stored, and under which key. */
+type Stored<Row> = Row & { key: string; time: string };
 
-const nullable = nullOr(number);
-/** The fields of a line, with the check of each. A test holds results/README.md against them. */
-export const STORED_ROUND: Shape<StoredRound> = {
-  key: text,
-  time: text,
-  experiment: text,
-  phase: oneOf(["first", "confirmation"]),
+const nullable = nullOr(number), STORED = { key: text, time: text };
+/** What a round found, with the check of each field. */
+export const ROUND_FOUND: Shape<RoundFound> = {
   log_ratio: nullable,
   rate_per_s: nullable,
   reference_cpu_us_per_request: nullable,
@@ -29,7 +22,13 @@ export const STORED_ROUND: Shape<StoredRound> = {
   findings: list(text),
   failure: nullOr(object({ subject: text, ended: oneOf(ENDS), reason: text })),
 };
-const storedRound = object(STORED_ROUND);
+const PLACED_ROUND: Shape<PlacedRound> = {
+  experiment: text,
+  phase: oneOf(["first", "confirmation"]),
+  ...ROUND_FOUND,
+};
+/** The fields of a line, with the check of each. A test holds results/README.md against them. */
+export const STORED_ROUND: Shape<Stored<PlacedRound>> = { ...STORED, ...PLACED_ROUND };
 
 /** Rounds of different days are of different machines, even of one kind: a night is over when the next one begins. */
 const MAX_AGE_HOURS = 20;
@@ -40,9 +39,13 @@ export async function digestOf(value: unknown): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
 }
 
-/** The file of rounds. */
-export class RunFile {
-  constructor(readonly path: string) {}
+/** The file of rounds, each a row of one shape; without one, rounds of a run against the baseline. */
+export class RunFile<Row extends object = PlacedRound> {
+  readonly #row: Check;
+
+  constructor(readonly path: string, row: Readonly<Record<string, Check>> = PLACED_ROUND) {
+    this.#row = object({ ...STORED, ...row });
+  }
 
   /**
    * Repairs the file if it is torn, and reads it.
@@ -51,28 +54,27 @@ export class RunFile {
    * @returns The rounds by key, and what there is to tell.
    * @throws {CannotStore} If it has to be repaired and cannot be written.
    */
-  async open(keys: readonly string[]): Promise<{ rounds: Map<string, PlacedRound[]>; warnings: string[] }> {
+  async open(keys: readonly string[]): Promise<{ rounds: Map<string, Row[]>; warnings: string[] }> {
     const repaired = await repairLines(this.path);
-    const { values, warnings } = await readLines<StoredRound>(this.path, storedRound);
+    const { values, warnings } = await readLines<Stored<Row>>(this.path, this.#row);
     const oldest = new Date(Date.now() - MAX_AGE_HOURS * 3_600_000).toISOString();
     const [fresh, stale] = [values.filter(({ time }) => time >= oldest), values.filter(({ time }) => time < oldest)];
     if (stale.length > 0) {
       warnings.push(`${this.path}: ${stale.length} rounds are older than ${MAX_AGE_HOURS} hours and are taken out.`);
-      await filterLines<StoredRound>(this.path, storedRound, ({ time }) => time >= oldest);
+      await filterLines<Stored<Row>>(this.path, this.#row, ({ time }) => time >= oldest);
     }
-    const rounds = new Map(keys.map((key) => [key, [] as PlacedRound[]]));
-    for (const { key, time: _, ...round } of fresh) rounds.get(key)?.push(round);
+    const rounds = new Map(keys.map((key) => [key, [] as Row[]]));
+    for (const { key, time: _, ...round } of fresh) rounds.get(key)?.push(round as unknown as Row);
     return { rounds, warnings: repaired === null ? warnings : [repaired, ...warnings] };
   }
 
   /** Stores a round. Throws {CannotStore} if it cannot be; the rounds before it are there. */
-  async keep(key: string, round: PlacedRound): Promise<void> {
-    const stored: StoredRound = { key, time: new Date().toISOString(), ...round };
-    await appendLine(this.path, stored);
+  async keep(key: string, round: Row): Promise<void> {
+    await appendLine(this.path, { key, time: new Date().toISOString(), ...round });
   }
 
   /** Takes the rounds of these keys out: the run is over, and its result stands elsewhere. */
   async close(keys: readonly string[]): Promise<void> {
-    await filterLines<StoredRound>(this.path, storedRound, ({ key }) => !keys.includes(key));
+    await filterLines<Stored<Row>>(this.path, this.#row, ({ key }) => !keys.includes(key));
   }
 }

@@ -11,12 +11,15 @@ import { fileName, STUDIES } from "./store.ts";
 import { type Kind, readStudies, type Study } from "./study.ts";
 import { isWhole } from "./tables.ts";
 
+/** The kinds of studies that tell of servers; a self-test tells of the judging. */
+export type StoredKind = Exclude<Kind, "selftest">;
+
 /** All that is stored of one kind of machine. Lists are in the order of time. */
 export interface Stored {
   host: HostFacts;
   experiments: readonly Experiment[];
   results: readonly Result[];
-  studies: { readonly [K in Kind]: readonly Study<K>[] };
+  studies: { readonly [K in StoredKind]: readonly Study<K>[] };
 }
 
 /**

@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { type HostFacts, hostFacts } from "./host.ts";
 import { MANIFEST, type Manifest } from "./manifest_schema.ts";
+import { SELFTEST, type SelftestRow } from "./selftest_rows.ts";
 import { FIELDS, SCENARIOS } from "./result_schema.ts";
 import { type Check, dictionary, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
 import { entries, fileName, newId, store, STUDIES } from "./store.ts";
@@ -78,6 +79,7 @@ export interface Rows {
   comparison: ComparisonRow;
   crosscheck: CrosscheckRow;
   probe: ProbeRow;
+  selftest: SelftestRow;
 }
 export type Kind = keyof Rows;
 
@@ -101,12 +103,8 @@ const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
   readiness: {
     call: oneOf(["select", "poll", "epoll_wait"]),
     descriptors: number,
-    wait_us: number,
-    wait_us_low: number,
-    wait_us_high: number,
-    turn_us: number,
-    turn_us_low: number,
-    turn_us_high: number,
+    ...{ wait_us: number, wait_us_low: number, wait_us_high: number },
+    ...{ turn_us: number, turn_us_low: number, turn_us_high: number },
   },
   comparison: {
     scenario: oneOf(SCENARIOS),
@@ -146,6 +144,7 @@ const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
     runs: number,
     note: nullOr(text),
   },
+  selftest: SELFTEST,
 };
 
 /** The columns of each kind, with the check of each. A test holds results/README.md against them. */

@@ -14,6 +14,7 @@ import { count, markdown } from "../lib/format.ts";
 import { readResults } from "../lib/results.ts";
 import { type ComparisonRow, readStudies } from "../lib/study.ts";
 import { newestLaw, SHOWN_ROUNDS, widest } from "../lib/study_choice.ts";
+import { isWholeSelftest, selftestTable } from "../lib/selftest_table.ts";
 import { comparisonTable, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
 
 const USAGE = "Usage: deno task readme";
@@ -32,24 +33,27 @@ async function picture(name: string, spec: ChartSpec): Promise<string> {
 /** What is stored, for the tables; what cannot be read is named. */
 async function read() {
   const { results, passedOver } = await readResults("results");
-  const [readiness, comparison, crosscheck] = [
+  const [readiness, comparison, crosscheck, selftest] = [
     await readStudies("readiness"),
     await readStudies("comparison"),
     await readStudies("crosscheck"),
+    await readStudies("selftest"),
   ];
-  const damaged = [passedOver, readiness.passedOver, comparison.passedOver, crosscheck.passedOver].flat();
+  const damaged = [passedOver, readiness.passedOver, comparison.passedOver, crosscheck.passedOver, selftest.passedOver]
+    .flat();
   for (const { path, why } of damaged) console.error(`passed over ${path}: ${why}`);
   return {
     results,
     comparisons: comparison.studies,
     calls: newestLaw(readiness.studies)?.rows,
     clients: crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS))?.rows,
+    selftest: selftest.studies.findLast(isWholeSelftest),
   };
 }
 
 /** All tables by the name of their place. */
 async function makeTables(): Promise<Record<string, string>> {
-  const { results, comparisons, calls, clients } = await read();
+  const { results, comparisons, calls, clients, selftest } = await read();
   const all = catalogue("experiments"), own = all.filter(({ peer }) => !peer), peers = all.filter(({ peer }) => peer);
   const family = (name: string) => all.find((of) => of.name === name)?.family ?? "own";
   const compared = async (
@@ -87,6 +91,7 @@ async function makeTables(): Promise<Record<string, string>> {
     rate: await compared("rate", FLOOR, cost),
     claims: claims === null ? NOTHING : claimsTable(claims),
     crosscheck: clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
+    selftest: selftest === undefined ? NOTHING : selftestTable(selftest),
   };
 }
 

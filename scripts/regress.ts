@@ -6,9 +6,10 @@
 import { catalogue, type Experiment, find, runsHere } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
+import { courses, tellChanges } from "../lib/history.ts";
 import { hostFacts } from "../lib/host.ts";
 import { appendTo, CONNECTIONS, judged, QUICK_ROUND, ROUND, tellRound } from "../lib/judged.ts";
-import { nightMarkdown, showNight } from "../lib/night.ts";
+import { nightMarkdown, readHistory, showNight } from "../lib/night.ts";
 import { regress } from "../lib/regress.ts";
 import { measurePairs } from "../lib/rounds.ts";
 
@@ -30,6 +31,12 @@ function choose(names: string | undefined): Experiment[] {
     throw new UsageError(`${REFERENCE} is the reference: leave it out.`);
   }
   return chosen;
+}
+
+/** What changed over the nights: it advises, and fails nothing. */
+async function advice(): Promise<string> {
+  const changes = tellChanges(courses((await readHistory()).values)); // of damaged lines `regress` has told
+  return changes.length === 0 ? "" : ["", "In the history, which fails nothing:", ...changes, ""].join("\n");
 }
 
 /** One that serves a single connection at a time is measured with one. */
@@ -59,8 +66,9 @@ await runScript(USAGE, () =>
       say: (sentence) => console.error(sentence),
       onRound: (candidate) => tellRound(candidate, rounds),
     });
-    console.log(flags.json ? JSON.stringify(night, null, 2) : showNight(night));
+    const changes = await advice();
+    console.log(flags.json ? JSON.stringify(night, null, 2) : showNight(night) + changes);
     const summary = Deno.env.get("GITHUB_STEP_SUMMARY");
-    if (summary) await appendTo(summary, nightMarkdown(night));
+    if (summary) await appendTo(summary, nightMarkdown(night) + changes.replaceAll("\n", "\n\n"));
     return night.exit;
   }, "the rounds until then are stored, and the same command goes on from there."));

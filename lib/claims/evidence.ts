@@ -6,8 +6,8 @@
 import { runsHere } from "../catalogue.ts";
 import type { HostFacts } from "../host.ts";
 import type { Metrics, Result, ScenarioName } from "../results.ts";
-import { quickRuns, resultPath, type Stored, studyPath, wholeRuns } from "../stored.ts";
-import { type CrosscheckRow, type Kind, type ProbeRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
+import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../stored.ts";
+import { type CrosscheckRow, type ProbeRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
 import { SHOWN_ROUNDS } from "../study_choice.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, NotTestable, type Ratio, ratioIn } from "./ratio.ts";
@@ -33,7 +33,7 @@ export interface Held {
 }
 
 /** Whether a study is one of those that a verdict may stand on; the others are quick. */
-const IS_WHOLE: { [K in Kind]: (study: Study<K>) => boolean } = {
+const IS_WHOLE: { [K in StoredKind]: (study: Study<K>) => boolean } = {
   readiness: ({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES,
   comparison: ({ rows }) => rows.some((row) => row.rounds >= SHOWN_ROUNDS),
   crosscheck: ({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS),
@@ -139,7 +139,7 @@ export class Evidence {
   }
 
   /** The newest study that has what is looked for. */
-  #study<K extends Kind, T>(
+  #study<K extends StoredKind, T>(
     kind: K,
     look: (rows: readonly Rows[K][]) => T | undefined,
     command: string,

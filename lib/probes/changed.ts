@@ -30,11 +30,16 @@ export function replaced(source: string, { name, replace, by }: Change, path: st
 export class Changed implements Disposable {
   readonly #folder = Deno.makeTempDirSync({ prefix: "c10k-lab-" });
 
-  /** Writes a changed copy of an experiment. Without a change it is the experiment itself, under another name. */
-  make(of: string, change: Change): Experiment {
+  /**
+   * Writes a changed copy of an experiment. Without a change it is the experiment itself, under another name.
+   *
+   * @param more Changes besides, to the copy of the same name.
+   */
+  make(of: string, change: Change, ...more: Omit<Change, "name">[]): Experiment {
     const experiment = find(of), { name } = change;
-    const path = join(this.#folder, `${name}.ts`);
-    Deno.writeTextFileSync(path, replaced(Deno.readTextFileSync(experiment.path), change, experiment.path));
+    const path = join(this.#folder, `${name}.ts`), source = Deno.readTextFileSync(experiment.path);
+    const changed = [change, ...more].reduce((text, of) => replaced(text, { ...of, name }, experiment.path), source);
+    Deno.writeTextFileSync(path, changed);
     return { ...experiment, name, path, run: experiment.run.replace(basename(experiment.path), `${name}.ts`) };
   }
 

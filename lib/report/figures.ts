@@ -5,6 +5,7 @@
  */
 import type { ChartSpec, RankSpec } from "../chart.ts";
 import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "../figures.ts";
+import { courseChart } from "../history.ts";
 import type { Result } from "../results.ts";
 import { isVoid } from "../pivot.ts";
 import type { Table } from "../study_choice.ts";
@@ -102,6 +103,21 @@ const GROUPS: [id: string, families: string[]][] = [
   ["own", ["own"]],
 ];
 const WHOSE = { ours: "experiments", peer: "peers", own: "servers of your own" };
+
+/** The nights of each experiment that has some. */
+export const nightFigures = ({ courses, shown }: Material): Figure[] =>
+  courses.map((course) => ({
+    id: `nights-${course.experiment}`,
+    spec: courseChart(
+      course,
+      shown.find(({ experiment }) => experiment.name === course.experiment)?.experiment.family ?? "own",
+    ),
+    note:
+      "A whisker is the interval of 98 % of one night. A new level begins where the nights before and after are more " +
+      "unlike than in 99 of 100 other orders of the same nights (E-divisive).",
+    repeat: `deno task regress --experiments ${course.experiment}`,
+    ofServers: false,
+  }));
 
 /** The charts of the section that compares. */
 export function comparingFigures(material: Material): Figure[] {

@@ -5,8 +5,10 @@
  */
 import { join } from "node:path";
 import { catalogue, type Experiment } from "../catalogue.ts";
+import { type Course, courses } from "../history.ts";
 import type { HostFacts } from "../host.ts";
 import { type ClaimsFile, readClaims } from "../claims/table.ts";
+import { HISTORY, readHistory } from "../night.ts";
 import { type PassedOver, readResults, type Result } from "../results.ts";
 import { readStudies, type Study } from "../study.ts";
 import { newestLaw, type Table, widest } from "../study_choice.ts";
@@ -28,6 +30,8 @@ export interface Material {
   comparisons: Table[];
   readiness: Study<"readiness"> | undefined;
   claims: ClaimsFile | null;
+  /** Of each experiment that was measured at night. */
+  courses: Course[];
   passedOver: PassedOver[];
   meanings: Meanings;
   /** When it was made, as `Date.toISOString` has it. */
@@ -80,6 +84,7 @@ export async function readMaterial(
 ): Promise<Material> {
   const { results, passedOver } = await readResults(dir);
   const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
+  const history = await readHistory(dir), torn = history.warnings.map((why) => ({ path: join(dir, HISTORY), why }));
   const all: Experiment[] = catalogue(experiments);
   const damaged: PassedOver[] = [], claims = await readClaims(dir, (of) => damaged.push(of));
   const comparisons = chosen(comparison.studies);
@@ -91,7 +96,8 @@ export async function readMaterial(
     comparisons,
     readiness: newestLaw(readiness.studies),
     claims,
-    passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged].flat(),
+    courses: courses(history.values),
+    passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged, torn].flat(),
     meanings: readMeanings(await Deno.readTextFile(join(dir, "README.md"))),
     time: new Date().toISOString(),
   };

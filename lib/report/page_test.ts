@@ -4,7 +4,9 @@ import { catalogue } from "../catalogue.ts";
 import type { RankSpec } from "../chart.ts";
 import { FINDING_IDS } from "../findings.ts";
 import { count } from "../format.ts";
+import { courses } from "../history.ts";
 import type { Metrics, Result } from "../results.ts";
+import { night } from "../testing/nights.ts";
 import type { PageData } from "./data.ts";
 import { type Material, ownServers, readMaterial } from "./material.ts";
 import { renderReport } from "./page/page.tsx";
@@ -213,6 +215,16 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   assertEquals(judging, ["it is over a KiB", "by hold", `${name} ${results[0]}`, results[1], "deno task exp"]);
   assertEquals(cells("#claim-T1 dd a"), [name]);
   assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1. Judged at`);
+});
+
+Deno.test("nights are a chart for each experiment, with what changed; where none are, the command is that makes them", () => {
+  assertStringIncludes(textOf("#nights", parse({ ...smaller([]), courses: [] })), "deno task regress");
+  const history = [...Array(10).fill(1), ...Array(10).fill(1.05)].map((ratio, i) => night(i, { ratio }));
+  const doc = parse({ ...smaller([]), courses: courses(history) }), said = textOf("#nights", doc);
+  assertStringIncludes(said, "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before)");
+  const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  assertEquals(charts["nights-event-loop"]!.kind, "lines");
+  assertEquals(doc.querySelectorAll("#chart-nights-event-loop tbody tr").length, 40); // nights, and their medians
 });
 
 Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {

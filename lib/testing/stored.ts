@@ -6,15 +6,8 @@
 import type { Experiment } from "../header.ts";
 import { type HostFacts, UNTOLD } from "../host.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results.ts";
-import type { Stored } from "../stored.ts";
-import {
-  type ComparisonRow,
-  type CrosscheckRow,
-  type Kind,
-  type ReadinessRow,
-  type Rows,
-  type Study,
-} from "../study.ts";
+import type { Stored, StoredKind } from "../stored.ts";
+import { type ComparisonRow, type CrosscheckRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
 import { SHOWN_ROUNDS } from "../study_choice.ts";
 
 /** A machine of two cores and 24 GiB. */
@@ -31,7 +24,7 @@ interface Made {
   host: HostFacts;
   experiments: Experiment[];
   results: Result[];
-  rows: { [K in Kind]: Rows[K][] };
+  rows: { [K in StoredKind]: Rows[K][] };
   /** The command of all studies. */
   command: string;
 }
@@ -128,7 +121,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
   const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [] };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up" };
   for (const piece of pieces) piece(made);
-  const studies = <K extends Kind>(kind: K): Study<K>[] => {
+  const studies = <K extends StoredKind>(kind: K): Study<K>[] => {
     const common = { schema: 1, kind, id: "0badcafe", time: "2025-01-31T12:00:00.000Z", host: made.host };
     return rows[kind].length === 0 ? [] : [{ ...common, command: made.command, manifests: {}, rows: rows[kind] }];
   };

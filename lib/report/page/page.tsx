@@ -15,7 +15,7 @@ import { FAMILY, GROUND } from "../../chart_theme.ts";
 import { count } from "../../format.ts";
 import { machines } from "../../tables.ts";
 import type { PageData } from "../data.ts";
-import { comparingFigures, ladderFigure } from "../figures.ts";
+import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
 import type { Material } from "../material.ts";
 import { flatRun } from "../runs.ts";
 import { serverColumns, serverRows } from "../servers.ts";
@@ -23,6 +23,7 @@ import { Comparing, Downloads } from "./comparing.tsx";
 import { ExperimentPage } from "./experiment.tsx";
 import { Claims, Findings, Machines } from "./ground.tsx";
 import { Ladder } from "./ladder.tsx";
+import { Nights } from "./nights.tsx";
 import { Command } from "./parts.tsx";
 import style from "./style.css" with { type: "text" };
 
@@ -51,6 +52,7 @@ function data(material: Material): string {
   const figures = [
     ladderFigure(material.shown.filter(({ experiment }) => !experiment.peer), material),
     ...comparingFigures(material),
+    ...nightFigures(material),
   ];
   const all: PageData = {
     charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
@@ -73,6 +75,7 @@ const SECTIONS: [id: string, title: string][] = [
   ["question", "The question"],
   ["ladder", "The ladder"],
   ["comparison", "Side by side"],
+  ["nights", "Night by night"],
   ["experiments", "Experiments"],
   ["peers", "Peers"],
   ["claims", "Claims"],
@@ -174,6 +177,7 @@ const Body = (material: Material) => (
         <Question {...material} />
         <Ladder {...material} />
         <Comparing {...material} />
+        <Nights {...material} />
         <Pages id="experiments" title="Experiments" peers={false} material={material} />
         <Pages id="peers" title="Peers" peers material={material} />
         <Downloads of="runs" what="All runs, without their histograms" />
