@@ -72,5 +72,7 @@ export function describeChart(spec: ChartSpec): string {
         : lineName(line)
     )
     : spec.items.map((item) => `${item.name}: ${sentence(item, spec.axis.unit)}`);
-  return `${spec.title}. ${lines.length === 0 ? "Nothing to show" : lines.join(". ")}.`;
+  return `${spec.title}. ${
+    lines.length === 0 ? "Nothing to show" : lines.map((line) => line.replace(/\.$/, "")).join(". ")
+  }.`;
 }

@@ -43,6 +43,11 @@ Deno.test("a value that is missing is a gap: no number is drawn for it, and its 
   assertEquals(line!.data, [{ x: 10, y: 1 }, { x: 100, y: null }, { x: 1000, y: 100 }]);
   assertEquals((line as { spanGaps?: boolean }).spanGaps, false);
   assertStringIncludes(describeChart(rank), "kqueue: skipped: kqueue is not here");
+  const sentences = rank.items.map((item) => ({ ...item, value: null, note: "It is not here." }));
+  assertEquals(
+    describeChart({ ...rank, items: sentences.slice(0, 2) }),
+    "Cost. epoll: It is not here. nginx: It is not here.",
+  );
 });
 
 Deno.test("the description tells every value with its interval, its bound and its unit", () => {

@@ -89,11 +89,12 @@ function* testsIn(folder: string): Generator<string> {
   }
 }
 
-/** What runs at once. The contract mostly waits for servers, so its two halves and the rest share the machine well. */
+/** What runs at once. Tests mostly wait, for servers and for a browser, so four parts share a machine well. */
 function split(args: string[]): [files: string[], own: string[]][] {
   if (args.some((arg) => FOLDERS.some((folder) => arg.startsWith(folder)))) return [[args, []]]; // files were named
+  const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)]).filter((path) => !CONTRACT.includes(path)).sort();
   return [
-    [[...args, ...FOLDERS.flatMap((folder) => [...testsIn(folder)]).filter((path) => !CONTRACT.includes(path))], []],
+    ...[0, 1].map((half): [string[], string[]] => [[...args, ...rest.filter((_, i) => i % 2 === half)], []]),
     [[...args, ...CONTRACT], ["--own"]],
     [[...args, ...CONTRACT], ["--peers"]],
   ];
