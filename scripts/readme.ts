@@ -57,7 +57,7 @@ async function makeTables(): Promise<Record<string, string>> {
   const all = catalogue("experiments"), own = all.filter(({ peer }) => !peer), peers = all.filter(({ peer }) => peer);
   const family = (name: string) => all.find((of) => of.name === name)?.family ?? "own";
   const compared = async (
-    scenario: "throughput" | "rate" | "mixed",
+    scenario: "throughput" | "rate" | "mixed" | "hold",
     reference: string,
     chart: (rows: readonly ComparisonRow[], at: string) => ChartSpec,
   ) => {
@@ -71,6 +71,7 @@ async function makeTables(): Promise<Record<string, string>> {
   };
   const cost = (rows: readonly ComparisonRow[], at: string) =>
     ratios(rows, "cpu_us_per_request", `Server CPU a request: ${at}`, family);
+  const size = (rows: readonly ComparisonRow[], at: string) => ratios(rows, "pss_bytes", `Memory (PSS): ${at}`, family);
   const latency = (rows: readonly ComparisonRow[], at: string) =>
     (isOneRate(rows) ? reached : ratios)(rows, "p99_us", `Latency of light requests: ${at}`, family);
   const claims = await readClaims("results", ({ path, why }) => console.error(`passed over ${path}: ${why}`));
@@ -82,7 +83,7 @@ async function makeTables(): Promise<Record<string, string>> {
       await picture("memory", held(shown(all, results), "user_bytes_per_conn", MEMORY)),
       holds(all, results),
     ].join("\n\n"),
-    c10k: holds(peers, results, C10K),
+    c10k: [holds(peers, results, C10K), await compared("hold", FLOOR, size)].join("\n\n"),
     readiness: calls === undefined
       ? NOTHING
       : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
