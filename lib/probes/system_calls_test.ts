@@ -48,7 +48,14 @@ Deno.test({
   name: "epoll takes two system calls a request and a share of a third, a missing server says why",
   ignore,
   fn: async () => {
-    const extent = { counter: counter!, servers: ["epoll", "iocp"], connections: 4, slices: 2, seconds: 0.1 };
+    const extent = {
+      counter: counter!,
+      servers: ["epoll", "iocp"],
+      connections: 4,
+      slices: 2,
+      seconds: 0.1,
+      ratePerS: null,
+    };
     const plan = { quick: true, signal: new AbortController().signal, onProgress: () => {} };
     const rows = await measureSystemCalls(extent, plan);
     assertEquals(rows.map(({ variant, metric }) => `${variant} ${metric}`), [
@@ -61,5 +68,18 @@ Deno.test({
     assert(switches!.value! > 0 && switches!.value! < 3, `${switches!.value} switches`);
     assertEquals([none!.value, none!.runs], [null, 0]);
     assert(none!.note!.startsWith("iocp needs Windows"), none!.note!);
+  },
+});
+
+Deno.test({
+  name: "at a rate the rows say which, and few requests share a call: io_uring enters for each",
+  ignore,
+  fn: async () => {
+    const plan = { quick: true, signal: new AbortController().signal, onProgress: () => {} };
+    const extent = { counter: counter!, servers: ["io-uring"], connections: 4, slices: 2, seconds: 0.2 };
+    const [calls] = await measureSystemCalls({ ...extent, ratePerS: 1000 }, plan);
+    assertEquals(calls!.variant, "io-uring at 1 000/s");
+    const [shared] = await measureSystemCalls({ ...extent, connections: 100, ratePerS: null }, plan);
+    assert(calls!.value! > shared!.value!, `${calls!.value} calls, ${shared!.value} where a hundred wait`);
   },
 });
