@@ -11,13 +11,10 @@ import { CannotFetch, fetchDeno } from "./runtimes.ts";
 import { experimentCommand, thisRuntime } from "./server.ts";
 import { isOwn, startSubject, type Variant } from "./subject.ts";
 import { Client } from "./testing/client.ts";
+import { folder } from "./testing/folder.ts";
 
 const ignore = Deno.build.os === "windows"; // sh, git
 
-function folder() {
-  const path = Deno.makeTempDirSync();
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
 const fetch: Fetch = (version) => Promise.resolve({ path: `/deno-${version}`, version, v8Flags: [] });
 const pair = (wish: Partial<PairWish>, into = "") => readPair({ commands: [], ...wish }, into, fetch);
 const experiment = find("event-loop");

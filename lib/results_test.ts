@@ -14,6 +14,7 @@ import {
   writeResult,
 } from "./results.ts";
 import { explained } from "./testing/readme.ts";
+import { folder } from "./testing/folder.ts";
 
 function example(change: Partial<Result> = {}, time?: string): Result {
   const run = {
@@ -30,11 +31,6 @@ function example(change: Partial<Result> = {}, time?: string): Result {
     command: "deno task exp epoll --scenario hold --connections 100",
   } as const;
   return { ...newResult({ ...run, findings: [...run.findings] }, time ? new Date(time) : undefined), ...change };
-}
-
-function folder() {
-  const path = Deno.makeTempDirSync();
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
 }
 
 const names = (dir: string) => [...Deno.readDirSync(dir)].map((entry) => entry.name);

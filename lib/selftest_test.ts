@@ -8,14 +8,10 @@ import { burntUs, guessTurns, REFERENCE, slowed } from "./selftest_burn.ts";
 import type { SelftestRow } from "./selftest_rows.ts";
 import { experimentCommand, startServer } from "./server.ts";
 import { COLUMNS } from "./study.ts";
+import { folder } from "./testing/folder.ts";
 
 const ignore = Deno.build.os !== "linux";
 const textOf = ({ path }: { path: string }) => Deno.readTextFileSync(path);
-
-function folder() {
-  const path = Deno.makeTempDirSync();
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
 
 const tiny = (dir: string, more: Partial<SelftestPlan> = {}): SelftestPlan => ({
   rounds: 1,

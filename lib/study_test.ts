@@ -4,6 +4,7 @@ import { MANIFEST } from "./manifest_schema.ts";
 import { readResults } from "./results.ts";
 import { COLUMNS, type Kind, type ReadinessRow, readStudies, STUDY_SCHEMA, writeStudy } from "./study.ts";
 import { explained } from "./testing/readme.ts";
+import { folder } from "./testing/folder.ts";
 
 const ROW: ReadinessRow = {
   call: "poll",
@@ -11,11 +12,6 @@ const ROW: ReadinessRow = {
   ...{ wait_us: 1.2, wait_us_low: 1.1, wait_us_high: 1.3 },
   ...{ turn_us: 1.4, turn_us_low: 1.3, turn_us_high: 1.5 },
 };
-
-function folder() {
-  const path = Deno.makeTempDirSync();
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
 
 Deno.test("a study that was stored is read again as it was, and is no result", async () => {
   using dir = folder();

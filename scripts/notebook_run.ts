@@ -96,7 +96,10 @@ await runScript(USAGE, async () => {
     console.error(`Cannot execute notebooks: no Python here has nbclient. Install it: ${INSTALL_JUPYTER}`);
     return EX_UNAVAILABLE;
   }
-  if (chosen.length === 0) console.error(`There is no notebook in ${FOLDER}/.`);
+  if (chosen.length === 0) {
+    console.error(`There is no notebook in ${FOLDER}/.`);
+    return 1;
+  }
   let failed = 0;
   for (const { path } of chosen) if (!await check(python, path, flags)) failed++;
   return failed > 0 ? 1 : 0;

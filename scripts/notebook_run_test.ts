@@ -16,6 +16,8 @@ interface TestCell {
   outputs?: unknown[];
   /** As if it had never been executed. */
   fresh?: true;
+  /** Text between the code. */
+  markdown?: true;
 }
 
 /** A folder with notebooks, in which the command runs as in the project. */
@@ -25,7 +27,8 @@ class Folder {
   constructor(notebooks: Record<string, TestCell[]>) {
     Deno.mkdirSync(join(this.path, "notebooks"));
     for (const [name, cells] of Object.entries(notebooks)) {
-      const all = cells.map(({ source, outputs = [], fresh }, i) => {
+      const all = cells.map(({ source, outputs = [], fresh, markdown }, i) => {
+        if (markdown) return { cell_type: "markdown", id: `id${i}`, metadata: {}, source };
         return {
           cell_type: "code",
           execution_count: fresh ? null : 1,
@@ -88,6 +91,21 @@ Deno.test("a notebook that is not there is a usage error with the nearest name",
   const { code, stderr } = await folder.run("two-server");
   assertEquals(code, 2);
   assertStringIncludes(stderr, "Unknown notebook two-server. Did you mean two-servers?\nUsage: ");
+});
+
+Deno.test({ name: "a folder without notebooks is not a run that went well", ignore }, async () => {
+  using folder = new Folder({});
+  const { code, stderr } = await folder.run();
+  assertEquals(code, 1);
+  assertStringIncludes(stderr, "There is no notebook in notebooks/.");
+});
+
+Deno.test({ name: "text between the code is stored as text, which has no count of executions", ignore }, async () => {
+  using folder = new Folder({ mixed: [{ source: "# Title", markdown: true }, { source: "1 + 1;" }] });
+  const { code, stderr } = await folder.run("--write");
+  assertEquals(code, 0, stderr);
+  const { cells } = JSON.parse(folder.text("mixed"));
+  assertEquals(cells.map((cell: Record<string, unknown>) => cell.execution_count), [undefined, 1]);
 });
 
 Deno.test("without nbclient it says how to install it and ends with 69", async () => {

@@ -3,14 +3,10 @@ import { join } from "node:path";
 import { call, held, storedOf } from "../testing/stored.ts";
 import { judgeClaim, type Judged, LEDGER } from "./ledger.ts";
 import { CLAIM_COLUMNS, claimsTable, describeClaims, readClaims, tally, writeClaims } from "./table.ts";
+import { folder } from "../testing/folder.ts";
 
 const stored = storedOf(held("select", 999), ...[10, 100, 1000, 10_000].map((size) => call("select", size, size / 10)));
 const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored).row);
-
-function folder() {
-  const path = Deno.makeTempDirSync();
-  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
-}
 
 Deno.test("verdicts that were stored are read again as they were, and a later file takes the place of the first", async () => {
   using dir = folder();
