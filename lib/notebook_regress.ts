@@ -122,7 +122,7 @@ export async function judgeLive(
     ...{ rounds: wanted, confirm: false, signal, measure: measurePairs(find(REFERENCE), { ...load, signal }) },
     keep: async ({ rounds }) => {
       if (isSlower && rounds.at(-1)!.failure === null) {
-        extraUs.push(await burntUs(copy, 2 * load.slices * load.seconds));
+        extraUs.push(await burntUs(copy));
       }
       await picture.draw(roundsChart(rounds, title));
     },

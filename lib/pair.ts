@@ -46,12 +46,12 @@ const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => 
 export const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
   candidate! > 0 && reference! > 0 ? Math.log(candidate! / reference!) : null;
 
-/** The slices of both, in ABBA order, as figures: the medians of each, and of the log-ratios of neighbours. */
+/** The slices of both, in ABBA order, which of them is A by chance, as figures: the medians of each, and of the log-ratios of neighbours. */
 async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
   const seen: Record<"reference" | "candidate", ReturnType<typeof figuresOf>[]> = { reference: [], candidate: [] };
+  const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < count; i++) {
-    const order = i % 2 === 0 ? ["reference", "candidate"] as const : ["candidate", "reference"] as const;
-    for (const side of order) {
+    for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
       seen[side].push(figuresOf(await (side === "reference" ? reference : candidate).slice(ratePerS)));
     }
   }
@@ -65,7 +65,7 @@ async function slices(reference: Contender, candidate: Contender, count: number,
 }
 
 /**
- * One round: a fresh pair, started in random order; the slices in ABBA order.
+ * One round: a fresh pair, started in random order; the slices in ABBA order, A by chance.
  *
  * @param into Takes what each of the two is, by its name.
  * @throws {CannotCompare} If one of the two cannot take part.

@@ -76,9 +76,6 @@ function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestR
   };
 }
 
-/** How long the slices of both servers take together. */
-const slicesSeconds = ({ slices, seconds }: SelftestPlan["load"]) => 2 * slices * seconds;
-
 /** What a turn of the loop costs in a server under this load, in CPU-µs: the median of some rounds. */
 async function turnUs(
   changed: Changed,
@@ -91,7 +88,7 @@ async function turnUs(
   const measure = measurePairs(find(REFERENCE), { ...load, signal }), costs: number[] = [];
   for (let i = 0; i < Math.min(PILOT_ROUNDS, rounds); i++) {
     await measure(pilot, CONNECTIONS, ratePerS);
-    costs.push(await burntUs(pilot, slicesSeconds(load)));
+    costs.push(await burntUs(pilot));
   }
   return median(costs) / turns;
 }
@@ -107,7 +104,7 @@ async function measureCopies(copies: readonly Copy[], rounds: number, plan: Self
       begun = performance.now();
       extra = 0; // of a round that fails nobody knows
       const found = await measure(subject, connections, ratePerS);
-      if (turns > 0) extra = await burntUs(file, slicesSeconds(load));
+      if (turns > 0) extra = await burntUs(file);
       return found;
     },
     keep: async (candidate, { experiment: _, phase: __, ...found }) => {

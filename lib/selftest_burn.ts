@@ -1,12 +1,12 @@
 /**
  * Copies of epoll that are slower by a known amount: each request turns a loop so many times. The copy measures the cost of
- * the loop itself, where it costs, so that what the paired rounds find can be held against what was put in.
+ * the loop itself when it ends, so that what the paired rounds find can be held against what was put in.
  *
  * @module
  */
 import { CannotCompare } from "./contender.ts";
 import type { Experiment } from "./header.ts";
-import { list, number } from "./shape.ts";
+import { number } from "./shape.ts";
 import { parseLine, readIfThere } from "./lines.ts";
 import type { Changed } from "./probes/changed.ts";
 
@@ -15,38 +15,36 @@ export const REFERENCE = "epoll";
 
 const REQUEST = "    if (request.workUs > 0) burn(request.workUs);\n";
 const ANSWER = "function answer(fd: number, length: number): void {\n";
+/** How often the loop is timed: so many batches, of which the median counts, of so many runs. */
+const BATCHES = 21, BATCH = 100;
 const STOPPED = '  console.log(JSON.stringify({ event: "stopped", ...counts }));\n';
-/** One request of so many is timed. */
-const EVERY = 128;
-/** Left out at either end: an interrupt in one call of two hundred would decide. */
-const TRIMMED = 0.05;
 
-// Each turn needs the number before it, so that no compiler can leave one out or run two at once. Reading the clock in a
-// server that has just woken takes longer than in a loop: so of the requests that are timed, every other one has the loop
-// between the two readings, the others have nothing there, and the difference is what the loop costs.
+// Each turn needs the number before it, so that no compiler can leave one out or run two at once. What it costs is measured
+// at the end, in the same thread and by its clock, many times in a row: to read a clock among the requests would cost more
+// than the loop, and slow the code around it.
 const burning = (turns: number) =>
-  `let asked = 0;
-const timed: [ms: number, hasLoop: number, us: number][] = [];
-const spun = new Int32Array(1), stamp = new BigInt64Array(2); // struct timespec
-const cpuNow =
-  () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, stamp), Number(stamp[0]) * 1e6 + Number(stamp[1]) / 1e3);
-
+  `const spun = new Int32Array(1);
 function spin(): void {
   let next = spun[0]!;
   for (let i = 0; i < ${turns}; i++) next = Math.imul(next, 1664525) ^ i;
   spun[0] = next;
 }
 
-function spinTimed(): void {
-  const isTimed = ++asked % ${EVERY} === 0, hasLoop = asked % ${2 * EVERY} === 0;
-  const from = isTimed ? cpuNow() : 0, between = isTimed && !hasLoop ? cpuNow() - from : 0;
-  spin();
-  if (isTimed) timed.push([Date.now(), Number(hasLoop), hasLoop ? cpuNow() - from : between]);
+function spinUs(): number {
+  const stamp = new BigInt64Array(2), batches: number[] = []; // struct timespec
+  const cpuUs =
+    () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, stamp), Number(stamp[0]) * 1e6 + Number(stamp[1]) / 1e3);
+  for (let batch = 0; batch < ${BATCHES}; batch++) {
+    const from = cpuUs();
+    for (let i = 0; i < ${BATCH}; i++) spin();
+    batches.push((cpuUs() - from) / ${BATCH});
+  }
+  return batches.sort((a, b) => a - b)[${BATCHES >> 1}]!;
 }
 
 `;
 
-const timesOf = ({ path }: Pick<Experiment, "path">) => `${path}.json`;
+const costOf = ({ path }: Pick<Experiment, "path">) => `${path}.json`;
 
 /**
  * A copy whose requests turn the loop so many times; 0 makes one that is the same, byte for byte.
@@ -54,45 +52,28 @@ const timesOf = ({ path }: Pick<Experiment, "path">) => `${path}.json`;
  * @throws {Error} If epoll has changed so that a copy cannot be made.
  */
 export function slowed(changed: Changed, name: string, turns: number): Experiment {
-  const change = { name, replace: REQUEST, by: turns === 0 ? REQUEST : `${REQUEST}    spinTimed();\n` };
+  const change = { name, replace: REQUEST, by: turns === 0 ? REQUEST : `${REQUEST}    spin();\n` };
   if (turns === 0) return changed.make(REFERENCE, change);
-  const write = '  Deno.writeTextFileSync(import.meta.filename + ".json", JSON.stringify(timed));\n';
+  const write = '  Deno.writeTextFileSync(import.meta.filename + ".json", JSON.stringify(spinUs()));\n';
   const copy = changed.make(
     REFERENCE,
     change,
     { replace: ANSWER, by: burning(turns) + ANSWER },
     { replace: STOPPED, by: write + STOPPED },
   );
-  return { ...copy, run: copy.run.replace("deno run ", `deno run --allow-write=${timesOf(copy)} `) };
-}
-
-const times = list(list(number));
-
-function trimmedMean(values: readonly number[]): number {
-  const out = Math.floor(values.length * TRIMMED),
-    kept = values.toSorted((a, b) => a - b).slice(out, values.length - out);
-  return kept.reduce((sum, value) => sum + value, 0) / kept.length;
+  return { ...copy, run: copy.run.replace("deno run ", `deno run --allow-write=${costOf(copy)} `) };
 }
 
 /**
- * What the loop of a slowed copy cost in the server that was stopped last, in CPU-µs a request, by the clock of its thread.
+ * What the loop of a slowed copy costs in the server that was stopped last, in CPU-µs a request.
  *
- * @param seconds Of its time, the last ones that count: before them it was warmed up under another load.
- * @throws {CannotCompare} If it has not told, or was asked too little for a figure.
+ * @throws {CannotCompare} If it has not told.
  */
-export async function burntUs(copy: Experiment, seconds: number): Promise<number> {
-  const path = timesOf(copy), told = await readIfThere(path);
-  const parsed = parseLine<[ms: number, hasLoop: number, us: number][]>(told, times);
+export async function burntUs(copy: Experiment): Promise<number> {
+  const path = costOf(copy), parsed = parseLine<number>(await readIfThere(path), number);
   if (!("value" in parsed)) throw new CannotCompare(copy, `${copy.name} has not told what it burnt`, "crashed");
   await Deno.remove(path); // so that no round takes it for its own
-  const all = parsed.value, from = (all.at(-1)?.[0] ?? 0) - seconds * 1000;
-  const of = (hasLoop: number) => all.filter((one) => one[0] >= from && one[1] === hasLoop).map(([, , us]) => us);
-  const [without, withLoop] = [of(0), of(1)];
-  if (without.length === 0 || withLoop.length === 0) {
-    throw new CannotCompare(copy, `${copy.name} was asked too little to tell what it burnt`, "limited");
-  }
-  const reading = trimmedMean(without);
-  return trimmedMean(withLoop) - reading + 2 * reading / EVERY; // the clock is read twice, and that is put in too
+  return parsed.value;
 }
 
 const GUESS = { turns: 1e6, times: 15 }; // a millisecond or two each

@@ -17,7 +17,7 @@ import { REFERENCE } from "./selftest_burn.ts";
 import type { SelftestRow } from "./selftest_rows.ts";
 import { type Interval, medianInterval, medianOf, ratioInterval, seededRandom, toRatio } from "./stats.ts";
 
-/** Decisions of each copy: of what none of them shows the share is under 1.6 %, with 98 % confidence. */
+/** Decisions of each copy. */
 export const DECISIONS = 300;
 /** The samples of one decision: baseline, first, confirmation. */
 export const SAMPLES = 3;

@@ -30,26 +30,23 @@ Deno.test("a copy that burns nothing is the same file, and one that burns differ
   assertEquals(textOf(slowed(changed, "same", 0)), source);
   const lines = new Set(source.split("\n")), added = textOf(slowed(changed, "slow", 500)).split("\n");
   assertEquals(source.split("\n").filter((line) => !added.includes(line)), []); // nothing of it is gone
-  assertEquals(added.filter((line) => /spin\w*\(\);/.test(line) && !lines.has(line)).map((line) => line.trim()), [
-    "spin();",
-    "spinTimed();",
-  ]);
+  assertEquals(added.filter((line) => line === "    spin();" && !lines.has(line)).length, 1); // once in a request
 });
 
 Deno.test(
-  { name: "a copy serves as epoll does, and tells once what its loop took by the clock of its thread", ignore },
+  { name: "a copy serves as epoll does, and tells once what its loop costs by the clock of its thread", ignore },
   async () => {
     using changed = new Changed();
-    const copy = slowed(changed, "slow", 2_000_000), requests = 512;
-    await assertRejects(() => burntUs(copy, 60), CannotCompare, "slow has not told what it burnt");
+    const copy = slowed(changed, "slow", 20_000), requests = 512;
+    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");
     const server = await startServer(experimentCommand(copy));
     for (let i = 0; i < requests; i++) {
       assertEquals(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), "Hello World");
     }
     await server.stop();
-    const took = await burntUs(copy, 60);
-    assert(took > 100, `${took} µs`); // two million dependent turns: no processor does 20 in a nanosecond
-    await assertRejects(() => burntUs(copy, 60), CannotCompare, "slow has not told what it burnt");
+    const took = await burntUs(copy);
+    assert(took > 1, `${took} µs`); // twenty thousand dependent turns: no processor does 20 in a nanosecond
+    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");
     assert(guessTurns(1000) > guessTurns(1));
   },
 );
