@@ -68,18 +68,17 @@ async function git(cwd: string, ...args: string[]): Promise<string> {
  */
 export async function asOf(ref: string, { name, path, peer }: Experiment, folder: string): Promise<Experiment> {
   if (peer) throw new UsageError(`${name} has sources beside it: --ref takes experiments of one file.`);
-  const file = basename(path), text = await git(join(path, ".."), "show", `${ref}:./${file}`);
+  const file = basename(path), text = await git(join(path, ".."), "show", "--end-of-options", `${ref}:./${file}`);
   const copy = join(folder, file);
   await Deno.writeTextFile(copy, text);
   return { ...parseHeader(name, copy, text), name: `${name} ${ref}` };
 }
 
-/** A command of one's own. The shell reads it, so that it may have quotes and $PORT in it, and becomes it. */
-const byCommand = (name: string, command: string) => readOwn({ name }, ["sh", "-c", `exec ${command}`], []);
+/** A command of one's own. The shell reads it, so that it may have variables and $PORT in it, and becomes it. */
+const byCommand = (name: string, command: string) => readOwn({ name }, ["sh", "-c", `exec env ${command}`], []);
 
 /**
- * Makes the two. Permissions: those of `fetchDeno`; `--allow-run=git` and `--allow-write` for the folder; or
- * `--allow-net=127.0.0.1`.
+ * Makes the two. Permissions: those of `fetchDeno`; or `--allow-run=git` and `--allow-write` for the folder.
  *
  * @param folder Where an experiment of another commit is written to.
  * @throws {UsageError} If the wish does not say which two, in one way.

@@ -29,8 +29,6 @@ export interface BaselineEntry {
   experiment: string;
   reference: string;
   connections: number;
-  /** Requests/s that both were asked at: later rounds are asked at the same. */
-  rate_per_s: number;
   kind: HostKind;
   time: string;
   deno: string;
@@ -48,7 +46,6 @@ export const BASELINE_ENTRY: Shape<BaselineEntry> = {
   experiment: text,
   reference: text,
   connections: number,
-  rate_per_s: number,
   kind: hostKindShape,
   time: text,
   deno: text,
@@ -106,7 +103,7 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
   const far = others.find(({ kind }) => !isSameKind(kind, wanted.kind));
   if (others.length === 0) return { missing: "there is no baseline of it: --update-baseline makes one" };
   if (far === undefined) {
-    return { missing: "its baseline was measured with another reference or number of connections" };
+    return { missing: "its baseline has another reference or number of connections: --update-baseline adds one" };
   }
   const kinds = `${describeKind(far.kind)}; this is ${describeKind(wanted.kind)}`;
   return { missing: `its baseline is of another kind of machine (${kinds}): --update-baseline adds this one` };

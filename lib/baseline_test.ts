@@ -13,7 +13,7 @@ import { hostFacts } from "./host.ts";
 
 const kind: HostKind = { cpu: "Model 1", cores: 2, kernel: "6.18", io_uring: "available" };
 const entry: BaselineEntry = {
-  ...{ experiment: "event-loop", reference: "epoll", connections: 10, rate_per_s: 5000, kind },
+  ...{ experiment: "event-loop", reference: "epoll", connections: 10, kind },
   ...{ time: "2026-01-31T12:00:00.000Z", deno: "2.9.6", v8: "15.0", log_ratios: [0.5, 0.51] },
 };
 const { experiment, reference, connections } = entry;

@@ -111,6 +111,10 @@ export const UNTOLD: Pick<HostFacts, "page_bytes" | "io_uring" | "limits" | "sys
   sysctls: Object.fromEntries(SYSCTLS.map((name) => [name, null])) as HostFacts["sysctls"],
 };
 
+/** Tells a start of this machine from others; null where the system has no such id. Needs `--allow-read`. */
+export const bootId = (): string | null =>
+  Deno.build.os === "linux" ? readProc("/proc/sys/kernel/random/boot_id").trim() : null;
+
 /**
  * Collects the facts of this host. Needs `--allow-sys=cpus,osRelease,systemMemoryInfo` and, on Linux, `--allow-ffi`.
  *

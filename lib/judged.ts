@@ -7,6 +7,7 @@ import { DamagedBaseline } from "./baseline.ts";
 import { UsageError } from "./errors.ts";
 import { count } from "./format.ts";
 import type { Candidate } from "./rounds.ts";
+import { AlreadyRunning } from "./run_file.ts";
 import { CannotFetch } from "./runtimes.ts";
 import { CannotStore } from "./store.ts";
 
@@ -27,7 +28,8 @@ export function tellRound({ subject, rounds }: Candidate, wanted: number): void 
     ? `failed: ${failure?.reason}`
     : `${count(Math.exp(log), 3)} times the CPU time per request`;
   const what = phase === "first" ? "round" : "fresh round";
-  console.error(`${subject.name}: ${what} ${number} of ${wanted} at ${count(rate_per_s)}/s, ${found}`);
+  const at = rate_per_s === null ? "" : ` at ${count(rate_per_s)}/s`;
+  console.error(`${subject.name}: ${what} ${number} of ${wanted}${at}, ${found}`);
 }
 
 /**
@@ -49,7 +51,7 @@ export async function judged(body: (signal: AbortSignal) => Promise<number>, kep
       console.error(`Interrupted: ${kept}`);
       return EXIT.interrupted;
     }
-    const isKnown = [CannotStore, DamagedBaseline, CannotFetch].some((known) => error instanceof known);
+    const isKnown = [AlreadyRunning, CannotStore, DamagedBaseline, CannotFetch].some((known) => error instanceof known);
     console.error(isKnown ? (error as Error).message : error);
     console.error("Inconclusive: there is no verdict.");
     return EXIT.inconclusive;
@@ -60,9 +62,14 @@ export async function judged(body: (signal: AbortSignal) => Promise<number>, kep
 
 /** Adds to a file whose path only the environment knows, so that no task can permit it: by a process of its own. */
 export async function appendTo(path: string, text: string): Promise<void> {
-  const tee = new Deno.Command("tee", { args: ["-a", path], stdin: "piped", stdout: "null" }).spawn();
-  const writer = tee.stdin.getWriter();
-  await writer.write(new TextEncoder().encode(text));
-  await writer.close();
-  if (!(await tee.status).success) console.error(`The summary could not be added to ${path}.`);
+  try {
+    const tee = new Deno.Command("tee", { args: ["-a", path], stdin: "piped", stdout: "null" }).spawn();
+    const writer = tee.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(text));
+    await writer.close();
+    const { success, code } = await tee.status;
+    if (!success) throw new Error(`tee ended with ${code}`);
+  } catch (error) { // the verdict is more than its summary: it is told, and stays
+    console.error(`The summary could not be added to ${path}: ${(error as Error).message}`);
+  }
 }

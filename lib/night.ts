@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { BASELINE_ENTRY, type HostKind, hostKindShape } from "./baseline.ts";
 import { type Column, count, markdown, MISSING, table } from "./format.ts";
 import { type Lines, readLines } from "./lines.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
+import { list, nullOr, number, object, oneOf, type Shape, text, truth } from "./shape.ts";
 
 export const HISTORY_SCHEMA = 1;
 /** The file in results/, a line for each night. */
@@ -30,7 +30,6 @@ export type NightVerdict = typeof VERDICTS[number];
 export interface NightRow {
   experiment: string;
   connections: number;
-  rate_per_s: number | null;
   verdict: NightVerdict;
   reason: string | null;
   rounds: number;
@@ -57,6 +56,8 @@ export interface Night {
   time: string;
   command: string;
   reference: string;
+  /** Its rounds are what later nights are compared with: nothing was judged. */
+  new_baseline: boolean;
   kind: HostKind;
   deno: string;
   v8: string;
@@ -69,7 +70,6 @@ const nullable = nullOr(number);
 export const NIGHT_ROW: Shape<NightRow> = {
   experiment: text,
   connections: number,
-  rate_per_s: nullable,
   verdict: oneOf(VERDICTS),
   reason: nullOr(text),
   rounds: number,
@@ -88,6 +88,7 @@ export const NIGHT: Shape<Night> = {
   time: text,
   command: text,
   reference: text,
+  new_baseline: truth,
   kind: hostKindShape,
   deno: text,
   v8: text,
@@ -128,16 +129,24 @@ const COLUMNS: Column<NightRow>[] = [
   },
   { heading: "by the\nreference", cell: (of) => count(of.ratio, 3) },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.candidate_cpu_us_per_request, 2) },
-  { heading: "at\nrequests/s", cell: (of) => count(of.rate_per_s) },
   { heading: "connec-\ntions", cell: (of) => count(of.connections) },
   { heading: "valid\nrounds", cell: (of) => `${of.valid_rounds}/${of.rounds}` },
 ];
 
 const SENTENCE: Record<number, string> = {
   0: "No regression.",
-  1: "Regression: at least one experiment got slower or broke, and fresh rounds agree.",
+  1: "Regression: at least one experiment got slower, and fresh rounds agree, or it broke.",
   3: "Inconclusive: no regression was confirmed, but not every experiment could be judged.",
 };
+
+const BASELINE_SENTENCE: Record<number, string> = {
+  0: "A new baseline: nothing was judged.",
+  1: "No new baseline of what broke.",
+  3: "Not every experiment has got a new baseline.",
+};
+
+/** How it ended, in a sentence. */
+const sentenceOf = ({ exit, new_baseline }: Night) => (new_baseline ? BASELINE_SENTENCE : SENTENCE)[exit] ?? "";
 
 function notes(night: Night): string[] {
   const why = night.experiments.filter(({ reason }) => reason !== null).map((of) => `${of.experiment}: ${of.reason}`);
@@ -149,14 +158,14 @@ function notes(night: Night): string[] {
 /** The sentence, the table and the notes, for a terminal. */
 export function showNight(night: Night): string {
   const lines = notes(night).map((note) => `  ${note}`);
-  return [table(night.experiments, COLUMNS), ...lines, SENTENCE[night.exit] ?? ""].join("\n");
+  return [table(night.experiments, COLUMNS), ...lines, sentenceOf(night)].join("\n");
 }
 
 /** The same in Markdown. */
 export function nightMarkdown(night: Night): string {
   const lines = notes(night).map((note) => `- ${note}`);
   const facts = `\`${night.command}\`, reference ${night.reference}, Deno ${night.deno}, ${night.time}`;
-  return [`## ${SENTENCE[night.exit]}`, "", markdown(night.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
+  return [`## ${sentenceOf(night)}`, "", markdown(night.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
     "\n",
   );
 }

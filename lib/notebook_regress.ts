@@ -109,7 +109,7 @@ export async function judgeLive(
   const candidate: Candidate = {
     subject: copy,
     connections: CONNECTIONS,
-    ratePerS: "half",
+    ratePerS: null,
     baseline: null,
     rounds: [],
   };

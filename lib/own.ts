@@ -20,12 +20,6 @@ export function commandBehind(args: readonly string[]): { own: string[]; words: 
   return { own: words.slice(0, at), words: words.slice(at + 1) };
 }
 
-/** A port that nobody listens on now. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
 function portOf(url: string): number {
   const parsed = URL.parse(url);
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
@@ -37,7 +31,7 @@ function portOf(url: string): number {
 }
 
 /**
- * Makes the subject of a measurement. Needs `--allow-net=127.0.0.1` to find a free port.
+ * Makes the subject of a measurement.
  *
  * @param taken Names that experiments have.
  * @throws {UsageError} If the flags do not name one server.
@@ -57,7 +51,7 @@ export function readOwn(
   }
   if (words !== null) {
     if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
-    const where = port === undefined ? freePort() : numberFlag("port", port, ANY_PORT);
+    const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
     return { ...common, words, port: where, pid: null };
   }
   if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");

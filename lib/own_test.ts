@@ -14,7 +14,7 @@ Deno.test("what stands behind -- is the command, and the separator of deno task 
 
 Deno.test("a server of one's own is a command with a port, or an address with a process or without", () => {
   const own = readOwn({ name: "mine" }, ["node"], []);
-  assertEquals([own.words, own.pid, own.port > 0], [["node"], null, true]);
+  assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
   assertEquals(readOwn({ name: "mine", port: "81" }, ["node"], []).port, 81);
   const running = { name: "mine", family: "own", words: null, port: 3000 } as const;
   assertEquals(readOwn({ name: "mine", url: "http://localhost:3000" }, null, []), { ...running, pid: null });

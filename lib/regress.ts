@@ -10,7 +10,7 @@ import { type BaselineEntry, DamagedBaseline, type HostKind } from "./baseline.t
 import { type Decision, isBaseline } from "./decision.ts";
 import { foundOften } from "./findings.ts";
 import type { Experiment } from "./header.ts";
-import type { HostFacts } from "./host.ts";
+import { bootId, type HostFacts } from "./host.ts";
 import { appendLine, repairLines } from "./lines.ts";
 import { HISTORY, HISTORY_SCHEMA, type Night, type NightRow, readHistory } from "./night.ts";
 import {
@@ -38,8 +38,8 @@ export interface RegressPlan {
   host: HostFacts;
   /** The rounds become the baseline; there is no confirmation then. */
   updateBaseline: boolean;
-  /** Whether it is written into the history: a quick look is not. */
-  history: boolean;
+  /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
+  quick: boolean;
   signal: AbortSignal;
   /** The folder: results/ unless it is a test. */
   dir: string;
@@ -59,14 +59,17 @@ interface Entrant extends Candidate {
 
 const BASELINE = "baseline.json", ROUNDS = "regress-run.jsonl";
 
-/** Everything that a round depends on: rounds are put together only where all of it is the same. */
+/**
+ * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
+ * one boot, for a machine of the same kind may be another one; and those of a baseline are never judged by it.
+ */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
   const source = (experiment: Experiment) => Deno.readTextFile(experiment.path);
-  const { reference, rounds, load, host } = plan, { subject, connections, ratePerS } = candidate;
+  const { reference, rounds, load, host, updateBaseline } = plan, { subject, connections } = candidate;
   const sources = [await source(reference), await source(subject as Experiment)];
   return await digestOf([
-    ...[kind, host.deno, host.v8, reference.name, subject.name, connections, ratePerS],
-    ...[rounds, load, sources],
+    ...[kind, host.deno, host.v8, reference.name, subject.name, connections],
+    ...[rounds, load, sources, updateBaseline, bootId()],
   ]);
 }
 
@@ -77,7 +80,7 @@ async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly Ba
     const candidate: Candidate = {
       subject: experiment,
       connections,
-      ratePerS: "missing" in entry ? "half" : entry.rate_per_s,
+      ratePerS: null,
       baseline: "missing" in entry ? [] : entry.log_ratios, // of none it cannot be judged
       rounds: [],
     };
@@ -110,7 +113,6 @@ function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
   return {
     experiment: entrant.subject.name,
     connections: entrant.connections,
-    rate_per_s: rounds.find(({ rate_per_s }) => rate_per_s !== null)?.rate_per_s ?? null,
     verdict,
     reason: [reason, lost].filter((why) => why !== null).join("; ") || null,
     rounds: first.length,
@@ -125,11 +127,11 @@ function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
   };
 }
 
-/** 1: something got slower, or broke; 3: something could not be judged, or nothing was measured; 0: neither. */
+/** 1: something got slower, or broke; 3: something could not be judged; 0: neither. */
 export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
   const has = (...verdicts: NightRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
   if (has("regression", "broken")) return 1;
-  return has("inconclusive", "alarm") || rows.every(({ verdict }) => verdict === "skipped") ? 3 : 0;
+  return has("inconclusive", "alarm", "skipped") || rows.length === 0 ? 3 : 0;
 }
 
 /** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
@@ -146,8 +148,8 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
   for (const { experiment } of rows.filter((row) => !good.includes(row))) {
     plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
   }
-  const entries = good.map(({ experiment, connections, rate_per_s, log_ratios }): BaselineEntry => ({
-    ...{ experiment, reference, connections, rate_per_s: rate_per_s!, kind, time, deno, v8, log_ratios },
+  const entries = good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
+    ...{ experiment, reference, connections, kind, time, deno, v8, log_ratios },
   }));
   const broken = rows.some(({ verdict }) => verdict === "broken");
   return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
@@ -156,6 +158,7 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
 /**
  * Measures what is missing, decides, and stores it.
  *
+ * @throws {AlreadyRunning} If another process measures into the same folder.
  * @throws {DamagedBaseline} If the baseline cannot be read; nothing was measured then.
  * @throws {CannotStore} If a round cannot be stored; those before it were, and the next run goes on from there.
  * @throws The reason of the signal, if it aborts; as above.
@@ -163,6 +166,7 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
 export async function regress(plan: RegressPlan): Promise<Night> {
   const kind = baselines.hostKind(plan.host), baseline = join(plan.dir, BASELINE);
   const file = new RunFile(join(plan.dir, ROUNDS));
+  using _lock = await file.lock();
   const all = await entrants(plan, kind, await baselines.readBaseline(baseline));
   const keys = all.map(({ key }) => key), { rounds: stored, warnings } = await file.open(keys);
   // What could not run then may run now, and costs nothing to try.
@@ -172,7 +176,7 @@ export async function regress(plan: RegressPlan): Promise<Night> {
   for (const sentence of warnings) plan.say(sentence);
   await measureRounds(all, {
     rounds: plan.rounds,
-    confirm: !plan.updateBaseline,
+    confirm: !plan.updateBaseline && !plan.quick,
     signal: plan.signal,
     measure: plan.measure,
     keep: async (candidate, round) => {
@@ -187,13 +191,14 @@ export async function regress(plan: RegressPlan): Promise<Night> {
     time: new Date().toISOString(),
     command: plan.command,
     reference: plan.reference.name,
+    new_baseline: plan.updateBaseline,
     ...{ kind, deno, v8, exit: exitOf(rows), experiments: rows },
   };
   const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
   night.exit = made.exit;
   try {
-    // In this order, for who is killed in between: with a new baseline the rounds would be measured at another rate.
-    if (plan.history) await remember(night, plan);
+    // In this order, for who is killed in between: what the history has is not added again.
+    if (!plan.quick) await remember(night, plan);
     if (made.entries.length > 0) {
       await baselines.updateBaseline(baseline, made.entries);
       plan.say(`${baseline} has new rounds of ${made.entries.map(({ experiment }) => experiment).join(", ")}.`);

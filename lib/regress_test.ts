@@ -8,13 +8,13 @@ import { hostFacts } from "./host.ts";
 import { NIGHT, type Night, NIGHT_ROW, nightMarkdown, readHistory, showNight } from "./night.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";
 import type { RoundFound } from "./rounds.ts";
-import { STORED_ROUND } from "./run_file.ts";
+import { AlreadyRunning, STORED_ROUND } from "./run_file.ts";
 import { seededRandom } from "./stats.ts";
 import { explained } from "./testing/readme.ts";
 
 const host = hostFacts();
-const round = (log: number, rate: number | "half" = 5000): RoundFound => ({
-  ...{ log_ratio: log, rate_per_s: rate === "half" ? 5000 : rate, findings: [], failure: null },
+const round = (log: number): RoundFound => ({
+  ...{ log_ratio: log, rate_per_s: null, findings: [], failure: null },
   ...{ reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 10 * Math.exp(log) },
 });
 
@@ -37,14 +37,14 @@ function lab() {
         load: {},
         host,
         updateBaseline: false,
-        history: true,
+        quick: false,
         signal: new AbortController().signal,
         dir,
         command: "deno task regress",
         say: (sentence) => said.push(sentence),
-        measure: ({ name }, _, rate) => {
+        measure: ({ name }) => {
           times.set(name, (times.get(name) ?? 0) + 1);
-          return Promise.resolve().then(() => round(log(times.get(name)!, name) + noise(), rate));
+          return Promise.resolve().then(() => round(log(times.get(name)!, name) + noise()));
         },
         ...change,
       });
@@ -96,20 +96,41 @@ Deno.test("without a baseline, or with that of another machine, there is no verd
   assertEquals(after.find(({ kind }) => kind.cpu !== "another")!.kind, hostKind(host));
 });
 
-Deno.test("later nights ask at the rate of the baseline", async () => {
+Deno.test("a first look asks for no fresh rounds, so it fails nothing, and leaves nothing behind", async () => {
   using at = lab();
-  const asked: unknown[] = [];
-  const asks = (rate: number): Partial<RegressPlan> => ({
-    measure: (
-      _,
-      __,
-      ratePerS,
-    ) => (asked.push(ratePerS), Promise.resolve(round(0, ratePerS === "half" ? rate : ratePerS))),
-  });
-  await at.night(() => 0, { ...UPDATE, ...asks(1234) });
-  assertEquals(asked.splice(0), ["half", ...Array(29).fill(1234)]);
-  await at.night(() => 0, asks(777));
-  assertEquals(asked, Array(30).fill(1234));
+  await at.night(() => 0, UPDATE);
+  const quick = await at.night(() => 0.5, { quick: true });
+  assertEquals([quick.exit, verdicts(quick)], [3, ["alarm"]]);
+  assertEquals([(await at.history()).length, at.names()], [1, ["baseline.json", "history.jsonl"]]);
+});
+
+Deno.test("a new baseline is no verdict, and says so", async () => {
+  using at = lab();
+  await at.night(() => 0, UPDATE);
+  const slower = await at.night(() => 0.5, UPDATE);
+  assertEquals([slower.exit, slower.new_baseline], [0, true]);
+  for (const shown of [showNight(slower), nightMarkdown(slower)]) {
+    assertStringIncludes(shown, "A new baseline: nothing was judged.");
+    assert(!shown.includes("No regression"));
+  }
+});
+
+Deno.test("two runs at once would measure each other: the second ends at once, and when the first has ended another may", async () => {
+  using at = lab();
+  let second: Promise<unknown> | undefined;
+  await at.night(() => 0, { ...UPDATE, onRound: () => second ??= at.night(() => 0).catch((error) => error) });
+  assert(await second instanceof AlreadyRunning, `${await second}`);
+  assertEquals((await at.night(() => 0)).exit, 0);
+});
+
+Deno.test("rounds of a baseline are not judged by it, wherever the run that made it was killed", async () => {
+  using at = lab();
+  let rounds = "";
+  await at.night(() => 0, { ...UPDATE, onRound: () => rounds = Deno.readTextFileSync(at.path("regress-run.jsonl")) });
+  Deno.writeTextFileSync(at.path("regress-run.jsonl"), rounds);
+  let measured = 0;
+  await at.night(() => (measured++, 0));
+  assertEquals(measured, 30);
 });
 
 Deno.test("a damaged baseline is told before anything is measured, and stays as it is", async () => {
@@ -164,7 +185,7 @@ Deno.test("the exit code: any regression or break is 1, else what is open or not
     exitOf(verdicts.map((verdict) => ({ verdict })));
   assertEquals([of("unchanged", "regression"), of("broken"), of("inconclusive", "regression")], [1, 1, 1]);
   assertEquals([of("unchanged", "inconclusive"), of("alarm"), of("skipped"), of()], [3, 3, 3, 3]);
-  assertEquals([of("unchanged", "improvement", "skipped")], [0]);
+  assertEquals([of("unchanged", "improvement"), of("unchanged", "skipped")], [0, 3]); // nobody has judged what was skipped
 });
 
 Deno.test("rounds that are too unlike make no baseline, and the one that was there stays", async () => {
@@ -241,7 +262,7 @@ async function elsewhere(dir: string, { shell = "", before = "", log = 0 }) {
      ${before}
      const night = await regress({
        reference: find("epoll"), candidates: [{ experiment: find("event-loop"), connections: 10 }], rounds: 30, load: {},
-       host: hostFacts(), updateBaseline: false, history: true, signal: new AbortController().signal,
+       host: hostFacts(), updateBaseline: false, quick: false, signal: new AbortController().signal,
        dir: ${JSON.stringify(dir)}, command: "", say: console.log, onRound: () => console.log("round"),
        measure: () => Promise.resolve(${JSON.stringify(round(log))}),
      }).catch((error) => ({ message: error.message }));

@@ -19,7 +19,7 @@ export type Phase = "first" | "confirmation";
 export interface RoundFound {
   /** The natural logarithm of candidate / reference, in CPU time per request; null: the round failed. */
   log_ratio: number | null;
-  /** Requests/s that both were asked at. */
+  /** Requests/s that both were asked at; null: as fast as each answers. */
   rate_per_s: number | null;
   reference_cpu_us_per_request: number | null;
   candidate_cpu_us_per_request: number | null;
@@ -38,16 +38,23 @@ export interface PlacedRound extends RoundFound {
 export interface Candidate {
   subject: Subject;
   connections: number;
-  /** Requests/s, or half of what the slower of the pair reaches in its first round. */
-  ratePerS: number | "half";
+  /**
+   * Requests/s, or half of what the slower of the pair reaches in its first round; null: as fast as each answers. A server that
+   * is never idle shows all that a request costs. One that is idle now and then hides a part of what it has become dearer by:
+   * it sleeps less often, and to be woken is dear.
+   */
+  ratePerS: number | "half" | null;
   baseline: Logs | null;
   rounds: PlacedRound[];
 }
 
-/** How a candidate ended: by a decision, or without one. */
+/**
+ * How a candidate ended: by a decision, or without one. `broken`: it failed itself, twice; `inconclusive`: it could not be
+ * measured, and it is not known to be its fault.
+ */
 export type Outcome =
   | { ended: "decided"; decision: Decision }
-  | { ended: "skipped" | "broken"; reason: string };
+  | { ended: "skipped" | "broken" | "inconclusive"; reason: string };
 
 /** What is the same for all candidates. */
 export interface RoundsPlan {
@@ -56,14 +63,14 @@ export interface RoundsPlan {
   confirm: boolean;
   signal: AbortSignal;
   /** Measures one round. */
-  measure: (candidate: Subject, connections: number, ratePerS: number | "half") => Promise<RoundFound>;
+  measure: (candidate: Subject, connections: number, ratePerS: Candidate["ratePerS"]) => Promise<RoundFound>;
   /** Takes each round as it ends; what it throws ends the run. */
   keep: (candidate: Candidate, round: PlacedRound) => Promise<void>;
 }
 
 /** What makes the ratio of a round doubtful. Others say something of throughput or latency, which nobody judges here. */
-const SPOILING: readonly FindingId[] = ["lost_connections", "foreign_load", "short_run"];
-/** One failure may be the machine's; one more is the server's. */
+const SPOILING: readonly FindingId[] = ["foreign_load", "short_run"];
+/** One failure may be the machine's; after one more there is no sense in going on. */
 const MAX_FAILURES = 2;
 
 /** The ids of the findings, which stand behind the name of the server, that make a round not count. */
@@ -88,11 +95,25 @@ export function lostRounds({ rounds }: Candidate): string | null {
 
 const failuresOf = ({ rounds }: Candidate) => rounds.flatMap(({ failure }) => failure ?? []);
 
+/** It never ran, and said so. What ran before and says that it cannot has failed. */
+const cannotRun = (of: Candidate) =>
+  of.rounds.every(({ log_ratio }) => log_ratio === null) && failuresOf(of).at(-1)?.ended === "skipped";
+const isGivenUp = (of: Candidate) => cannotRun(of) || failuresOf(of).length >= MAX_FAILURES;
+
+/** Failures of the server itself: not of the reference, and not of a limit that the machine has. */
+const ownFailures = (of: Candidate) =>
+  failuresOf(of).filter(({ subject, ended }) =>
+    subject === of.subject.name && (ended === "crashed" || ended === "not_ready")
+  );
+
 /** What there is to say of a candidate by the rounds that it has. */
 export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">): Outcome {
   const failures = failuresOf(candidate), last = failures.at(-1);
-  if (last?.ended === "skipped") return { ended: "skipped", reason: last.reason };
-  if (failures.length >= MAX_FAILURES) return { ended: "broken", reason: `${last!.ended}: ${last!.reason}` };
+  if (cannotRun(candidate)) return { ended: "skipped", reason: last!.reason };
+  if (failures.length >= MAX_FAILURES) {
+    const ended = ownFailures(candidate).length >= MAX_FAILURES ? "broken" : "inconclusive";
+    return { ended, reason: `${last!.ended}: ${last!.reason}` };
+  }
   const fresh = candidate.rounds.some(({ phase }) => phase === "confirmation");
   const decision = decide({
     first: validLogs(candidate, "first"),
@@ -106,9 +127,7 @@ export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">
 /** The candidates that have the fewest rounds of a phase, and want more. */
 function due(candidates: readonly Candidate[], phase: Phase, { rounds }: RoundsPlan): Candidate[] {
   const count = (of: Candidate) => of.rounds.filter((round) => round.phase === phase).length;
-  const open = candidates.filter((of) =>
-    count(of) < rounds && failuresOf(of).length < MAX_FAILURES && !failuresOf(of).some((of) => of.ended === "skipped")
-  );
+  const open = candidates.filter((of) => count(of) < rounds && !isGivenUp(of));
   const least = Math.min(...open.map(count));
   return open.filter((of) => count(of) === least);
 }

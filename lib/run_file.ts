@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { dirname } from "node:path";
 import { appendLine, filterLines, readLines, repairLines } from "./lines.ts";
 import { ENDS } from "./results.ts";
 import type { PlacedRound, RoundFound } from "./rounds.ts";
@@ -39,12 +40,44 @@ export async function digestOf(value: unknown): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
 }
 
+/** Two runs at once would measure each other. */
+export class AlreadyRunning extends Error {
+  override readonly name = "AlreadyRunning";
+}
+
+/** The kernel lets go of a lock when its process ends, however that ends. */
+async function tryLock(path: string): Promise<{ file: Deno.FsFile; taken: boolean }> {
+  await Deno.mkdir(dirname(path), { recursive: true });
+  const file = await Deno.open(path, { write: true, create: true });
+  return { file, taken: await file.tryLock(true) };
+}
+
 /** The file of rounds, each a row of one shape; without one, rounds of a run against the baseline. */
 export class RunFile<Row extends object = PlacedRound> {
   readonly #row: Check;
 
   constructor(readonly path: string, row: Readonly<Record<string, Check>> = PLACED_ROUND) {
     this.#row = object({ ...STORED, ...row });
+  }
+
+  /**
+   * Keeps other processes from measuring into this file until it is disposed of: each would be the other's load, and of two
+   * who write a file anew one loses a line.
+   *
+   * @throws {AlreadyRunning} If another one does.
+   */
+  async lock(): Promise<Disposable> {
+    const path = `${this.path}.lock`, { file, taken } = await tryLock(path);
+    if (!taken) {
+      file.close();
+      throw new AlreadyRunning(`Another run measures into ${this.path}: wait for its end, or stop it.`);
+    }
+    return {
+      [Symbol.dispose]() {
+        Deno.removeSync(path);
+        file.close();
+      },
+    };
   }
 
   /**
@@ -58,10 +91,12 @@ export class RunFile<Row extends object = PlacedRound> {
     const repaired = await repairLines(this.path);
     const { values, warnings } = await readLines<Stored<Row>>(this.path, this.#row);
     const oldest = new Date(Date.now() - MAX_AGE_HOURS * 3_600_000).toISOString();
-    const [fresh, stale] = [values.filter(({ time }) => time >= oldest), values.filter(({ time }) => time < oldest)];
-    if (stale.length > 0) {
-      warnings.push(`${this.path}: ${stale.length} rounds are older than ${MAX_AGE_HOURS} hours and are taken out.`);
-      await filterLines<Stored<Row>>(this.path, this.#row, ({ time }) => time >= oldest);
+    const runs = new Set(values.filter(({ time }) => time >= oldest).map(({ key }) => key)); // all of a run, or none of it
+    const isFresh = ({ key }: { key: string }) => runs.has(key);
+    const fresh = values.filter(isFresh), stale = values.length - fresh.length;
+    if (stale > 0) {
+      warnings.push(`${this.path}: ${stale} rounds are older than ${MAX_AGE_HOURS} hours and are taken out.`);
+      await filterLines<Stored<Row>>(this.path, this.#row, isFresh);
     }
     const rounds = new Map(keys.map((key) => [key, [] as Row[]]));
     for (const { key, time: _, ...round } of fresh) rounds.get(key)?.push(round as unknown as Row);

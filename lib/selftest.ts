@@ -45,7 +45,7 @@ interface Copy extends Candidate {
 }
 
 /** Where rounds are kept as they end. */
-interface Kept {
+interface Kept extends Disposable {
   rows: SelftestRow[];
   keep: (row: SelftestRow) => Promise<void>;
   /** The run is over, and its result stands elsewhere. */
@@ -53,14 +53,19 @@ interface Kept {
 }
 
 async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
-  if (dir === null) return { rows: [], keep: () => Promise.resolve(), close: () => Promise.resolve() };
+  if (dir === null) {
+    return { rows: [], keep: () => Promise.resolve(), close: () => Promise.resolve(), [Symbol.dispose]: () => {} };
+  }
   const source = await Deno.readTextFile(find(REFERENCE).path);
   const key = await digestOf([hostKind(host), host.deno, host.v8, load, source, EXTRA_PERCENT]);
-  const file = new RunFile<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST);
+  const file = new RunFile<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST), lock = await file.lock();
   const { rounds, warnings } = await file.open([key]), rows = rounds.get(key)!;
   if (rows.length > 0) warnings.push(`Going on with ${rows.length} rounds that an unfinished run has left.`);
   for (const sentence of warnings) say(sentence);
-  return { rows, keep: (row) => file.keep(key, row), close: () => file.close([key]) };
+  return {
+    ...{ rows, keep: (row: SelftestRow) => file.keep(key, row), close: () => file.close([key]) },
+    [Symbol.dispose]: () => lock[Symbol.dispose](),
+  };
 }
 
 /** A copy with the rounds that there are of it; a copy that has some burns what it burnt in them. */
@@ -71,7 +76,7 @@ function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestR
   const file = slowed(changed, name, turns);
   return {
     ...{ subject: file, file },
-    ...{ connections: CONNECTIONS, ratePerS: rows.find((row) => row.rate_per_s !== null)?.rate_per_s ?? "half" },
+    ...{ connections: CONNECTIONS, ratePerS: null },
     ...{ baseline: null, rounds: own.map((row): PlacedRound => ({ ...place, ...row })), extraPercent, turns },
   };
 }
@@ -80,14 +85,13 @@ function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestR
 async function turnUs(
   changed: Changed,
   cpuUs: number,
-  ratePerS: number,
   { rounds, load, signal }: SelftestPlan,
 ): Promise<number> {
   const turns = guessTurns(cpuUs * Math.max(...EXTRA_PERCENT) / 100),
     pilot = slowed(changed, `${REFERENCE}-pilot`, turns);
   const measure = measurePairs(find(REFERENCE), { ...load, signal }), costs: number[] = [];
   for (let i = 0; i < Math.min(PILOT_ROUNDS, rounds); i++) {
-    await measure(pilot, CONNECTIONS, ratePerS);
+    await measure(pilot, CONNECTIONS, null);
     costs.push(await burntUs(pilot));
   }
   return median(costs) / turns;
@@ -122,6 +126,7 @@ async function measureCopies(copies: readonly Copy[], rounds: number, plan: Self
  * Measures the rounds, and hands them to `store` when all are there. Permissions: those of a measurement, `--allow-write` for
  * the folder of temporary files, and for `dir`.
  *
+ * @throws {AlreadyRunning} If another self-test measures into the same folder.
  * @throws {CannotStore} If a round cannot be stored; those before it were.
  * @throws The reason of the signal, if it aborts; what was measured until then is kept in `dir`.
  */
@@ -130,14 +135,14 @@ export async function selftest(
   store: (rows: SelftestRow[]) => Promise<void>,
 ): Promise<SelftestRow[]> {
   using changed = new Changed();
-  const kept = await openKept(plan), { rows } = kept;
+  using kept = await openKept(plan);
+  const { rows } = kept;
   const same = copyOf(changed, 0, rows, 0);
   await measureCopies([same], Math.min(CALIBRATION_ROUNDS, plan.rounds), plan, kept);
   const cpuUs = medianOf(rows.map((row) => row.reference_cpu_us_per_request));
-  const ratePerS = rows.find((row) => row.rate_per_s !== null)?.rate_per_s;
-  if (cpuUs !== null && ratePerS) {
+  if (cpuUs !== null) {
     const isKnown = EXTRA_PERCENT.every((percent) => rows.some((row) => row.extra_percent === percent));
-    const percentTurns = isKnown ? 0 : cpuUs / 100 / await turnUs(changed, cpuUs, ratePerS, plan);
+    const percentTurns = isKnown ? 0 : cpuUs / 100 / await turnUs(changed, cpuUs, plan);
     const slower = EXTRA_PERCENT.map((percent) => copyOf(changed, percent, rows, Math.round(percent * percentTurns)));
     await measureCopies([same, ...slower], plan.rounds, plan, kept);
   }

@@ -59,7 +59,7 @@ const placed = (rows: readonly SelftestRow[], phase: PlacedRound["phase"]): Plac
   rows.map((row) => ({ ...row, experiment: REFERENCE, phase }));
 
 const candidate = (rounds: PlacedRound[], baseline: number[]): Candidate => ({
-  ...{ subject: find(REFERENCE), connections: CONNECTIONS, ratePerS: "half", baseline, rounds },
+  ...{ subject: find(REFERENCE), connections: CONNECTIONS, ratePerS: null, baseline, rounds },
 });
 
 const logsOf = (rows: readonly SelftestRow[]) => validLogs(candidate(placed(rows, "first"), []), "first");

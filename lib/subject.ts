@@ -23,8 +23,8 @@ export interface Own {
   family: "own";
   /** The words of the command, started with PORT in its environment; null: it runs already. */
   words: readonly string[] | null;
-  /** Where it listens. */
-  port: number;
+  /** Where it listens; null: a command is told a free port at each start. */
+  port: number | null;
   /** The process to sample, where it runs already; null: its CPU time and memory are not known. */
   pid: number | null;
 }
@@ -79,11 +79,13 @@ export async function startSubject(subject: Subject, options: ServerOptions = {}
 export function repeat(subject: Subject, flags: string): string {
   if (!isOwn(subject)) return `deno task exp ${subject.name} ${flags}`;
   const { name, words, port } = subject;
-  const start = words === null ? ` --url http://127.0.0.1:${port}` : ` --port ${port} -- ${words.join(" ")}`;
+  const own = port === null ? "" : ` --port ${port}`;
+  const start = words === null ? ` --url http://127.0.0.1:${port}` : `${own} -- ${words.join(" ")}`;
   return `deno task measure --name ${name} ${flags}${start}`;
 }
 
-async function attach({ name, port, pid }: Own): Promise<Running> {
+async function attach({ name, pid, ...own }: Own): Promise<Running> {
+  const port = own.port!; // an address has one
   if (pid !== null && Deno.build.os === "linux" && sample(pid) === null) {
     throw new StartError({ ended: "not_ready", reason: `${name}: there is no process ${pid}.` });
   }
@@ -98,8 +100,15 @@ async function attach({ name, port, pid }: Own): Promise<Running> {
   };
 }
 
+/** A port that nobody listens on now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
 /** Starts a command and waits until somebody listens on its port. */
-async function startOwn({ name, port }: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
+async function startOwn(own: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
+  const { name } = own, port = own.port ?? freePort();
   if (await answers(port)) {
     throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
   }

@@ -16,7 +16,7 @@ const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two ver
        deno task ab <experiment> --ref HEAD~1                   as a commit had it, and as it is
        deno task ab --cmd "A" --cmd "B"                         two servers of one's own; PORT tells each its port
 Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
-       --rate half: of what the slower of the two reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
+       Without --rate both are asked as fast as they answer; half: of what the slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
 Ends with 0: not slower, 1: slower, confirmed by fresh rounds, 3: inconclusive, 2: usage.`;
 const FEWEST_ROUNDS = 7; // that an interval of 98 % can be made of
 
@@ -27,14 +27,18 @@ function readFlags() {
     collect: ["cmd"],
   });
   if (flags._.length > 1) throw new UsageError(`Unexpected ${flags._[1]}: one experiment at a time.`);
-  const { rounds: most, ...load } = flags.quick ? QUICK_ROUND : ROUND, { rate = "half" } = flags;
+  const { rounds: most, ...load } = flags.quick ? QUICK_ROUND : ROUND, { rate } = flags;
   return {
     load,
     rounds: numberFlag("rounds", flags.rounds ?? String(most), { min: FEWEST_ROUNDS, max: 1000, integer: true }),
     connections: numberFlag("connections", flags.connections ?? String(CONNECTIONS), {
       ...{ min: 1, max: 1e6, integer: true },
     }),
-    ratePerS: rate === "half" ? rate as "half" : numberFlag("rate", rate, { min: 1, max: 1e6 }),
+    ratePerS: rate === undefined
+      ? null
+      : rate === "half"
+      ? rate as "half"
+      : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     json: flags.json,
     wish: {
       ...(flags._[0] !== undefined && { experiment: find(flags._[0]) }),

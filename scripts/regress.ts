@@ -16,7 +16,8 @@ import { measurePairs } from "../lib/rounds.ts";
 const REFERENCE = "epoll";
 const USAGE = `Usage: deno task regress [--experiments a,b] [--quick] [--update-baseline] [--json]
        Without --experiments: all that run here, but for the peers and ${REFERENCE}, which is the reference.
-       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look; nothing is written into the history.
+       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed, and nothing is written
+       into the history.
        --update-baseline: these rounds are what later ones are compared with.
 Ends with 0: no regression, 1: a regression, confirmed by fresh rounds, 3: inconclusive, 2: usage.`;
 
@@ -60,7 +61,7 @@ await runScript(USAGE, () =>
       measure: measurePairs(reference, { ...load, signal }),
       host: hostFacts(),
       updateBaseline: flags["update-baseline"],
-      history: !flags.quick,
+      quick: flags.quick,
       dir: "results",
       command: ["deno task regress", ...Deno.args].join(" "),
       say: (sentence) => console.error(sentence),

@@ -11,7 +11,7 @@ import { HOST } from "./stored.ts";
 export function night(day: number, change: Partial<NightRow> & { ratio: number | null }): Night {
   const { ratio } = change;
   const row: NightRow = {
-    ...{ experiment: "event-loop", connections: 10, rate_per_s: 1000, verdict: "unchanged", reason: null },
+    ...{ experiment: "event-loop", connections: 10, verdict: "unchanged", reason: null },
     ...{ rounds: 30, valid_rounds: 30, reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 14 },
     ...{ ratio_low: ratio && ratio * 0.99, ratio_high: ratio && ratio * 1.01 },
     ...{ change: 1, change_low: 0.99, change_high: 1.01, confirmed: null, confirmed_low: null, confirmed_high: null },
@@ -22,6 +22,7 @@ export function night(day: number, change: Partial<NightRow> & { ratio: number |
     ...{
       command: "deno task regress",
       reference: "epoll",
+      new_baseline: false,
       kind: hostKind(HOST),
       deno: HOST.deno,
       v8: HOST.v8,
