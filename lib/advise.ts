@@ -6,9 +6,8 @@
  *   line between two measured numbers, and that of the nearest one outside of them, which is said.
  * - A call that looks at all connections looks at the idle ones too: what it costs more at all than at the active ones is
  *   added. That is so where one is ready at a time; under load a call finds several, and so it is the most.
- * - One request of a hundred burns `cpuUs`. Where it blocks the others (they waited for over half of it), the light ones wait
- *   in proportion to it. Where it does not, they wait as long as was measured, but never longer than where it does. What
- *   handing it over to others costs is added, as it was measured.
+ * - One request of a hundred burns `cpuUs`. How much longer the others wait for it, and what handing it over costs, was
+ *   measured at some sizes, and lies on the straight line between two of them; beyond the largest it grows in proportion.
  * - What counts is the sum of a request's CPU time and the wait of the light ones: a µs is a µs. The best is the lowest; of
  *   the others those are told whose intervals overlap with its own, for the figures do not tell them apart.
  *
@@ -20,7 +19,7 @@
  *
  * @module
  */
-import { type Estimate, type Facts, HEAVY_US, type Point } from "./advise_facts.ts";
+import type { Beside, Estimate, Facts, Point } from "./advise_facts.ts";
 import { count } from "./format.ts";
 
 /** What a server is for. */
@@ -58,38 +57,38 @@ export interface Crossing {
   to: string | null;
 }
 
+const NONE: Estimate = { us: 0, low: 0, high: 0 };
+const scaled = ({ us, low, high }: Estimate, by: number): Estimate => ({ us: us * by, low: low * by, high: high * by });
+const added = (a: Estimate, b: Estimate): Estimate => ({ us: a.us + b.us, low: a.low + b.low, high: a.high + b.high });
+
 /** The value on the line through the two points around `at`; outside of all, that of the nearest. */
 function between(points: readonly Point[], at: number): Estimate {
   const above = points.find(({ connections }) => connections >= at) ?? points.at(-1)!;
   const below = points.findLast(({ connections }) => connections <= at) ?? points[0]!;
   const span = above.connections - below.connections;
   const part = span <= 0 ? 0 : (at - below.connections) / span;
-  const mix = (key: "us" | "low" | "high") => below[key] + part * (above[key] - below[key]);
-  return { us: mix("us"), low: mix("low"), high: mix("high") };
+  return added(scaled(below, 1 - part), scaled(above, part));
 }
 
 const isOutside = (points: readonly Point[], at: number) =>
   at < points[0]!.connections || at > points.at(-1)!.connections;
 
-const blocks = ({ us }: Estimate) => us > HEAVY_US / 2;
-/** The largest part of a heavy request that light ones wait for where it blocks them; all of it where none was measured. */
-function shareOf(all: readonly Facts[]): number {
-  const shares = all.flatMap(({ blocked }) => blocked !== null && blocks(blocked) ? blocked.us / HEAVY_US : []);
-  return shares.length === 0 ? 1 : Math.max(...shares);
-}
-
-/** How long light requests wait for one that burns so much; null: it is not known. */
-function waitOf({ blocked }: Facts, cpuUs: number, share: number): Estimate | null {
-  if (cpuUs === 0) return { us: 0, low: 0, high: 0 };
-  if (blocked === null) return null;
-  const scaled = (us: number) => blocks(blocked) ? cpuUs * us / HEAVY_US : Math.min(us, cpuUs * share);
-  return { us: scaled(blocked.us), low: scaled(blocked.low), high: scaled(blocked.high) };
+/** What requests that burn so much do to the others; null: it is not known. */
+function besideAt({ beside }: Facts, cpuUs: number): Pick<Beside, "wait" | "handover"> | null {
+  if (cpuUs === 0) return { wait: NONE, handover: NONE };
+  const last = beside.at(-1);
+  if (last === undefined) return null;
+  if (cpuUs >= last.heavyUs) return { wait: scaled(last.wait, cpuUs / last.heavyUs), handover: last.handover };
+  const below = beside.findLast(({ heavyUs }) => heavyUs <= cpuUs)!, above = beside[beside.indexOf(below) + 1]!;
+  const part = (cpuUs - below.heavyUs) / (above.heavyUs - below.heavyUs);
+  const mix = (key: "wait" | "handover"): Estimate => added(scaled(below[key], 1 - part), scaled(above[key], part));
+  return { wait: mix("wait"), handover: mix("handover") };
 }
 
 const activeOf = ({ connections, idlePercent }: Load) => Math.max(1, Math.round(connections * (1 - idlePercent / 100)));
 
 /** The measured numbers that a figure was taken beyond, in words. */
-function notesOf({ cpu, wait }: Facts, load: Load): string[] {
+function notesOf({ cpu, wait, beside }: Facts, load: Load): string[] {
   const active = activeOf(load), notes: string[] = [];
   const range = (points: readonly Point[]) =>
     [...new Set([points[0]!, points.at(-1)!].map(({ connections }) => count(connections)))].join(" to ");
@@ -99,17 +98,16 @@ function notesOf({ cpu, wait }: Facts, load: Load): string[] {
   if (wait.length > 0 && isOutside(wait, load.connections)) {
     notes.push(`the cost of waiting was measured at ${range(wait)} descriptors, not at ${count(load.connections)}`);
   }
-  if (load.cpuUs > HEAVY_US) notes.push(`waiting was measured with requests of ${count(HEAVY_US)} µs, not longer ones`);
+  const largest = beside.at(-1)?.heavyUs ?? Infinity;
+  if (load.cpuUs > largest) notes.push(`waiting was measured with requests of at most ${count(largest)} µs`);
   return notes;
 }
 
 /** The price of one architecture; null: it cannot do it, or what it does is not known. */
-function price(facts: Facts, load: Load, share: number): Choice | null {
-  const wait = waitOf(facts, load.cpuUs, share);
-  if (facts.held < load.connections || wait === null) return null;
-  const light = between(facts.cpu, activeOf(load)), none = { us: 0, low: 0, high: 0 };
-  const heavy = load.cpuUs > 0 ? facts.handover : none;
-  const cpu = { us: light.us + heavy.us, low: light.low + heavy.low, high: light.high + heavy.high };
+function price(facts: Facts, load: Load): Choice | null {
+  const heavy = besideAt(facts, load.cpuUs);
+  if (facts.held < load.connections || heavy === null) return null;
+  const { wait } = heavy, cpu = added(between(facts.cpu, activeOf(load)), heavy.handover);
   const looks = (at: number) => facts.wait.length === 0 ? 0 : between(facts.wait, at).us;
   const idleUs = Math.max(0, looks(load.connections) - looks(activeOf(load)));
   return {
@@ -126,8 +124,11 @@ export const areApart = (a: Choice, b: Choice): boolean => a.highUs < b.lowUs ||
 
 /** Those that can do it, the best first. */
 export const weigh = (all: readonly Facts[], load: Load): Choice[] =>
-  all.map((facts) => price(facts, load, shareOf(all))).filter((choice) => choice !== null)
+  all.map((facts) => price(facts, load)).filter((choice) => choice !== null)
     .toSorted((a, b) => a.totalUs - b.totalUs);
+
+/** Of heavy requests, in CPU-µs: where they matter, and none to compare with. */
+export const SIZES = [0, 500, 5000, 50_000];
 
 /** Who is out, why, and the command that would tell more; null: none would. */
 export interface Out {
@@ -139,13 +140,13 @@ export interface Out {
 /** Those that are not among the choices. */
 export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[] {
   const small = all.filter(({ held }) => held < connections);
-  const rest = all.filter((facts) => !small.includes(facts) && facts.blocked === null && cpuUs > 0).map(({ name }) =>
+  const rest = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && cpuUs > 0).map(({ name }) =>
     name
   );
   const why = "what light requests wait beside heavy ones is not measured";
   const command = `deno task compare epoll ${
     rest.filter((name) => name !== "epoll").join(" ")
-  } --scenario mixed --rate 200`;
+  } --scenario mixed --rate 200 --work ${SIZES.join(",")}`;
   return [
     ...small.map(({ name, held, limit }) =>
       limit === null
@@ -179,7 +180,7 @@ function grid(from: number, to: number): number[] {
  * which another is the best. Where heavy requests come in, only those are looked at that were measured with them.
  */
 export function crossings(all: readonly Facts[], load: Load, axis: keyof Load): Crossing[] {
-  const told = axis === "cpuUs" ? all.filter(({ blocked }) => blocked !== null) : all;
+  const told = axis === "cpuUs" ? all.filter(({ beside }) => beside.length > 0) : all;
   const best = (at: number) => weigh(told, { ...load, [axis]: at })[0]?.name ?? null;
   const found: Crossing[] = [];
   const values = grid(...RANGES[axis]);

@@ -5,14 +5,11 @@
  */
 import { MARGIN } from "./claims/figure.ts";
 import type { Experiment } from "./header.ts";
-import { HEAVY_PATH } from "./ladder.ts";
 import { median } from "./stats.ts";
 import { resultPath, type Stored, studyPath, wholeRuns } from "./stored.ts";
 import { type ComparisonRow, type ReadinessRow, type Study } from "./study.ts";
 import { SHOWN_ROUNDS } from "./study_choice.ts";
 
-/** CPU time, in µs, that one request of a hundred burnt in `mixed`. */
-export const HEAVY_US = Number(HEAVY_PATH.split("/").at(-1));
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
 const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
 
@@ -26,6 +23,16 @@ export interface Estimate {
 /** A figure at a number of connections. */
 export type Point = Estimate & { connections: number };
 
+/** What heavy requests of one size do to the others. */
+export interface Beside {
+  /** What one request of a hundred burns, in CPU-µs. */
+  heavyUs: number;
+  /** How much longer the light ones wait than beside requests that burn nothing, by their p99. */
+  wait: Estimate;
+  /** CPU time of a request above that of the reference: what handing the work over costs. */
+  handover: Estimate;
+}
+
 /** What is known of one architecture. Null or none: it was not measured. */
 export interface Facts {
   name: string;
@@ -38,10 +45,8 @@ export interface Facts {
   cpu: Point[];
   /** Cost of the call that waits, by all connections: ascending. Empty where it does not tell one by one. */
   wait: Point[];
-  /** p99 of light requests while one of a hundred burns `HEAVY_US`. */
-  blocked: Estimate | null;
-  /** CPU time of a request in that, above that of the reference: what handing the work over costs. */
-  handover: Estimate;
+  /** By what heavy requests burn: ascending, from nothing on. Empty: not measured. */
+  beside: Beside[];
   /** The files of these figures. */
   results: string[];
 }
@@ -53,10 +58,12 @@ export interface Unknown {
 }
 
 /** Newest first. */
-const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric: string) =>
+const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric?: string) =>
   studies.comparison.toReversed().map((study) => ({
     study,
-    rows: study.rows.filter((row) => row.scenario === scenario && row.metric === metric && row.rounds >= SHOWN_ROUNDS),
+    rows: study.rows.filter((row) =>
+      row.scenario === scenario && row.rounds >= SHOWN_ROUNDS && (metric === undefined || row.metric === metric)
+    ),
   })).filter(({ rows }) => rows.length > 0);
 
 /**
@@ -108,26 +115,46 @@ function waitPoints({ studies }: Stored, name: string, results: Set<string>): Po
     .toSorted((a, b) => a.connections - b.connections);
 }
 
-function blocked(stored: Stored, name: string, results: Set<string>): Estimate | null {
-  for (const { study, rows } of comparisons(stored, "mixed", "p99_us")) {
-    const figure = figureIn(rows, name);
-    if (figure === null) continue;
-    results.add(studyPath(study));
-    return figure;
-  }
-  return null;
+const NOTHING: Estimate = { us: 0, low: 0, high: 0 };
+/** By how much one figure is above another. At worst for both. */
+const above = (a: Estimate, b: Estimate): Estimate => ({ us: a.us - b.us, low: a.low - b.high, high: a.high - b.low });
+/** No wait is shorter than none. */
+const atLeastNothing = ({ us, low, high }: Estimate): Estimate => ({
+  us: Math.max(0, us),
+  low: Math.max(0, low),
+  high: Math.max(0, high),
+});
+
+/** What the rows of one size of heavy requests tell of a server; null: nothing. */
+function besideIn(rows: readonly ComparisonRow[], name: string) {
+  const of = (metric: string, who: string) => figureIn(rows.filter((row) => row.metric === metric), who);
+  const reference = rows[0]!.reference, p99 = of("p99_us", name);
+  const [cpu, least] = [of("cpu_us_per_request", name), of("cpu_us_per_request", reference)];
+  return p99 === null || cpu === null || least === null ? null : { p99, cpu: above(cpu, least) };
 }
 
-/** The reference of `mixed` is the same for all, so that differences to it can be compared. */
-function handover(stored: Stored, name: string, results: Set<string>): Estimate {
-  for (const { study, rows } of comparisons(stored, "mixed", "cpu_us_per_request")) {
-    const figure = figureIn(rows, name), reference = figureIn(rows, rows[0]!.reference);
-    if (figure === null || reference === null) continue;
+/**
+ * The newest comparison that has the server beside heavy requests. Of what it finds that is taken away which is so beside
+ * requests that burn nothing too, where that was measured.
+ */
+function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
+  for (const { study, rows } of comparisons(stored, "mixed")) {
+    const found = [...Map.groupBy(rows, (row) => row.heavy_us!)].toSorted(([a], [b]) => a - b)
+      .flatMap(([heavyUs, same]) => {
+        const of = besideIn(same, name);
+        return of === null ? [] : [{ heavyUs, ...of }];
+      });
+    if (found.every(({ heavyUs }) => heavyUs === 0)) continue;
     results.add(studyPath(study));
-    const { us } = reference;
-    return { us: figure.us - us, low: figure.low - us, high: figure.high - us };
+    const idle = found[0]!.heavyUs === 0 ? found[0]! : { p99: NOTHING, cpu: NOTHING };
+    const sizes = found.filter(({ heavyUs }) => heavyUs > 0).map(({ heavyUs, p99, cpu }) => ({
+      heavyUs,
+      wait: atLeastNothing(above(p99, idle.p99)),
+      handover: above(cpu, idle.cpu),
+    }));
+    return [{ heavyUs: 0, wait: NOTHING, handover: NOTHING }, ...sizes];
   }
-  return { us: 0, low: 0, high: 0 };
+  return [];
 }
 
 /** What is known of one architecture; or the command that makes what is missing. */
@@ -145,8 +172,7 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
     bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
     cpu,
     wait: waitPoints(stored, name, results),
-    blocked: blocked(stored, name, results),
-    handover: handover(stored, name, results),
+    beside: beside(stored, name, results),
     results: [resultPath(most), ...results],
   };
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { areApart, type Choice, type Crossing, crossings, type Load, type Out, outOf, weigh } from "./advise.ts";
-import { type Facts, HEAVY_US, type Unknown } from "./advise_facts.ts";
+import type { Facts, Unknown } from "./advise_facts.ts";
 import { bytes, type Column, count, microseconds, table } from "./format.ts";
 
 /** All that the advisor says of one load. */
@@ -45,7 +45,7 @@ const COLUMNS: Column<Choice>[] = [
   { heading: "architecture", cell: (of) => of.name, left: true },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpuUs, 2) },
   { heading: "looking at\nidle ones, µs", cell: (of) => count(of.idleUs, 2) },
-  { heading: "light requests\nwait", cell: (of) => microseconds(of.waitUs) },
+  { heading: "light requests\nwait longer", cell: (of) => microseconds(of.waitUs) },
   { heading: "together, µs", cell: (of) => count(of.totalUs, 2) },
   { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
 ];
@@ -62,7 +62,7 @@ function reason({ name, cpuUs, idleUs, waitUs }: Choice, { cpuUs: heavy }: Load)
   const parts = [`a request costs ${count(cpuUs, 2)} µs of CPU`];
   if (idleUs >= 0.01) parts.push(`looking at idle connections up to ${count(idleUs, 2)} µs more`);
   if (heavy > 0) {
-    parts.push(`beside requests of ${microseconds(heavy)} the light ones wait ${microseconds(waitUs)} (p99)`);
+    parts.push(`beside requests of ${microseconds(heavy)} the light ones wait ${microseconds(waitUs)} longer (p99)`);
   }
   return `${name}: ${parts.join(", ")}.`;
 }
@@ -94,6 +94,6 @@ export function describeAdvice({ load, choices, alike, crossings, out }: Advice)
     ...list("Beyond what was measured", notes.map((note) => `  ${note}`)),
     ...list("Where the answer changes, the other numbers left as they are", lines),
     ...list("Not weighed", left),
-    `Waiting is reckoned from requests of ${count(HEAVY_US)} µs; the model stands in lib/advise.ts.`,
+    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in lib/advise.ts.`,
   ].join("\n\n");
 }

@@ -65,7 +65,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
 
 /** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
 function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
-  const { scenario, connections } = plan;
+  const { scenario, connections, heavy } = plan;
   const findings = foundOften(rounds);
   const metrics = scenario === "hold" ? OF_HOLD : [...OF_SLICES, ...OF_CONNECTIONS];
   return metrics.map((metric): ComparisonRow => {
@@ -76,6 +76,7 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
       scenario,
       connections,
       rate_per_s: medianOf(rounds.map((round) => round.ratePerS)),
+      heavy_us: heavy?.us ?? null,
       reference,
       candidate,
       metric,

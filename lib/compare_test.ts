@@ -101,10 +101,10 @@ Deno.test({
       scenario: "mixed",
       ratePerS: 100,
       rounds: 1,
-      heavy: { share: 0.5, path: "/work/10" },
+      heavy: { share: 0.5, us: 10 },
     } as const;
     const path = find("epoll").path;
     const { rows } = await compare(find("epoll"), [{ ...without, path }], mixed);
-    assertEquals(rows[0]!.reason, "without has no /work");
+    assertEquals([rows[0]!.reason, rows[0]!.heavy_us], ["without has no /work", 10]);
   },
 });

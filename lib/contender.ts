@@ -8,6 +8,7 @@ import { UsageError } from "./errors.ts";
 import { judge } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { climbAll, spent } from "./hold.ts";
+import { heavyPath } from "./ladder.ts";
 import { LoadGenerator, type Window } from "./load.ts";
 import { manifestOf } from "./manifest.ts";
 import type { Manifest } from "./manifest_schema.ts";
@@ -22,8 +23,8 @@ export interface Load {
   seconds: number;
   /** Of an open loop, requests/s; null: closed loop, as fast as they answer. */
   ratePerS: number | null;
-  /** Of an open loop: the share of heavy requests, 0 to 1, and their path. */
-  heavy: { share: number; path: string } | null;
+  /** Of an open loop: the share of heavy requests, 0 to 1, and the CPU-µs that each burns. */
+  heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
   settleSeconds: number;
   signal: AbortSignal;
@@ -120,7 +121,7 @@ export class Contender implements AsyncDisposable {
   async slice(ratePerS = this.load.ratePerS): Promise<Window> {
     this.load.signal.throwIfAborted();
     const { seconds, heavy } = this.load;
-    const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavy.path };
+    const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavyPath(heavy.us) };
     const window = await this.#run(() =>
       ratePerS === null
         ? this.#closed(seconds)

@@ -23,9 +23,12 @@ const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
 const LOADED_CONNECTIONS = 100; // of every scenario but hold
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
-const HEAVY_SHARE = 0.01; // mixed: one request of a hundred burns 50 ms of CPU
-/** What `mixed` asks for: its number is the µs of CPU that it burns. */
-export const HEAVY_PATH = "/work/50000";
+/** Of the requests of `mixed` one of a hundred is heavy. */
+export const HEAVY_SHARE = 0.01;
+/** What a heavy request of `mixed` burns, in CPU-µs. */
+export const HEAVY_US = 50_000;
+/** What it asks for. */
+export const heavyPath = (us: number = HEAVY_US): string => `/work/${us}`;
 const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
 const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
@@ -44,7 +47,7 @@ function parameters(wish: Wish, scenario: ScenarioName, connections: number): Pa
   if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
   if (scenario === "throughput" || scenario === "churn") return base;
   const open = { ...base, rate_per_s: wish.rate ?? RATE };
-  if (scenario === "mixed") return { ...open, heavy_share: HEAVY_SHARE, heavy_path: HEAVY_PATH };
+  if (scenario === "mixed") return { ...open, heavy_share: HEAVY_SHARE, heavy_path: heavyPath() };
   return scenario === "slow" ? { ...open, slow: connections } : open;
 }
 

@@ -120,7 +120,7 @@ export async function crossingLive(
     const rounds = heavyUs === 0 && !isQuick ? CONTROL_ROUNDS : 1;
     const { rows } = await compare(find(reference), [find(candidate)], {
       ...{ scenario: "mixed", connections: 50, rounds, settleSeconds: 0.5, signal: new AbortController().signal },
-      ...{ ratePerS, heavy: { share, path: `/work/${heavyUs}` } },
+      ...{ ratePerS, heavy: { share, us: heavyUs } },
       onRound: (_round, _candidate, { p99_us }) => void ratios.push(p99_us ?? null),
       ...(isQuick ? { slices: 2, seconds: 0.2 } : { slices: 4, seconds: 0.3 }),
     });

@@ -18,6 +18,7 @@ const row = (rest: Partial<ComparisonRow>): ComparisonRow => ({
   scenario: "throughput",
   connections: 100,
   rate_per_s: null,
+  heavy_us: null,
   reference: "epoll",
   candidate: "io-uring",
   metric: "cpu_us_per_request",

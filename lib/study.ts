@@ -32,6 +32,8 @@ export interface ComparisonRow {
   scenario: typeof SCENARIOS[number];
   connections: number;
   rate_per_s: number | null;
+  /** What a heavy request of `mixed` burns, in CPU-µs; null in other scenarios. */
+  heavy_us: number | null;
   reference: string;
   candidate: string;
   metric: string;
@@ -110,6 +112,7 @@ const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
     scenario: oneOf(SCENARIOS),
     connections: number,
     rate_per_s: nullable,
+    heavy_us: nullable,
     reference: text,
     candidate: text,
     metric: text,

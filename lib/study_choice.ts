@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { HEAVY_US } from "./ladder.ts";
 import type { ComparisonRow, Study } from "./study.ts";
 
 /** Of fewer rounds there is no interval of 98 %: a first look, and no figure to show. */
@@ -16,14 +17,16 @@ export interface Table {
 
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
- * of the study with the most candidates; of several the newest. One of few rounds is not shown.
+ * of the study with the most candidates; of several the newest. One of few rounds is not shown, and of `mixed` none with
+ * other heavy requests than `deno task exp` makes.
  */
 export function widest(
   studies: readonly Study<"comparison">[],
   scenario: ComparisonRow["scenario"],
   reference: string,
 ): Table[] {
-  const fits = (row: ComparisonRow) => row.scenario === scenario && row.reference === reference;
+  const fits = (row: ComparisonRow) =>
+    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US;
   const tables = studies.flatMap((study) =>
     [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
       .filter((rows) => rows.some((row) => row.rounds >= SHOWN_ROUNDS))

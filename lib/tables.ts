@@ -190,14 +190,17 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
   const columns = COMPARISON_COLUMNS.filter((of) =>
     of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
   );
-  const { scenario, connections, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
+  const { scenario, connections, heavy_us, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
   const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
   const at = rates.length === 0
     ? ""
     : rates.length === 1
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
-  const heading = `${scenario}, ${count(connections)} connections${at}, ratios to ${reference}, ${rounds} rounds:`;
+  const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
+  const heading = `${scenario}, ${
+    count(connections)
+  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
   return { heading, groups, columns, notes: notes(candidates) };
 }
 

@@ -4,13 +4,14 @@
  * deno task advise --connections 10000 --cpu-us 0 --idle 90
  */
 import { collect } from "../lib/advise_facts.ts";
+import { SIZES } from "../lib/advise.ts";
 import { advise, describeAdvice } from "../lib/advise_text.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
 import { readStored } from "../lib/stored.ts";
 
 const USAGE = `Usage: deno task advise --connections N [--cpu-us 0] [--idle 0] [--json]
-       --connections: at one time; --cpu-us: what one request of a hundred burns, in µs; --idle: % of the connections that
+       --connections: at one time; --cpu-us: CPU that one request of a hundred burns, in µs; --idle: % of the connections that
        say nothing`;
 const MAKERS = ["epoll", "reactor-pool", "thread-per-conn"];
 
@@ -29,7 +30,7 @@ await runScript(USAGE, async () => {
   if (known.length === 0) {
     console.error("Nothing is stored that was measured on a machine like this one. These make what is needed:");
     for (const name of MAKERS) console.error(`  deno task exp ${name}`);
-    console.error(`  deno task compare ${MAKERS.join(" ")} --scenario mixed --rate 200`);
+    console.error(`  deno task compare ${MAKERS.join(" ")} --scenario mixed --rate 200 --work ${SIZES.join(",")}`);
     return 1;
   }
   const advice = advise(known, unknown, load);

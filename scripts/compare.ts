@@ -8,6 +8,7 @@ import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
 import { table } from "../lib/format.ts";
+import { HEAVY_SHARE, HEAVY_US } from "../lib/ladder.ts";
 import { differences } from "../lib/manifest.ts";
 import type { Manifest } from "../lib/manifest_schema.ts";
 import { type ComparisonRow, writeStudy } from "../lib/study.ts";
@@ -16,14 +17,15 @@ import { comparison } from "../lib/tables.ts";
 
 const USAGE =
   `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]
-       [--scenario throughput|rate|mixed|hold] [--rate N|half (requests/s)] [--seconds S] [--quick] [--json] [--no-save]
+       [--scenario throughput|rate|mixed|hold] [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--quick]
+       [--json] [--no-save]
        --all: with every experiment and peer that runs here; --family F: with those of a family. The reference is epoll
-       unless it is named.`;
+       unless it is named. --work: of mixed, what one request of a hundred burns, in CPU-µs; several by commas.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
-const HEAVY = { share: 0.01, path: "/work/50000" }; // mixed: one request of a hundred burns 50 ms of CPU
+const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
 
-type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family", string | undefined>;
+type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work", string | undefined>;
 
 function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSignal): ComparePlan[] {
   const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? "throughput"));
@@ -33,6 +35,7 @@ function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSign
     throw new UsageError(`--rate belongs to rate and mixed, not to ${scenario}.`);
   }
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
+  if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
   const rate = flags.rate ?? "half", quick = flags.quick;
   const plan = {
     scenario,
@@ -43,12 +46,15 @@ function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSign
     }),
     slices: quick ? 4 : 8,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
-    heavy: scenario === "mixed" ? HEAVY : null,
     settleSeconds: 10,
     signal,
   } as const;
+  const work = { min: 0, max: MAX_WORK_US, integer: true };
+  const heavy = scenario === "mixed"
+    ? numberList("work", flags.work ?? String(HEAVY_US), work).map((us) => ({ share: HEAVY_SHARE, us }))
+    : [null];
   return numberList("connections", flags.connections ?? "100", { min: 1, max: 1e6, integer: true })
-    .map((connections) => ({ ...plan, connections }));
+    .flatMap((connections) => heavy.map((heavy) => ({ ...plan, connections, heavy })));
 }
 
 /** The reference and those it is compared with. */
@@ -74,7 +80,7 @@ async function readNames(
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family"],
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work"],
     boolean: ["json", "all", "quick", "save"],
     negatable: ["save"],
     defaults: { save: true },
@@ -88,7 +94,8 @@ await runScript(USAGE, async () => {
       const shown = Object.entries(values).filter(([, value]) => value !== null).map(([key, value]) =>
         `${key} ${value!.toFixed(3)}`
       );
-      const where = `${name}/${reference.name} at ${plan.connections}, round ${round} of ${plan.rounds}`;
+      const work = plan.heavy === null ? "" : ` beside ${plan.heavy.us} µs`;
+      const where = `${name}/${reference.name} at ${plan.connections}${work}, round ${round} of ${plan.rounds}`;
       console.error(`${where}: ${shown.join(", ")}`);
     };
     const found = await compare(reference, candidates, { ...plan, onRound });

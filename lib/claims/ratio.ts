@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { HEAVY_US } from "../ladder.ts";
 import { isVoid } from "../pivot.ts";
 import type { ComparisonRow } from "../study.ts";
 import { type Figure, quotient } from "./figure.ts";
@@ -28,7 +29,8 @@ export type Ratio = Figure & { isVoid: boolean };
 export function ratioIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
   const { scenario, connections, metric, of, to } = asked;
   const fits = (row: ComparisonRow) =>
-    row.scenario === scenario && row.connections === connections && row.metric === metric;
+    row.scenario === scenario && row.connections === connections && row.metric === metric &&
+    (row.heavy_us ?? HEAVY_US) === HEAVY_US;
   const direct = rows.find((row) => fits(row) && row.reference === to && row.candidate === of);
   if (direct !== undefined) return ratioOf(direct);
   const [a, b] = [of, to].map((name) => rows.find((row) => fits(row) && row.candidate === name));

@@ -5,6 +5,7 @@ export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRo
   scenario: "throughput",
   connections: 100,
   rate_per_s: null,
+  heavy_us: null,
   reference: "c-epoll",
   candidate: "epoll",
   metric: "cpu_us_per_request",

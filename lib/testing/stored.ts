@@ -5,6 +5,7 @@
  */
 import type { Experiment } from "../header.ts";
 import { type HostFacts, UNTOLD } from "../host.ts";
+import { HEAVY_US } from "../ladder.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results.ts";
 import type { Stored, StoredKind } from "../stored.ts";
 import { type ComparisonRow, type CrosscheckRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
@@ -81,7 +82,15 @@ export function compared(
 ): Piece {
   return ({ rows }) =>
     rows.comparison.push({
-      ...{ scenario, connections, rate_per_s: null, reference, candidate, metric },
+      ...{
+        scenario,
+        connections,
+        rate_per_s: null,
+        heavy_us: scenario === "mixed" ? HEAVY_US : null,
+        reference,
+        candidate,
+        metric,
+      },
       ...{ reference_value: 10, candidate_value: 10 * ratio, ratio, ratio_low: low, ratio_high: high },
       ...{ rounds: SHOWN_ROUNDS, findings: [], reason: null, ...more },
     });
