@@ -11,10 +11,13 @@ import { AlreadyRunning } from "./run_file.ts";
 import { CannotFetch } from "./runtimes.ts";
 import { CannotStore } from "./store.ts";
 
-/** What a judgement takes: some minutes for each experiment. */
-export const ROUND = { rounds: 30, slices: 8, seconds: 0.5, settleSeconds: 10 };
+/**
+ * What a judgement takes: some minutes for each experiment. Slices are short and many: what others do on a shared machine
+ * comes in bursts, and of pairs of neighbours the more are spared, the shorter they are.
+ */
+export const ROUND = { rounds: 30, slices: 24, seconds: 0.125, settleSeconds: 10 };
 /** A first look. */
-export const QUICK_ROUND = { rounds: 10, slices: 4, seconds: 0.5, settleSeconds: 3 };
+export const QUICK_ROUND = { rounds: 10, slices: 16, seconds: 0.125, settleSeconds: 3 };
 /** Enough for every loop to find several that are ready, few enough for a thread or a process each. */
 export const CONNECTIONS = 10;
 /** Exit codes: nothing got slower, something did, the command line is wrong, nobody can tell; as the shell has it, Ctrl-C. */
