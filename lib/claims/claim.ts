@@ -50,12 +50,13 @@ export interface Part {
 }
 
 /**
- * All parts hold: it holds. None does and one at least does not: it does not hold. Whatever lies between holds in part; so
- * does what no interval could decide, and the reasons say so.
+ * All parts hold: it holds. None does and one at least does not: it does not hold. Whatever lies between holds in part. Where
+ * every part is open, nothing is decided: it could not be tested here, for the noise is wider than the question.
  */
 export function verdictOf(parts: readonly Part[]): Judgement["verdict"] {
   const [yes, no] = [parts.filter(({ holds }) => holds === true), parts.filter(({ holds }) => holds === false)];
   if (yes.length === parts.length) return "holds";
+  if (yes.length + no.length === 0) return "not testable here";
   return yes.length === 0 && no.length > 0 ? "does not hold" : "holds in part";
 }
 

@@ -7,10 +7,17 @@ import { runsHere } from "../catalogue.ts";
 import type { HostFacts } from "../host.ts";
 import type { Metrics, Result, ScenarioName } from "../results.ts";
 import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../stored.ts";
-import { type CrosscheckRow, type ProbeRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
+import {
+  type ComparisonRow,
+  type CrosscheckRow,
+  type ProbeRow,
+  type ReadinessRow,
+  type Rows,
+  type Study,
+} from "../study.ts";
 import { SHOWN_ROUNDS } from "../study_choice.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
-import { type Asked, NotTestable, type Ratio, ratioIn } from "./ratio.ts";
+import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
 
 /** A figure that is not stored, and the commands that make it. */
 export class NotMeasured extends Error {
@@ -138,21 +145,25 @@ export class Evidence {
     return this.#result(name, "throughput", `deno task exp ${name} --scenario throughput`).metrics;
   }
 
-  /** The newest study that has what is looked for. */
+  /** The newest study that has what is looked for; several looks: what the first one finds comes before what the next does. */
   #study<K extends StoredKind, T>(
     kind: K,
-    look: (rows: readonly Rows[K][]) => T | undefined,
+    looks: readonly ((rows: readonly Rows[K][]) => T | undefined)[],
     command: string,
     quick: string,
   ) {
     const studies = this.#stored.studies[kind] as readonly Study<K>[];
     const whole = studies.filter((of) => IS_WHOLE[kind](of));
     const rest = this.#allowQuick ? studies.filter((of) => !IS_WHOLE[kind](of)) : [];
-    for (const study of [...whole.toReversed(), ...rest.toReversed()]) {
-      const found = look(study.rows);
-      if (found === undefined) continue;
-      this.#take(studyPath(study), study.command, !whole.includes(study));
-      return found;
+    for (const some of [whole, rest]) {
+      for (const look of looks) {
+        for (const study of some.toReversed()) {
+          const found = look(study.rows);
+          if (found === undefined) continue;
+          this.#take(studyPath(study), study.command, some === rest);
+          return found;
+        }
+      }
     }
     throw new NotMeasured(command, quick);
   }
@@ -163,7 +174,7 @@ export class Evidence {
       rows.find((row) => row.call === call && row.descriptors === descriptors);
     const row = this.#study(
       "readiness",
-      look,
+      [look],
       "deno task readiness",
       "deno task readiness --sizes 10,1000,10000 --batches 7",
     );
@@ -171,15 +182,21 @@ export class Evidence {
   }
 
   /**
-   * What `of` needs for what `to` needs, by a comparison of the two; or, at worst, by the comparison of both with a third.
+   * What `of` needs for what `to` needs: by a comparison of the two, or, at worst, of both with a third. One that says nothing,
+   * for the load generator was at its limit, comes last.
    *
    * @throws {NotTestable} If one of them could not take part.
    */
   ratio(asked: Asked): Ratio {
     const { scenario, connections, of, to } = asked;
     const open = scenario === "mixed" ? ` --scenario mixed --rate ${WORK_RATE}` : ` --scenario ${scenario}`;
+    const ways = [directIn, viaThirdIn].map((way) => (rows: readonly ComparisonRow[]) => way(rows, asked));
+    const telling = ways.map((way) => (rows: readonly ComparisonRow[]) => {
+      const found = way(rows);
+      return found?.isVoid ? undefined : found;
+    });
     const command = `deno task compare ${to} ${of}${open} --connections ${connections}`;
-    return this.#study("comparison", (rows) => ratioIn(rows, asked), command, `${command} --quick`);
+    return this.#study("comparison", [...telling, ...ways], command, `${command} --quick`);
   }
 
   /**
@@ -212,12 +229,17 @@ export class Evidence {
       return found.length > 0 ? found : undefined;
     };
     const command = `deno task probe ${probe}`;
-    return this.#study("probe", look, command, `${command} --quick`);
+    return this.#study("probe", [look], command, `${command} --quick`);
   }
 
   /** What clients counted, and what the server did. */
   crosscheck(): readonly CrosscheckRow[] {
     const quick = "deno task crosscheck epoll --rounds 2 --seconds 1";
-    return this.#study("crosscheck", (rows) => rows.length > 0 ? rows : undefined, "deno task crosscheck epoll", quick);
+    return this.#study(
+      "crosscheck",
+      [(rows) => rows.length > 0 ? rows : undefined],
+      "deno task crosscheck epoll",
+      quick,
+    );
   }
 }

@@ -57,10 +57,8 @@ export function isAbout(of: Figure, named: number): boolean | null {
 
 /** What an option must change to count, as a ratio: less is not worth a line of code. */
 export const EFFECT = 1.1;
-/** Whether a ratio shows a gain of `EFFECT`. One that cannot be told from 1 shows none; between the two it is open. */
-export function gains(of: Figure): boolean | null {
-  return lowOf(of) >= EFFECT ? true : lowOf(of) <= 1 ? false : null;
-}
+/** Whether a ratio shows a gain of `EFFECT`: less is none. */
+export const gains = (of: Figure): boolean | null => atLeast(of, EFFECT);
 
 /** All of several answers: one no is a no. */
 export const all = (answers: readonly (boolean | null)[]): boolean | null =>

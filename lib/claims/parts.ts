@@ -14,6 +14,10 @@ export function heldAll(evidence: Evidence, name: string): Part {
   return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
 }
 
+/** Memory at 10 000 connections, of one server against another. */
+export const memoryRatio = (evidence: Evidence, metric: "pss_bytes" | "user_bytes_per_conn", of: string, to: string) =>
+  evidence.ratio({ scenario: "hold", connections: C10K, metric, of, to });
+
 /** CPU time of a request under full load, of one server against another. */
 export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
   evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });

@@ -51,8 +51,10 @@ const idle: Claim = {
     ko: "블로킹 I/O는 대부분 대기하느라 CPU를 5~10%밖에 쓰지 못한다.",
   },
   section: "C §1.3",
-  tried: "the share of a core that blocking servers use while their clients wait, and under full load",
-  rule: "At most 10 % of a core while the clients wait, and at most 10 % under full load; over 50 % is no waiting.",
+  tried:
+    "the share of a core that blocking servers use while their 100 clients say nothing, while these ask 200 times a second " +
+    "in all, and under full load",
+  rule: "At most 10 % of a core in each of the three; over 50 % is no waiting.",
   judge(evidence) {
     const resting = evidence.probes("idle-cpu", "cpu_percent", (name) => BLOCKING.includes(name));
     const parts = resting.flatMap(({ name, value: rest }) => {
@@ -61,11 +63,16 @@ const idle: Claim = {
         const command = `deno task exp ${name} --scenario throughput`;
         throw new NotMeasured(command, `${command} --quick`);
       }
+      const paced = evidence.probe("idle-cpu", name, "cpu_percent_at_rate");
       const busy = once(pace * each / 1e4, MARGIN.other); // µs in a second, as percent
       return [
         {
           says: `${name} uses ${written(rest, "%")} of a core while its clients wait`,
           holds: atMost(rest, WAITING.percent, WAITING.notOver),
+        },
+        {
+          says: `${name} uses ${written(paced, "%")} at 200 requests/s`,
+          holds: atMost(paced, WAITING.percent, WAITING.notOver),
         },
         {
           says: `${name} uses ${written(busy, "%")} under full load`,
@@ -154,7 +161,7 @@ const nginx: Claim = {
   id: "C-nginx",
   claim: {
     en: "With 10 000 connections nginx takes about 150 MB and Apache with prefork about 10 GB: 60 times as much.",
-    ko: "1만 연결에서 nginx는 약 150MB, Apache prefork는 약 10GB를 써서 60배 이상 차이가 난다.",
+    ko: "1만 연결에서 nginx는 약 150MB, Apache prefork는 약 10GB를 써서 60배 차이가 난다.",
   },
   section: "C §6.1",
   tried: "`hold` of 10 000 on both: memory (PSS); Apache's is reckoned from as many as it held",

@@ -15,9 +15,9 @@ export class NotTestable extends Error {
 
 /** Which ratio is asked for. */
 export interface Asked {
-  scenario: "throughput" | "rate" | "mixed";
+  scenario: "throughput" | "rate" | "mixed" | "hold";
   connections: number;
-  metric: "cpu_us_per_request" | "p99_us";
+  metric: "cpu_us_per_request" | "p99_us" | "pss_bytes" | "user_bytes_per_conn";
   of: string;
   to: string;
 }
@@ -25,19 +25,28 @@ export interface Asked {
 /** A ratio, and whether the load generator was at its limit, so that it says nothing. */
 export type Ratio = Figure & { isVoid: boolean };
 
-/** A ratio as one study tells it; undefined: it does not. */
-export function ratioIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
-  const { scenario, connections, metric, of, to } = asked;
-  const fits = (row: ComparisonRow) =>
-    row.scenario === scenario && row.connections === connections && row.metric === metric &&
-    (row.heavy_us ?? HEAVY_US) === HEAVY_US;
-  const direct = rows.find((row) => fits(row) && row.reference === to && row.candidate === of);
-  if (direct !== undefined) return ratioOf(direct);
-  const [a, b] = [of, to].map((name) => rows.find((row) => fits(row) && row.candidate === name));
-  if (a === undefined || b === undefined || a.reference !== b.reference) return undefined;
-  const [left, right] = [ratioOf(a), ratioOf(b)];
-  return left && right && { ...quotient(left, right), isVoid: left.isVoid || right.isVoid };
+/** A ratio as a study tells it that has compared the two; undefined: it has not. */
+export function directIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
+  const row = fitting(rows, asked).find(({ reference, candidate }) => reference === asked.to && candidate === asked.of);
+  return row && ratioOf(row);
 }
+
+/** A ratio as a study tells it that has compared both with a third; undefined: it has not. */
+export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
+  const same = fitting(rows, asked), of = (name: string) => same.filter(({ candidate }) => candidate === name);
+  for (const a of of(asked.of)) {
+    const b = of(asked.to).find(({ reference }) => reference === a.reference);
+    const [left, right] = [ratioOf(a), b && ratioOf(b)];
+    if (left && right) return { ...quotient(left, right), isVoid: left.isVoid || right.isVoid };
+  }
+  return undefined;
+}
+
+const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric }: Asked) =>
+  rows.filter((row) =>
+    row.scenario === scenario && row.connections === connections && row.metric === metric &&
+    (row.heavy_us ?? HEAVY_US) === HEAVY_US
+  );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {
   if (row.reason !== null) throw new NotTestable(`${row.candidate}: ${row.reason}`);

@@ -6,9 +6,9 @@
 import { bytes, count } from "../format.ts";
 import { MEMORY_SHARE } from "../guard.ts";
 import { type Claim, judged, written } from "./claim.ts";
-import { ABOUT, atLeast, atMost, EFFECT, type Figure, gains, MARGIN, once, quotient, times } from "./figure.ts";
+import { ABOUT, atLeast, atMost, EFFECT, gains, MARGIN, once, times } from "./figure.ts";
 import { C10K, type Evidence } from "./evidence.ts";
-import { cost, heldAll } from "./parts.ts";
+import { cost, heldAll, memoryRatio } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
 
 /** "Little memory": what text C gives asyncio for 10 000 connections. */
@@ -147,16 +147,17 @@ const nio: Claim = {
   },
   section: "C §9.1",
   tried: "`hold` of 10 000 on python-asyncio and java-nio: memory (PSS); CPU time of a request under full load",
-  rule: "Little is 200 MB or less. Much is twice that of asyncio. Faster is a tenth less CPU " +
-    "time for a request; what cannot be told from equal is not faster.",
+  rule:
+    "Little is 200 MB or less. Much is twice that of asyncio, in pairs. Faster is a tenth less CPU time for a request, " +
+    "or more.",
   judge(evidence) {
     const [python, java] = ["python-asyncio", "java-nio"].map((name) => evidence.memory(name, "pss_bytes"));
-    const more: Figure = { ...quotient(java!, python!), margin: 2 * MARGIN.memory };
+    const more = memoryRatio(evidence, "pss_bytes", "java-nio", "python-asyncio");
     const faster = cost(evidence, "python-asyncio", "java-nio");
     return judged(faster, "×", [
       { says: `asyncio took ${written(python!, "bytes")}`, holds: atMost(python!, LITTLE_BYTES) },
       {
-        says: `Java NIO took ${written(java!, "bytes")}, ${written(more, "×")} as much`,
+        says: `Java NIO took ${written(java!, "bytes")}, in pairs ${written(more, "×")} as much`,
         holds: atLeast(more, MUCH),
       },
       { says: `a request costs asyncio ${written(faster, "×")} the CPU time of Java NIO`, holds: gains(faster) },
@@ -177,15 +178,15 @@ const netty: Claim = {
     "for certain, by the whole interval, is no. An answer of 11 bytes gives zero-copy nothing to save, and that is said.",
   judge(evidence) {
     const cpu = cost(evidence, "java-netty", "java-nio");
-    const [own, plain] = ["java-netty", "java-nio"].map((name) => evidence.memory(name, "user_bytes_per_conn"));
-    const memory: Figure = { ...quotient(own!, plain!), margin: 2 * MARGIN.memory };
+    const own = evidence.memory("java-netty", "user_bytes_per_conn");
+    const memory = memoryRatio(evidence, "user_bytes_per_conn", "java-netty", "java-nio");
     return judged(cpu, "×", [
       {
         says: `a request of 11 bytes costs ${written(cpu, "×")} the CPU time of plain NIO`,
         holds: atMost(cpu, NOT_DEARER.to, NOT_DEARER.notOver),
       },
       {
-        says: `a connection takes ${written(own!, "bytes")} of the process, ${written(memory, "×")} as much`,
+        says: `a connection takes ${written(own, "bytes")} of the process, in pairs ${written(memory, "×")} as much`,
         holds: atMost(memory, NOT_DEARER.to, NOT_DEARER.notOver),
       },
     ]);

@@ -99,7 +99,7 @@ const c10k: Claim = {
   id: "T-c10k",
   claim: {
     en: "A server with a thread for each connection cannot hold 10 000 of them.",
-    ko: "연결마다 스레드를 두는 서버는 10,000개 연결을 감당할 수 없다.",
+    ko: "연결마다 스레드를 두는 서버는 연결 10,000개를 감당할 수 없다.",
   },
   section: "T §C10K problem",
   tried: "`hold` with Web Workers and with threads of C, Python and Java, until it breaks",

@@ -40,7 +40,7 @@ async function count(server: string, { workers, sizes, silenceMs }: Extent, sign
     // The window is wide enough for all: who waits for its answer holds up nobody else.
     answered += (await rig.generator.ask({ onlyNew: true, window: size, timeoutMs: silenceMs })).answered;
     const pss_bytes = size === workers ? rig.look().pss_bytes : null;
-    counts.push({ size, answered, waiting: size - answered, connected, pss_bytes });
+    counts.push({ size, answered, waiting: connected - answered, connected, pss_bytes });
   }
   return counts;
 }
