@@ -6,6 +6,7 @@
 import type { Experiment } from "./catalogue.ts";
 import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
 import { NOISE_BYTES } from "./hold.ts";
+import type { HostFacts } from "./host.ts";
 import { WARMUP_SECONDS } from "./ladder.ts";
 import { figure, notes, ofReference, ratio, type ShownRow } from "./pivot.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
@@ -97,14 +98,14 @@ const OVERVIEW: Column<Shown>[] = [
   { heading: "p99 at half of that rate", cell: p99 },
 ];
 
+/** A machine in words. */
+export const machine = ({ cpu, cores, memory_bytes, os, kernel, deno }: HostFacts): string =>
+  `${cpu ?? "unknown CPU"}, ${cores} cores, ${bytes(memory_bytes)}, ${os} ${kernel}, Deno ${deno}`;
+
 /** One sentence for each kind of machine that figures come from. */
 export function machines(results: readonly Pick<Result, "host">[]): string {
   if (results.length === 0) return "Nothing is measured yet.";
-  const facts = results.map(({ host }) =>
-    `${host.cpu ?? "unknown CPU"}, ${host.cores} cores, ${bytes(host.memory_bytes)}, ` +
-    `${host.os} ${host.kernel}, Deno ${host.deno}`
-  );
-  return `Measured on: ${[...new Set(facts)].join("; ")}.`;
+  return `Measured on: ${[...new Set(results.map(({ host }) => machine(host)))].join("; ")}.`;
 }
 
 /** What each experiment holds, costs and reaches. */

@@ -16,6 +16,7 @@ import {
   type Study,
 } from "../study.ts";
 import { SHOWN_ROUNDS } from "../study_choice.ts";
+import { machine } from "../tables.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
 
@@ -57,6 +58,8 @@ export class Evidence {
   /** Files and commands of the figures that were taken. */
   readonly paths: Set<string> = new Set();
   readonly commands: Set<string> = new Set();
+  /** The machines that they were measured on, in words. */
+  readonly hosts: Set<string> = new Set();
   /** Whether one of them was quick. */
   usedQuick = false;
 
@@ -69,9 +72,10 @@ export class Evidence {
     return this.#stored.host;
   }
 
-  #take(path: string, command: string, isQuick: boolean): void {
+  #take(path: string, { command, host }: Pick<Result, "command" | "host">, isQuick: boolean): void {
     this.paths.add(path);
     this.commands.add(command);
+    this.hosts.add(machine(host));
     this.usedQuick ||= isQuick;
   }
 
@@ -93,7 +97,7 @@ export class Evidence {
       if (skipped !== undefined) throw new NotTestable(skipped.reason ?? `${name} was skipped`);
       throw new NotMeasured(command, `${command} --quick`);
     }
-    this.#take(resultPath(found), found.command, whole === undefined);
+    this.#take(resultPath(found), found, whole === undefined);
     return found;
   }
 
@@ -121,7 +125,7 @@ export class Evidence {
     const runs = this.#stored.experiments.flatMap(({ name }) => wholeRuns(this.#stored, name, "hold"));
     const most = runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0];
     if (most === undefined) return null;
-    this.#take(resultPath(most), most.command, false);
+    this.#take(resultPath(most), most, false);
     return { name: most.experiment, answered: exactly(most.metrics.answered ?? 0) };
   }
 
@@ -160,7 +164,7 @@ export class Evidence {
         for (const study of some.toReversed()) {
           const found = look(study.rows);
           if (found === undefined) continue;
-          this.#take(studyPath(study), study.command, some === rest);
+          this.#take(studyPath(study), study, some === rest);
           return found;
         }
       }

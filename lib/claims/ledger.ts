@@ -46,6 +46,8 @@ export interface Judged extends Omit<Judgement, "verdict"> {
   quick: boolean;
   /** The files that the figures are from. */
   results: string[];
+  /** The machines that they were measured on. */
+  hosts: string[];
   /** What repeats them, or makes what is missing. */
   commands: string[];
 }
@@ -67,17 +69,18 @@ export function judgeClaim(claim: Claim, stored: Stored, allowQuick = false): An
   const about = { id, claim: words, section, tried, rule };
   try {
     const judgement = claim.judge(evidence);
-    const { usedQuick: quick, paths, commands } = evidence;
-    return { row: { ...about, ...judgement, quick, results: [...paths], commands: [...commands] }, missing: null };
+    const { usedQuick: quick, paths, hosts, commands } = evidence;
+    const from = { quick, results: [...paths], hosts: [...hosts], commands: [...commands] };
+    return { row: { ...about, ...judgement, ...from }, missing: null };
   } catch (error) {
     if (error instanceof NotTestable) {
       const judgement = notTestable(`${error.message.replace(/\.$/, "")}.`);
-      return { row: { ...about, ...judgement, quick: false, results: [], commands: [] }, missing: null };
+      return { row: { ...about, ...judgement, quick: false, results: [], hosts: [], commands: [] }, missing: null };
     }
     if (!(error instanceof NotMeasured)) throw error;
     const { command, quick } = error;
     const nothing = { ...notTestable(`${error.message}.`), verdict: "not measured yet" } as const;
-    const row = { ...about, ...nothing, quick: false, results: [], commands: [command] };
+    const row = { ...about, ...nothing, quick: false, results: [], hosts: [], commands: [command] };
     return { row, missing: { command, quick } };
   }
 }

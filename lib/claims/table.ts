@@ -39,6 +39,7 @@ const ROW: Shape<Judged> = {
   because: text,
   quick: truth,
   results: list(text),
+  hosts: list(text),
   commands: list(text),
 };
 
@@ -116,5 +117,8 @@ export function claimsTable({ rows }: Pick<ClaimsFile, "rows">): string {
     { heading: "figure", cell: figureOf },
     { heading: "because", cell: (row) => row.because, left: true },
   ];
-  return `${tally(rows)}\n\n${markdown(rows, columns)}`;
+  const hosts = [...new Set(rows.flatMap((row) => row.hosts))];
+  return `${tally(rows)}\n\n${markdown(rows, columns)}\n\n\`deno task claims\` makes it. Measured on: ${
+    hosts.join("; ")
+  }.`;
 }

@@ -199,6 +199,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   const verdict = {
     verdict: "holds in part" as const,
     because: "Yes: it is. Open: 2.5 µs.",
+    hosts: ["a machine"],
     commands: ["deno task exp"],
   };
   const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];

@@ -138,7 +138,7 @@ const CLAIM_COLUMNS: PageColumn<Judged>[] = [
 
 /** One claim: in both languages, what became of it and why, how it was judged, and the commands that repeat it. */
 function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<string> }) {
-  const { id, claim, section, tried, rule, because, results, commands, figure } = row;
+  const { id, claim, section, tried, rule, because, results, hosts, commands, figure } = row;
   return (
     <li id={`claim-${id}`} class="claim">
       <h4>
@@ -165,6 +165,8 @@ function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<string> 
         </dd>
         {results.length > 0 && <dt>The figures</dt>}
         {results.map((path) => <FileOf path={path} servers={servers} />)}
+        {hosts.length > 0 && <dt>Measured on</dt>}
+        {hosts.map((text) => <dd>{text}</dd>)}
         {commands.length > 0 && <dt>{results.length > 0 ? "Repeat it" : "What measures it"}</dt>}
         {commands.map((text) => (
           <dd>
