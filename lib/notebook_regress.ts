@@ -116,7 +116,7 @@ export async function judgeLive(
   const picture = new Picture(), { signal } = new AbortController();
   const load = isQuick
     ? { slices: 2, seconds: 0.1, settleSeconds: 0.5 }
-    : { slices: 8, seconds: 0.125, settleSeconds: 1.5 };
+    : { slices: 12, seconds: 0.125, settleSeconds: 1.5 };
   const title = `${name}, against ${REFERENCE}`;
   await measureRounds([candidate], {
     ...{ rounds: wanted, confirm: false, signal, measure: measurePairs(find(REFERENCE), { ...load, signal }) },
