@@ -86,7 +86,7 @@ function isOlder(a: string, b: string): boolean {
  * @param system The system asked about; this one unless said.
  */
 export function runsHere(
-  { name, requires }: Experiment,
+  { name, requires }: Pick<Experiment, "name" | "requires">,
   system: System = { os: Deno.build.os, kernel: Deno.osRelease() },
 ): { runs: true } | { runs: false; reason: string } {
   const runs = requires.some(({ os, kernel }) =>

@@ -120,11 +120,11 @@ export class Evidence {
     return once(value, MARGIN.memory);
   }
 
-  /** The most connections that any server has held, of all whole runs; null: there is no such run. */
-  heldMost(): { name: string; answered: Figure } | null {
+  /** The most connections that any server has held, of all whole runs; null: there is no run with `atLeast` so many. */
+  heldMost(atLeast: number): { name: string; answered: Figure } | null {
     const runs = this.#stored.experiments.flatMap(({ name }) => wholeRuns(this.#stored, name, "hold"));
     const most = runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0];
-    if (most === undefined) return null;
+    if (most === undefined || (most.metrics.answered ?? 0) < atLeast) return null;
     this.#take(resultPath(most), most, false);
     return { name: most.experiment, answered: exactly(most.metrics.answered ?? 0) };
   }

@@ -156,30 +156,22 @@ const c1m: Claim = {
     ko: "튜닝한 서버 한 대가 100만~200만 동시 연결을 유지한 사례가 있다.",
   },
   section: "C §7.3, §10",
-  tried: "`hold` at 1 000 000, where the limit of descriptors allows it",
+  tried:
+    "the probe million: one server process, over io_uring with direct descriptors, which the limit of descriptors does not " +
+    "count; or `hold` of an experiment at 1 000 000",
   rule:
-    "A stored run holds and answers a million, or it does not (a count: no margin). Where a process may not open so " +
-    "many descriptors it cannot be tried, and what they would take is reckoned.",
+    "A million connections are held, and all of them answered, at one time, or they are not (a count: no margin). With the " +
+    "probe the answers count that came after a rest. It cannot be tried where there is no such ring or too little memory.",
   judge(evidence) {
-    const most = evidence.heldMost();
-    if (most !== null && most.answered.estimate >= MILLION) {
+    const most = evidence.heldMost(MILLION);
+    if (most !== null) {
       return judged(most.answered, "connections", [
         { says: `${most.name} held ${count(most.answered.estimate)} connections`, holds: true },
       ]);
     }
-    const { limits: { nofile_hard: limit }, memory_bytes: total } = evidence.host;
-    if (limit !== null && limit < MILLION) {
-      const memory = reckoned(evidence, MILLION);
-      const says =
-        `A process may open ${count(limit)} descriptors here, of which a connection of every experiment takes one, ` +
-        `and the most that was held is ` +
-        `${count(most?.answered.estimate)}. A million would take ${bytes(memory)}, reckoned from what epoll takes at ` +
-        `${count(C10K)}; this machine has ${bytes(total)}.`;
-      return notTestable(says, memory, "bytes");
-    }
-    const { answered, reason } = evidence.held("epoll", MILLION);
-    const says = `epoll held ${count(answered.estimate)} of a million${reason === null ? "" : `: ${reason}`}`;
-    return judged(answered, "connections", [{ says, holds: false }]);
+    const answered = evidence.probe("million", `io_uring ${MILLION}`, "answered");
+    const says = `one process held ${count(answered.estimate)} connections over io_uring, and answered on each`;
+    return judged(answered, "connections", [{ says, holds: answered.estimate >= MILLION }]);
   },
 };
 

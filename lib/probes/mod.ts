@@ -11,6 +11,7 @@ import { contextSwitch } from "./context_switch.ts";
 import { idleCpu } from "./idle_cpu.ts";
 import { loops } from "./loops.ts";
 import { processMemory, threadMemory } from "./memory.ts";
+import { million } from "./million.ts";
 import { pooling } from "./pooling.ts";
 import type { Probe } from "./probe.ts";
 import { queue } from "./queue.ts";
@@ -34,6 +35,7 @@ export const PROBES: readonly Probe[] = [
   pooling,
   socketOptions,
   bandwidth,
+  million, // the last: the kernel is busy for a while with what it leaves
 ];
 
 /**
