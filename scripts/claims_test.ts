@@ -87,7 +87,10 @@ Deno.test("without figures the advisor names the commands that make them, and en
   const { code, stdout, stderr } = await script("advise.ts", dir.path, "--connections", "100");
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, "  deno task exp epoll\n");
-  assertStringIncludes(stderr, "  deno task compare epoll reactor-pool thread-per-conn --scenario mixed --rate 200 --work 0,500,5000,50000\n");
+  assertStringIncludes(
+    stderr,
+    "  deno task compare epoll reactor-pool thread-per-conn --scenario mixed --rate 200 --work 0,500,5000,50000\n",
+  );
 });
 
 Deno.test("the advisor asks for connections, and takes no number out of its range", async () => {
