@@ -46,11 +46,11 @@ Deno.test("more confidence makes the interval wider, more rounds make it narrowe
 Deno.test("a 98 % interval misses the true median in about 2 of 100 experiments", () => {
   const random = seededRandom(11);
   let missed = 0;
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 1000; i++) {
     const { low, high } = bootstrapMedian(Array.from({ length: 30 }, () => random()), 0.98, i);
     if (low > 0.5 || high < 0.5) missed++;
   }
-  assert(missed <= 20, `${missed} of 300 intervals missed`); // 2 % is 6; over 20 has a probability under 1e-5
+  assert(missed <= 38, `${missed} of 1000 intervals missed`); // 2 % is 20; over 38 is 4 deviations off, and of 95 % it is 50
   assert(missed >= 1, "an interval that never misses is too wide");
 });
 
