@@ -47,6 +47,8 @@ export function selftestNotes(cases: readonly CaseJudged[]): string[] {
     "an alarm. Its rounds are drawn from the stored real ones without replacement; different decisions share rounds, so " +
     "the intervals of their counts are what they would be if they did not, and too narrow.",
     "Regressions of what is compared with itself are false alarms; of the others they are what should be found.",
+    "What is found may be less than what was put in: while a server is busy for longer, more requests come in that the next " +
+    "call tells of together.",
     "All rounds are of one run: what differs from night to night, such as where memory lies after a new start of the machine, " +
     "is not in them.",
     "Minutes are those without an alarm; fresh rounds take as many again.",
