@@ -84,7 +84,8 @@ async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly Ba
       baseline: "missing" in entry ? [] : entry.log_ratios, // of none it cannot be judged
       rounds: [],
     };
-    return { ...candidate, missing, key: await keyOf(plan, kind, candidate) };
+    const why = missing !== null && plan.updateBaseline ? "this is its first baseline here" : missing;
+    return { ...candidate, missing: why, key: await keyOf(plan, kind, candidate) };
   }));
 }
 

@@ -57,7 +57,8 @@ const verdicts = (night: Night) => night.experiments.map(({ verdict }) => verdic
 
 Deno.test("against its baseline an experiment is unchanged, regressed, or improved; the history has a line for each night", async () => {
   using at = lab();
-  assertEquals((await at.night(() => 0.7, UPDATE)).exit, 0);
+  const update = await at.night(() => 0.7, UPDATE);
+  assertEquals([update.exit, update.experiments[0]!.reason], [0, "this is its first baseline here"]);
   const nights = [await at.night(() => 0.7), await at.night(() => 0.8), await at.night(() => 0.6)];
   assertEquals(nights.map(({ exit }) => exit), [0, 1, 0]);
   assertEquals(nights.flatMap(verdicts), ["unchanged", "regression", "improvement"]);
