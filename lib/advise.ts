@@ -55,6 +55,8 @@ export interface Crossing {
   at: number;
   from: string | null;
   to: string | null;
+  /** From here on the intervals of the two lie apart, so that it is no chance; null: nowhere. */
+  told: number | null;
 }
 
 const NONE: Estimate = { us: 0, low: 0, high: 0 };
@@ -180,19 +182,41 @@ function grid(from: number, to: number): number[] {
  * which another is the best. Where heavy requests come in, only those are looked at that were measured with them.
  */
 export function crossings(all: readonly Facts[], load: Load, axis: keyof Load): Crossing[] {
-  const told = axis === "cpuUs" ? all.filter(({ beside }) => beside.length > 0) : all;
-  const best = (at: number) => weigh(told, { ...load, [axis]: at })[0]?.name ?? null;
-  const found: Crossing[] = [];
+  const asked = axis === "cpuUs" ? all.filter(({ beside }) => beside.length > 0) : all;
+  const best = (at: number) => weigh(asked, { ...load, [axis]: at })[0]?.name ?? null;
+  const found: Change[] = [];
   const values = grid(...RANGES[axis]);
   for (const [i, value] of values.entries()) {
     if (i > 0) found.push(...changes(best, values[i - 1]!, value));
   }
-  return found;
+  return found.map((change) => ({ ...change, told: toldFrom(asked, load, axis, change) }));
+}
+
+/** A change of the best, whether or not the figures tell the two apart. */
+type Change = Omit<Crossing, "told">;
+
+/** Where the figures begin to tell that another is the best. Who can do it and who cannot is no matter of figures. */
+function toldFrom(all: readonly Facts[], load: Load, axis: keyof Load, { at, from, to }: Change): number | null {
+  const isTold = (value: number) => {
+    const choices = weigh(all, { ...load, [axis]: value });
+    const [before, now] = [from, to].map((name) => choices.find((choice) => choice.name === name));
+    return before === undefined || now === undefined || now.highUs < before.lowUs;
+  };
+  if (isTold(at)) return at;
+  const values = [at, ...grid(...RANGES[axis]).filter((value) => value > at)], first = values.findIndex(isTold);
+  if (first < 0) return null;
+  let [low, high] = [values[first - 1]!, values[first]!];
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (isTold(middle)) high = middle;
+    else low = middle;
+  }
+  return high;
 }
 
 /** Every change between two numbers with different bests; found by halving, so that of two of the same name none is seen. */
-function changes(best: (at: number) => string | null, start: number, end: number): Crossing[] {
-  const found: Crossing[] = [];
+function changes(best: (at: number) => string | null, start: number, end: number): Change[] {
+  const found: Change[] = [];
   for (let [low, from] = [start, best(start)]; from !== best(end);) {
     let high = end;
     while (high - low > 1) {

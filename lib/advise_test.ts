@@ -30,7 +30,7 @@ function assertCrossing(
   more = {},
 ) {
   assertEquals([best(all, { ...more, [axis]: at - 1 }), best(all, { ...more, [axis]: at })], [from, to]);
-  assertEquals(crossings(all, load(more), axis).filter((crossing) => crossing.at === at), [{ at, from, to }]);
+  assertEquals(crossings(all, load(more), axis).filter((crossing) => crossing.at === at), [{ at, from, to, told: at }]);
 }
 
 Deno.test("a loop is the best until its heavy requests block longer than a pool's light ones wait, and the pool from there on", () => {
@@ -60,7 +60,12 @@ Deno.test("who was not measured beside heavy requests has no part in where they 
   const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
   const unmixed = facts("unmixed", { cpu: line([100, 1]) });
   assertEquals(best([loop, pool, unmixed], {}), "unmixed");
-  assertEquals(crossings([loop, pool, unmixed], load({}), "cpuUs"), [{ at: 1257, from: "loop", to: "pool" }]);
+  assertEquals(crossings([loop, pool, unmixed], load({}), "cpuUs"), [{
+    at: 1257,
+    from: "loop",
+    to: "pool",
+    told: 1257,
+  }]);
 });
 
 Deno.test("the answer changes at the number of connections that one of two holds", () => {
@@ -95,6 +100,25 @@ Deno.test("who looks at idle connections is the best only while these cost less 
   assertCrossing([poll, loop], "idlePercent", 6, ["poll", "loop"], { connections: 1000 });
   const [first] = weigh([poll], load({ connections: 1000, idlePercent: 50 }));
   assert(Math.abs(first!.idleUs - 50) < 1e-6, String(first!.idleUs));
+});
+
+Deno.test("a crossing tells from where on the intervals lie apart, and that they never do", () => {
+  const wide = (us: number, by: number): Beside[] => [
+    { heavyUs: 0, wait: sure(0), handover: sure(0) },
+    { heavyUs: 10_000, wait: { us, low: us - by, high: us + by }, handover: sure(0) },
+  ];
+  const loop = facts("loop", { cpu: line([100, 5]), beside: wide(8000, 0) });
+  const pool = facts("pool", { cpu: line([100, 10]), beside: wide(4000, 2000) });
+  // 5 + 0.8 x > 10 + 0.4 x from x = 12.5 on; 5 + 0.8 x > 10 + 0.6 x from x = 25 on
+  const [first] = crossings([loop, pool], load({}), "cpuUs");
+  assertEquals(first, { at: 13, from: "loop", to: "pool", told: 26 });
+  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})));
+  assertStringIncludes(
+    text(loop, pool),
+    "from 13 µs of CPU on: pool instead of loop; the figures tell them apart from 26 µs of CPU on",
+  );
+  const unclear = facts("pool", { cpu: line([100, 10]), beside: wide(4000, 4100) });
+  assertStringIncludes(text(loop, unclear), "pool instead of loop; nowhere do the figures tell them apart");
 });
 
 Deno.test("the best is the lowest, and those are told that the figures do not tell from it", () => {

@@ -50,11 +50,11 @@ const COLUMNS: Column<Choice>[] = [
   { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
 ];
 
-/** What an axis is called, and how its numbers are written. */
+/** How the numbers of an axis are written. */
 const AXES: Record<keyof Load, (at: number) => string> = {
-  connections: (at) => `from ${count(at)} connections on`,
-  cpuUs: (at) => `from ${count(at)} µs of CPU on`,
-  idlePercent: (at) => `from ${count(at)} % idle on`,
+  connections: (at) => `${count(at)} connections`,
+  cpuUs: (at) => `${count(at)} µs of CPU`,
+  idlePercent: (at) => `${count(at)} % idle`,
 };
 
 /** The measured figures by which the best is the best. */
@@ -67,9 +67,19 @@ function reason({ name, cpuUs, idleUs, waitUs }: Choice, { cpuUs: heavy }: Load)
   return `${name}: ${parts.join(", ")}.`;
 }
 
+/** From where on it is no chance, if that is not the same. */
+function toldText({ at, told }: Crossing, write: (at: number) => string): string {
+  if (told === at) return "";
+  return told === null
+    ? "; nowhere do the figures tell them apart"
+    : `; the figures tell them apart from ${write(told)} on`;
+}
+
 const crossingLines = (all: Advice["crossings"]) =>
   (Object.keys(AXES) as (keyof Load)[]).flatMap((axis) =>
-    all[axis].map(({ at, from, to }) => `  ${AXES[axis](at)}: ${to ?? "none"} instead of ${from ?? "none"}`)
+    all[axis].map((of) =>
+      `  from ${AXES[axis](of.at)} on: ${of.to ?? "none"} instead of ${of.from ?? "none"}${toldText(of, AXES[axis])}`
+    )
   );
 
 /** For a terminal. */
