@@ -71,10 +71,16 @@ Deno.test("connections that are held sit through a stress, and totals know nothi
 Deno.test("of two resets one comes in the middle of a request and one behind it", { ignore }, async () => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using generator = await load(server.port);
-  const { requests, resets } = await generator.stress({ ...LOAD, staying: 0, halfCloseShare: 0, resetShare: 1 });
-  assertEquals(resets, requests);
-  const halves = server.clients.filter(({ rest }) => rest.startsWith("GET / ") && !rest.endsWith("\r\n")).length;
-  // Who is reset at once may be gone before he is accepted, or read.
+  const halvesOf = () =>
+    server.clients.filter(({ rest }) => rest.startsWith("GET / ") && !rest.endsWith("\r\n")).length;
+  let requests = 0, halves = 0;
+  // Who is reset at once may be gone before he is accepted, or read: on a busy machine that may be all of them for once.
+  for (let times = 0; times < 20 && (halves === 0 || server.paths.length === 0); times++) {
+    const done = await generator.stress({ ...LOAD, staying: 0, halfCloseShare: 0, resetShare: 1 });
+    assertEquals(done.resets, done.requests);
+    requests += done.requests;
+    halves = halvesOf();
+  }
   assert(halves > 0 && halves <= Math.ceil(requests / 2), `${halves} halves in ${requests} requests`);
   assert(server.paths.length > 0 && server.paths.length <= requests / 2, `${server.paths.length} whole ones`);
 });

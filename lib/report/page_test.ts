@@ -213,7 +213,14 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   assertEquals(cells("#claim-T1 blockquote p"), [claim.en, claim.ko, "T §2"]);
   assertEquals(cells("#claim-T1 dd > ul li"), ["Yes: it is.", "Open: 2.5 µs."]);
   const [, ...judging] = cells("#claim-T1 dd");
-  assertEquals(judging, ["it is over a KiB", "by hold", `${name} ${results[0]}`, results[1], "deno task exp"]);
+  assertEquals(judging, [
+    "it is over a KiB",
+    "by hold",
+    `${name} ${results[0]}`,
+    results[1],
+    "a machine",
+    "deno task exp",
+  ]);
   assertEquals(cells("#claim-T1 dd a"), [name]);
   assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1. Judged at`);
 });
