@@ -6,7 +6,7 @@ import type { Metrics } from "./results.ts";
 import { kernelSocketBytes, type Sample } from "./sampler.ts";
 
 /** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
-const FAILED_SHARE = 0.01;
+export const FAILED_SHARE = 0.01;
 /** Requests on each connection before memory is read, so that one-time costs (compiled code, grown heaps) are paid. */
 const WARM_ROUNDS = 5;
 /** A heap differs by this between two looks without a connection more: a smaller difference tells nothing… */
@@ -104,7 +104,7 @@ function userSlope(from: number | null, to: number | null, connections: number):
 }
 
 /** Kernel bytes for each connection: both of its ends are on this host, one of them is the server's. */
-function kernelSlope(from: number | null, to: number | null, connections: number): number | null {
+export function kernelSlope(from: number | null, to: number | null, connections: number): number | null {
   return from === null || to === null || connections < KERNEL_CONNECTIONS ? null : (to - from) / connections / 2;
 }
 

@@ -10,6 +10,7 @@ import { exitOf, regress, type RegressPlan } from "./regress.ts";
 import type { RoundFound } from "./rounds.ts";
 import { AlreadyRunning, STORED_ROUND } from "./run_file.ts";
 import { seededRandom } from "./stats.ts";
+import { CannotStore } from "./store.ts";
 import { explained } from "./testing/readme.ts";
 
 const host = hostFacts();
@@ -122,6 +123,12 @@ Deno.test("two runs at once would measure each other: the second ends at once, a
   await at.night(() => 0, { ...UPDATE, onRound: () => second ??= at.night(() => 0).catch((error) => error) });
   assert(await second instanceof AlreadyRunning, `${await second}`);
   assertEquals((await at.night(() => 0)).exit, 0);
+});
+
+Deno.test("where the lock cannot be made nothing is measured, and the sentence says so", async () => {
+  using at = lab();
+  Deno.mkdirSync(at.path("regress-run.jsonl.lock"));
+  await assertRejects(() => at.night(() => assert(false, "measured") as never), CannotStore, "regress-run.jsonl.lock");
 });
 
 Deno.test("rounds of a baseline are not judged by it, wherever the run that made it was killed", async () => {

@@ -9,6 +9,7 @@ import { appendLine, filterLines, readLines, repairLines } from "./lines.ts";
 import { ENDS } from "./results.ts";
 import type { PlacedRound, RoundFound } from "./rounds.ts";
 import { type Check, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
+import { CannotStore } from "./store.ts";
 
 /** A row, when it was stored, and under which key. */
 type Stored<Row> = Row & { key: string; time: string };
@@ -47,8 +48,11 @@ export class AlreadyRunning extends Error {
 
 /** The kernel lets go of a lock when its process ends, however that ends. */
 async function tryLock(path: string): Promise<{ file: Deno.FsFile; taken: boolean }> {
-  await Deno.mkdir(dirname(path), { recursive: true });
-  const file = await Deno.open(path, { write: true, create: true });
+  const file = await Deno.mkdir(dirname(path), { recursive: true })
+    .then(() => Deno.open(path, { write: true, create: true }))
+    .catch((cause) => {
+      throw new CannotStore(`Cannot store ${path}: ${cause.message}`, { cause });
+    });
   return { file, taken: await file.tryLock(true) };
 }
 
@@ -65,6 +69,7 @@ export class RunFile<Row extends object = PlacedRound> {
    * who write a file anew one loses a line.
    *
    * @throws {AlreadyRunning} If another one does.
+   * @throws {CannotStore} If the lock cannot be made: the disk is full, or the folder may not be written.
    */
   async lock(): Promise<Disposable> {
     const path = `${this.path}.lock`, { file, taken } = await tryLock(path);

@@ -12,6 +12,7 @@ import { delay } from "@std/async";
 import { runsHere } from "../catalogue.ts";
 import { bytes, count } from "../format.ts";
 import { DESCRIPTOR_RESERVE, Guard, MEMORY_SHARE } from "../guard.ts";
+import { FAILED_SHARE, kernelSlope } from "../hold.ts";
 import { hostFacts } from "../host.ts";
 import { parseKb, parseLimits } from "../proc_text.ts";
 import { readProc } from "../procfs.ts";
@@ -37,12 +38,8 @@ const KERNEL = "6.1";
 /** Connections of one ring, so of one pair of addresses: connect(2) first tries half of its 28 000 ports, then it is slow. */
 const SLOTS = 12_000;
 const DESCRIPTORS_EACH = 3; // of a ring: itself, its eventfd, its listening socket
-/** Of both ends, in the kernel: 8.8 KB of MemFree for each of 4 000 connections on Linux 6.18. */
+/** Of both ends, in the kernel: twice what the probe itself tells as `kernel_bytes_per_conn`, and some more. */
 const CONNECTION_BYTES = 9 * 1024;
-/** With more connections than this that cannot be made the climb ends. */
-const FAILED_SHARE = 0.01;
-/** Other sockets come and go by hundreds: fewer connections do not stand out in the memory of the kernel. */
-const KERNEL_CONNECTIONS = 900;
 
 /** How it is measured. */
 export interface Extent {
@@ -136,10 +133,7 @@ async function measure(run: Run, extent: Extent, plan: ProbePlan) {
   const held = client.state.connected, kernel = kernelSocketBytes(), { pss_bytes, descriptors } = look(server);
   await delay(extent.restMs, { signal: plan.signal });
   const { answered, connected } = await client.run({ ask: true });
-  // Both ends are on this host, and one of them is the server's.
-  const each = kernel === null || low.kernel === null || held - low.held < KERNEL_CONNECTIONS
-    ? null
-    : (kernel - low.kernel) / (held - low.held) / 2;
+  const each = kernelSlope(low.kernel, kernel, held - low.held);
   const limit = parseLimits(readProc(`/proc/${server.pid}/limits`)).nofileSoft;
   return { answered, connected, stopped, pss_bytes, descriptors, each, limit };
 }
