@@ -1,9 +1,9 @@
 /** The contract of the experiments: the minimal HTTP/1.1 that all of them speak, byte by byte. */
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { cpuUs } from "../lib/proc.ts";
-import { seededRandom } from "../lib/stats.ts";
 import { type Client, head } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, refused, run, testAll, WORKERS } from "../lib/testing/contract.ts";
+import { seededRandom } from "../lib/timing/random.ts";
 
 const MAX_HEAD = 8192;
 const REFUSED = 10; // requests for work whose heads are malformed

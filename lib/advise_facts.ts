@@ -7,8 +7,9 @@ import { MARGIN } from "./claims/figure.ts";
 import type { Experiment } from "./header.ts";
 import { median } from "./stats.ts";
 import { resultPath, type Stored, studyPath, wholeRuns } from "./stored.ts";
-import { type ComparisonRow, type ReadinessRow, type Study } from "./study.ts";
-import { SHOWN_ROUNDS } from "./study_choice.ts";
+import { type Study } from "./study.ts";
+import { MIN_ROUNDS } from "./results/conventions.ts";
+import type { ComparisonRow, ReadinessRow } from "./results/rows.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
 const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
@@ -62,7 +63,7 @@ const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], m
   studies.comparison.toReversed().map((study) => ({
     study,
     rows: study.rows.filter((row) =>
-      row.scenario === scenario && row.rounds >= SHOWN_ROUNDS && (metric === undefined || row.metric === metric)
+      row.scenario === scenario && row.rounds >= MIN_ROUNDS && (metric === undefined || row.metric === metric)
     ),
   })).filter(({ rows }) => rows.length > 0);
 

@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { crossings, type Load, outOf, weigh } from "./advise.ts";
 import { type Beside, collect, type Facts, type Point } from "./advise_facts.ts";
 import { advise, describeAdvice } from "./advise_text.ts";
-import { compared, exists, held, loaded, storedOf } from "./testing/stored.ts";
+import { compared, exists, held, loaded, storedOf } from "./testing/fixtures.ts";
 
 const sure = (us: number) => ({ us, low: us, high: us });
 const line = (...points: [connections: number, us: number][]): Point[] =>

@@ -5,7 +5,8 @@
  */
 import { areApart, type Choice, type Crossing, crossings, type Load, type Out, outOf, weigh } from "./advise.ts";
 import type { Facts, Unknown } from "./advise_facts.ts";
-import { bytes, type Column, count, microseconds, table } from "./format.ts";
+import { bytes, count, microseconds } from "./format.ts";
+import { type Column, table } from "./text/table.ts";
 
 /** All that the advisor says of one load. */
 export interface Advice {

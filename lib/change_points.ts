@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { seededRandom } from "./stats.ts";
+import { seededRandom } from "./timing/random.ts";
 
 /** A segment is at least so long: of fewer values nobody can tell a change from an outlier. */
 export const LEAST_SEGMENT = 5;

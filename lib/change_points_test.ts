@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { bestSplit, changePoints, LEAST_SEGMENT, MOST_VALUES } from "./change_points.ts";
-import { seededRandom } from "./stats.ts";
+import { seededRandom } from "./timing/random.ts";
 
 /** Numbers of a normal distribution with mean 0 and deviation 1 (Box and Muller). */
 function normal(seed: number): () => number {

@@ -9,13 +9,13 @@ import { CannotCompare } from "./contender.ts";
 import { foundOften } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "./host.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import { type Figures, logRatio, OF_CONNECTIONS, OF_SLICES, type PairPlan, pairRound, type Round } from "./pair.ts";
 import type { ScenarioName } from "./results.ts";
 import { runStep } from "./run.ts";
 import { medianOf, ratioInterval } from "./stats.ts";
-import type { ComparisonRow } from "./study.ts";
 import type { Subject } from "./subject.ts";
+import type { ComparisonRow } from "./results/rows.ts";
+import type { Manifest } from "./result_schema.ts";
 
 /** How experiments are compared. */
 export interface ComparePlan extends PairPlan {

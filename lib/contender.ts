@@ -8,13 +8,13 @@ import { UsageError } from "./errors.ts";
 import { judge } from "./findings.ts";
 import { createGuard } from "./guard.ts";
 import { climbAll, spent } from "./hold.ts";
-import { heavyPath } from "./ladder.ts";
 import { LoadGenerator, type Window } from "./load.ts";
 import { manifestOf } from "./manifest.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import type { Ended, Metrics, Parameters } from "./results.ts";
 import { StartError } from "./server.ts";
 import { hasWork, startSubject, type Subject } from "./subject.ts";
+import { heavyPath } from "./results/conventions.ts";
+import type { Manifest } from "./result_schema.ts";
 
 /** What the two of a pair have in common. */
 export interface Load {

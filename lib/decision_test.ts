@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { decide, isBaseline, judgeChange, type Samples } from "./decision.ts";
-import { seededRandom } from "./stats.ts";
+import { seededRandom } from "./timing/random.ts";
 
 /** Log-ratios as rounds give them: normal noise (Box and Muller 1958) of a standard deviation around a change. */
 function rounds(random: () => number, change: number, deviation = 0.02, n = 30): number[] {

@@ -5,8 +5,9 @@
  * @module
  */
 import { bytes, count } from "./format.ts";
-import { DESCRIPTOR_RESERVE, MEMORY_SHARE } from "./guard.ts";
+import { DESCRIPTOR_RESERVE } from "./guard.ts";
 import type { HostFacts, Sysctl } from "./host.ts";
+import { MEMORY_SHARE } from "./results/conventions.ts";
 
 /** One limit. */
 export interface Row {

@@ -9,9 +9,9 @@ import { boundOf } from "./findings.ts";
 import { count } from "./format.ts";
 import { Histogram } from "./histogram.ts";
 import type { Metrics, Result } from "./results.ts";
-import type { ComparisonRow, ReadinessRow } from "./study.ts";
 import { boundIn, isVoid, reasonOf } from "./pivot.ts";
-import { type Shown, telling, userMemory } from "./tables.ts";
+import type { ComparisonRow, ReadinessRow } from "./results/rows.ts";
+import { type Shown, telling, userMemory } from "./study_choice.ts";
 
 /** A figure by the name of its file, results/charts/<name>.png. */
 export type Figures = Record<string, ChartSpec>;

@@ -2,11 +2,12 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { catalogue } from "./catalogue.ts";
 import { held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "./figures.ts";
 import { Histogram } from "./histogram.ts";
-import { NOISE_BYTES } from "./hold.ts";
 import { hostFacts } from "./host.ts";
 import { newResult, type Result } from "./results.ts";
-import { shown, userMemoryText } from "./tables.ts";
-import { comparisonRow as row } from "./testing/rows.ts";
+import { userMemoryText } from "./tables.ts";
+import { NOISE_BYTES } from "./results/conventions.ts";
+import { shown } from "./study_choice.ts";
+import { comparisonRow as row } from "./testing/fixtures.ts";
 
 const family = () => "readiness";
 const QUICK = { connections: 9000, seconds: 1, warmup_seconds: 0, climb_seconds: 3 };

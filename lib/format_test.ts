@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
-import { bytes, count, markdown, microseconds, MISSING, table } from "./format.ts";
+import { bytes, count, microseconds, MISSING } from "./format.ts";
+import { markdown, table } from "./text/table.ts";
 
 Deno.test("a count is grouped by three, and what is missing is never shown as zero", () => {
   assertEquals(count(10000), "10 000");

@@ -6,9 +6,8 @@
  */
 import { bytes, count } from "./format.ts";
 import { hostFacts } from "./host.ts";
+import { MEMORY_SHARE } from "./results/conventions.ts";
 
-/** The share of the memory that is available at the start which a run may take: the rest is for the host's other work. */
-export const MEMORY_SHARE = 0.7;
 /** Descriptors that a process needs beside its connections: the runtime's own, listeners, epoll; 22 are open in Deno. */
 export const DESCRIPTOR_RESERVE = 64;
 /** The share of vm.max_map_count that a server may use. At the limit mmap(2) fails, and V8 ends the process. */

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { courseChart, courses, tellChanges } from "./history.ts";
-import { night } from "./testing/nights.ts";
+import { night } from "./testing/fixtures.ts";
 
 const NOISE = [0.996, 1.002, 1, 1.004, 0.998]; // the median of five nights is what it would be without
 

@@ -4,13 +4,12 @@ import { count } from "./format.ts";
 import { Histogram } from "./histogram.ts";
 import type { Metrics } from "./results.ts";
 import { kernelSocketBytes, type Sample } from "./sampler.ts";
+import { NOISE_BYTES } from "./results/conventions.ts";
 
 /** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
 export const FAILED_SHARE = 0.01;
 /** Requests on each connection before memory is read, so that one-time costs (compiled code, grown heaps) are paid. */
 const WARM_ROUNDS = 5;
-/** A heap differs by this between two looks without a connection more: a smaller difference tells nothing… */
-export const NOISE_BYTES = 2 * 1024 * 1024;
 /** …unless it is spread over so many connections that it is next to nothing for each of them. */
 const MANY_CONNECTIONS = 900;
 /** Kernel objects are counted, not estimated; but TIME_WAIT ends and other processes' sockets come and go by hundreds. */

@@ -8,6 +8,7 @@ import { cpus } from "node:os";
 import { getSystemErrorName } from "node:util";
 import { parseLimits } from "./proc_text.ts";
 import { readProc } from "./procfs.ts";
+import { bytes } from "./format.ts";
 
 /** The kernel's settings that decide how many connections a host holds: their names as sysctl(8) has them. */
 export const SYSCTLS = [
@@ -137,3 +138,7 @@ export function hostFacts(): HostFacts {
     ...(Deno.build.os === "linux" ? linuxFacts() : UNTOLD),
   };
 }
+
+/** A machine in words. */
+export const machine = ({ cpu, cores, memory_bytes, os, kernel, deno }: HostFacts): string =>
+  `${cpu ?? "unknown CPU"}, ${cores} cores, ${bytes(memory_bytes)}, ${os} ${kernel}, Deno ${deno}`;

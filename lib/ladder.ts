@@ -1,5 +1,6 @@
 import type { Guard } from "./guard.ts";
 import type { Parameters, Result, ScenarioName } from "./results.ts";
+import { HEAVY_SHARE, heavyPath, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "./results/conventions.ts";
 
 /** What the user asked for; what is null is left to the plan. */
 export interface Wish {
@@ -23,17 +24,9 @@ const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
 const LOADED_CONNECTIONS = 100; // of every scenario but hold
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
-/** Of the requests of `mixed` one of a hundred is heavy. */
-export const HEAVY_SHARE = 0.01;
-/** What a heavy request of `mixed` burns, in CPU-µs. */
-export const HEAVY_US = 50_000;
-/** What it asks for. */
-export const heavyPath = (us: number = HEAVY_US): string => `/work/${us}`;
 const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
 const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
-/** Seconds of load before what is measured; in a quick run they tell it from a whole one. */
-export const WARMUP_SECONDS = 1, WARMUP_SECONDS_QUICK = 0.5;
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
 

@@ -17,9 +17,9 @@ import { isQuick, Picture, showResults, showText } from "./notebook.ts";
 import type { Metrics, Parameters, Result, ScenarioName } from "./results.ts";
 import { runStep } from "./run.ts";
 import { StartError } from "./server.ts";
-import type { ReadinessRow } from "./study.ts";
 import { trace } from "./trace.ts";
 import { steps, type Visit, visit, type VisitPlan } from "./visits.ts";
+import type { ReadinessRow } from "./results/rows.ts";
 
 /** Runs something; what cannot run here comes back as the reason, and is thrown no more. */
 async function orReason<T>(run: () => Promise<T>): Promise<T | { reason: string }> {

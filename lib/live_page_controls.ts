@@ -5,8 +5,8 @@
  */
 /// <reference lib="dom" />
 import { count } from "./format.ts";
-import { nearestStep, roundSteps } from "./live_steps.ts";
 import type { Limits, WireWanted } from "./live_wire.ts";
+import { nearestStep, roundSteps } from "./live_axis.ts";
 
 const SETTLE_MS = 150; // a slider that is dragged is asked about once it rests
 const DEFAULT_RATE_PER_S = 1000;

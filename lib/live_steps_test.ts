@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { nearestStep, roundSteps } from "./live_steps.ts";
+import { nearestStep, roundSteps } from "./live_axis.ts";
 
 Deno.test("the steps of a slider are whole round numbers from 1 to the limit of the machine", () => {
   assertEquals(roundSteps(30), [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 30]);

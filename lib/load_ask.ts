@@ -5,8 +5,8 @@
  */
 import { Counts } from "./histogram.ts";
 import { CONNECTING, type Connections, IDLE, type Loop, type Steps } from "./load_connections.ts";
-import { NEVER, Patience } from "./load_loops.ts";
 import type { AskOptions, AskOutcome, ConnectOptions, ConnectOutcome } from "./load_types.ts";
+import { NEVER, Patience } from "./load/patience.ts";
 
 /** Connections under way at a time: half of 128, the shortest queue for accept(2) that is usual. */
 const MAX_CONNECTING = 64;

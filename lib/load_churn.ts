@@ -4,9 +4,9 @@
  * @module
  */
 import { type Connections, grown, type Loop, type Steps } from "./load_connections.ts";
-import { DRAIN_US, NEVER, Patience, QUIET_US } from "./load_loops.ts";
 import { type Meter, Scores, timesBetween } from "./load_tally.ts";
 import type { ChurnOptions, Window } from "./load_types.ts";
+import { DRAIN_US, NEVER, Patience, QUIET_US } from "./load/patience.ts";
 
 /** Failures in a row after which the server is held to be gone: a loop of refused connections would measure nothing. */
 const MAX_FAILURES = 1000;

@@ -6,10 +6,11 @@
 import { ask, connect } from "./load_ask.ts";
 import { churn } from "./load_churn.ts";
 import type { Connections, Steps } from "./load_connections.ts";
-import { catchUp, closedLoop } from "./load_loops.ts";
+import { closedLoop } from "./load_loops.ts";
 import { openLoop, slowClients } from "./load_open.ts";
 import { Meter } from "./load_tally.ts";
 import type { Command, Commands, EngineConfig, Progress } from "./load_types.ts";
+import { catchUp } from "./load/patience.ts";
 
 /** How often progress is told while a phase runs. */
 const PROGRESS_US = 250_000;

@@ -9,9 +9,9 @@
  */
 import { connect } from "./load_ask.ts";
 import { type Connections, IDLE, type Loop, SLOW, type Steps } from "./load_connections.ts";
-import { DRAIN_US, mustHold, NEVER, NO_CONNECTION_LEFT, Patience, QUIET_US } from "./load_loops.ts";
 import { type Meter, Scores, timesBetween } from "./load_tally.ts";
 import type { OpenOptions, SlowOptions, Window } from "./load_types.ts";
+import { DRAIN_US, mustHold, NEVER, NO_CONNECTION_LEFT, Patience, QUIET_US } from "./load/patience.ts";
 
 /** A request that leaves so long after it was due, although a connection was idle, is late by the generator's own fault. */
 const LATE_US = 1000;

@@ -5,10 +5,10 @@
  * @module
  */
 import { grown, type Loop, type Steps } from "./load_connections.ts";
-import { DRAIN_US, NEVER, Patience, QUIET_US } from "./load_loops.ts";
 import { StressConnections } from "./load_stress_epoll.ts";
 import type { EngineConfig, Progress, StressOptions, StressOutcome } from "./load_types.ts";
 import { sample } from "./sampler.ts";
+import { DRAIN_US, NEVER, Patience, QUIET_US } from "./load/patience.ts";
 
 /**
  * The server's memory is told for each quarter of the time: the least of so many looks at equal distances, since garbage that is

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import type { Manifest } from "./manifest_schema.ts";
 import { processTree, unlessGone } from "./proc.ts";
 import { listProc, readProc } from "./procfs.ts";
 import { sample } from "./sampler.ts";
 import { isOwn, type Running, runtimeOf, type Subject } from "./subject.ts";
+import type { Manifest } from "./result_schema.ts";
 
 const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
 const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>

@@ -1,9 +1,9 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { find } from "./catalogue.ts";
 import { differences, manifestOf } from "./manifest.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import { experimentCommand, startServer } from "./server.ts";
 import { Client } from "./testing/client.ts";
+import type { Manifest } from "./result_schema.ts";
 
 const ignore = Deno.build.os !== "linux";
 

@@ -5,9 +5,10 @@
  */
 import { join } from "node:path";
 import { BASELINE_ENTRY, type HostKind, hostKindShape } from "./baseline.ts";
-import { type Column, count, markdown, MISSING, table } from "./format.ts";
+import { count, MISSING } from "./format.ts";
 import { type Lines, readLines } from "./lines.ts";
 import { list, nullOr, number, object, oneOf, type Shape, text, truth } from "./shape.ts";
+import { type Column, markdown, table } from "./text/table.ts";
 
 export const HISTORY_SCHEMA = 1;
 /** The file in results/, a line for each night. */

@@ -6,26 +6,17 @@
  * @module
  */
 import { Buffer } from "node:buffer";
-import { fileURLToPath } from "node:url";
 import { type ChartSpec, describeChart } from "./chart.ts";
 import { renderPng } from "./chart_png.ts";
-import { catalogue, find } from "./catalogue.ts";
-import { bytes, type Column, count, markdown, microseconds, MISSING } from "./format.ts";
+import { find } from "./catalogue.ts";
+import { bytes, count, microseconds, MISSING } from "./format.ts";
 import { boundOf, type Finding } from "./findings.ts";
-import { createGuard } from "./guard.ts";
-import { hostFacts } from "./host.ts";
-import { behind, type Frame, watch } from "./live.ts";
-import { type Metrics, type Parameters, readResults, type Result, type ScenarioName } from "./results.ts";
-import { runStep } from "./run.ts";
-import { StartError } from "./server.ts";
-import { readStudies } from "./study.ts";
+import { behind } from "./live.ts";
+import { type Metrics, type Parameters, type Result } from "./results.ts";
 import { bounded } from "./summary.ts";
-import { shown } from "./tables.ts";
-
+import { type Column, markdown } from "./text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
 export const isQuick = Deno.env.get("C10K_QUICK") === "1";
-
-const RESULTS = fileURLToPath(new URL("../results", import.meta.url));
 
 /** A place in a cell's output where a chart can be drawn again. */
 export class Picture {
@@ -61,72 +52,13 @@ export async function introduce(name: string): Promise<void> {
   await showText(`**${title}**\n\n*Question.* ${question}\n\n*Idea.* ${idea}\n\n*Prediction.* ${prediction}`);
 }
 
-const FRAME_S = 0.5;
-
-function course(name: string, title: string, frames: readonly Frame[]): ChartSpec {
-  const { family } = find(name);
-  return {
-    kind: "lines",
-    title,
-    x: { label: "seconds", unit: "seconds", scale: "linear" },
-    y: { label: "requests/s", unit: "per_s", scale: "linear" },
-    series: [{
-      name,
-      family,
-      points: frames.map(({ elapsed_s, requests_per_s, findings }) => ({
-        x: elapsed_s,
-        value: requests_per_s,
-        ...(findings.some(({ id }) => id === "client_bound") && { bound: "at least" as const }),
-      })),
-    }],
-  };
-}
-
 /** Whether what a run says of a metric is a bound and no figure. */
 export const boundIn = ({ findings }: { findings: readonly Finding[] }, metric: keyof Metrics) =>
   boundOf(metric, findings.map(({ id }) => id));
 
 /** A latency as it is written. */
-function latency(of: { findings: readonly Finding[] }, metric: "p50_us" | "p99_us", us: number | null): string {
+export function latency(of: { findings: readonly Finding[] }, metric: "p50_us" | "p99_us", us: number | null): string {
   return us !== null && boundIn(of, metric) !== null ? `≤ ${microseconds(us)}` : microseconds(us);
-}
-
-/** What a run ended with, in words. */
-async function tell(name: string, frame: Frame): Promise<void> {
-  const { p99_us, cpu_us_per_request, threads, findings, reason } = frame;
-  const found = [reason, ...findings.map(({ sentence }) => sentence)].filter((each) => each !== null);
-  const figures = `p99 ${latency(frame, "p99_us", p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
-    count(threads)
-  } threads`;
-  await showText(`${name}: ${figures}.${found.map((each) => `\n- ${each}`).join("")}`);
-}
-
-/**
- * Runs a server under a load, with a chart that grows meanwhile. Returns all frames; none, and an empty chart with the
- * reason below it, if the server cannot run here.
- *
- * @param load `ratePerS` in requests/s; null: as fast as it answers. Of `seconds` a quick run takes 2 at the most.
- */
-export async function runLive(
-  name: string,
-  load: { connections: number; ratePerS: number | null; seconds: number },
-): Promise<Frame[]> {
-  const picture = new Picture(), stop = new AbortController(), frames: Frame[] = [];
-  const wanted = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
-  const title = `${name}, ${count(load.connections)} connections`;
-  try {
-    for await (const frame of watch(find(name), () => load, stop.signal, FRAME_S)) {
-      frames.push(frame);
-      await picture.draw(course(name, title, frames));
-      if (frames.length >= wanted) stop.abort();
-    }
-    await tell(name, frames.at(-1)!);
-  } catch (error) {
-    if (!(error instanceof StartError)) throw error;
-    await picture.draw(course(name, `${name}: skipped`, []));
-    await showText(`${name}: ${error.failure.ended}. ${error.failure.reason}`);
-  }
-  return frames;
 }
 
 const RESULT_COLUMNS: Column<Result>[] = [
@@ -160,35 +92,4 @@ export async function showResults(results: readonly Result[]): Promise<void> {
     ...findings.filter(({ id }) => id !== "short_run").map(({ sentence }) => `- ${experiment}: ${sentence}`),
   ]);
   await showText([markdown(results, RESULT_COLUMNS.filter(hasFigures)), notes.join("\n")].join("\n\n"));
-}
-
-/** Runs one scenario once, as `deno task exp` does, and shows what came out. Nothing is stored. */
-export async function run(
-  name: string,
-  scenario: ScenarioName,
-  parameters: { connections: number } & Partial<Parameters>,
-): Promise<Result> {
-  const result = await runStep({
-    experiment: find(name),
-    host: hostFacts(),
-    step: { scenario, parameters: { seconds: 1, warmup_seconds: 0.5, ...parameters } },
-    guard: createGuard(),
-    signal: new AbortController().signal,
-    onProgress: () => {},
-  });
-  await showResults([result]);
-  return result;
-}
-
-/** What is stored in results/: the newest whole runs of each experiment, and all studies. */
-export async function stored() {
-  const { results } = await readResults(RESULTS);
-  const all = catalogue();
-  return {
-    all: shown(all, results),
-    results,
-    comparisons: (await readStudies("comparison", RESULTS)).studies,
-    readiness: (await readStudies("readiness", RESULTS)).studies,
-    family: (name: string): string => all.find((of) => of.name === name)?.family ?? "own",
-  };
 }

@@ -18,14 +18,12 @@ import { NotTestable } from "./claims/ratio.ts";
 import { figureOf, tally } from "./claims/table.ts";
 import { cut } from "./excerpt.ts";
 import { count } from "./format.ts";
-import { hostFacts } from "./host.ts";
 import { show, showTable, showText } from "./notebook.ts";
 import { type Look, LOOKS, type Mark } from "./notebook_claims_looks.ts";
 import { findProbe, type ProbeRow } from "./probes/mod.ts";
-import { readResults } from "./results.ts";
-import { readStored, type Stored } from "./stored.ts";
+import { type Stored } from "./stored.ts";
 
-const FOLDER = fileURLToPath(new URL(".", import.meta.url));
+export const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 
 /** Finds a claim that has a chart. */
 const lookOf = (id: string): Look =>
@@ -33,14 +31,6 @@ const lookOf = (id: string): Look =>
 /** Finds a claim of the ledger. */
 export const claimOf = (id: string): Claim =>
   findIn(LEDGER.map((claim) => ({ name: claim.id, claim })), id, "claim").claim;
-
-/** All that is stored of the machine that has measured last: who reads on another one sees what was found there. */
-export async function readBook(dir: string = join(FOLDER, "../results")): Promise<Stored> {
-  const { results } = await readResults(dir);
-  const last = results.toSorted((a, b) => a.time < b.time ? -1 : 1).at(-1);
-  return (await readStored(dir, last?.host ?? hostFacts())).stored;
-}
-
 const plain = (estimate: number): Figure => ({ estimate, low: null, high: null });
 
 /** A figure as a row of a chart; what is not above zero has no place on a logarithmic axis. */

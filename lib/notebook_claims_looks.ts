@@ -4,10 +4,11 @@
  * @module
  */
 import type { Axis } from "./chart.ts";
-import { C10K, type Evidence } from "./claims/evidence.ts";
+import { type Evidence } from "./claims/evidence.ts";
 import { exactly, type Figure, quotient, times } from "./claims/figure.ts";
 import { cost } from "./claims/parts.ts";
 import { count } from "./format.ts";
+import { C10K } from "./results/conventions.ts";
 
 /** A figure that is drawn beside the claim. */
 export interface Mark {

@@ -6,7 +6,6 @@ import { newResult, writeResult } from "./results.ts";
 import {
   claimChart,
   claimOf,
-  readBook,
   showClaim,
   showJudged,
   showRule,
@@ -16,8 +15,9 @@ import {
   verdictText,
 } from "./notebook_claims.ts";
 import { LOOKS } from "./notebook_claims_looks.ts";
-import { call, compared, held, on, type Piece, probed, storedOf } from "./testing/stored.ts";
 import { showing } from "./testing/jupyter.ts";
+import { readBook } from "./notebook/stored.ts";
+import { call, compared, held, on, type Piece, probed, storedOf } from "./testing/fixtures.ts";
 
 const IDS = Object.keys(LOOKS);
 const SIZES = [10, 100, 1000, 10_000];

@@ -10,7 +10,7 @@ import { boundOf } from "./findings.ts";
 import { count, microseconds } from "./format.ts";
 import { isQuick, Picture, showTable, showText } from "./notebook.ts";
 import { weakened } from "./notebook_pairs.ts";
-import type { ComparisonRow } from "./study.ts";
+import type { ComparisonRow } from "./results/rows.ts";
 
 /** One size of heavy requests: candidate / reference. Null: not measured, for the reason given. */
 export interface CrossingPoint {

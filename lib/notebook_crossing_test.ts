@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { crossing, crossingChart, crossingLive, type CrossingPoint, loadOf, pointOf } from "./notebook_crossing.ts";
-import type { ComparisonRow } from "./study.ts";
 import { showing } from "./testing/jupyter.ts";
+import type { ComparisonRow } from "./results/rows.ts";
 
 const point = (heavyUs: number, ratio: number | null, cpuRatio: number | null = 1.1): CrossingPoint => ({
   heavyUs,

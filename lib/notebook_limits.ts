@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { bytes, type Column, count, MISSING } from "./format.ts";
+import { bytes, count, MISSING } from "./format.ts";
 import type { HostFacts } from "./host.ts";
+import type { Column } from "./text/table.ts";
 
 /** What one number of connections meets here, in a row of a table. */
 export interface Limits {

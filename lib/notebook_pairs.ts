@@ -6,12 +6,13 @@
  */
 import { find } from "./catalogue.ts";
 import type { RankSpec } from "./chart.ts";
-import { bytes, type Column, count, MISSING } from "./format.ts";
+import { bytes, count, MISSING } from "./format.ts";
 import { compare, type ComparePlan, type Comparison } from "./compare.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import { isQuick, Picture, showTable, showText } from "./notebook.ts";
 import { figure, ratio as ratioOf } from "./pivot.ts";
-import type { ComparisonRow } from "./study.ts";
+import type { Column } from "./text/table.ts";
+import type { ComparisonRow } from "./results/rows.ts";
+import type { Manifest } from "./result_schema.ts";
 
 const METRIC = "cpu_us_per_request"; // of all figures the one that a busy machine disturbs least
 

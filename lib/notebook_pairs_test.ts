@@ -1,6 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
 import { chartConfig } from "./chart.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import {
   compareLive,
   extremes,
@@ -11,8 +10,9 @@ import {
   verdict,
   weakened,
 } from "./notebook_pairs.ts";
-import type { ComparisonRow } from "./study.ts";
 import { showing } from "./testing/jupyter.ts";
+import type { ComparisonRow } from "./results/rows.ts";
+import type { Manifest } from "./result_schema.ts";
 
 const row = (rest: Partial<ComparisonRow>): ComparisonRow => ({
   scenario: "throughput",

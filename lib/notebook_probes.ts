@@ -6,13 +6,9 @@
 import { fileURLToPath } from "node:url";
 import { count, MISSING } from "./format.ts";
 import { showTable } from "./notebook.ts";
-import { type ProbeRow, readStudies, type Study } from "./study.ts";
-
-/** The rows of a probe, of the newest study that has some; none if there is no such study. */
-export const newestProbe = (studies: readonly Study<"probe">[], probe: string): ProbeRow[] =>
-  studies.toSorted((a, b) => b.time.localeCompare(a.time))
-    .map(({ rows }) => rows.filter((row) => row.probe === probe))
-    .find((rows) => rows.length > 0) ?? [];
+import { readStudies } from "./study.ts";
+import type { ProbeRow } from "./results/rows.ts";
+import { newestProbe } from "./study_choice.ts";
 
 /** A figure with its interval, where it has one. */
 export function withInterval({ value, low, high }: Pick<ProbeRow, "value" | "low" | "high">): string {

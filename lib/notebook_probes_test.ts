@@ -1,7 +1,9 @@
 import { assert, assertEquals } from "@std/assert";
-import { newestProbe, showProbe, withInterval } from "./notebook_probes.ts";
-import type { ProbeRow, Study } from "./study.ts";
+import { showProbe, withInterval } from "./notebook_probes.ts";
+import type { Study } from "./study.ts";
 import { showing } from "./testing/jupyter.ts";
+import type { ProbeRow } from "./results/rows.ts";
+import { newestProbe } from "./study_choice.ts";
 
 const row = (probe: string, value: number | null): ProbeRow => ({
   ...{ probe, variant: "epoll", metric: "system_calls_per_request", value },

@@ -16,8 +16,9 @@ import { Changed } from "./probes/changed.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "./rounds.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "./selftest_burn.ts";
 import { isWholeSelftest, selftestTable } from "./selftest_table.ts";
-import { medianOf, seededRandom } from "./stats.ts";
+import { medianOf } from "./stats.ts";
 import { readStudies } from "./study.ts";
+import { seededRandom } from "./timing/random.ts";
 
 const RESULTS = fileURLToPath(new URL("../results", import.meta.url));
 

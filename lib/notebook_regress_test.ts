@@ -10,8 +10,8 @@ import {
   tellJudgement,
 } from "./notebook_regress.ts";
 import type { PlacedRound } from "./rounds.ts";
-import { night } from "./testing/nights.ts";
 import { showing } from "./testing/jupyter.ts";
+import { night } from "./testing/fixtures.ts";
 
 const round = (change: Partial<PlacedRound>): PlacedRound => ({
   ...{ experiment: "copy", phase: "first", log_ratio: 0, rate_per_s: 1000, findings: [], failure: null },

@@ -6,13 +6,14 @@
 import { find } from "./catalogue.ts";
 import type { LinesSpec } from "./chart.ts";
 import { footprints, slope } from "./footprint.ts";
-import { bytes, type Column, count, MISSING } from "./format.ts";
-import { NOISE_BYTES } from "./hold.ts";
+import { bytes, count, MISSING } from "./format.ts";
 import { isQuick, Picture, showTable } from "./notebook.ts";
 import type { Result } from "./results.ts";
 import { kernelSocketBytes } from "./sampler.ts";
 import { StartError } from "./server.ts";
 import { median } from "./stats.ts";
+import type { Column } from "./text/table.ts";
+import { NOISE_BYTES } from "./results/conventions.ts";
 
 /** Memory at a number of connections; null: the system does not tell, or other sockets disturbed it. */
 export interface Point {

@@ -1,10 +1,12 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import type { ChartSpec } from "./chart.ts";
-import { introduce, Picture, run, runLive, show, showResults, showTable, stored } from "./notebook.ts";
+import { introduce, Picture, show, showResults, showTable } from "./notebook.ts";
 import { hostFacts } from "./host.ts";
 import { newResult } from "./results.ts";
 import { showing } from "./testing/jupyter.ts";
+import { run, runLive } from "./notebook/run.ts";
+import { stored } from "./notebook/stored.ts";
 
 const ignore = Deno.build.os !== "linux";
 const spec = (value: number | null): ChartSpec => ({

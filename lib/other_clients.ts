@@ -6,7 +6,7 @@
  */
 import { TICK_US } from "./proc_text.ts";
 import { readProc } from "./procfs.ts";
-import type { CrosscheckRow } from "./study.ts";
+import type { CrosscheckRow } from "./results/rows.ts";
 
 /** What a client saw, but for what the server counted. */
 export type Seen = Omit<CrosscheckRow, "experiment" | "connections" | "round" | "served">;

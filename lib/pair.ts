@@ -6,9 +6,9 @@
 import { shuffle } from "es-toolkit";
 import { Contender, type Load } from "./contender.ts";
 import type { Window } from "./load.ts";
-import type { Manifest } from "./manifest_schema.ts";
 import { median } from "./stats.ts";
 import type { Subject } from "./subject.ts";
+import type { Manifest } from "./result_schema.ts";
 
 /** How a pair is measured. */
 export interface PairPlan extends Omit<Load, "ratePerS"> {

@@ -5,8 +5,11 @@
  */
 import { boundOf } from "./findings.ts";
 import { bytes, count, microseconds, MISSING } from "./format.ts";
-import type { ComparisonRow } from "./study.ts";
 import { signOf } from "./summary.ts";
+import type { ComparisonRow } from "./results/rows.ts";
+import { type Column, markdown } from "./text/table.ts";
+import type { Table } from "./study_choice.ts";
+import { machines } from "./tables.ts";
 
 /** A row as it is shown: the first ones are those of the reference itself. */
 export type ShownRow = ComparisonRow & { isReference?: true };
@@ -99,4 +102,63 @@ export function notes(groups: readonly Rows[]): string[] {
           (beside.length === groups.length ? "each" : listed(beside.map(({ candidate }) => candidate))));
     }),
   ];
+}
+
+/** The columns of a comparison: a row is all rows of one candidate. */
+export const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
+  { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
+  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
+  ]),
+  ...["user_bytes_per_conn", "kernel_bytes_per_conn", "pss_bytes", "threads"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio", cell: ratio.alone(metric) },
+  ]),
+];
+
+/** What a table of one comparison at one number of connections has. */
+export interface ComparisonParts {
+  heading: string;
+  /** The reference's own figures first. */
+  groups: ShownRow[][];
+  /** Those that have something. */
+  columns: Column<ShownRow[]>[];
+  notes: string[];
+}
+
+/** Reads rows of one comparison at one number of connections as a table. */
+export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts {
+  const own = ofReference(rows), candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
+  const groups: ShownRow[][] = own.length > 0 ? [own, ...candidates] : candidates;
+  const columns = COMPARISON_COLUMNS.filter((of) =>
+    of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
+  );
+  const { scenario, connections, heavy_us, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
+  const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
+  const at = rates.length === 0
+    ? ""
+    : rates.length === 1
+    ? ` at ${count(rates[0])}/s`
+    : " at half of what the slower reaches";
+  const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
+  const heading = `${scenario}, ${
+    count(connections)
+  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
+  return { heading, groups, columns, notes: notes(candidates) };
+}
+
+/** The same as text: the table, and its notes below. */
+export function comparison(
+  rows: readonly ComparisonRow[],
+  write: (rows: ShownRow[][], columns: Column<ShownRow[]>[]) => string,
+): string {
+  const { heading, groups, columns, notes } = comparisonParts(rows);
+  return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+}
+
+/** A stored comparison at one number of connections, in Markdown. */
+export function comparisonTable({ study: { host, command }, rows }: Table): string {
+  const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
+  return `${written}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { boundIn, figure, isVoid, notes, ofReference, ratio } from "./pivot.ts";
-import { comparisonRow as row } from "./testing/rows.ts";
+import { comparisonRow as row } from "./testing/fixtures.ts";
 
 const bound = ["epoll: client_bound", "c-epoll: client_bound"];
 

@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertThrows } from "@std/assert";
 import { proportionInterval } from "./proportion.ts";
-import { seededRandom } from "./stats.ts";
+import { seededRandom } from "./timing/random.ts";
 
 Deno.test("the exact interval is that of published tables of 95 %", () => {
   for (

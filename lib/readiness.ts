@@ -11,7 +11,7 @@ import { shuffle } from "es-toolkit";
 import { LoadGenerator } from "./load.ts";
 import * as sys from "./load_sockets.ts";
 import { medianInterval } from "./stats.ts";
-import type { ReadinessRow } from "./study.ts";
+import type { ReadinessRow } from "./results/rows.ts";
 
 const SOMAXCONN = 4096, POLLIN = 0x1; // <sys/socket.h>, <poll.h>
 const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>

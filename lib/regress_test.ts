@@ -7,11 +7,11 @@ import { CannotCompare } from "./contender.ts";
 import { hostFacts } from "./host.ts";
 import { NIGHT, type Night, NIGHT_ROW, nightMarkdown, readHistory, showNight } from "./night.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";
-import type { RoundFound } from "./rounds.ts";
 import { AlreadyRunning, STORED_ROUND } from "./run_file.ts";
-import { seededRandom } from "./stats.ts";
 import { CannotStore } from "./store.ts";
 import { explained } from "./testing/readme.ts";
+import { seededRandom } from "./timing/random.ts";
+import type { RoundFound } from "./results/rows.ts";
 
 const host = hostFacts();
 const round = (log: number): RoundFound => ({

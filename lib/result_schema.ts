@@ -5,8 +5,7 @@
  */
 import { type Finding, FINDING_IDS } from "./findings.ts";
 import { type HostFacts, type Sysctl, SYSCTLS } from "./host.ts";
-import { MANIFEST, type Manifest } from "./manifest_schema.ts";
-import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text } from "./shape.ts";
+import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text, truth } from "./shape.ts";
 
 /** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
 export const SCHEMA = 2;
@@ -106,6 +105,42 @@ export interface Result {
   /** The command line that repeats the run. */
   command: string;
 }
+
+/** One server's. Null: this system does not tell, or there was none of it to look at. */
+export interface Manifest {
+  /** Of what serves: the runtime, the compiler of a program, the server itself. */
+  version: string;
+  /** What the header says of it. */
+  settings: string | null;
+  /** What of the contract the header says it cannot: what is not done need not be paid for. */
+  cannot: string[];
+  /** The cores that it may use, as in `0-3`. */
+  cpus: string | null;
+  processes: number | null;
+  /** With the connections that it held when it was looked at. */
+  threads: number | null;
+  /** Of the listening socket, as the kernel has cut it. */
+  backlog: number | null;
+  /** TCP_NODELAY of an accepted connection. */
+  nodelay: boolean | null;
+  /** SO_SNDBUF and SO_RCVBUF of an accepted connection, as the kernel set them. */
+  send_buffer_bytes: number | null;
+  receive_buffer_bytes: number | null;
+}
+
+/** The fields, with the check of each. A test holds results/README.md against them. */
+export const MANIFEST: Shape<Manifest> = {
+  version: text,
+  settings: nullOr(text),
+  cannot: list(text),
+  cpus: nullOr(text),
+  processes: nullOr(number),
+  threads: nullOr(number),
+  backlog: nullOr(number),
+  nodelay: nullOr(truth),
+  send_buffer_bytes: nullOr(number),
+  receive_buffer_bytes: nullOr(number),
+};
 
 const record = <K extends string>(keys: readonly K[], check: Check) =>
   Object.fromEntries(keys.map((key) => [key, check])) as Record<K, Check>;

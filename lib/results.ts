@@ -12,8 +12,8 @@
  * @module
  */
 import { join } from "node:path";
-import type { Manifest } from "./manifest_schema.ts";
 import {
+  type Manifest,
   METRICS,
   type Metrics,
   type Parameters,

@@ -9,24 +9,11 @@ import { CannotCompare } from "./contender.ts";
 import { decide, type Decision, type Logs } from "./decision.ts";
 import type { FindingId } from "./findings.ts";
 import { type PairPlan, pairRound } from "./pair.ts";
-import type { Ended } from "./results.ts";
 import type { Subject } from "./subject.ts";
+import type { RoundFound } from "./results/rows.ts";
 
 /** Rounds before an alarm, or fresh ones after it. */
 export type Phase = "first" | "confirmation";
-
-/** What one round of a candidate found. */
-export interface RoundFound {
-  /** The natural logarithm of candidate / reference, in CPU time per request; null: the round failed. */
-  log_ratio: number | null;
-  /** Requests/s that both were asked at; null: as fast as each answers. */
-  rate_per_s: number | null;
-  reference_cpu_us_per_request: number | null;
-  candidate_cpu_us_per_request: number | null;
-  findings: string[];
-  /** Why the round failed: whose fault it was, how that ended, and what it said. Null: it did not. */
-  failure: { subject: string; ended: Exclude<Ended, "ok">; reason: string } | null;
-}
 
 /** A round with its place. */
 export interface PlacedRound extends RoundFound {

@@ -1,15 +1,8 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { find } from "./catalogue.ts";
 import { CannotCompare } from "./contender.ts";
-import {
-  type Candidate,
-  lostRounds,
-  measurePairs,
-  measureRounds,
-  outcomeOf,
-  type RoundFound,
-  validLogs,
-} from "./rounds.ts";
+import { type Candidate, lostRounds, measurePairs, measureRounds, outcomeOf, validLogs } from "./rounds.ts";
+import type { RoundFound } from "./results/rows.ts";
 
 const never = new AbortController().signal;
 const found = (log: number | null, findings: string[] = []): RoundFound => ({

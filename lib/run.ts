@@ -3,13 +3,14 @@ import { findingsOf } from "./bench.ts";
 import { count } from "./format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "./host.ts";
-import { type Step, WARMUP_SECONDS_QUICK } from "./ladder.ts";
+import { type Step } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "./load.ts";
 import { manifestOf } from "./manifest.ts";
 import { type Ended, newResult, type Result } from "./results.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "./server.ts";
 import { hasWork, repeat, type Running, startSubject, type Subject } from "./subject.ts";
+import { WARMUP_SECONDS_QUICK } from "./results/conventions.ts";
 
 /** Where a step stands. */
 export interface StepProgress {

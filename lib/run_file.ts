@@ -6,24 +6,15 @@
  */
 import { dirname } from "node:path";
 import { appendLine, filterLines, readLines, repairLines } from "./lines.ts";
-import { ENDS } from "./results.ts";
-import type { PlacedRound, RoundFound } from "./rounds.ts";
-import { type Check, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
+import type { PlacedRound } from "./rounds.ts";
+import { type Check, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
 import { CannotStore } from "./store.ts";
+import { ROUND_FOUND } from "./results/rows.ts";
 
 /** A row, when it was stored, and under which key. */
 type Stored<Row> = Row & { key: string; time: string };
 
-const nullable = nullOr(number), STORED = { key: text, time: text };
-/** What a round found, with the check of each field. */
-export const ROUND_FOUND: Shape<RoundFound> = {
-  log_ratio: nullable,
-  rate_per_s: nullable,
-  reference_cpu_us_per_request: nullable,
-  candidate_cpu_us_per_request: nullable,
-  findings: list(text),
-  failure: nullOr(object({ subject: text, ended: oneOf(ENDS), reason: text })),
-};
+export const nullable = nullOr(number), STORED = { key: text, time: text };
 const PLACED_ROUND: Shape<PlacedRound> = {
   experiment: text,
   phase: oneOf(["first", "confirmation"]),

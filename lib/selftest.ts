@@ -14,8 +14,8 @@ import { Changed } from "./probes/changed.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "./rounds.ts";
 import { digestOf, RunFile } from "./run_file.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "./selftest_burn.ts";
-import { SELFTEST, type SelftestRow } from "./selftest_rows.ts";
 import { median, medianOf } from "./stats.ts";
+import { SELFTEST, type SelftestRow } from "./results/rows.ts";
 
 /** What the copies are to burn, in % of the CPU time that a request of epoll takes. */
 export const EXTRA_PERCENT = [5, 10];

@@ -14,8 +14,9 @@ import { CONNECTIONS, ROUND } from "./judged.ts";
 import { proportionInterval } from "./proportion.ts";
 import { type Candidate, outcomeOf, type PlacedRound, validLogs } from "./rounds.ts";
 import { REFERENCE } from "./selftest_burn.ts";
-import type { SelftestRow } from "./selftest_rows.ts";
-import { type Interval, medianInterval, medianOf, ratioInterval, seededRandom, toRatio } from "./stats.ts";
+import { type Interval, medianInterval, medianOf, ratioInterval, toRatio } from "./stats.ts";
+import { seededRandom, shuffled } from "./timing/random.ts";
+import type { SelftestRow } from "./results/rows.ts";
 
 /** Decisions of each copy. */
 export const DECISIONS = 300;
@@ -43,16 +44,6 @@ export interface CaseJudged {
   halfWidth: { median: number; most: number } | null;
   /** That one experiment takes, without an alarm. After one it is twice that. */
   minutes: number | null;
-}
-
-/** A sample of the rows without replacement: all of them in random order. */
-function shuffled<T>(values: readonly T[], random: () => number): T[] {
-  const all = [...values];
-  for (let i = all.length - 1; i > 0; i--) { // Fisher and Yates
-    const j = Math.floor(random() * (i + 1));
-    [all[i], all[j]] = [all[j]!, all[i]!];
-  }
-  return all;
 }
 
 const placed = (rows: readonly SelftestRow[], phase: PlacedRound["phase"]): PlacedRound[] =>

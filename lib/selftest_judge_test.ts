@@ -1,9 +1,9 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { draw, judgeSelftest } from "./selftest_judge.ts";
-import type { SelftestRow } from "./selftest_rows.ts";
 import { isWholeSelftest, SELFTEST_COLUMNS, selftestNotes, selftestTable } from "./selftest_table.ts";
-import { seededRandom } from "./stats.ts";
 import { readStudies, writeStudy } from "./study.ts";
+import { seededRandom } from "./timing/random.ts";
+import type { SelftestRow } from "./results/rows.ts";
 
 const DECISIONS = 30;
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Column, count, markdown, MISSING } from "./format.ts";
+import { count, MISSING } from "./format.ts";
 import { ROUND } from "./judged.ts";
 import { changeInterval } from "./night.ts";
 import { type CaseJudged, DECISIONS, judgeSelftest, SAMPLES } from "./selftest_judge.ts";
@@ -11,6 +11,7 @@ import { REFERENCE } from "./selftest_burn.ts";
 import type { Interval } from "./stats.ts";
 import type { Study } from "./study.ts";
 import { machines } from "./tables.ts";
+import { type Column, markdown } from "./text/table.ts";
 
 const percent = (share: number, digits = 1) => `${(share * 100).toFixed(digits)} %`;
 const change = (of: Interval | null) => of === null ? MISSING : changeInterval(of.estimate, of.low, of.high);

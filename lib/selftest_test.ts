@@ -1,14 +1,14 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { HOST } from "./testing/stored.ts";
 import { find } from "./catalogue.ts";
 import { Changed } from "./probes/changed.ts";
 import { EXTRA_PERCENT, selftest, type SelftestPlan } from "./selftest.ts";
 import { CannotCompare } from "./contender.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "./selftest_burn.ts";
-import type { SelftestRow } from "./selftest_rows.ts";
 import { experimentCommand, startServer } from "./server.ts";
 import { COLUMNS } from "./study.ts";
 import { folder } from "./testing/folder.ts";
+import type { SelftestRow } from "./results/rows.ts";
+import { HOST } from "./testing/fixtures.ts";
 
 const ignore = Deno.build.os !== "linux";
 const textOf = ({ path }: { path: string }) => Deno.readTextFileSync(path);

@@ -1,4 +1,11 @@
 /**
+ * Medians and ratios with their confidence intervals.
+ *
+ * @module
+ */
+import { seededRandom } from "./timing/random.ts";
+
+/**
  * An estimate with the bounds of its confidence interval, all in the unit of the sample. Null: there are too few values for
  * an interval of that confidence.
  */
@@ -12,21 +19,6 @@ export interface Interval {
 export interface Bounded extends Interval {
   low: number;
   high: number;
-}
-
-/**
- * A generator of uniform numbers in [0, 1) whose sequence is fixed by its seed, so that an interval can be computed again.
- *
- * Source: mulberry32 by Tommy Ettinger (public domain), 32 bits of state: enough for resampling, nothing for secrets.
- */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 /**

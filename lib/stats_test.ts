@@ -1,14 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import wilcoxon from "@stdlib/stats-wilcoxon";
-import {
-  bootstrapMedian,
-  median,
-  medianInterval,
-  medianShift,
-  ratioInterval,
-  seededRandom,
-  signInterval,
-} from "./stats.ts";
+import { bootstrapMedian, median, medianInterval, medianShift, ratioInterval, signInterval } from "./stats.ts";
+import { seededRandom } from "./timing/random.ts";
 
 Deno.test("the median is the middle value, or the mean of the middle two, and does not sort its argument", () => {
   const values = [9, 1, 5];

@@ -8,8 +8,9 @@ import { catalogue, type Experiment } from "./catalogue.ts";
 import { type HostFacts, hostFacts } from "./host.ts";
 import { type PassedOver, readResults, type Result, type ScenarioName } from "./results.ts";
 import { fileName, STUDIES } from "./store.ts";
-import { type Kind, readStudies, type Study } from "./study.ts";
-import { isWhole } from "./tables.ts";
+import { readStudies, type Study } from "./study.ts";
+import type { Kind } from "./results/rows.ts";
+import { isWhole } from "./study_choice.ts";
 
 /** The kinds of studies that tell of servers; a self-test tells of the judging. */
 export type StoredKind = Exclude<Kind, "selftest">;

@@ -1,8 +1,8 @@
 import { assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { HOST } from "./testing/stored.ts";
 import { newResult, type Run, writeResult } from "./results.ts";
 import { isSameMachine, quickRuns, readStored, resultPath, wholeRuns } from "./stored.ts";
+import { HOST } from "./testing/fixtures.ts";
 
 const RUN: Run = {
   ...{ experiment: "epoll", family: "readiness", scenario: "hold", host: HOST, metrics: { answered: 1 } },

@@ -6,84 +6,13 @@
  */
 import { join } from "node:path";
 import { type HostFacts, hostFacts } from "./host.ts";
-import { MANIFEST, type Manifest } from "./manifest_schema.ts";
-import { SELFTEST, type SelftestRow } from "./selftest_rows.ts";
-import { FIELDS, SCENARIOS } from "./result_schema.ts";
-import { type Check, dictionary, list, nullOr, number, object, oneOf, type Shape, text } from "./shape.ts";
+import { FIELDS, MANIFEST, type Manifest } from "./result_schema.ts";
+import { type Check, dictionary, list, nullOr, number, object, oneOf, text } from "./shape.ts";
 import { entries, fileName, newId, store, STUDIES } from "./store.ts";
+import { type Kind, ROWS, type Rows } from "./results/rows.ts";
 
 /** The version of the format of studies. */
 export const STUDY_SCHEMA = 1;
-
-/** The cost of one call that waits for events. */
-export interface ReadinessRow {
-  call: "select" | "poll" | "epoll_wait";
-  descriptors: number;
-  wait_us: number;
-  wait_us_low: number;
-  wait_us_high: number;
-  turn_us: number;
-  turn_us_low: number;
-  turn_us_high: number;
-}
-
-/** One figure of one candidate against the reference, in one scenario. Null where it was not measured: `reason` says why. */
-export interface ComparisonRow {
-  scenario: typeof SCENARIOS[number];
-  connections: number;
-  rate_per_s: number | null;
-  /** What a heavy request of `mixed` burns, in CPU-µs; null in other scenarios. */
-  heavy_us: number | null;
-  reference: string;
-  candidate: string;
-  metric: string;
-  reference_value: number | null;
-  candidate_value: number | null;
-  ratio: number | null;
-  ratio_low: number | null;
-  ratio_high: number | null;
-  rounds: number;
-  findings: string[];
-  reason: string | null;
-}
-
-/** What one client saw of one server, and what the server counted of the same time. Null: the client does not tell. */
-export interface CrosscheckRow {
-  experiment: string;
-  connections: number;
-  client: "lab" | "wrk" | "h2load";
-  round: number;
-  requests_per_s: number;
-  client_cpu_us_per_request: number;
-  mean_us: number;
-  p99_us: number | null;
-  answered: number;
-  served: number;
-}
-
-/** One figure of one variant of a probe: the median over its runs. See lib/probes/. */
-export interface ProbeRow {
-  probe: string;
-  variant: string;
-  /** With the unit last. */
-  metric: string;
-  value: number | null;
-  low: number | null;
-  high: number | null;
-  runs: number;
-  /** What has to be known of the figure, or why there is none. */
-  note: string | null;
-}
-
-/** The rows of each kind of study. */
-export interface Rows {
-  readiness: ReadinessRow;
-  comparison: ComparisonRow;
-  crosscheck: CrosscheckRow;
-  probe: ProbeRow;
-  selftest: SelftestRow;
-}
-export type Kind = keyof Rows;
 
 /** One study. */
 export interface Study<K extends Kind> {
@@ -100,56 +29,7 @@ export interface Study<K extends Kind> {
   rows: Rows[K][];
 }
 
-const nullable = nullOr(number);
-const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
-  readiness: {
-    call: oneOf(["select", "poll", "epoll_wait"]),
-    descriptors: number,
-    ...{ wait_us: number, wait_us_low: number, wait_us_high: number },
-    ...{ turn_us: number, turn_us_low: number, turn_us_high: number },
-  },
-  comparison: {
-    scenario: oneOf(SCENARIOS),
-    connections: number,
-    rate_per_s: nullable,
-    heavy_us: nullable,
-    reference: text,
-    candidate: text,
-    metric: text,
-    reference_value: nullable,
-    candidate_value: nullable,
-    ratio: nullable,
-    ratio_low: nullable,
-    ratio_high: nullable,
-    rounds: number,
-    findings: list(text),
-    reason: nullOr(text),
-  },
-  crosscheck: {
-    experiment: text,
-    connections: number,
-    client: oneOf(["lab", "wrk", "h2load"]),
-    round: number,
-    requests_per_s: number,
-    client_cpu_us_per_request: number,
-    mean_us: number,
-    p99_us: nullable,
-    answered: number,
-    served: number,
-  },
-  probe: {
-    probe: text,
-    variant: text,
-    metric: text,
-    value: nullable,
-    low: nullable,
-    high: nullable,
-    runs: number,
-    note: nullOr(text),
-  },
-  selftest: SELFTEST,
-};
-
+export const nullable = nullOr(number);
 /** The columns of each kind, with the check of each. A test holds results/README.md against them. */
 export const COLUMNS: { [K in Kind]: Readonly<Record<string, Check>> } = ROWS;
 

@@ -1,8 +1,9 @@
 import { assertEquals } from "@std/assert";
 import { hostFacts } from "./host.ts";
-import { type ReadinessRow, type Study, STUDY_SCHEMA } from "./study.ts";
+import { type Study, STUDY_SCHEMA } from "./study.ts";
 import { newestLaw, widest } from "./study_choice.ts";
-import { comparisonRow as row } from "./testing/rows.ts";
+import type { ReadinessRow } from "./results/rows.ts";
+import { comparisonRow as row } from "./testing/fixtures.ts";
 
 Deno.test("of comparisons the widest is shown for each number of connections, of equals the newest, of few rounds none", () => {
   const study = (id: string, time: string, rows: Study<"comparison">["rows"]): Study<"comparison"> => ({

@@ -1,10 +1,11 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { MANIFEST } from "./manifest_schema.ts";
 import { readResults } from "./results.ts";
-import { COLUMNS, type Kind, type ReadinessRow, readStudies, STUDY_SCHEMA, writeStudy } from "./study.ts";
+import { COLUMNS, readStudies, STUDY_SCHEMA, writeStudy } from "./study.ts";
 import { explained } from "./testing/readme.ts";
 import { folder } from "./testing/folder.ts";
+import type { Kind, ReadinessRow } from "./results/rows.ts";
+import { MANIFEST } from "./result_schema.ts";
 
 const ROW: ReadinessRow = {
   call: "poll",

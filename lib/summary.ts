@@ -1,6 +1,7 @@
 import { boundOf } from "./findings.ts";
-import { bytes, type Column, count, microseconds, MISSING, table } from "./format.ts";
+import { bytes, count, microseconds, MISSING } from "./format.ts";
 import type { Metrics, Result } from "./results.ts";
+import { type Column, table } from "./text/table.ts";
 
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [

@@ -5,9 +5,10 @@
  */
 import { findIn } from "../lib/catalogue.ts";
 import { type Answer, judgeClaim, type Judged, LEDGER } from "../lib/claims/ledger.ts";
-import { describeClaims, writeClaims } from "../lib/claims/table.ts";
+import { describeClaims } from "../lib/claims/table.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import { readStored, type Stored } from "../lib/stored.ts";
+import { writeClaims } from "../lib/claims/file.ts";
 
 const USAGE = `Usage: deno task claims [--only T-switch,C-100x] [--quick] [--json] [--no-run] [--no-save]
        --only: measures for these claims and shows them; --quick: measures briefly, and lets brief figures stand in where

@@ -1,9 +1,9 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readClaims } from "../lib/claims/table.ts";
 import { hostFacts } from "../lib/host.ts";
 import { writeStudy } from "../lib/study.ts";
+import { readClaims } from "../lib/claims/file.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const PERMISSIONS = [

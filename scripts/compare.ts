@@ -7,13 +7,14 @@ import { catalogue, type Experiment, find } from "../lib/catalogue.ts";
 import { compare, type ComparePlan } from "../lib/compare.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { table } from "../lib/format.ts";
-import { HEAVY_SHARE, HEAVY_US } from "../lib/ladder.ts";
 import { differences } from "../lib/manifest.ts";
-import type { Manifest } from "../lib/manifest_schema.ts";
-import { type ComparisonRow, writeStudy } from "../lib/study.ts";
+import { writeStudy } from "../lib/study.ts";
 import { obstacleTo } from "../lib/tools.ts";
-import { comparison } from "../lib/tables.ts";
+import { table } from "../lib/text/table.ts";
+import { HEAVY_SHARE, HEAVY_US } from "../lib/results/conventions.ts";
+import type { ComparisonRow } from "../lib/results/rows.ts";
+import { comparison } from "../lib/pivot.ts";
+import type { Manifest } from "../lib/result_schema.ts";
 
 const USAGE =
   `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]

@@ -8,14 +8,15 @@ import { shuffle } from "es-toolkit";
 import { type Experiment, find } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
-import { table } from "../lib/format.ts";
 import { LoadGenerator } from "../lib/load.ts";
 import { CLIENT_CPU, OTHERS, runOther, type Seen, WARMUP_SECONDS } from "../lib/other_clients.ts";
 import { experimentCommand, startServer } from "../lib/server.ts";
 import { ratioInterval } from "../lib/stats.ts";
-import { type CrosscheckRow, writeStudy } from "../lib/study.ts";
-import { CROSSCHECK_COLUMNS } from "../lib/tables.ts";
+import { writeStudy } from "../lib/study.ts";
 import { installLine, isInstalled, TOOLS } from "../lib/tools.ts";
+import { table } from "../lib/text/table.ts";
+import type { CrosscheckRow } from "../lib/results/rows.ts";
+import { CROSSCHECK_COLUMNS } from "../lib/tables/studies.ts";
 
 const USAGE = "Usage: deno task crosscheck [name] [--connections 100] [--rounds 7] [--seconds 3] [--json] [--no-save]";
 const SERVER_CPU = 0;

@@ -8,9 +8,10 @@ import { catalogue, runsHere } from "../lib/catalogue.ts";
 import { diagnose, type Row } from "../lib/doctor.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
-import { type Column, count, table } from "../lib/format.ts";
+import { count } from "../lib/format.ts";
 import { hostFacts } from "../lib/host.ts";
 import { installLine, missingTools } from "../lib/tools.ts";
+import { type Column, table } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task doctor [--json]";
 

@@ -7,23 +7,11 @@ import { catalogue, type Experiment } from "../lib/catalogue.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import { obstacleTo } from "../lib/tools.ts";
+import { wrap } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task list [--json]";
 const WIDTH = 100; // columns, where the output is no terminal that tells its own
 const MIN_TEXT = 30; // columns that the idea gets, however narrow the terminal is
-
-/** Breaks a text into lines of at most `width` characters; a longer word stands alone. */
-function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
-}
 
 /** An experiment and why it does not run here; null if it does. */
 interface Entry {

@@ -3,10 +3,11 @@
  *
  * deno task probe context-switch system-calls --quick
  */
-import { bytes, type Column, count, table } from "../lib/format.ts";
+import { bytes, count } from "../lib/format.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import { findProbe, type Probe, type ProbeRow, PROBES } from "../lib/probes/mod.ts";
 import { writeStudy } from "../lib/study.ts";
+import { type Column, table } from "../lib/text/table.ts";
 
 const USAGE = `Usage: deno task probe [name …] [--quick] [--json] [--no-save]
 Without a name, all of them:

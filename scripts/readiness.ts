@@ -5,11 +5,12 @@
  */
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { count, table } from "../lib/format.ts";
+import { count } from "../lib/format.ts";
 import { DESCRIPTOR_RESERVE } from "../lib/guard.ts";
 import { hostFacts } from "../lib/host.ts";
 import { writeStudy } from "../lib/study.ts";
-import { readinessColumns } from "../lib/tables.ts";
+import { table } from "../lib/text/table.ts";
+import { readinessColumns } from "../lib/tables/studies.ts";
 
 const USAGE = "Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]";
 await runScript(USAGE, async () => {

@@ -4,18 +4,24 @@
  * deno task readme
  */
 import { catalogue } from "../lib/catalogue.ts";
-import { claimsTable, readClaims } from "../lib/claims/table.ts";
+import { claimsTable } from "../lib/claims/table.ts";
 import { UsageError } from "../lib/errors.ts";
 import { parseFlags, runScript } from "../lib/flags.ts";
 import type { ChartSpec } from "../lib/chart.ts";
 import { renderPng } from "../lib/chart_png.ts";
 import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
-import { count, markdown } from "../lib/format.ts";
+import { count } from "../lib/format.ts";
 import { readResults } from "../lib/results.ts";
-import { type ComparisonRow, readStudies } from "../lib/study.ts";
-import { newestLaw, SHOWN_ROUNDS, widest } from "../lib/study_choice.ts";
+import { readStudies } from "../lib/study.ts";
+import { newestLaw, shown, widest } from "../lib/study_choice.ts";
 import { isWholeSelftest, selftestTable } from "../lib/selftest_table.ts";
-import { comparisonTable, CROSSCHECK_COLUMNS, holds, overview, readinessColumns, shown } from "../lib/tables.ts";
+import { holds, overview } from "../lib/tables.ts";
+import { markdown } from "../lib/text/table.ts";
+import { MIN_ROUNDS } from "../lib/results/conventions.ts";
+import type { ComparisonRow } from "../lib/results/rows.ts";
+import { comparisonTable } from "../lib/pivot.ts";
+import { CROSSCHECK_COLUMNS, readinessColumns } from "../lib/tables/studies.ts";
+import { readClaims } from "../lib/claims/file.ts";
 
 const USAGE = "Usage: deno task readme";
 const NOTHING = "Nothing is measured yet.";
@@ -46,7 +52,7 @@ async function read() {
     results,
     comparisons: comparison.studies,
     calls: newestLaw(readiness.studies)?.rows,
-    clients: crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS))?.rows,
+    clients: crosscheck.studies.findLast(({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS))?.rows,
     selftest: selftest.studies.findLast(isWholeSelftest),
   };
 }

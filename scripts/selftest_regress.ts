@@ -5,7 +5,6 @@
  */
 import { UsageError } from "../lib/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
-import { table } from "../lib/format.ts";
 import { hostFacts } from "../lib/host.ts";
 import { judged, QUICK_ROUND, ROUND, tellRound } from "../lib/judged.ts";
 import { cannotChange } from "../lib/probes/changed.ts";
@@ -14,6 +13,7 @@ import { selftest } from "../lib/selftest.ts";
 import { REFERENCE } from "../lib/selftest_burn.ts";
 import { SELFTEST_COLUMNS, selftestNotes } from "../lib/selftest_table.ts";
 import { writeStudy } from "../lib/study.ts";
+import { table } from "../lib/text/table.ts";
 
 const FEWEST_ROUNDS = 7 * SAMPLES; // of 7 an interval of 98 % can be made
 const QUICK_DECISIONS = 100;

@@ -5,12 +5,13 @@
  */
 import { catalogue, find, runsHere } from "../lib/catalogue.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/flags.ts";
-import { type Column, count, MISSING, table } from "../lib/format.ts";
+import { count, MISSING } from "../lib/format.ts";
 import { hostFacts } from "../lib/host.ts";
 import type { Progress } from "../lib/load.ts";
 import { type Result, type StressFigures, writeResult } from "../lib/results.ts";
 import { stress } from "../lib/stress.ts";
 import { LEVEL_RULE } from "../lib/stress_judge.ts";
+import { type Column, table } from "../lib/text/table.ts";
 
 const USAGE = `Usage: deno task stress [name …] [--seconds 60] [--quick (2 s)] [--json] [--no-save]`;
 const SECONDS = 60, SECONDS_QUICK = 2;

@@ -6,10 +6,11 @@
 import { count } from "../format.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import { all, atMost, EFFECT, type Figure, gains, quotient } from "./figure.ts";
-import { C10K, type Evidence } from "./evidence.ts";
+import { type Evidence } from "./evidence.ts";
 import type { Ratio } from "./ratio.ts";
 import { cost } from "./parts.ts";
 import { unmetSettings } from "./practice.ts";
+import { C10K } from "../results/conventions.ts";
 
 /** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
 const UNBLOCKED = 0.5;

@@ -4,21 +4,14 @@
  * @module
  */
 import { runsHere } from "../catalogue.ts";
-import type { HostFacts } from "../host.ts";
+import { type HostFacts, machine } from "../host.ts";
 import type { Metrics, Result, ScenarioName } from "../results.ts";
 import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../stored.ts";
-import {
-  type ComparisonRow,
-  type CrosscheckRow,
-  type ProbeRow,
-  type ReadinessRow,
-  type Rows,
-  type Study,
-} from "../study.ts";
-import { SHOWN_ROUNDS } from "../study_choice.ts";
-import { machine } from "../tables.ts";
+import { type Study } from "../study.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
+import { C10K, MIN_ROUNDS } from "../results/conventions.ts";
+import type { ComparisonRow, CrosscheckRow, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
 export class NotMeasured extends Error {
@@ -28,8 +21,6 @@ export class NotMeasured extends Error {
   }
 }
 
-/** The number of connections that the problem is named after. */
-export const C10K = 10_000;
 const SIZES = 4; // of wait calls: fewer show no law
 const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
 
@@ -43,8 +34,8 @@ export interface Held {
 /** Whether a study is one of those that a verdict may stand on; the others are quick. */
 const IS_WHOLE: { [K in StoredKind]: (study: Study<K>) => boolean } = {
   readiness: ({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES,
-  comparison: ({ rows }) => rows.some((row) => row.rounds >= SHOWN_ROUNDS),
-  crosscheck: ({ rows }) => rows.some((row) => row.round >= SHOWN_ROUNDS),
+  comparison: ({ rows }) => rows.some((row) => row.rounds >= MIN_ROUNDS),
+  crosscheck: ({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS),
   probe: ({ command }) => !/ --quick\b/.test(command),
 };
 

@@ -2,6 +2,8 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { find } from "../catalogue.ts";
 import { findProbe } from "../probes/mod.ts";
 import type { Metrics } from "../results.ts";
+import { type Verdict, VERDICTS } from "./claim.ts";
+import { judgeClaim, LEDGER } from "./ledger.ts";
 import {
   by,
   call,
@@ -15,9 +17,7 @@ import {
   type Piece,
   probed,
   storedOf,
-} from "../testing/stored.ts";
-import { type Verdict, VERDICTS } from "./claim.ts";
-import { judgeClaim, LEDGER } from "./ledger.ts";
+} from "../testing/fixtures.ts";
 
 const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency T-c10k T-reactor-pool T-multi-reactor
   T-guide T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio

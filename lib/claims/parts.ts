@@ -5,8 +5,9 @@
  */
 import { count } from "../format.ts";
 import type { Part } from "./claim.ts";
-import { C10K, type Evidence } from "./evidence.ts";
+import { type Evidence } from "./evidence.ts";
 import type { Ratio } from "./ratio.ts";
+import { C10K } from "../results/conventions.ts";
 
 /** Whether a server held all the connections that the problem asks for. */
 export function heldAll(evidence: Evidence, name: string): Part {

@@ -7,8 +7,8 @@ import { count } from "../format.ts";
 import type { HostFacts } from "../host.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import { EFFECT, exactly, gains, quotient } from "./figure.ts";
-import { C10K } from "./evidence.ts";
 import { NotTestable } from "./ratio.ts";
+import { C10K } from "../results/conventions.ts";
 
 /** What text C tells to set, of what a host tells: the last number of a setting that has several. */
 const ASKED: readonly [name: string, least: number, value: (host: HostFacts) => number | null][] = [

@@ -6,7 +6,8 @@
 import { count } from "../format.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import { ABOUT, all, atLeast, atMost, exactly, MARGIN, once, quotient, times } from "./figure.ts";
-import { C10K, NotMeasured } from "./evidence.ts";
+import { NotMeasured } from "./evidence.ts";
+import { C10K } from "../results/conventions.ts";
 
 const PROCESS_BYTES = 8e6, POOL_BYTES = 800e6, NGINX_BYTES = 150e6, APACHE_BYTES = 10e9;
 const PROCESS_CEILING = 500, POOL = 100;

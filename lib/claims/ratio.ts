@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { HEAVY_US } from "../ladder.ts";
 import { isVoid } from "../pivot.ts";
-import type { ComparisonRow } from "../study.ts";
 import { type Figure, quotient } from "./figure.ts";
+import { HEAVY_US } from "../results/conventions.ts";
+import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
 export class NotTestable extends Error {

@@ -4,11 +4,12 @@
  * @module
  */
 import { count } from "../format.ts";
-import type { ReadinessRow } from "../study.ts";
 import { type Claim, judged, notTestable, written } from "./claim.ts";
 import { atLeast, atMost, isAbout, quotient } from "./figure.ts";
-import { C10K, type Evidence } from "./evidence.ts";
+import { type Evidence } from "./evidence.ts";
 import { heldAll } from "./parts.ts";
+import { C10K } from "../results/conventions.ts";
+import type { ReadinessRow } from "../results/rows.ts";
 
 const FD_SETSIZE = 1024; // <sys/select.h>
 /** O(n): ten times the descriptors cost five times as much at least; a call that costs under twice as much is none of it. */

@@ -4,11 +4,11 @@
  * @module
  */
 import { bytes, count } from "../format.ts";
-import { MEMORY_SHARE } from "../guard.ts";
 import { type Claim, judged, notTestable, written } from "./claim.ts";
 import { atLeast, atMost, exactly, type Figure, gains, quotient } from "./figure.ts";
-import { C10K, type Evidence } from "./evidence.ts";
+import { type Evidence } from "./evidence.ts";
 import { cost } from "./parts.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
 /** Half the system calls, or fewer. */
 const FEWER = 0.5;

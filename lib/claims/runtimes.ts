@@ -4,12 +4,12 @@
  * @module
  */
 import { bytes, count } from "../format.ts";
-import { MEMORY_SHARE } from "../guard.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import { ABOUT, atLeast, atMost, EFFECT, gains, MARGIN, once, times } from "./figure.ts";
-import { C10K, type Evidence } from "./evidence.ts";
+import { type Evidence } from "./evidence.ts";
 import { cost, heldAll, memoryRatio } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
 /** "Little memory": what text C gives asyncio for 10 000 connections. */
 const LITTLE_BYTES = 200e6;

@@ -1,9 +1,10 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { call, held, storedOf } from "../testing/stored.ts";
 import { judgeClaim, type Judged, LEDGER } from "./ledger.ts";
-import { CLAIM_COLUMNS, claimsTable, describeClaims, readClaims, tally, writeClaims } from "./table.ts";
+import { claimsTable, describeClaims, tally } from "./table.ts";
 import { folder } from "../testing/folder.ts";
+import { CLAIM_COLUMNS, readClaims, writeClaims } from "./file.ts";
+import { call, held, storedOf } from "../testing/fixtures.ts";
 
 const stored = storedOf(held("select", 999), ...[10, 100, 1000, 10_000].map((size) => call("select", size, size / 10)));
 const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored).row);

@@ -6,7 +6,8 @@
 import { count } from "../format.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import { ABOUT, all, atLeast, exactly, isAbout, MARGIN, once, quotient } from "./figure.ts";
-import { C10K, type Evidence, NotMeasured } from "./evidence.ts";
+import { type Evidence, NotMeasured } from "./evidence.ts";
+import { C10K } from "../results/conventions.ts";
 
 /** A thread for each connection, by whom the thread is made. Those of the operating system alone, then with an isolate. */
 const NATIVE = ["c-threads", "python-threads", "java-threads"], WORKERS = "thread-per-conn";

@@ -11,7 +11,7 @@
 import { delay } from "@std/async";
 import { runsHere } from "../catalogue.ts";
 import { bytes, count } from "../format.ts";
-import { DESCRIPTOR_RESERVE, Guard, MEMORY_SHARE } from "../guard.ts";
+import { DESCRIPTOR_RESERVE, Guard } from "../guard.ts";
 import { FAILED_SHARE, kernelSlope } from "../hold.ts";
 import { hostFacts } from "../host.ts";
 import { parseKb, parseLimits } from "../proc_text.ts";
@@ -21,6 +21,7 @@ import { MillionChild } from "./million_child.ts";
 import { type ClientState, MAX_RINGS, type ServerState } from "./million_types.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf } from "./probe.ts";
 import { CannotProbe, orMissing } from "./rig.ts";
+import { MEMORY_SHARE } from "../results/conventions.ts";
 
 const NAME = "million", MILLION = 1_000_000;
 export const METRICS = [

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Interval, ratioInterval, signInterval } from "../stats.ts";
-import type { ProbeRow } from "../study.ts";
+import type { ProbeRow } from "../results/rows.ts";
 
 export type { ProbeRow };
 

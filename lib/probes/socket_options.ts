@@ -5,9 +5,9 @@
  */
 import { find } from "../catalogue.ts";
 import { compare } from "../compare.ts";
-import type { ComparisonRow } from "../study.ts";
 import { cannotChange, type Change, Changed } from "./changed.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
+import type { ComparisonRow } from "../results/rows.ts";
 
 const NAME = "socket-options", SERVER = "epoll";
 const NODELAY = '  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");\n';

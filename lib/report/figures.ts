@@ -8,8 +8,7 @@ import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from
 import { courseChart } from "../history.ts";
 import type { Result } from "../results.ts";
 import { isVoid } from "../pivot.ts";
-import type { Table } from "../study_choice.ts";
-import { type Shown, telling } from "../tables.ts";
+import { type Shown, type Table, telling } from "../study_choice.ts";
 import type { Material } from "./material.ts";
 import { kindOf, metricOf, nameOf, type Stored, whyMissing } from "./servers.ts";
 

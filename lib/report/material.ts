@@ -7,13 +7,12 @@ import { join } from "node:path";
 import { catalogue, type Experiment } from "../catalogue.ts";
 import { type Course, courses } from "../history.ts";
 import type { HostFacts } from "../host.ts";
-import { type ClaimsFile, readClaims } from "../claims/table.ts";
 import { HISTORY, readHistory } from "../night.ts";
 import { type PassedOver, readResults, type Result } from "../results.ts";
 import { readStudies, type Study } from "../study.ts";
-import { newestLaw, type Table, widest } from "../study_choice.ts";
-import { type Shown, shown } from "../tables.ts";
+import { newestLaw, type Shown, shown, type Table, widest } from "../study_choice.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
+import { type ClaimsFile, readClaims } from "../claims/file.ts";
 
 /** What a document says of each name that its table explains. */
 export type Meanings = ReadonlyMap<string, string>;

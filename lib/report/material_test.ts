@@ -4,13 +4,13 @@ import { FINDING_IDS } from "../findings.ts";
 import { hostFacts, SYSCTLS } from "../host.ts";
 import { newResult, type Result, type Run } from "../results.ts";
 import { type Study, STUDY_SCHEMA } from "../study.ts";
-import { shown } from "../tables.ts";
-import { comparisonRow as row } from "../testing/rows.ts";
 import { toCsv } from "./csv.ts";
 import { chosen, readMaterial, readMeanings } from "./material.ts";
 import { newestRuns } from "./runs.ts";
 import { brokenBy, heldText, whyMissing } from "./servers.ts";
 import { highlighted, sourcesOf, systemCalls } from "./source.ts";
+import { shown } from "../study_choice.ts";
+import { comparisonRow as row } from "../testing/fixtures.ts";
 
 const linux = { ...hostFacts(), os: "linux", kernel: "6.18.1" };
 const run = (change: Partial<Run>, time = "2026-01-01T00:00:00Z"): Result =>

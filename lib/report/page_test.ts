@@ -6,10 +6,10 @@ import { FINDING_IDS } from "../findings.ts";
 import { count } from "../format.ts";
 import { courses } from "../history.ts";
 import type { Metrics, Result } from "../results.ts";
-import { night } from "../testing/nights.ts";
 import type { PageData } from "./data.ts";
 import { type Material, ownServers, readMaterial } from "./material.ts";
 import { renderReport } from "./page/page.tsx";
+import { night } from "../testing/fixtures.ts";
 
 const NO_SCRIPTS = { head: "", main: "" };
 const material = await readMaterial();

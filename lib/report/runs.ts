@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Column } from "../format.ts";
 import { METRICS, type Result } from "../results.ts";
 import { label, RESULT_COLUMNS } from "../summary.ts";
-import { isWhole } from "../tables.ts";
 import type { Cell } from "./servers.ts";
+import type { Column } from "../text/table.ts";
+import { isWhole } from "../study_choice.ts";
 
 /**
  * One run of each scenario and number of connections, in that order: the newest whole one, or where all were quick the newest.

@@ -4,12 +4,13 @@
  * @module
  */
 import { type Experiment, runsHere } from "../catalogue.ts";
-import { type Column, count, MISSING } from "../format.ts";
+import { count, MISSING } from "../format.ts";
 import { ofReference, ratio, reasonOf, type ShownRow } from "../pivot.ts";
-import type { Table } from "../study_choice.ts";
+import { type Shown, type Table, userMemory } from "../study_choice.ts";
 import { bounded } from "../summary.ts";
-import { p99, type Shown, userMemory, userMemoryText } from "../tables.ts";
+import { p99, userMemoryText } from "../tables.ts";
 import type { Material } from "./material.ts";
+import type { Column } from "../text/table.ts";
 
 /** What a cell is sorted by and downloaded as: null where there is none. */
 export type Cell = string | number | null;

@@ -6,11 +6,12 @@
 // deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
-import { comparisonParts, readinessColumns } from "../../tables.ts";
 import { comparingFigures } from "../figures.ts";
 import type { Material } from "../material.ts";
 import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
 import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
+import { comparisonParts } from "../../pivot.ts";
+import { readinessColumns } from "../../tables/studies.ts";
 
 const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
 

@@ -11,12 +11,12 @@ import { count } from "../../format.ts";
 import type { Experiment } from "../../header.ts";
 import type { Result } from "../../results.ts";
 import { label } from "../../summary.ts";
-import type { Shown } from "../../tables.ts";
 import type { Material } from "../material.ts";
 import { newestRuns, RUN_COLUMNS } from "../runs.ts";
 import { brokenBy } from "../servers.ts";
 import { highlighted, type SourceFile, systemCalls } from "../source.ts";
 import { Command, DataTable, Family, type PageColumn, Prose } from "./parts.tsx";
+import type { Shown } from "../../study_choice.ts";
 
 const Finding = ({ id, sentence }: { id: string; sentence: string }) => (
   <a class="finding" href={`#finding-${id}`} title={sentence}>{id}</a>

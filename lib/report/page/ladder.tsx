@@ -7,11 +7,11 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import { count, MISSING } from "../../format.ts";
-import type { Shown } from "../../tables.ts";
 import { ladderFigure } from "../figures.ts";
 import type { Material } from "../material.ts";
 import { heldText, type Stored, whyMissing } from "../servers.ts";
 import { ChartFigure, Family, Prose } from "./parts.tsx";
+import type { Shown } from "../../study_choice.ts";
 
 const FAMILIES: Record<string, string> = {
   blocking:

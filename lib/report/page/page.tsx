@@ -21,11 +21,13 @@ import { flatRun } from "../runs.ts";
 import { serverColumns, serverRows } from "../servers.ts";
 import { Comparing, Downloads } from "./comparing.tsx";
 import { ExperimentPage } from "./experiment.tsx";
-import { Claims, Findings, Machines } from "./ground.tsx";
+import { Machines } from "./ground.tsx";
 import { Ladder } from "./ladder.tsx";
 import { Nights } from "./nights.tsx";
 import { Command } from "./parts.tsx";
 import style from "./style.css" with { type: "text" };
+import { Findings } from "../../../scripts/report/page/findings.tsx";
+import { Claims } from "../../../scripts/report/page/claims.tsx";
 
 /** The scripts of the page. */
 export interface Scripts {

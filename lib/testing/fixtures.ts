@@ -1,15 +1,62 @@
 /**
- * Makes up what is stored, for tests of what concludes from it.
+ * Stored results, comparisons and regression records for tests.
  *
  * @module
  */
-import type { Experiment } from "../header.ts";
+import type { ComparisonRow, CrosscheckRow, ReadinessRow, Rows } from "../results/rows.ts";
+import { HISTORY_SCHEMA, type Night, type NightRow } from "../night.ts";
+import { hostKind } from "../baseline.ts";
 import { type HostFacts, UNTOLD } from "../host.ts";
-import { HEAVY_US } from "../ladder.ts";
+import type { Experiment } from "../header.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results.ts";
 import type { Stored, StoredKind } from "../stored.ts";
-import { type ComparisonRow, type CrosscheckRow, type ReadinessRow, type Rows, type Study } from "../study.ts";
-import { SHOWN_ROUNDS } from "../study_choice.ts";
+import { HEAVY_US, MIN_ROUNDS } from "../results/conventions.ts";
+import type { Study } from "../study.ts";
+
+/** A row of a comparison as tests want it: with figures, unless they say otherwise. */
+export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRow => ({
+  scenario: "throughput",
+  connections: 100,
+  rate_per_s: null,
+  heavy_us: null,
+  reference: "c-epoll",
+  candidate: "epoll",
+  metric: "cpu_us_per_request",
+  reference_value: 6,
+  candidate_value: 6.6,
+  ratio: 1.1,
+  ratio_low: 1.05,
+  ratio_high: 1.15,
+  rounds: 7,
+  findings: [],
+  reason: null,
+  ...change,
+});
+
+/** A night with one experiment, so many days after the first. A ratio has an interval of 1 % on either side. */
+export function night(day: number, change: Partial<NightRow> & { ratio: number | null }): Night {
+  const { ratio } = change;
+  const row: NightRow = {
+    ...{ experiment: "event-loop", connections: 10, verdict: "unchanged", reason: null },
+    ...{ rounds: 30, valid_rounds: 30, reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 14 },
+    ...{ ratio_low: ratio && ratio * 0.99, ratio_high: ratio && ratio * 1.01 },
+    ...{ change: 1, change_low: 0.99, change_high: 1.01, confirmed: null, confirmed_low: null, confirmed_high: null },
+    ...{ findings: [], log_ratios: [], ...change },
+  };
+  return {
+    ...{ schema: HISTORY_SCHEMA, id: String(day), time: new Date(Date.UTC(2026, 0, 1 + day, 3)).toISOString() },
+    ...{
+      command: "deno task regress",
+      reference: "epoll",
+      new_baseline: false,
+      kind: hostKind(HOST),
+      deno: HOST.deno,
+      v8: HOST.v8,
+      exit: 0,
+    },
+    experiments: [row],
+  };
+}
 
 /** A machine of two cores and 24 GiB. */
 export const HOST: HostFacts = {
@@ -21,7 +68,8 @@ export const HOST: HostFacts = {
 
 /** Something that is stored, or a change of the machine. */
 export type Piece = (into: Made) => void;
-interface Made {
+
+export interface Made {
   host: HostFacts;
   experiments: Experiment[];
   results: Result[];
@@ -30,7 +78,7 @@ interface Made {
   command: string;
 }
 
-const experiment = (name: string, family = "readiness"): Experiment => ({
+export const experiment = (name: string, family = "readiness"): Experiment => ({
   ...{ name, path: `experiments/${name}.ts`, peer: false, title: name, family, question: "", idea: "", prediction: "" },
   ...{
     compare: [],
@@ -43,7 +91,12 @@ const experiment = (name: string, family = "readiness"): Experiment => ({
   },
 } as unknown as Experiment);
 
-function run(name: string, scenario: ScenarioName, parameters: Partial<Parameters>, metrics: Partial<Metrics>): Piece {
+export function run(
+  name: string,
+  scenario: ScenarioName,
+  parameters: Partial<Parameters>,
+  metrics: Partial<Metrics>,
+): Piece {
   return (into) => {
     if (!into.experiments.some((of) => of.name === name)) into.experiments.push(experiment(name));
     const ended = (metrics.answered ?? 0) < (parameters.connections ?? 0) && scenario === "hold" ? "limited" : "ok";
@@ -59,9 +112,11 @@ function run(name: string, scenario: ScenarioName, parameters: Partial<Parameter
 /** A run of `hold`. */
 export const held = (name: string, answered: number, metrics: Partial<Metrics> = {}, connections = 10_000): Piece =>
   run(name, "hold", { connections }, { answered, ...metrics });
+
 /** A quick one. */
 export const heldQuickly = (name: string, answered: number, metrics: Partial<Metrics> = {}): Piece =>
   run(name, "hold", { connections: 10_000, climb_seconds: 3 }, { answered, ...metrics });
+
 /** A run under full load. */
 export const loaded = (name: string, metrics: Partial<Metrics>, connections = 100): Piece =>
   run(name, "throughput", { connections }, metrics);
@@ -92,7 +147,7 @@ export function compared(
         metric,
       },
       ...{ reference_value: 10, candidate_value: 10 * ratio, ratio, ratio_low: low, ratio_high: high },
-      ...{ rounds: SHOWN_ROUNDS, findings: [], reason: null, ...more },
+      ...{ rounds: MIN_ROUNDS, findings: [], reason: null, ...more },
     });
 }
 
@@ -100,7 +155,7 @@ export function compared(
 export const probed = (probe: string, variant: string, metric: string, value: number | null): Piece => ({ rows }) => {
   const [low, high] = value === null ? [null, null] : [value * 0.99, value * 1.01];
   const note = value === null ? "it could not be had" : null;
-  rows.probe.push({ probe, variant, metric, value, low, high, runs: SHOWN_ROUNDS, note });
+  rows.probe.push({ probe, variant, metric, value, low, high, runs: MIN_ROUNDS, note });
 };
 
 /** What one client and the server counted. */
@@ -110,7 +165,7 @@ export const counted = (client: CrosscheckRow["client"], answered: number, serve
     experiment: "epoll",
     connections: 100,
     client,
-    round: SHOWN_ROUNDS,
+    round: MIN_ROUNDS,
     answered,
     served,
     ...unused,
@@ -119,9 +174,11 @@ export const counted = (client: CrosscheckRow["client"], answered: number, serve
 
 /** On another machine. */
 export const on = (host: Partial<HostFacts>): Piece => (into) => void (into.host = { ...into.host, ...host });
+
 /** With an experiment of that name. */
 export const exists = (name: string, family?: string): Piece => ({ experiments }) =>
   void experiments.push(experiment(name, family));
+
 /** Studies that another command made. */
 export const by = (command: string): Piece => (into) => void (into.command = command);
 

@@ -1,0 +1,29 @@
+/**
+ * Numbers that code that measures and code that reads results must agree on.
+ *
+ * @module
+ */
+
+/** The number of connections that the problem is named after. */
+export const C10K = 10_000;
+
+/** Share of heavy requests in `mixed`. */
+export const HEAVY_SHARE = 0.01;
+/** What a heavy request of `mixed` burns, in CPU-µs. */
+export const HEAVY_US = 50_000;
+/** The target of a heavy request. */
+export const heavyPath = (us: number = HEAVY_US): string => `/work/${us}`;
+
+/** Seconds of load before a window that is measured, in a full run. */
+export const WARMUP_SECONDS = 1;
+/** The same in a quick run. */
+export const WARMUP_SECONDS_QUICK = 0.5;
+
+/** The heap of an idle server varies by this much between two samples, so a smaller difference shows nothing. */
+export const NOISE_BYTES = 2 * 1024 * 1024;
+
+/** Share of the memory available at the start that a run may take. The rest is for the other work of the host. */
+export const MEMORY_SHARE = 0.7;
+
+/** The exact 98 % interval of a median needs 7 values, so no figure is shown from fewer rounds. */
+export const MIN_ROUNDS = 7;

@@ -1,0 +1,60 @@
+/**
+ * The findings of the report.
+ *
+ * @module
+ */
+// deno-lint-ignore-file jsx-key -- rendered once, to text: nothing has to be found again
+/** @jsxRuntime automatic */
+/** @jsxImportSource preact */
+import type { Material } from "../../../lib/report/material.ts";
+import { count } from "../../../lib/format.ts";
+import { label } from "../../../lib/summary.ts";
+import { DataTable, type PageColumn, Prose } from "../../../lib/report/page/parts.tsx";
+import { FINDING_IDS } from "../../../lib/findings.ts";
+
+/** How many rows of the comparisons bear a finding, of one of the two that they compare. */
+export function RowsWith({ id, comparisons }: { id: string; comparisons: Material["comparisons"] }) {
+  const rows = comparisons.flatMap((table) => table.rows);
+  const found = rows.filter(({ findings }) => findings.some((of) => of.endsWith(`: ${id}`)));
+  return <>{found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`}</>;
+}
+
+export function RunsWith(
+  { id, results, known }: { id: string; results: Material["results"]; known: ReadonlySet<string> },
+) {
+  const runs = results.filter(({ findings }) => findings.some((of) => of.id === id));
+  if (runs.length === 0) return <>none</>;
+  return (
+    <details>
+      <summary>{count(runs.length)} of {count(results.length)}</summary>
+      <ul>
+        {[...Map.groupBy(runs, ({ experiment }) => experiment)].map(([name, of]) => (
+          <li>
+            {known.has(name) ? <a href={`#${name}`}>{name}</a> : name}: {[...new Set(of.map(label))].join("; ")}
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+/** The section on findings. */
+export function Findings({ shown, results, comparisons, meanings }: Material) {
+  const known = new Set(shown.map(({ experiment }) => experiment.name));
+  const columns: PageColumn<string>[] = [
+    { heading: "finding", cell: (id) => <code id={`finding-${id}`}>{id}</code>, left: true },
+    { heading: "what was seen", cell: (id) => <Prose text={meanings.get(id) ?? ""} />, left: true },
+    { heading: "runs that have it", cell: (id) => <RunsWith id={id} results={results} known={known} />, left: true },
+    { heading: "rows of the comparisons shown", cell: (id) => <RowsWith id={id} comparisons={comparisons} /> },
+  ];
+  return (
+    <section id="findings" aria-labelledby="findings-heading">
+      <h2 id="findings-heading">What weakens figures</h2>
+      <p class="prose">
+        Each run is judged by its own figures; a row of a comparison bears what was found in more than half of its
+        rounds. A finding makes none of them wrong; it says what a figure may no longer be taken for.
+      </p>
+      <DataTable caption="Findings, and the runs and rows that have them" rows={[...FINDING_IDS]} columns={columns} />
+    </section>
+  );
+}
