@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { join } from "node:path";
 import { count, MISSING } from "../format.ts";
 import { VERDICTS, written } from "./claim.ts";
 import type { Judged } from "./ledger.ts";

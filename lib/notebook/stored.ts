@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { readResults } from "../results.ts";
-import { catalogue, find } from "../catalogue.ts";
+import { catalogue } from "../catalogue.ts";
 import { shown } from "../study_choice.ts";
 import { readStudies } from "../study.ts";
 import { join } from "node:path";

@@ -3,7 +3,6 @@
  *
  * @module
  */
-// deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import { bytes, count, MISSING } from "../../format.ts";

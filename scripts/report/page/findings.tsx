@@ -3,7 +3,6 @@
  *
  * @module
  */
-// deno-lint-ignore-file jsx-key -- rendered once, to text: nothing has to be found again
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { Material } from "../../../lib/report/material.ts";
