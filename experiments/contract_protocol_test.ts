@@ -1,6 +1,6 @@
 /** The contract of the experiments: the minimal HTTP/1.1 that all of them speak, byte by byte. */
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
-import { cpuUs } from "../lib/proc.ts";
+import { cpuUs } from "../lib/sampling/process.ts";
 import { type Client, head } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, refused, run, testAll, WORKERS } from "../lib/testing/contract.ts";
 import { seededRandom } from "../lib/timing/random.ts";

@@ -1,9 +1,9 @@
 /** The contract of the experiments: clients that do not read, sit idle, reset, or are more than there are descriptors. */
 import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
-import { cpuUs } from "../lib/proc.ts";
-import { sample } from "../lib/sampler.ts";
-import type { Server } from "../lib/server.ts";
+import { cpuUs } from "../lib/sampling/process.ts";
+import { sample } from "../lib/sampling/sampler.ts";
+import type { Server } from "../lib/server/server.ts";
 import { BrokenPromise, type Client, head, reset, until } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, testAll } from "../lib/testing/contract.ts";
 

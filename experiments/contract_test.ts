@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { basename, join } from "node:path";
-import { catalogue } from "../lib/catalogue.ts";
-import { type Server, startServer } from "../lib/server.ts";
-import { isInstalled } from "../lib/tools.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { type Server, startServer } from "../lib/server/server.ts";
+import { isInstalled } from "../lib/catalogue/tools.ts";
 import { BrokenPromise, type Client, head, listens, until, within } from "../lib/testing/client.ts";
 import { ABILITIES } from "../lib/testing/abilities.ts";
 import { type Check, hello, type Lab, run, testAll } from "../lib/testing/contract.ts";

@@ -1,7 +1,7 @@
 /** The constants and struct kevent of kqueue.ts: of all systems against what is written down, of this one against its C compiler. */
 import { assert, assertEquals } from "@std/assert";
 import { join } from "node:path";
-import { isInstalled } from "../lib/tools.ts";
+import { isInstalled } from "../lib/catalogue/tools.ts";
 
 const SOURCE = Deno.readTextFileSync(new URL("kqueue.ts", import.meta.url));
 const SECTION = /^\/\/ ---- Kernel ABI.*?(?=^\/\/ ---- Limits)/ms.exec(SOURCE)![0];

@@ -1,7 +1,7 @@
 /** What select(2) does with the descriptor that its sets have no bit for. */
 import { assert, assertEquals } from "@std/assert";
-import { catalogue, runsHere } from "../lib/catalogue.ts";
-import { experimentCommand, startServer } from "../lib/server.ts";
+import { catalogue, runsHere } from "../lib/catalogue/catalogue.ts";
+import { experimentCommand, startServer } from "../lib/server/server.ts";
 import { Client } from "../lib/testing/client.ts";
 import { hello } from "../lib/testing/contract.ts";
 

@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { basename, dirname, join, relative } from "node:path/posix"; // as imports are written, on every system
 import { fileURLToPath } from "node:url";
-import { catalogue, type Experiment } from "../lib/catalogue.ts";
+import { catalogue, type Experiment } from "../lib/catalogue/catalogue.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDERS = ["experiments", "lib", "scripts", "notebooks"];

@@ -3,11 +3,11 @@
  *
  * deno task claims --only T-switch,C-100x
  */
-import { findIn } from "../lib/catalogue.ts";
+import { findIn } from "../lib/catalogue/catalogue.ts";
 import { type Answer, judgeClaim, type Judged, LEDGER } from "../lib/claims/ledger.ts";
 import { describeClaims } from "../lib/claims/table.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { readStored, type Stored } from "../lib/stored.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { readStored, type Stored } from "../lib/results/stored.ts";
 import { writeClaims } from "../lib/claims/file.ts";
 
 const USAGE = `Usage: deno task claims [--only T-switch,C-100x] [--quick] [--json] [--no-run] [--no-save]

@@ -1,8 +1,8 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { hostFacts } from "../lib/host.ts";
-import { writeStudy } from "../lib/study.ts";
+import { hostFacts } from "../lib/sampling/host.ts";
+import { writeStudy } from "../lib/results/studies.ts";
 import { readClaims } from "../lib/claims/file.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));

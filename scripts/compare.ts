@@ -3,18 +3,18 @@
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
-import { catalogue, type Experiment, find } from "../lib/catalogue.ts";
-import { compare, type ComparePlan } from "../lib/compare.ts";
-import { UsageError } from "../lib/errors.ts";
-import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { differences } from "../lib/manifest.ts";
-import { writeStudy } from "../lib/study.ts";
-import { obstacleTo } from "../lib/tools.ts";
+import { catalogue, type Experiment, find } from "../lib/catalogue/catalogue.ts";
+import { compare, type ComparePlan } from "../lib/compare/compare.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
+import { differences } from "../lib/server/manifest.ts";
+import { writeStudy } from "../lib/results/studies.ts";
+import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table } from "../lib/text/table.ts";
 import { HEAVY_SHARE, HEAVY_US } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
-import { comparison } from "../lib/pivot.ts";
-import type { Manifest } from "../lib/result_schema.ts";
+import { comparison } from "../lib/tables/comparison.ts";
+import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE =
   `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]

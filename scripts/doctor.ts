@@ -4,13 +4,13 @@
  *
  * deno task doctor
  */
-import { catalogue, runsHere } from "../lib/catalogue.ts";
-import { diagnose, type Row } from "../lib/doctor.ts";
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { count } from "../lib/format.ts";
-import { hostFacts } from "../lib/host.ts";
-import { installLine, missingTools } from "../lib/tools.ts";
+import { catalogue, runsHere } from "../lib/catalogue/catalogue.ts";
+import { diagnose, type Row } from "../lib/run/limits.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { count } from "../lib/text/format.ts";
+import { hostFacts } from "../lib/sampling/host.ts";
+import { installLine, missingTools } from "../lib/catalogue/tools.ts";
 import { type Column, table } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task doctor [--json]";

@@ -3,10 +3,10 @@
  *
  * deno task exp epoll --quick
  */
-import { type Experiment, find } from "../lib/catalogue.ts";
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/measure.ts";
+import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
 

@@ -3,10 +3,10 @@
  *
  * deno task list [--json]
  */
-import { catalogue, type Experiment } from "../lib/catalogue.ts";
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { obstacleTo } from "../lib/tools.ts";
+import { catalogue, type Experiment } from "../lib/catalogue/catalogue.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { wrap } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task list [--json]";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { catalogue } from "../lib/catalogue.ts";
-import { obstacleTo } from "../lib/tools.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { obstacleTo } from "../lib/catalogue/tools.ts";
 
 /** Runs the command with the permissions of its task. */
 async function list(...args: string[]) {

@@ -4,11 +4,11 @@
  * deno task measure --name mine -- node server.js
  * deno task measure --name mine --url http://127.0.0.1:3000 --pid 4711
  */
-import { catalogue } from "../lib/catalogue.ts";
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/measure.ts";
-import { commandBehind, readOwn } from "../lib/own.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
+import { commandBehind, readOwn } from "../lib/server/custom.ts";
 
 const USAGE =
   `Usage: deno task measure --name NAME [flags] -- <command>…     it is told its port by PORT in its environment

@@ -3,10 +3,10 @@
  *
  * deno task probe context-switch system-calls --quick
  */
-import { bytes, count } from "../lib/format.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
+import { bytes, count } from "../lib/text/format.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { findProbe, type Probe, type ProbeRow, PROBES } from "../lib/probes/mod.ts";
-import { writeStudy } from "../lib/study.ts";
+import { writeStudy } from "../lib/results/studies.ts";
 import { type Column, table } from "../lib/text/table.ts";
 
 const USAGE = `Usage: deno task probe [name …] [--quick] [--json] [--no-save]

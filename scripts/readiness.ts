@@ -3,12 +3,12 @@
  *
  * deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
  */
-import { UsageError } from "../lib/errors.ts";
-import { numberFlag, numberList, parseFlags, runScript } from "../lib/flags.ts";
-import { count } from "../lib/format.ts";
-import { DESCRIPTOR_RESERVE } from "../lib/guard.ts";
-import { hostFacts } from "../lib/host.ts";
-import { writeStudy } from "../lib/study.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
+import { count } from "../lib/text/format.ts";
+import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
+import { hostFacts } from "../lib/sampling/host.ts";
+import { writeStudy } from "../lib/results/studies.ts";
 import { table } from "../lib/text/table.ts";
 import { readinessColumns } from "../lib/tables/studies.ts";
 
@@ -28,7 +28,7 @@ await runScript(USAGE, async () => {
   const { nofile_hard } = hostFacts().limits, max = (nofile_hard ?? 1e6) - DESCRIPTOR_RESERVE;
   const sizes = numberList("sizes", flags.sizes ?? "10,100,1000,10000", { min: 2, max, integer: true });
   const batches = numberFlag("batches", flags.batches ?? "30", { min: 7, max: 1000, integer: true });
-  const { measureReadiness } = await import("../lib/readiness.ts"); // it loads libc: Linux only
+  const { measureReadiness } = await import("../lib/probes/readiness.ts"); // it loads libc: Linux only
   const onSize = (size: number) => console.error(`${count(size)} descriptors…`);
   const rows = (await measureReadiness({ sizes: sizes.toSorted((a, b) => a - b), batches, onSize }))
     .toSorted((a, b) => a.call < b.call ? -1 : a.call > b.call ? 1 : a.descriptors - b.descriptors);

@@ -3,23 +3,23 @@
  *
  * deno task readme
  */
-import { catalogue } from "../lib/catalogue.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { claimsTable } from "../lib/claims/table.ts";
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import type { ChartSpec } from "../lib/chart.ts";
-import { renderPng } from "../lib/chart_png.ts";
-import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../lib/figures.ts";
-import { count } from "../lib/format.ts";
-import { readResults } from "../lib/results.ts";
-import { readStudies } from "../lib/study.ts";
-import { newestLaw, shown, widest } from "../lib/study_choice.ts";
-import { isWholeSelftest, selftestTable } from "../lib/selftest_table.ts";
-import { holds, overview } from "../lib/tables.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import type { ChartSpec } from "../lib/charts/config.ts";
+import { renderPng } from "../lib/charts/png.ts";
+import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../lib/charts/figures.ts";
+import { count } from "../lib/text/format.ts";
+import { readResults } from "../lib/results/results.ts";
+import { readStudies } from "../lib/results/studies.ts";
+import { newestLaw, shown, widest } from "../lib/results/choose.ts";
+import { isWholeSelftest, selftestTable } from "../lib/regress/selftest/table.ts";
+import { holds, overview } from "../lib/tables/overview.ts";
 import { markdown } from "../lib/text/table.ts";
 import { MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
-import { comparisonTable } from "../lib/pivot.ts";
+import { comparisonTable } from "../lib/tables/comparison.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../lib/tables/studies.ts";
 import { readClaims } from "../lib/claims/file.ts";
 

@@ -8,8 +8,8 @@
  */
 import { tmpdir } from "node:os";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue } from "../lib/catalogue.ts";
-import { installLine, missingTools, obstacleTo } from "../lib/tools.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { installLine, missingTools, obstacleTo } from "../lib/catalogue/tools.ts";
 
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),

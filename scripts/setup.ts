@@ -3,9 +3,9 @@
  *
  * deno task setup
  */
-import { UsageError } from "../lib/errors.ts";
-import { parseFlags, runScript } from "../lib/flags.ts";
-import { installLine, isInstalled, missingTools } from "../lib/tools.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { installLine, isInstalled, missingTools } from "../lib/catalogue/tools.ts";
 
 /** Runs apt-get as root and without questions; ends the process if it fails. */
 async function aptGet(args: string[]): Promise<void> {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { catalogue } from "../lib/catalogue.ts";
+import { catalogue } from "../lib/catalogue/catalogue.ts";
 
 interface Task {
   description: string;

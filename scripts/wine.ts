@@ -3,7 +3,7 @@
  *
  * deno task wine run --allow-ffi experiments/iocp.ts --port 8080
  */
-import { Wine, wineObstacle } from "../lib/testing/wine.ts";
+import { Wine, wineObstacle } from "../lib/server/wine.ts";
 
 /** Runs Deno until it ends and returns its exit code. */
 async function runUnderWine(args: string[]): Promise<number> {

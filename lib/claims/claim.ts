@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { bytes, count, microseconds } from "../format.ts";
+import { bytes, count, microseconds } from "../text/format.ts";
 import type { Evidence } from "./evidence.ts";
 import type { Figure } from "./figure.ts";
 

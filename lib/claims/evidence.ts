@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { runsHere } from "../catalogue.ts";
-import { type HostFacts, machine } from "../host.ts";
-import type { Metrics, Result, ScenarioName } from "../results.ts";
-import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../stored.ts";
-import { type Study } from "../study.ts";
+import { runsHere } from "../catalogue/catalogue.ts";
+import { type HostFacts, machine } from "../sampling/host.ts";
+import type { Metrics, Result, ScenarioName } from "../results/results.ts";
+import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../results/stored.ts";
+import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
 import { C10K, MIN_ROUNDS } from "../results/conventions.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Interval } from "../stats.ts";
+import type { Interval } from "../timing/stats.ts";
 
 /**
  * By how much a figure without an interval, as of a single run, may be off, so that a verdict does not turn by noise. Memory

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { type HostFacts, hostFacts } from "../host.ts";
+import { type HostFacts, hostFacts } from "../sampling/host.ts";
 import type { Judged } from "./ledger.ts";
-import { type Check, list, nullOr, number, object, oneOf, type Shape, text, truth } from "../shape.ts";
+import { type Check, list, nullOr, number, object, oneOf, type Shape, text, truth } from "../results/check.ts";
 import { UNITS, VERDICTS } from "./claim.ts";
-import { FIELDS } from "../result_schema.ts";
+import { FIELDS } from "../results/schema.ts";
 import { join } from "node:path";
-import { store } from "../store.ts";
-import type { PassedOver } from "../results.ts";
+import { store } from "../results/durable_file.ts";
+import type { PassedOver } from "../results/results.ts";
 
 /** The version of the format of results/claims.json. */
 export const CLAIMS_SCHEMA = 1;

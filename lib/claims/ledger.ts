@@ -9,17 +9,17 @@
  *
  * @module
  */
-import type { Stored } from "../stored.ts";
+import type { Stored } from "../results/stored.ts";
 import { type Claim, type Judgement, notTestable, type Verdict } from "./claim.ts";
-import { ADVICE } from "./advice.ts";
+import { ADVICE } from "./about_choosing.ts";
 import { Evidence, NotMeasured } from "./evidence.ts";
-import { PRACTICE } from "./practice.ts";
-import { PROCESS_CLAIMS } from "./processes.ts";
+import { PRACTICE } from "./about_tuning.ts";
+import { PROCESS_CLAIMS } from "./about_processes.ts";
 import { NotTestable } from "./ratio.ts";
-import { READINESS } from "./readiness.ts";
-import { RINGS } from "./rings.ts";
-import { RUNTIMES } from "./runtimes.ts";
-import { THREADS } from "./threads.ts";
+import { READINESS } from "./about_readiness.ts";
+import { RINGS } from "./about_io_uring.ts";
+import { RUNTIMES } from "./about_runtimes.ts";
+import { THREADS } from "./about_threads.ts";
 
 /** The order of the texts. */
 const ORDER = [

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { find } from "../catalogue.ts";
+import { find } from "../catalogue/catalogue.ts";
 import { findProbe } from "../probes/mod.ts";
-import type { Metrics } from "../results.ts";
+import type { Metrics } from "../results/results.ts";
 import { type Verdict, VERDICTS } from "./claim.ts";
 import { judgeClaim, LEDGER } from "./ledger.ts";
 import {

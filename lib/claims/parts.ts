@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { count } from "../format.ts";
+import { count } from "../text/format.ts";
 import type { Part } from "./claim.ts";
 import { type Evidence } from "./evidence.ts";
 import type { Ratio } from "./ratio.ts";

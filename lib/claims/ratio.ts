@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isVoid } from "../pivot.ts";
+import { isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
 import { HEAVY_US } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";

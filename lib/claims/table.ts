@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { count, MISSING } from "../format.ts";
+import { count, MISSING } from "../text/format.ts";
 import { VERDICTS, written } from "./claim.ts";
 import type { Judged } from "./ledger.ts";
 import { type Column, markdown, table } from "../text/table.ts";

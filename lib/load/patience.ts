@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { type Connections, DEAF, type Steps } from "../load_connections.ts";
-import { UsageError } from "../errors.ts";
+import { type Connections, DEAF, type Steps } from "./connections.ts";
+import { UsageError } from "../cli/errors.ts";
 
 /** No time to wait for: events only. */
 export const NEVER = Infinity;

@@ -3,16 +3,16 @@
  *
  * @module
  */
-import { type Frame, watch } from "../live.ts";
-import type { ChartSpec } from "../chart.ts";
-import { find } from "../catalogue.ts";
-import { isQuick, latency, Picture, showResults, showText } from "../notebook.ts";
-import { count } from "../format.ts";
-import { StartError } from "../server.ts";
-import type { Parameters, Result, ScenarioName } from "../results.ts";
-import { runStep } from "../run.ts";
-import { hostFacts } from "../host.ts";
-import { createGuard } from "../guard.ts";
+import { type Frame, watch } from "../run/watch.ts";
+import type { ChartSpec } from "../charts/config.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { isQuick, latency, Picture, showResults, showText } from "./show.ts";
+import { count } from "../text/format.ts";
+import { StartError } from "../server/server.ts";
+import type { Parameters, Result, ScenarioName } from "../results/results.ts";
+import { runStep } from "../run/step.ts";
+import { hostFacts } from "../sampling/host.ts";
+import { createGuard } from "../run/guard.ts";
 
 export const FRAME_S = 0.5;
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { readResults } from "../results.ts";
-import { catalogue } from "../catalogue.ts";
-import { shown } from "../study_choice.ts";
-import { readStudies } from "../study.ts";
+import { readResults } from "../results/results.ts";
+import { catalogue } from "../catalogue/catalogue.ts";
+import { shown } from "../results/choose.ts";
+import { readStudies } from "../results/studies.ts";
 import { join } from "node:path";
-import { FOLDER } from "../notebook_claims.ts";
-import { readStored, type Stored } from "../stored.ts";
-import { hostFacts } from "../host.ts";
+import { FOLDER } from "./claims.ts";
+import { readStored, type Stored } from "../results/stored.ts";
+import { hostFacts } from "../sampling/host.ts";
 
 export const RESULTS = fileURLToPath(new URL("../results", import.meta.url));
 

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { readSysctls } from "../host.ts";
-import { readProc } from "../procfs.ts";
-import { cannotChange, Changed } from "./changed.ts";
+import { readSysctls } from "../sampling/host.ts";
+import { readProc } from "../sampling/procfs.ts";
+import { cannotChange, Changed } from "../catalogue/patched_copies.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { delay } from "@std/async";
-import { cpuUs } from "../proc.ts";
+import { cpuUs } from "../sampling/process.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing, Rig } from "./rig.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Stopped } from "../server.ts";
+import type { Stopped } from "../server/server.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing, Rig } from "./rig.ts";
 

@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { processTree, unlessGone } from "../proc.ts";
-import { parseKb } from "../proc_text.ts";
-import { readProc } from "../procfs.ts";
-import type { Sample } from "../sampler.ts";
+import { processTree, unlessGone } from "../sampling/process.ts";
+import { parseKb } from "../sampling/proc_parse.ts";
+import { readProc } from "../sampling/procfs.ts";
+import type { Sample } from "../sampling/sampler.ts";
 import { CannotProbe, Rig } from "./rig.ts";
 
 /** One variant. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { find } from "../catalogue.ts";
-import { obstacleTo } from "../tools.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { obstacleTo } from "../catalogue/tools.ts";
 import { processMemory, threadMemory } from "./memory.ts";
 import { memorySlope } from "./memory_slope.ts";
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { closest } from "fastest-levenshtein";
-import { UsageError } from "../errors.ts";
+import { UsageError } from "../cli/errors.ts";
 import { backlog } from "./backlog.ts";
 import { bandwidth } from "./bandwidth.ts";
 import { contextSwitch } from "./context_switch.ts";
 import { idleCpu } from "./idle_cpu.ts";
 import { loops } from "./loops.ts";
 import { processMemory, threadMemory } from "./memory.ts";
-import { million } from "./million.ts";
+import { million } from "./million/million.ts";
 import { pooling } from "./pooling.ts";
 import type { Probe } from "./probe.ts";
 import { queue } from "./queue.ts";

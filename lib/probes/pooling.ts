@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Window } from "../load.ts";
+import type { Window } from "../load/generator.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Interval, ratioInterval, signInterval } from "../stats.ts";
+import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
 import type { ProbeRow } from "../results/rows.ts";
 
 export type { ProbeRow };

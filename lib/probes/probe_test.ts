@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { UsageError } from "../errors.ts";
-import { StartError } from "../server.ts";
+import { UsageError } from "../cli/errors.ts";
+import { StartError } from "../server/server.ts";
 import { findProbe, PROBES } from "./mod.ts";
 import { rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing } from "./rig.ts";

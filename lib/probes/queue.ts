@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { SILENCE_MS } from "../bench.ts";
+import { SILENCE_MS } from "../run/bench.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import type { Bench } from "../bench.ts";
-import { find, runsHere } from "../catalogue.ts";
-import { createGuard } from "../guard.ts";
-import type { Experiment } from "../header.ts";
-import { rise, startClimb } from "../hold.ts";
-import { LoadGenerator, type Window } from "../load.ts";
-import { type Sample, sample } from "../sampler.ts";
-import { experimentCommand, type Server, StartError, startServer } from "../server.ts";
+import type { Bench } from "../run/bench.ts";
+import { find, runsHere } from "../catalogue/catalogue.ts";
+import { createGuard } from "../run/guard.ts";
+import type { Experiment } from "../catalogue/header.ts";
+import { rise, startClimb } from "../run/hold.ts";
+import { LoadGenerator, type Window } from "../load/generator.ts";
+import { type Sample, sample } from "../sampling/sampler.ts";
+import { experimentCommand, type Server, StartError, startServer } from "../server/server.ts";
 import type { ProbePlan, ProbeRow, Rows } from "./probe.ts";
 
 /** Why a figure cannot be had: the server does not hold the connections, or does not answer on all of them. */

@@ -1,10 +1,10 @@
 /** The probes of those who serve: over loops, over fresh connections, with options. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { unlessGone } from "../proc.ts";
-import { readProc } from "../procfs.ts";
-import { manifestOf } from "../manifest.ts";
+import { unlessGone } from "../sampling/process.ts";
+import { readProc } from "../sampling/procfs.ts";
+import { manifestOf } from "../server/manifest.ts";
 import { measureBandwidth } from "./bandwidth.ts";
-import { Changed, replaced } from "./changed.ts";
+import { Changed, replaced } from "../catalogue/patched_copies.ts";
 import { largestShare, measureLoops, RATES, SHARES } from "./loops.ts";
 import { measurePooling } from "./pooling.ts";
 import type { ProbeRow } from "./probe.ts";

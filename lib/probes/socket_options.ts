@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { find } from "../catalogue.ts";
-import { compare } from "../compare.ts";
-import { cannotChange, type Change, Changed } from "./changed.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { compare } from "../compare/compare.ts";
+import { cannotChange, type Change, Changed } from "../catalogue/patched_copies.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 

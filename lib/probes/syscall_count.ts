@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { installLine, isInstalled, TOOLS } from "../tools.ts";
+import { installLine, isInstalled, TOOLS } from "../catalogue/tools.ts";
 
 /** What counts. */
 export type Counter = "perf" | "strace";

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { count } from "../format.ts";
-import { processTree } from "../proc.ts";
+import { count } from "../text/format.ts";
+import { processTree } from "../sampling/process.ts";
 import { CannotProbe, orMissing, Rig } from "./rig.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { type Counter, COUNTER_REMEDY, counterHere, countSystemCalls } from "./syscall_count.ts";

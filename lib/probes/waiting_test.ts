@@ -1,8 +1,8 @@
 /** The probes of those who wait: for a worker, for accept(2), for something to do. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { cpuUsage } from "node:process";
-import { find } from "../catalogue.ts";
-import { obstacleTo } from "../tools.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { obstacleTo } from "../catalogue/tools.ts";
 import { measureBacklog } from "./backlog.ts";
 import { cpuPercent, measureIdleCpu } from "./idle_cpu.ts";
 import type { ProbeRow } from "./probe.ts";

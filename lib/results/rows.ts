@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { type Ended, ENDS } from "../results.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text } from "../shape.ts";
-import { SCENARIOS } from "../result_schema.ts";
+import { type Ended, ENDS } from "./results.ts";
+import { list, nullOr, number, object, oneOf, type Shape, text } from "./check.ts";
+import { SCENARIOS } from "./schema.ts";
 
 const nullable = nullOr(number);
 

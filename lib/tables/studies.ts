@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { count } from "../format.ts";
+import { count } from "../text/format.ts";
 import type { CrosscheckRow, ReadinessRow } from "../results/rows.ts";
 import type { Column } from "../text/table.ts";
 

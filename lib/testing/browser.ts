@@ -18,7 +18,7 @@
  */
 import axe from "axe-core";
 import type { BrowserContextOptions, Page } from "playwright-core";
-import { isInstalled } from "../tools.ts";
+import { isInstalled } from "../catalogue/tools.ts";
 
 const COMMAND = "chromium";
 /** Whether there is a browser here; where not, `deno task test` tells how to get it. */

@@ -10,7 +10,7 @@
  */
 import { assert, assertEquals, AssertionError } from "@std/assert";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, type Experiment } from "../catalogue.ts";
+import { catalogue, type Experiment } from "../catalogue/catalogue.ts";
 import {
   experimentCommand,
   type Server,
@@ -19,11 +19,11 @@ import {
   StartError,
   type StartFailure,
   startServer,
-} from "../server.ts";
-import { installLine, missingTools, TOOLS, unobtainable } from "../tools.ts";
+} from "../server/server.ts";
+import { installLine, missingTools, TOOLS, unobtainable } from "../catalogue/tools.ts";
 import type { Ability } from "./abilities.ts";
 import { type Answer, BrokenPromise, Client, PATIENCE_MS, within } from "./client.ts";
-import { findGround, type Wine } from "./wine.ts";
+import { findGround, type Wine } from "../server/wine.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
 const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {

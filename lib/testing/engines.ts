@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type EngineName, LoadGenerator, type LoadOptions } from "../load.ts";
+import { type EngineName, LoadGenerator, type LoadOptions } from "../load/generator.ts";
 
 /** The engines that run on this system. */
 export const ENGINES: EngineName[] = Deno.build.os === "linux" ? ["epoll", "portable"] : ["portable"];

@@ -4,14 +4,14 @@
  * @module
  */
 import type { ComparisonRow, CrosscheckRow, ReadinessRow, Rows } from "../results/rows.ts";
-import { HISTORY_SCHEMA, type Night, type NightRow } from "../night.ts";
-import { hostKind } from "../baseline.ts";
-import { type HostFacts, UNTOLD } from "../host.ts";
-import type { Experiment } from "../header.ts";
-import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results.ts";
-import type { Stored, StoredKind } from "../stored.ts";
+import { HISTORY_SCHEMA, type Night, type NightRow } from "../regress/record.ts";
+import { hostKind } from "../regress/baseline.ts";
+import { type HostFacts, UNTOLD } from "../sampling/host.ts";
+import type { Experiment } from "../catalogue/header.ts";
+import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results/results.ts";
+import type { Stored, StoredKind } from "../results/stored.ts";
 import { HEAVY_US, MIN_ROUNDS } from "../results/conventions.ts";
-import type { Study } from "../study.ts";
+import type { Study } from "../results/studies.ts";
 
 /** A row of a comparison as tests want it: with figures, unless they say otherwise. */
 export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRow => ({

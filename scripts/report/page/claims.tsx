@@ -7,11 +7,11 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { Judged } from "../../../lib/claims/ledger.ts";
-import { Command, DataTable, type PageColumn, Prose } from "../../../lib/report/page/parts.tsx";
+import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
 import { figureOf, tally } from "../../../lib/claims/table.ts";
 import type { ClaimsFile } from "../../../lib/claims/file.ts";
-import { bytes, count } from "../../../lib/format.ts";
-import type { Material } from "../../../lib/report/material.ts";
+import { bytes, count } from "../../../lib/text/format.ts";
+import type { Material } from "../contents.ts";
 
 /** A file of figures, with a link to the server of which it is, where this page has it. */
 export function FileOf({ path, servers }: { path: string; servers: ReadonlySet<string> }) {

@@ -5,11 +5,11 @@
  */
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
-import type { Material } from "../../../lib/report/material.ts";
-import { count } from "../../../lib/format.ts";
-import { label } from "../../../lib/summary.ts";
-import { DataTable, type PageColumn, Prose } from "../../../lib/report/page/parts.tsx";
-import { FINDING_IDS } from "../../../lib/findings.ts";
+import type { Material } from "../contents.ts";
+import { count } from "../../../lib/text/format.ts";
+import { label } from "../../../lib/tables/runs.ts";
+import { DataTable, type PageColumn, Prose } from "./parts.tsx";
+import { FINDING_IDS } from "../../../lib/results/findings.ts";
 
 /** How many rows of the comparisons bear a finding, of one of the two that they compare. */
 export function RowsWith({ id, comparisons }: { id: string; comparisons: Material["comparisons"] }) {

@@ -1,0 +1,93 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { catalogue, type Experiment, findIn, runsHere } from "./catalogue.ts";
+import { UsageError } from "../cli/errors.ts";
+import { parseHeader } from "./header.ts";
+
+const HEADER = `/**
+ * @title      example: a title
+ * @family     readiness
+ * @question   Why?
+ * @idea       An idea.
+ * @prediction It holds 10 connections.
+ * @compare    epoll
+ * @requires   any
+ * @run        deno run example.ts --port 8080
+ * @try        curl http://127.0.0.1:8080/
+ * @simplified Nothing.
+ * @sources    epoll(7)
+ */
+`;
+const example = parseHeader("example", "experiments/example.ts", HEADER);
+
+function folder(files: Record<string, string>) {
+  const path = Deno.makeTempDirSync();
+  Deno.mkdirSync(join(path, "peers"));
+  for (const [name, text] of Object.entries(files)) Deno.writeTextFileSync(join(path, name), text);
+  return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
+}
+
+const headerOf = (name: string) => HEADER.replaceAll("example.ts", `${name}.ts`);
+
+Deno.test("the catalogue has every experiment but no test, in the order of the README, and the peers at the end", () => {
+  using dir = folder({
+    "README.md":
+      "The poll of old:\n\n1. [select](select.ts): like `poll`.\n2. [poll](poll.ts): x\n- [peers/nginx](peers/nginx.ts)\n",
+    "zebra.ts": headerOf("zebra"),
+    "aardvark.ts": headerOf("aardvark"),
+    "poll.ts": headerOf("poll"),
+    "select.ts": headerOf("select"),
+    "select_test.ts": "",
+    "peers/apache.ts": headerOf("apache"),
+    "peers/nginx.ts": headerOf("nginx"),
+    "peers/nginx.conf": "",
+  });
+  const all = catalogue(dir.path);
+  assertEquals(all.map(({ name }) => name), ["select", "poll", "aardvark", "zebra", "nginx", "apache"]);
+  assertEquals(all.map(({ peer }) => peer), [false, false, false, false, true, true]);
+  assertEquals(all[4]!.path, join(dir.path, "peers", "nginx.ts"));
+});
+
+Deno.test("two files of one name are an error that names both", () => {
+  using dir = folder({ "node.ts": headerOf("node"), "peers/node.ts": headerOf("node") });
+  const { message } = assertThrows(() => catalogue(dir.path), Error);
+  assert(message.includes(join(dir.path, "node.ts")) && message.includes(join(dir.path, "peers", "node.ts")), message);
+});
+
+Deno.test("the experiments of this project have headers that can be read", () => {
+  assert(catalogue().some((experiment) => experiment.name === "epoll"));
+});
+
+const requiring = (text: string): Experiment =>
+  parseHeader("example", "experiments/example.ts", HEADER.replace(/@requires.*/, `@requires ${text}`));
+
+Deno.test("an experiment runs where one of its requirements holds; kernel versions are compared as numbers", () => {
+  const runs = (text: string, os: string, kernel: string) => runsHere(requiring(text), { os, kernel }).runs;
+  assertEquals(runs("any", "plan9", "4"), true);
+  assertEquals(runs("linux", "linux", "2.0"), true);
+  assertEquals(runs("linux", "darwin", "23.1.0"), false);
+  assertEquals(runs("linux 5.19 | darwin", "darwin", "23.1.0"), true);
+  assertEquals(runs("darwin | freebsd", "freebsd", "14.2-RELEASE"), true);
+  assertEquals(runs("linux 5.19", "linux", "5.4.0-150-generic"), false);
+  assertEquals(runs("linux 5.4", "linux", "5.19.0"), true);
+  assertEquals(runs("linux 6", "linux", "5.19.0"), false);
+  assertEquals(runs("linux 5.19", "linux", "6.1.0-13-amd64"), true);
+  assertEquals(runs("linux 6.1.1", "linux", "6.1"), false);
+  assertEquals(runs("linux 6.1", "linux", "6.1"), true);
+});
+
+Deno.test("what does not run here says what it needs and what is here", () => {
+  assertEquals(runsHere(requiring("linux 5.19 | darwin"), { os: "linux", kernel: "5.4.0-150-generic" }), {
+    runs: false,
+    reason: "example needs Linux 5.19 or newer or macOS; this is Linux 5.4.0-150-generic.",
+  });
+});
+
+Deno.test("a name that was misspelt gets the nearest one, a name far off gets them all", () => {
+  const all = ["epoll", "thread-per-conn"].map((name) => ({ ...example, name }));
+  assertEquals(findIn(all, "epoll"), all[0]!);
+  const messageOf = (name: string) => assertThrows(() => findIn(all, name), UsageError).message;
+  assertEquals(messageOf("epol"), "Unknown experiment epol. Did you mean epoll?");
+  assertEquals(messageOf("thread-per-con"), "Unknown experiment thread-per-con. Did you mean thread-per-conn?");
+  assertEquals(messageOf("nginx-unit"), "Unknown experiment nginx-unit. There are: epoll, thread-per-conn.");
+});

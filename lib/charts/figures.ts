@@ -1,0 +1,205 @@
+/**
+ * The charts of this project: which figures of results/ each of them shows.
+ *
+ * @module
+ */
+import type { ChartSpec, LinesSpec, RankSpec, Value } from "./config.ts";
+import type { Unit } from "./theme.ts";
+import { boundOf } from "../results/findings.ts";
+import { count } from "../text/format.ts";
+import { Histogram } from "../timing/histogram.ts";
+import type { Metrics, Result } from "../results/results.ts";
+import { boundIn, isVoid, reasonOf } from "../tables/comparison.ts";
+import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
+import { type Shown, telling, userMemory } from "../results/choose.ts";
+
+/** A figure by the name of its file, results/charts/<name>.png. */
+export type Figures = Record<string, ChartSpec>;
+
+const byValue = (a: Value, b: Value) => (a.value ?? Infinity) - (b.value ?? Infinity);
+const byValueDown = (a: Value, b: Value) => (b.value ?? -Infinity) - (a.value ?? -Infinity); // what is missing stands last
+
+/** Why there is no ratio of a row. */
+const whyNone = (row: ComparisonRow): string =>
+  row.ratio === null
+    ? reasonOf(row) ?? "no figure in every round"
+    : row.findings.some((of) => /: (client_bound|late_sends)$/.test(of))
+    ? "the load generator was the limit"
+    : "other processes took part of the CPU time";
+
+/**
+ * Ratios of one metric to the reference, with their intervals, the smallest first; a ratio of bounds is none. `family` tells
+ * that of a name.
+ */
+export function ratios(
+  rows: readonly ComparisonRow[],
+  metric: "cpu_us_per_request" | "requests_per_s" | "p99_us" | "user_bytes_per_conn" | "pss_bytes",
+  title: string,
+  family: (name: string) => string,
+): RankSpec {
+  const items = rows.filter((row) => row.metric === metric).map((row) => ({
+    name: row.candidate,
+    family: family(row.candidate),
+    ...(row.ratio === null || isVoid(row)
+      ? { value: null, note: whyNone(row) }
+      : { value: row.ratio, low: row.ratio_low, high: row.ratio_high }),
+  }));
+  const reference = rows[0]?.reference ?? "the reference";
+  const axis = { label: `ratio to ${reference}`, unit: "ratio", scale: "log" } as const;
+  return { kind: "dots", title, axis, reference: 1, items: items.toSorted(byValue) };
+}
+
+/** The rates that were asked for, each once; of a closed loop null. */
+const ratesOf = (rows: readonly ComparisonRow[]) =>
+  new Set(rows.filter(({ rounds }) => rounds > 0).map((row) => row.rate_per_s));
+
+/** Whether all pairs of a comparison were asked for one rate: only then figures of different pairs stand side by side. */
+export const isOneRate = (rows: readonly ComparisonRow[]): boolean => {
+  const rates = ratesOf(rows);
+  return rates.size === 1 && !rates.has(null);
+};
+
+/**
+ * The figures of one metric at one rate, each candidate's own and the reference's, as beside the first candidate that took
+ * part. Bounds where findings make them bounds.
+ *
+ * @throws {RangeError} If pairs were asked for different rates, or for none: every pair has its own load then, and only its
+ * ratio ({@linkcode ratios}) can be compared. See {@linkcode isOneRate}.
+ */
+export function reached(
+  rows: readonly ComparisonRow[],
+  metric: "requests_per_s" | "p99_us",
+  title: string,
+  family: (name: string) => string,
+): RankSpec {
+  const of = rows.filter((row) => row.metric === metric);
+  const own = of.find(({ rounds }) => rounds > 0);
+  if (own !== undefined && !isOneRate(of)) {
+    throw new RangeError(`Cannot rank ${metric} of pairs that were not asked for one rate: draw their ratios.`);
+  }
+  const item = (name: string, value: number | null, row: ComparisonRow) => {
+    const bound = boundIn(row, name);
+    return {
+      ...{ name, family: family(name), value },
+      ...(value === null ? { note: reasonOf(row) ?? "not measured" } : bound !== null && { bound }),
+    };
+  };
+  const items = [
+    ...(own === undefined ? [] : [item(own.reference, own.reference_value, own)]),
+    ...of.map((row) => item(row.candidate, row.candidate_value, row)),
+  ];
+  return metric === "p99_us"
+    ? {
+      kind: "dots",
+      title,
+      axis: { label: "99th percentile of latency", unit: "us", scale: "log" },
+      items: items.toSorted(byValue),
+    }
+    : {
+      kind: "bars",
+      title,
+      axis: { label: "requests/s", unit: "per_s", scale: "linear" },
+      items: items.toSorted(byValueDown),
+    };
+}
+
+/** What one wait call costs at each number of descriptors. */
+export function waits(rows: readonly ReadinessRow[]): LinesSpec {
+  return {
+    kind: "lines",
+    title: "What one call that waits for events costs",
+    x: { label: "descriptors that are watched", unit: "descriptors", scale: "log" },
+    y: { label: "CPU of one call", unit: "us", scale: "log" },
+    series: [...Map.groupBy(rows, ({ call }) => call)].map(([name, of]) => ({
+      name,
+      family: "readiness",
+      points: of.map((row) => ({
+        x: row.descriptors,
+        value: row.wait_us,
+        low: row.wait_us_low,
+        high: row.wait_us_high,
+      })),
+    })),
+  };
+}
+
+/** How many connections each holds, for {@linkcode held}. */
+export const HELD = {
+  title: "Connections held and answered",
+  label: "connections",
+  unit: "connections",
+  scale: "log",
+} as const;
+/** What one of them takes, for {@linkcode held}. */
+export const MEMORY = { title: "User memory of one connection", label: "memory", unit: "bytes", scale: "log" } as const;
+
+/** What {@linkcode held} needs of a server: without a list of its runs there is the one. */
+type Holding = Pick<Shown, "experiment" | "hold"> & Partial<Shown>;
+
+/** What a server's runs of `hold` tell of a metric; of what a connection takes any whole run may, the largest first. */
+function told(
+  { hold, holds = hold === undefined ? [] : [hold] }: Holding,
+  metric: keyof Metrics,
+): { value: number | null; bound?: "at least" | "at most" } {
+  if (metric === "user_bytes_per_conn") {
+    const { value, bound } = userMemory({ holds });
+    return { value, ...(bound !== null && { bound }) };
+  }
+  const of = metric.endsWith("_per_conn") ? telling(holds, metric) : hold;
+  const isAll = metric === "answered" && of?.ended === "ok"; // it was not asked for more
+  return { value: of?.metrics[metric] ?? null, ...(isAll && { bound: "at least" as const }) };
+}
+
+/**
+ * One metric of `hold` of each server: of its best run, and what a connection takes of the largest run that tells it. A server
+ * without a figure says why in its place.
+ */
+export function held(
+  all: readonly Holding[],
+  metric: keyof Metrics,
+  { title, label, unit, scale }: { title: string; label: string; unit: Unit; scale: "log" | "linear" },
+): RankSpec {
+  const items = all.map((row) => {
+    const { experiment: { name, family }, hold } = row, { value, ...bound } = told(row, metric);
+    const isDrawn = value !== null && (scale === "linear" || value > 0); // a logarithmic axis has no place for zero
+    const isWhy = metric === "answered" || hold?.ended !== "limited"; // why it held no more is not why it does not tell
+    const why = hold === undefined
+      ? "not measured"
+      : hold.reason === null
+      ? "not told"
+      : isWhy
+      ? hold.reason
+      : `not told: ${hold.reason}`;
+    const note = value === null ? why : `${count(value)} ${unit}: no more than noise`;
+    return { name, family, ...(isDrawn ? { value, ...bound } : { value: null, note }) };
+  });
+  const order = metric === "answered" ? byValueDown : byValue;
+  return { kind: "dots", title, axis: { label, unit, scale }, items: items.toSorted(order) };
+}
+
+const PERCENTILES = [50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99]; // drawn as 1 in so many: 2, 4, 10, 20, 100, …
+
+/** Latency by percentile of each run: how slow the slowest of so many requests is. A run without one says why. */
+export function latencies(results: readonly Result[], title: string): LinesSpec {
+  return {
+    kind: "lines",
+    title,
+    x: { label: "the slowest one of so many requests", unit: "requests", scale: "log" },
+    y: { label: "latency", unit: "us", scale: "log" },
+    series: results.map(({ experiment: name, family, histogram, findings, reason }) => {
+      if (histogram === null) return { name, family, points: [], note: reason ?? "latency was not measured" };
+      const of = Histogram.parse(histogram), bound = boundOf("p99_us", findings.map(({ id }) => id));
+      const shown = PERCENTILES.filter((percentile) => of.count * (1 - percentile / 100) >= 10); // of fewer it is chance
+      return {
+        name,
+        family,
+        ...(shown.length === 0 && { note: "too few requests" }),
+        points: shown.map((percentile) => ({
+          x: Math.round(1 / (1 - percentile / 100)),
+          value: of.percentile(percentile),
+          ...(bound !== null && { bound }),
+        })),
+      };
+    }),
+  };
+}

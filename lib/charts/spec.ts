@@ -1,0 +1,78 @@
+/**
+ * What a chart shows, as plain data, and what it says in words.
+ *
+ * @module
+ */
+import type { Axis } from "./scales.ts";
+import { type Unit, written } from "./theme.ts";
+
+/** One value with its interval. `value` null: there is none, and `note` says why. */
+export interface Value {
+  value: number | null;
+  low?: number | null;
+  high?: number | null;
+  /** What the load generator limited is a bound and no figure. */
+  bound?: "at least" | "at most";
+  note?: string;
+}
+
+/** A value for each of many servers: bars from zero, or dots where zero means nothing. */
+export interface RankSpec {
+  kind: "bars" | "dots";
+  title: string;
+  axis: Axis;
+  /** A line across all rows at this value, as 1 of ratios. */
+  reference?: number;
+  items: (Value & { name: string; family: string })[];
+}
+
+/** Values along an axis, a line for each server. */
+export interface LinesSpec {
+  kind: "lines";
+  title: string;
+  x: Axis;
+  y: Axis;
+  /** A line without any value says in `note` why; or its first point that says something. */
+  series: { name: string; family: string; points: (Value & { x: number })[]; note?: string }[];
+}
+
+type Series = LinesSpec["series"][number];
+/** Whether there is anything to draw of a line. */
+export const hasValues = ({ points }: Series) => points.some(({ value }) => value !== null);
+/** Why a line has no value. */
+const whyNone = ({ points, note }: Series): string =>
+  note ?? points.find((point) => point.note !== undefined)?.note ?? "not measured";
+
+/** What stands at the end of a line: its name, and whether its values are bounds; of a line without any why. */
+export function lineName(line: Series): string {
+  if (!hasValues(line)) return `${line.name}: ${whyNone(line)}`;
+  const bound = line.points.find((point) => point.bound !== undefined)?.bound;
+  return bound === undefined ? line.name : `${line.name}, ${bound}`;
+}
+
+export type { Axis };
+export type ChartSpec = RankSpec | LinesSpec;
+
+/** A value as it is written into a chart: with its bound, its unit and its interval. */
+export function sentence({ value, low, high, bound, note }: Value, unit: Unit): string {
+  if (value === null) return note ?? "not measured";
+  const sign = bound === undefined ? "" : `${bound} `;
+  const known = low !== null && low !== undefined && high !== null && high !== undefined;
+  return `${sign}${written(value, unit)}${known ? ` [${written(low, unit)}, ${written(high, unit)}]` : ""}`;
+}
+
+/** What a chart shows, in words: for those who do not see it, and for the text beside a picture. */
+export function describeChart(spec: ChartSpec): string {
+  const lines = spec.kind === "lines"
+    ? spec.series.map((line) =>
+      hasValues(line)
+        ? `${line.name}: ${
+          line.points.map((point) => `${written(point.x, spec.x.unit)}: ${sentence(point, spec.y.unit)}`).join("; ")
+        }`
+        : lineName(line)
+    )
+    : spec.items.map((item) => `${item.name}: ${sentence(item, spec.axis.unit)}`);
+  return `${spec.title}. ${
+    lines.length === 0 ? "Nothing to show" : lines.map((line) => line.replace(/\.$/, "")).join(". ")
+  }.`;
+}

@@ -1,0 +1,193 @@
+/**
+ * Claims about processes, pools of them, and what waiting costs.
+ *
+ * @module
+ */
+import { count } from "../text/format.ts";
+import { type Claim, judged, written } from "./claim.ts";
+import { ABOUT, all, atLeast, atMost, exactly, MARGIN, once, quotient, times } from "./figure.ts";
+import { NotMeasured } from "./evidence.ts";
+import { C10K } from "../results/conventions.ts";
+
+const PROCESS_BYTES = 8e6, POOL_BYTES = 800e6, NGINX_BYTES = 150e6, APACHE_BYTES = 10e9;
+const PROCESS_CEILING = 500, POOL = 100;
+/** Blocking servers of this project. */
+const BLOCKING = ["prefork", "thread-per-conn"];
+/** Waiting: of its core a server uses at most as much as the text says. Half a core is no waiting. */
+const WAITING = { percent: 10, notOver: 50 };
+const MORE_EFFICIENT = 60;
+const WIRE_BYTES_PER_S = 1e9 / 8, EACH_BYTES_PER_S = 12_500;
+
+const process: Claim = {
+  id: "C-process",
+  claim: {
+    en: "A process takes about 8 MB: 10 000 of them would need 78 GB, and about 500 are the most a server has.",
+    ko: "프로세스 하나가 약 8MB를 차지해 10,000개면 78GB가 필요하고, 한 서버의 한계는 약 500개다.",
+  },
+  section: "C §1.2, §1.3",
+  tried: "the memory of a process (PSS: shared pages count in parts) of four servers; `hold` of process-per-conn",
+  rule:
+    "A process of half of 8 MB or more is of that size, one of less than a quarter is not. More than twice the 500 " +
+    "held (a count: no margin) is no.",
+  judge(evidence) {
+    const sizes = evidence.probes("process-memory", "pss_bytes_per_process", () => true);
+    const { answered } = evidence.held("process-per-conn", 2 * PROCESS_CEILING);
+    return judged(sizes[0]!.value, "bytes", [
+      ...sizes.map(({ name, value }) => ({
+        says: `a process of ${name} takes ${written(value, "bytes")}`,
+        holds: atLeast(value, PROCESS_BYTES / ABOUT, PROCESS_BYTES / 4),
+      })),
+      {
+        says: `process-per-conn held ${count(answered.estimate)} connections`,
+        holds: atMost(answered, ABOUT * PROCESS_CEILING - 1),
+      },
+    ]);
+  },
+};
+
+const idle: Claim = {
+  id: "C-idle-cpu",
+  claim: {
+    en: "Blocking I/O uses 5 to 10 % of the CPU, for it waits most of the time.",
+    ko: "블로킹 I/O는 대부분 대기하느라 CPU를 5~10%밖에 쓰지 못한다.",
+  },
+  section: "C §1.3",
+  tried:
+    "the share of a core that blocking servers use while their 100 clients say nothing, while these ask 200 times a second " +
+    "in all, and under full load",
+  rule: "At most 10 % of a core in each of the three; over 50 % is no waiting.",
+  judge(evidence) {
+    const resting = evidence.probes("idle-cpu", "cpu_percent", (name) => BLOCKING.includes(name));
+    const parts = resting.flatMap(({ name, value: rest }) => {
+      const { requests_per_s: pace, cpu_us_per_request: each } = evidence.throughput(name);
+      if (pace === null || each === null) {
+        const command = `deno task exp ${name} --scenario throughput`;
+        throw new NotMeasured(command, `${command} --quick`);
+      }
+      const paced = evidence.probe("idle-cpu", name, "cpu_percent_at_rate");
+      const busy = once(pace * each / 1e4, MARGIN.other); // µs in a second, as percent
+      return [
+        {
+          says: `${name} uses ${written(rest, "%")} of a core while its clients wait`,
+          holds: atMost(rest, WAITING.percent, WAITING.notOver),
+        },
+        {
+          says: `${name} uses ${written(paced, "%")} at 200 requests/s`,
+          holds: atMost(paced, WAITING.percent, WAITING.notOver),
+        },
+        {
+          says: `${name} uses ${written(busy, "%")} under full load`,
+          holds: atMost(busy, WAITING.percent, WAITING.notOver),
+        },
+      ];
+    });
+    return judged(resting[0]!.value, "%", parts);
+  },
+};
+
+const bandwidth: Claim = {
+  id: "C-bandwidth",
+  claim: {
+    en: "10 000 clients on 1 Gbit/s have 12.5 KB/s each: the network was never the limit, the software was.",
+    ko: "1Gbps를 10,000명이 나눠도 각자 12.5KB/s이므로 한계는 네트워크가 아니라 소프트웨어였다.",
+  },
+  section: "C §2.2",
+  tried: "the bytes of answers that a server sends in a second over 10 000 connections, on the loopback interface",
+  rule:
+    "The share is arithmetic: 10⁹ bits by 8 by 10 000. The software is the limit if it moves less than the wire could; " +
+    "if it moves more, the wire is.",
+  judge(evidence) {
+    const server = `epoll ${C10K}`, moved = evidence.probe("bandwidth", server, "bytes_per_s");
+    const each = evidence.probe("bandwidth", server, "bytes_per_s_per_conn");
+    return judged(moved, "bytes/s", [
+      {
+        says: `1 Gbit/s by ${count(C10K)} is ${count(WIRE_BYTES_PER_S / C10K)} bytes/s`,
+        holds: WIRE_BYTES_PER_S / C10K === EACH_BYTES_PER_S,
+      },
+      {
+        says:
+          `epoll answered with ${written(moved, "bytes/s")}, ${written(each, "bytes/s")} to each client; the wire ` +
+          `could carry ${written(exactly(WIRE_BYTES_PER_S), "bytes/s")}`,
+        holds: atMost(moved, WIRE_BYTES_PER_S),
+      },
+    ]);
+  },
+};
+
+const prefork: Claim = {
+  id: "C-prefork-100",
+  claim: {
+    en: "100 processes made beforehand serve 100 clients at once and take 800 MB; the 101st waits.",
+    ko: "미리 만든 프로세스 100개는 800MB를 쓰며 동시에 100명만 처리하고, 101번째는 기다린다.",
+  },
+  section: "C §3.1",
+  tried: "100 and 101 clients at a server of 100 processes, all of them at once",
+  rule:
+    "100 of 100 are answered, and of 101 one waits (counts: no margin). Half of the 800 MB, or more, is that size; less " +
+    "than a quarter is not.",
+  judge(evidence) {
+    const of = (clients: number, metric: string) => evidence.probe("queue", `prefork ${clients}`, metric);
+    const [answered, waiting] = [of(POOL, "answered"), of(POOL + 1, "waiting")], memory = of(POOL, "pss_bytes");
+    return judged(memory, "bytes", [
+      { says: `of ${POOL} clients ${count(answered.estimate)} are answered`, holds: answered.estimate === POOL },
+      { says: `of ${POOL + 1} clients ${count(waiting.estimate)} wait`, holds: waiting.estimate === 1 },
+      {
+        says: `the processes take ${written(memory, "bytes")}`,
+        holds: atLeast(memory, POOL_BYTES / ABOUT, POOL_BYTES / 4),
+      },
+    ]);
+  },
+};
+
+const pool: Claim = {
+  id: "C-pool-100",
+  claim: {
+    en: "A pool of 100 threads leaves 9 900 of 10 000 connections waiting.",
+    ko: "스레드 100개의 풀은 연결 10,000개 중 9,900개를 기다리게 한다.",
+  },
+  section: "C §3.3",
+  tried: "10 000 clients at worker-pool, which has 100 threads, all of them at once",
+  rule: "100 are answered and 9 900 are not (counts: no margin).",
+  judge(evidence) {
+    const of = (metric: string) => evidence.probe("queue", `worker-pool ${C10K}`, metric);
+    const [answered, waiting] = [of("answered"), of("waiting")];
+    return judged(waiting, "connections", [
+      { says: `${count(answered.estimate)} of ${count(C10K)} are answered`, holds: answered.estimate === POOL },
+      { says: `${count(waiting.estimate)} wait`, holds: waiting.estimate === C10K - POOL },
+    ]);
+  },
+};
+
+const nginx: Claim = {
+  id: "C-nginx",
+  claim: {
+    en: "With 10 000 connections nginx takes about 150 MB and Apache with prefork about 10 GB: 60 times as much.",
+    ko: "1만 연결에서 nginx는 약 150MB, Apache prefork는 약 10GB를 써서 60배 차이가 난다.",
+  },
+  section: "C §6.1",
+  tried: "`hold` of 10 000 on both: memory (PSS); Apache's is reckoned from as many as it held",
+  rule: "nginx takes at most 150 MB. Apache takes half of 10 GB or more. Apache takes 60 times " +
+    "as much as nginx, or more.",
+  judge(evidence) {
+    const held = { nginx: evidence.held("nginx"), apache: evidence.held("apache-prefork") };
+    const small = evidence.memory("nginx", "pss_bytes");
+    const own = evidence.memory("apache-prefork", "pss_bytes"), many = held.apache.answered.estimate;
+    const large = times(own, C10K / Math.max(1, many));
+    const ratio = { ...quotient(large, small), margin: 2 * MARGIN.memory };
+    return judged(ratio, "×", [
+      {
+        says: `nginx took ${written(small, "bytes")} for ${count(held.nginx.answered.estimate)} connections`,
+        holds: all([held.nginx.answered.estimate >= C10K, atMost(small, NGINX_BYTES)]),
+      },
+      {
+        says:
+          `Apache took ${written(own, "bytes")} for ${count(many)}, which would be ${written(large, "bytes")} for ` +
+          count(C10K),
+        holds: atLeast(large, APACHE_BYTES / ABOUT),
+      },
+      { says: `that is ${written(ratio, "×")}`, holds: atLeast(ratio, MORE_EFFICIENT) },
+    ]);
+  },
+};
+
+export const PROCESS_CLAIMS: readonly Claim[] = [process, idle, bandwidth, prefork, pool, nginx];

@@ -1,0 +1,146 @@
+/**
+ * Claims about what tells who is ready, or done: select, poll, epoll, kqueue, completion ports.
+ *
+ * @module
+ */
+import { count } from "../text/format.ts";
+import { type Claim, judged, notTestable, written } from "./claim.ts";
+import { atLeast, atMost, isAbout, quotient } from "./figure.ts";
+import { type Evidence } from "./evidence.ts";
+import { heldAll } from "./parts.ts";
+import { C10K } from "../results/conventions.ts";
+import type { ReadinessRow } from "../results/rows.ts";
+
+const FD_SETSIZE = 1024; // <sys/select.h>
+/** O(n): ten times the descriptors cost five times as much at least; a call that costs under twice as much is none of it. */
+const LINEAR = { from: 5, notUnder: 2 };
+/** O(1): a thousand times the descriptors cost no more than half as much again; three times as much is none of it. */
+const FLAT = { to: 1.5, notOver: 3 };
+const SELECT_US = 10_000, EPOLL_US = 100, FASTER = 100;
+const SECTION = "T §Event-driven, I/O multiplexing";
+
+/** What ten times the descriptors do to the cost of a call. */
+function linearPart(evidence: Evidence, call: ReadinessRow["call"]) {
+  const [few, many] = [evidence.call(call, C10K / 10), evidence.call(call, C10K)];
+  const growth = quotient(many, few);
+  const says = `a call costs ${written(few, "µs")} at ${count(C10K / 10)} descriptors and ${written(many, "µs")} at ` +
+    `${count(C10K)}: ${written(growth, "×")}`;
+  return { growth, part: { says, holds: atLeast(growth, LINEAR.from, LINEAR.notUnder) } };
+}
+
+const select: Claim = {
+  id: "T-select",
+  claim: {
+    en: "select takes no more than 1 024 descriptors, and its cost grows with their number.",
+    ko: "select는 디스크립터 1,024개까지만 다루며, 비용은 그 수에 비례해 늘어난다.",
+  },
+  section: SECTION,
+  tried:
+    "`hold` of the experiment select until it breaks; the cost of a call at 1 000 and 10 000 descriptors, one of " +
+    "them active",
+  rule:
+    "It holds no more than 1 024 of 10 000 (a count: no margin). Ten times the descriptors cost five times as much " +
+    "or more; under twice as much it is not O(n).",
+  judge(evidence) {
+    const { answered } = evidence.held("select"), { growth, part } = linearPart(evidence, "select");
+    return judged(growth, "×", [
+      { says: `select held ${count(answered.estimate)} connections`, holds: answered.estimate <= FD_SETSIZE },
+      part,
+    ]);
+  },
+};
+
+const poll: Claim = {
+  id: "T-poll",
+  claim: {
+    en: "poll has no limit of descriptors, but its cost still grows with their number.",
+    ko: "poll은 디스크립터 수에 제한이 없지만 비용은 여전히 그 수에 비례한다.",
+  },
+  section: SECTION,
+  tried: "`hold` of the experiment poll; the cost of a call at 1 000 and 10 000 descriptors, one of them active",
+  rule:
+    "It holds 10 000 (a count: no margin). Ten times the descriptors cost five times as much or more; under twice " +
+    "as much it is not O(n).",
+  judge(evidence) {
+    const { growth, part } = linearPart(evidence, "poll");
+    return judged(growth, "×", [heldAll(evidence, "poll"), part]);
+  },
+};
+
+const epoll: Claim = {
+  id: "T-epoll",
+  claim: {
+    en: "epoll costs the same for any number of descriptors, level- or edge-triggered, and suits many connections.",
+    ko: "epoll의 비용은 디스크립터 수와 무관하고, 레벨·에지 트리거를 모두 지원하며 대규모 연결에 알맞다.",
+  },
+  section: SECTION,
+  tried: "the cost of a call at 10 and 10 000 descriptors, one of them active; `hold` in both modes",
+  rule:
+    "A thousand times the descriptors cost at most half as much again; three times as much is not O(1). Both modes " +
+    "hold 10 000 (a count: no margin).",
+  judge(evidence) {
+    const [few, many] = [evidence.call("epoll_wait", 10), evidence.call("epoll_wait", C10K)];
+    const growth = quotient(many, few);
+    const says = `a call costs ${written(few, "µs")} at 10 descriptors and ${written(many, "µs")} at ${count(C10K)}: ` +
+      written(growth, "×");
+    const modes = ["epoll", "epoll-edge"].map((name) => heldAll(evidence, name));
+    return judged(growth, "×", [{ says, holds: atMost(growth, FLAT.to, FLAT.notOver) }, ...modes]);
+  },
+};
+
+const kqueue: Claim = {
+  id: "T-kqueue",
+  claim: {
+    en: "kqueue of the BSDs and macOS performs much like epoll.",
+    ko: "BSD와 macOS의 kqueue는 epoll과 비슷한 성능을 낸다.",
+  },
+  section: `${SECTION}; C §4.3`,
+  tried: "where there is a kqueue in the kernel: whether it holds 10 000, as epoll does",
+  rule: "It holds 10 000 (a count: no margin). No machine has both in its kernel, so their times cannot be compared; " +
+    "libkqueue on Linux is epoll under another name.",
+  judge(evidence) {
+    const { os } = evidence.host;
+    if (os !== "darwin" && os !== "freebsd") {
+      return notTestable(`kqueue is a part of the BSDs and macOS, this is ${os}.`);
+    }
+    return judged(evidence.held("kqueue").answered, "connections", [heldAll(evidence, "kqueue")]);
+  },
+};
+
+const hundredfold: Claim = {
+  id: "C-100x",
+  claim: {
+    en: "With 10 000 descriptors select takes 10 ms and epoll 0.1 ms: epoll is 100 times as fast.",
+    ko: "디스크립터 10,000개에서 select는 10ms, epoll은 0.1ms가 걸려 epoll이 100배 빠르다.",
+  },
+  section: "C §4.2",
+  tried: "the cost of a call at 10 000 descriptors, one of them active",
+  rule: "The times are within a factor of two of those named; the ratio is 100 or more.",
+  judge(evidence) {
+    const [slow, fast] = [evidence.call("select", C10K), evidence.call("epoll_wait", C10K)];
+    const ratio = quotient(slow, fast);
+    return judged(ratio, "×", [
+      { says: `select takes ${written(slow, "µs")}`, holds: isAbout(slow, SELECT_US) },
+      { says: `epoll takes ${written(fast, "µs")}`, holds: isAbout(fast, EPOLL_US) },
+      { says: `that is ${written(ratio, "×")}`, holds: atLeast(ratio, FASTER) },
+    ]);
+  },
+};
+
+const iocp: Claim = {
+  id: "C-iocp",
+  claim: {
+    en: "The completion ports of Windows tell that an operation is done, not that it may begin, and scale well.",
+    ko: "Windows의 IOCP는 준비가 아니라 완료를 알려 주며, 여러 코어를 잘 활용하고 확장성이 좋다.",
+  },
+  section: "C §4.4",
+  tried: "`hold` of the experiment iocp on Windows",
+  rule: "It holds 10 000 (a count: no margin).",
+  judge(evidence) {
+    const { os } = evidence.host;
+    if (os !== "windows") return notTestable(`Completion ports are a part of Windows, this is ${os}.`);
+    return judged(evidence.held("iocp").answered, "connections", [heldAll(evidence, "iocp")]);
+  },
+};
+
+export const READINESS: readonly Claim[] = [select, poll, epoll, kqueue, hundredfold, iocp];

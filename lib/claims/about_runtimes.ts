@@ -1,0 +1,196 @@
+/**
+ * Claims about runtimes: Python's asyncio, Node, Go, Tokio, Java.
+ *
+ * @module
+ */
+import { bytes, count } from "../text/format.ts";
+import { type Claim, judged, written } from "./claim.ts";
+import { ABOUT, atLeast, atMost, EFFECT, gains, MARGIN, once, times } from "./figure.ts";
+import { type Evidence } from "./evidence.ts";
+import { cost, heldAll, memoryRatio } from "./parts.ts";
+import { NotTestable } from "./ratio.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
+
+/** "Little memory": what text C gives asyncio for 10 000 connections. */
+const LITTLE_BYTES = 200e6;
+const ASYNCIO_SECONDS = 2.34;
+const STACK_BYTES = 2000, MILLION = 1e6;
+/** "As fast as C": a request costs at most a fifth more; half as much again is not. */
+const LIKE_C = { to: 1.2, notOver: 1.5 };
+/** What is not dearer costs at most a tenth more; what costs more for certain, by the whole interval, is dearer. */
+const NOT_DEARER = { to: EFFECT, notOver: 1 };
+/** "Predictable": the p99 is at most three times that of C. */
+const PREDICTABLE = 3;
+/** "Much more memory": twice as much. */
+const MUCH = 2;
+
+/** Whether a million connections would fit: reckoned from what one takes of the process and of the kernel. */
+function millionsPart(evidence: Evidence, name: string) {
+  const each = ["user_bytes_per_conn", "kernel_bytes_per_conn"] as const;
+  const one = each.reduce((sum, metric) => sum + evidence.memory(name, metric).estimate, 0);
+  const million = once(one * MILLION, MARGIN.memory), total = evidence.host.memory_bytes;
+  return {
+    says:
+      `a million would take ${written(million, "bytes")} of ${bytes(total)}, reckoned from ${bytes(one)} for each of ` +
+      count(C10K),
+    holds: atMost(million, total * MEMORY_SHARE),
+  };
+}
+
+const asyncio: Claim = {
+  id: "C-asyncio",
+  claim: {
+    en: "asyncio connects and answers 10 000 of 10 000 clients in 2.34 s (4 274 a second) with about 200 MB.",
+    ko: "asyncio 서버는 클라이언트 10,000개를 2.34초 만에(초당 4,274개) 모두 처리하고 약 200MB를 쓴다.",
+  },
+  section: "C §5.2",
+  tried: "`hold` of 10 000 on python-asyncio: how many were answered, in what time, with what memory (PSS)",
+  rule:
+    "All are answered (a count: no margin), in 2.34 s or less, with 200 MB or less: who does better refutes nothing.",
+  judge(evidence) {
+    const { metrics: { connect_seconds: seconds } } = evidence.held("python-asyncio");
+    const memory = evidence.memory("python-asyncio", "pss_bytes");
+    if (seconds === null) throw new NotTestable("the run of python-asyncio has no time of connecting");
+    const took = once(seconds, MARGIN.other);
+    return judged(times(took, 1e6), "µs", [
+      heldAll(evidence, "python-asyncio"),
+      {
+        says: `they were connected and answered in ${seconds.toFixed(2)} s, ${count(C10K / seconds)} a second`,
+        holds: atMost(took, ASYNCIO_SECONDS),
+      },
+      { says: `it took ${written(memory, "bytes")}`, holds: atMost(memory, LITTLE_BYTES) },
+    ]);
+  },
+};
+
+const node: Claim = {
+  id: "C-node",
+  claim: {
+    en: "Node holds more than 10 000 connections on one thread, with little memory.",
+    ko: "Node.js는 단일 스레드로 1만 개 이상의 연결을 적은 메모리로 처리한다.",
+  },
+  section: "C §6.2",
+  tried: "`hold` of 10 000 on node-http: how many were answered, threads, memory (PSS)",
+  rule:
+    "All are answered (a count: no margin). No thread belongs to a connection: there is fewer than one for a hundred of " +
+    "them. Little memory is the 200 MB that the same text gives asyncio.",
+  judge(evidence) {
+    const { metrics: { threads } } = evidence.held("node-http"), memory = evidence.memory("node-http", "pss_bytes");
+    return judged(memory, "bytes", [
+      heldAll(evidence, "node-http"),
+      {
+        says: `its process had ${count(threads)} threads, of which one runs the loop`,
+        holds: threads === null ? null : threads < C10K / 100,
+      },
+      { says: `it took ${written(memory, "bytes")}`, holds: atMost(memory, LITTLE_BYTES) },
+    ]);
+  },
+};
+
+const goroutine: Claim = {
+  id: "C-goroutine",
+  claim: {
+    en: "A goroutine has a stack of 2 KB: 10 000 take 20 MB, and millions of connections are possible.",
+    ko: "고루틴은 2KB 스택을 써서 10,000개가 20MB면 되고, 수백만 연결도 가능하다.",
+  },
+  section: "C §6.3",
+  tried: "`hold` of 10 000 on go-net: memory of the process for each connection, and in all (PSS)",
+  rule:
+    "At most twice the 2 KB for a connection and twice the 20 MB in all: a factor of two. A million, reckoned from " +
+    "one, fits in 70 % of the memory here.",
+  judge(evidence) {
+    const each = evidence.memory("go-net", "user_bytes_per_conn"), whole = evidence.memory("go-net", "pss_bytes");
+    return judged(each, "bytes", [
+      { says: `a connection takes ${written(each, "bytes")} of the process`, holds: atMost(each, ABOUT * STACK_BYTES) },
+      {
+        says: `${count(C10K)} take ${written(whole, "bytes")} in all`,
+        holds: atMost(whole, ABOUT * STACK_BYTES * C10K),
+      },
+      millionsPart(evidence, "go-net"),
+    ]);
+  },
+};
+
+const tokio: Claim = {
+  id: "C-tokio",
+  claim: {
+    en: "Tokio is as fast as C, its latency is predictable for want of a garbage collector, and it takes millions of " +
+      "connections.",
+    ko: "Tokio는 C 수준의 속도에 GC가 없어 지연을 예측할 수 있고, 수백만 연결을 처리한다.",
+  },
+  section: "C §6.4",
+  tried:
+    "rust-tokio against c-epoll in paired comparisons: CPU time of a request, p99 at the same rate; memory from `hold`",
+  rule:
+    "A request costs at most a fifth more than in C; half as much again is no. The p99 at the same rate is at most three " +
+    "times that of C; it is open where the load generator limited it. A million, reckoned from one, fits in 70 % of the " +
+    "memory here.",
+  judge(evidence) {
+    const cpu = cost(evidence, "rust-tokio", "c-epoll");
+    const ask = { scenario: "rate", connections: 100, metric: "p99_us", of: "rust-tokio", to: "c-epoll" } as const;
+    const p99 = evidence.ratio(ask);
+    return judged(cpu, "×", [
+      { says: `a request costs ${written(cpu, "×")} what it does in C`, holds: atMost(cpu, LIKE_C.to, LIKE_C.notOver) },
+      p99.isVoid
+        ? { says: "the latency at the same rate is that of the load generator, which was at its limit", holds: null }
+        : { says: `its p99 is ${written(p99, "×")} that of C`, holds: atMost(p99, PREDICTABLE) },
+      millionsPart(evidence, "rust-tokio"),
+    ]);
+  },
+};
+
+const nio: Claim = {
+  id: "C-nio",
+  claim: {
+    en: "asyncio takes little memory and is fast; Java NIO takes much and is very fast.",
+    ko: "asyncio는 메모리를 적게 쓰고 빠르며, Java NIO는 메모리를 많이 쓰지만 매우 빠르다.",
+  },
+  section: "C §9.1",
+  tried: "`hold` of 10 000 on python-asyncio and java-nio: memory (PSS); CPU time of a request under full load",
+  rule:
+    "Little is 200 MB or less. Much is twice that of asyncio, in pairs. Faster is a tenth less CPU time for a request, " +
+    "or more.",
+  judge(evidence) {
+    const [python, java] = ["python-asyncio", "java-nio"].map((name) => evidence.memory(name, "pss_bytes"));
+    const more = memoryRatio(evidence, "pss_bytes", "java-nio", "python-asyncio");
+    const faster = cost(evidence, "python-asyncio", "java-nio");
+    return judged(faster, "×", [
+      { says: `asyncio took ${written(python!, "bytes")}`, holds: atMost(python!, LITTLE_BYTES) },
+      {
+        says: `Java NIO took ${written(java!, "bytes")}, in pairs ${written(more, "×")} as much`,
+        holds: atLeast(more, MUCH),
+      },
+      { says: `a request costs asyncio ${written(faster, "×")} the CPU time of Java NIO`, holds: gains(faster) },
+    ]);
+  },
+};
+
+const netty: Claim = {
+  id: "C-netty",
+  claim: {
+    en: "Netty performs highly, by zero-copy and pooled buffers.",
+    ko: "Netty는 제로 카피와 버퍼 풀링으로 높은 성능을 낸다.",
+  },
+  section: "C §9.2",
+  tried: "java-netty against java-nio: CPU time of a request under full load, memory of a connection from `hold`",
+  rule:
+    "A request costs at most a tenth more than with plain NIO, and a connection takes at most a tenth more memory; more " +
+    "for certain, by the whole interval, is no. An answer of 11 bytes gives zero-copy nothing to save, and that is said.",
+  judge(evidence) {
+    const cpu = cost(evidence, "java-netty", "java-nio");
+    const own = evidence.memory("java-netty", "user_bytes_per_conn");
+    const memory = memoryRatio(evidence, "user_bytes_per_conn", "java-netty", "java-nio");
+    return judged(cpu, "×", [
+      {
+        says: `a request of 11 bytes costs ${written(cpu, "×")} the CPU time of plain NIO`,
+        holds: atMost(cpu, NOT_DEARER.to, NOT_DEARER.notOver),
+      },
+      {
+        says: `a connection takes ${written(own, "bytes")} of the process, in pairs ${written(memory, "×")} as much`,
+        holds: atMost(memory, NOT_DEARER.to, NOT_DEARER.notOver),
+      },
+    ]);
+  },
+};
+
+export const RUNTIMES: readonly Claim[] = [asyncio, node, goroutine, tokio, nio, netty];

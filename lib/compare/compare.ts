@@ -1,0 +1,129 @@
+/**
+ * Compares servers by pairs in interleaved rounds: what disturbs the machine falls on both of a pair alike, so that their
+ * ratio is steadier than either figure.
+ *
+ * @module
+ */
+import { shuffle } from "es-toolkit";
+import { CannotCompare } from "./contender.ts";
+import { foundOften } from "../results/findings.ts";
+import { createGuard } from "../run/guard.ts";
+import { hostFacts } from "../sampling/host.ts";
+import { type Figures, logRatio, OF_CONNECTIONS, OF_SLICES, type PairPlan, pairRound, type Round } from "./pair.ts";
+import type { ScenarioName } from "../results/results.ts";
+import { runStep } from "../run/step.ts";
+import { medianOf, ratioInterval } from "../timing/stats.ts";
+import type { Subject } from "../server/subject.ts";
+import type { ComparisonRow } from "../results/rows.ts";
+import type { Manifest } from "../results/schema.ts";
+
+/** How experiments are compared. */
+export interface ComparePlan extends PairPlan {
+  scenario: Extract<ScenarioName, "throughput" | "rate" | "mixed" | "hold">;
+  /** Their number decides the width of the interval. */
+  rounds: number;
+  onRound?: (round: number, candidate: string, values: Figures) => void;
+}
+
+/** What is compared where connections are held and nothing else. */
+const OF_HOLD = ["connects_per_s", ...OF_CONNECTIONS, "pss_bytes"] as const;
+
+/** What all rounds found. */
+export interface Comparison {
+  rows: ComparisonRow[];
+  /** Of the last round, by the experiment's name. */
+  manifests: Map<string, Manifest>;
+}
+
+/** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
+async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan, into: Map<string, Manifest>) {
+  const figures = new Map<Subject, Figures>();
+  const findings: string[] = [];
+  for (const experiment of shuffle([reference, candidate])) {
+    const result = await runStep({
+      experiment,
+      host: hostFacts(),
+      step: {
+        scenario: "hold",
+        parameters: { connections: plan.connections, seconds: plan.seconds, warmup_seconds: 0 },
+      },
+      guard: createGuard(),
+      signal: plan.signal,
+      onProgress: () => {},
+    });
+    if (result.ended !== "ok") {
+      throw new CannotCompare(experiment, `${experiment.name}: ${result.reason ?? result.ended}`, result.ended);
+    }
+    figures.set(experiment, result.metrics);
+    if (result.manifest !== null) into.set(experiment.name, result.manifest);
+    findings.push(...result.findings.map(({ id }) => `${experiment.name}: ${id}`));
+  }
+  const [a, b] = [figures.get(reference)!, figures.get(candidate)!];
+  const logs = Object.fromEntries(OF_HOLD.map((key) => [key, logRatio(b[key], a[key])]));
+  return { reference: a, candidate: b, logs, ratePerS: null, findings } satisfies Round;
+}
+
+/** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
+function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
+  const { scenario, connections, heavy } = plan;
+  const findings = foundOften(rounds);
+  const metrics = scenario === "hold" ? OF_HOLD : [...OF_SLICES, ...OF_CONNECTIONS];
+  return metrics.map((metric): ComparisonRow => {
+    const logs = rounds.map((round) => round.logs[metric]);
+    const known = logs.filter((log) => log !== null && log !== undefined && Number.isFinite(log)) as number[];
+    const interval = rounds.length > 0 && known.length === rounds.length ? ratioInterval(known) : null;
+    return {
+      scenario,
+      connections,
+      rate_per_s: medianOf(rounds.map((round) => round.ratePerS)),
+      heavy_us: heavy?.us ?? null,
+      reference,
+      candidate,
+      metric,
+      reference_value: medianOf(rounds.map((round) => round.reference[metric])),
+      candidate_value: medianOf(rounds.map((round) => round.candidate[metric])),
+      ratio: interval?.estimate ?? null,
+      ratio_low: interval?.low ?? null,
+      ratio_high: interval?.high ?? null,
+      rounds: rounds.length,
+      findings,
+      reason,
+    };
+  });
+}
+
+/**
+ * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
+ * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
+ * In each round every candidate has its turn, in random order. One that cannot take part has its reason in its rows. If
+ * `plan.signal` aborts, the rows are those of the rounds until then.
+ */
+export async function compare(
+  reference: Subject,
+  candidates: readonly Subject[],
+  plan: ComparePlan,
+): Promise<Comparison> {
+  const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
+  const reasons = new Map<Subject, string>(), manifests = new Map<string, Manifest>();
+  for (let i = 1; i <= plan.rounds; i++) {
+    for (const candidate of shuffle([...candidates])) {
+      if (reasons.has(candidate) || plan.signal.aborted) continue;
+      try {
+        const round = plan.scenario === "hold"
+          ? await holdRound(reference, candidate, plan, manifests)
+          : await pairRound(reference, candidate, plan, manifests);
+        rounds.get(candidate)!.push(round);
+        const ratios = Object.entries(round.logs).map(([key, log]) => [key, log == null ? null : Math.exp(log)]);
+        plan.onRound?.(i, candidate.name, Object.fromEntries(ratios));
+      } catch (error) {
+        if (plan.signal.aborted) continue; // the round under way is lost, those before it are not
+        if (!(error instanceof CannotCompare)) throw error;
+        reasons.set(candidate, error.message);
+      }
+    }
+  }
+  const rows = candidates.flatMap((candidate) =>
+    rowsOf(reference.name, candidate.name, plan, rounds.get(candidate)!, reasons.get(candidate) ?? null)
+  );
+  return { rows, manifests };
+}

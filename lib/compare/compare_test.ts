@@ -1,0 +1,110 @@
+import { assert, assertEquals, assertMatch } from "@std/assert";
+import { find } from "../catalogue/catalogue.ts";
+import { compare, type ComparePlan } from "./compare.ts";
+
+const ignore = Deno.build.os !== "linux";
+const never = new AbortController().signal;
+const plan: ComparePlan = {
+  ...{ scenario: "throughput", connections: 2, rounds: 2, slices: 2, seconds: 0.1, ratePerS: null, heavy: null },
+  settleSeconds: 0.5,
+  signal: never,
+};
+const LOADED = ["cpu_us_per_request", "requests_per_s", "p99_us"];
+
+Deno.test({
+  name: "two experiments are compared round by round, each ratio lies in its interval, and each server is described",
+  ignore,
+  fn: async () => {
+    const rounds: string[] = [];
+    const onRound = (round: number, candidate: string) => rounds.push(`${candidate} ${round}`);
+    const rate = { ...plan, scenario: "rate", ratePerS: 500, onRound } as const;
+    const { rows, manifests } = await compare(find("epoll"), [find("event-loop")], rate);
+    assertEquals(rounds, ["event-loop 1", "event-loop 2"]);
+    for (const row of rows.filter(({ metric }) => LOADED.includes(metric))) {
+      assert(row.reference_value! > 0 && row.candidate_value! > 0, row.metric);
+      assert(row.ratio! > 0, row.metric);
+      assertEquals([row.rounds, row.rate_per_s, row.reason, row.ratio_low], [2, 500, null, null]);
+    }
+    // Of two connections memory would be noise: there is no figure, and no ratio of none.
+    const memory = rows.find(({ metric }) => metric === "user_bytes_per_conn")!;
+    assertEquals([memory.candidate_value, memory.ratio], [null, null]);
+    assertEquals([...manifests.keys()].sort(), ["epoll", "event-loop"]);
+    assertEquals([manifests.get("epoll")!.backlog, manifests.get("epoll")!.nodelay], [4096, true]);
+  },
+});
+
+Deno.test({
+  name: "at half of what the slower one reaches, both of a pair get the same rate",
+  ignore,
+  fn: async () => {
+    const half = { ...plan, scenario: "rate", ratePerS: "half", rounds: 1 } as const;
+    const { rows } = await compare(find("epoll"), [find("io-uring")], half);
+    const [both] = rows.filter(({ metric }) => metric === "requests_per_s");
+    assert(both!.rate_per_s! > 0);
+    for (const reached of [both!.reference_value!, both!.candidate_value!]) {
+      assert(Math.abs(reached / both!.rate_per_s! - 1) < 0.5, `${reached} of ${both!.rate_per_s}`); // both were asked alike
+    }
+  },
+});
+
+Deno.test({
+  name: "a server that does not answer on every connection is not compared, and its rows say why; the others are",
+  ignore,
+  fn: async () => {
+    const { rows } = await compare(find("epoll"), [find("blocking"), find("io-uring")], { ...plan, rounds: 1 });
+    const of = (name: string) =>
+      rows.find(({ candidate, metric }) => candidate === name && metric === "requests_per_s")!;
+    assertMatch(of("blocking").reason!, /^blocking: .* got no answer$/);
+    assertEquals([of("blocking").ratio, of("blocking").rounds], [null, 0]);
+    assert(of("io-uring").ratio! > 0);
+  },
+});
+
+Deno.test({
+  name: "in hold memory, connects and threads are compared, and what was reached is told where it was less",
+  ignore,
+  fn: async () => {
+    const hold = { ...plan, scenario: "hold", connections: 20, seconds: 0, rounds: 1 } as const;
+    const { rows } = await compare(find("epoll"), [find("io-uring"), find("blocking")], hold);
+    const value = (name: string, metric: string) =>
+      rows.find((row) => row.candidate === name && row.metric === metric)!.candidate_value;
+    assert(value("io-uring", "connects_per_s")! > 0 && value("io-uring", "pss_bytes")! > 0);
+    assertEquals(value("blocking", "pss_bytes"), null);
+  },
+});
+
+Deno.test({
+  name: "an abort ends the round under way, and the rounds before it are kept",
+  ignore,
+  fn: async () => {
+    const abort = new AbortController();
+    const onRound = () => abort.abort();
+    const { rows } = await compare(find("epoll"), [find("io-uring")], {
+      ...plan,
+      rounds: 50,
+      signal: abort.signal,
+      onRound,
+    });
+    assertEquals(rows[0]!.rounds, 1);
+    assert(rows[0]!.ratio! > 0);
+    assertEquals([rows[0]!.ratio_low, rows[0]!.ratio_high], [null, null]); // of one round there is no interval
+  },
+});
+
+Deno.test({
+  name: "work is not asked of a server that has none, and its rows say so",
+  ignore,
+  fn: async () => {
+    const without = { ...find("epoll"), name: "without", cannot: { "burn-cpu": "It has none." } };
+    const mixed = {
+      ...plan,
+      scenario: "mixed",
+      ratePerS: 100,
+      rounds: 1,
+      heavy: { share: 0.5, us: 10 },
+    } as const;
+    const path = find("epoll").path;
+    const { rows } = await compare(find("epoll"), [{ ...without, path }], mixed);
+    assertEquals([rows[0]!.reason, rows[0]!.heavy_us], ["without has no /work", 10]);
+  },
+});

@@ -1,0 +1,173 @@
+/**
+ * One side of a paired measurement: a server with its connections and the load generator that drives it in slices.
+ *
+ * @module
+ */
+import type { Bench } from "../run/bench.ts";
+import { UsageError } from "../cli/errors.ts";
+import { judge } from "../results/findings.ts";
+import { createGuard } from "../run/guard.ts";
+import { climbAll, spent } from "../run/hold.ts";
+import { LoadGenerator, type Window } from "../load/generator.ts";
+import { manifestOf } from "../server/manifest.ts";
+import type { Ended, Metrics, Parameters } from "../results/results.ts";
+import { StartError } from "../server/server.ts";
+import { hasWork, startSubject, type Subject } from "../server/subject.ts";
+import { heavyPath } from "../results/conventions.ts";
+import type { Manifest } from "../results/schema.ts";
+
+/** What the two of a pair have in common. */
+export interface Load {
+  connections: number;
+  /** Length of one slice, in seconds. */
+  seconds: number;
+  /** Of an open loop, requests/s; null: closed loop, as fast as they answer. */
+  ratePerS: number | null;
+  /** Of an open loop: the share of heavy requests, 0 to 1, and the CPU-µs that each burns. */
+  heavy: { share: number; us: number } | null;
+  /** After so many seconds of warm-up the measuring begins, settled or not. */
+  settleSeconds: number;
+  signal: AbortSignal;
+}
+
+/** Why a server cannot take part: it does not start, does not hold the connections, or does not answer on all of them. */
+export class CannotCompare extends Error {
+  override readonly name = "CannotCompare";
+  constructor(readonly subject: Subject, message: string, readonly ended: Exclude<Ended, "ok">) {
+    super(message);
+  }
+}
+
+/**
+ * The load before the first slice: code is compiled, heap and buffers get their size. It ends where so many stretches in a
+ * row cost the same within so much; a JVM takes seconds to get there, most others two.
+ */
+const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
+const SERVER_CPU = 0, CLIENT_CPU = 1;
+
+/**
+ * Whether a warm-up is over.
+ *
+ * @param costs What a request cost in each stretch so far, in any one unit.
+ * @param settleSeconds After so many seconds it is over, settled or not.
+ */
+export function isWarm(costs: readonly number[], settleSeconds: number): boolean {
+  const last = costs.slice(-WARMUP.inARow);
+  const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
+  return hasSettled || costs.length * WARMUP.seconds >= settleSeconds;
+}
+
+/** Stop it, or bind it with `await using`. */
+export class Contender implements AsyncDisposable {
+  readonly #windows: Window[] = [];
+
+  private constructor(
+    readonly experiment: Subject,
+    readonly memory: Partial<Metrics>,
+    readonly manifest: Manifest,
+    readonly generator: LoadGenerator,
+    readonly load: Load,
+    readonly owned: AsyncDisposableStack,
+  ) {}
+
+  /**
+   * Starts server and generator, each on a core of its own, which the other contender shares; and makes the connections.
+   *
+   * @throws {CannotCompare} If it cannot start, or does not hold all connections.
+   */
+  static async start(experiment: Subject, load: Load): Promise<Contender> {
+    await using stack = new AsyncDisposableStack();
+    if (load.heavy !== null && !hasWork(experiment)) {
+      throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
+    }
+    const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
+    const starting = startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }).catch((error) => {
+      if (!(error instanceof StartError)) throw error;
+      const { name } = experiment, { ended, reason } = error.failure;
+      throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
+    });
+    const server = stack.use(await starting);
+    const target = { host: "127.0.0.1", port: server.port };
+    const generator = stack.use(
+      await LoadGenerator.start(target, {
+        ...pin(CLIENT_CPU),
+        ...(server.pid !== null && { serverPid: server.pid }),
+      }),
+    );
+    const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
+    const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
+    const { climb, low, reason } = await climbAll(bench);
+    if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
+    const memory = spent(bench, climb, low);
+    return new Contender(experiment, memory, await manifestOf(experiment, server), generator, load, stack.move());
+  }
+
+  /** As fast as it answers, until what an answer costs has settled. Returns how many requests/s that are. */
+  async warmUp(): Promise<number> {
+    const costs: number[] = [];
+    for (;;) {
+      const { requests, seconds, server_cpu_us } = await this.#run(() => this.#closed(WARMUP.seconds));
+      costs.push((server_cpu_us ?? seconds) / requests); // of a server whose process is not known the time must do
+      if (isWarm(costs, this.load.settleSeconds)) return requests / seconds;
+      this.load.signal.throwIfAborted();
+    }
+  }
+
+  /**
+   * One slice of the load.
+   *
+   * @throws {CannotCompare} If a connection got no answer: a ratio would compare unlike things.
+   */
+  async slice(ratePerS = this.load.ratePerS): Promise<Window> {
+    this.load.signal.throwIfAborted();
+    const { seconds, heavy } = this.load;
+    const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavyPath(heavy.us) };
+    const window = await this.#run(() =>
+      ratePerS === null
+        ? this.#closed(seconds)
+        : this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share })
+    );
+    this.#windows.push(window);
+    return window;
+  }
+
+  async #closed(seconds: number): Promise<Window | undefined> {
+    return (await this.generator.closed({ seconds, warmupSeconds: 0 }))[0];
+  }
+
+  /** Runs a load in which nothing may go wrong. */
+  async #run(load: () => Promise<Window | undefined>): Promise<Window> {
+    const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
+    const window = await load().catch((error) => {
+      // The generator refuses where no connection is left: the server has closed them all, or died.
+      throw error instanceof UsageError ? broken(error.message) : error;
+    });
+    if (window === undefined) throw broken("no connection was left to measure on");
+    const { requests, lost, unanswered } = window;
+    const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
+    if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
+    throw broken(`${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`);
+  }
+
+  /** The findings of all slices together, by their ids. */
+  findings(): string[] {
+    const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
+    const seconds = sum((window) => window.seconds), scheduled = sum((window) => window.scheduled ?? 0);
+    return judge({
+      generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
+      lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
+      connections: this.load.connections,
+      ratePerS: null,
+      meanLatencyUs: null,
+      lost: 0,
+      stealShare: sum((window) => (window.server_steal_share ?? 0) * window.seconds) / seconds,
+      foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
+      seconds,
+      closedLoop: false,
+    }).map(({ id }) => id);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.owned.disposeAsync();
+  }
+}

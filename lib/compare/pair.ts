@@ -1,0 +1,97 @@
+/**
+ * One round of a paired measurement: two fresh servers, side by side, asked in turns.
+ *
+ * @module
+ */
+import { shuffle } from "es-toolkit";
+import { Contender, type Load } from "./contender.ts";
+import type { Window } from "../load/generator.ts";
+import { median } from "../timing/stats.ts";
+import type { Subject } from "../server/subject.ts";
+import type { Manifest } from "../results/schema.ts";
+
+/** How a pair is measured. */
+export interface PairPlan extends Omit<Load, "ratePerS"> {
+  /** Slices of each server in a round, an even number: ABBA ABBA, so that a drift falls on both alike. */
+  slices: number;
+  /** Of an open loop: requests/s, or half of what the slower of the pair reaches in a closed one; null: closed loop. */
+  ratePerS: number | "half" | null;
+}
+
+/** What is compared of slices. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. */
+export const OF_SLICES = ["cpu_us_per_request", "requests_per_s", "p50_us", "p99_us"] as const;
+/** What is compared of the connections that are held. */
+export const OF_CONNECTIONS = ["user_bytes_per_conn", "kernel_bytes_per_conn", "threads"] as const;
+/** Figures by their names; null: not measured. */
+export type Figures = Partial<Record<string, number | null>>;
+
+/** What one round of a pair found. */
+export interface Round {
+  reference: Figures;
+  candidate: Figures;
+  /** Logarithms of the ratios: of slices the median over pairs of neighbours. */
+  logs: Figures;
+  ratePerS: number | null;
+  findings: string[];
+}
+
+const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
+  cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
+  requests_per_s: window.requests / window.seconds,
+  p50_us: window.histogram.percentile(50),
+  p99_us: window.histogram.percentile(99),
+});
+
+/** The logarithm of a ratio; null where one of the two was not measured, or is nothing. */
+export const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
+  candidate! > 0 && reference! > 0 ? Math.log(candidate! / reference!) : null;
+
+/** The slices of both, in ABBA order, which of them is A by chance, as figures: the medians of each, and of the log-ratios of neighbours. */
+async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
+  const seen: Record<"reference" | "candidate", ReturnType<typeof figuresOf>[]> = { reference: [], candidate: [] };
+  const sides = shuffle(["reference", "candidate"] as const);
+  for (let i = 0; i < count; i++) {
+    for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
+      seen[side].push(figuresOf(await (side === "reference" ? reference : candidate).slice(ratePerS)));
+    }
+  }
+  const of = (values: (key: typeof OF_SLICES[number]) => number[]) =>
+    Object.fromEntries(OF_SLICES.map((key) => [key, median(values(key))]));
+  return {
+    reference: of((key) => seen.reference.map((each) => each[key])),
+    candidate: of((key) => seen.candidate.map((each) => each[key])),
+    logs: of((key) => seen.candidate.map((each, i) => Math.log(each[key] / seen.reference[i]![key]))),
+  };
+}
+
+/**
+ * One round: a fresh pair, started in random order; the slices in ABBA order, A by chance.
+ *
+ * @param into Takes what each of the two is, by its name.
+ * @throws {CannotCompare} If one of the two cannot take part.
+ */
+export async function pairRound(
+  reference: Subject,
+  candidate: Subject,
+  plan: PairPlan,
+  into: Map<string, Manifest>,
+): Promise<Round> {
+  const load: Load = { ...plan, ratePerS: null };
+  const [first, second] = shuffle([reference, candidate]);
+  await using early = await Contender.start(first!, load);
+  await using late = await Contender.start(second!, load);
+  const [a, b] = early.experiment === reference ? [early, late] : [late, early];
+  const reached = [await early.warmUp(), await late.warmUp()];
+  const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;
+  const found = await slices(a, b, plan.slices, ratePerS);
+  for (const { experiment, manifest } of [a, b]) into.set(experiment.name, manifest);
+  const findings = [a, b].flatMap((side) => side.findings().map((id) => `${side.experiment.name}: ${id}`));
+  const logs = Object.fromEntries(OF_CONNECTIONS.map((key) => [key, logRatio(b.memory[key], a.memory[key])]));
+  return {
+    reference: { ...found.reference, ...a.memory },
+    candidate: { ...found.candidate, ...b.memory },
+    logs: { ...found.logs, ...logs },
+    ratePerS,
+    findings,
+  };
+}

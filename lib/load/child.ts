@@ -1,0 +1,142 @@
+/**
+ * The process behind a load generator, seen from its parent: started so that it cannot outlive it, asked one command
+ * at a time.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { UsageError } from "../cli/errors.ts";
+import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
+
+const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
+const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
+const STOP_MS = 2000; // it sees the end of stdin within 100 ms, unless the machine is overloaded
+
+// Both words are prefixed where there is such a command, and replace the shell, so that the process id stays. taskset(1) pins
+// the threads of V8 as well, which sched_setaffinity(2) from inside would not. PR_SET_PDEATHSIG ends the process at the
+// moment its parent ends; without setpriv(1) it goes when stdin ends.
+const LAUNCH = `
+cpu=$1
+shift
+if [ -n "$cpu" ] && command -v taskset >/dev/null; then set -- taskset -c "$cpu" "$@"; fi
+if setpriv --pdeathsig KILL true 2>/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
+exec "$@"`;
+
+/** What the engine needs and no more: libc, or connections to the one target, or both for the clocks of the portable one. */
+function permissions({ engine, address, port }: EngineConfig): string[] {
+  const net = engine === "portable" ? [`--allow-net=${address}:${port}`] : [];
+  return ["--no-prompt", ...(Deno.build.os === "linux" ? ["--allow-ffi"] : []), ...net];
+}
+
+function command(config: EngineConfig): Deno.Command {
+  const main = fileURLToPath(new URL("./main.ts", import.meta.url));
+  const words = [Deno.execPath(), "run", "--quiet", ...permissions(config), main, JSON.stringify(config)];
+  // Detached: Ctrl-C in the terminal reaches the parent alone, which then ends things in its order.
+  const pipes = { stdin: "piped", stdout: "piped", stderr: "piped", detached: true } as const;
+  if (Deno.build.os === "windows") return new Deno.Command(words[0]!, { ...pipes, args: words.slice(1) });
+  return new Deno.Command("sh", { ...pipes, args: ["-c", LAUNCH, "sh", String(config.cpu ?? ""), ...words] });
+}
+
+/** A running process of load_main.ts. */
+export class LoadChild {
+  readonly #process: Deno.ChildProcess;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #replies: AsyncGenerator<Reply, void>;
+  readonly #stderr: Promise<void>;
+  #stderrTail = "";
+  #last: Promise<unknown> = Promise.resolve();
+  #stopped: Promise<void> | null = null;
+
+  private constructor(config: EngineConfig, readonly onProgress: (progress: Progress) => void) {
+    this.#process = command(config).spawn();
+    this.#input = this.#process.stdin.getWriter();
+    this.#replies = this.#read();
+    this.#stderr = this.#collect();
+  }
+
+  /**
+   * Starts the process and waits until it takes commands.
+   *
+   * @throws {Error} If it ends instead, with what it said, or is not ready within 30 s.
+   */
+  static async start(config: EngineConfig, onProgress: (progress: Progress) => void): Promise<LoadChild> {
+    const child = new LoadChild(config, onProgress);
+    const timer = setTimeout(() => child.#process.kill("SIGKILL"), START_MS);
+    await child.#reply().finally(() => clearTimeout(timer));
+    return child;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  async *#read(): AsyncGenerator<Reply, void> {
+    let line = "";
+    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
+      const lines = (line + text).split("\n");
+      line = lines.pop()!;
+      for (const text of lines) yield JSON.parse(text);
+    }
+  }
+
+  async #collect(): Promise<void> {
+    for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_TAIL);
+    }
+  }
+
+  /** The next reply that is not progress. */
+  async #reply(): Promise<Exclude<Reply, { progress: Progress }>> {
+    for (;;) {
+      const { value } = await this.#replies.next();
+      if (value === undefined) throw await this.#ended();
+      if (!("progress" in value)) return value;
+      this.onProgress(value.progress);
+    }
+  }
+
+  async #ended(): Promise<Error> {
+    const [{ code, signal }] = await Promise.all([this.#process.status, this.#stderr]);
+    const how = this.#stopped !== null ? "was stopped" : `ended with ${signal ?? `code ${code}`}`;
+    return new Error(`The load generator ${how}. ${this.#stderrTail}`.trim());
+  }
+
+  /**
+   * Runs a command after those that were given before, and returns its outcome as it came over the pipe.
+   *
+   * @throws {UsageError} If the command cannot be done as asked.
+   * @throws {Error} If the process ends before the answer.
+   */
+  run(command: Command | StressCommand): Promise<unknown> {
+    const outcome = this.#last.then(() => this.#run(command));
+    this.#last = outcome.catch(() => {}); // whoever gave that command is told; the next one is independent of it
+    return outcome;
+  }
+
+  async #run(command: Command | StressCommand): Promise<unknown> {
+    try {
+      await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
+    } catch {
+      throw await this.#ended(); // the pipe broke: how the process ended says more than EPIPE
+    }
+    const reply = await this.#reply();
+    if ("refused" in reply) throw new UsageError(reply.refused);
+    if (!("done" in reply)) throw new Error(`The load generator answers ${JSON.stringify(reply)}.`);
+    return reply.done;
+  }
+
+  /** Ends the process, a command that runs included. Resolves when it is gone. */
+  stop(): Promise<void> {
+    return this.#stopped ??= this.#stop();
+  }
+
+  async #stop(): Promise<void> {
+    await this.#input.close().catch(() => {}); // it fails if the process has ended by itself, which is what was wanted
+    const timer = setTimeout(() => this.#process.kill("SIGKILL"), STOP_MS);
+    await this.#process.status;
+    clearTimeout(timer);
+    await this.#last; // a command that was running has failed, and has read stdout to its end
+    while (!(await this.#replies.next()).done);
+    await this.#stderr;
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * The commands of the load generator that go over many connections once: connect and ask.
+ *
+ * @module
+ */
+import { Counts } from "../timing/histogram.ts";
+import { CONNECTING, type Connections, IDLE, type Loop, type Steps } from "./connections.ts";
+import type { AskOptions, AskOutcome, ConnectOptions, ConnectOutcome } from "./types.ts";
+import { NEVER, Patience } from "./patience.ts";
+
+/** Connections under way at a time: half of 128, the shortest queue for accept(2) that is usual. */
+const MAX_CONNECTING = 64;
+/**
+ * Where a server's queue for accept(2) is full, the kernel drops the SYN, and repeats it after a second: the generator
+ * would report its own waiting for that as the speed of the server. So connections that are not made after 5 ms are dialled
+ * anew, then after 10, and so on. On loopback a SYN that was not dropped has its answer before connect(2) returns.
+ */
+const REDIAL_US = 5000, MAX_REDIAL_US = 200_000;
+
+class ConnectLoop implements Loop {
+  made = 0;
+  opened = 0;
+  pending = 0;
+  #madeBefore = 0;
+  #redialUs = REDIAL_US;
+  #redialAtUs: number;
+
+  constructor(readonly connections: Connections, readonly count: number, readonly keep: (id: number) => void) {
+    this.#redialAtUs = connections.redials ? connections.clockUs() + REDIAL_US : NEVER;
+  }
+
+  /** Opens connections until enough are under way. Returns when these are to be dialled anew. */
+  fill(): number {
+    const { connections, count } = this;
+    while (this.opened < count && this.pending < MAX_CONNECTING) {
+      if (connections.open() >= 0) this.pending++;
+      else connections.tally.error(connections.openError);
+      this.opened++;
+    }
+    return this.#redialAtUs;
+  }
+
+  /** Gives those under way up for the moment, if none was made for too long: they will be opened again. */
+  redial(): void {
+    const { now } = this.connections;
+    if (this.made > this.#madeBefore) this.#redialUs = REDIAL_US;
+    else if (now < this.#redialAtUs) return;
+    else {
+      this.connections.closeAll(CONNECTING);
+      this.opened -= this.pending;
+      this.pending = 0;
+      this.#redialUs = Math.min(2 * this.#redialUs, MAX_REDIAL_US);
+    }
+    this.#madeBefore = this.made;
+    if (this.connections.redials) this.#redialAtUs = now + this.#redialUs;
+  }
+
+  connected(id: number): void {
+    this.pending--;
+    this.made++;
+    this.keep(id);
+  }
+
+  failed(): void {
+    this.pending--;
+  }
+
+  answered(): void {}
+  freed(): void {}
+  lost(): void {}
+}
+
+/** Opens connections, and gives each to `keep` as soon as it is made. */
+export function* connect(
+  connections: Connections,
+  options: ConnectOptions,
+  keep: (id: number) => void = (id) => connections.hold(id),
+): Steps<ConnectOutcome> {
+  const { count, timeoutMs } = options, { tally } = connections;
+  const loop = connections.loop = new ConnectLoop(connections, count, keep);
+  const patience = new Patience(connections, timeoutMs * 1e3), startUs = connections.clockUs();
+  for (let untilUs = loop.fill(); loop.pending > 0; untilUs = loop.fill()) {
+    yield untilUs;
+    loop.redial();
+    if (!patience.over()) continue;
+    tally.error("timeout", count - loop.opened + loop.pending);
+    connections.closeAll(CONNECTING);
+    break;
+  }
+  connections.leave();
+  const seconds = (connections.clockUs() - startUs) / 1e6, { errors } = tally.take();
+  return { requested: count, connected: loop.made, failed: count - loop.made, seconds, errors };
+}
+
+const TARGET = 1, PASSED_OVER = 2; // the latter still owed an answer to an earlier loop when its turn came
+
+class AskLoop implements Loop {
+  answeredCount = 0;
+  lostCount = 0;
+  otherStatus = 0;
+  readonly latency = new Counts();
+  readonly #queue: number[];
+  readonly #roles: Uint8Array;
+  readonly #targets: number;
+  #at = 0;
+
+  constructor(readonly connections: Connections, targets: Int32Array, readonly window: number) {
+    this.#targets = targets.length;
+    this.#queue = Array.from(targets);
+    this.#roles = new Uint8Array(connections.states.length);
+    for (const id of targets) this.#roles[id] = TARGET;
+  }
+
+  /** Asks the next ones until the window is full. */
+  fill(): void {
+    const { connections } = this;
+    while (connections.busy < this.window && this.#at < this.#queue.length) {
+      const id = this.#queue[this.#at++]!;
+      if (connections.states[id] === IDLE) connections.send(id, connections.clockUs(), 0);
+      else this.#roles[id] = PASSED_OVER;
+    }
+  }
+
+  answered(id: number, now: number, status: number): void {
+    if (status === 200) {
+      this.answeredCount++;
+      this.latency.record(now - this.connections.sentAt[id]!);
+    } else this.otherStatus++;
+  }
+
+  freed(id: number): void {
+    if (this.#roles[id] === PASSED_OVER) this.#queue.push(id);
+  }
+
+  lost(id: number): void {
+    if (this.#roles[id] !== 0) this.lostCount++;
+  }
+
+  /** How many targets have no outcome yet. */
+  get left(): number {
+    return this.#targets - this.answeredCount - this.lostCount - this.otherStatus;
+  }
+}
+
+/** Sends one request on each held connection, and waits for the answers. */
+export function* ask(connections: Connections, options: AskOptions): Steps<AskOutcome> {
+  const { onlyNew, window, timeoutMs } = options;
+  const held = connections.heldIds.slice(0, connections.held);
+  const targets = onlyNew ? held.filter((id) => connections.fresh[id] === 1) : held;
+  for (const id of targets) connections.fresh[id] = 0;
+  const loop = connections.loop = new AskLoop(connections, targets, window);
+  const patience = new Patience(connections, timeoutMs * 1e3), startUs = connections.clockUs();
+  for (loop.fill(); loop.left > 0 && !patience.over(); loop.fill()) yield NEVER;
+  connections.leave();
+  return {
+    asked: targets.length,
+    answered: loop.answeredCount,
+    lost: loop.lostCount,
+    unanswered: loop.left,
+    seconds: (connections.clockUs() - startUs) / 1e6,
+    histogram: loop.latency.take(),
+    errors: connections.tally.take().errors,
+  };
+}

@@ -1,0 +1,76 @@
+/** Linux only: the modules open its libc when they are loaded. */
+import { assert, assertEquals } from "@std/assert";
+import { LoadGenerator } from "./generator.ts";
+import { PATIENCE_MS, until } from "../testing/client.ts";
+import { FakeServer, HELLO } from "../testing/fake_server.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+Deno.test("sources are filled one after the other, and room that was given back is used", { ignore }, async () => {
+  const { CONNECTIONS_PER_SOURCE, Sources } = await import("./dialer.ts");
+  const sources = new Sources(0x1234);
+  const taken = Array.from({ length: 2 * CONNECTIONS_PER_SOURCE + 1 }, () => sources.take());
+  assertEquals([taken[0], taken[CONNECTIONS_PER_SOURCE - 1], taken[CONNECTIONS_PER_SOURCE], taken.at(-1)], [
+    0,
+    0,
+    1,
+    2,
+  ]);
+  assertEquals([...sources.address(2).subarray(0, 8)], [2, 0, 0, 0, 127, 0x13, 0x34, 3]);
+  sources.giveBack(0);
+  for (let i = 1; i < CONNECTIONS_PER_SOURCE; i++) assertEquals(sources.take(), 2);
+  assertEquals([sources.take(), sources.take()], [0, 3]);
+});
+
+Deno.test("when all sources are full there is none", { ignore }, async () => {
+  const { CONNECTIONS_PER_SOURCE, Sources } = await import("./dialer.ts");
+  const sources = new Sources(1);
+  for (let i = 0; i < 254 * CONNECTIONS_PER_SOURCE; i++) assert(sources.take() >= 0);
+  assertEquals(sources.take(), -1);
+  sources.giveBack(77);
+  assertEquals([sources.take(), sources.take()], [77, -1]);
+});
+
+Deno.test("connections come from addresses of the generator's own", { ignore }, async () => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port });
+  await generator.connect(3);
+  assertEquals((await generator.ask()).answered, 3);
+  const expected = `127.${1 + (generator.pid >> 8) % 254}.${generator.pid & 255}.1`;
+  assertEquals(server.clients.map(({ from }) => from), Array(3).fill(expected));
+});
+
+Deno.test("waiting without events takes its time, with epoll_pwait2 and without", { ignore }, async () => {
+  const { clockUs, Waiter } = await import("./libc.ts");
+  for (const precise of [true, false]) {
+    const waiter = new Waiter(precise), startUs = clockUs();
+    assertEquals(waiter.wait(2500), 0);
+    assert(clockUs() - startUs >= 2000); // whole milliseconds, without epoll_pwait2: the caller asks again for the rest
+    assertEquals(waiter.wait(0), 0);
+  }
+});
+
+Deno.test("a full queue for accept(2) loses no connection, and makes none twice", { ignore }, async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 4 });
+  const { promise: full, resolve } = Promise.withResolvers<void>();
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: listener.addr.port }, {
+    onProgress: ({ connections }) => connections > 0 && resolve(), // for a quarter of a second nobody has accepted
+  });
+  const connecting = generator.connect(200);
+  await full;
+  const ends: Promise<void>[] = [];
+  const accepting = (async () => {
+    for await (const connection of listener) ends.push(connection.readable.pipeTo(new WritableStream()));
+  })();
+  const { connected, errors } = await connecting;
+  assertEquals({ connected, errors }, { connected: 200, errors: {} });
+  await generator.drop();
+  await generator.stop();
+  // The queue is first in, first out: when this last connection ends, all others have been accepted.
+  const last = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  last.close();
+  await until(() => ends.length >= 201, PATIENCE_MS, "the last connection");
+  listener.close();
+  await Promise.all([accepting, ...ends]); // each ended with FIN, and none with an error
+  assertEquals(ends.length, 201);
+});

@@ -1,0 +1,192 @@
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { createServer } from "node:http";
+import { UsageError } from "../cli/errors.ts";
+import { LoadGenerator, type Progress } from "./generator.ts";
+import { PATIENCE_MS, until } from "../testing/client.ts";
+import { testEngines } from "../testing/engines.ts";
+import { FakeServer, HELLO } from "../testing/fake_server.ts";
+
+testEngines("an answer that comes byte by byte is one answer", async (start) => {
+  await using server = new FakeServer(async ({ write }) => {
+    for (const byte of HELLO) await write(byte);
+  });
+  await using generator = await start(server.port);
+  assertEquals((await generator.connect(5)).connected, 5);
+  const { asked, answered, lost, unanswered, errors, histogram } = await generator.ask();
+  assertEquals({ asked, answered, lost, unanswered, errors }, {
+    asked: 5,
+    answered: 5,
+    lost: 0,
+    unanswered: 0,
+    errors: {},
+  });
+  assertEquals([histogram.count, server.paths.length], [5, 5]);
+});
+
+testEngines(
+  "a server that closes after three answers loses its clients one by one, and the loop ends early",
+  async (start) => {
+    await using server = new FakeServer(async (client, number) => {
+      await client.write(HELLO);
+      if (number === 3) server.hangUp(client);
+    });
+    await using generator = await start(server.port);
+    await generator.connect(10);
+    const windows = await generator.closed({ seconds: 60, warmupSeconds: 0, slices: 2 });
+    const [{ requests, lost, connections, stopped_early, histogram, seconds }] = windows as [
+      typeof windows[0] & object,
+    ];
+    assertEquals({ requests, lost, connections, count: histogram.count }, {
+      requests: 30,
+      lost: 10,
+      connections: 0,
+      count: 30,
+    });
+    assertEquals([windows.length, stopped_early], [1, "All connections were lost."]);
+    assert(seconds < 60);
+    const totals = await generator.totals();
+    assertEquals([totals.connections, totals.answered, totals.lost], [10, 30, 10]);
+  },
+);
+
+testEngines("connections without an answer are counted, kept, and asked again once it has come", async (start) => {
+  const { promise: opened, resolve: open } = Promise.withResolvers<void>();
+  await using server = new FakeServer(async ({ write }) => {
+    if (server.paths.length === 3) open(); // the third request, which is the first of the second round, frees the others
+    await opened;
+    await write(HELLO);
+  });
+  await using generator = await start(server.port);
+  await generator.connect(5);
+  const { asked, answered, lost, unanswered } = await generator.ask({ window: 2, timeoutMs: 200 });
+  assertEquals({ asked, answered, lost, unanswered }, { asked: 5, answered: 0, lost: 0, unanswered: 5 });
+  assertEquals((await generator.totals()).sent, 2);
+  assertEquals((await generator.ask()).answered, 5);
+  const { sent, answered: all, connections } = await generator.totals();
+  assertEquals({ sent, all, connections }, { sent: 7, all: 7, connections: 5 });
+});
+
+testEngines("connections that are not made in time are failed", async (start) => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 2 }); // and nobody accepts
+  await using generator = await start(listener.addr.port);
+  const { connected, failed, errors } = await generator.connect(20, { timeoutMs: 100 });
+  assert(connected > 0 && connected < 20);
+  assertEquals([failed, errors], [20 - connected, { timeout: 20 - connected }]);
+  listener.close();
+});
+
+Deno.test("an attempt that was given up, and that the runtime makes after all, is closed (portable)", async () => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 8 });
+  const target = { host: "127.0.0.1", port: listener.addr.port };
+  await using generator = await LoadGenerator.start(target, { engine: "portable" });
+  const { connected } = await generator.connect(20, { timeoutMs: 100 });
+  const accepted: Deno.TcpConn[] = [];
+  for (let i = 0; i < 20; i++) accepted.push(await listener.accept()); // the kernel tries again after 1, 3 and 7 s
+  assertEquals((await generator.totals()).connections, connected);
+  await generator.drop();
+  for (const connection of accepted) {
+    assertEquals(await connection.read(new Uint8Array(1)), null);
+    connection.close();
+  }
+  listener.close();
+});
+
+testEngines("an error status is an answer that does not count, and the connection stays", async (start) => {
+  await using server = new FakeServer(({ write }) => write("HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno"));
+  await using generator = await start(server.port);
+  await generator.connect(4);
+  for (let round = 0; round < 2; round++) {
+    const { asked, answered, lost, unanswered, errors } = await generator.ask();
+    assertEquals({ asked, answered, lost, unanswered }, { asked: 4, answered: 0, lost: 0, unanswered: 0 });
+    assertEquals(errors, { http_500: 4 });
+  }
+  assertEquals((await generator.totals()).errors, { http_500: 8 });
+});
+
+const UNUSABLE = {
+  malformed: "SSH-2.0-OpenSSH_9.2\r\n",
+  transfer_coding: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+  no_length: "HTTP/1.1 200 OK\r\n\r\nwithout an end",
+  too_large: "HTTP/1.1 200 OK\r\nContent-Length: 123456789012\r\n\r\n",
+  unexpected: HELLO + HELLO,
+};
+testEngines("what cannot be followed is named, and its connection dropped", async (start) => {
+  for (const [key, text] of Object.entries(UNUSABLE)) {
+    await using server = new FakeServer(({ write }) => write(text));
+    await using generator = await start(server.port);
+    await generator.connect(3);
+    const { asked, answered, lost, errors } = await generator.ask();
+    assertEquals({ asked, answered, lost, errors }, { asked: 3, answered: 0, lost: 3, errors: { [key]: 3 } });
+    assertEquals((await generator.ask()).asked, 0);
+  }
+});
+
+testEngines("each connection of a churn asks once", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port);
+  const { requests, lost, unanswered, errors } = await generator.churn({
+    concurrency: 3,
+    seconds: 0.3,
+    warmupSeconds: 0,
+  });
+  const totals = await generator.totals();
+  assertEquals({ lost, unanswered, errors }, { lost: 0, unanswered: 0, errors: {} });
+  assert(requests > 0 && requests <= totals.answered);
+  assertEquals([totals.connections, totals.sent, totals.answered], Array(3).fill(server.clients.length));
+  await until(() => server.open === 0, PATIENCE_MS, "the end of all connections");
+});
+
+testEngines("a port where nobody listens refuses each connection, and ends a churn", async (start) => {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  await using generator = await start(port);
+  const { requested, connected, failed, errors } = await generator.connect(5);
+  assertEquals({ requested, connected, failed }, { requested: 5, connected: 0, failed: 5 });
+  assertEquals(errors, { ECONNREFUSED: 5 });
+  const { requests, stopped_early } = await generator.churn({ concurrency: 2, seconds: 60, warmupSeconds: 0 });
+  assertEquals([requests, stopped_early], [0, "1000 connections in a row failed."]);
+});
+
+testEngines("answers of the runtime's own server and of node are understood", async (start) => {
+  await using deno = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("Hello World"));
+  const node = createServer((_, response) => {
+    response.setHeader("Content-Length", 11).end("Hello World");
+  });
+  await new Promise<void>((resolve) => node.listen(0, "127.0.0.1", resolve));
+  for (const port of [deno.addr.port, (node.address() as { port: number }).port]) {
+    await using generator = await start(port);
+    await generator.connect(3);
+    const [window] = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
+    assert(window!.requests > 3);
+    assertEquals([window!.errors, window!.lost], [{}, 0]);
+  }
+  await new Promise((resolve) => node.close(resolve));
+});
+
+testEngines("slices follow each other, and progress is told meanwhile", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const seen: Progress[] = [];
+  await using generator = await start(server.port, { onProgress: (progress) => seen.push(progress) });
+  await generator.connect(2);
+  const windows = await generator.closed({ seconds: 0.9, warmupSeconds: 0, slices: 3 });
+  assertEquals(windows.map(({ connections }) => connections), [2, 2, 2]);
+  assert(windows.every(({ seconds, requests, histogram }) => seconds >= 0.3 && histogram.count === requests));
+  assert(seen.length > 0 && seen.every(({ phase, connections }) => phase === "closed" && connections === 2));
+  const counted = windows.reduce((sum, { requests }) => sum + requests, 0), { answered } = await generator.totals();
+  assert(counted <= answered && answered === server.paths.length);
+});
+
+testEngines("a loop without a connection is refused, and what follows is done", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port);
+  for (const loop of [generator.closed({ seconds: 1 }), generator.open({ seconds: 1, rate: 1 })]) {
+    await assertRejects(() => loop, UsageError, "No connection is held");
+  }
+  await generator.connect(3);
+  assertEquals((await generator.ask({ onlyNew: true })).asked, 3);
+  await generator.connect(2);
+  assertEquals((await generator.ask({ onlyNew: true })).asked, 2);
+  await generator.drop();
+  assertEquals((await generator.ask()).asked, 0);
+});

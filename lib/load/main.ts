@@ -1,0 +1,68 @@
+/**
+ * The process of a load generator: takes commands, a line of JSON each, from stdin, and answers on stdout. It ends with
+ * stdin, so that it never outlives its parent. Started by load.ts, with what `EngineConfig` says as JSON in its argument.
+ *
+ * @module
+ */
+import { UsageError } from "../cli/errors.ts";
+import { Engine, requestFor } from "./engine.ts";
+import type { Stress } from "./stress.ts";
+import type { Command, EngineConfig, Progress, Reply, StressCommand, StressOptions, StressOutcome } from "./types.ts";
+
+const MAX_LINE_BYTES = 64 * 1024; // a command has a few numbers and a path
+
+const encoder = new TextEncoder();
+
+/** Writes a line whole, before anything else happens: a loop of system calls never comes back to the event loop. */
+function reply(line: Reply): void {
+  for (let rest = encoder.encode(JSON.stringify(line) + "\n"); rest.length > 0;) {
+    rest = rest.subarray(Deno.stdout.writeSync(rest));
+  }
+}
+
+const onProgress = (progress: Progress) => reply({ progress });
+
+// Imported when it is chosen: the epoll engine opens libc of Linux as it loads.
+async function startEngine(config: EngineConfig): Promise<Engine> {
+  const light = requestFor("/", config);
+  if (config.engine === "epoll") {
+    const { EpollConnections, ownCpuUs } = await import("./epoll.ts");
+    return new Engine(config, new EpollConnections(config, light), ownCpuUs, onProgress);
+  }
+  const { ownCpuUs, PortableConnections } = await import("./portable.ts");
+  return new Engine(config, new PortableConnections(config, light), ownCpuUs, onProgress);
+}
+
+let stress: Stress | undefined;
+
+async function runStress(config: EngineConfig, options: StressOptions): Promise<StressOutcome> {
+  if (config.engine !== "epoll") throw new UsageError("Stress needs the epoll engine, which runs on Linux only.");
+  const { Stress } = await import("./stress.ts");
+  stress ??= new Stress(config, requestFor("/", config), onProgress);
+  return stress.run(options);
+}
+
+async function run(engine: Engine, command: Command | StressCommand): Promise<void> {
+  try {
+    if (command.name === "stress") reply({ done: await runStress(engine.config, command.options) });
+    else reply({ done: await engine.run(command) });
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error; // ends this process, and the parent reports stderr
+    reply({ refused: error.message });
+  }
+}
+
+if (import.meta.main) {
+  const engine = await startEngine(JSON.parse(Deno.args[0]!));
+  reply({ ready: true });
+  let line = "";
+  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    const lines = (line + text).split("\n");
+    line = lines.pop()!;
+    if (line.length > MAX_LINE_BYTES) throw new Error(`A command is longer than ${MAX_LINE_BYTES} bytes.`);
+    // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
+    for (const text of lines) run(engine, JSON.parse(text));
+  }
+  engine.drop(); // so that nothing is left in TIME_WAIT
+  Deno.exit(0);
+}

@@ -1,0 +1,182 @@
+import { assert, assertEquals } from "@std/assert";
+import { Connections, type Steps } from "./connections.ts";
+import { openLoop } from "./open_loop.ts";
+import { Meter } from "./tally.ts";
+import { PATIENCE_MS, until } from "../testing/client.ts";
+import { testEngines } from "../testing/engines.ts";
+import { FakeServer, HELLO } from "../testing/fake_server.ts";
+
+testEngines("a stall of 300 ms delays all that was due meanwhile, but only one request sees it raw", async (start) => {
+  let stalls = 1;
+  await using server = new FakeServer(async ({ write }) => {
+    if (stalls-- > 0) await new Promise((resolve) => setTimeout(resolve, 300));
+    await write(HELLO);
+  });
+  await using generator = await start(server.port);
+  await generator.connect(1);
+  const window = await generator.open({ rate: 100, seconds: 1, warmupSeconds: 0 });
+  assertEquals([window.scheduled, window.requests, window.unanswered], [100, 100, 0]);
+  assertEquals([window.histogram.count, window.raw!.count, window.heavy], [100, 100, null]);
+  // 30 requests were due in the stall, one each 10 ms: the eleventh longest wait is at least 300 − 10 × 10 ms.
+  assert(window.histogram.percentile(90) >= 195_000, `${window.histogram.percentile(90)}`);
+  assert(window.raw!.percentile(90) < window.histogram.percentile(90) / 2, `${window.raw!.percentile(90)}`);
+  assert(window.raw!.max >= 295_000);
+});
+
+testEngines("an open loop goes on with the connections that are left", async (start) => {
+  let closed = false;
+  await using server = new FakeServer(async (client, number) => {
+    await client.write(HELLO);
+    if (number !== 2 || closed) return;
+    closed = true;
+    server.hangUp(client);
+  });
+  await using generator = await start(server.port);
+  await generator.connect(3);
+  const { requests, scheduled, lost, connections, unanswered, stopped_early } = await generator.open({
+    rate: 100,
+    seconds: 0.5,
+    warmupSeconds: 0,
+  });
+  assertEquals({ requests, scheduled, unanswered }, { requests: 50, scheduled: 50, unanswered: 0 });
+  assertEquals({ lost, connections, stopped_early }, { lost: 1, connections: 2, stopped_early: null });
+});
+
+testEngines("requests that could not be sent count as unanswered when all connections are lost", async (start) => {
+  await using server = new FakeServer(async (client) => {
+    await client.write(HELLO);
+    server.hangUp(client);
+  });
+  await using generator = await start(server.port);
+  await generator.connect(2);
+  const window = await generator.open({ rate: 20, seconds: 1, warmupSeconds: 0 });
+  assertEquals([window.requests, window.lost, window.unanswered, window.connections], [2, 2, 18, 0]);
+  assertEquals(window.stopped_early, "All connections were lost.");
+});
+
+testEngines("a heavy share is spread evenly and timed apart", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port);
+  await generator.connect(1);
+  const window = await generator.open({
+    rate: 500,
+    seconds: 0.2,
+    warmupSeconds: 0,
+    heavyShare: 0.29,
+    heavyPath: "/work/9",
+  });
+  assertEquals([window.histogram.count, window.raw!.count, window.heavy!.count], [71, 71, 29]);
+  const heavyAt = server.paths.flatMap((path, at) => path === "/work/9" ? [at] : []);
+  assertEquals(server.paths.filter((path) => path === "/").length, 71);
+  const gaps = heavyAt.slice(1).map((at, i) => at - heavyAt[i]!);
+  assertEquals([Math.min(...gaps), Math.max(...gaps)], [3, 4]);
+});
+
+testEngines("slow clients send a byte a second of a head that never ends, and are no loss", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port);
+  await generator.connect(2);
+  // The bytes leave at 0, ⅓, ⅔ s and so on, to one client after the other: the seventh at 2 s, and the eighth would at 2⅓ s.
+  const window = await generator.slow({ slow: 3, rate: 50, seconds: 2.2 });
+  assertEquals([window.requests, window.lost, window.connections, window.errors], [110, 0, 2, {}]);
+  assertEquals(server.clients.map(({ rest }) => rest).sort(), ["", "", "GE", "GE", "GET"]);
+  const { connections, lost } = await generator.totals();
+  assertEquals({ connections, lost }, { connections: 5, lost: 0 });
+  assertEquals((await generator.ask()).asked, 2);
+  await until(() => server.open === 2, PATIENCE_MS, "the end of the slow clients");
+});
+
+testEngines("a server that throws slow clients out loses none", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const throwOut = setInterval(() => server.throwOut((rest) => rest !== ""), 50);
+  await using generator = await start(server.port);
+  await generator.connect(1);
+  const { requests, lost } = await generator.slow({ slow: 2, rate: 20, seconds: 1 });
+  clearInterval(throwOut);
+  assertEquals({ requests, lost }, { requests: 20, lost: 0 });
+});
+
+/**
+ * Connections to a server that answers each request 100 µs after it was sent, in a time that passes only while a loop waits:
+ * so outcomes are exact. In `serverStall` the server answers nothing, and in `ownStall` the generator does not run.
+ */
+class Simulation extends Connections {
+  #timeUs = 0;
+  readonly #answers: { id: number; atUs: number }[] = [];
+  readonly #encoded = new TextEncoder().encode(HELLO);
+  serverStall = { fromUs: Infinity, toUs: Infinity };
+  ownStall = { fromUs: Infinity, toUs: Infinity };
+
+  constructor(held: number) {
+    super(new Uint8Array(1));
+    for (let id = 0; id < held; id++) {
+      this.opened(id);
+      this.settled(id, "");
+      this.hold(id);
+    }
+  }
+
+  override clockUs(): number {
+    return this.#timeUs;
+  }
+
+  override open(): number {
+    return -1;
+  }
+
+  protected override transmit(id: number): string {
+    const { fromUs, toUs } = this.serverStall, atUs = this.#timeUs + 100;
+    this.#answers.push({ id, atUs: atUs >= fromUs && atUs < toUs ? toUs : atUs });
+    return "";
+  }
+
+  protected override hangUp(): void {}
+
+  override drive<T>(steps: Steps<T>): T {
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      const nextUs = Math.min(step.value, this.#answers[0]?.atUs ?? Infinity);
+      const { fromUs, toUs } = this.ownStall;
+      this.#timeUs = this.now = Math.max(this.#timeUs, nextUs >= fromUs && nextUs < toUs ? toUs : nextUs);
+      while ((this.#answers[0]?.atUs ?? Infinity) <= this.#timeUs) {
+        this.answers.inbox.set(this.#encoded);
+        this.received(this.#answers.shift()!.id, this.#encoded.length);
+      }
+    }
+  }
+
+  run(rate: number, seconds: number) {
+    const meter = new Meter({ wallUs: () => this.clockUs(), ownCpuUs: () => 0 }, null);
+    const options = { rate, seconds, warmupSeconds: 0, heavyShare: 0, heavyPath: "/" };
+    return this.drive(openLoop(this, meter, options));
+  }
+}
+
+Deno.test("a server that stands still for S in a run of T shows S − (1 − p) T at percentile p, and hardly a trace raw", () => {
+  const connections = new Simulation(10);
+  connections.serverStall = { fromUs: 5e6, toUs: 6e6 };
+  const { histogram, raw, late_sends, requests, unanswered } = connections.run(1000, 20);
+  assertEquals({ late_sends, requests, unanswered }, { late_sends: 0, requests: 20_000, unanswered: 0 });
+  for (const percent of [96, 97, 98, 99, 99.5, 99.9]) {
+    const expectedUs = 1e6 - (1 - percent / 100) * 20e6, foundUs = histogram.percentile(percent);
+    assert(Math.abs(foundUs - expectedUs) < 15_000, `p${percent}: ${foundUs}, expected ${expectedUs}`);
+    assertEquals(raw!.percentile(percent), 100);
+  }
+  assert(Math.abs(raw!.max - 1e6) < 1e4);
+});
+
+Deno.test("requests that the generator sends late by its own fault are counted, and wait all the same", () => {
+  const connections = new Simulation(10);
+  connections.ownStall = { fromUs: 1e6, toUs: 1.2e6 };
+  const { histogram, raw, late_sends, requests } = connections.run(1000, 2);
+  assertEquals([requests, raw!.max <= 101], [2000, true]);
+  assertEquals(late_sends, 201); // due from 1 s to 1.2 s, one each millisecond; those due later find idle connections again
+  assert(Math.abs(histogram.max - 200_000) < 1000, `${histogram.max}`);
+});
+
+Deno.test("a request that waits because all connections are busy is not late, but its latency shows it", () => {
+  const { late_sends, requests, histogram, raw, seconds } = new Simulation(1).run(20_000, 1); // it can do 10 000 a second
+  assertEquals([late_sends, requests, raw!.max], [0, 20_000, 100]);
+  assert(Math.abs(seconds - 2) < 0.01 && Math.abs(histogram.max - 1e6) < 1e4);
+});

@@ -1,0 +1,133 @@
+/**
+ * A worker of the probe `million`: one process and one thread that is the server, or the client, of many rings. Started by
+ * million_child.ts, with a `MillionConfig` as JSON in its argument; it says its state on stdout, a line of JSON each, and ends
+ * with its stdin, or with its parent. Linux only.
+ *
+ * @module
+ */
+import { ClientRing } from "./client.ts";
+import { addressOf, dieWithParent, listenOn, Poller } from "./libc.ts";
+import { Ring } from "./ring.ts";
+import { ServerRing } from "./server.ts";
+import { ANSWER, countError, REQUEST } from "./talk.ts";
+import { type ClientState, MAX_RINGS, type MillionCommand, type MillionConfig, type ServerState } from "./protocol.ts";
+
+const STDIN = 0; // also its mark: those of the rings begin behind it
+const REPORT_MS = 200; // so long after a change, or between two, the server tells its state
+const PATIENCE_MS = 10_000; // so long without any event, and the client gives up those that did not answer
+const MAX_LINE_BYTES = 4096; // a command is one number
+const encoder = new TextEncoder(), decoder = new TextDecoder();
+
+/** Writes a line whole, before anything else happens. */
+function tell(state: ServerState | ClientState): void {
+  for (let rest = encoder.encode(JSON.stringify(state) + "\n"); rest.length > 0;) {
+    rest = rest.subarray(Deno.stdout.writeSync(rest));
+  }
+}
+
+let line = "";
+const chunk = new Uint8Array(MAX_LINE_BYTES);
+
+/** The commands that have come on stdin. Ends this process at its end. */
+function readCommands(): MillionCommand[] {
+  const got = Deno.stdin.readSync(chunk);
+  if (got === null) Deno.exit(0);
+  const lines = (line + decoder.decode(chunk.subarray(0, got))).split("\n");
+  line = lines.pop()!;
+  if (line.length > MAX_LINE_BYTES) throw new Error(`A command is longer than ${MAX_LINE_BYTES} bytes`);
+  return lines.map((text) => JSON.parse(text));
+}
+
+/** The eventfds of all rings and stdin in one epoll set. */
+class Turns {
+  readonly #poller = new Poller();
+  readonly #rings: readonly (ServerRing | ClientRing)[];
+  /** What the last turn has read from stdin. */
+  commands: MillionCommand[] = [];
+
+  constructor(rings: readonly (ServerRing | ClientRing)[]) {
+    this.#rings = rings;
+    this.#poller.add(STDIN, STDIN, { edge: false });
+    // Edge: each addition to an eventfd wakes anew, and nobody has to read it.
+    for (const [i, { ring }] of rings.entries()) this.#poller.add(ring.eventfd, i + 1, { edge: true });
+  }
+
+  /** Waits for something to do, and does it. False if `ms` have passed. */
+  next(ms: number): boolean {
+    const marks = this.#poller.wait(ms);
+    for (const mark of marks) {
+      if (mark === STDIN) this.commands.push(...readCommands());
+      else this.#rings[mark - 1]!.drain();
+    }
+    return marks.length > 0;
+  }
+}
+
+function serve({ rings: count, slots, port: wanted }: MillionConfig): never {
+  const state: ServerState = { port: wanted, live: 0, accepted: 0, answered: 0, errors: {} };
+  const rings = Array.from({ length: count }, (_, i) => {
+    const { listener, port } = listenOn(i, state.port); // the first one chooses for all
+    state.port = port;
+    return new ServerRing(new Ring(slots, ANSWER, new Uint8Array(0)), listener, slots, state);
+  });
+  const turns = new Turns(rings);
+  for (const ring of rings) ring.start();
+  tell(state);
+  let told = JSON.stringify(state), toldAt = performance.now();
+  for (;;) {
+    const now = JSON.stringify(state), dueMs = toldAt + REPORT_MS - performance.now();
+    if (now !== told && dueMs <= 0) {
+      tell(state);
+      told = now;
+      toldAt = performance.now();
+    }
+    turns.next(now === told ? -1 : Math.max(1, Math.ceil(dueMs)));
+  }
+}
+
+/** Waits until all that was begun is over. What does not go on for long is told as an error, and is no answer. */
+function finish(rings: readonly ClientRing[], turns: Turns, state: ClientState): void {
+  while (rings.some((ring) => ring.isBusy)) {
+    if (!turns.next(PATIENCE_MS)) return countError(state, `nothing came for ${PATIENCE_MS} ms`);
+  }
+}
+
+function run(command: MillionCommand, rings: readonly ClientRing[], turns: Turns, state: ClientState): void {
+  if ("connect" in command) { // ring after ring
+    let left = command.connect;
+    for (const ring of rings) {
+      if (left === 0) break;
+      left -= ring.connect(left);
+      finish([ring], turns, state);
+    }
+  } else {
+    state.answered = 0;
+    for (const ring of rings) {
+      ring.ask();
+      finish([ring], turns, state);
+    }
+  }
+  state.done++;
+  tell(state);
+}
+
+function drive({ rings: count, slots, port }: MillionConfig): never {
+  const state: ClientState = { done: 0, connected: 0, failed: 0, answered: 0, errors: {} };
+  const rings = Array.from({ length: count }, (_, i) => {
+    return new ClientRing(new Ring(slots, REQUEST, addressOf(i, port)), slots, state);
+  });
+  const turns = new Turns(rings);
+  tell(state);
+  for (;;) {
+    while (turns.commands.length === 0) turns.next(-1);
+    run(turns.commands.shift()!, rings, turns, state);
+  }
+}
+
+if (import.meta.main) {
+  const config: MillionConfig = JSON.parse(Deno.args[0]!);
+  dieWithParent();
+  if (config.rings > MAX_RINGS) throw new Error(`${config.rings} rings: there are addresses for ${MAX_RINGS}`);
+  if (config.role === "server") serve(config);
+  else drive(config);
+}

@@ -1,0 +1,110 @@
+/**
+ * What the nights show together: for each experiment its ratio to the reference night by night, and where that changed. It
+ * advises and fails nothing: a night is judged by its own rounds (lib/decision.ts), and this sees what is too small for one.
+ *
+ * @module
+ */
+import { changePoints, MOST_VALUES } from "./change_points.ts";
+import type { LinesSpec } from "../charts/config.ts";
+import { type Night, type NightRow, percentChange } from "./record.ts";
+import { median } from "../timing/stats.ts";
+
+/** One night of one experiment. */
+export interface NightPoint {
+  /** When it ended, in UTC. */
+  time: string;
+  deno: string;
+  /** The experiment by the reference, in CPU time per request. */
+  ratio: number;
+  low: number | null;
+  high: number | null;
+}
+
+/** The nights of one experiment that can be compared with its newest one: same kind of machine, reference, connections. */
+export interface Course {
+  experiment: string;
+  reference: string;
+  /** The oldest first; at most {@linkcode MOST_VALUES}. */
+  points: NightPoint[];
+  /** The indices of the nights from which on it is another. */
+  changes: number[];
+}
+
+/** A night with its row of one experiment. */
+type Seen = { night: Night; row: NightRow };
+
+const comparable = ({ night, row }: Seen) => JSON.stringify([night.kind, night.reference, row.connections]);
+
+/** The course of each experiment in the history, in the order of their names. Nights without a ratio are left out. */
+export function courses(history: readonly Night[]): Course[] {
+  const all: Seen[] = history.flatMap((night) => night.experiments.map((row) => ({ night, row })));
+  const measured = all.filter(({ row }) => row.ratio !== null);
+  const byName = [...Map.groupBy(measured, ({ row }) => row.experiment)];
+  return byName.toSorted(([a], [b]) => a < b ? -1 : 1).map(([experiment, seen]) => {
+    const newest = seen.at(-1)!;
+    const alike = seen.filter((of) => comparable(of) === comparable(newest)).slice(-MOST_VALUES);
+    const points = alike.map(({ night: { time, deno }, row }): NightPoint => ({
+      ...{ time, deno, ratio: row.ratio!, low: row.ratio_low, high: row.ratio_high },
+    }));
+    const changes = changePoints(points.map(({ ratio }) => Math.log(ratio)));
+    return { experiment, reference: newest.night.reference, points, changes };
+  });
+}
+
+/** A stretch of nights without a change. */
+interface Level {
+  /** The index of its first night. */
+  from: number;
+  points: NightPoint[];
+  /** The median of its nights. */
+  ratio: number;
+}
+
+const levelsOf = ({ points, changes }: Course): Level[] =>
+  [0, ...changes].map((from, i) => {
+    const of = points.slice(from, changes[i] ?? points.length);
+    return { from, points: of, ratio: median(of.map(({ ratio }) => ratio)) };
+  });
+
+const since = (level: Level, before: Level) =>
+  `${percentChange(level.ratio / before.ratio)} since ${level.points[0]!.time.slice(0, 10)}`;
+
+/** What has changed, a sentence for each experiment with a change. */
+export function tellChanges(all: readonly Course[]): string[] {
+  return all.filter(({ changes }) => changes.length > 0).map((course) => {
+    const levels = levelsOf(course);
+    const said = levels.slice(1).map((level, i) => {
+      const before = levels[i]!, [from, to] = [before.points.at(-1)!.deno, level.points[0]!.deno];
+      const upgrade = from === to ? "" : `, Deno ${from} before and ${to} then`;
+      return `${since(level, before)} (${level.points.length} nights, ${before.points.length} before${upgrade})`;
+    });
+    return `${course.experiment}: ${said.join("; ")}`;
+  });
+}
+
+/** The nights of an experiment with their intervals, and the median of each stretch, all against that of the first one. */
+export function courseChart(course: Course, family: string): LinesSpec {
+  const { experiment, reference, points } = course, levels = levelsOf(course);
+  const percent = (ratio: number) => (ratio / levels[0]!.ratio - 1) * 100;
+  const bound = (ratio: number | null) => ratio === null ? null : percent(ratio);
+  const level = ({ from, points, ratio }: Level, i: number) => ({
+    name: i === 0 ? "median" : since(levels[i]!, levels[i - 1]!),
+    family: "own",
+    points: points.map((_, k) => ({ x: from + k + 1, value: percent(ratio) })),
+  });
+  return {
+    kind: "lines",
+    title: `${experiment} beside ${reference}, night by night`,
+    x: { label: `nights, from ${points[0]!.time.slice(0, 10)} on`, unit: "nights", scale: "linear" },
+    y: { label: "change of the CPU time per request", unit: "percent", scale: "linear" },
+    series: [
+      {
+        ...{ name: experiment, family },
+        points: points.map(({ ratio, low, high }, i) => ({
+          ...{ x: i + 1, value: percent(ratio), low: bound(low), high: bound(high) },
+        })),
+      },
+      ...levels.map(level),
+    ],
+  };
+}

@@ -1,0 +1,105 @@
+/**
+ * Which of the stored studies a table or a chart shows.
+ *
+ * @module
+ */
+import type { Study } from "./studies.ts";
+import { HEAVY_US, MIN_ROUNDS, NOISE_BYTES, WARMUP_SECONDS } from "./conventions.ts";
+import type { ComparisonRow, ProbeRow } from "./rows.ts";
+import type { Experiment } from "../catalogue/catalogue.ts";
+import type { Metrics, Result, ScenarioName } from "./results.ts";
+
+/** The rows of one comparison at one number of connections, with the study they stand in. */
+export interface Table {
+  study: Study<"comparison">;
+  rows: ComparisonRow[];
+}
+
+/**
+ * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
+ * of the study with the most candidates; of several the newest. One of few rounds is not shown, and of `mixed` none with
+ * other heavy requests than `deno task exp` makes.
+ */
+export function widest(
+  studies: readonly Study<"comparison">[],
+  scenario: ComparisonRow["scenario"],
+  reference: string,
+): Table[] {
+  const fits = (row: ComparisonRow) =>
+    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US;
+  const tables = studies.flatMap((study) =>
+    [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
+      .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))
+      .map((rows) => ({ study, rows, candidates: new Set(rows.map((row) => row.candidate)).size }))
+  );
+  const best = Map.groupBy(tables, ({ rows }) => rows[0]!.connections).values().map((of) =>
+    of.toSorted((a, b) => b.candidates - a.candidates || b.study.time.localeCompare(a.study.time))[0]!
+  );
+  return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
+}
+
+const SIZES = 4; // of a study of wait calls: fewer show no law
+
+/** The newest study of wait calls that has enough sizes to show a law. */
+export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
+  studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
+
+/** One experiment, and the newest whole run of it in each scenario. */
+export interface Shown {
+  experiment: Experiment;
+  hold: Result | undefined;
+  throughput: Result | undefined;
+  rate: Result | undefined;
+  /** All whole runs of `hold`: what the one above does not tell, another may. */
+  holds: readonly Result[];
+}
+
+/** What a quick run left is no figure for a table: it climbs for 3 s and warms up for half a second. */
+export const isWhole = ({ scenario, parameters }: Result) =>
+  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
+
+/** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
+export function best(
+  results: readonly Result[],
+  name: string,
+  scenario: ScenarioName,
+  most = Infinity,
+): Result | undefined {
+  const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
+  const hasFigures = ({ ended }: Result) => Number(ended === "ok" || ended === "limited"); // they come first
+  return results
+    .filter((of) => of.experiment === name && of.scenario === scenario && isWhole(of) && asked(of) <= most)
+    .toSorted((a, b) => hasFigures(b) - hasFigures(a) || asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
+}
+
+/** Finds what the tables show of each experiment. */
+export const shown = (experiments: readonly Experiment[], results: readonly Result[]): Shown[] =>
+  experiments.map((experiment) => ({
+    experiment,
+    hold: best(results, experiment.name, "hold"),
+    throughput: best(results, experiment.name, "throughput"),
+    rate: best(results, experiment.name, "rate"),
+    holds: results.filter((of) => of.experiment === experiment.name && of.scenario === "hold" && isWhole(of)),
+  }));
+
+/** Of the runs of one server that tell a metric the one with the most connections, of equals the newest. */
+export const telling = (runs: readonly Result[], metric: keyof Metrics): Result | undefined =>
+  runs.filter(({ metrics }) => metrics[metric] !== null)
+    .toSorted((a, b) => (b.metrics.connections ?? 0) - (a.metrics.connections ?? 0) || b.time.localeCompare(a.time))[0];
+
+/**
+ * What one connection takes of a server's own memory, in bytes. Less than a heap differs by without a connection more is no
+ * figure: that difference, for each of the connections, is an upper bound. Null: no whole run tells it.
+ */
+export function userMemory({ holds }: Pick<Shown, "holds">): { value: number | null; bound: "at most" | null } {
+  const of = telling(holds, "user_bytes_per_conn")?.metrics;
+  if (of === undefined) return { value: null, bound: null };
+  const value = of.user_bytes_per_conn!, noise = of.connections ? NOISE_BYTES / of.connections : -Infinity;
+  return value < noise ? { value: noise, bound: "at most" } : { value, bound: null };
+}
+
+/** The rows of a probe, of the newest study that has some; none if there is no such study. */
+export const newestProbe = (studies: readonly Study<"probe">[], probe: string): ProbeRow[] =>
+  studies.toSorted((a, b) => b.time.localeCompare(a.time))
+    .map(({ rows }) => rows.filter((row) => row.probe === probe))
+    .find((rows) => rows.length > 0) ?? [];

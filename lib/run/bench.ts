@@ -1,0 +1,67 @@
+import type { Guard } from "./guard.ts";
+import { type Finding, judge } from "../results/findings.ts";
+import type { Histogram } from "../timing/histogram.ts";
+import type { LoadGenerator, Window } from "../load/generator.ts";
+import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
+import { type Sample, sample } from "../sampling/sampler.ts";
+import type { Running } from "../server/subject.ts";
+
+/** What a scenario works with: one server, one load generator, and what the user asked for. */
+export interface Bench {
+  server: Running;
+  generator: LoadGenerator;
+  parameters: Parameters;
+  /** Says how many connections may be made next; it remembers the smaller steps before. */
+  guard: Guard;
+  /** Ends what only waits; whatever the generator does ends with the generator. */
+  signal: AbortSignal;
+}
+
+/** What a scenario found. `reason` says why it did less than it was asked for; null if it did all. */
+export interface Measured {
+  metrics: Partial<Metrics>;
+  histogram: Histogram;
+  /** The measured stretch of time; null where the scenario has none. */
+  window: Window | null;
+  lost: number;
+  reason: string | null;
+}
+
+/** After so long without any answer the rest counts as unanswered. */
+export const SILENCE_MS = 2000;
+
+/** What the server and its connections take now; null where its process is not known, or the system does not tell. */
+export const look = ({ pid }: Running): Sample | null => pid === null ? null : sample(pid);
+
+/** What a sample at a plateau tells. */
+export const plateau = (of: Sample | null): Partial<Metrics> => ({
+  rss_bytes: of?.rss_bytes ?? null,
+  pss_bytes: of?.pss_bytes ?? null,
+  processes: of?.processes ?? null,
+  threads: of?.threads ?? null,
+});
+
+/** The latencies of the table; none, and no zeros, where nothing was recorded. */
+export function percentiles(of: Histogram): Partial<Metrics> {
+  if (of.count === 0) return {};
+  return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
+}
+
+/** What weakens the figures of a load. */
+export function findingsOf(
+  scenario: ScenarioName,
+  { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
+): Finding[] {
+  return judge({
+    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
+    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
+    connections: metrics.connections ?? 0,
+    ratePerS: metrics.requests_per_s ?? null,
+    meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
+    lost,
+    stealShare: window?.server_steal_share ?? null,
+    foreignShare: window?.foreign_cpu_share ?? null,
+    seconds: window?.seconds ?? Infinity,
+    closedLoop: scenario === "throughput",
+  });
+}

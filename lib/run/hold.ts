@@ -1,0 +1,183 @@
+import { delay } from "@std/async";
+import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { count } from "../text/format.ts";
+import { Histogram } from "../timing/histogram.ts";
+import type { Metrics } from "../results/results.ts";
+import { kernelSocketBytes, type Sample } from "../sampling/sampler.ts";
+import { NOISE_BYTES } from "../results/conventions.ts";
+
+/** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
+export const FAILED_SHARE = 0.01;
+/** Requests on each connection before memory is read, so that one-time costs (compiled code, grown heaps) are paid. */
+const WARM_ROUNDS = 5;
+/** …unless it is spread over so many connections that it is next to nothing for each of them. */
+const MANY_CONNECTIONS = 900;
+/** Kernel objects are counted, not estimated; but TIME_WAIT ends and other processes' sockets come and go by hundreds. */
+const KERNEL_CONNECTIONS = 900;
+
+/** Where a climb stands. */
+export interface Climb {
+  held: number;
+  answered: number;
+  connected: number;
+  /** Answered, and not closed by then. */
+  kept: number;
+  failed: number;
+  connectSeconds: number;
+  askSeconds: number;
+  /** Connections made and answered per second in the last step; null before the first. */
+  pacePerS: number | null;
+  deadline: number;
+  start: Sample | null;
+  /** Of the first request on each connection. */
+  histogram: Histogram;
+}
+
+/** A climb that has not begun. */
+export function startClimb({ server, parameters: { climb_seconds = Infinity } }: Bench): Climb {
+  return {
+    ...{ held: 0, answered: 0, connected: 0, kept: 0, failed: 0, connectSeconds: 0, askSeconds: 0, pacePerS: null },
+    deadline: performance.now() + climb_seconds * 1000,
+    start: look(server),
+    histogram: new Histogram(),
+  };
+}
+
+/** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
+function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): { connect: number } | { stop: string } {
+  const { connections, climb_seconds: limit } = parameters, { held, pacePerS, deadline } = climb;
+  const step = guard.next(held, connections);
+  if ("stop" in step) return step;
+  const leftS = (deadline - performance.now()) / 1000;
+  const inTime = pacePerS === null || leftS === Infinity ? Infinity : Math.floor(pacePerS * leftS);
+  // No more at once than it has shown it can answer before the rest would count as unanswered.
+  const bearable = pacePerS === null ? Infinity : Math.max(1, Math.floor(pacePerS * SILENCE_MS / 1000));
+  if (inTime >= 1) return { connect: Math.min(step.connect, wanted - held, inTime, bearable) };
+  const pace = count(pacePerS, 1);
+  return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
+}
+
+/** Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped. */
+export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string | null> {
+  const { generator, guard, server } = bench;
+  while (climb.held < wanted) {
+    const step = nextStep(bench, climb, wanted);
+    if ("stop" in step) return step.stop;
+    const connect = await generator.connect(step.connect);
+    const ask = await generator.ask({ onlyNew: true, timeoutMs: SILENCE_MS });
+    climb.connectSeconds += connect.seconds;
+    climb.askSeconds += ask.seconds;
+    climb.connected += connect.connected;
+    climb.held += connect.connected - ask.lost;
+    climb.answered += ask.answered;
+    climb.histogram.merge(ask.histogram);
+    const kept = Math.min(ask.answered, connect.connected - ask.lost); // answered, and open still
+    climb.kept += kept;
+    climb.failed += step.connect - kept;
+    climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
+    const now = look(server);
+    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
+    const tried = climb.kept + climb.failed;
+    if (climb.failed > FAILED_SHARE * tried) {
+      const how = ask.answered === connect.connected
+        ? "were closed after their answer: nothing is kept alive"
+        : "got no answer";
+      return `${count(climb.failed)} of ${count(tried)} connections ${how}`;
+    }
+  }
+  return null;
+}
+
+/** Memory that the run has taken: of the server's processes, or of the whole host where that is more. */
+function usedBytes(start: Sample | null, now: Sample): number {
+  return start === null ? now.pss_bytes : Math.max(now.pss_bytes, start.mem_available_bytes - now.mem_available_bytes);
+}
+
+/** Memory of the server itself at a plateau. Pages of the program's own text are not in it where the system tells. */
+const ownBytes = (of: Sample | null) => of === null ? null : of.pss_anon_bytes ?? of.pss_bytes;
+
+/** User bytes for each of the connections that lie between two plateaus; null where that would be noise. */
+function userSlope(from: number | null, to: number | null, connections: number): number | null {
+  if (from === null || to === null || connections === 0) return null;
+  return connections < MANY_CONNECTIONS && to - from < NOISE_BYTES ? null : (to - from) / connections;
+}
+
+/** Kernel bytes for each connection: both of its ends are on this host, one of them is the server's. */
+export function kernelSlope(from: number | null, to: number | null, connections: number): number | null {
+  return from === null || to === null || connections < KERNEL_CONNECTIONS ? null : (to - from) / connections / 2;
+}
+
+/** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
+async function holdOn({ generator, signal, parameters: { seconds } }: Bench, climb: Climb) {
+  const { held, connected, answered, histogram } = climb;
+  if (answered < held) {
+    const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
+    return { answered, histogram, lost: connected - held, reason };
+  }
+  await delay(seconds * 1000, { signal });
+  const again = await generator.ask({ timeoutMs: SILENCE_MS });
+  const lost = connected - again.asked + again.lost, missing = again.asked - again.answered;
+  const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
+  const reason = unanswered ?? (lost > 0 ? `${count(lost)} connections were lost` : null);
+  return { answered: again.answered, histogram: again.histogram, lost, reason };
+}
+
+/** What server and kernel have spent at a number of connections. */
+interface Plateau {
+  held: number;
+  sample: Sample | null;
+  kernel: number | null;
+}
+
+const plateauAt = (held: number, { server }: Bench): Plateau => ({
+  held,
+  sample: look(server),
+  kernel: kernelSocketBytes(),
+});
+
+/**
+ * Makes all connections, with a plateau at a tenth of them: memory of a connection is the slope between two plateaus, so
+ * that what the server needs anyway drops out.
+ */
+export async function climbAll(bench: Bench) {
+  const { generator, parameters: { connections: wanted } } = bench;
+  const climb = startClimb(bench);
+  let reason = await rise(bench, climb, Math.ceil(wanted / 10));
+  for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
+  const low = plateauAt(climb.held, bench);
+  reason ??= await rise(bench, climb, wanted);
+  return { climb, low, reason };
+}
+
+/** What was spent between the low plateau and now. */
+export function spent(bench: Bench, climb: Climb, low: Plateau): Partial<Metrics> {
+  const high = plateauAt(climb.held, bench);
+  // Connections that were never answered may wait in the kernel's queue: the server has spent nothing on them.
+  const more = climb.answered < climb.held ? 0 : climb.held - low.held;
+  return {
+    user_bytes_per_conn: userSlope(ownBytes(low.sample), ownBytes(high.sample), more),
+    kernel_bytes_per_conn: kernelSlope(low.kernel, high.kernel, more),
+    ...plateau(high.sample),
+  };
+}
+
+/** The C10K test: connect N, hold them for `seconds`, then one request on each; all must answer. */
+export async function hold(bench: Bench): Promise<Measured> {
+  const { climb, low, reason } = await climbAll(bench);
+  const end = await holdOn(bench, climb);
+  return {
+    metrics: {
+      connections: climb.held,
+      answered: end.answered,
+      lost: end.lost,
+      connect_seconds: climb.connectSeconds + climb.askSeconds,
+      connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
+      ...percentiles(end.histogram),
+      ...spent(bench, climb, low),
+    },
+    histogram: end.histogram,
+    window: null,
+    lost: end.lost,
+    reason: reason ?? end.reason,
+  };
+}

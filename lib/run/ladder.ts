@@ -1,0 +1,76 @@
+import type { Guard } from "./guard.ts";
+import type { Parameters, Result, ScenarioName } from "../results/results.ts";
+import { HEAVY_SHARE, heavyPath, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
+
+/** What the user asked for; what is null is left to the plan. */
+export interface Wish {
+  quick: boolean;
+  scenarios: ScenarioName[] | null;
+  connections: number[] | null;
+  seconds: number | null;
+  rate: number | null;
+}
+
+/** One run to come. */
+export interface Step {
+  scenario: ScenarioName;
+  parameters: Parameters;
+}
+
+/** Runs one step, with a guard that knows the smaller steps. */
+type RunStep = (step: Step, guard: Guard) => Promise<Result>;
+
+const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
+const LOADED_CONNECTIONS = 100; // of every scenario but hold
+const RATE = 1000; // requests/s of an open loop where no throughput was measured before
+const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
+const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
+const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
+const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
+/** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
+const CLIMB_SECONDS_QUICK = 3;
+
+function parameters(wish: Wish, scenario: ScenarioName, connections: number): Parameters {
+  const seconds = wish.seconds ?? (wish.quick ? SECONDS_QUICK : SECONDS)[scenario];
+  const base: Parameters = {
+    connections,
+    seconds,
+    warmup_seconds: COLD.includes(scenario) ? 0 : wish.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,
+  };
+  if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
+  if (scenario === "throughput" || scenario === "churn") return base;
+  const open = { ...base, rate_per_s: wish.rate ?? RATE };
+  if (scenario === "mixed") return { ...open, heavy_share: HEAVY_SHARE, heavy_path: heavyPath() };
+  return scenario === "slow" ? { ...open, slow: connections } : open;
+}
+
+/**
+ * Walks the ladder: `hold` at growing sizes until it holds no more, then `throughput` at 100 connections (fewer where
+ * fewer were held), then `rate` at half of that throughput. What the user asked for replaces the defaults.
+ */
+export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): AsyncGenerator<Result> {
+  const scenarios = wish.scenarios ?? ["hold", "throughput", "rate"];
+  let held = Infinity;
+  if (scenarios.includes("hold")) {
+    held = 1;
+    for (const connections of wish.connections ?? (wish.quick ? HOLD_QUICK : HOLD)) {
+      const result = await runStep({ scenario: "hold", parameters: parameters(wish, "hold", connections) }, guard);
+      yield result;
+      if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
+      held = Math.max(held, result.metrics.answered ?? 0);
+      if (result.ended !== "ok") break;
+    }
+  }
+  for (const wanted of wish.connections ?? [LOADED_CONNECTIONS]) {
+    let peak: number | null = null;
+    for (const scenario of scenarios) {
+      if (scenario === "hold" || (scenario === "rate" && peak === 0)) continue;
+      const step: Step = { scenario, parameters: parameters(wish, scenario, Math.min(wanted, held)) };
+      if (scenario === "rate" && wish.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
+      const result = await runStep(step, guard);
+      yield result;
+      if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
+      if (scenario === "throughput") peak = result.metrics.requests_per_s;
+    }
+  }
+}

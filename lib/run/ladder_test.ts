@@ -1,0 +1,72 @@
+import { assertEquals } from "@std/assert";
+import { Guard } from "./guard.ts";
+import { hostFacts } from "../sampling/host.ts";
+import { ladder, type Step, type Wish } from "./ladder.ts";
+import { type Ended, type Metrics, newResult, type Result } from "../results/results.ts";
+
+const DEFAULT: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null };
+const host = hostFacts();
+
+/** Walks a ladder over a server that holds `capacity` connections and answers 40 000 requests/s. */
+async function walk(wish: Partial<Wish>, capacity = Infinity, fails?: Ended): Promise<Step[]> {
+  const steps: Step[] = [];
+  const runStep = (step: Step): Promise<Result> => {
+    steps.push(step);
+    const answered = Math.min(step.parameters.connections, capacity);
+    const metrics: Partial<Metrics> = { answered, requests_per_s: 40_000 };
+    const ended = fails ?? (answered < step.parameters.connections ? "limited" : "ok");
+    const reason = ended === "ok" ? null : "it broke";
+    const run = { experiment: "epoll", family: "readiness", host, histogram: null, findings: [], command: "" };
+    return Promise.resolve(newResult({ ...run, ...step, metrics, ended, reason }));
+  };
+  const guard = new Guard({ memAvailableBytes: 1e9, descriptorLimit: 1e6 });
+  for await (const _ of ladder({ ...DEFAULT, ...wish }, runStep, guard)) { /* the steps are what counts */ }
+  return steps;
+}
+const short = (steps: Step[]) => steps.map(({ scenario, parameters }) => `${scenario} ${parameters.connections}`);
+
+Deno.test("a server that holds 10 000 is then loaded over 100 connections, and asked at half of its throughput", async () => {
+  const steps = await walk({});
+  assertEquals(short(steps), [
+    ...["hold 1", "hold 10", "hold 100", "hold 1000", "hold 10000"],
+    ...["throughput 100", "rate 100"],
+  ]);
+  assertEquals(steps.at(-1)!.parameters.rate_per_s, 20_000);
+});
+
+Deno.test("the climb ends where it breaks, and the load takes no more connections than were held", async () => {
+  assertEquals(short(await walk({}, 1)), ["hold 1", "hold 10", "throughput 1", "rate 1"]);
+  assertEquals(short(await walk({}, 100)).slice(2), ["hold 100", "hold 1000", "throughput 100", "rate 100"]);
+});
+
+Deno.test("nothing more is tried on a server that does not start, crashes or is skipped", async () => {
+  for (const ended of ["crashed", "not_ready", "skipped"] as const) {
+    assertEquals(short(await walk({}, Infinity, ended)), ["hold 1"]);
+  }
+});
+
+Deno.test("what the user asked for replaces the defaults", async () => {
+  const steps = await walk({ scenarios: ["hold", "rate", "mixed"], connections: [10, 20], seconds: 3, rate: 500 });
+  assertEquals(short(steps), ["hold 10", "hold 20", "rate 10", "mixed 10", "rate 20", "mixed 20"]);
+  assertEquals(new Set(steps.map((step) => step.parameters.seconds)), new Set([3]));
+  assertEquals(steps.filter((step) => step.scenario !== "hold").map((step) => step.parameters.rate_per_s), [
+    ...[500, 500],
+    ...[500, 500],
+  ]);
+});
+
+Deno.test("each scenario gets the parameters that it needs", async () => {
+  const [mixed, slow, churn] = await walk({ scenarios: ["mixed", "slow", "churn"], connections: [7] });
+  assertEquals(mixed!.parameters.heavy_path, "/work/50000");
+  assertEquals(slow!.parameters.slow, 7);
+  assertEquals(churn!.parameters.rate_per_s, undefined);
+});
+
+Deno.test("a quick run climbs for a bounded time, and each of its loads is short", async () => {
+  const steps = await walk({ quick: true });
+  assertEquals(short(steps), ["hold 100", "hold 1000", "throughput 100", "rate 100"]);
+  for (const { scenario, parameters } of steps) {
+    if (scenario === "hold") assertEquals(typeof parameters.climb_seconds, "number");
+    else assertEquals(parameters.seconds + parameters.warmup_seconds <= 3, true);
+  }
+});

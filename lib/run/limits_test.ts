@@ -1,0 +1,118 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { diagnose, type Row, UNTOLD as UNTOLD_VALUE } from "./limits.ts";
+import { type HostFacts, hostFacts, UNTOLD } from "../sampling/host.ts";
+
+/** A made-up Linux host; the limits differ from each other so that none can be taken for another. */
+const LINUX: HostFacts = {
+  os: "linux",
+  arch: "x86_64",
+  kernel: "6.1.0",
+  cpu: "Abacus 3000",
+  cores: 4,
+  memory_bytes: 16 * 2 ** 30,
+  page_bytes: 4096,
+  deno: "2.9.6",
+  v8: "15.0",
+  limits: { nofile_soft: 1024, nofile_hard: 20_064, nproc: 63_000 },
+  io_uring: "available",
+  sysctls: {
+    "fs.file-max": 1_600_000,
+    "fs.nr_open": 1_048_577,
+    "kernel.io_uring_disabled": 0,
+    "kernel.pid_max": 32_768,
+    "kernel.threads-max": 127_000,
+    "net.core.somaxconn": 4096,
+    "net.ipv4.ip_local_port_range": [32_768, 60_999],
+    "net.ipv4.tcp_max_syn_backlog": 512,
+    "net.ipv4.tcp_mem": [100_000, 200_000, 400_000],
+    "net.ipv4.tcp_rmem": [4096, 131_072, 6_291_456],
+    "net.ipv4.tcp_wmem": [4096, 16_384, 4_194_304],
+    "vm.max_map_count": 70_000,
+  },
+};
+const rowOf = (what: string, facts: HostFacts = LINUX): Row => diagnose(facts).find((row) => row.what === what)!;
+const withSysctl = (change: Partial<HostFacts["sysctls"]>) => ({ ...LINUX, sysctls: { ...LINUX.sysctls, ...change } });
+
+Deno.test("descriptors cap hold at the limit without a reserve, and threads at a seventh", () => {
+  const { value, caps, connections, raise } = rowOf("descriptors a process");
+  assertEquals([value, connections], ["20 064", 20_000]);
+  assertEquals(caps, "hold ≤ 20 000 a process, thread-per-conn ≤ 2 857");
+  assertEquals(raise, "sudo prlimit --pid $$ --nofile=1048577");
+});
+
+Deno.test("where fs.nr_open is not shown, its default is the ceiling of descriptors", () => {
+  const facts = withSysctl({ "fs.nr_open": null });
+  assertStringIncludes(rowOf("descriptors a process", facts).raise, "--nofile=1048576");
+});
+
+Deno.test("open files of the host are two a connection", () => {
+  assertEquals(rowOf("fs.file-max").connections, 800_000);
+  assertStringIncludes(rowOf("fs.file-max").caps, "hold ≤ 800 000");
+});
+
+Deno.test("threads, pids and mappings cap thread-per-conn, each with its own number", () => {
+  assertStringIncludes(rowOf("threads a user").caps, "thread-per-conn, process-per-conn ≤ 63 000");
+  assertStringIncludes(rowOf("kernel.threads-max").caps, "thread-per-conn ≤ 127 000");
+  assertStringIncludes(rowOf("kernel.pid_max").caps, "thread-per-conn, process-per-conn ≤ 32 768");
+  assertStringIncludes(rowOf("vm.max_map_count").caps, "thread-per-conn ≤ 2 000");
+  assertStringIncludes(rowOf("memory").caps, "thread-per-conn ≤ 1 549"); // 70 % of 16 GiB by 7.4 MiB
+});
+
+Deno.test("ports count for each source address", () => {
+  const { value, caps, connections } = rowOf("net.ipv4.ip_local_port_range");
+  assertEquals(value, "32768–60999");
+  assertStringIncludes(caps, "hold ≤ 28 232 from one source address");
+  assertEquals(connections, 28_232 * (2 ** 24 - 2));
+});
+
+Deno.test("tcp_mem is told in bytes, with the page size of the host", () => {
+  assertMatch(rowOf("net.ipv4.tcp_mem").caps, /≤ 1\.5\d? GiB in all, 80 KiB at each end of 10 000 connections/);
+  const large = rowOf("net.ipv4.tcp_mem", { ...LINUX, page_bytes: 65_536 });
+  assertMatch(large.caps, /≤ 24\.4\d? GiB in all/);
+});
+
+Deno.test("io_uring: who refuses it decides what to do", () => {
+  assertEquals([rowOf("io_uring").caps, rowOf("io_uring").raise], ["io-uring has its rings", ""]);
+  const off = rowOf("io_uring", { ...withSysctl({ "kernel.io_uring_disabled": 2 }), io_uring: "EPERM" });
+  assertEquals([off.value, off.raise], ["EPERM, disabled = 2", "sudo sysctl -w kernel.io_uring_disabled=0"]);
+  assertStringIncludes(rowOf("io_uring", { ...LINUX, io_uring: "EPERM" }).raise, "seccomp=unconfined");
+  const old = rowOf("io_uring", { ...withSysctl({ "kernel.io_uring_disabled": null }), io_uring: "ENOSYS" });
+  assertEquals([old.value, old.caps], ["ENOSYS", "io-uring works over epoll instead"]);
+  assertStringIncludes(old.raise, "5.1");
+  assertEquals(rowOf("io_uring", { ...LINUX, io_uring: "EIO" }).raise, "see io_uring_setup(2)");
+});
+
+Deno.test("a single core is shared by server and load generator, and the row says so", () => {
+  assertEquals(rowOf("cores").value, "4 × Abacus 3000");
+  assertStringIncludes(rowOf("cores", { ...LINUX, cores: 1, cpu: null }).caps, "share one");
+  assertEquals(rowOf("cores", { ...LINUX, cores: 1, cpu: null }).value, "1");
+});
+
+Deno.test("no limit is unlimited on Linux", () => {
+  const facts = { ...LINUX, limits: { nofile_soft: null, nofile_hard: null, nproc: null } };
+  for (const what of ["descriptors a process", "threads a user"]) {
+    assertEquals(rowOf(what, facts), { what, value: "unlimited", caps: "", connections: null, raise: "" });
+  }
+});
+
+Deno.test("every capped row of a Linux host says how to raise it", () => {
+  for (const row of diagnose(LINUX)) {
+    if (row.caps.includes("≤")) assert(row.raise !== "", row.what);
+    assert(row.value !== UNTOLD_VALUE, row.what);
+  }
+});
+
+Deno.test("a system that tells little has the same rows, and says of each that it is not told", () => {
+  const mac: HostFacts = { ...LINUX, os: "darwin", kernel: "24.1.0", ...UNTOLD };
+  const rows = diagnose(mac);
+  assertEquals(rows.map(({ what }) => what), diagnose(LINUX).map(({ what }) => what));
+  const told = rows.filter(({ value }) => value !== UNTOLD_VALUE).map(({ what }) => what);
+  assertEquals(told, ["cores", "memory", "kernel"]);
+  for (const { value, caps, raise } of rows) if (value === UNTOLD_VALUE) assertEquals([caps, raise], ["", ""]);
+});
+
+Deno.test("the facts of this host can be told", () => {
+  for (const { caps, value, raise } of diagnose(hostFacts())) {
+    assert(!/NaN|undefined|Infinity/.test(caps + value + raise), caps);
+  }
+});

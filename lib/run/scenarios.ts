@@ -1,0 +1,89 @@
+import { type Bench, look, type Measured, percentiles, plateau } from "./bench.ts";
+import { count } from "../text/format.ts";
+import { hold, rise, startClimb } from "./hold.ts";
+import type { Window } from "../load/generator.ts";
+import type { Parameters, ScenarioName } from "../results/results.ts";
+
+/** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
+async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
+  const { generator, server } = bench;
+  const before = look(server), answeredBefore = (await generator.totals()).answered;
+  const window = await drive();
+  const after = look(server), answers = (await generator.totals()).answered - answeredBefore;
+  const { requests, seconds, histogram, raw, unanswered, lost } = window;
+  const switches = before && after ? after.context_switches - before.context_switches : null;
+  return {
+    metrics: {
+      connections: window.connections,
+      answered: requests,
+      lost,
+      requests_per_s: requests / seconds,
+      ...percentiles(histogram),
+      ...(raw !== null && raw.count > 0 && {
+        raw_p50_us: raw.percentile(50),
+        raw_p99_us: raw.percentile(99),
+        raw_p99_9_us: raw.percentile(99.9),
+      }),
+      cpu_us_per_request: window.server_cpu_us === null || requests === 0 ? null : window.server_cpu_us / requests,
+      context_switches_per_request: switches === null || switches < 0 || answers === 0 ? null : switches / answers,
+      ...plateau(after),
+    },
+    histogram,
+    window,
+    lost,
+    reason: window.stopped_early ?? (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null),
+  };
+}
+
+/**
+ * Makes the connections, then runs a load on them. The first request on each shows that the server has really taken it:
+ * until then it may wait in the kernel's queue, or for its thread, and would stand idle in a window that counts it.
+ */
+async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
+  const climb = startClimb(bench);
+  const short = await rise(bench, climb, bench.parameters.connections);
+  const { answered, connected, held, histogram } = climb, lost = connected - held;
+  if (answered === 0 || held === 0) {
+    return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
+  }
+  const measured = await load(bench, drive);
+  return { ...measured, reason: short ?? measured.reason };
+}
+
+const rateOf = ({ rate_per_s }: Parameters): number => {
+  if (rate_per_s === undefined) throw new TypeError("An open loop needs parameters.rate_per_s");
+  return rate_per_s;
+};
+
+/** The six scenarios. Each takes a fresh server and a fresh generator. */
+export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>> = {
+  hold,
+  throughput: (bench) =>
+    loaded(bench, async () => {
+      const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;
+      const [window] = await bench.generator.closed({ seconds, warmupSeconds });
+      if (window === undefined) throw new Error("No connection was left to measure on");
+      return window;
+    }),
+  rate: (bench) =>
+    loaded(bench, () => {
+      const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;
+      return bench.generator.open({ rate: rateOf(bench.parameters), seconds, warmupSeconds });
+    }),
+  mixed: (bench) =>
+    loaded(bench, () => {
+      const { seconds, warmup_seconds: warmupSeconds, heavy_share = 0, heavy_path = "/" } = bench.parameters;
+      const heavy = { heavyShare: heavy_share, heavyPath: heavy_path };
+      return bench.generator.open({ rate: rateOf(bench.parameters), seconds, warmupSeconds, ...heavy });
+    }),
+  churn: (bench) =>
+    load(bench, () => {
+      const { connections: concurrency, seconds, warmup_seconds: warmupSeconds } = bench.parameters;
+      return bench.generator.churn({ concurrency, seconds, warmupSeconds });
+    }),
+  slow: (bench) =>
+    loaded(bench, () => {
+      const { seconds, slow = 0 } = bench.parameters;
+      return bench.generator.slow({ slow, rate: rateOf(bench.parameters), seconds });
+    }),
+};

@@ -1,0 +1,135 @@
+import { delay } from "@std/async";
+import { findingsOf } from "./bench.ts";
+import { count } from "../text/format.ts";
+import type { Guard } from "./guard.ts";
+import type { HostFacts } from "../sampling/host.ts";
+import { type Step } from "./ladder.ts";
+import { LoadGenerator, type Progress } from "../load/generator.ts";
+import { manifestOf } from "../server/manifest.ts";
+import { type Ended, newResult, type Result } from "../results/results.ts";
+import { SCENARIO } from "./scenarios.ts";
+import { StartError } from "../server/server.ts";
+import { hasWork, repeat, type Running, startSubject, type Subject } from "../server/subject.ts";
+import { WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
+
+/** Where a step stands. */
+export interface StepProgress {
+  step: Step;
+  progress: Progress;
+}
+
+/** What one run needs. */
+export interface RunOptions {
+  experiment: Subject;
+  host: HostFacts;
+  step: Step;
+  guard: Guard;
+  /** Ends the run: server and generator are stopped, and `runStep` rejects with the signal's reason. */
+  signal: AbortSignal;
+  onProgress: (progress: StepProgress) => void;
+}
+
+/** Server and generator have a core each, where there are two: they would measure each other otherwise. */
+const SERVER_CPU = 0, CLIENT_CPU = 1;
+
+/** So long after its last connection broke the end of a server is waited for. */
+export const DEATH_MS = 1000;
+
+/** Rejects when `signal` aborts; never resolves. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+/** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
+async function drive({ experiment, step, guard, signal, onProgress }: RunOptions, server: Running, cores: number) {
+  const target = { host: "127.0.0.1", port: server.port };
+  await using generator = await LoadGenerator.start(target, {
+    ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
+    ...(server.pid !== null && { serverPid: server.pid }),
+    onProgress: (progress) => onProgress({ step, progress }),
+  });
+  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
+  measuring.catch(() => {}); // told below, unless the abort was told first
+  const measured = await Promise.race([measuring, aborted(signal)]);
+  return { ...measured, manifest: await manifestOf(experiment, server) };
+}
+
+/** The flags of a command line that repeats a step. */
+function flagsOf({ scenario, parameters }: Step): string {
+  const { connections, seconds, rate_per_s: rate, climb_seconds, warmup_seconds } = parameters;
+  const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
+  if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
+  if (climb_seconds !== undefined || warmup_seconds === WARMUP_SECONDS_QUICK) flags.push("--quick");
+  return flags.join(" ");
+}
+
+/**
+ * Runs one scenario once, with a fresh server and a fresh generator, and returns what came out. A server that cannot run
+ * here, does not get ready or dies is a result too.
+ *
+ * @throws The reason of `signal`, if it aborts; nothing is left running then.
+ */
+export async function runStep(options: RunOptions): Promise<Result> {
+  const { experiment, host, step, signal } = options;
+  const common = { experiment: experiment.name, family: experiment.family, scenario: step.scenario, host };
+  const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
+    newResult({
+      ...common,
+      parameters: step.parameters,
+      metrics: measured?.metrics ?? {},
+      manifest: measured?.manifest ?? null,
+      histogram: measured?.histogram.toJSON() ?? null,
+      findings: measured ? findingsOf(step.scenario, measured) : [],
+      command: repeat(experiment, flagsOf(step)),
+      ended,
+      reason,
+    });
+  signal.throwIfAborted();
+  if (step.scenario === "mixed" && !hasWork(experiment)) return finish("skipped", `${experiment.name} has no /work.`);
+  try {
+    const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
+    await using server = await startSubject(experiment, { ...pinned, signal });
+    try {
+      const measured = await drive(options, server, host.cores);
+      const over = await endOf(server, 0);
+      if (over !== null) return finish("crashed", crash(over, server), measured);
+      if (measured.reason === null) return finish("ok", null, measured);
+      return finish("limited", measured.reason + await counted(server), measured);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
+      if (over === null) throw error;
+      return finish("crashed", crash(over, server));
+    }
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return finish(error.failure.ended, error.failure.reason);
+  }
+}
+
+/** What the server itself counted of errors, but for those it answered with: what stopped it may be one of them. */
+async function counted(server: Running): Promise<string> {
+  const { stopped } = await server.stop?.() ?? { stopped: null };
+  const errors = Object.entries(stopped?.errors ?? {}).filter(([name]) => !/^\d{3}$/.test(name));
+  return errors.length === 0
+    ? ""
+    : `; the server counted ${errors.map(([name, n]) => `${count(n)} ${name}`).join(", ")}`;
+}
+
+/** How the server ended, if it has or does so within `ms`. */
+export async function endOf(server: Running, ms: number): Promise<Deno.CommandStatus | null> {
+  const late = new AbortController();
+  const alive = delay(ms, { signal: late.signal }).then(() => null, () => null);
+  const status = await Promise.race([server.exited, alive]);
+  late.abort();
+  return status;
+}
+
+/** How it ended, with its last words. */
+export function crash({ code, signal }: Deno.CommandStatus, server: Running): string {
+  const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
+  return `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`;
+}

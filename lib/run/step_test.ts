@@ -1,0 +1,197 @@
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { type Experiment, find } from "../catalogue/catalogue.ts";
+import { createGuard, Guard } from "./guard.ts";
+import { hostFacts } from "../sampling/host.ts";
+import type { Step } from "./ladder.ts";
+import { processTree } from "../sampling/process.ts";
+import { type RunOptions, runStep } from "./step.ts";
+import { until } from "../testing/client.ts";
+
+const linux = Deno.build.os === "linux";
+const host = hostFacts();
+
+/** A server of the contract that says `Hello World` to whom `serves` lets it; `n` counts connections, `k` requests. */
+const fake = (serves: string, before = "") => `
+  ${before}
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  console.log(JSON.stringify({ event: "ready", experiment: "fake", port: listener.addr.port, pid: Deno.pid }));
+  const answer = new TextEncoder().encode("HTTP/1.1 200 OK\\r\\nContent-Length: 11\\r\\n\\r\\nHello World");
+  let n = 0, k = 0;
+  for await (const conn of listener) {
+    n++;
+    (async (n) => {
+      const buffer = new Uint8Array(1024);
+      while (await conn.read(buffer) !== null) { k++; ${serves} await conn.write(answer); }
+    })(n).catch(() => {});
+  }`;
+
+async function withFake(source: string, body: (experiment: Experiment) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await Deno.writeTextFile(`${dir}/fake.ts`, source);
+    const run = "deno run --allow-net=127.0.0.1 fake.ts --port 8080";
+    await body({ ...find("event-loop"), name: "fake", path: `${dir}/fake.ts`, run });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const step = (scenario: Step["scenario"], connections: number, more = {}): Step => ({
+  scenario,
+  parameters: { connections, seconds: 0.2, warmup_seconds: 0, ...more },
+});
+
+const options = (experiment: Experiment, step: Step): RunOptions => ({
+  ...{ experiment, host, step, guard: createGuard(), onProgress: () => {} },
+  signal: new AbortController().signal,
+});
+
+Deno.test({
+  name: "hold holds and answers all connections, and its figures are those of the scenario",
+  ignore: !linux,
+  fn: async () => {
+    const result = await runStep(options(find("epoll"), step("hold", 200)));
+    assertEquals([result.ended, result.reason], ["ok", null]);
+    assertEquals([result.metrics.connections, result.metrics.answered, result.metrics.lost], [200, 200, 0]);
+    assertEquals(result.metrics.requests_per_s, null);
+    assertGreater(result.metrics.connects_per_s!, 0);
+    assertGreater(result.metrics.threads!, 0);
+    assert(result.histogram !== null);
+  },
+});
+
+Deno.test({
+  name: "throughput and rate tell requests, latency and CPU time of the server",
+  ignore: !linux,
+  fn: async () => {
+    const closed = await runStep(options(find("epoll"), step("throughput", 10)));
+    const open = await runStep(options(find("epoll"), step("rate", 10, { rate_per_s: 500 })));
+    for (const { ended, metrics } of [closed, open]) {
+      assertEquals(ended, "ok");
+      for (const key of ["requests_per_s", "cpu_us_per_request", "p50_us", "p99_us", "p99_9_us"] as const) {
+        assertGreater(metrics[key]!, 0, key);
+      }
+    }
+    assertEquals(closed.metrics.raw_p99_us, null);
+    assertEquals(open.metrics.answered, 100);
+    assert(open.metrics.raw_p99_us! <= open.metrics.p99_us!, "the raw latency leaves out the wait");
+  },
+});
+
+Deno.test("a server that leaves connections without an answer is limited, and the reason counts them", async () => {
+  await withFake(fake("if (n > 3) continue;"), async (experiment) => {
+    const result = await runStep(options(experiment, step("hold", 8)));
+    assertEquals(result.ended, "limited");
+    assertEquals(result.metrics.answered, 3);
+    assertStringIncludes(result.reason!, "got no answer");
+  });
+});
+
+Deno.test("a server that dies in mid-run has crashed, and its last words are the reason", async () => {
+  await withFake(fake("if (k === 20) { console.error('no more of this'); Deno.exit(3); }"), async (experiment) => {
+    const result = await runStep(options(experiment, step("hold", 40)));
+    assertEquals(result.ended, "crashed");
+    assertStringIncludes(result.reason!, "exit code 3: no more of this");
+  });
+});
+
+Deno.test("a server that says that it cannot run here is skipped, with its sentence", async () => {
+  const sentence = "fake cannot run here: it is Tuesday.";
+  await withFake(fake("", `console.error(${JSON.stringify(sentence)}); Deno.exit(69);`), async (experiment) => {
+    const result = await runStep(options(experiment, step("hold", 1)));
+    assertEquals([result.ended, result.reason], ["skipped", sentence]);
+  });
+});
+
+Deno.test("an experiment of another system is skipped without being started", async () => {
+  const requires = [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const];
+  const elsewhere = { ...find("event-loop"), path: "does-not-exist.ts", requires };
+  const result = await runStep(options(elsewhere, step("hold", 1)));
+  assertEquals(result.ended, "skipped");
+  assertEquals(result.metrics.answered, null, "nothing was measured, so there is no zero");
+});
+
+Deno.test({
+  name: "the guard ends a climb before the memory is used up, and says what the rest would need",
+  ignore: !linux,
+  fn: async () => {
+    const guard = new Guard({ memAvailableBytes: 1, descriptorLimit: 1000 }); // less than any server uses
+    const result = await runStep({ ...options(find("epoll"), step("hold", 100)), guard });
+    assertEquals(result.ended, "limited");
+    assertEquals(result.metrics.answered, 1);
+    assertStringIncludes(result.reason!, "stopped at 1 of 100: memory");
+  },
+});
+
+Deno.test({
+  name: "an abort ends the run at once, and nothing that it started is left",
+  ignore: !linux,
+  fn: async () => {
+    const abort = new AbortController();
+    const busy = step("throughput", 10, { seconds: 600 });
+    const onProgress = ({ progress }: { progress: { answered: number } }) => {
+      if (progress.answered > 0) abort.abort(new Error("enough"));
+    };
+    const before = processTree(Deno.pid)!.length;
+    await assertRejects(
+      () => runStep({ ...options(find("epoll"), busy), signal: abort.signal, onProgress }),
+      Error,
+      "enough",
+    );
+    await until(() => processTree(Deno.pid)!.length <= before, 10_000, "the end of server, generator and watchdog");
+  },
+});
+
+for (const scenario of ["throughput", "rate"] as const) {
+  Deno.test(`a server that dies before the load of ${scenario} begins has crashed too, and is no error of usage`, async () => {
+    await withFake(fake("if (k === 5) { console.error('no more of this'); Deno.exit(3); }"), async (experiment) => {
+      const result = await runStep(options(experiment, step(scenario, 10, { rate_per_s: 100 })));
+      assertEquals(result.ended, "crashed", result.reason ?? "");
+      assertStringIncludes(result.reason!, "exit code 3: no more of this");
+    });
+  });
+}
+
+Deno.test({
+  name: "an abort ends a run that only waits",
+  ignore: !linux,
+  fn: async () => {
+    const abort = new AbortController();
+    const waiting = runStep({ ...options(find("epoll"), step("hold", 2, { seconds: 600 })), signal: abort.signal });
+    setTimeout(() => abort.abort(new Error("enough")), 1500); // whatever it is at by then
+    await assertRejects(() => waiting, Error, "enough");
+  },
+});
+
+Deno.test("what a server has never answered costs it no memory, whatever the slope says", async () => {
+  // So many that both slopes would be told: over fewer connections they are null as noise anyway.
+  await withFake(fake("if (n > 110) continue;"), async (experiment) => {
+    const { metrics } = await runStep(options(experiment, step("hold", 1100)));
+    assertEquals(metrics.answered, 110);
+    assertEquals([metrics.user_bytes_per_conn, metrics.kernel_bytes_per_conn], [null, null]);
+  });
+});
+
+Deno.test("the command of a quick run says so, and that of a whole run does not", async () => {
+  const elsewhere = {
+    ...find("event-loop"),
+    requires: [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const],
+  };
+  const commandOf = async (more: object, scenario: Step["scenario"]) =>
+    (await runStep(options(elsewhere, step(scenario, 5, more)))).command;
+  const quick = "deno task exp event-loop --scenario throughput --connections 5 --seconds 0.2 --quick";
+  assertEquals(await commandOf({ warmup_seconds: 0.5 }, "throughput"), quick);
+  assertEquals(await commandOf({ warmup_seconds: 1 }, "throughput"), quick.replace(" --quick", ""));
+  assertStringIncludes(await commandOf({ climb_seconds: 3 }, "hold"), "--quick");
+});
+
+Deno.test({
+  name: "a run that was limited tells what the server itself counted",
+  ignore: !linux,
+  async fn() {
+    const { ended, reason } = await runStep(options(find("select"), step("hold", 1100, { seconds: 0 })));
+    assertEquals(ended, "limited");
+    assertStringIncludes(reason!, "got no answer; the server counted ");
+    assertStringIncludes(reason!, "FD_SETSIZE");
+  },
+});

@@ -1,0 +1,163 @@
+/**
+ * A server under a load that can be changed while it runs, looked at once a second: what the live page and the live charts of
+ * the notebooks show.
+ *
+ * @module
+ */
+import { type Bench, findingsOf, look, percentiles } from "./bench.ts";
+import type { Finding } from "../results/findings.ts";
+import { count } from "../text/format.ts";
+import { createGuard } from "./guard.ts";
+import { type Climb, rise, startClimb } from "./hold.ts";
+import { LoadGenerator, type Window } from "../load/generator.ts";
+import { crash, DEATH_MS, endOf } from "./step.ts";
+import { startSubject, type Subject } from "../server/subject.ts";
+
+/** What is wanted of the load now. */
+export interface Wanted {
+  connections: number;
+  /** Requests/s of an open loop; null: as fast as it answers. */
+  ratePerS: number | null;
+}
+
+/** What one second showed. Null: not measured, or not told by this system. */
+export interface Frame {
+  /** Since the first one. */
+  elapsed_s: number;
+  wanted: Wanted;
+  connections: number;
+  requests_per_s: number;
+  p50_us: number | null;
+  p99_us: number | null;
+  /** Of one core, by the whole process tree of the server. */
+  cpu_percent: number | null;
+  cpu_us_per_request: number | null;
+  pss_bytes: number | null;
+  threads: number | null;
+  processes: number | null;
+  /** What weakens the figures. */
+  findings: Finding[];
+  /** Why there are fewer connections than wanted, or fewer answers than asked for; null if there are not. */
+  reason: string | null;
+}
+
+const SERVER_CPU = 0, CLIENT_CPU = 1; // a core each, where there are two
+const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
+const STEP_S = 0.5, FIRST_STEP = 10; // what is connected at once, by the pace of the step before
+const BEHIND = 0.9; // answers in a second by those asked for: beyond what the last answer's own latency explains
+
+/**
+ * Runs a server and a load on it, and yields a frame after each second. It ends with `signal`, or where the server does;
+ * then nothing is left running.
+ *
+ * @param wanted Asked before each second: the load follows.
+ * @throws {StartError} If the server cannot start.
+ * @throws {Error} If it ends by itself: says how, with its last words.
+ *
+ * @example
+ * ```ts
+ * for await (const frame of watch(find("epoll"), () => ({ connections: 100, ratePerS: null }), signal)) {
+ *   console.log(frame.requests_per_s);
+ * }
+ * ```
+ */
+export async function* watch(
+  subject: Subject,
+  wanted: () => Wanted,
+  signal: AbortSignal,
+  seconds = 1,
+): AsyncGenerator<Frame> {
+  const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
+  await using server = await startSubject(subject, { ...pin(SERVER_CPU), signal });
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
+    ...pin(CLIENT_CPU),
+    ...(server.pid !== null && { serverPid: server.pid }),
+  });
+  const stop = () => void generator.stop(); // what it does fails then, and the loop ends
+  signal.addEventListener("abort", stop, { once: true });
+  const start = performance.now();
+  let load = newLoad({ server, generator, signal }, 0);
+  try {
+    while (!signal.aborted) {
+      const wish = wanted();
+      if (wish.connections < load.climb.held) {
+        await generator.drop();
+        load = newLoad(load.bench, wish.connections);
+      }
+      load.bench.parameters.connections = wish.connections;
+      if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
+      if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
+      const [window] = wish.ratePerS === null
+        ? await generator.closed({ seconds, warmupSeconds: 0 })
+        : [await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 })];
+      if (window === undefined) throw new Error(`${subject.name}: no connection was left`);
+      load.climb.held -= window.lost;
+      yield frameOf(load, wish, window, (performance.now() - start) / 1000);
+    }
+  } catch (error) {
+    if (signal.aborted) return;
+    const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
+    throw over === null ? error : new Error(`${subject.name}: ${crash(over, server)}`, { cause: error });
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** What is held. */
+interface Load {
+  bench: Bench;
+  climb: Climb;
+  /** What was wrong when it was connected: who got no answer then waits still. Null: nothing. */
+  short: string | null;
+}
+
+/** Connections from none on. */
+function newLoad(of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
+  const parameters = { connections, seconds: 1, warmup_seconds: 0 };
+  const bench: Bench = { ...of, parameters, guard: createGuard() };
+  return { bench, climb: startClimb(bench), short: null };
+}
+
+/** Connects until all are held, or for a while. Returns why there are fewer; null if there are not. */
+async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<string | null> {
+  const end = performance.now() + CLIMB_MS;
+  while (climb.held < wanted && performance.now() < end) {
+    const step = Math.max(FIRST_STEP, Math.floor((climb.pacePerS ?? 0) * STEP_S));
+    const short = await rise(bench, climb, Math.min(wanted, climb.held + step));
+    if (short !== null) return short;
+  }
+  return climb.held < wanted ? `${count(climb.held)} of ${count(wanted)} are connected, more follow` : null;
+}
+
+/** Why fewer requests were answered in a second than were due; null if it is not so, or not the server's fault. */
+export function behind(
+  { ratePerS }: Pick<Wanted, "ratePerS">,
+  requestsPerS: number,
+  findings: readonly Finding[],
+): string | null {
+  if (ratePerS === null || requestsPerS >= BEHIND * ratePerS) return null;
+  if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
+  const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
+  return `${count(ratePerS)} requests/s were due and ${answered}`;
+}
+
+function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
+  const now = look(bench.server), { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
+  const metrics = { connections, requests_per_s: requests / seconds };
+  const { p50_us = null, p99_us = null } = percentiles(window.histogram);
+  const scenario = wanted.ratePerS === null ? "throughput" : "rate";
+  const findings = findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
+  return {
+    ...{ elapsed_s, wanted, ...metrics },
+    ...{ p50_us, p99_us },
+    cpu_percent: server_cpu_us === null ? null : server_cpu_us / seconds / 1e4,
+    cpu_us_per_request: server_cpu_us === null || requests === 0 ? null : server_cpu_us / requests,
+    pss_bytes: now?.pss_bytes ?? null,
+    threads: now?.threads ?? null,
+    processes: now?.processes ?? null,
+    findings,
+    reason: short ?? window.stopped_early ??
+      (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null) ??
+      behind(wanted, metrics.requests_per_s, findings),
+  };
+}

@@ -1,0 +1,95 @@
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
+import { delay } from "@std/async";
+import { find } from "../catalogue/catalogue.ts";
+import type { FindingId } from "../results/findings.ts";
+import { behind, type Frame, type Wanted, watch } from "./watch.ts";
+import { StartError } from "../server/server.ts";
+import type { Own } from "../server/subject.ts";
+import { FakeServer, HELLO } from "../testing/fake_server.ts";
+
+const ignore = Deno.build.os !== "linux";
+const SHORT = /^400 requests\/s were due .* falls behind/;
+
+/** The frames of a load that changes from frame to frame. */
+async function frames(of: string | Own, wishes: Wanted[]): Promise<Frame[]> {
+  const stop = new AbortController(), seen: Frame[] = [];
+  for await (
+    const frame of watch(
+      typeof of === "string" ? find(of) : of,
+      () => wishes[seen.length]!,
+      stop.signal,
+      0.1,
+    )
+  ) {
+    if (seen.push(frame) === wishes.length) stop.abort();
+  }
+  return seen;
+}
+
+Deno.test({
+  name: "the load follows what is wanted, up, down, open and closed, and each frame tells what was",
+  ignore,
+  fn: async () => {
+    const wishes = [20, 50, 5].map((connections) => ({ connections, ratePerS: null }));
+    const seen = await frames("epoll", [...wishes, { connections: 5, ratePerS: 10 }]);
+    assertEquals(seen.map(({ connections }) => connections), [20, 50, 5, 5]);
+    assert(seen[2]!.requests_per_s > seen[3]!.requests_per_s, "a closed loop asks as fast as it can");
+    // One request is due in a tenth of a second, which a busy machine can make longer but not shorter.
+    assert(seen[3]!.requests_per_s <= 10, `10/s were asked for: ${seen[3]!.requests_per_s}`);
+    for (const frame of seen) {
+      assert(frame.p50_us! <= frame.p99_us! && frame.cpu_percent! >= 0 && frame.threads! > 0 && frame.pss_bytes! > 0);
+      assertEquals(frame.reason, behind(frame.wanted, frame.requests_per_s, frame.findings));
+    }
+    assert(seen[3]!.elapsed_s > seen[0]!.elapsed_s);
+  },
+});
+
+Deno.test({
+  name: "a server that cannot hold all says so in every frame",
+  ignore,
+  fn: async () => {
+    const seen = await frames("blocking", [{ connections: 3, ratePerS: 10 }, { connections: 3, ratePerS: null }]);
+    for (const { reason } of seen) assert(/2 of 3 connections got no answer/.test(reason!), String(reason));
+  },
+});
+
+Deno.test({
+  name: "where nobody listens there is no frame, and the error says so",
+  ignore,
+  fn: async () => {
+    const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+    await assertRejects(
+      async () => {
+        for await (const _ of watch(own, () => ({ connections: 1, ratePerS: null }), new AbortController().signal)) {
+          break;
+        }
+      },
+      StartError,
+      "nobody listens on port 1",
+    );
+  },
+});
+
+Deno.test({
+  name: "a server that answers fewer requests than are due falls behind, and the frame says so",
+  ignore,
+  fn: async () => {
+    await using slow = new FakeServer(async ({ write }) => {
+      await delay(20);
+      await write(HELLO);
+    });
+    const own = { name: "slow", family: "own", port: slow.port, pid: null, words: null } as const;
+    const [frame] = await frames(own, [{ connections: 1, ratePerS: 400 }]); // 50 at the most: one after the other
+    assertEquals(frame!.reason, behind(frame!.wanted, frame!.requests_per_s, frame!.findings));
+    assertMatch(String(behind(frame!.wanted, frame!.requests_per_s, [])), SHORT); // of whichever finding there is none
+  },
+});
+
+Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
+  const due = { connections: 1, ratePerS: 400 }, finding = (id: FindingId) => [{ id, sentence: "" }];
+  assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);
+  assertEquals([behind(due, 360, []), behind(due, 359, []) === null], [null, false]);
+  assertEquals([behind(due, 50, finding("client_bound")), behind(due, 50, finding("late_sends"))], [null, null]);
+  assertMatch(behind(due, 50, finding("lost_connections"))!, SHORT);
+  assertEquals(behind({ ratePerS: null }, 0, []), null);
+});

@@ -1,0 +1,128 @@
+/**
+ * What Linux tells of processes and of the host in /proc: one reader for each question. The texts are taken apart by
+ * the pure functions of `proc_text.ts`.
+ *
+ * @module
+ */
+import { parseCpuTimes, parseStat, type ProcessStat, TICK_US, treeOf } from "./proc_parse.ts";
+import { listProc, readProc } from "./procfs.ts";
+
+/** True where there is a /proc with the files that this lab reads. */
+const HAS_PROC = Deno.build.os === "linux";
+/** How often the tree is read again because one of its processes ended meanwhile. */
+const MAX_READINGS = 3;
+// The kind of clock in the low bits of a clockid_t, <linux/posix-timers_types.h>: time on a CPU.
+const CPUCLOCK_SCHED = 2;
+
+/**
+ * Returns what `read` returns, or null if the file or folder it reads is gone: between two calls any process may end.
+ *
+ * @throws {Error} Whatever else `read` throws.
+ */
+export function unlessGone<T>(read: () => T): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/**
+ * The stat lines of a process and of all its descendants, also of those that have ended and were not waited for yet.
+ * Empty if there is no process `rootPid`.
+ *
+ * All processes of the host are looked at. /proc/PID/task/TID/children would be shorter, but proc(5) warns of it: a
+ * child that ends while the file is read can hide children that live. It would also be read once for each thread.
+ */
+function readTree(rootPid: number): ProcessStat[] {
+  const all: ProcessStat[] = [];
+  for (const name of listProc("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = unlessGone(() => parseStat(readProc(`/proc/${name}/stat`)));
+    if (stat !== null) all.push(stat);
+  }
+  return treeOf(all, rootPid);
+}
+
+/**
+ * The process ids of a process and of all its living descendants, the root first. Null if the root has ended, or on a
+ * system without /proc. A descendant whose own parent has ended was given to another parent and is not found.
+ *
+ * @example
+ * ```ts
+ * const pids = processTree(Deno.pid); // [ 4711, … ]
+ * ```
+ */
+export function processTree(rootPid: number): number[] | null {
+  if (!HAS_PROC) return null;
+  const living = readTree(rootPid).filter(({ state }) => state !== "Z" && state !== "X");
+  return living[0]?.pid === rootPid ? living.map(({ pid }) => pid) : null;
+}
+
+function openClock() {
+  const { symbols } = Deno.dlopen("libc.so.6", { clock_gettime: { parameters: ["i32", "buffer"], result: "i32" } });
+  const timespec = new BigInt64Array(2); // struct timespec: seconds and nanoseconds, 64 bits each
+  return (pid: number): number | null => {
+    // The clock of another process has a number of its own, see clock_getcpuclockid(3); EINVAL: there is none any more.
+    if (symbols.clock_gettime(~pid << 3 | CPUCLOCK_SCHED, timespec) !== 0) return null;
+    return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
+  };
+}
+let processClockUs: ReturnType<typeof openClock> | undefined; // opened at the first use, as in procfs.ts
+
+/**
+ * CPU time, user and system, in µs, that a process and its descendants have used since they were started. Null if there
+ * is no process `rootPid` (any more), or on a system without /proc.
+ *
+ * Two sources are added for each process that has not been waited for yet. Its own CPU clock is exact to the ns and
+ * counts all threads, also those that have ended. And cutime + cstime of its stat line: children that it has waited
+ * for, and what these had inherited from theirs, in ticks of 10 ms. No process is counted twice: the kernel moves the
+ * time of a child into cutime and cstime at the very moment at which wait(2) takes the child out of the tree.
+ *
+ * Not counted: children whose parent ignores SIGCHLD (the kernel then drops their time, see times(2)) and orphans. A
+ * process that ends while the tree is read makes it be read again; where that goes on, as under `churn`, the time of
+ * the last one that ended may be missing in this reading, and is there in the next.
+ *
+ * @example
+ * ```ts
+ * const before = cpuUs(server.pid)!;
+ * // … requests …
+ * const cpuUsPerRequest = (cpuUs(server.pid)! - before) / requests;
+ * ```
+ */
+export function cpuUs(rootPid: number): number | null {
+  if (!HAS_PROC) return null;
+  const clock = processClockUs ??= openClock();
+  let total = 0;
+  for (let reading = 1; reading <= MAX_READINGS; reading++) {
+    const tree = readTree(rootPid);
+    if (tree.length === 0) return null;
+    let vanished = false;
+    total = 0;
+    for (const stat of tree) {
+      const ownUs = clock(stat.pid);
+      if (ownUs === null) vanished = true;
+      else total += ownUs + stat.waitedForTicks * TICK_US;
+    }
+    if (!vanished) break;
+  }
+  return total;
+}
+
+/**
+ * CPU time of the host since it started, in µs, over all CPUs or on one of them: `busy` (running a process or the
+ * kernel), `steal` (ready to run, but the hypervisor ran another guest) and `total` (these two and idle). Counted in
+ * ticks of 10 ms. Null for a CPU that is not there, and on a system without /proc.
+ *
+ * @param cpu The number of one CPU, from 0. Without it: the sum over all.
+ *
+ * @example
+ * ```ts
+ * const { steal, total } = hostCpuUs()!;
+ * const stealShare = steal / total;
+ * ```
+ */
+export function hostCpuUs(cpu?: number): { busy: number; steal: number; total: number } | null {
+  return HAS_PROC ? parseCpuTimes(readProc("/proc/stat"), cpu) : null;
+}

@@ -1,0 +1,112 @@
+import { cpuUsage } from "node:process";
+import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertThrows } from "@std/assert";
+import { cpuUs, hostCpuUs, processTree, unlessGone } from "./process.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+/** A child that is talked to in lines: `hear` waits for one it prints, `say` sends one, `end` closes its standard input. */
+function converse(command: string, args: string[]) {
+  const child = new Deno.Command(command, { args, stdin: "piped", stdout: "piped" }).spawn();
+  const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader(); // so short that each comes in one piece
+  const stdin = child.stdin.getWriter();
+  return {
+    pid: child.pid,
+    hear: async () => (await lines.read()).value!.trim(),
+    say: () => stdin.write(new TextEncoder().encode("\n")),
+    end: async () => {
+      await stdin.close();
+      await lines.cancel();
+      await child.status;
+    },
+  };
+}
+const shell = (script: string) => converse("sh", ["-c", script]);
+
+/** Burns CPU until the process that runs it has used `ms` milliseconds, and prints its total in µs. */
+const burn = (ms: number) =>
+  `const used = () => { const { user, system } = process.cpuUsage(); return user + system; };
+   while (used() < ${ms * 1000}); console.log(used());`;
+const WAIT = "Deno.stdin.readSync(new Uint8Array(1));"; // for a line of the test, or for the end of its input
+const DENO = JSON.stringify(Deno.execPath()); // quoted for a shell
+
+Deno.test({ name: "a tree begins with its root and holds children and grandchildren", ignore }, async () => {
+  const { pid, hear, end } = shell(`sh -c 'sh -c "echo \\$\\$; read x" <&3; :' 3<&0; :`);
+  const grandchild = Number(await hear());
+  const tree = processTree(pid)!;
+  assertEquals([tree[0], tree.length, tree[2]], [pid, 3, grandchild]);
+  assert(processTree(Deno.pid)!.includes(grandchild));
+  await end();
+});
+
+Deno.test({ name: "a process that has ended has no tree and no CPU time", ignore }, async () => {
+  const { pid, hear, end } = shell("echo ready; read x");
+  await hear();
+  assertEquals(processTree(pid), [pid]);
+  await end();
+  assertEquals([processTree(pid), cpuUs(pid)], [null, null]);
+});
+
+Deno.test({ name: "CPU time agrees with what the process counts itself", ignore }, async () => {
+  const { pid, hear, end } = converse(Deno.execPath(), ["eval", burn(200) + WAIT]);
+  const own = Number(await hear());
+  assertGreaterOrEqual(cpuUs(pid)!, own);
+  await end();
+});
+
+Deno.test(
+  { name: "CPU time of a child is counted while it lives and after it was waited for, once", ignore },
+  async () => {
+    const { pid, hear, say, end } = shell(`${DENO} eval '${burn(400)}${WAIT}'; echo waited; read x`);
+    const own = Number(await hear());
+    assertEquals(processTree(pid)!.length, 2);
+    const { user, system } = cpuUsage(); // of this process, which is the root of the largest tree
+    const alive = cpuUs(pid)!;
+    assertGreaterOrEqual(alive, own);
+    assertGreaterOrEqual(cpuUs(Deno.pid)!, user + system + alive);
+    await say();
+    assertEquals(await hear(), "waited");
+    assertEquals(processTree(pid), [pid]);
+    assertGreaterOrEqual(cpuUs(pid)!, alive - 20_000); // user and system time are each cut to ticks of 10 ms
+    assertLess(cpuUs(pid)!, 1.6 * alive); // the end of the child comes on top, but not the child a second time
+    await end();
+  },
+);
+
+Deno.test({ name: "CPU time of a thread that has ended stays in the sum", ignore }, async () => {
+  const before = cpuUs(Deno.pid)!;
+  const code =
+    `import process from "node:process"; const used = () => process.cpuUsage().user + process.cpuUsage().system;
+    const until = used() + 100_000; while (used() < until); postMessage(0); self.close();`;
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const worker = new Worker(url, { type: "module" });
+  await new Promise((resolve) => worker.onmessage = resolve);
+  worker.terminate();
+  URL.revokeObjectURL(url);
+  assertGreaterOrEqual(cpuUs(Deno.pid)! - before, 99_000);
+});
+
+Deno.test({ name: "CPU time never runs backwards", ignore }, () => {
+  let last = cpuUs(Deno.pid)!;
+  for (let i = 0; i < 50; i++) {
+    const now = cpuUs(Deno.pid)!;
+    assertGreaterOrEqual(now, last);
+    last = now;
+  }
+});
+
+Deno.test({ name: "the host's total is at least busy and steal, and a CPU's is a part of it", ignore }, () => {
+  const cpu0 = hostCpuUs(0)!, all = hostCpuUs()!;
+  assertGreaterOrEqual(all.total, all.busy + all.steal);
+  assertGreaterOrEqual(all.total, cpu0.total);
+  assertEquals(hostCpuUs(99_999), null);
+});
+
+Deno.test({ name: "only a missing file becomes null, any other error goes on", ignore }, () => {
+  assertEquals(unlessGone(() => 7), 7);
+  assertEquals(unlessGone(() => Deno.readTextFileSync("missing")), null);
+  assertThrows(() => unlessGone(() => JSON.parse("{")), SyntaxError);
+});
+
+Deno.test({ name: "a system without /proc is told by null", ignore: !ignore }, () => {
+  assertEquals([processTree(Deno.pid), cpuUs(Deno.pid), hostCpuUs()], [null, null, null]);
+});

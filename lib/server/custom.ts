@@ -1,0 +1,60 @@
+/**
+ * Reads from a command line which server of one's own is to be measured.
+ *
+ * @module
+ */
+import { UsageError } from "../cli/errors.ts";
+import { numberFlag } from "../cli/flags.ts";
+import { STUDIES } from "../results/durable_file.ts";
+import type { Own } from "./subject.ts";
+
+const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
+const ANY_PORT = { min: 1, max: 65535, integer: true };
+
+/** Parts a command line at the separator: flags before it, the words of a command behind it; null: there is none. */
+export function commandBehind(args: readonly string[]): { own: string[]; words: string[] | null } {
+  const words = args[0] === "--" ? args.slice(1) : [...args]; // deno task passes a separator on
+  const at = words.indexOf("--");
+  if (at < 0) return { own: words, words: null };
+  if (at === words.length - 1) throw new UsageError("No command stands behind --.");
+  return { own: words.slice(0, at), words: words.slice(at + 1) };
+}
+
+function portOf(url: string): number {
+  const parsed = URL.parse(url);
+  if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
+  if (parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
+    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only.`);
+  }
+  if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
+  return parsed.port === "" ? 80 : Number(parsed.port);
+}
+
+/**
+ * Makes the subject of a measurement.
+ *
+ * @param taken Names that experiments have.
+ * @throws {UsageError} If the flags do not name one server.
+ */
+export function readOwn(
+  { name, url, pid, port }: { name?: string; url?: string; pid?: string; port?: string },
+  words: string[] | null,
+  taken: readonly string[],
+): Own {
+  if (name === undefined) throw new UsageError("Name the server: --name mine.");
+  if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
+  if (name === STUDIES) throw new UsageError(`--name ${name} is a folder of results/: choose another.`);
+  if (taken.includes(name)) throw new UsageError(`--name ${name} is the name of an experiment: choose another.`);
+  const common = { name, family: "own" } as const;
+  if ((url === undefined) === (words === null)) {
+    throw new UsageError("Give a command behind --, or --url, one of the two.");
+  }
+  if (words !== null) {
+    if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
+    const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
+    return { ...common, words, port: where, pid: null };
+  }
+  if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
+  const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
+  return { ...common, words, port: portOf(url!), pid: process };
+}

@@ -1,0 +1,43 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { UsageError } from "../cli/errors.ts";
+import { commandBehind, readOwn } from "./custom.ts";
+
+Deno.test("what stands behind -- is the command, and the separator of deno task is not it", () => {
+  assertEquals(commandBehind(["--name", "mine", "--", "node", "x.js", "--", "-v"]), {
+    own: ["--name", "mine"],
+    words: ["node", "x.js", "--", "-v"],
+  });
+  assertEquals(commandBehind(["--", "--name", "mine", "--", "node"]), { own: ["--name", "mine"], words: ["node"] });
+  assertEquals(commandBehind(["--name", "mine"]), { own: ["--name", "mine"], words: null });
+  assertThrows(() => commandBehind(["--name", "mine", "--"]), UsageError, "No command");
+});
+
+Deno.test("a server of one's own is a command with a port, or an address with a process or without", () => {
+  const own = readOwn({ name: "mine" }, ["node"], []);
+  assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
+  assertEquals(readOwn({ name: "mine", port: "81" }, ["node"], []).port, 81);
+  const running = { name: "mine", family: "own", words: null, port: 3000 } as const;
+  assertEquals(readOwn({ name: "mine", url: "http://localhost:3000" }, null, []), { ...running, pid: null });
+  assertEquals(readOwn({ name: "mine", url: "http://127.0.0.1:3000/", pid: "12" }, null, []), { ...running, pid: 12 });
+});
+
+Deno.test("what names no server, two of them, or one elsewhere is a usage error that says so", () => {
+  const cases: [Parameters<typeof readOwn>[0], string[] | null, string][] = [
+    [{}, ["node"], "--name mine"],
+    [{ name: "My Server" }, ["node"], "small letters"],
+    [{ name: "epoll" }, ["node"], "name of an experiment"],
+    [{ name: "mine" }, null, "one of the two"],
+    [{ name: "mine", url: "http://127.0.0.1:1" }, ["node"], "one of the two"],
+    [{ name: "mine", url: "http://192.0.2.1:80" }, null, "127.0.0.1 of this machine only"],
+    [{ name: "mine", url: "http://127.0.0.5:80" }, null, "127.0.0.1 of this machine only"],
+    [{ name: "studies" }, ["node"], "folder of results/"],
+    [{ name: "mine", url: "https://127.0.0.1" }, null, "no http:// address"],
+    [{ name: "mine", url: "http://127.0.0.1/x" }, null, "only GET /"],
+    [{ name: "mine", pid: "1" }, ["node"], "--pid belongs to --url"],
+    [{ name: "mine", url: "http://127.0.0.1", pid: "x" }, null, "--pid x"],
+    [{ name: "mine", url: "http://127.0.0.1", port: "1" }, null, "--port belongs to a command"],
+  ];
+  for (const [flags, words, message] of cases) {
+    assertThrows(() => readOwn(flags, words, ["epoll"]), UsageError, message);
+  }
+});

@@ -1,0 +1,156 @@
+/**
+ * What can be measured: an experiment of this project, or a server of somebody's own that knows nothing of it.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
+import { settles, spawnGroup } from "./process_group.ts";
+import { sample } from "../sampling/sampler.ts";
+import {
+  experimentCommand,
+  type Runtime,
+  type ServerOptions,
+  StartError,
+  startServer,
+  type Stopped,
+  thisRuntime,
+} from "./server.ts";
+
+/** A server of one's own: a command that starts it, or the address of one that runs already. */
+export interface Own {
+  name: string;
+  family: "own";
+  /** The words of the command, started with PORT in its environment; null: it runs already. */
+  words: readonly string[] | null;
+  /** Where it listens; null: a command is told a free port at each start. */
+  port: number | null;
+  /** The process to sample, where it runs already; null: its CPU time and memory are not known. */
+  pid: number | null;
+}
+
+/** An experiment under a Deno of its own: another version, or other flags. */
+export interface Variant extends Experiment {
+  runtime: Runtime;
+}
+
+/** Whatever can be measured. */
+export type Subject = Experiment | Variant | Own;
+
+/** A server that runs. */
+export interface Running extends AsyncDisposable {
+  /** The root of its process tree; null where nobody has told. */
+  readonly pid: number | null;
+  readonly port: number;
+  /** Resolves when it has ended. */
+  readonly exited: Promise<Deno.CommandStatus>;
+  /** What it said last on stderr. */
+  stderrTail(): string;
+  /** Ends it, and returns its stopped line; null where there is none, as with a server of one's own. */
+  stop?(): Promise<{ stopped: Stopped | null }>;
+}
+
+export const isOwn = (subject: Subject): subject is Own => subject.family === "own";
+
+/** Whether it has requests that burn CPU: nginx and Apache have none, and of a server of one's own nobody knows. */
+export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
+
+/** The Deno that an experiment runs under. */
+export const runtimeOf = (subject: Experiment | Variant): Runtime =>
+  "runtime" in subject ? subject.runtime : thisRuntime();
+
+const READY_MS = 60_000; // somebody's framework may compile first
+const LOOK_MS = 20;
+const STOP_MS = 5_000; // as for experiments
+
+/**
+ * Starts what is to be measured. A server that runs already is left as it is, also at the end.
+ *
+ * @throws {StartError} If it cannot run here, or does not get ready.
+ */
+export async function startSubject(subject: Subject, options: ServerOptions = {}): Promise<Running> {
+  if (isOwn(subject)) return subject.words === null ? attach(subject) : await startOwn(subject, subject.words, options);
+  const here = runsHere(subject);
+  if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
+  return await startServer(experimentCommand(subject, [], runtimeOf(subject)), options);
+}
+
+/** The command line that measures a subject again, with flags. */
+export function repeat(subject: Subject, flags: string): string {
+  if (!isOwn(subject)) return `deno task exp ${subject.name} ${flags}`;
+  const { name, words, port } = subject;
+  const own = port === null ? "" : ` --port ${port}`;
+  const start = words === null ? ` --url http://127.0.0.1:${port}` : `${own} -- ${words.join(" ")}`;
+  return `deno task measure --name ${name} ${flags}${start}`;
+}
+
+async function attach({ name, pid, ...own }: Own): Promise<Running> {
+  const port = own.port!; // an address has one
+  if (pid !== null && Deno.build.os === "linux" && sample(pid) === null) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: there is no process ${pid}.` });
+  }
+  if (!await answers(port)) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: nobody listens on port ${port}.` });
+  }
+  return {
+    ...{ pid, port },
+    exited: new Promise(() => {}), // it is not this process's child: its connections tell when it has gone
+    stderrTail: () => "",
+    [Symbol.asyncDispose]: () => Promise.resolve(),
+  };
+}
+
+/** A port that nobody listens on now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** Starts a command and waits until somebody listens on its port. */
+async function startOwn(own: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
+  const { name } = own, port = own.port ?? freePort();
+  if (await answers(port)) {
+    throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
+  }
+  const [command, ...args] = words;
+  const group = await spawnGroup({ command: command!, args, env: { PORT: String(port) } }, options).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    throw new StartError({ ended: "crashed", reason: `${name} cannot be started: ${error.message}` });
+  });
+  let over: Deno.CommandStatus | null = null;
+  group.gone.then((status) => over = status);
+  const deadline = performance.now() + (options.readyTimeoutMs ?? READY_MS);
+  const { signal } = options;
+  while (over === null && !signal?.aborted && performance.now() < deadline && !await answers(port)) {
+    await delay(LOOK_MS);
+  }
+  if (signal?.aborted) {
+    await group.kill();
+    throw signal.reason;
+  }
+  const running = {
+    ...{ pid: group.pid, port, exited: group.gone },
+    stderrTail: () => group.stderrTail,
+    [Symbol.asyncDispose]: async () => {
+      group.terminate();
+      await (await settles(group.status, STOP_MS) ? group.gone : group.kill());
+    },
+  };
+  if (over === null && performance.now() < deadline) return running;
+  const ended = over === null ? "not_ready" : "crashed";
+  await group.kill();
+  const said = group.stderrTail.trim().split("\n").at(-1) ?? "", { code } = await group.gone;
+  const what = ended === "crashed" ? `ended with exit code ${code} before it listened on` : "does not listen on";
+  throw new StartError({ ended, reason: `${name} ${what} port ${port}, which PORT names in its environment. ${said}` });
+}
+
+/** Whether a connection to a port of this machine is taken. */
+async function answers(port: number): Promise<boolean> {
+  try {
+    using _ = await Deno.connect({ hostname: "127.0.0.1", port });
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionRefused) return false;
+    throw error;
+  }
+}

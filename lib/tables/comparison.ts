@@ -1,0 +1,164 @@
+/**
+ * Reads a comparison the way a table shows it: all rows of one candidate side by side.
+ *
+ * @module
+ */
+import { boundOf } from "../results/findings.ts";
+import { bytes, count, microseconds, MISSING } from "../text/format.ts";
+import { signOf } from "./runs.ts";
+import type { ComparisonRow } from "../results/rows.ts";
+import { type Column, markdown } from "../text/table.ts";
+import type { Table } from "../results/choose.ts";
+import { machines } from "./overview.ts";
+
+/** A row as it is shown: the first ones are those of the reference itself. */
+export type ShownRow = ComparisonRow & { isReference?: true };
+type Rows = readonly ShownRow[];
+
+/** How a figure is called and written. */
+const SHOWN: Record<string, [heading: string, write: (value: number | null) => string]> = {
+  cpu_us_per_request: ["CPU-µs\n/request", (value) => count(value, 2)],
+  requests_per_s: ["requests/s", (value) => count(value)],
+  p99_us: ["p99", microseconds],
+  connects_per_s: ["connects/s", (value) => count(value)],
+  user_bytes_per_conn: ["user memory\n/connection", bytes],
+  kernel_bytes_per_conn: ["kernel memory\n/connection", bytes],
+  pss_bytes: ["memory (PSS)", bytes],
+  threads: ["threads", (value) => count(value)],
+};
+
+const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === metric);
+/** What was found of one of the two that a row compares: rows name it in front of the finding. */
+const foundOf = (name: string, { findings }: ComparisonRow): string[] =>
+  findings.filter((of) => of.startsWith(`${name}: `)).map((of) => of.slice(name.length + 2));
+/** What the figure of one of the two is where findings weaken it; null: a figure. */
+export const boundIn = (row: ComparisonRow, name: string): "at least" | "at most" | null =>
+  boundOf(row.metric, foundOf(name, row));
+/** Whether the ratio of a row says nothing: one of the two is a bound. */
+export const isVoid = (row: ComparisonRow): boolean =>
+  boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
+
+/** Why a candidate has no figure, without its name, which stands beside it. Null: nothing was told. */
+export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
+  reason === null ? null : reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
+
+/** A candidate's own figures. Nothing where the comparison has no such row. */
+export const figure = {
+  heading: (metric: string): string => SHOWN[metric]![0],
+  of: (metric: string) => (rows: Rows): string => {
+    const row = find(rows, metric);
+    if (row === undefined) return "";
+    const bound = row.candidate_value === null ? null : boundIn(row, row.candidate);
+    return signOf(bound) + SHOWN[metric]![1](row.candidate_value);
+  },
+};
+
+/** A candidate's ratios to the reference. */
+export const ratio = {
+  withInterval: (metric: string) => (rows: Rows): string => {
+    const row = find(rows, metric);
+    if (row === undefined) return "";
+    if (row.isReference) return "1";
+    if (row.ratio === null || isVoid(row)) return MISSING;
+    const { ratio, ratio_low: low, ratio_high: high } = row; // no bounds: too few rounds for an interval
+    return low === null || high === null
+      ? ratio.toFixed(3)
+      : `${ratio.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+  },
+  alone: (metric: string) => (rows: Rows): string => {
+    const row = find(rows, metric);
+    if (row === undefined || row.isReference) return "";
+    return row.ratio === null ? MISSING : `× ${count(row.ratio, 2)}`;
+  },
+};
+
+/** Rows of the reference itself, as beside the first candidate that could be compared; none if none could. */
+export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
+  const name = rows.find(({ rounds }) => rounds > 0)?.candidate;
+  return rows.filter(({ candidate }) => candidate === name).map((row) => ({
+    ...row,
+    candidate: row.reference,
+    candidate_value: row.reference_value,
+    isReference: true,
+    ...{ ratio: null, ratio_low: null, ratio_high: null, reason: null },
+  }));
+}
+
+const listed = (names: readonly string[]) => names.join(", ");
+
+/** Who took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
+export function notes(groups: readonly Rows[]): string[] {
+  const first = groups.map((rows) => rows[0]!);
+  const out = first.filter(({ reason }) => reason !== null);
+  const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
+  return [
+    ...out.map((row) => `  ${row.candidate}: out after ${row.rounds} rounds: ${reasonOf(row)}`),
+    ...[...Map.groupBy(found, ({ finding }) => finding.split(": ").at(-1)!)].map(([id, of]) => {
+      const own = of.filter(({ candidate, finding }) => finding.startsWith(`${candidate}: `));
+      const beside = of.filter(({ candidate, finding }) => !finding.startsWith(`${candidate}: `));
+      const reference = beside[0]?.finding.split(": ")[0];
+      return `  ${id}: ${listed(own.map(({ candidate }) => candidate))}` +
+        (beside.length === 0 ? "" : `${own.length > 0 ? "; " : ""}${reference} beside ` +
+          (beside.length === groups.length ? "each" : listed(beside.map(({ candidate }) => candidate))));
+    }),
+  ];
+}
+
+/** The columns of a comparison: a row is all rows of one candidate. */
+export const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
+  { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
+  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
+  ]),
+  ...["user_bytes_per_conn", "kernel_bytes_per_conn", "pss_bytes", "threads"].flatMap((metric) => [
+    { heading: figure.heading(metric), cell: figure.of(metric) },
+    { heading: "ratio", cell: ratio.alone(metric) },
+  ]),
+];
+
+/** What a table of one comparison at one number of connections has. */
+export interface ComparisonParts {
+  heading: string;
+  /** The reference's own figures first. */
+  groups: ShownRow[][];
+  /** Those that have something. */
+  columns: Column<ShownRow[]>[];
+  notes: string[];
+}
+
+/** Reads rows of one comparison at one number of connections as a table. */
+export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts {
+  const own = ofReference(rows), candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
+  const groups: ShownRow[][] = own.length > 0 ? [own, ...candidates] : candidates;
+  const columns = COMPARISON_COLUMNS.filter((of) =>
+    of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
+  );
+  const { scenario, connections, heavy_us, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
+  const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
+  const at = rates.length === 0
+    ? ""
+    : rates.length === 1
+    ? ` at ${count(rates[0])}/s`
+    : " at half of what the slower reaches";
+  const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
+  const heading = `${scenario}, ${
+    count(connections)
+  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
+  return { heading, groups, columns, notes: notes(candidates) };
+}
+
+/** The same as text: the table, and its notes below. */
+export function comparison(
+  rows: readonly ComparisonRow[],
+  write: (rows: ShownRow[][], columns: Column<ShownRow[]>[]) => string,
+): string {
+  const { heading, groups, columns, notes } = comparisonParts(rows);
+  return [heading, "", write(groups, columns), ...(notes.length > 0 ? ["", ...notes] : [])].join("\n");
+}
+
+/** A stored comparison at one number of connections, in Markdown. */
+export function comparisonTable({ study: { host, command }, rows }: Table): string {
+  const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
+  return `${written}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
+}

@@ -1,0 +1,52 @@
+import { assert, assertEquals } from "@std/assert";
+import { boundIn, figure, isVoid, notes, ofReference, ratio } from "./comparison.ts";
+import { comparisonRow as row } from "../testing/fixtures.ts";
+
+const bound = ["epoll: client_bound", "c-epoll: client_bound"];
+
+Deno.test("each finding is one line that names all it weakens, the reference beside whom", () => {
+  const groups = [
+    [row({ findings: bound })],
+    [row({ candidate: "nginx", findings: ["c-epoll: client_bound", "nginx: foreign_load"] })],
+  ];
+  assertEquals(notes(groups), ["  client_bound: epoll; c-epoll beside each", "  foreign_load: nginx"]);
+  assertEquals(notes([groups[0]!, [row({ candidate: "go-net" })]]), ["  client_bound: epoll; c-epoll beside epoll"]);
+  assertEquals(notes([[row()]]), []);
+});
+
+Deno.test("who was out before the end says after how many rounds, and why", () => {
+  const reason = "blocking: 99 of 100 connections got no answer";
+  assertEquals(notes([[row({ candidate: "blocking", rounds: 0, ratio: null, reason })]]), [
+    "  blocking: out after 0 rounds: 99 of 100 connections got no answer",
+  ]);
+});
+
+Deno.test("what the load generator limits is a bound, and there is no ratio of bounds; of CPU there is", () => {
+  const rows = [
+    row({ findings: bound }),
+    row({ metric: "requests_per_s", candidate_value: 1000, findings: bound }),
+    row({ metric: "p99_us", candidate_value: 1000, findings: bound }),
+  ];
+  assertEquals(figure.of("requests_per_s")(rows), "≥ 1 000");
+  assertEquals(figure.of("p99_us")(rows), "≤ 1.0 ms");
+  assertEquals(ratio.withInterval("requests_per_s")(rows), "–");
+  assertEquals(ratio.withInterval("cpu_us_per_request")(rows), "1.100 [1.050, 1.150]");
+  assertEquals(figure.of("threads")(rows), "");
+});
+
+Deno.test("a figure that findings of either weaken is a bound, findings of others weaken nothing", () => {
+  const p99 = (...findings: string[]) => row({ metric: "p99_us", findings });
+  for (const name of ["epoll", "c-epoll"]) {
+    for (const id of ["late_sends", "foreign_load", "client_bound"]) assert(isVoid(p99(`${name}: ${id}`)), id);
+  }
+  assert(!isVoid(p99("nginx: client_bound", "epoll: short_run")));
+  assert(!isVoid(row({ metric: "requests_per_s", findings: ["epoll: foreign_load"] })));
+  assertEquals(boundIn(p99("c-epoll: late_sends"), "epoll"), null);
+});
+
+Deno.test("the reference's own figures are those beside the first candidate that took part", () => {
+  const none = row({ candidate: "blocking", rounds: 0, reference_value: null, candidate_value: null, ratio: null });
+  const [own] = ofReference([none, row()]);
+  assertEquals([own!.candidate, own!.candidate_value, own!.ratio], ["c-epoll", 6, null]);
+  assertEquals(ofReference([none]), []);
+});

@@ -1,0 +1,85 @@
+/**
+ * The tables that show what is in results/: the README takes them, and whoever looks at results may.
+ *
+ * @module
+ */
+import type { Experiment } from "../catalogue/catalogue.ts";
+import { bytes, count, microseconds, MISSING } from "../text/format.ts";
+import { machine } from "../sampling/host.ts";
+import type { Metrics, Result } from "../results/results.ts";
+import { best, type Shown, userMemory } from "../results/choose.ts";
+import { bounded, signOf } from "./runs.ts";
+import { type Column, markdown } from "../text/table.ts";
+
+/** The same as it is written in a table. */
+export function userMemoryText(row: Pick<Shown, "holds">): string {
+  const { value, bound } = userMemory(row);
+  return signOf(bound) + bytes(value);
+}
+
+/** Whether a run of `rate` was at half of that throughput, over as many connections: the table says so. */
+function isHalf(rate: Result | undefined, throughput: Result | undefined): boolean {
+  if (rate?.parameters.rate_per_s === undefined || !throughput?.metrics.requests_per_s) return false;
+  const share = rate.parameters.rate_per_s / throughput.metrics.requests_per_s;
+  return rate.parameters.connections === throughput.parameters.connections && Math.abs(share - 0.5) < 0.01;
+}
+
+/** The p99 at half of the throughput. One that may be the load generator's own is an upper bound. */
+export function p99({ throughput, rate }: Shown): string {
+  if (!isHalf(rate, throughput)) return MISSING;
+  return bounded(rate!, microseconds(rate!.metrics.p99_us), "p99_us");
+}
+
+const link = ({ name, path }: Experiment) => `[${name}](${path})`;
+
+const OVERVIEW: Column<Shown>[] = [
+  { heading: "experiment", cell: ({ experiment }) => link(experiment), left: true },
+  { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
+  { heading: "held and answered", cell: ({ hold }) => count(hold?.metrics.answered) },
+  { heading: "user memory a connection", cell: userMemoryText },
+  { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
+  {
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+  },
+  { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
+  { heading: "p99 at half of that rate", cell: p99 },
+];
+
+/** One sentence for each kind of machine that figures come from. */
+export function machines(results: readonly Pick<Result, "host">[]): string {
+  if (results.length === 0) return "Nothing is measured yet.";
+  return `Measured on: ${[...new Set(results.map(({ host }) => machine(host)))].join("; ")}.`;
+}
+
+/** What each experiment holds, costs and reaches. */
+export function overview(rows: readonly Shown[]): string {
+  const used = rows.flatMap(({ hold, throughput, rate }) => [hold, throughput, rate]).filter((of) => of !== undefined);
+  return `${markdown(rows, OVERVIEW)}\n\n${machines(used)}`;
+}
+
+const duration = (seconds: number | null) => seconds === null ? MISSING : `${seconds.toFixed(2)} s`;
+/** Connections that were made and answered in a second. */
+const paceOf = ({ answered, connect_seconds: seconds }: Metrics) => answered && seconds ? answered / seconds : null;
+
+const HOLDS: Column<Result>[] = [
+  { heading: "experiment", cell: (of) => of.experiment, left: true },
+  { heading: "wanted", cell: (of) => count(of.parameters.connections) },
+  { heading: "held and answered", cell: (of) => count(of.metrics.answered) },
+  { heading: "connected and answered in", cell: ({ metrics: { connect_seconds: seconds } }) => duration(seconds) },
+  { heading: "connections/s", cell: ({ metrics }) => count(paceOf(metrics)) },
+  { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
+  { heading: "processes", cell: (of) => count(of.metrics.processes) },
+  { heading: "threads", cell: (of) => count(of.metrics.threads) },
+  { heading: "what stopped it", cell: (of) => of.reason ?? "nothing", left: true },
+];
+
+/**
+ * How many connections each holds, and what stops it.
+ *
+ * @param most Runs that were asked for more are passed over.
+ */
+export function holds(experiments: readonly Experiment[], results: readonly Result[], most = Infinity): string {
+  const rows = experiments.map(({ name }) => best(results, name, "hold", most)).filter((of) => of !== undefined);
+  return rows.length === 0 ? "Nothing is measured yet." : `${markdown(rows, HOLDS)}\n\n${machines(rows)}`;
+}

@@ -1,0 +1,58 @@
+import { boundOf } from "../results/findings.ts";
+import { bytes, count, microseconds, MISSING } from "../text/format.ts";
+import type { Metrics, Result } from "../results/results.ts";
+import { type Column, table } from "../text/table.ts";
+
+/** The columns of the table that a run ends with. */
+export const RESULT_COLUMNS: Column<Result>[] = [
+  { heading: "scenario", cell: (of) => of.scenario, left: true },
+  { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections) },
+  { heading: "answered", cell: (of) => count(of.metrics.answered) },
+  { heading: "connects\n/s", cell: (of) => count(of.metrics.connects_per_s) },
+  { heading: "requests\n/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
+  { heading: "p50", cell: (of) => bounded(of, microseconds(of.metrics.p50_us), "p50_us") },
+  { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
+  { heading: "p99.9", cell: (of) => bounded(of, microseconds(of.metrics.p99_9_us), "p99_9_us") },
+  { heading: "CPU-µs\n/request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
+  { heading: "user mem\n/conn.", cell: (of) => bytes(of.metrics.user_bytes_per_conn) },
+  { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
+  { heading: "threads", cell: (of) => count(of.metrics.threads) },
+  { heading: "switches\n/request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
+  { heading: "ended", cell: (of) => of.ended, left: true },
+];
+
+/** How a bound is written in a table. */
+export const signOf = (bound: ReturnType<typeof boundOf>): string =>
+  bound === "at least" ? "≥ " : bound === "at most" ? "≤ " : "";
+
+/** A figure of a run, with the sign of a bound where findings make it one. An open loop's throughput is what was asked. */
+export function bounded(of: Result, figure: string, metric: keyof Metrics = "requests_per_s"): string {
+  const isAsked = metric === "requests_per_s" && of.parameters.rate_per_s !== undefined;
+  const bound = figure === MISSING || isAsked ? null : boundOf(metric, of.findings.map(({ id }) => id));
+  return signOf(bound) + figure;
+}
+
+/** What one run was, in a few words: `hold 10 000`, `rate 100 at 20 000/s`. */
+export function label(of: Result): string {
+  const rate = of.parameters.rate_per_s;
+  return `${of.scenario} ${count(of.parameters.connections)}${rate === undefined ? "" : ` at ${count(rate)}/s`}`;
+}
+
+/** The latency that a generator would have told which forgets what it could not send in time; open loops only. */
+function rawLatency(of: Result): string[] {
+  const { raw_p50_us, raw_p99_us, raw_p99_9_us } = of.metrics;
+  if (raw_p99_us === null || raw_p99_us === undefined) return [];
+  const raw = [raw_p50_us, raw_p99_us, raw_p99_9_us].map(microseconds).join(", ");
+  return [`${label(of)}: latency counts from the scheduled send; from the actual send p50, p99, p99.9 are ${raw}`];
+}
+
+/** What a run ends with: the table, then what broke and why, then what weakens the figures. */
+export function describe(results: readonly Result[]): string {
+  if (results.length === 0) return "Nothing was measured.";
+  const broke = results.filter((of) => of.ended !== "ok").map((of) => `${label(of)}: ${of.ended}, ${of.reason}`);
+  const notes = results.flatMap((of) => of.findings.map(({ id, sentence }) => `${label(of)}: ${id}, ${sentence}`));
+  const raw = results.flatMap(rawLatency);
+  const list = (heading: string, lines: string[]) => lines.length > 0 ? `\n\n${heading}\n  ${lines.join("\n  ")}` : "";
+  return table(results, RESULT_COLUMNS) + list("What broke, and why", broke) + list("Raw latency", raw) +
+    list("What to mind in these figures", notes);
+}

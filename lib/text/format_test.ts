@@ -1,0 +1,49 @@
+import { assertEquals } from "@std/assert";
+import { bytes, count, microseconds, MISSING } from "./format.ts";
+import { markdown, table } from "./table.ts";
+
+Deno.test("a count is grouped by three, and what is missing is never shown as zero", () => {
+  assertEquals(count(10000), "10 000");
+  assertEquals(count(1234567.891, 2), "1 234 567.89");
+  assertEquals(count(999), "999");
+  assertEquals(count(0), "0");
+  for (const missing of [null, undefined, NaN, Infinity]) assertEquals(count(missing), MISSING);
+});
+
+Deno.test("bytes are shown in binary units", () => {
+  assertEquals(bytes(37), "37 B");
+  assertEquals(bytes(7.4 * 2 ** 20), "7.4 MiB");
+  assertEquals(bytes(null), MISSING);
+});
+
+Deno.test("microseconds change their unit where it reads better", () => {
+  assertEquals(microseconds(340.4), "340 µs");
+  assertEquals(microseconds(12_500), "12.5 ms");
+  assertEquals(microseconds(1_984_000), "1.98 s");
+  assertEquals(microseconds(null), MISSING);
+});
+
+const columns = [
+  { heading: "name", cell: (row: { name: string; held: number }) => row.name, left: true },
+  { heading: "connections\nheld", cell: (row: { name: string; held: number }) => count(row.held) },
+];
+
+Deno.test("a table aligns text left and numbers right, with headings of several lines", () => {
+  assertEquals(
+    table([{ name: "epoll", held: 10000 }, { name: "blocking|one", held: 1 }], columns),
+    [
+      "              connections",
+      "name                 held",
+      "------------  -----------",
+      "epoll              10 000",
+      "blocking|one            1",
+    ].join("\n"),
+  );
+});
+
+Deno.test("a Markdown table escapes the bar", () => {
+  assertEquals(
+    markdown([{ name: "a|b", held: 1 }], columns),
+    "| name | connections held |\n| :-- | --: |\n| a\\|b | 1 |",
+  );
+});

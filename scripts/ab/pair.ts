@@ -1,0 +1,135 @@
+/**
+ * Two of anything, to be measured against each other: two versions of Deno, with a flag of V8 and without, an experiment
+ * before a commit and now, two servers of one's own.
+ *
+ * @module
+ */
+import { basename, join } from "node:path";
+import type { Decision, Says } from "../../lib/regress/decision.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
+import { changeInterval } from "../../lib/regress/record.ts";
+import { readOwn } from "../../lib/server/custom.ts";
+import { type Candidate, lostRounds, type Outcome } from "../../lib/regress/rounds.ts";
+import { type Runtime, thisRuntime } from "../../lib/server/server.ts";
+import type { Subject, Variant } from "../../lib/server/subject.ts";
+
+/** Before and after: B is judged against A. */
+export type Pair = [a: Subject, b: Subject];
+
+/** Fetches a version of Deno: see `fetchDeno`. */
+export type Fetch = (version: string) => Promise<Runtime>;
+
+const HOW = "--deno A,B, --v8-flags=FLAGS, --ref COMMIT or --cmd A --cmd B";
+
+/** What the command line says of the two. */
+export interface PairWish {
+  experiment?: Experiment;
+  deno?: string;
+  v8Flags?: string;
+  ref?: string;
+  commands: readonly string[];
+}
+
+/** An experiment of which only the Deno below it is another. */
+function variant(experiment: Experiment, runtime: Runtime): Variant {
+  const label = [runtime.version, ...runtime.v8Flags].join(" ");
+  return { ...experiment, name: `${experiment.name} ${label}`, runtime };
+}
+
+async function byVersion(experiment: Experiment, versions: string, fetch: Fetch): Promise<Pair> {
+  const two = versions.split(",");
+  if (two.length !== 2) throw new UsageError(`--deno ${versions} is not two versions, such as 2.8.x,2.9.6.`);
+  const runtimes = [await fetch(two[0]!), await fetch(two[1]!)] as const;
+  if (runtimes[0].version === runtimes[1].version) {
+    throw new UsageError(`--deno ${versions} is Deno ${runtimes[0].version} twice.`);
+  }
+  return [variant(experiment, runtimes[0]), variant(experiment, runtimes[1])];
+}
+
+function byFlags(experiment: Experiment, flags: string): Pair {
+  const v8Flags = flags.split(",");
+  const wrong = v8Flags.find((flag) => !flag.startsWith("--"));
+  if (wrong !== undefined) throw new UsageError(`--v8-flags ${wrong}: a flag of V8 begins with --.`);
+  return [variant(experiment, thisRuntime()), variant(experiment, { ...thisRuntime(), v8Flags })];
+}
+
+/** What git prints. */
+async function git(cwd: string, ...args: string[]): Promise<string> {
+  const { success, stdout, stderr } = await new Deno.Command("git", { args, cwd, stdin: "null" }).output();
+  if (success) return new TextDecoder().decode(stdout);
+  throw new UsageError(`git ${args.join(" ")} failed: ${new TextDecoder().decode(stderr).trim()}`);
+}
+
+/**
+ * An experiment as a commit had it, written into a folder. Its header counts, not that of today.
+ *
+ * @throws {UsageError} If git does not know the commit, or the commit not the file.
+ */
+export async function asOf(ref: string, { name, path, peer }: Experiment, folder: string): Promise<Experiment> {
+  if (peer) throw new UsageError(`${name} has sources beside it: --ref takes experiments of one file.`);
+  const file = basename(path), text = await git(join(path, ".."), "show", "--end-of-options", `${ref}:./${file}`);
+  const copy = join(folder, file);
+  await Deno.writeTextFile(copy, text);
+  return { ...parseHeader(name, copy, text), name: `${name} ${ref}` };
+}
+
+/** A command of one's own. The shell reads it, so that it may have variables and $PORT in it, and becomes it. */
+const byCommand = (name: string, command: string) => readOwn({ name }, ["sh", "-c", `exec env ${command}`], []);
+
+/**
+ * Makes the two. Permissions: those of `fetchDeno`; or `--allow-run=git` and `--allow-write` for the folder.
+ *
+ * @param folder Where an experiment of another commit is written to.
+ * @throws {UsageError} If the wish does not say which two, in one way.
+ * @throws {CannotFetch} If a version of Deno cannot be had.
+ */
+export async function readPair(wish: PairWish, folder: string, fetch: Fetch): Promise<Pair> {
+  const { experiment, deno, v8Flags, ref, commands } = wish;
+  const ways = [deno, v8Flags, ref].filter((way) => way !== undefined).length + (commands.length > 0 ? 1 : 0);
+  if (ways !== 1) throw new UsageError(`Say in one way which two: ${HOW}.`);
+  if (commands.length > 0) {
+    if (experiment !== undefined) throw new UsageError(`--cmd names two servers: leave out ${experiment.name}.`);
+    if (commands.length !== 2) throw new UsageError("Give --cmd twice: before and after.");
+    return [byCommand("a", commands[0]!), byCommand("b", commands[1]!)];
+  }
+  if (experiment === undefined) throw new UsageError("Name an experiment: deno task ab event-loop --deno 2.8.x,2.9.6");
+  if (ref !== undefined) return [await asOf(ref, experiment, folder), experiment];
+  if (experiment.version !== null) {
+    throw new UsageError(`${experiment.name} is not served by Deno: compare two commands, --cmd A --cmd B.`);
+  }
+  return deno !== undefined ? await byVersion(experiment, deno, fetch) : byFlags(experiment, v8Flags!);
+}
+
+const ANSWER: Record<Says, string> = {
+  slower: "slower",
+  faster: "faster",
+  unchanged: "no slower and no faster, as far as 2 % matter",
+  too_few: "not told: too few valid rounds",
+  too_wide: "not told: the interval is too wide",
+};
+
+/** The answer in words: did it get slower, by how much, how sure. */
+export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcome): string {
+  if (outcome.ended !== "decided") return `${b.name} against ${a.name}: ${outcome.ended}. ${outcome.reason}`;
+  const { verdict, reason, first, confirmation }: Decision = outcome.decision;
+  const line = (which: string, { says, change }: Decision["first"]) =>
+    change === null
+      ? `  ${which}: no valid round`
+      : `  ${which}: ${changeInterval(change.estimate, change.low, change.high)} CPU time per request, ${ANSWER[says]}`;
+  const lost = lostRounds(candidate);
+  return [
+    `${b.name} against ${a.name}: ${verdict}${reason === null ? "" : `, ${reason}`}`,
+    line("rounds", first),
+    ...(confirmation === null ? [] : [line("fresh rounds", confirmation)]),
+    ...(lost === null ? [] : [`  ${lost}`]),
+    "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
+  ].join("\n");
+}
+
+/** 1: slower, and confirmed, or broken; 3: not told; 0: neither. */
+export function exitOfPair(outcome: Outcome): number {
+  if (outcome.ended !== "decided") return outcome.ended === "broken" ? 1 : 3;
+  const { verdict } = outcome.decision;
+  return verdict === "regression" ? 1 : verdict === "inconclusive" || verdict === "alarm" ? 3 : 0;
+}

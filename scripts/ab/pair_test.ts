@@ -1,0 +1,180 @@
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { describePair, exitOfPair, type Fetch, type PairWish, readPair } from "./pair.ts";
+import { find } from "../../lib/catalogue/catalogue.ts";
+import { decide } from "../../lib/regress/decision.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { manifestOf } from "../../lib/server/manifest.ts";
+import { readProc } from "../../lib/sampling/procfs.ts";
+import type { Candidate, Outcome } from "../../lib/regress/rounds.ts";
+import { CannotFetch, fetchDeno } from "./deno_versions.ts";
+import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
+import { isOwn, startSubject, type Variant } from "../../lib/server/subject.ts";
+import { Client } from "../../lib/testing/client.ts";
+import { folder } from "../../lib/testing/folder.ts";
+
+const ignore = Deno.build.os === "windows"; // sh, git
+
+const fetch: Fetch = (version) => Promise.resolve({ path: `/deno-${version}`, version, v8Flags: [] });
+const pair = (wish: Partial<PairWish>, into = "") => readPair({ commands: [], ...wish }, into, fetch);
+const experiment = find("event-loop");
+
+Deno.test("two versions of Deno are the same experiment, each under its own program", async () => {
+  const [a, b] = await pair({ experiment, deno: "2.8.3,2.9.6" }) as [Variant, Variant];
+  assertEquals([a.name, b.name], ["event-loop 2.8.3", "event-loop 2.9.6"]);
+  assertEquals([a.runtime.path, b.runtime.path], ["/deno-2.8.3", "/deno-2.9.6"]);
+  assertEquals([a.path, a.run], [experiment.path, experiment.run]);
+});
+
+Deno.test("flags of V8 are given to the second alone, before the file", async () => {
+  const [a, b] = await pair({ experiment, v8Flags: "--single-threaded,--no-opt" }) as [Variant, Variant];
+  assertEquals([a.runtime.v8Flags, a.runtime.path], [[], Deno.execPath()]);
+  const { args } = experimentCommand(b, [], b.runtime), flag = args.indexOf("--v8-flags=--single-threaded,--no-opt");
+  assert(flag > 0 && flag < args.indexOf(experiment.path), args.join(" "));
+  assertEquals(experimentCommand(a, [], a.runtime), experimentCommand(experiment));
+});
+
+Deno.test({
+  name: "two commands are read by the shell, which becomes them: quotes and $PORT hold",
+  ignore,
+  fn: async () => {
+    const deno = JSON.stringify(Deno.execPath());
+    const code =
+      `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen() {} }, () => new Response("x"))`;
+    const command = `${deno} eval --no-lock '${code}' $PORT`;
+    const [a, b] = await pair({ commands: [command, command] });
+    assert(isOwn(a) && isOwn(b));
+    assertEquals([a.name, b.name], ["a", "b"]);
+    await using server = await startSubject(a);
+    using client = await Client.connect(server.port);
+    assertEquals((await client.ask("/")).body, "x");
+  },
+});
+
+Deno.test({
+  name: "an experiment of another commit is the file as it was then, header and all",
+  ignore,
+  fn: async () => {
+    using repository = folder();
+    using into = folder();
+    const path = join(repository.path, "event-loop.ts"), text = Deno.readTextFileSync(experiment.path);
+    const git = async (...args: string[]) => {
+      const as = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"];
+      const { success } = await new Deno.Command("git", { args: [...as, ...args], cwd: repository.path }).output();
+      assert(success, args.join(" "));
+    };
+    const older = text.replace(/@title .*/, "@title      as it was");
+    Deno.writeTextFileSync(path, older);
+    await git("init", "-q");
+    await git("add", ".");
+    await git("commit", "-qm", "first");
+    Deno.writeTextFileSync(path, text);
+    await git("commit", "-qam", "second");
+    const now = { ...experiment, path };
+    const [a, b] = await pair({ experiment: now, ref: "HEAD~1" }, into.path);
+    assert(!isOwn(a) && !isOwn(b));
+    assertEquals([a.name, a.title, b.name, b.title], [
+      "event-loop HEAD~1",
+      "as it was",
+      "event-loop",
+      experiment.title,
+    ]);
+    assertEquals([Deno.readTextFileSync(a.path), b.path], [older, path]);
+    const { args } = experimentCommand(a);
+    assertEquals(args.slice(-3), [a.path, "--port", "0"]);
+    assertEquals(args.length, experimentCommand(b).args.length); // the permissions of its own @run line
+    await assertRejects(() => pair({ experiment: now, ref: "nowhere" }, into.path), UsageError, "nowhere");
+  },
+});
+
+Deno.test("what does not say in one way which two is a usage error that tells how", async () => {
+  const cases: [Partial<PairWish>, string][] = [
+    [{ experiment }, "Say in one way which two"],
+    [{ experiment, deno: "2.8.3,2.9.6", ref: "HEAD" }, "Say in one way which two"],
+    [{ deno: "2.8.3,2.9.6" }, "Name an experiment"],
+    [{ experiment, deno: "2.9.6" }, "not two versions"],
+    [{ experiment, deno: "2.9.6,2.9.6" }, "is Deno 2.9.6 twice"],
+    [{ experiment, v8Flags: "single" }, "begins with --"],
+    [{ commands: ["x"] }, "Give --cmd twice"],
+    [{ experiment, commands: ["x", "y"] }, "leave out event-loop"],
+    [{ experiment: find("go-net"), deno: "2.8.3,2.9.6" }, "go-net is not served by Deno"],
+    [{ experiment: find("go-net"), ref: "HEAD" }, "go-net has sources beside it"],
+  ];
+  for (const [wish, message] of cases) await assertRejects(() => pair(wish), UsageError, message);
+});
+
+/** A program that stands in for npx. */
+function standIn(dir: string, script: string): string {
+  const path = join(dir, "npx");
+  Deno.writeTextFileSync(path, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  return path;
+}
+
+Deno.test({
+  name: "a version of Deno is fetched by npx into the cache, and tells itself where it is and what it is",
+  ignore,
+  fn: async () => {
+    using dir = folder();
+    const npx = standIn(dir.path, `echo "$npm_config_cache $1 $2" >&2; echo '{"path":"/x/deno","version":"2.8.3"}'`);
+    assertEquals(await fetchDeno("2.8.x", "/cache", npx), { path: "/x/deno", version: "2.8.3", v8Flags: [] });
+    const tells = standIn(dir.path, `shift 2; exec ${JSON.stringify(Deno.execPath())} "$@"`); // npx deno@x runs that Deno
+    assertEquals(await fetchDeno("2.9.6", "/cache", tells), thisRuntime());
+  },
+});
+
+Deno.test({
+  name: "a version that is none, is not there or cannot be fetched is told apart",
+  ignore,
+  fn: async () => {
+    using dir = folder();
+    await assertRejects(() => fetchDeno("latest", "/cache"), UsageError, "is no version");
+    const none = standIn(dir.path, `echo "npm error notarget No matching version found for deno@9.9.9." >&2; exit 1`);
+    await assertRejects(() => fetchDeno("9.9.9", "/cache", none), UsageError, "There is no Deno 9.9.9");
+    const offline = standIn(dir.path, `echo "$npm_config_cache: network is unreachable" >&2; exit 1`);
+    await assertRejects(() => fetchDeno("2.8.3", "/cache", offline), CannotFetch, "/cache: network is unreachable");
+    await assertRejects(() => fetchDeno("2.8.3", "/cache", join(dir.path, "absent")), CannotFetch, "install -y npm");
+  },
+});
+
+Deno.test({
+  name: "a variant runs under its own program, and its manifest names that version and its flags",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using dir = folder();
+    const mark = join(dir.path, "ran"), path = standIn(dir.path, `touch '${mark}'; exec '${Deno.execPath()}' "$@"`);
+    const runtime = { path, version: "1.2.3", v8Flags: ["--single-threaded"] };
+    const subject: Variant = { ...experiment, name: "event-loop 1.2.3", runtime };
+    await using server = await startSubject(subject);
+    assert(Deno.statSync(mark).isFile);
+    assertEquals((await manifestOf(subject, server)).version, "Deno 1.2.3 --single-threaded");
+    assertStringIncludes(readProc(`/proc/${server.pid}/cmdline`), "--v8-flags=--single-threaded");
+  },
+});
+
+Deno.test("the answer says whether, by how much and how sure; the exit code says it to a script", async () => {
+  const two = await pair({ experiment, deno: "2.8.3,2.9.6" }), flat = (log: number) => Array<number>(30).fill(log);
+  const candidate: Candidate = { subject: two[1], connections: 10, ratePerS: 1, baseline: null, rounds: [] };
+  const judge = (first: number, confirmation: number | null): Outcome => ({
+    ended: "decided",
+    decision: decide({
+      first: flat(first),
+      confirmation: confirmation === null ? null : flat(confirmation),
+      baseline: null,
+      rounds: 30,
+    }),
+  });
+  const slower = judge(Math.log(1.1), Math.log(1.2));
+  const text = describePair(two, candidate, slower);
+  assertMatch(text, /^event-loop 2.9.6 against event-loop 2.8.3: regression$/m);
+  assertMatch(text, /^ {2}rounds: \+10.0 % \[\+10.0 %, \+10.0 %\] CPU time per request, slower$/m);
+  assertMatch(text, /^ {2}fresh rounds: \+20.0 % .*slower$/m);
+  assertMatch(describePair(two, candidate, judge(-0.1, null)), /improvement\n {2}rounds: −9.5 % .*, faster/);
+  const outcomes: [Outcome, number][] = [
+    ...[[slower, 1], [judge(0.1, 0), 0], [judge(0, null), 0], [judge(-0.1, null), 0]] as [Outcome, number][],
+    [{ ended: "broken", reason: "it crashed" }, 1],
+    [{ ended: "skipped", reason: "it needs macOS" }, 3],
+  ];
+  for (const [outcome, exit] of outcomes) {
+    assertEquals(exitOfPair(outcome), exit, describePair(two, candidate, outcome));
+  }
+});

@@ -1,0 +1,217 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { crossings, type Load, outOf, weigh } from "./model.ts";
+import { type Beside, collect, type Facts, type Point } from "./facts.ts";
+import { advise, describeAdvice } from "./answer.ts";
+import { compared, exists, held, loaded, storedOf } from "../../lib/testing/fixtures.ts";
+
+const sure = (us: number) => ({ us, low: us, high: us });
+const line = (...points: [connections: number, us: number][]): Point[] =>
+  points.map(([connections, us]) => ({ connections, ...sure(us) }));
+const facts = (name: string, more: Partial<Facts>): Facts => ({
+  ...{ name, held: 20_000, limit: "descriptors", bytesPerConn: 4000, cpu: line([100, 10]), wait: [] },
+  ...{ beside: [], results: [], ...more },
+});
+/** What heavy requests of some sizes do: how long the light ones wait, and what handing over costs, in µs. */
+const sizes = (...of: [heavyUs: number, waitUs: number, handoverUs?: number][]): Beside[] => [
+  { heavyUs: 0, wait: sure(0), handover: sure(0) },
+  ...of.map(([heavyUs, waitUs, handoverUs = 0]) => ({ heavyUs, wait: sure(waitUs), handover: sure(handoverUs) })),
+];
+/** Light requests wait for heavy ones. */
+const BLOCKED = sizes([50_000, 40_000]);
+const load = (more: Partial<Load>): Load => ({ connections: 100, cpuUs: 0, idlePercent: 0, ...more });
+const best = (all: Facts[], more: Partial<Load>) => weigh(all, load(more))[0]?.name ?? null;
+
+/** The best changes exactly between the two numbers. */
+function assertCrossing(
+  all: Facts[],
+  axis: keyof Load,
+  at: number,
+  [from, to]: [string | null, string | null],
+  more = {},
+) {
+  assertEquals([best(all, { ...more, [axis]: at - 1 }), best(all, { ...more, [axis]: at })], [from, to]);
+  assertEquals(crossings(all, load(more), axis).filter((crossing) => crossing.at === at), [{ at, from, to, told: at }]);
+}
+
+Deno.test("a loop is the best until its heavy requests block longer than a pool's light ones wait, and the pool from there on", () => {
+  const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
+  // Up to 1 250 µs light requests wait in the pool as long as in the loop.
+  const after = (us: number, handover = 0) => sizes([us / 0.8, us, handover], [50_000, us, handover]);
+  const pool = facts("pool", { cpu: line([100, 10]), beside: after(1000) });
+  // 5 + 0.8 x > 10 + 1000 from x = 1256.25 on
+  assertCrossing([loop, pool], "cpuUs", 1257, ["loop", "pool"]);
+  const [, behind] = weigh([loop, pool], load({ cpuUs: 500 })); // as long as in the loop, which is cheaper
+  assertEquals([behind!.name, behind!.waitUs], ["pool", 400]);
+  // Handing over costs 40 µs more: 5 + 0.8 x > 50 + 1000 from x = 1306.25 on
+  assertCrossing([loop, { ...pool, beside: after(1000, 40) }], "cpuUs", 1307, ["loop", "pool"]);
+  const slower = facts("pool", { cpu: line([100, 10]), beside: after(2000) });
+  assertCrossing([loop, slower], "cpuUs", 2507, ["loop", "pool"]);
+});
+
+Deno.test("between two measured sizes of heavy requests the wait lies on a line, and beyond the largest it grows in proportion", () => {
+  const pool = facts("pool", { beside: sizes([1000, 100, 8], [51_000, 1100, 8]) });
+  const at = [0, 500, 1000, 26_000, 51_000, 102_000].map((cpuUs) => weigh([pool], load({ cpuUs }))[0]!);
+  assertEquals(at.map(({ waitUs }) => waitUs), [0, 50, 100, 600, 1100, 2200]);
+  assertEquals(at.map(({ cpuUs }) => cpuUs), [10, 14, 18, 18, 18, 18]);
+});
+
+Deno.test("who was not measured beside heavy requests has no part in where they change the answer", () => {
+  const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
+  const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
+  const unmixed = facts("unmixed", { cpu: line([100, 1]) });
+  assertEquals(best([loop, pool, unmixed], {}), "unmixed");
+  assertEquals(crossings([loop, pool, unmixed], load({}), "cpuUs"), [{
+    at: 1257,
+    from: "loop",
+    to: "pool",
+    told: 1257,
+  }]);
+});
+
+Deno.test("the answer changes at the number of connections that one of two holds", () => {
+  const few = facts("threads", { cpu: line([100, 5]), held: 1627 }), many = facts("loop", { cpu: line([100, 10]) });
+  assertCrossing([few, many], "connections", 1628, ["threads", "loop"]);
+  assertCrossing([few, many], "connections", 20_001, ["loop", null]);
+});
+
+Deno.test("between two measured numbers the cost lies on a line, and the answer changes where two lines cross", () => {
+  const rising = facts("rising", { cpu: line([100, 5], [1000, 15]) });
+  const flat = facts("flat", { cpu: line([100, 10], [1000, 10]) });
+  // 5 + (n - 100) / 90 = 10 at n = 550
+  assertCrossing([rising, flat], "connections", 551, ["rising", "flat"]);
+  assertEquals(crossings([rising, flat], load({}), "connections").map(({ at }) => at), [551, 20_001]);
+});
+
+Deno.test("beyond what was measured the nearest figure stands, and that is said", () => {
+  const rising = facts("rising", { cpu: line([100, 5], [1000, 15]), beside: BLOCKED });
+  const at = (connections: number, more: Partial<Load> = {}) => weigh([rising], load({ connections, ...more }))[0]!;
+  assertEquals([at(10).cpuUs, at(100).cpuUs, at(1000).cpuUs, at(9000).cpuUs], [5, 5, 15, 15]);
+  assertEquals([at(100).notes, at(1000).notes], [[], []]);
+  assertEquals(at(9000).notes, ["CPU time was measured at 100 to 1 000 active connections, not at 9 000"]);
+  assertEquals(at(9000, { idlePercent: 95 }).notes, []);
+  assertMatch(at(500, { cpuUs: 50_001 }).notes.join(), /requests of at most 50 000 µs/);
+});
+
+Deno.test("who looks at idle connections is the best only while these cost less than another's requests", () => {
+  const wait = line([10, 1], [100, 10], [10_000, 1000]);
+  const poll = facts("poll", { cpu: line([100, 5]), wait }), loop = facts("loop", { cpu: line([100, 10]) });
+  assertEquals(best([poll, loop], { connections: 10_000 }), "poll");
+  // The line rises by 0.1 µs a connection: 5 µs are 50 idle ones of 100 to 10 000.
+  assertCrossing([poll, loop], "idlePercent", 6, ["poll", "loop"], { connections: 1000 });
+  const [first] = weigh([poll], load({ connections: 1000, idlePercent: 50 }));
+  assert(Math.abs(first!.idleUs - 50) < 1e-6, String(first!.idleUs));
+});
+
+Deno.test("a crossing tells from where on the intervals lie apart, and that they never do", () => {
+  const wide = (us: number, by: number): Beside[] => [
+    { heavyUs: 0, wait: sure(0), handover: sure(0) },
+    { heavyUs: 10_000, wait: { us, low: us - by, high: us + by }, handover: sure(0) },
+  ];
+  const loop = facts("loop", { cpu: line([100, 5]), beside: wide(8000, 0) });
+  const pool = facts("pool", { cpu: line([100, 10]), beside: wide(4000, 2000) });
+  // 5 + 0.8 x > 10 + 0.4 x from x = 12.5 on; 5 + 0.8 x > 10 + 0.6 x from x = 25 on
+  const [first] = crossings([loop, pool], load({}), "cpuUs");
+  assertEquals(first, { at: 13, from: "loop", to: "pool", told: 26 });
+  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})));
+  assertStringIncludes(
+    text(loop, pool),
+    "from 13 µs of CPU on: pool instead of loop; the figures tell them apart from 26 µs of CPU on",
+  );
+  const unclear = facts("pool", { cpu: line([100, 10]), beside: wide(4000, 4100) });
+  assertStringIncludes(text(loop, unclear), "pool instead of loop; nowhere do the figures tell them apart");
+});
+
+Deno.test("the best is the lowest, and those are told that the figures do not tell from it", () => {
+  const wide = (us: number): Point[] => [{ connections: 100, us, low: us - 2, high: us + 2 }];
+  const all = [facts("simple", { cpu: wide(8) }), facts("dear", { cpu: wide(11) }), facts("fast", { cpu: wide(6) })];
+  const advice = advise(all, [], load({}));
+  assertEquals(advice.choices.map(({ name }) => name), ["fast", "simple", "dear"]);
+  assertEquals(advice.alike, ["simple"]);
+  assertStringIncludes(describeAdvice(advice), "The figures do not tell it from: simple (from easy to hard).");
+  assertEquals(advise(all.slice(1), [], load({})).alike, []);
+});
+
+Deno.test("who cannot do it, or is not known to, is out with the reason, and with the command that would tell", () => {
+  const all = [
+    facts("broke", { held: 50 }),
+    facts("unasked", { held: 50, limit: null }),
+    facts("unmixed", {}),
+    facts("mixed", { beside: BLOCKED }),
+  ];
+  assertEquals(weigh(all, load({ cpuUs: 10 })).map(({ name }) => name), ["mixed"]);
+  const [broke, unasked, unmixed, ...none] = outOf(all, load({ cpuUs: 10 }));
+  assertEquals([broke!.why, broke!.command], ["it holds 50: descriptors", null]);
+  assertEquals(unasked!.command, "deno task exp unasked --scenario hold --connections 100");
+  assertEquals(unmixed!.names, ["unmixed"]);
+  assertEquals(unmixed!.command, "deno task compare epoll unmixed --scenario mixed --rate 200 --work 0,500,5000,50000");
+  assertEquals(none, []);
+});
+
+Deno.test("facts come from whole stored figures: ratios to one floor, else the newest single run; peers are left out", () => {
+  const cpu = ["throughput", 100, "cpu_us_per_request"] as [ScenarioOf, number, string];
+  const stored = storedOf(
+    ...[exists("epoll"), exists("poll"), exists("c-epoll")],
+    held("epoll", 10_000, { user_bytes_per_conn: 100, kernel_bytes_per_conn: 3900 }),
+    held("poll", 900),
+    loaded("poll", { cpu_us_per_request: 8 }),
+    loaded("poll", { cpu_us_per_request: 20 }, 1000),
+    held("c-epoll", 10_000),
+    compared(cpu, ["epoll", "c-epoll"], [1.1, 1, 1.2], { reference_value: 6 }),
+    compared(cpu, ["poll", "c-epoll"], [2, 1.9, 2.1], { reference_value: 10 }),
+    held("select", 900),
+    compared(cpu, ["select", "c-epoll"], [1, 1, 1], { rounds: 3 }), // too few
+    ...[{ heavy_us: 0, p99: 100, cpu: 40 }, { heavy_us: 50_000, p99: 40_000, cpu: 600 }].flatMap((
+      { heavy_us, p99, cpu },
+    ) => [
+      compared(["mixed", 100, "p99_us"], ["poll", "epoll"], [0.5, 0.4, 0.6], { reference_value: p99, heavy_us }),
+      compared(["mixed", 100, "cpu_us_per_request"], ["poll", "epoll"], [1.05, 1.02, 1.1], {
+        ...{ reference_value: cpu, heavy_us },
+      }),
+    ]),
+  );
+  Object.assign(stored.experiments.find(({ name }) => name === "c-epoll")!, { peer: true });
+  const { known, unknown } = collect(stored);
+  assertEquals([known, unknown].map((all) => all.map(({ name }) => name)), [["epoll", "poll"], ["select"]]);
+  const [epoll, poll] = known;
+  assertEquals([epoll!.held, epoll!.limit, epoll!.bytesPerConn], [10_000, null, 4000]);
+  assertEquals([poll!.held, poll!.limit], [900, "it broke"]);
+  // The floor is the median of 6 and 10.
+  assertEquals(epoll!.cpu.map(({ us }) => us.toFixed(3)), ["8.800"]);
+  assertEquals(poll!.cpu.map(({ connections, us, low }) => [connections, us, low]), [[100, 16, 15.2], [1000, 20, 15]]);
+  // What is so beside requests that burn nothing is taken away: 39 900 of 40 000, 19 950 of 20 000; 30 − 2 µs of CPU.
+  assertEquals([epoll, poll].map((of) => of!.beside.map(({ heavyUs, wait }) => [heavyUs, wait.us])), [
+    [[0, 0], [50_000, 39_900]],
+    [[0, 0], [50_000, 19_950]],
+  ]);
+  assertEquals([epoll, poll].map((of) => Math.round(of!.beside[1]!.handover.us)), [0, 28]);
+  const { low, high } = poll!.beside[1]!.wait;
+  assertEquals([low, high], [15_940, 23_960]); // at worst for both
+});
+type ScenarioOf = "throughput";
+
+Deno.test("an architecture that lacks a figure is named with the command that makes it", () => {
+  const { known, unknown } = collect(storedOf(exists("epoll"), held("epoll", 10_000), loaded("poll", {})));
+  assertEquals(known, []);
+  assertEquals(unknown, [
+    { name: "epoll", command: "deno task exp epoll --scenario throughput" },
+    { name: "poll", command: "deno task exp poll" },
+  ]);
+});
+
+Deno.test("the answer names the best, the runner-up, the reason and the crossings", () => {
+  const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
+  const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
+  const text = describeAdvice(
+    advise([loop, pool], [{ name: "new", command: "deno task exp new" }], load({ cpuUs: 50_000 })),
+  );
+  assertStringIncludes(text, "of CPU: pool\n");
+  assertStringIncludes(
+    text,
+    "pool: a request costs 10.00 µs of CPU, beside requests of 50.0 ms the light ones wait 1.0 ms longer",
+  );
+  assertStringIncludes(text, "Runner-up: loop");
+  assertStringIncludes(text, "from 1 257 µs of CPU on: pool instead of loop");
+  assertStringIncludes(text, "new: it is not measured\n    deno task exp new");
+  const none = describeAdvice(advise([loop], [], load({ connections: 1e6 })));
+  assertStringIncludes(none, "Nothing that was measured here can do it.");
+});

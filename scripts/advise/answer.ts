@@ -1,0 +1,110 @@
+/**
+ * The advisor's answer in words.
+ *
+ * @module
+ */
+import { areApart, type Choice, type Crossing, crossings, type Load, type Out, outOf, weigh } from "./model.ts";
+import type { Facts, Unknown } from "./facts.ts";
+import { bytes, count, microseconds } from "../../lib/text/format.ts";
+import { type Column, table } from "../../lib/text/table.ts";
+
+/** All that the advisor says of one load. */
+export interface Advice {
+  load: Load;
+  /** The best first; none: nothing that was measured here can do it. */
+  choices: Choice[];
+  /** Others that the figures do not tell from the best, from easy to hard. */
+  alike: string[];
+  /** Where the best changes while one number grows and the others stay. */
+  crossings: Record<keyof Load, Crossing[]>;
+  /** Who is out, and why. */
+  out: Out[];
+}
+
+/** Weighs all that is known. */
+export function advise(known: readonly Facts[], unknown: readonly Unknown[], load: Load): Advice {
+  const choices = weigh(known, load), best = choices[0];
+  return {
+    load,
+    choices,
+    alike: known.map(({ name }) => choices.find((choice) => choice.name === name))
+      .filter((choice) => choice !== undefined && choice !== best && !areApart(choice, best!))
+      .map((choice) => choice!.name),
+    crossings: {
+      connections: crossings(known, load, "connections"),
+      cpuUs: crossings(known, load, "cpuUs"),
+      idlePercent: crossings(known, load, "idlePercent"),
+    },
+    out: [
+      ...outOf(known, load),
+      ...unknown.map(({ name, command }) => ({ names: [name], why: "it is not measured", command })),
+    ],
+  };
+}
+
+const COLUMNS: Column<Choice>[] = [
+  { heading: "architecture", cell: (of) => of.name, left: true },
+  { heading: "CPU-µs\n/request", cell: (of) => count(of.cpuUs, 2) },
+  { heading: "looking at\nidle ones, µs", cell: (of) => count(of.idleUs, 2) },
+  { heading: "light requests\nwait longer", cell: (of) => microseconds(of.waitUs) },
+  { heading: "together, µs", cell: (of) => count(of.totalUs, 2) },
+  { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
+];
+
+/** How the numbers of an axis are written. */
+const AXES: Record<keyof Load, (at: number) => string> = {
+  connections: (at) => `${count(at)} connections`,
+  cpuUs: (at) => `${count(at)} µs of CPU`,
+  idlePercent: (at) => `${count(at)} % idle`,
+};
+
+/** The measured figures by which the best is the best. */
+function reason({ name, cpuUs, idleUs, waitUs }: Choice, { cpuUs: heavy }: Load): string {
+  const parts = [`a request costs ${count(cpuUs, 2)} µs of CPU`];
+  if (idleUs >= 0.01) parts.push(`looking at idle connections up to ${count(idleUs, 2)} µs more`);
+  if (heavy > 0) {
+    parts.push(`beside requests of ${microseconds(heavy)} the light ones wait ${microseconds(waitUs)} longer (p99)`);
+  }
+  return `${name}: ${parts.join(", ")}.`;
+}
+
+/** From where on it is no chance, if that is not the same. */
+function toldText({ at, told }: Crossing, write: (at: number) => string): string {
+  if (told === at) return "";
+  return told === null
+    ? "; nowhere do the figures tell them apart"
+    : `; the figures tell them apart from ${write(told)} on`;
+}
+
+const crossingLines = (all: Advice["crossings"]) =>
+  (Object.keys(AXES) as (keyof Load)[]).flatMap((axis) =>
+    all[axis].map((of) =>
+      `  from ${AXES[axis](of.at)} on: ${of.to ?? "none"} instead of ${of.from ?? "none"}${toldText(of, AXES[axis])}`
+    )
+  );
+
+/** For a terminal. */
+export function describeAdvice({ load, choices, alike, crossings, out }: Advice): string {
+  const [best, second] = choices;
+  const asked = `${count(load.connections)} connections, ${count(load.idlePercent)} % of them idle, one request of a ` +
+    `hundred burns ${count(load.cpuUs)} µs of CPU:`;
+  const answer = best === undefined
+    ? "Nothing that was measured here can do it."
+    : `${best.name}\n\n${reason(best, load)}\n` +
+      (second === undefined ? "Nothing else that was measured can do it." : `Runner-up: ${reason(second, load)}`) +
+      (alike.length === 0 ? "" : `\nThe figures do not tell it from: ${alike.join(", ")} (from easy to hard).`);
+  const notes = [...new Set(choices.slice(0, 2).flatMap((of) => of.notes))];
+  const lines = crossingLines(crossings),
+    left = out.map(({ names, why, command }) =>
+      `  ${names.join(", ")}: ${why}${command === null ? "" : `\n    ${command}`}`
+    );
+  const list = (heading: string, items: string[]) => items.length > 0 ? [`${heading}\n${items.join("\n")}`] : [];
+  return [
+    `${asked} ${answer}`,
+    ...(choices.length > 0 ? [table(choices, COLUMNS)] : []),
+    ...list("Beyond what was measured", notes.map((note) => `  ${note}`)),
+    ...list("Where the answer changes, the other numbers left as they are", lines),
+    ...list("Not weighed", left),
+    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in lib/advise.ts.`,
+  ].join("\n\n");
+}

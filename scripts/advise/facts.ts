@@ -1,0 +1,192 @@
+/**
+ * What is known of each architecture on this machine, as the advisor needs it.
+ *
+ * @module
+ */
+import { MARGIN } from "../../lib/claims/figure.ts";
+import type { Experiment } from "../../lib/catalogue/header.ts";
+import { median } from "../../lib/timing/stats.ts";
+import { resultPath, type Stored, studyPath, wholeRuns } from "../../lib/results/stored.ts";
+import { type Study } from "../../lib/results/studies.ts";
+import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import type { ComparisonRow, ReadinessRow } from "../../lib/results/rows.ts";
+
+/** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
+const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
+
+/** A figure, with the bounds between which it may lie. */
+export interface Estimate {
+  us: number;
+  low: number;
+  high: number;
+}
+
+/** A figure at a number of connections. */
+export type Point = Estimate & { connections: number };
+
+/** What heavy requests of one size do to the others. */
+export interface Beside {
+  /** What one request of a hundred burns, in CPU-µs. */
+  heavyUs: number;
+  /** How much longer the light ones wait than beside requests that burn nothing, by their p99. */
+  wait: Estimate;
+  /** CPU time of a request above that of the reference: what handing the work over costs. */
+  handover: Estimate;
+}
+
+/** What is known of one architecture. Null or none: it was not measured. */
+export interface Facts {
+  name: string;
+  /** Connections that it held; and why no more, null: it was asked for no more. */
+  held: number;
+  limit: string | null;
+  /** Memory of process and kernel that a connection takes. */
+  bytesPerConn: number | null;
+  /** CPU time of a request under full load, by the connections that ask: ascending. */
+  cpu: Point[];
+  /** Cost of the call that waits, by all connections: ascending. Empty where it does not tell one by one. */
+  wait: Point[];
+  /** By what heavy requests burn: ascending, from nothing on. Empty: not measured. */
+  beside: Beside[];
+  /** The files of these figures. */
+  results: string[];
+}
+
+/** An architecture that cannot be weighed, for want of a figure. */
+export interface Unknown {
+  name: string;
+  command: string;
+}
+
+/** Newest first. */
+const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric?: string) =>
+  studies.comparison.toReversed().map((study) => ({
+    study,
+    rows: study.rows.filter((row) =>
+      row.scenario === scenario && row.rounds >= MIN_ROUNDS && (metric === undefined || row.metric === metric)
+    ),
+  })).filter(({ rows }) => rows.length > 0);
+
+/**
+ * A server's figure in a comparison at one number of connections. The reference's is the median over all pairs, and a
+ * candidate's is its ratio to that: so what changed from pair to pair is left out.
+ */
+function figureIn(rows: readonly ComparisonRow[], name: string): Estimate | null {
+  const reference = rows.flatMap((row) => row.reference_value ?? []);
+  if (reference.length === 0) return null;
+  const us = median(reference);
+  if (rows.some((row) => row.reference === name)) return { us, low: us, high: us };
+  const row = rows.find((row) => row.candidate === name);
+  if (row === undefined || row.ratio === null) return null;
+  return { us: us * row.ratio, low: us * (row.ratio_low ?? row.ratio), high: us * (row.ratio_high ?? row.ratio) };
+}
+
+/** Takes the first that is found at each number of connections. */
+function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] {
+  const points = new Map<number, Point>();
+  const add = (path: string, connections: number, figure: Estimate | null) => {
+    if (figure === null || points.has(connections)) return;
+    points.set(connections, { connections, ...figure });
+    results.add(path);
+  };
+  for (const { study, rows } of comparisons(stored, "throughput", "cpu_us_per_request")) {
+    for (const [connections, same] of Map.groupBy(rows, (row) => row.connections)) {
+      add(studyPath(study), connections, figureIn(same, name));
+    }
+  }
+  for (const run of wholeRuns(stored, name, "throughput").toReversed()) {
+    const us = run.metrics.cpu_us_per_request;
+    const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
+    add(resultPath(run), run.parameters.connections, figure);
+  }
+  return [...points.values()].toSorted((a, b) => a.connections - b.connections);
+}
+
+function waitPoints({ studies }: Stored, name: string, results: Set<string>): Point[] {
+  const call = CALLS[name], study: Study<"readiness"> | undefined = studies.readiness.at(-1);
+  if (call === undefined || study === undefined) return [];
+  results.add(studyPath(study));
+  return study.rows.filter((row) => row.call === call)
+    .map((row) => ({
+      connections: row.descriptors,
+      us: row.wait_us,
+      low: row.wait_us_low,
+      high: row.wait_us_high,
+    }))
+    .toSorted((a, b) => a.connections - b.connections);
+}
+
+const NOTHING: Estimate = { us: 0, low: 0, high: 0 };
+/** By how much one figure is above another. At worst for both. */
+const above = (a: Estimate, b: Estimate): Estimate => ({ us: a.us - b.us, low: a.low - b.high, high: a.high - b.low });
+/** No wait is shorter than none. */
+const atLeastNothing = ({ us, low, high }: Estimate): Estimate => ({
+  us: Math.max(0, us),
+  low: Math.max(0, low),
+  high: Math.max(0, high),
+});
+
+/** What the rows of one size of heavy requests tell of a server; null: nothing. */
+function besideIn(rows: readonly ComparisonRow[], name: string) {
+  const of = (metric: string, who: string) => figureIn(rows.filter((row) => row.metric === metric), who);
+  const reference = rows[0]!.reference, p99 = of("p99_us", name);
+  const [cpu, least] = [of("cpu_us_per_request", name), of("cpu_us_per_request", reference)];
+  return p99 === null || cpu === null || least === null ? null : { p99, cpu: above(cpu, least) };
+}
+
+/**
+ * The newest comparison that has the server beside heavy requests. Of what it finds that is taken away which is so beside
+ * requests that burn nothing too, where that was measured.
+ */
+function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
+  for (const { study, rows } of comparisons(stored, "mixed")) {
+    const found = [...Map.groupBy(rows, (row) => row.heavy_us!)].toSorted(([a], [b]) => a - b)
+      .flatMap(([heavyUs, same]) => {
+        const of = besideIn(same, name);
+        return of === null ? [] : [{ heavyUs, ...of }];
+      });
+    if (found.every(({ heavyUs }) => heavyUs === 0)) continue;
+    results.add(studyPath(study));
+    const idle = found[0]!.heavyUs === 0 ? found[0]! : { p99: NOTHING, cpu: NOTHING };
+    const sizes = found.filter(({ heavyUs }) => heavyUs > 0).map(({ heavyUs, p99, cpu }) => ({
+      heavyUs,
+      wait: atLeastNothing(above(p99, idle.p99)),
+      handover: above(cpu, idle.cpu),
+    }));
+    return [{ heavyUs: 0, wait: NOTHING, handover: NOTHING }, ...sizes];
+  }
+  return [];
+}
+
+/** What is known of one architecture; or the command that makes what is missing. */
+function factsOf(stored: Stored, name: string): Facts | Unknown {
+  const holds = wholeRuns(stored, name, "hold"), results = new Set<string>();
+  const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
+  const cpu = cpuPoints(stored, name, results);
+  if (most === undefined || most.metrics.answered === null) return { name, command: `deno task exp ${name}` };
+  if (cpu.length === 0) return { name, command: `deno task exp ${name} --scenario throughput` };
+  const sized = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics;
+  return {
+    name,
+    held: most.metrics.answered,
+    limit: most.reason,
+    bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
+    cpu,
+    wait: waitPoints(stored, name, results),
+    beside: beside(stored, name, results),
+    results: [resultPath(most), ...results],
+  };
+}
+
+/**
+ * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out, for they differ in more than that.
+ *
+ * @returns Those that can be weighed, and those that lack a figure.
+ */
+export function collect(stored: Stored): { known: Facts[]; unknown: Unknown[] } {
+  const ran = ({ name, peer }: Experiment) =>
+    !peer && stored.results.some(({ experiment, ended }) => experiment === name && ended !== "skipped");
+  const all = stored.experiments.filter(ran).map(({ name }) => factsOf(stored, name));
+  const isKnown = (of: Facts | Unknown): of is Facts => "held" in of;
+  return { known: all.filter(isKnown), unknown: all.filter((of): of is Unknown => !isKnown(of)) };
+}

@@ -1,0 +1,61 @@
+import { assert, assertEquals } from "@std/assert";
+import { boundIn, FIGURES, remarks, shown, spoken } from "./figures.ts";
+import type { WireFrame } from "./wire.ts";
+
+const FRAME: WireFrame = {
+  elapsed_s: 1,
+  wanted: { connections: 100, rate_per_s: null },
+  ...{ connections: 100, requests_per_s: 48_213.4, p50_us: 633, p99_us: 12_700, cpu_percent: 33.3 },
+  ...{ cpu_us_per_request: 6.83, pss_bytes: 16.7 * 2 ** 20, threads: 6, processes: 1, findings: [], reason: null },
+};
+const BOUND: WireFrame = { ...FRAME, findings: [{ id: "client_bound", sentence: "the generator is full" }] };
+
+const written = (frame: WireFrame) =>
+  FIGURES.map((figure) => Object.values(shown(figure, frame)).filter((part) => part !== "").join(" "));
+
+Deno.test("every figure is shown with its unit", () => {
+  assertEquals(written(FRAME), ["100", "48 213 /s", "633 µs", "12.7 ms", "33 %", "6.8 µs", "16.7 MiB", "6"]);
+});
+
+Deno.test("where the load generator was the limit, throughput is a lower bound and latency an upper one", () => {
+  const changed = written(BOUND).filter((text, i) => text !== written(FRAME)[i]);
+  assertEquals(changed, ["≥ 48 213 /s", "≤ 633 µs", "≤ 12.7 ms", "≥ 33 %"]);
+});
+
+Deno.test("where it sent late, or others used the CPU, latency is an upper bound and throughput a figure", () => {
+  for (const id of ["late_sends", "foreign_load"] as const) {
+    const frame = { ...FRAME, findings: [{ id, sentence: "" }] };
+    const changed = written(frame).filter((text, i) => text !== written(FRAME)[i]);
+    assertEquals(changed, ["≤ 633 µs", "≤ 12.7 ms"], id);
+    assertEquals(FIGURES.map((figure) => boundIn(figure, frame)).filter((bound) => bound !== null).length, 2);
+  }
+  assertEquals(written({ ...FRAME, findings: [{ id: "lost_connections", sentence: "" }] }), written(FRAME));
+});
+
+Deno.test("what was not measured is a dash and no zero, nor a bound", () => {
+  const none = { p50_us: null, p99_us: null, cpu_percent: null, cpu_us_per_request: null, pss_bytes: null };
+  const frame = { ...BOUND, ...none, threads: null, processes: null };
+  assertEquals(written(frame), ["100", "≥ 48 213 /s", "–", "–", "–", "–", "–", "–"]);
+  assertEquals(spoken(FIGURES[2]!, [frame]), "p50 latency: not measured");
+});
+
+Deno.test("why the server falls short is told before what weakens the figures, in whole sentences", () => {
+  assertEquals(remarks({ ...BOUND, reason: "3 requests got no answer" }), [
+    { id: "reason", text: "3 requests got no answer." },
+    { id: "client_bound", text: "The generator is full." },
+  ]);
+  assertEquals(remarks({ ...FRAME, reason: "All connections were lost." })[0]!.text, "All connections were lost.");
+  assertEquals(remarks(FRAME), []);
+});
+
+Deno.test("what was wanted stands below what is", () => {
+  const wanted = { connections: 500, rate_per_s: 2000 };
+  const details = FIGURES.map((figure) => figure.detail({ ...FRAME, wanted, processes: 3 }));
+  assertEquals([details[0], details[1], details[7]], ["of 500 wanted", "of 2 000 /s that are due", "in 3 processes"]);
+});
+
+Deno.test("a chart is described by the span of its values", () => {
+  const frames = [10, 30, 20].map((threads, i) => ({ ...FRAME, threads, elapsed_s: 1.1 * i }));
+  assertEquals(spoken(FIGURES[7]!, frames), "Threads of the last 4 s: from 10 to 30");
+  assert(spoken(FIGURES[0]!, []).endsWith("not measured"));
+});

@@ -1,0 +1,81 @@
+/**
+ * The HTTP side of the command `live`: who may ask for what.
+ *
+ * It listens on loopback, but every page in the reader's browser can send requests there. So the Host header must name this
+ * server (a foreign name that was made to resolve to 127.0.0.1 does not: DNS rebinding), and what has an effect must come
+ * from its own page (Origin and Sec-Fetch-Site, which a script cannot set: cross-site request forgery).
+ *
+ * @module
+ */
+import type { Wanted } from "../../lib/run/watch.ts";
+import { FULL, type Hello, type Limits, readWanted } from "./wire.ts";
+import type { Viewers } from "./viewers.ts";
+
+/** A file of the page. */
+export interface Asset {
+  type: string;
+  body: string | Uint8Array<ArrayBuffer>;
+}
+
+/** What the requests are about. */
+export interface Desk {
+  /** By path; `/` is the page. */
+  assets: Readonly<Record<string, Asset>>;
+  viewers: Viewers;
+  limits: Limits;
+  hello: () => Hello;
+  /** Somebody wants something else. */
+  onWanted: (wanted: Wanted) => void;
+}
+
+const MAX_BODY_BYTES = 1024; // what a page wants has 50
+
+const HEADERS = {
+  "Content-Security-Policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src data:; connect-src 'self'; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "X-Content-Type-Options": "nosniff",
+  "Referrer-Policy": "no-referrer",
+  "Cross-Origin-Resource-Policy": "same-origin",
+  "Cache-Control": "no-store",
+};
+
+const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset=utf-8") =>
+  new Response(body, { status, headers: { ...HEADERS, "Content-Type": type } });
+
+/** Why a request is refused; null if it is not. */
+function refusal({ method, headers }: Request, path: string, port: number): string | null {
+  const host = headers.get("host"), origin = headers.get("origin"), site = headers.get("sec-fetch-site");
+  if (host !== `127.0.0.1:${port}` && host !== `localhost:${port}`) return `Host ${host} is not this server.`;
+  const isOwn = origin === `http://${host}`;
+  if (origin !== null && !isOwn) return `Origin ${origin} is not this page.`;
+  if (method === "POST" && !isOwn) return "There is no Origin: only the page of this server may change the load.";
+  const isForeign = site !== null && site !== "same-origin" && site !== "none";
+  return path !== "/" && isForeign ? `Sec-Fetch-Site ${site}: another page asks.` : null;
+}
+
+/** Changes the load. */
+async function change(request: Request, { limits, onWanted }: Desk): Promise<Response> {
+  const length = Number(request.headers.get("content-length") ?? NaN);
+  if (!(length <= MAX_BODY_BYTES)) return answer(`The body must have ${MAX_BODY_BYTES} bytes at most.`, 413);
+  const wanted = readWanted(await request.text(), limits);
+  if ("wrong" in wanted) return answer(`Cannot change the load: ${wanted.wrong}.`, 400);
+  onWanted(wanted);
+  return answer(null, 204);
+}
+
+/** Shows the run to one page more. */
+const look = ({ viewers, hello }: Desk): Response =>
+  viewers.isFull ? answer(FULL, 503) : answer(viewers.join(hello()), 200, "text/event-stream");
+
+/** What answers the requests to the server on `port`. */
+export async function respond(request: Request, port: number, desk: Desk): Promise<Response> {
+  const path = new URL(request.url).pathname, refused = refusal(request, path, port);
+  if (refused !== null) return answer(refused, 403);
+  const allowed = path === "/wanted" ? "POST" : "GET";
+  if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);
+  if (path === "/wanted") return await change(request, desk);
+  if (path === "/frames") return look(desk);
+  const asset = Object.hasOwn(desk.assets, path) ? desk.assets[path] : undefined;
+  return asset === undefined ? answer(`There is no ${path}.`, 404) : answer(asset.body, 200, asset.type);
+}

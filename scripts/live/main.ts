@@ -1,0 +1,70 @@
+/**
+ * Shows a server under load in a page, with sliders for the load, until the page is closed.
+ *
+ * deno task live epoll --connections 100
+ */
+import { find } from "../../lib/catalogue/catalogue.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { liveAssets } from "./assets.ts";
+import { liveLimits, serveLive } from "./server.ts";
+import { obstacleTo } from "../../lib/catalogue/tools.ts";
+
+const USAGE = `Usage: deno task live <name> [--connections 100] [--rate N (requests/s)] [--port 0] [--no-open]
+       Without --rate each connection asks again as soon as it has its answer. The page changes both while it runs.`;
+const EX_UNAVAILABLE = 69; // <sysexits.h>
+const EXIT = { closed: 0, stopped: 130, skipped: EX_UNAVAILABLE, not_ready: 1, crashed: 1 };
+
+/** The command that opens a page; null where there is no display to open it on. */
+function opener(url: string): [command: string, args: string[]] | null {
+  if (Deno.build.os === "darwin") return ["open", [url]];
+  if (Deno.build.os === "windows") return ["cmd", ["/c", "start", url]];
+  const hasDisplay = ["DISPLAY", "WAYLAND_DISPLAY"].some((name) => Deno.env.get(name));
+  return hasDisplay ? ["xdg-open", [url]] : null;
+}
+
+/** Opens a page. Where that fails, the reader does it. */
+async function openPage(url: string): Promise<void> {
+  const found = opener(url);
+  if (found === null) return console.error("There is no display: open the page in a browser yourself.");
+  const [command, args] = found;
+  try {
+    const { success } = await new Deno.Command(command, { args, stdin: "null", stdout: "null", stderr: "null" })
+      .output();
+    if (!success) console.error(`${command} did not open a browser: open the page yourself.`);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    console.error(`There is no ${command}: open the page in a browser yourself.`);
+  }
+}
+
+await runScript(USAGE, async () => {
+  const flags = parseFlags(Deno.args, {
+    string: ["connections", "rate", "port"],
+    boolean: ["open"],
+    negatable: ["open"],
+    defaults: { open: true },
+  });
+  if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
+  const experiment = find(flags._[0]!), limits = liveLimits(), stop = new AbortController();
+  const range = (max: number) => ({ min: 1, max, integer: true });
+  const wanted = {
+    connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),
+    ratePerS: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
+  };
+  const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
+  const obstacle = await obstacleTo(experiment);
+  if (obstacle !== null) {
+    console.error(obstacle);
+    return EX_UNAVAILABLE;
+  }
+  Deno.addSignalListener("SIGINT", () => stop.abort());
+  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => stop.abort());
+  const live = serveLive({ experiment, wanted, limits, port, assets: await liveAssets(), signal: stop.signal });
+  const url = `http://127.0.0.1:${live.port}/`;
+  console.log(`${experiment.name} runs while this page is open: ${url}`);
+  if (flags.open) openPage(url);
+  const { how, sentence } = await live.ended;
+  console.error(sentence);
+  return EXIT[how];
+});

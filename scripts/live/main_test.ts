@@ -1,0 +1,65 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { find } from "../../lib/catalogue/catalogue.ts";
+import { processTree } from "../../lib/sampling/process.ts";
+import { obstacleTo } from "../../lib/catalogue/tools.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const { command } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks.live as { command: string };
+
+/** The command, with the permissions of its task. */
+const live = (...args: string[]) =>
+  new Deno.Command(Deno.execPath(), {
+    args: [...command.split(" ").slice(1), ...args],
+    cwd: ROOT,
+    env: { NO_COLOR: "1", DISPLAY: "", WAYLAND_DISPLAY: "" },
+    stdout: "piped",
+    stderr: "piped",
+  });
+
+Deno.test("what cannot be shown is a usage error", async () => {
+  for (
+    const [args, sentence] of [
+      [[], "Name one experiment"],
+      [["epol"], "Unknown experiment epol. Did you mean epoll?"],
+      [["epoll", "--connections", "0"], "--connections 0 is not a whole number from 1 to "],
+      [["epoll", "--rate", "0"], "--rate 0 is not a whole number from 1 to 100000"],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await live(...args).output();
+    assertEquals([code, stdout.length], [2, 0]);
+    assertMatch(new TextDecoder().decode(stderr), new RegExp(`^${sentence}[^]*Usage: `));
+  }
+});
+
+const kqueue = await obstacleTo(find("kqueue"));
+Deno.test({
+  name: "what cannot run here is told before there is a page",
+  ignore: kqueue === null, // it runs here
+  fn: async () => {
+    await using child = live("kqueue", "--no-open").spawn();
+    assertEquals((await child.stdout.getReader().read()).done, true, "no line names a page");
+    assertEquals([await new Response(child.stderr).text(), (await child.status).code], [`${kqueue}\n`, 69]);
+  },
+});
+
+Deno.test({
+  name: "one line says where the page is; an interrupt tells the page, ends the run, and leaves nothing",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const before = processTree(Deno.pid)!.length;
+    await using child = live("epoll", "--connections", "5", "--no-open").spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader(), { value: line } = await lines.read();
+    assertMatch(line!, /^epoll runs while this page is open: http:\/\/127\.0\.0\.1:\d+\/\n$/);
+    const { body } = await fetch(`${line!.trim().split(" ").at(-1)}frames`);
+    let seen = "";
+    for await (const part of body!.pipeThrough(new TextDecoderStream())) {
+      if (!seen.includes("event: frame") && part.includes("event: frame")) child.kill("SIGINT");
+      seen += part;
+    }
+    assertMatch(seen, /event: end\ndata: {"how":"stopped","sentence":"Stopped\."}/);
+    assertEquals((await lines.read()).done, true, "and no other line");
+    assertEquals([await new Response(child.stderr).text(), (await child.status).code], ["Stopped.\n", 130]);
+    assertEquals(processTree(Deno.pid)!.length, before);
+  },
+});

@@ -1,0 +1,183 @@
+/**
+ * The page of the command `live`, as it runs in the browser: follows the events of a run and shows them.
+ *
+ * @module
+ */
+/// <reference lib="dom" />
+import { FAMILY, type Theme } from "../../../lib/charts/theme.ts";
+import { type Figure, FIGURES, remarks, shown } from "../figures.ts";
+import { FigureChart } from "./chart.ts";
+import { byId, Controls } from "./controls.ts";
+import { type Ending, type Events, FULL, type Hello, recent, type WireFrame } from "../wire.ts";
+
+const LATE_MS = 3500; // without a frame for so long, the page says that it shows old figures
+const TRIES = 8; // to come back to a command that does not answer
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const theme = (): Theme => dark.matches ? "dark" : "light";
+
+/** One figure on the page: its number, what stands below, and its chart. */
+class Tile {
+  readonly #part: (name: string) => HTMLElement;
+  readonly #chart: FigureChart;
+
+  constructor(readonly figure: Figure, family: string) {
+    const tile = byId<HTMLTemplateElement>("tile").content.cloneNode(true) as DocumentFragment;
+    const root = tile.querySelector<HTMLElement>(".tile")!;
+    this.#part = (name) => root.querySelector<HTMLElement>(`.${name}`)!;
+    this.#part("label").textContent = figure.label;
+    byId("figures").append(tile);
+    this.#chart = new FigureChart(figure, root.querySelector("canvas")!, family);
+  }
+
+  show(frames: readonly WireFrame[]): void {
+    const last = frames.at(-1);
+    if (last !== undefined) {
+      const { sign, number, unit } = shown(this.figure, last);
+      this.#part("sign").textContent = sign;
+      this.#part("number").textContent = number;
+      this.#part("unit").textContent = unit;
+      this.#part("detail").textContent = this.figure.detail(last);
+    }
+    this.#chart.draw(frames, theme());
+  }
+}
+
+type State = "waits" | "runs" | "late" | "over" | "failed";
+type Farewell = { how: Ending["how"] | "full"; sentence: string };
+const ENDINGS: Record<Farewell["how"], [status: string, state: State]> = {
+  closed: ["Ended", "over"],
+  stopped: ["Ended", "over"],
+  skipped: ["It cannot run here", "over"],
+  not_ready: ["The server did not get ready", "failed"],
+  crashed: ["The server failed", "failed"],
+  full: ["No room for this page", "over"],
+};
+
+/** What the page says in words. Spoken is only what is new: figures within a sentence may change each second. */
+class Words {
+  #kinds = "";
+
+  status(text: string, state: State): void {
+    const status = byId("status");
+    if (status.textContent !== text) status.textContent = text;
+    document.documentElement.dataset["state"] = state;
+  }
+
+  /** What is told of the last figures stays, but of a run that is over nobody says that all is well. */
+  end({ how, sentence }: Farewell): void {
+    this.status(...ENDINGS[how]);
+    byId("ending").textContent = sentence;
+    byId("words").hidden = this.#kinds === "";
+  }
+
+  remarks(frame: WireFrame): void {
+    const told = remarks(frame), kinds = told.map(({ id }) => id).join(" ");
+    byId("remarks").replaceChildren(...told.map(({ id, text }) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      item.className = id === "reason" ? "reason" : "finding";
+      return item;
+    }));
+    byId("none").hidden = told.length > 0;
+    byId("words").hidden = false;
+    if (kinds === this.#kinds) return;
+    this.#kinds = kinds;
+    byId("news").textContent = told.map(({ text }) => text).join(" ");
+  }
+}
+
+/** The page of one run. */
+class Page {
+  readonly #words = new Words();
+  readonly #controls: Controls;
+  readonly #tiles: Tile[];
+  #frames: WireFrame[] = [];
+  #late: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(hello: Hello) {
+    const { name, title, family, idea, limits } = hello, { style } = document.documentElement;
+    document.title = `${name} · C10K lab, live`;
+    byId("name").textContent = name;
+    byId("title").textContent = title.slice(title.indexOf(": ") + 1); // before it: the name
+    byId("idea").textContent = idea;
+    const colours = FAMILY[family] ?? FAMILY["own"]!;
+    style.setProperty("--family-light", colours.light);
+    style.setProperty("--family-dark", colours.dark);
+    byId("run").hidden = false;
+    this.#controls = new Controls(limits);
+    this.#tiles = FIGURES.map((figure) => new Tile(figure, family));
+    dark.addEventListener("change", () => this.#draw());
+  }
+
+  hello({ name, frames, wanted }: Hello): void {
+    this.#frames = frames;
+    this.wanted(wanted);
+    this.#words.status(`Starting ${name}…`, "waits");
+    this.#draw();
+    if (frames.length > 0) this.#runs();
+  }
+
+  frame(frame: WireFrame): void {
+    this.#frames = recent([...this.#frames, frame]);
+    this.#draw();
+    this.#runs();
+  }
+
+  wanted(wanted: Events["wanted"]): void {
+    this.#controls.show(wanted);
+  }
+
+  lost(): void {
+    clearTimeout(this.#late);
+    this.#words.status("The command does not answer. Trying again…", "late");
+  }
+
+  end(ending: Farewell): void {
+    clearTimeout(this.#late);
+    this.#controls.end();
+    this.#words.end(ending);
+  }
+
+  #runs(): void {
+    this.#words.status("Running", "runs");
+    clearTimeout(this.#late);
+    const text = "Waiting: the last second is not over, for answers or connections are still missing.";
+    this.#late = setTimeout(() => this.#words.status(text, "late"), LATE_MS);
+  }
+
+  #draw(): void {
+    for (const tile of this.#tiles) tile.show(this.#frames);
+    const last = this.#frames.at(-1);
+    if (last !== undefined) this.#words.remarks(last);
+  }
+}
+
+/** Listens to the run until it ends. */
+function follow(): void {
+  const source = new EventSource("/frames");
+  let page: Page | undefined, failures = 0;
+  const on = <Name extends keyof Events>(name: Name, act: (data: Events[Name]) => void) =>
+    source.addEventListener(name, ({ data }) => act(JSON.parse(data)));
+  on("hello", (hello) => {
+    failures = 0;
+    page ??= new Page(hello);
+    page.hello(hello);
+  });
+  on("frame", (frame) => page?.frame(frame));
+  on("wanted", (wanted) => page?.wanted(wanted));
+  on("end", (end) => {
+    source.close();
+    page?.end(end);
+  });
+  source.addEventListener("error", () => {
+    page?.lost();
+    const isRefused = source.readyState === EventSource.CLOSED; // by an answer; without one the browser tries again
+    if (++failures < TRIES && !isRefused) return;
+    source.close();
+    const gone: Farewell = { how: "stopped", sentence: "The command is gone." };
+    (page ?? new Words()).end(isRefused ? { how: "full", sentence: FULL } : gone);
+  });
+}
+
+follow();

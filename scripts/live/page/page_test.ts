@@ -1,0 +1,137 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Page } from "playwright-core";
+import { find } from "../../../lib/catalogue/catalogue.ts";
+import { liveAssets } from "../assets.ts";
+import { serveLive } from "../server.ts";
+import { FULL, MAX_PAGES } from "../wire.ts";
+import { processTree } from "../../../lib/sampling/process.ts";
+import { faults, HAS_BROWSER, startBrowser } from "../../../lib/testing/browser.ts";
+import { PATIENCE_MS, within } from "../../../lib/testing/client.ts";
+
+const ALL_WELL = "nothing weakens the figures";
+const assets = HAS_BROWSER ? await liveAssets() : {};
+const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !HAS_BROWSER, fn });
+
+/** A run with few connections. */
+function live(experiment = find("epoll")) {
+  const stop = new AbortController(), limits = { connections: 500, rate_per_s: 10_000 };
+  const wanted = { connections: 10, ratePerS: null };
+  const { port, ended: end } = serveLive({
+    experiment,
+    wanted,
+    limits,
+    port: 0,
+    assets,
+    signal: stop.signal,
+  });
+  const ended = () => within(end, 3 * PATIENCE_MS, "the end of the run");
+  return { url: `http://127.0.0.1:${port}/`, ended, stop: () => stop.abort() };
+}
+
+/** Waits until the number of a tile is what is expected. */
+const shows = (page: Page, label: string, pattern: string) =>
+  page.locator(".tile", { hasText: label }).locator(".number").filter({ hasText: new RegExp(`^${pattern}$`) })
+    .waitFor();
+
+test("numbers and charts follow the run, the keyboard steers it, and closing the page ends it", async () => {
+  const before = processTree(Deno.pid)!, { url, ended } = live();
+  {
+    await using browser = await startBrowser();
+    const { page, errors, requests } = await browser.open(url);
+    await shows(page, "Connections", "10");
+    assertEquals(await page.locator("canvas[aria-label*=' from ']").count(), 8);
+    const rate = page.locator(".tile", { hasText: "Requests/s" }).locator(".number");
+    await rate.filter({ hasNotText: (await rate.textContent())! }).waitFor(); // the next second has another number
+
+    const slider = page.getByRole("slider", { name: "Connections" });
+    await slider.focus();
+    await page.keyboard.press("ArrowRight");
+    assertEquals(await slider.getAttribute("aria-valuetext"), "15 connections");
+    await shows(page, "Connections", "15");
+    await page.getByRole("switch", { name: "As fast as it answers" }).press("Space");
+    await page.getByRole("spinbutton", { name: "Requests/s" }).fill("50");
+    await page.keyboard.press("Enter");
+    await shows(page, "Requests/s", "[45]\\d"); // in the last second, so about 50
+    await page.getByRole("spinbutton", { name: "Connections" }).fill("501");
+    await page.keyboard.press("Enter");
+    await page.getByText("connections is not a whole number from 1 to 500").waitFor();
+
+    assertEquals(errors.filter((text) => !text.includes("400 (Bad Request)")), []);
+    assert(requests.every((address) => address.startsWith(url) || address.startsWith("data:")), requests.join(" "));
+  }
+  assertEquals((await ended()).how, "closed");
+  assertEquals(processTree(Deno.pid)!.length, before.length, "neither server nor load nor browser is left");
+});
+
+test("a server that does not start is named as what it is, and nobody says that all is well", async () => {
+  const dir = await Deno.makeTempDir(), path = `${dir}/deno-serve.ts`;
+  await using browser = await startBrowser();
+  try {
+    for (
+      const [source, status, sentence] of [
+        [
+          'console.error("There is no such library."); Deno.exit(69);',
+          "It cannot run here",
+          "There is no such library.",
+        ],
+        [
+          'console.log("Hello"); setInterval(() => {}, 1000);',
+          "The server did not get ready",
+          "not the ready line: Hello",
+        ],
+        ['console.error("Oh."); Deno.exit(1);', "The server failed", "Ended with exit code 1 before it was ready: Oh."],
+      ] as const
+    ) {
+      await Deno.writeTextFile(path, source);
+      const { url, ended } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+      await page.getByText(sentence).waitFor();
+      assertEquals(await page.getByRole("status").textContent(), status);
+      assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
+      await ended();
+    }
+    await Deno.writeTextFile(path, "setInterval(() => {}, 1000);"); // it never says anything
+    const { url, ended, stop } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+    await page.getByText("Starting deno-serve…").waitFor();
+    assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
+    stop();
+    await ended();
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+test("a page for which there is no room says so", async () => {
+  const { url, ended, stop } = live();
+  const streams = await Promise.all(Array.from({ length: MAX_PAGES }, () => fetch(`${url}frames`)));
+  {
+    await using browser = await startBrowser();
+    const { page } = await browser.open(url);
+    await page.getByText(FULL).waitFor();
+    assertEquals(await page.getByRole("status").textContent(), "No room for this page");
+    assertEquals(await page.getByRole("slider").count(), 0, "what is not connected steers nothing");
+  }
+  stop();
+  await Promise.all(streams.map((stream) => stream.body!.cancel()));
+  await ended();
+});
+
+test("axe finds no serious fault, in light and dark, wide and narrow; an end is told, and the controls rest", async () => {
+  const { url, ended, stop } = live();
+  {
+    await using browser = await startBrowser();
+    const { page, errors } = await browser.open(url);
+    await shows(page, "Connections", "10");
+    await page.getByText("What to know of these figures").waitFor();
+    assertEquals(await faults(page), []);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.setViewportSize({ width: 390, height: 844 });
+    assertEquals(await faults(page), []);
+    assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 390, "nothing is wider than a phone");
+    stop();
+    await page.getByText("Stopped.").waitFor();
+    assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
+    assertEquals(await page.getByRole("slider", { name: "Connections" }).isDisabled(), true);
+    assertEquals(errors, []);
+  }
+  assertEquals((await ended()).how, "stopped");
+});

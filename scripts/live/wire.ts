@@ -1,0 +1,84 @@
+/**
+ * What the command `live` and its page tell each other, as JSON: events from the command, and what is wanted from the page.
+ *
+ * @module
+ */
+import type { Frame, Wanted } from "../../lib/run/watch.ts";
+import { count } from "../../lib/text/format.ts";
+import type { StartFailure } from "../../lib/server/server.ts";
+import { type Check, nullOr, object } from "../../lib/results/check.ts";
+
+/** What is wanted of the load, as it is sent. */
+export interface WireWanted {
+  connections: number;
+  /** Requests/s of an open loop; null: as fast as it answers. */
+  rate_per_s: number | null;
+}
+
+/** A frame, as it is sent. */
+export type WireFrame = Omit<Frame, "wanted"> & { wanted: WireWanted };
+
+/** The most that can be wanted; the least is 1. */
+export type Limits = { connections: number; rate_per_s: number };
+
+/** The first event that a page gets. */
+export interface Hello {
+  name: string;
+  title: string;
+  family: string;
+  idea: string;
+  limits: Limits;
+  wanted: WireWanted;
+  /** Of the last {@linkcode HISTORY_S} seconds. */
+  frames: WireFrame[];
+}
+
+/** How a run ended: nobody looks any more, somebody stopped it, or there is no server: it cannot run here, or gave up. */
+export interface Ending {
+  how: "closed" | "stopped" | StartFailure["ended"];
+  sentence: string;
+}
+
+/** The events, by their names, with what they carry. */
+export interface Events {
+  hello: Hello;
+  frame: WireFrame;
+  /** Somebody wants something else: all pages show it. */
+  wanted: WireWanted;
+  end: Ending;
+}
+
+/** So many pages may look at a run; each costs the command a copy of every event. */
+export const MAX_PAGES = 16;
+/** What one page more is told. */
+export const FULL = `${MAX_PAGES} pages show this run already: close one of them, then load this one again.`;
+
+/** So many seconds a page shows. */
+export const HISTORY_S = 120;
+
+export const toWire = ({ connections, ratePerS }: Wanted): WireWanted => ({ connections, rate_per_s: ratePerS });
+
+const whole = (max: number): Check => (value, path) =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max
+    ? undefined
+    : `${path} is not a whole number from 1 to ${count(max)}`;
+
+/** Reads what a page wants; where that cannot be, what is wrong, such as `connections is not a whole number from 1 to 9`. */
+export function readWanted(text: string, limits: Limits): Wanted | { wrong: string } {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return { wrong: "it is not JSON" };
+  }
+  const shape = { connections: whole(limits.connections), rate_per_s: nullOr(whole(limits.rate_per_s)) };
+  const wrong = object(shape)(value, "");
+  if (wrong !== undefined) return { wrong };
+  const { connections, rate_per_s } = value as WireWanted;
+  return { connections, ratePerS: rate_per_s };
+}
+
+/** The frames that still belong on a page. */
+export const recent = <F extends { elapsed_s: number }>(frames: readonly F[]): F[] =>
+  frames.filter(({ elapsed_s }) => elapsed_s > (frames.at(-1)?.elapsed_s ?? 0) - HISTORY_S);

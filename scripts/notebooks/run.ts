@@ -1,0 +1,106 @@
+/**
+ * Executes notebooks without a browser, and sees whether each cell still shows what it is stored with, in kind.
+ *
+ * deno task notebook:run [name…] [--quick] [--write]
+ *
+ * --quick: C10K_QUICK=1 asks the cells for smaller runs. --write: stores what the cells show now.
+ */
+import { basename, join } from "node:path";
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { findIn } from "../../lib/catalogue/catalogue.ts";
+import { parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { type Group, spawnGroup } from "../../lib/server/process_group.ts";
+import { findPython, INSTALL_JUPYTER, kernelArgs, KERNELSPEC } from "./jupyter.ts";
+import { cellName, differences, type Notebook } from "./file.ts";
+import { entries, store } from "../../lib/results/durable_file.ts";
+
+const USAGE = "Usage: deno task notebook:run [name…] [--quick] [--write]";
+const FOLDER = "notebooks";
+const RUNNER = fileURLToPath(new URL("run.py", import.meta.url));
+const CELL_TIMEOUT_S = 600; // what a cell may take that measures
+const EX_UNAVAILABLE = 69; // <sysexits.h>
+
+/** A line of notebook_run.py. */
+type Said = { connection: string } | { cell: number } | { failed: string } | { notebook: string };
+
+/** How it went: the text of the executed notebook, or why there is none, at which cell (null: before the first). */
+type Outcome = { text: string } | { cell: number | null; reason: string };
+
+function startRunner(python: string, path: string): Deno.ChildProcess {
+  const order = { notebook: path, kernelspec: KERNELSPEC, cell_timeout_s: CELL_TIMEOUT_S };
+  return new Deno.Command(python, {
+    args: [RUNNER, JSON.stringify(order)],
+    stdin: "piped", // it ends when this pipe does
+    stdout: "piped",
+    detached: true, // Ctrl-C of the terminal reaches this process alone
+  }).spawn();
+}
+
+async function endOf(kernel: Group | null): Promise<string> {
+  if (kernel === null) return "notebook_run.py ended before it began.";
+  const { code, signal } = await kernel.kill();
+  return `The kernel ended ${signal === null ? `with exit code ${code}` : `by ${signal}`}. ${kernel.stderrTail.trim()}`;
+}
+
+/** Executes a notebook in a kernel of its own. Nothing that its cells started in the kernel's group is left. */
+async function execute(python: string, path: string, env: Record<string, string>): Promise<Outcome> {
+  const runner = startRunner(python, path);
+  let kernel: Group | null = null, cell: number | null = null, ending: Promise<void> | null = null;
+  const end = () => ending ??= runner.stdin.close();
+  try {
+    for await (const line of createInterface({ input: Readable.fromWeb(runner.stdout) })) {
+      const said: Said = JSON.parse(line);
+      if ("connection" in said) {
+        kernel = await spawnGroup({ command: Deno.execPath(), args: kernelArgs(said.connection), cwd: FOLDER, env });
+        kernel.status.then(end);
+      } else if ("cell" in said) cell = said.cell;
+      else return "failed" in said ? { cell, reason: said.failed } : { text: said.notebook };
+    }
+    return { cell, reason: await endOf(kernel) };
+  } finally {
+    await kernel?.kill();
+    await end();
+    await runner.status;
+  }
+}
+
+/** Executes one notebook and tells what is wrong with it. */
+async function check(python: string, path: string, { quick, write }: { quick: boolean; write: boolean }) {
+  const stored: Notebook = JSON.parse(await Deno.readTextFile(path));
+  const tell = (cell: number | null, what: string) =>
+    console.error(`${path}${cell === null ? "" : `, ${cellName(stored, cell)}`}: ${what}`);
+  const outcome = await execute(python, path, { NO_COLOR: "1", ...(quick && { C10K_QUICK: "1" }) });
+  if ("reason" in outcome) {
+    tell(outcome.cell, outcome.reason);
+    return false;
+  }
+  const executed: Notebook = JSON.parse(outcome.text);
+  const wrong = differences(write ? executed : stored, executed);
+  for (const { cell, what } of wrong) tell(cell, what);
+  if (wrong.length > 0) return false;
+  if (write) await store(path, outcome.text);
+  const count = executed.cells.filter(({ cell_type }) => cell_type === "code").length;
+  console.log(`${path}: ${count} cells ${write ? "executed and stored" : "show what they are stored with"}`);
+  return true;
+}
+
+await runScript(USAGE, async () => {
+  const flags = parseFlags(Deno.args, { boolean: ["quick", "write"] });
+  const files = (await entries(FOLDER)).filter(({ name, isFile }) => isFile && name.endsWith(".ipynb"));
+  const all = files.map(({ name }) => ({ name: basename(name, ".ipynb"), path: join(FOLDER, name) }));
+  const chosen = flags._.length > 0 ? flags._.map((name) => findIn(all, name, "notebook")) : all;
+  const python = await findPython();
+  if (python === null) {
+    console.error(`Cannot execute notebooks: no Python here has nbclient. Install it: ${INSTALL_JUPYTER}`);
+    return EX_UNAVAILABLE;
+  }
+  if (chosen.length === 0) {
+    console.error(`There is no notebook in ${FOLDER}/.`);
+    return 1;
+  }
+  let failed = 0;
+  for (const { path } of chosen) if (!await check(python, path, flags)) failed++;
+  return failed > 0 ? 1 : 0;
+});

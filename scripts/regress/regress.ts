@@ -1,0 +1,214 @@
+/**
+ * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round is stored
+ * as it ends, so that a run that was killed is gone on with.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import * as baselines from "../../lib/regress/baseline.ts";
+import { type BaselineEntry, DamagedBaseline, type HostKind } from "../../lib/regress/baseline.ts";
+import { type Decision, isBaseline } from "../../lib/regress/decision.ts";
+import { foundOften } from "../../lib/results/findings.ts";
+import type { Experiment } from "../../lib/catalogue/header.ts";
+import { bootId, type HostFacts } from "../../lib/sampling/host.ts";
+import { appendLine, repairLines } from "../../lib/results/jsonl.ts";
+import { HISTORY, HISTORY_SCHEMA, type Night, type NightRow, readHistory } from "../../lib/regress/record.ts";
+import {
+  type Candidate,
+  lostRounds,
+  measureRounds,
+  type Outcome,
+  outcomeOf,
+  type PlacedRound,
+  type RoundsPlan,
+  validLogs,
+} from "../../lib/regress/rounds.ts";
+import { digestOf, RunFile } from "../../lib/regress/journal.ts";
+import { type Interval, medianOf, ratioInterval } from "../../lib/timing/stats.ts";
+import { CannotStore } from "../../lib/results/durable_file.ts";
+
+/** What is to be measured, and where what is found is kept. */
+export interface RegressPlan {
+  reference: Experiment;
+  candidates: readonly { experiment: Experiment; connections: number }[];
+  rounds: number;
+  /** What else decides what a round measures, such as the length of a slice: rounds of another load are not gone on with. */
+  load: Record<string, number>;
+  measure: RoundsPlan["measure"];
+  host: HostFacts;
+  /** The rounds become the baseline; there is no confirmation then. */
+  updateBaseline: boolean;
+  /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
+  quick: boolean;
+  signal: AbortSignal;
+  /** The folder: results/ unless it is a test. */
+  dir: string;
+  /** The command line that repeats it. */
+  command: string;
+  /** Takes sentences about what is gone on with, repaired, or not stored. */
+  say: (sentence: string) => void;
+  onRound?: (candidate: Candidate) => void;
+}
+
+/** A candidate with what it is compared with, and the key of its rounds. */
+interface Entrant extends Candidate {
+  key: string;
+  /** Why it cannot be compared; null: it can. */
+  missing: string | null;
+}
+
+const BASELINE = "baseline.json", ROUNDS = "regress-run.jsonl";
+
+/**
+ * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
+ * one boot, for a machine of the same kind may be another one; and those of a baseline are never judged by it.
+ */
+async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
+  const source = (experiment: Experiment) => Deno.readTextFile(experiment.path);
+  const { reference, rounds, load, host, updateBaseline } = plan, { subject, connections } = candidate;
+  const sources = [await source(reference), await source(subject as Experiment)];
+  return await digestOf([
+    ...[kind, host.deno, host.v8, reference.name, subject.name, connections],
+    ...[rounds, load, sources, updateBaseline, bootId()],
+  ]);
+}
+
+async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly BaselineEntry[]): Promise<Entrant[]> {
+  return await Promise.all(plan.candidates.map(async ({ experiment, connections }) => {
+    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind };
+    const entry = baselines.findEntry(baseline, wanted), missing = "missing" in entry ? entry.missing : null;
+    const candidate: Candidate = {
+      subject: experiment,
+      connections,
+      ratePerS: null,
+      baseline: "missing" in entry ? [] : entry.log_ratios, // of none it cannot be judged
+      rounds: [],
+    };
+    const why = missing !== null && plan.updateBaseline ? "this is its first baseline here" : missing;
+    return { ...candidate, missing: why, key: await keyOf(plan, kind, candidate) };
+  }));
+}
+
+const bounds = <K extends string>(name: K, interval: Interval | null) =>
+  ({
+    [name]: interval?.estimate ?? null,
+    [`${name}_low`]: interval?.low ?? null,
+    [`${name}_high`]: interval?.high ?? null,
+  }) as Record<K | `${K}_low` | `${K}_high`, number | null>;
+
+const isSkipped = ({ failure }: PlacedRound) => failure?.ended === "skipped";
+
+/** The verdict of an outcome, and why. */
+function verdictOf(outcome: Outcome, missing: string | null): Pick<NightRow, "verdict" | "reason"> {
+  if (outcome.ended !== "decided") return { verdict: outcome.ended, reason: outcome.reason };
+  const { verdict, reason } = outcome.decision;
+  return { verdict, reason: missing ?? reason };
+}
+
+function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
+  const outcome = outcomeOf(entrant, plan), { rounds } = entrant;
+  const decision: Decision | null = outcome.ended === "decided" ? outcome.decision : null;
+  const first = rounds.filter(({ phase }) => phase === "first"), logs = validLogs(entrant, "first");
+  const { verdict, reason } = verdictOf(outcome, entrant.missing);
+  const lost = decision === null ? null : lostRounds(entrant);
+  return {
+    experiment: entrant.subject.name,
+    connections: entrant.connections,
+    verdict,
+    reason: [reason, lost].filter((why) => why !== null).join("; ") || null,
+    rounds: first.length,
+    valid_rounds: logs.length,
+    reference_cpu_us_per_request: medianOf(first.map((round) => round.reference_cpu_us_per_request)),
+    candidate_cpu_us_per_request: medianOf(first.map((round) => round.candidate_cpu_us_per_request)),
+    ...bounds("ratio", logs.length === 0 ? null : ratioInterval(logs)),
+    ...bounds("change", decision?.first.change ?? null),
+    ...bounds("confirmed", decision?.confirmation?.change ?? null),
+    findings: foundOften(first),
+    log_ratios: logs,
+  };
+}
+
+/** 1: something got slower, or broke; 3: something could not be judged; 0: neither. */
+export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
+  const has = (...verdicts: NightRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
+  if (has("regression", "broken")) return 1;
+  return has("inconclusive", "alarm", "skipped") || rows.length === 0 ? 3 : 0;
+}
+
+/** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
+async function remember(night: Night, { dir, say }: RegressPlan): Promise<void> {
+  const path = join(dir, HISTORY), repaired = await repairLines(path), { values, warnings } = await readHistory(dir);
+  for (const sentence of repaired === null ? warnings : [repaired, ...warnings]) say(sentence);
+  if (!values.some(({ id }) => id === night.id)) await appendLine(path, night);
+}
+
+/** The entries of a new baseline, of rounds that are good enough, and the exit code: 3 if some are not. */
+function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, deno, v8 }: Night) {
+  const rows = experiments.filter(({ verdict }) => verdict !== "skipped");
+  const good = rows.filter(({ verdict, log_ratios }) => verdict !== "broken" && isBaseline(log_ratios, plan.rounds));
+  for (const { experiment } of rows.filter((row) => !good.includes(row))) {
+    plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
+  }
+  const entries = good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
+    ...{ experiment, reference, connections, kind, time, deno, v8, log_ratios },
+  }));
+  const broken = rows.some(({ verdict }) => verdict === "broken");
+  return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
+}
+
+/**
+ * Measures what is missing, decides, and stores it.
+ *
+ * @throws {AlreadyRunning} If another process measures into the same folder.
+ * @throws {DamagedBaseline} If the baseline cannot be read; nothing was measured then.
+ * @throws {CannotStore} If a round cannot be stored; those before it were, and the next run goes on from there.
+ * @throws The reason of the signal, if it aborts; as above.
+ */
+export async function regress(plan: RegressPlan): Promise<Night> {
+  const kind = baselines.hostKind(plan.host), baseline = join(plan.dir, BASELINE);
+  const file = new RunFile(join(plan.dir, ROUNDS));
+  using _lock = await file.lock();
+  const all = await entrants(plan, kind, await baselines.readBaseline(baseline));
+  const keys = all.map(({ key }) => key), { rounds: stored, warnings } = await file.open(keys);
+  // What could not run then may run now, and costs nothing to try.
+  for (const { key, rounds } of all) rounds.push(...stored.get(key)!.filter((round) => !isSkipped(round)));
+  const found = all.reduce((sum, { rounds }) => sum + rounds.length, 0);
+  if (found > 0) warnings.push(`Going on with ${found} rounds that an unfinished run has left.`);
+  for (const sentence of warnings) plan.say(sentence);
+  await measureRounds(all, {
+    rounds: plan.rounds,
+    confirm: !plan.updateBaseline && !plan.quick,
+    signal: plan.signal,
+    measure: plan.measure,
+    keep: async (candidate, round) => {
+      await file.keep((candidate as Entrant).key, round);
+      plan.onRound?.(candidate);
+    },
+  });
+  const rows = all.map((entrant) => rowOf(entrant, plan)), { deno, v8 } = plan.host;
+  const night: Night = {
+    schema: HISTORY_SCHEMA,
+    id: await digestOf(all.map(({ key, rounds }) => [key, rounds])),
+    time: new Date().toISOString(),
+    command: plan.command,
+    reference: plan.reference.name,
+    new_baseline: plan.updateBaseline,
+    ...{ kind, deno, v8, exit: exitOf(rows), experiments: rows },
+  };
+  const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
+  night.exit = made.exit;
+  try {
+    // In this order, for who is killed in between: what the history has is not added again.
+    if (!plan.quick) await remember(night, plan);
+    if (made.entries.length > 0) {
+      await baselines.updateBaseline(baseline, made.entries);
+      plan.say(`${baseline} has new rounds of ${made.entries.map(({ experiment }) => experiment).join(", ")}.`);
+    }
+    await file.close(keys);
+  } catch (error) {
+    if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
+    plan.say(`${error.message} The rounds stay in ${file.path}: the same command stores what is missing.`);
+    night.exit ||= 3;
+  }
+  return night;
+}

@@ -1,0 +1,212 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import type { Chart } from "chart.js";
+import type { Locator, Page } from "playwright-core";
+import { faults, HAS_BROWSER, type OpenPage, startBrowser, type TestBrowser } from "../../lib/testing/browser.ts";
+import type { ChartSpec } from "../../lib/charts/config.ts";
+import type { PageData } from "./data.ts";
+import { type Material, readMaterial } from "./contents.ts";
+import { renderReport } from "./page/page.tsx";
+import { bundleScripts } from "./report.ts";
+
+type Drawn = { labels: unknown[]; data: unknown[][] };
+
+/** Brings a chart near and tells what Chart.js has drawn there. */
+async function drawn(page: Page, canvas: Locator): Promise<Drawn> {
+  await canvas.scrollIntoViewIfNeeded();
+  const handle = await canvas.elementHandle();
+  await page.waitForFunction(
+    (of) => of !== null && (globalThis as unknown as { Chart: typeof Chart }).Chart.getChart(of as HTMLCanvasElement),
+    handle,
+  );
+  return await canvas.evaluate((of) => {
+    const { data } = (globalThis as unknown as { Chart: typeof Chart }).Chart.getChart(of as HTMLCanvasElement)!;
+    const sets = data.datasets.map(({ label }) => label);
+    return {
+      labels: data.labels!.length > 0 ? data.labels! : sets,
+      data: data.datasets.map((set) => set.data as unknown[]),
+    };
+  });
+}
+
+const expected = (spec: ChartSpec): Drawn =>
+  spec.kind === "lines"
+    ? {
+      labels: spec.series.map(({ name }) => name),
+      data: spec.series.map(({ points }) => points.map(({ x, value }) => ({ x, y: value }))),
+    }
+    : { labels: spec.items.map(({ name }) => name), data: [spec.items.map(({ value }) => value)] };
+
+const dataOf = async (page: Page): Promise<PageData> => JSON.parse((await page.textContent("#data"))!);
+const rowsShown = (page: Page) =>
+  page.$$eval("#servers tbody tr:not([hidden])", (rows) => rows.map((row) => (row as HTMLElement).dataset["name"]!));
+
+async function loads({ page, errors, requests }: OpenPage, url: string): Promise<void> {
+  assertEquals(requests.filter((of) => !of.startsWith("data:") && !of.startsWith("blob:")), [url]);
+  assertEquals(errors, []);
+  assert(await page.isVisible("#theme"));
+}
+
+async function draws({ page }: OpenPage): Promise<void> {
+  const { charts } = await dataOf(page);
+  for (const [id, spec] of Object.entries(charts)) {
+    assertEquals(await drawn(page, page.locator(`canvas[data-chart="${id}"]`)), expected(spec), id);
+  }
+  assert(Object.keys(charts).length > 5);
+}
+
+async function filters({ page }: OpenPage): Promise<void> {
+  const all = await rowsShown(page), chart = page.locator('canvas[data-chart="memory"]');
+  const found = () => page.textContent("#found");
+  assertEquals(await found(), `${all.length} of ${all.length} servers`);
+  await page.fill("#filter [type=search]", "EPOLL edge");
+  assertEquals(await rowsShown(page), ["epoll-edge"]);
+  assertEquals(await found(), `1 of ${all.length} servers`);
+  assertEquals((await drawn(page, chart)).labels, ["epoll-edge"]);
+  assertMatch((await chart.getAttribute("aria-label"))!, /^[^.]*\. epoll-edge: [^:]*$/);
+  await page.fill("#filter [type=search]", "no such server");
+  assertEquals(await found(), `0 of ${all.length} servers: nothing fits this filter`);
+  await page.fill("#filter [type=search]", "");
+  await page.uncheck("#filter [value=blocking]");
+  await page.uncheck("#filter [value=peer]");
+  const families = await page.$$eval(
+    "#servers tbody tr:not([hidden])",
+    (rows) => rows.map((row) => [(row as HTMLElement).dataset["family"]!, (row as HTMLElement).dataset["kind"]!]),
+  );
+  assert(families.length > 5 && families.every(([family, kind]) => family !== "blocking" && kind === "ours"));
+  await page.check("#filter [value=blocking]");
+  await page.check("#filter [value=peer]");
+  assertEquals(await rowsShown(page), all);
+}
+
+async function sorts({ page }: OpenPage): Promise<void> {
+  const heading = page.locator('#servers th[data-key="requests_per_s"]');
+  const values = () =>
+    heading.evaluate((th) =>
+      [...(th.closest("table") as HTMLTableElement).tBodies[0]!.rows].map((row) =>
+        row.cells[(th as HTMLTableCellElement).cellIndex]!.dataset["value"]!
+      )
+    );
+  const numbers = (await values()).filter((value) => value !== "").map(Number).sort((a, b) => a - b);
+  const missing = (await values()).filter((value) => value === "");
+  assert(numbers.length > 10 && missing.length > 0);
+  await heading.locator("button").focus();
+  await page.keyboard.press("Enter");
+  assertEquals(await values(), [...numbers.map(String), ...missing]);
+  assertEquals(await heading.getAttribute("aria-sort"), "ascending");
+  await page.keyboard.press("Enter");
+  assertEquals(await values(), [...numbers.toReversed().map(String), ...missing]);
+  assertEquals(await heading.getAttribute("aria-sort"), "descending");
+  await page.click('#servers th[data-key="name"] button');
+  const names = await rowsShown(page);
+  assertEquals(names, names.toSorted((a, b) => a.localeCompare(b)));
+  assertEquals(await page.locator("#servers [aria-sort]").count(), 1);
+}
+
+async function downloads({ page }: OpenPage): Promise<void> {
+  const { downloads: { servers, runs, comparisons } } = await dataOf(page);
+  const get = async (of: string, format: string) => {
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.click(`[data-download=${of}][data-format=${format}]`),
+    ]);
+    assertEquals(download.suggestedFilename(), `c10k-${of}.${format}`);
+    return await Deno.readTextFile(await download.path());
+  };
+  assertEquals(JSON.parse(await get("runs", "json")), runs);
+  assertEquals(JSON.parse(await get("comparisons", "json")), comparisons);
+  await page.fill("#filter [type=search]", "nginx");
+  const csv = await get("servers", "csv");
+  await page.fill("#filter [type=search]", "");
+  assertEquals(csv.split("\r\n").slice(0, 1), [Object.keys(servers[0]!).join(",")]);
+  assertMatch(csv.split("\r\n")[1]!, /^nginx,peer,readiness,\d+/);
+  assertEquals(csv.trim().split("\r\n").length, 2);
+}
+
+async function changesTheme({ page }: OpenPage): Promise<void> {
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const before = await ground();
+  assertEquals(await page.textContent("#theme"), "Dark theme");
+  await page.click("#theme");
+  const after = await ground();
+  assert(before !== after);
+  await page.reload();
+  assertEquals([await ground(), await page.textContent("#theme")], [after, "Light theme"]);
+}
+
+async function fitsAPhone(browser: TestBrowser, url: string): Promise<void> {
+  const { page } = await browser.open(url, { viewport: { width: 360, height: 740 } });
+  await page.$$eval("details", (all) => all.forEach((details) => (details as HTMLDetailsElement).open = true));
+  assertEquals(await page.evaluate(() => document.documentElement.scrollWidth), 360);
+  await page.close();
+}
+
+/** A report with one of each thing that is in the whole one: axe looks at every element, which takes its time. */
+function excerpt(material: Material): Material {
+  const names = ["epoll", "iocp", "c-epoll"], isIn = (name: string) => names.includes(name);
+  const lines = (text: string) => text.split("\n").filter((line) => /^(import|const|function|.*libc\.|.*#)/.test(line));
+  const sources = [...material.sources].map(([name, files]) => {
+    const shortened = files.map((file) => ({ ...file, text: lines(file.text).slice(0, 40).join("\n") }));
+    return [name, shortened] as const;
+  });
+  return {
+    ...material,
+    shown: material.shown.filter(({ experiment }) => isIn(experiment.name)),
+    results: material.results.filter(({ experiment }) => isIn(experiment)),
+    comparisons: material.comparisons.slice(0, 1),
+    sources: new Map(sources),
+  };
+}
+
+async function keepsNobodyOut(browser: TestBrowser, url: string, colorScheme: "light" | "dark"): Promise<void> {
+  const { page } = await browser.open(url, { colorScheme });
+  await page.keyboard.press("Tab");
+  assertEquals(await page.evaluate(() => document.activeElement?.textContent), "Skip to the content");
+  await page.$$eval("details", (all) => all.forEach((details) => (details as HTMLDetailsElement).open = true));
+  assertEquals(await faults(page), []);
+  await page.close();
+}
+
+async function readsWithoutScript(browser: TestBrowser, url: string): Promise<void> {
+  const { page } = await browser.open(url, { javaScriptEnabled: false });
+  assertEquals(await page.isVisible("#filter"), false);
+  assertEquals(await page.isVisible("canvas"), false);
+  assertStringIncludes(await page.innerText("#servers"), "io-uring");
+  await page.click("#chart-ladder summary");
+  assert(await page.isVisible("#chart-ladder table"));
+  await page.close();
+}
+
+Deno.test({
+  name: "the report in a browser",
+  ignore: !HAS_BROWSER,
+  async fn(test) {
+    const dir = await Deno.makeTempDir();
+    const write = async (name: string, html: string) => {
+      await Deno.writeTextFile(join(dir, name), html);
+      return pathToFileURL(join(dir, name)).href;
+    };
+    try {
+      const [material, scripts] = await Promise.all([readMaterial(), bundleScripts()]);
+      const url = await write("report.html", renderReport(material, scripts));
+      const part = await write("excerpt.html", renderReport(excerpt(material), scripts));
+      await using browser = await startBrowser();
+      const open = await browser.open(url, { colorScheme: "light" });
+      await test.step("asks for nothing but its file, and has nothing to complain of", () => loads(open, url));
+      await test.step("draws every chart with the values that it was given", () => draws(open));
+      await test.step("filters the servers by text, family and whose they are, charts too", () => filters(open));
+      await test.step("sorts by any column, by keyboard too, what is missing last", () => sorts(open));
+      await test.step("gives all rows, and of servers those that are shown, as files", () => downloads(open));
+      await test.step("remembers which theme was chosen", () => changesTheme(open));
+      await test.step("has still asked for nothing else", () =>
+        loads({ ...open, requests: [...new Set(open.requests)] }, url));
+      await test.step("never scrolls sideways on a phone", () => fitsAPhone(browser, url));
+      await test.step("keeps nobody out, in light", () => keepsNobodyOut(browser, part, "light"));
+      await test.step("keeps nobody out, in dark", () => keepsNobodyOut(browser, part, "dark"));
+      await test.step("can be read without a script", () => readsWithoutScript(browser, url));
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+});

@@ -1,0 +1,103 @@
+/**
+ * What the report is made of: the catalogue, what is stored in results/, and what results/README.md says of it.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { catalogue, type Experiment } from "../../lib/catalogue/catalogue.ts";
+import { type Course, courses } from "../../lib/regress/trend.ts";
+import type { HostFacts } from "../../lib/sampling/host.ts";
+import { HISTORY, readHistory } from "../../lib/regress/record.ts";
+import { type PassedOver, readResults, type Result } from "../../lib/results/results.ts";
+import { readStudies, type Study } from "../../lib/results/studies.ts";
+import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
+import { type SourceFile, sourcesOf } from "./source.ts";
+import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
+
+/** What a document says of each name that its table explains. */
+export type Meanings = ReadonlyMap<string, string>;
+
+/** All that the report shows. Lists of experiments are in reading order. */
+export interface Material {
+  shown: Shown[];
+  /** Servers that are in no catalogue, but were measured: `deno task measure --name mine`. */
+  own: Shown[];
+  /** Of each experiment, by name. */
+  sources: ReadonlyMap<string, SourceFile[]>;
+  results: readonly Result[];
+  /** For each scenario and number of connections the comparison with the most candidates. */
+  comparisons: Table[];
+  readiness: Study<"readiness"> | undefined;
+  claims: ClaimsFile | null;
+  /** Of each experiment that was measured at night. */
+  courses: Course[];
+  passedOver: PassedOver[];
+  meanings: Meanings;
+  /** When it was made, as `Date.toISOString` has it. */
+  time: string;
+}
+
+/** Reads every table of a document whose first column is a name in backticks. */
+export function readMeanings(markdown: string): Meanings {
+  const rows = markdown.matchAll(/^\| `([\w.-]+)`\s*\| (.*?)\s*\|$/gm);
+  return new Map([...rows].map(([, name, says]) => [name!, says!]));
+}
+
+/** The widest comparison at each scenario and number of connections, whatever its reference. */
+export function chosen(studies: readonly Study<"comparison">[]): Table[] {
+  const rows = studies.flatMap((study) => study.rows);
+  const candidates = (table: Table) => new Set(table.rows.map(({ candidate }) => candidate)).size;
+  return [...Map.groupBy(rows, ({ scenario }) => scenario)].flatMap(([scenario, of]) => {
+    const tables = [...new Set(of.map(({ reference }) => reference))].flatMap((name) =>
+      widest(studies, scenario, name)
+    );
+    return [...Map.groupBy(tables, (table) => table.rows[0]!.connections)].toSorted(([a], [b]) => a - b)
+      .map(([, same]) => same.toSorted((a, b) => candidates(b) - candidates(a))[0]!);
+  });
+}
+
+/** A server of one's own: all that is known of it is its name and what it was measured to do. */
+const unknown = (name: string): Experiment => ({
+  ...{ name, path: "", peer: false, family: "own", title: name, question: "", idea: "", prediction: "", sources: "" },
+  ...{ compare: [], requires: [{ os: "any", kernel: null }], needs: [], version: null, fairness: null, cannot: {} },
+  ...{ run: "", try: "", simplified: "" },
+});
+
+/** The servers that results or comparisons name and the catalogue does not. */
+export function ownServers(all: readonly Experiment[], results: readonly Result[], comparisons: readonly Table[]) {
+  const compared = comparisons.flatMap(({ rows }) => rows.flatMap((row) => [row.reference, row.candidate]));
+  const names = new Set([...results.map(({ experiment }) => experiment), ...compared]);
+  return shown([...names].filter((name) => all.every((of) => of.name !== name)).sort().map(unknown), results);
+}
+
+/** The machines that figures come from, those with the most runs first. */
+export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Result[] }[] {
+  return [...Map.groupBy(results, ({ host }) => JSON.stringify(host)).values()]
+    .map((runs) => ({ host: runs[0]!.host, runs }))
+    .toSorted((a, b) => b.runs.length - a.runs.length);
+}
+
+/** Reads all of it. Needs `--allow-read` for the two folders. */
+export async function readMaterial(
+  { results: dir = "results", experiments = "experiments" }: { results?: string; experiments?: string } = {},
+): Promise<Material> {
+  const { results, passedOver } = await readResults(dir);
+  const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
+  const history = await readHistory(dir), torn = history.warnings.map((why) => ({ path: join(dir, HISTORY), why }));
+  const all: Experiment[] = catalogue(experiments);
+  const damaged: PassedOver[] = [], claims = await readClaims(dir, (of) => damaged.push(of));
+  const comparisons = chosen(comparison.studies);
+  return {
+    shown: shown(all, results),
+    own: ownServers(all, results, comparisons),
+    sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),
+    results,
+    comparisons,
+    readiness: newestLaw(readiness.studies),
+    claims,
+    courses: courses(history.values),
+    passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged, torn].flat(),
+    meanings: readMeanings(await Deno.readTextFile(join(dir, "README.md"))),
+    time: new Date().toISOString(),
+  };
+}

@@ -1,0 +1,182 @@
+/**
+ * All servers side by side: one table that can be filtered and sorted, the charts, and the comparisons in full.
+ *
+ * @module
+ */
+// deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
+/** @jsxRuntime automatic */
+/** @jsxImportSource preact */
+import { comparingFigures } from "../figures.ts";
+import type { Material } from "../contents.ts";
+import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
+import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
+import { comparisonParts } from "../../../lib/tables/comparison.ts";
+import { readinessColumns } from "../../../lib/tables/studies.ts";
+
+const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
+
+/** Choices that the script acts on: without it they are not there. */
+function Filter({ families, kinds }: { families: string[]; kinds: string[] }) {
+  const box = (name: string, value: string) => (
+    <label class="choice">
+      <input type="checkbox" name={name} value={value} checked />
+      {name === "family" ? <Family name={value} /> : KINDS[value]}
+    </label>
+  );
+  return (
+    <form id="filter" class="filter needs-script" role="search" aria-label="Filter of the servers">
+      <label class="search">
+        <span>Find</span>
+        <input type="search" name="text" placeholder="name, or what stopped it" autocomplete="off" />
+      </label>
+      <fieldset>
+        <legend>Family</legend>
+        {families.map((name) => box("family", name))}
+      </fieldset>
+      <fieldset>
+        <legend>Whose</legend>
+        {kinds.map((name) => box("kind", name))}
+      </fieldset>
+      <p class="found">
+        <output id="found" aria-live="polite"></output>
+      </p>
+    </form>
+  );
+}
+
+/** Buttons that the script acts on. */
+export const Downloads = ({ of, what }: { of: string; what: string }) => (
+  <p class="downloads needs-script">
+    <span>{what}:</span>{" "}
+    {["csv", "json"].map((format) => (
+      <button type="button" data-download={of} data-format={format} aria-label={`${what} as ${format.toUpperCase()}`}>
+        {format.toUpperCase()}
+      </button>
+    ))}
+  </p>
+);
+
+function ServerTable({ shown, columns }: { shown: Material["shown"]; columns: ServerColumn[] }) {
+  const caption = "Every server: its newest whole runs, and its ratios in the widest comparisons";
+  return (
+    <Scroll label={caption}>
+      <table id="servers">
+        <caption>
+          <span>{caption}</span>
+        </caption>
+        <thead>
+          <tr>
+            {columns.map(({ key, heading, left }) => (
+              <th scope="col" data-key={key} class={left ? "left" : undefined}>{heading}</th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {shown.map((row) => {
+            const { name, family } = row.experiment, kind = kindOf(row.experiment);
+            return (
+              <tr data-name={name} data-family={family} data-kind={kind}>
+                {columns.map(({ key, cell, value, left }) => {
+                  const attributes = { "data-value": value(row) ?? "", class: left ? `left ${key}` : undefined };
+                  if (key === "name") {
+                    return (
+                      <th scope="row" {...attributes}>
+                        {kind === "own" ? name : <a href={`#${name}`}>{name}</a>}
+                      </th>
+                    );
+                  }
+                  return <td {...attributes}>{key === "family" ? <Family name={family} /> : cell(row)}</td>;
+                })}
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+    </Scroll>
+  );
+}
+
+/** What signs mean, wherever they stand. */
+const Legend = () => (
+  <ul class="legend">
+    <li>
+      <b>≥</b> a lower bound: the load generator was the limit, or the run asked for no more
+    </li>
+    <li>
+      <b>≤</b>{" "}
+      an upper bound: the latency may be the load generator's own or another process's, the memory no more than noise
+    </li>
+    <li>
+      <b>–</b> not measured: never a zero
+    </li>
+    <li>
+      <b>[a, b]</b> the interval of 98 % around a ratio
+    </li>
+  </ul>
+);
+
+/** The stored comparisons in full. */
+const Tables = ({ comparisons, readiness }: Material) => (
+  <>
+    {comparisons.map((table) => {
+      const { heading, groups, columns, notes } = comparisonParts(table.rows);
+      return (
+        <details class="full">
+          <summary>{nameOf(table)}: all figures</summary>
+          <DataTable
+            caption={heading.replace(/:$/, "")}
+            rows={groups}
+            columns={columns.map((of) => of.heading === "" ? { ...of, heading: "server" } : of)}
+          />
+          {notes.length > 0 && <ul class="notes">{notes.map((note) => <li>{note}</li>)}</ul>}
+          <p class="repeat">
+            Repeat it: <Command text={table.study.command} />
+          </p>
+        </details>
+      );
+    })}
+    {readiness && (
+      <details class="full">
+        <summary>What one wait call costs: all figures</summary>
+        <DataTable
+          caption="CPU time of one call that waits for events"
+          rows={readiness.rows}
+          columns={readinessColumns(readiness.rows)}
+        />
+        <p class="repeat">
+          Repeat it: <Command text={readiness.command} />
+        </p>
+      </details>
+    )}
+  </>
+);
+
+/** The section. */
+export function Comparing(material: Material) {
+  const all = [...material.shown, ...material.own];
+  const families = [...new Set(all.map(({ experiment }) => experiment.family))];
+  const kinds = [...new Set(all.map(({ experiment }) => kindOf(experiment)))];
+  return (
+    <section id="comparison" aria-labelledby="comparison-heading">
+      <h2 id="comparison-heading">Side by side</h2>
+      <p class="prose">
+        The figures of single runs are each of their own hour, on a machine that others share: they show sizes, not
+        small differences. The ratios do: they are of rounds in which both servers ran in turn, in random order.
+      </p>
+      <Filter families={families} kinds={kinds} />
+      <ServerTable shown={all} columns={serverColumns(material)} />
+      <Legend />
+      <Downloads of="servers" what="The servers shown above" />
+      <h3>Charts</h3>
+      <div class="charts">{comparingFigures(material).map((figure) => <ChartFigure figure={figure} />)}</div>
+      <h3>The comparisons in full</h3>
+      {material.comparisons.length === 0 && (
+        <p>
+          No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
+        </p>
+      )}
+      <Tables {...material} />
+      <Downloads of="comparisons" what="All rows of these comparisons" />
+    </section>
+  );
+}

@@ -1,0 +1,177 @@
+/**
+ * The page of one experiment: what it is, what it has shown, and its source.
+ *
+ * @module
+ */
+// deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
+/** @jsxRuntime automatic */
+/** @jsxImportSource preact */
+import type { ComponentChildren } from "preact";
+import { count } from "../../../lib/text/format.ts";
+import type { Experiment } from "../../../lib/catalogue/header.ts";
+import type { Result } from "../../../lib/results/results.ts";
+import { label } from "../../../lib/tables/runs.ts";
+import type { Material } from "../contents.ts";
+import { newestRuns, RUN_COLUMNS } from "../runs.ts";
+import { brokenBy } from "../servers.ts";
+import { highlighted, type SourceFile, systemCalls } from "../source.ts";
+import { Command, DataTable, Family, type PageColumn, Prose } from "./parts.tsx";
+import type { Shown } from "../../../lib/results/choose.ts";
+
+const Finding = ({ id, sentence }: { id: string; sentence: string }) => (
+  <a class="finding" href={`#finding-${id}`} title={sentence}>{id}</a>
+);
+
+const SHOWN_COLUMNS: PageColumn<Result>[] = [
+  ...RUN_COLUMNS,
+  {
+    heading: "how it ended",
+    cell: ({ ended, reason }) => reason === null ? ended : <span class="reason">{ended}: {reason}</span>,
+    left: true,
+  },
+  { heading: "what to mind", cell: ({ findings }) => findings.map((of) => <Finding {...of} />), left: true },
+  {
+    heading: "made",
+    cell: ({ time }) => <time dateTime={time}>{time.slice(0, 16).replace("T", " ")}</time>,
+    left: true,
+  },
+  { heading: "repeat it", cell: ({ command }) => <Command text={command} />, left: true },
+];
+
+const Term = ({ name, children }: { name: string; children: ComponentChildren }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>{children}</dd>
+  </div>
+);
+
+function About({ experiment, known }: { experiment: Experiment; known: ReadonlySet<string> }) {
+  const { idea, question, prediction, simplified, cannot, fairness, needs, sources, compare } = experiment;
+  const cannots = Object.entries(cannot);
+  return (
+    <dl class="about">
+      <Term name="Question">
+        <Prose text={question} />
+      </Term>
+      <Term name="Idea">
+        <Prose text={idea} />
+      </Term>
+      <Term name="Prediction">
+        <Prose text={prediction} />
+      </Term>
+      <Term name="What it simplifies">
+        <Prose text={simplified} />
+      </Term>
+      {cannots.length > 0 && (
+        <Term name="What it cannot">
+          <ul>
+            {cannots.map(([id, sentence]) => (
+              <li>
+                <code>{id}</code>: <Prose text={sentence} />
+              </li>
+            ))}
+          </ul>
+        </Term>
+      )}
+      {fairness && (
+        <Term name="To be fair">
+          <Prose text={fairness} />
+        </Term>
+      )}
+      {needs.length > 0 && (
+        <Term name="Needs">
+          {needs.map(({ thing, package: name }) => name === null ? thing : `${thing} (package ${name})`).join(", ")}
+        </Term>
+      )}
+      <Term name="Read beside it">
+        {compare.map((name, i) => <>{i > 0 && ", "}{known.has(name) ? <a href={`#${name}`}>{name}</a> : name}</>)}
+      </Term>
+      <Term name="Where it comes from">
+        <Prose text={sources} />
+      </Term>
+    </dl>
+  );
+}
+
+function Source({ file }: { file: SourceFile }) {
+  const calls = systemCalls(file), html = { __html: highlighted(file) }; // the highlighter escapes it
+  return (
+    <details class="source">
+      <summary>
+        <code>{file.path}</code> <small>{count(file.text.trimEnd().split("\n").length)} lines of {file.language}</small>
+      </summary>
+      {calls.length > 0 && (
+        <p class="calls">
+          System calls in it, marked below: {calls.map((name, i) => (
+            <>
+              {i > 0 && ", "}
+              <code>{name}</code>
+            </>
+          ))}
+        </p>
+      )}
+      <pre
+        tabIndex={0}
+        role="region"
+        aria-label={`Source of ${file.path}`}
+      ><code dangerouslySetInnerHTML={html} /></pre>
+    </details>
+  );
+}
+
+function Runs({ name, results }: { name: string; results: readonly Result[] }) {
+  const { runs, others } = newestRuns(results, name);
+  if (runs.length === 0) return null;
+  const raw = runs.filter(({ metrics }) => metrics.raw_p99_us !== null).map(label);
+  return (
+    <>
+      <DataTable caption={`${name}: the newest whole run of each kind`} rows={runs} columns={SHOWN_COLUMNS} />
+      {(others > 0 || raw.length > 0) && (
+        <p class="small">
+          {others > 0 && `Other runs, in the download: ${count(others)}. `}
+          {raw.length > 0 && "In an open loop latency counts from when a request was due."}
+        </p>
+      )}
+    </>
+  );
+}
+
+/** The page of one experiment. */
+export function ExperimentPage({ row, material }: { row: Shown; material: Material }) {
+  const { experiment } = row, { name, title, family, peer, run } = experiment;
+  const known = new Set(material.shown.map((of) => of.experiment.name));
+  return (
+    <article id={name} class="experiment" aria-labelledby={`${name}-heading`}>
+      <header>
+        <p class="kicker">
+          <Family name={family} />
+          {peer && " · peer"}
+        </p>
+        <h3 id={`${name}-heading`}>{name}</h3>
+        <p class="lead">
+          <Prose text={title.replace(`${name}: `, "")} />
+        </p>
+      </header>
+      <About experiment={experiment} known={known} />
+      <h4>What stopped it</h4>
+      <p class="broken">
+        <Prose text={brokenBy(row, material)} />
+      </p>
+      <Runs name={name} results={material.results} />
+      <h4>Run it</h4>
+      <ul class="commands">
+        <li>
+          <Command text={`deno task exp:${name}`} /> loads it and measures
+        </li>
+        <li>
+          <Command text={run} /> serves, from the folder of its file
+        </li>
+        <li>
+          <Command text={experiment.try} /> asks it
+        </li>
+      </ul>
+      <h4>Source</h4>
+      {material.sources.get(name)?.map((file) => <Source file={file} />)}
+    </article>
+  );
+}

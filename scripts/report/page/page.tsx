@@ -1,0 +1,216 @@
+/**
+ * The whole report as one file of HTML: it loads nothing.
+ *
+ * @module
+ */
+// deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
+/** @jsxRuntime automatic */
+/** @jsxImportSource preact */
+import semibold from "@fontsource/inter/files/inter-latin-600-normal.woff2" with { type: "bytes" };
+import regular from "@fontsource/inter/files/inter-latin-400-normal.woff2" with { type: "bytes" };
+import { Buffer } from "node:buffer";
+import type { ComponentChildren } from "preact";
+import { renderToString } from "preact-render-to-string";
+import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
+import { count } from "../../../lib/text/format.ts";
+import { machines } from "../../../lib/tables/overview.ts";
+import type { PageData } from "../data.ts";
+import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
+import type { Material } from "../contents.ts";
+import { flatRun } from "../runs.ts";
+import { serverColumns, serverRows } from "../servers.ts";
+import { Comparing, Downloads } from "./comparison.tsx";
+import { ExperimentPage } from "./experiment.tsx";
+import { Machines } from "./evidence.tsx";
+import { Ladder } from "./ladder.tsx";
+import { Nights } from "./trends.tsx";
+import { Command } from "./parts.tsx";
+import style from "./style.css" with { type: "text" };
+import { Findings } from "./findings.tsx";
+import { Claims } from "./claims.tsx";
+
+/** The scripts of the page. */
+export interface Scripts {
+  /** Runs before anything is drawn. */
+  head: string;
+  /** Runs when all is there. */
+  main: string;
+}
+
+const face = (font: Uint8Array, weight: number) =>
+  `@font-face{font-family:Inter;font-weight:${weight};font-display:swap;` +
+  `src:url(data:font/woff2;base64,${Buffer.from(font).toString("base64")}) format("woff2")}`;
+
+/** The colours of charts, so that text and charts cannot differ. */
+function palette(): string {
+  const { light, dark } = GROUND;
+  const ground = (["page", "text", "faint", "grid"] as const).map((name) => [name, light[name], dark[name]]);
+  const families = Object.entries(FAMILY).map(([name, of]) => [name, of.light, of.dark]);
+  return `:root{${[...ground, ...families].map(([name, l, d]) => `--${name}:light-dark(${l},${d})`).join(";")}}`;
+}
+
+/** What the script needs, as JSON that may stand in a page. */
+function data(material: Material): string {
+  const figures = [
+    ladderFigure(material.shown.filter(({ experiment }) => !experiment.peer), material),
+    ...comparingFigures(material),
+    ...nightFigures(material),
+  ];
+  const all: PageData = {
+    charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
+    downloads: {
+      servers: serverRows(material, serverColumns(material)),
+      runs: material.results.map(flatRun),
+      comparisons: material.comparisons.flatMap(({ rows, study }) =>
+        rows.map(({ findings, ...row }) => ({ ...row, findings: findings.join("; "), command: study.command }))
+      ),
+    },
+  };
+  return JSON.stringify(all).replaceAll("<", "\\u003c");
+}
+
+const Html = ({ tag: Tag, html, ...rest }: { tag: "style" | "script"; html: string; [attribute: string]: string }) => (
+  <Tag {...rest} dangerouslySetInnerHTML={{ __html: html }} />
+);
+
+const SECTIONS: [id: string, title: string][] = [
+  ["question", "The question"],
+  ["ladder", "The ladder"],
+  ["comparison", "Side by side"],
+  ["nights", "Night by night"],
+  ["experiments", "Experiments"],
+  ["peers", "Peers"],
+  ["claims", "Claims"],
+  ["findings", "What weakens figures"],
+  ["machine", "The machine"],
+];
+
+const Contents = ({ shown }: Material) => (
+  <nav class="contents" aria-label="Contents">
+    <ul>
+      {SECTIONS.map(([id, title]) => (
+        <li>
+          <a href={`#${id}`}>{title}</a>
+          {(id === "experiments" || id === "peers") && (
+            <ul>
+              {shown.filter(({ experiment }) => experiment.peer === (id === "peers")).map((
+                { experiment: { name, family } },
+              ) => (
+                <li>
+                  <a href={`#${name}`}>
+                    <span class="dot" style={`--dot:var(--${family})`} aria-hidden="true"></span>
+                    {name}
+                  </a>
+                </li>
+              ))}
+            </ul>
+          )}
+        </li>
+      ))}
+    </ul>
+  </nav>
+);
+
+const Question = ({ shown, results, comparisons }: Material) => (
+  <section id="question" aria-labelledby="question-heading">
+    <h2 id="question-heading">The question</h2>
+    <p class="prose opening">
+      A server talks with many clients at once, and most of them are silent most of the time. What does it keep for each
+      of them: a process, a thread, or a few bytes? Who waits for whom, and who pays for asking? In 1999 Dan Kegel gave
+      the question a number: ten thousand clients, one server, the C10K problem. Here the answers that the field has
+      found are programs that run. Each is loaded as far as it goes on one machine, and what it held, what it cost and
+      what stopped it stands below. None of the figures was typed by hand.
+    </p>
+    <dl class="facts">
+      <Fact name="experiments of this project">
+        {count(
+          shown.filter(({ experiment }) =>
+            !experiment.peer
+          ).length,
+        )}
+      </Fact>
+      <Fact name="peers in other runtimes">{count(shown.filter(({ experiment }) => experiment.peer).length)}</Fact>
+      <Fact name="runs stored">{count(results.length)}</Fact>
+      <Fact name="comparisons shown">{count(comparisons.length)}</Fact>
+    </dl>
+    <p class="small">{machines(results)}</p>
+  </section>
+);
+
+const Fact = ({ name, children }: { name: string; children: ComponentChildren }) => (
+  <div>
+    <dt>{name}</dt>
+    <dd>{children}</dd>
+  </div>
+);
+
+function Pages({ id, title, peers, material }: { id: string; title: string; peers: boolean; material: Material }) {
+  return (
+    <section id={id} aria-labelledby={`${id}-heading`}>
+      <h2 id={`${id}-heading`}>{title}</h2>
+      {material.shown.filter(({ experiment }) => experiment.peer === peers).map((row) => (
+        <ExperimentPage row={row} material={material} />
+      ))}
+    </section>
+  );
+}
+
+const Foot = ({ time, passedOver }: Material) => (
+  <footer>
+    <p>
+      <Command text="deno task report" /> wrote this file from results/ at{" "}
+      <time dateTime={time}>{time.slice(0, 16).replace("T", " ")} UTC</time>. It loads nothing and sends nothing.
+    </p>
+    {passedOver.length > 0 && <ul>{passedOver.map(({ path, why }) => <li>Passed over {path}: {why}</li>)}</ul>}
+  </footer>
+);
+
+const Body = (material: Material) => (
+  <>
+    <a class="skip" href="#main">Skip to the content</a>
+    <header class="top">
+      <p class="brand">C10K lab</p>
+      <button type="button" id="theme" class="needs-script">Dark</button>
+    </header>
+    <div class="frame">
+      <Contents {...material} />
+      <main id="main" tabIndex={-1}>
+        <h1>How should a server hold its connections?</h1>
+        <Question {...material} />
+        <Ladder {...material} />
+        <Comparing {...material} />
+        <Nights {...material} />
+        <Pages id="experiments" title="Experiments" peers={false} material={material} />
+        <Pages id="peers" title="Peers" peers material={material} />
+        <Downloads of="runs" what="All runs, without their histograms" />
+        <Claims {...material} />
+        <Findings {...material} />
+        <Machines {...material} />
+      </main>
+    </div>
+    <Foot {...material} />
+  </>
+);
+
+/** Renders the report. The same material gives the same text. */
+export function renderReport(material: Material, { head, main }: Scripts): string {
+  return `<!DOCTYPE html>\n${
+    renderToString(
+      <html lang="en">
+        <head>
+          <meta charset="utf-8" />
+          <meta name="viewport" content="width=device-width, initial-scale=1" />
+          <title>C10K lab: how should a server hold its connections?</title>
+          <link rel="icon" href="data:," />
+          <Html tag="style" html={`${face(regular, 400)}${face(semibold, 600)}${palette()}${style}`} />
+          <Html tag="script" html={head} />
+        </head>
+        <body>
+          <Body {...material} />
+          <Html tag="script" type="application/json" id="data" html={data(material)} />
+          <Html tag="script" html={main} />
+        </body>
+      </html>,
+    )
+  }\n`;
+}

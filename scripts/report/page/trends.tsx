@@ -1,0 +1,38 @@
+/**
+ * What the nights show: for each experiment its ratio to the reference, and where that changed.
+ *
+ * @module
+ */
+// deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
+/** @jsxRuntime automatic */
+/** @jsxImportSource preact */
+import { tellChanges } from "../../../lib/regress/trend.ts";
+import { nightFigures } from "../figures.ts";
+import type { Material } from "../contents.ts";
+import { ChartFigure, Command } from "./parts.tsx";
+
+/** The section. */
+export function Nights(material: Material) {
+  const changes = tellChanges(material.courses);
+  return (
+    <section id="nights" aria-labelledby="nights-heading">
+      <h2 id="nights-heading">Night by night</h2>
+      {material.courses.length === 0
+        ? (
+          <p>
+            There is no history yet: <Command text="deno task regress" /> adds a night to it.
+          </p>
+        )
+        : (
+          <>
+            <p class="prose">
+              Each night the experiments are measured beside a reference and judged by themselves. Together the nights
+              show what is too small for one: {changes.length === 0 ? "nothing changed." : "these changed."}
+            </p>
+            {changes.length > 0 && <ul class="notes">{changes.map((line) => <li>{line}</li>)}</ul>}
+            <div class="charts">{nightFigures(material).map((figure) => <ChartFigure figure={figure} />)}</div>
+          </>
+        )}
+    </section>
+  );
+}

@@ -1,0 +1,259 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { DOMParser } from "@b-fuze/deno-dom";
+import { catalogue } from "../../lib/catalogue/catalogue.ts";
+import type { RankSpec } from "../../lib/charts/config.ts";
+import { FINDING_IDS } from "../../lib/results/findings.ts";
+import { count } from "../../lib/text/format.ts";
+import { courses } from "../../lib/regress/trend.ts";
+import type { Metrics, Result } from "../../lib/results/results.ts";
+import type { PageData } from "./data.ts";
+import { type Material, ownServers, readMaterial } from "./contents.ts";
+import { renderReport } from "./page/page.tsx";
+import { night } from "../../lib/testing/fixtures.ts";
+
+const NO_SCRIPTS = { head: "", main: "" };
+const material = await readMaterial();
+const parse = (of: Material) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
+const html = renderReport(material, NO_SCRIPTS), page = parse(material);
+const textOf = (selector: string, of = page) => of.querySelector(selector)?.textContent.replace(/\s+/g, " ") ?? "";
+/** All values of an attribute. */
+const all = (attribute: string, selector = `[${attribute}]`) =>
+  [...page.querySelectorAll(selector)].map((element) => element.getAttribute(attribute)!);
+
+/** The results as they lie on the disk, read past everything that makes the report. */
+const files: Result[] = [...Deno.readDirSync("results")].filter((of) => of.isDirectory && of.name !== "studies")
+  .flatMap(({ name }) =>
+    [...Deno.readDirSync(`results/${name}`)].filter((of) => of.name.endsWith(".json"))
+      .map((of) => JSON.parse(Deno.readTextFileSync(`results/${name}/${of.name}`)))
+  );
+
+const keys = all("data-key");
+const rowsByName = new Map(
+  [...page.querySelectorAll("#servers tbody tr")].map((tr) => [tr.getAttribute("data-name")!, [...tr.children]]),
+);
+/** The cell of the big table in a row, by the key of its column. */
+const cell = (name: string, key: string) => rowsByName.get(name)![keys.indexOf(key)]!;
+
+/** A report of these servers only, which is made sooner. */
+const smaller = (shown: Material["shown"]): Material => ({ ...material, shown, comparisons: [], sources: new Map() });
+
+Deno.test("the report loads nothing: what it needs is in it, and only links to read lead elsewhere", () => {
+  for (
+    const address of [...all("src"), ...all("href", "link, image, use"), ...all("srcset"), ...all("data", "object")]
+  ) {
+    assertMatch(address, /^(data:|#)/);
+  }
+  const styles = [...page.querySelectorAll("style")].map((style) => style.textContent).join();
+  assert(!/@import/.test(styles) && !/url\((?!data:)/.test(styles), "a style asks for a file");
+  for (const href of all("href", "a")) assertMatch(href, /^#/);
+  assert(new TextEncoder().encode(html).length < 5e6, "it is larger than 5 MB");
+});
+
+Deno.test("every link in the report leads to something that is there", () => {
+  const ids = all("id");
+  assertEquals(ids.length, new Set(ids).size, "an id stands twice");
+  for (const href of all("href", "a")) assert(ids.includes(href.slice(1)), href);
+});
+
+Deno.test("every experiment and every peer has its page, with all that its header says, its command and its source", () => {
+  for (const { experiment } of material.shown) {
+    const { name, idea, question, prediction, simplified, run } = experiment, said = textOf(`article#${name}`);
+    for (const text of [idea, question, prediction, simplified, run, `deno task exp:${name}`]) {
+      assertStringIncludes(said, text.replaceAll("`", ""), name);
+    }
+    const sources = [...page.querySelectorAll(`article#${name} pre`)].map((pre) => pre.textContent);
+    assertEquals(sources, material.sources.get(name)!.map(({ text }) => text), name);
+  }
+  assertEquals(page.querySelectorAll("article").length, material.shown.length);
+});
+
+Deno.test("the ladder has every experiment of this project, in reading order", () => {
+  const names = [...page.querySelectorAll("#ladder .rung h4")].map((heading) => heading.textContent);
+  assertEquals(names, material.shown.filter(({ experiment }) => !experiment.peer).map((of) => of.experiment.name));
+});
+
+Deno.test("the figures in the big table are those in results/", () => {
+  const check = (key: string, scenario: string, metric: keyof Metrics) => {
+    let seen = 0;
+    for (const { experiment: { name } } of material.shown) {
+      const value = cell(name, key).getAttribute("data-value"),
+        isNoise = metric === "user_bytes_per_conn" &&
+          cell(name, key).textContent.startsWith("≤ ");
+      if (value === "" || isNoise) continue;
+      const runs = files.filter((of) => of.experiment === name && of.scenario === scenario);
+      assert(runs.some((of) => of.metrics[metric] === Number(value)), `${name}: no run has ${metric} ${value}`);
+      seen++;
+    }
+    assert(seen > 15, `${key}: ${seen} figures`);
+  };
+  check("held_and_answered", "hold", "answered");
+  check("user_bytes_per_conn", "hold", "user_bytes_per_conn");
+  check("requests_per_s", "throughput", "requests_per_s");
+  check("cpu_us_per_request", "throughput", "cpu_us_per_request");
+});
+
+Deno.test("the ratios in the big table are those of the comparisons, the reference's own is 1", () => {
+  assert(material.comparisons.length > 0);
+  for (const { rows } of material.comparisons) {
+    const { reference, scenario, connections } = rows[0]!;
+    const key = keys.find((of) => of.endsWith(`_ratio_to_${reference}_${scenario}_${connections}`))!;
+    const metric = key.slice(0, key.indexOf("_ratio_to_"));
+    for (const row of rows.filter((of) => of.metric === metric)) {
+      assertEquals(cell(row.candidate, key).getAttribute("data-value"), String(row.ratio ?? ""), row.candidate);
+    }
+    assertEquals(cell(reference, key).textContent, "1");
+  }
+});
+
+Deno.test("what the load generator limited is marked, what is missing is a dash, and a legend says so", () => {
+  const bound = material.shown.find(({ throughput }) => throughput?.findings.some(({ id }) => id === "client_bound"))!;
+  assertMatch(cell(bound.experiment.name, "requests_per_s").textContent, /^≥ \d/);
+  const none = material.shown.find(({ hold }) => hold === undefined)!;
+  assertEquals(cell(none.experiment.name, "held_and_answered").textContent, "–");
+  for (const sign of ["≥", "≤", "–"]) assertStringIncludes(textOf(".legend"), sign);
+});
+
+Deno.test("what stopped a run is told in the table, on its page and in its list of runs", () => {
+  const [limited, reason] = material.shown.map(({ experiment, hold }) => [experiment.name, hold?.reason] as const)
+    .find(([, reason]) => reason)!;
+  assertStringIncludes(cell(limited, "stopped_by").textContent, reason!);
+  assertStringIncludes(textOf(`#${limited} .broken`), reason!);
+  assertStringIncludes(textOf(`#${limited} table`), reason!);
+});
+
+Deno.test("what has not run says on its page, in the table and in the chart why not", () => {
+  const { experiment } = material.shown.find((of) => of.experiment.name === "iocp")!;
+  const results = material.results.filter((of) => of.experiment === "epoll");
+  const doc = parse({
+    ...smaller([{ experiment, hold: undefined, throughput: undefined, rate: undefined, holds: [] }]),
+    results,
+  });
+  for (const place of ["#iocp .broken", "#ladder .none", '#servers [data-name="iocp"]', "#chart-ladder tbody"]) {
+    assertMatch(textOf(place, doc), /skipped: iocp needs Windows/, place);
+  }
+});
+
+Deno.test("what an experiment or a result says is text, whatever it says", () => {
+  const evil = `<b>&"'</b><script>alert(1)</script>`, first = material.shown[0]!;
+  const experiment = { ...first.experiment, title: evil, idea: evil, question: evil, run: evil, simplified: evil };
+  const hold = { ...first.hold!, ended: "limited" as const, reason: evil, command: evil };
+  const of = {
+    ...smaller([{ ...first, experiment, hold }]),
+    results: [hold],
+    sources: new Map([[experiment.name, [{ path: "x.ts", language: "typescript", text: evil }]]]),
+  };
+  const doc = parse(of);
+  assertEquals(doc.querySelectorAll("main b:not(.legend b), main script").length, 0);
+  for (const place of [".lead", ".about", ".broken", "pre", ".commands", "table"]) {
+    assertStringIncludes(textOf(`article ${place}`, doc), evil, place);
+  }
+  const { downloads }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  assertEquals([downloads.runs.length, downloads.runs[0]!["reason"]], [1, evil]);
+});
+
+Deno.test("every finding is explained, with the runs that have it", () => {
+  for (const id of FINDING_IDS) {
+    const runs = files.filter(({ findings }) => findings.some((of) => of.id === id));
+    const said = [...page.querySelectorAll("#findings tbody tr")].find((tr) =>
+      tr.textContent.startsWith(id)
+    )!.textContent;
+    assertStringIncludes(said, material.meanings.get(id)!.replaceAll("`", ""));
+    assertStringIncludes(said, runs.length === 0 ? "none" : `${runs.length} of ${files.length}`);
+    const rows = material.comparisons.flatMap((of) => of.rows),
+      found = rows.filter(({ findings }) => findings.some((finding) => finding.split(": ")[1] === id));
+    assert(said.endsWith(found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`), said);
+  }
+});
+
+Deno.test("a server of one's own has a row, stands in the charts, and no link to it leads nowhere", () => {
+  const epoll = material.results.findLast(({ experiment, scenario, findings }) =>
+    experiment === "epoll" && scenario === "throughput" && findings.length > 0
+  )!;
+  const mine = { ...epoll, experiment: "mine", family: "own" };
+  const hold = {
+    ...material.shown.find((of) => of.experiment.name === "poll")!.hold!,
+    experiment: "mine",
+    family: "own",
+  };
+  const results = [...material.results, mine, hold], own = ownServers(catalogue(), results, []);
+  assertEquals(own.map(({ experiment }) => experiment.name), ["mine"]);
+  const doc = parse({ ...smaller(material.shown), results, own });
+  const row = doc.querySelector('#servers [data-name="mine"]')!;
+  assertEquals([row.getAttribute("data-kind"), row.getAttribute("data-family")], ["own", "own"]);
+  for (const name of ["family", "kind"]) assert(doc.querySelector(`#filter [name=${name}][value=own]`), name);
+  const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  const memory = charts["memory"] as RankSpec;
+  assertEquals(memory.items.find(({ name }) => name === "mine")?.value, hold.metrics.user_bytes_per_conn);
+  assertStringIncludes(textOf("#findings", doc), "mine: throughput");
+  const ids = [...doc.querySelectorAll("[id]")].map((element) => element.id);
+  for (const link of doc.querySelectorAll("a")) {
+    assert(ids.includes(link.getAttribute("href")!.slice(1)), link.outerHTML);
+  }
+});
+
+Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
+  assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
+  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" }, { name } = material.shown[0]!.experiment;
+  const results = [`results/${name}/a.json`, "results/studies/probe/b.json"];
+  const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
+  const verdict = {
+    verdict: "holds in part" as const,
+    because: "Yes: it is. Open: 2.5 µs.",
+    hosts: ["a machine"],
+    commands: ["deno task exp"],
+  };
+  const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];
+  const claims = { schema: 1, time: material.time, host: material.results[0]!.host, rows };
+  const doc = parse({ ...smaller(material.shown.slice(0, 1)), claims });
+  const cells = (selector: string) =>
+    [...doc.querySelectorAll(`#claims ${selector}`)].map((of) => of.textContent.trim());
+  const figure = "1 KiB [512 B, 2 KiB]", verdictIs = "holds in part, by a quick run";
+  assertEquals(cells("tbody tr > *"), ["T1", claim.en, verdictIs, figure]);
+  assertEquals(cells("tbody a, #claim-T1 h4"), ["T1", `T1: ${verdictIs}, ${figure}`]);
+  assertEquals(cells("#claim-T1 blockquote p"), [claim.en, claim.ko, "T §2"]);
+  assertEquals(cells("#claim-T1 dd > ul li"), ["Yes: it is.", "Open: 2.5 µs."]);
+  const [, ...judging] = cells("#claim-T1 dd");
+  assertEquals(judging, [
+    "it is over a KiB",
+    "by hold",
+    `${name} ${results[0]}`,
+    results[1],
+    "a machine",
+    "deno task exp",
+  ]);
+  assertEquals(cells("#claim-T1 dd a"), [name]);
+  assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1. Judged at`);
+});
+
+Deno.test("nights are a chart for each experiment, with what changed; where none are, the command is that makes them", () => {
+  assertStringIncludes(textOf("#nights", parse({ ...smaller([]), courses: [] })), "deno task regress");
+  const history = [...Array(10).fill(1), ...Array(10).fill(1.05)].map((ratio, i) => night(i, { ratio }));
+  const doc = parse({ ...smaller([]), courses: courses(history) }), said = textOf("#nights", doc);
+  assertStringIncludes(said, "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before)");
+  const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  assertEquals(charts["nights-event-loop"]!.kind, "lines");
+  assertEquals(doc.querySelectorAll("#chart-nights-event-loop tbody tr").length, 40); // nights, and their medians
+});
+
+Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {
+  const levels = [...page.querySelectorAll("h1, h2, h3, h4, h5, h6")].map(({ tagName }) => Number(tagName[1]));
+  assertEquals(levels.filter((level) => level === 1).length, 1);
+  for (const [i, level] of levels.entries()) {
+    assert(level <= (levels[i - 1] ?? 0) + 1, `h${level} behind h${levels[i - 1]}`);
+  }
+  for (const table of page.querySelectorAll("table")) assert(table.querySelector("caption")!.textContent.length > 10);
+  const { charts }: PageData = JSON.parse(page.querySelector("#data")!.textContent);
+  const canvases = [...page.querySelectorAll("canvas")];
+  assertEquals(canvases.map((canvas) => canvas.getAttribute("data-chart")), Object.keys(charts));
+  for (const [i, spec] of Object.values(charts).entries()) {
+    const canvas = canvases[i]!, names = spec.kind === "lines" ? spec.series : spec.items;
+    assertEquals(canvas.getAttribute("role"), "img");
+    for (const { name } of names) assertStringIncludes(canvas.getAttribute("aria-label")!, `${name}: `);
+    const rows = [...canvas.closest("figure")!.querySelectorAll("tbody tr")].map((tr) => tr.getAttribute("data-name"));
+    assertEquals(new Set(rows), new Set(names.map(({ name }) => name)));
+    assertMatch(canvas.closest("figure")!.textContent, /deno task /);
+  }
+  for (const landmark of ["header", "nav", "main", "footer", 'a.skip[href="#main"]']) {
+    assert(page.querySelector(landmark));
+  }
+});

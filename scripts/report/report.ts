@@ -1,0 +1,23 @@
+/**
+ * Makes the report: one file of HTML that loads nothing.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import { bundle } from "../../lib/page/bundle.ts";
+import { type Material, readMaterial } from "./contents.ts";
+import { renderReport, type Scripts } from "./page/page.tsx";
+
+const client = (name: string) => fileURLToPath(new URL(`./client/${name}.ts`, import.meta.url));
+
+/** Bundles the scripts of the page. Needs `--allow-run` for Deno. */
+export async function bundleScripts(): Promise<Scripts> {
+  const [head, main] = await Promise.all(["head", "main"].map((name) => bundle(client(name))));
+  return { head: head!, main: main! };
+}
+
+/** Reads results/ and experiments/ of the current folder and renders them. Needs `--allow-read` and `--allow-run` for Deno. */
+export async function makeReport(): Promise<{ html: string; material: Material }> {
+  const [material, scripts] = await Promise.all([readMaterial(), bundleScripts()]);
+  return { html: renderReport(material, scripts), material };
+}

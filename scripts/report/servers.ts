@@ -1,0 +1,148 @@
+/**
+ * The big table: a row for each experiment and peer, from its newest whole runs and from the widest comparisons.
+ *
+ * @module
+ */
+import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { count, MISSING } from "../../lib/text/format.ts";
+import { ofReference, ratio, reasonOf, type ShownRow } from "../../lib/tables/comparison.ts";
+import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
+import { bounded } from "../../lib/tables/runs.ts";
+import { p99, userMemoryText } from "../../lib/tables/overview.ts";
+import type { Material } from "./contents.ts";
+import type { Column } from "../../lib/text/table.ts";
+
+/** What a cell is sorted by and downloaded as: null where there is none. */
+export type Cell = string | number | null;
+
+/** A column that can be sorted. */
+export interface ServerColumn extends Column<Shown> {
+  /** What the column is called in a download: the unit stands last. */
+  key: string;
+  value: (row: Shown) => Cell;
+}
+
+/** What is stored, as far as it tells why there is no figure. */
+export type Stored = Pick<Material, "results" | "comparisons">;
+
+/** Whose a server is: this project's, a peer, or the reader's own. */
+export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
+  family === "own" ? "own" : peer ? "peer" : "ours";
+
+/** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
+export function whyMissing({ experiment }: Shown, { results, comparisons }: Stored): string {
+  const last = results.filter((of) => of.experiment === experiment.name).at(-1);
+  if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
+  const compared = comparisons.flatMap(({ rows }) => rows)
+    .find(({ candidate, rounds, reason }) => candidate === experiment.name && rounds === 0 && reason !== null);
+  if (last === undefined && compared !== undefined) return `skipped: ${reasonOf(compared)}`;
+  const host = results.at(-1)?.host;
+  const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
+  return here.runs ? "not measured: no whole run of it is stored" : `skipped: ${here.reason}`;
+}
+
+/** What stopped it from holding more; of what holds all that it was asked for, that. */
+export function brokenBy(row: Shown, stored: Stored): string {
+  const { hold } = row;
+  if (hold === undefined) return whyMissing(row, stored);
+  if (hold.ended === "ok") return `nothing: it was asked for ${count(hold.parameters.connections)} and answered all`;
+  return `${hold.ended}: ${hold.reason}`;
+}
+
+/** Connections held and answered. What was asked for no more is a lower bound. */
+export const heldText = ({ hold }: Shown): string =>
+  `${hold?.ended === "ok" ? "≥ " : ""}${count(hold?.metrics.answered)}`;
+
+/** The rows of one candidate, or of the reference itself, in a comparison. */
+const rowsOf = ({ rows }: Table, name: string): ShownRow[] =>
+  name === rows[0]!.reference ? ofReference(rows) : rows.filter(({ candidate }) => candidate === name);
+
+/** What a comparison is called: `throughput, 100 connections`. */
+export const nameOf = ({ rows }: Table): string => `${rows[0]!.scenario}, ${count(rows[0]!.connections)} connections`;
+
+/** The ratio of one comparison that its scenario is for. */
+export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_per_conn" | "pss_bytes" =>
+  (["cpu_us_per_request", "user_bytes_per_conn"] as const).find((metric) =>
+    rows.some((row) => row.metric === metric && row.ratio !== null)
+  ) ?? "pss_bytes";
+
+const RATIO_OF = { cpu_us_per_request: "CPU", user_bytes_per_conn: "user memory", pss_bytes: "memory (PSS)" };
+
+function ratioColumn(table: Table): ServerColumn {
+  const metric = metricOf(table), { scenario, connections, reference } = table.rows[0]!;
+  const text = ratio.withInterval(metric);
+  return {
+    key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
+    heading: `${RATIO_OF[metric]} ratio to ${reference} [98 %]\n${nameOf(table)}`,
+    cell: ({ experiment }) => text(rowsOf(table, experiment.name)) || MISSING,
+    value: ({ experiment: { name } }) =>
+      name === reference ? 1 : rowsOf(table, name).find((row) => row.metric === metric)?.ratio ?? null,
+  };
+}
+
+/** Columns of words: they are sorted and downloaded as they are read. */
+const words = (key: string, heading: string, cell: (row: Shown) => string): ServerColumn => ({
+  ...{ key, heading, cell, value: cell, left: true },
+});
+
+/** Columns of runs. */
+const FIGURES: ServerColumn[] = [
+  {
+    key: "held_and_answered",
+    heading: "held and answered",
+    cell: heldText,
+    value: ({ hold }) => hold?.metrics.answered ?? null,
+  },
+  {
+    key: "user_bytes_per_conn",
+    heading: "user memory a connection",
+    cell: userMemoryText,
+    value: (row) => userMemory(row).value,
+  },
+  {
+    key: "connections_under_load",
+    heading: "connections under load",
+    cell: ({ throughput }) => count(throughput?.parameters.connections),
+    value: ({ throughput }) => throughput?.parameters.connections ?? null,
+  },
+  {
+    key: "requests_per_s",
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
+  },
+  {
+    key: "cpu_us_per_request",
+    heading: "server CPU-µs a request",
+    cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2),
+    value: ({ throughput }) => throughput?.metrics.cpu_us_per_request ?? null,
+  },
+  {
+    key: "p99_us_at_half_rate",
+    heading: "p99 at half of that rate",
+    cell: p99,
+    value: (row) => p99(row) === MISSING ? null : row.rate?.metrics.p99_us ?? null,
+  },
+];
+
+/** The columns of the big table. */
+export const serverColumns = (material: Material): ServerColumn[] => [
+  words("name", "server", ({ experiment }) => experiment.name),
+  words("kind", "whose", ({ experiment }) => kindOf(experiment)),
+  words("family", "family", ({ experiment }) => experiment.family),
+  ...FIGURES,
+  ...material.comparisons.map(ratioColumn),
+  words("stopped_by", "what stopped it", (row) => brokenBy(row, material)),
+];
+
+/** The rows as they are downloaded: a bound is told beside the figure. */
+export function serverRows(material: Material, columns: readonly ServerColumn[]): Record<string, Cell>[] {
+  const shown = [...material.shown, ...material.own];
+  return shown.map((row) =>
+    Object.fromEntries(columns.flatMap(({ key, cell, value }) => {
+      const sign = /^[≥≤]/.exec(cell(row))?.[0] ?? null;
+      const isBounded = shown.some((other) => /^[≥≤]/.test(cell(other)));
+      return [[key, value(row)], ...(isBounded ? [[`${key}_bound`, sign]] : [])];
+    }))
+  );
+}

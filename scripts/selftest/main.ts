@@ -1,0 +1,62 @@
+/**
+ * Asks the verdicts of `deno task regress` for what is known: nothing got slower, or a known amount did.
+ *
+ * deno task selftest:regress
+ */
+import { UsageError } from "../../lib/cli/errors.ts";
+import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
+import { judged, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { cannotChange } from "../../lib/catalogue/patched_copies.ts";
+import { DECISIONS, judgeSelftest, SAMPLES } from "../../lib/regress/selftest/judge.ts";
+import { selftest } from "./selftest.ts";
+import { REFERENCE } from "../../lib/regress/selftest/slowed_epoll.ts";
+import { SELFTEST_COLUMNS, selftestNotes } from "../../lib/regress/selftest/table.ts";
+import { writeStudy } from "../../lib/results/studies.ts";
+import { table } from "../../lib/text/table.ts";
+
+const FEWEST_ROUNDS = 7 * SAMPLES; // of 7 an interval of 98 % can be made
+const QUICK_DECISIONS = 100;
+const EX_UNAVAILABLE = 69; // <sysexits.h>
+const USAGE = `Usage: deno task selftest:regress [--rounds ${ROUND.rounds * SAMPLES}] [--quick] [--json] [--no-save]
+       Measures ${REFERENCE} against itself and against copies that burn a known extra, --rounds of each, and draws
+       decisions from them: how many false alarms, how many slowdowns found? Takes an hour.
+       --quick: short rounds, ${FEWEST_ROUNDS} of each, a first look.
+Ends with 0, or with 69 where it cannot be measured.`;
+
+await runScript(USAGE, () =>
+  judged(async (signal) => {
+    const flags = parseFlags(Deno.args, {
+      boolean: ["quick", "json", "save"],
+      string: ["rounds"],
+      negatable: ["save"],
+      defaults: { save: true },
+    });
+    if (flags._.length > 0) {
+      throw new UsageError(`Unexpected ${flags._[0]}: it is always ${REFERENCE} that is measured.`);
+    }
+    const { rounds: sample, ...load } = flags.quick ? QUICK_ROUND : ROUND;
+    const most = String(flags.quick ? FEWEST_ROUNDS : sample * SAMPLES);
+    const rounds = numberFlag("rounds", flags.rounds ?? most, { min: FEWEST_ROUNDS, max: 10_000, integer: true });
+    const obstacle = cannotChange();
+    if (obstacle !== null) {
+      console.error(`Skipped: ${obstacle}`);
+      return EX_UNAVAILABLE;
+    }
+    const plan = {
+      ...{ rounds, load, signal, host: hostFacts(), dir: flags.save ? "results" : null },
+      say: (sentence: string) => console.error(sentence),
+      onRound: (candidate: Parameters<typeof tellRound>[0]) => tellRound(candidate, rounds),
+    };
+    const rows = await selftest(plan, async (rows) => {
+      if (!flags.save || rows.every((row) => row.log_ratio === null)) return;
+      const command = ["deno task selftest:regress", ...Deno.args].join(" ");
+      console.error(`Stored ${await writeStudy("selftest", rows, command)}`);
+    });
+    const cases = judgeSelftest(rows, flags.quick ? QUICK_DECISIONS : DECISIONS);
+    if (flags.json) console.log(JSON.stringify(cases, null, 2));
+    else if (cases.length > 0) console.log([table(cases, SELFTEST_COLUMNS), ...selftestNotes(cases)].join("\n"));
+    if (cases.length > 0) return 0;
+    console.error(`Skipped: ${rows.find(({ failure }) => failure !== null)?.failure?.reason ?? "too few rounds"}`);
+    return EX_UNAVAILABLE;
+  }, "the rounds until then are stored, and the same command goes on from there."));
