@@ -1,5 +1,5 @@
 /**
- * Installs the programs that the project can use (lib/tools.ts) where apt-get is; elsewhere says which to install by hand.
+ * Installs the programs that the project can use (lib/catalogue/tools.ts) where apt-get is; elsewhere says which to install by hand.
  *
  * deno task setup
  */

@@ -1,6 +1,6 @@
 /**
  * Charts from figures: what is to be seen ({@linkcode ChartSpec}, plain data) and how Chart.js draws it. The same
- * configuration makes a PNG (lib/chart_png.ts) and lives in a page, so this file needs neither Deno nor a document.
+ * configuration makes a PNG (lib/charts/png.ts) and lives in a page, so this file needs neither Deno nor a document.
  *
  * A chart never invents. A value that is missing is a gap with its reason written into it; a value that the load generator
  * bounded says so, at least or at most, and is drawn hollow; an interval is a whisker, and no interval is none.

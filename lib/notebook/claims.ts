@@ -23,7 +23,7 @@ import { type Look, LOOKS, type Mark } from "./claim_charts.ts";
 import { findProbe, type ProbeRow } from "../probes/mod.ts";
 import { type Stored } from "../results/stored.ts";
 
-export const FOLDER = fileURLToPath(new URL(".", import.meta.url));
+const FOLDER = fileURLToPath(new URL("../claims", import.meta.url));
 
 /** Finds a claim that has a chart. */
 const lookOf = (id: string): Look =>
@@ -122,8 +122,8 @@ export async function showVerdicts(stored: Stored): Promise<void> {
 /** Shows the source of a claim with its rule. */
 export async function showRule(id: string): Promise<void> {
   const named = new RegExp(`^const \\w+: Claim = \\{$(?=\\n  id: "${claimOf(id).id}",$)`, "m");
-  for (const { name } of Deno.readDirSync(join(FOLDER, "claims"))) {
-    const source = Deno.readTextFileSync(join(FOLDER, "claims", name)), opening = named.exec(source)?.[0];
+  for (const { name } of Deno.readDirSync(FOLDER)) {
+    const source = Deno.readTextFileSync(join(FOLDER, name)), opening = named.exec(source)?.[0];
     if (opening === undefined) continue;
     const { line, text } = cut(source, opening);
     return await showText(`lib/claims/${name}, line ${line}:\n\n\`\`\`ts\n${text}\n\`\`\``);

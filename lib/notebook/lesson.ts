@@ -1,5 +1,5 @@
 /**
- * What the cells of a lesson do besides lib/notebook.ts: they show source, hold a prediction against what came out, and run
+ * What the cells of a lesson do besides lib/notebook/show.ts: they show source, hold a prediction against what came out, and run
  * small experiments that need a picture of their own. What cannot run here is told as skipped, in the same kind of output.
  *
  * @module

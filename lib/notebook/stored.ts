@@ -8,12 +8,10 @@ import { readResults } from "../results/results.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 import { shown } from "../results/choose.ts";
 import { readStudies } from "../results/studies.ts";
-import { join } from "node:path";
-import { FOLDER } from "./claims.ts";
 import { readStored, type Stored } from "../results/stored.ts";
 import { hostFacts } from "../sampling/host.ts";
 
-export const RESULTS = fileURLToPath(new URL("../results", import.meta.url));
+export const RESULTS = fileURLToPath(new URL("../../results", import.meta.url));
 
 /** What is stored in results/: the newest whole runs of each experiment, and all studies. */
 export async function stored() {
@@ -29,7 +27,7 @@ export async function stored() {
 }
 
 /** All that is stored of the machine that has measured last: who reads on another one sees what was found there. */
-export async function readBook(dir: string = join(FOLDER, "../results")): Promise<Stored> {
+export async function readBook(dir: string = RESULTS): Promise<Stored> {
   const { results } = await readResults(dir);
   const last = results.toSorted((a, b) => a.time < b.time ? -1 : 1).at(-1);
   return (await readStored(dir, last?.host ?? hostFacts())).stored;

@@ -27,7 +27,7 @@ export const OPTIONS: readonly Change[] = [
 
 const METRICS = { p99_us: "p99_us_ratio", p50_us: "p50_us_ratio", cpu_us_per_request: "cpu_us_per_request_ratio" };
 
-/** How it is measured: see lib/compare.ts. */
+/** How it is measured: see lib/compare/compare.ts. */
 export interface Extent {
   options: readonly Change[];
   connections: number;

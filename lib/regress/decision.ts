@@ -1,7 +1,7 @@
 /**
  * Whether a server got slower, from the rounds of paired measurements: the rules, and nothing that measures.
  *
- * What is judged is a ratio of CPU time per request, by its 98 % interval (lib/stats.ts). Against a baseline it is today's
+ * What is judged is a ratio of CPU time per request, by its 98 % interval (lib/timing/stats.ts). Against a baseline it is today's
  * ratio to the reference by the baseline's: the interval carries the uncertainty of both samples, because a baseline is
  * measured too. Without one it is the ratio itself.
  *

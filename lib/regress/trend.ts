@@ -1,6 +1,6 @@
 /**
  * What the nights show together: for each experiment its ratio to the reference night by night, and where that changed. It
- * advises and fails nothing: a night is judged by its own rounds (lib/decision.ts), and this sees what is too small for one.
+ * advises and fails nothing: a night is judged by its own rounds (lib/regress/decision.ts), and this sees what is too small for one.
  *
  * @module
  */

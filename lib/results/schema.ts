@@ -94,7 +94,7 @@ export interface Result {
   metrics: Metrics;
   /** What the server was, as it was found at the end of the run; null where it was not looked at. */
   manifest: Manifest | null;
-  /** Base64, see lib/histogram.ts. */
+  /** Base64, see lib/timing/histogram.ts. */
   histogram: string | null;
   findings: Finding[];
   /** In the scenario `stress`, unless its server crashed or there was none. */

@@ -24,7 +24,7 @@ export interface Study<K extends Kind> {
   host: HostFacts;
   /** The command line that repeats it. */
   command: string;
-  /** Of a comparison, what each of the compared is: see lib/manifest.ts. Empty in other kinds. */
+  /** Of a comparison, what each of the compared is: see lib/server/manifest.ts. Empty in other kinds. */
   manifests: Record<string, Manifest>;
   rows: Rows[K][];
 }

@@ -105,6 +105,6 @@ export function describeAdvice({ load, choices, alike, crossings, out }: Advice)
     ...list("Beyond what was measured", notes.map((note) => `  ${note}`)),
     ...list("Where the answer changes, the other numbers left as they are", lines),
     ...list("Not weighed", left),
-    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in lib/advise.ts.`,
+    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in scripts/advise/model.ts.`,
   ].join("\n\n");
 }

@@ -4,7 +4,7 @@ import { find } from "../../lib/catalogue/catalogue.ts";
 import { processTree } from "../../lib/sampling/process.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const { command } = JSON.parse(Deno.readTextFileSync(`${ROOT}deno.json`)).tasks.live as { command: string };
 
 /** The command, with the permissions of its task. */

@@ -5,7 +5,7 @@ import { settles } from "../../lib/server/process_group.ts";
 import { findPython } from "./jupyter.ts";
 import { isInstalled } from "../../lib/catalogue/tools.ts";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PATIENCE_MS = 20_000; // only a broken notebook.ts lets it pass
 const HAS_JUPYTER = await findPython() !== null && await isInstalled("jupyter-notebook");
 const ignore = !HAS_JUPYTER || Deno.build.os === "windows"; // ps; deno task test tells the line that installs it
@@ -27,7 +27,7 @@ function freePort(): number {
 }
 
 function notebook(folder: string, env: Record<string, string> = {}): Deno.Command {
-  const script = ["--config", join(ROOT, "deno.json"), join(ROOT, "scripts/notebook.ts")];
+  const script = ["--config", join(ROOT, "deno.json"), join(ROOT, "scripts/notebooks/open.ts")];
   const options = ["--no-browser", "--allow-root", `--port=${freePort()}`];
   const kept = ["DATA", "CONFIG", "RUNTIME"].map((what) => [`JUPYTER_${what}_DIR`, join(folder, what)]);
   return new Deno.Command(Deno.execPath(), {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findPython } from "./jupyter.ts";
 
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const PATIENCE_MS = 20_000; // only a broken notebook_run.ts lets it pass
 const ignore = await findPython() === null; // deno task test tells the line that installs it
 const onUnix = { ignore: ignore || Deno.build.os === "windows" }; // ps
@@ -49,7 +49,7 @@ class Folder {
     JSON.parse(this.text(name)).cells.map(({ outputs }: { outputs: unknown[] }) => outputs);
 
   command(args: string[], env: Record<string, string> = {}): Deno.Command {
-    const script = ["--config", join(ROOT, "deno.json"), join(ROOT, "scripts/notebook_run.ts")];
+    const script = ["--config", join(ROOT, "deno.json"), join(ROOT, "scripts/notebooks/run.ts")];
     const permissions = ["--no-prompt", "--allow-read", "--allow-run", "--allow-write=notebooks"];
     return new Deno.Command(Deno.execPath(), {
       ...{ args: ["run", ...permissions, ...script, ...args], cwd: this.path, env: { NO_COLOR: "1", ...env } },

@@ -1,6 +1,6 @@
 /**
  * Measures rounds whose truth is known: epoll against itself, and against copies of it that are slower by a known amount.
- * What lib/decision.ts makes of them says how far its verdicts can be trusted on this machine (lib/selftest_judge.ts).
+ * What lib/regress/decision.ts makes of them says how far its verdicts can be trusted on this machine (lib/regress/selftest/judge.ts).
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * How often the verdicts of lib/decision.ts are right, from rounds whose truth is known.
+ * How often the verdicts of lib/regress/decision.ts are right, from rounds whose truth is known.
  *
  * A decision takes three times as many rounds as one sample has: the baseline, the first, and fresh ones after an alarm. To
  * measure hundreds of them would take weeks, so each is drawn from the stored rounds, without replacement: within a decision
