@@ -44,7 +44,8 @@ await runScript(USAGE, async () => {
     findIn(LEDGER.map((claim) => ({ name: claim.id })), id, "claim").name
   );
   const isAsked = ({ id }: { id: string }) => only === undefined || only.includes(id);
-  const told = new Set<string>(), tried = new Set<string>(); // a command that did not help is not run again
+  const told = new Set<string>();
+  const tried = new Set<string>(); // a command that did not help is not run again
   let stored = await read(told);
   for (const claim of LEDGER.filter(isAsked)) {
     for (;;) {

@@ -31,7 +31,8 @@ const LOG = 'Deno.writeTextFileSync("runs.txt", `${Deno.args}\\n`, { append: tru
 
 /** An empty project, whose task `probe` is a program. */
 function project(program = "") {
-  const path = Deno.makeTempDirSync(), probe = "deno run --allow-read --allow-write probe.ts";
+  const path = Deno.makeTempDirSync();
+  const probe = "deno run --allow-read --allow-write probe.ts";
   Deno.mkdirSync(join(path, "results"));
   Deno.writeTextFileSync(join(path, "deno.json"), JSON.stringify({ tasks: { probe } }));
   Deno.writeTextFileSync(join(path, "probe.ts"), LOG + program);

@@ -37,7 +37,8 @@ function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSign
   }
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
   if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
-  const rate = flags.rate ?? "half", quick = flags.quick;
+  const rate = flags.rate ?? "half";
+  const quick = flags.quick;
   const plan = {
     scenario,
     rounds: numberFlag("rounds", flags.rounds ?? (quick ? "3" : "10"), { min: 1, max: 1000, integer: true }),
@@ -89,7 +90,9 @@ await runScript(USAGE, async () => {
   const interrupt = new AbortController();
   Deno.addSignalListener("SIGINT", () => interrupt.abort());
   const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
-  const rows: ComparisonRow[] = [], manifests = new Map<string, Manifest>(), tables: string[] = [];
+  const rows: ComparisonRow[] = [];
+  const manifests = new Map<string, Manifest>();
+  const tables: string[] = [];
   for (const plan of readPlans(flags, interrupt.signal)) {
     const onRound: ComparePlan["onRound"] = (round, name, values) => {
       const shown = Object.entries(values).filter(([, value]) => value !== null).map(([key, value]) =>

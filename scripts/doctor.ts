@@ -30,7 +30,8 @@ function lowest(rows: Row[]): Row | undefined {
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unknown argument ${flags._[0]}.`);
-  const facts = hostFacts(), limits = diagnose(facts);
+  const facts = hostFacts();
+  const limits = diagnose(facts);
   const cannotRun = catalogue().map((experiment) => runsHere(experiment)).filter((answer) => !answer.runs);
   const missing = await missingTools();
   if (flags.json) {

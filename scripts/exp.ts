@@ -18,7 +18,8 @@ function introduce(experiment: Experiment): void {
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, WISH_FLAGS);
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = find(flags._[0]!), wish = readWish(flags);
+  const experiment = find(flags._[0]!);
+  const wish = readWish(flags);
   introduce(experiment);
   return await measureAndTell(experiment, wish, flags);
 });

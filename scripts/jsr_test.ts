@@ -6,7 +6,8 @@ interface Config {
 }
 
 const read = (name: string): Config => JSON.parse(Deno.readTextFileSync(new URL(name, import.meta.url)));
-const ours = read("../deno.json"), originals = read("./jsr.json");
+const ours = read("../deno.json");
+const originals = read("./jsr.json");
 
 Deno.test("jsr.json names the same packages as deno.json, and checks types as strictly", () => {
   assertEquals(Object.keys(originals.imports).sort(), Object.keys(ours.imports).sort());

@@ -35,7 +35,8 @@ const COLUMNS: Column<ProbeRow>[] = [
 
 /** Runs one probe and stores it at once, so that an interrupt loses one only. Returns null where it cannot run here. */
 async function runOne(probe: Probe, { quick, save }: { quick: boolean; save: boolean }, signal: AbortSignal) {
-  const { name } = probe, obstacle = await probe.obstacle();
+  const { name } = probe;
+  const obstacle = await probe.obstacle();
   if (obstacle !== null) {
     console.error(`${name} is skipped: ${obstacle}`);
     return null;
@@ -55,7 +56,8 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   const probes = flags._.length > 0 ? flags._.map(findProbe) : PROBES;
-  const interrupt = new AbortController(), rows: ProbeRow[] = [];
+  const interrupt = new AbortController();
+  const rows: ProbeRow[] = [];
   Deno.addSignalListener("SIGINT", () => interrupt.abort());
   if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => interrupt.abort());
   let ran = 0;

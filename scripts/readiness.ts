@@ -25,7 +25,8 @@ await runScript(USAGE, async () => {
     console.error(`readiness cannot run here: epoll is a part of Linux, this is ${Deno.build.os}.`);
     return 69;
   }
-  const { nofile_hard } = hostFacts().limits, max = (nofile_hard ?? 1e6) - DESCRIPTOR_RESERVE;
+  const { nofile_hard } = hostFacts().limits;
+  const max = (nofile_hard ?? 1e6) - DESCRIPTOR_RESERVE;
   const sizes = numberList("sizes", flags.sizes ?? "10,100,1000,10000", { min: 2, max, integer: true });
   const batches = numberFlag("batches", flags.batches ?? "30", { min: 7, max: 1000, integer: true });
   const { measureReadiness } = await import("../lib/probes/readiness.ts"); // it loads libc: Linux only

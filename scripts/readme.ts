@@ -60,7 +60,9 @@ async function read() {
 /** All tables by the name of their place. */
 async function makeTables(): Promise<Record<string, string>> {
   const { results, comparisons, calls, clients, selftest } = await read();
-  const all = catalogue("experiments"), own = all.filter(({ peer }) => !peer), peers = all.filter(({ peer }) => peer);
+  const all = catalogue("experiments");
+  const own = all.filter(({ peer }) => !peer);
+  const peers = all.filter(({ peer }) => peer);
   const family = (name: string) => all.find((of) => of.name === name)?.family ?? "own";
   const compared = async (
     scenario: "throughput" | "rate" | "mixed" | "hold",
@@ -69,7 +71,8 @@ async function makeTables(): Promise<Record<string, string>> {
   ) => {
     const parts = await Promise.all(
       widest(comparisons, scenario, reference).map(async (of) => {
-        const connections = of.rows[0]!.connections, at = `${scenario}, ${count(connections)} connections`;
+        const connections = of.rows[0]!.connections;
+        const at = `${scenario}, ${count(connections)} connections`;
         return [await picture(`${scenario}-${connections}`, chart(of.rows, at)), comparisonTable(of)];
       }),
     );
@@ -108,8 +111,10 @@ await runScript(USAGE, async () => {
   let text = await Deno.readTextFile("README.md");
   const tables = await makeTables();
   for (const [name, table] of Object.entries(tables)) {
-    const begin = `<!-- ${name}:begin -->`, end = `<!-- ${name}:end -->`;
-    const from = text.indexOf(begin), to = text.indexOf(end);
+    const begin = `<!-- ${name}:begin -->`;
+    const end = `<!-- ${name}:end -->`;
+    const from = text.indexOf(begin);
+    const to = text.indexOf(end);
     if (from < 0 || to < from) {
       console.error(`README.md has no place for a table: it needs a line ${begin} and below it a line ${end}.`);
       return 1;

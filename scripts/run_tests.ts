@@ -70,9 +70,15 @@ const running = new Set<Deno.ChildProcess>();
 async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ code: number; output: string }> {
   const child = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["test", "--no-prompt", "--sanitize-ops", ...PERMISSIONS, `--allow-write=results,${tmpdir()}`],
+      "test",
+      "--no-prompt",
+      "--sanitize-ops",
+      ...PERMISSIONS,
+      `--allow-write=results,${tmpdir()}`,
       ...(jsr ? ["--config", "scripts/jsr.json", "--no-lock"] : []), // a lock file belongs to one configuration
-      ...[...args, "--", ...own],
+      ...args,
+      "--",
+      ...own,
     ],
     stdout: "piped",
   }).spawn();

@@ -10,7 +10,8 @@ const ROOT = new URL("../", import.meta.url);
 const config: { tasks: Record<string, Task>; imports: Record<string, string> } = JSON.parse(
   Deno.readTextFileSync(new URL("deno.json", ROOT)),
 );
-const { tasks } = config, readme = Deno.readTextFileSync(new URL("README.md", ROOT));
+const { tasks } = config;
+const readme = Deno.readTextFileSync(new URL("README.md", ROOT));
 
 Deno.test("every task says in one line what it does", () => {
   for (const [name, { description }] of Object.entries(tasks)) assertMatch(description, /^[A-Z].{10,90}[^.]$/, name);

@@ -1,7 +1,8 @@
 /** The jobs on GitHub: what they use, what they may, and that what they run is there. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 
-const ROOT = new URL("../", import.meta.url), WORKFLOWS = new URL(".github/workflows/", ROOT);
+const ROOT = new URL("../", import.meta.url);
+const WORKFLOWS = new URL(".github/workflows/", ROOT);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, ROOT));
 const tasks: Record<string, unknown> = JSON.parse(read("deno.json")).tasks;
 const workflows = [...Deno.readDirSync(WORKFLOWS)].map(({ name }) => ({
@@ -20,7 +21,8 @@ Deno.test("every action is pinned by its commit, with its version beside it, and
     assert(uses.length > 0, name);
     for (const action of uses) {
       assertMatch(action, /^ [\w-]+\/[\w-]+(\/[\w-]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, name);
-      const [path, pin] = action.trim().split("@"), repository = path!.split("/").slice(0, 2).join("/");
+      const [path, pin] = action.trim().split("@");
+      const repository = path!.split("/").slice(0, 2).join("/");
       assertEquals(pins.get(repository) ?? pin, pin, `${name}: ${repository}`);
       pins.set(repository, pin!);
     }
@@ -39,7 +41,8 @@ Deno.test("every task that a workflow runs is there, and all run the same Deno",
 Deno.test("a workflow may read and no more; only the job that tells of a regression may write, and only issues", () => {
   for (const { name, text } of workflows) {
     assertMatch(text, /^permissions:\n {2}contents: read\n\n/m, name);
-    const [jobs] = text.split(/^jobs:$/m).slice(1), granted = jobs!.split(/^ {2}(?=\w+:)/m);
+    const [jobs] = text.split(/^jobs:$/m).slice(1);
+    const granted = jobs!.split(/^ {2}(?=\w+:)/m);
     const writing = granted.filter((job) => /: write\b/.test(job)).map((job) => job.split(":")[0]);
     assertEquals(writing, name === "regression.yml" ? ["issue"] : [], name);
     assertEquals([...text.matchAll(/([\w-]+): write\b/g)].map((match) => match[1]), writing.map(() => "issues"), name);

@@ -36,8 +36,10 @@ export class Changed implements Disposable {
    * @param more Changes besides, to the copy of the same name.
    */
   make(of: string, change: Change, ...more: Omit<Change, "name">[]): Experiment {
-    const experiment = find(of), { name } = change;
-    const path = join(this.#folder, `${name}.ts`), source = Deno.readTextFileSync(experiment.path);
+    const experiment = find(of);
+    const { name } = change;
+    const path = join(this.#folder, `${name}.ts`);
+    const source = Deno.readTextFileSync(experiment.path);
     const changed = [change, ...more].reduce((text, of) => replaced(text, { ...of, name }, experiment.path), source);
     Deno.writeTextFileSync(path, changed);
     return { ...experiment, name, path, run: experiment.run.replace(basename(experiment.path), `${name}.ts`) };

@@ -76,7 +76,8 @@ export function toolsOf(experiments: readonly Experiment[]): Tool[] {
 
 /** Why an experiment does not run here, from its system and from what it needs; null if it does. Permissions as above. */
 export async function obstacleTo(experiment: Experiment): Promise<string | null> {
-  const here = runsHere(experiment), { name } = experiment;
+  const here = runsHere(experiment);
+  const { name } = experiment;
   if (!here.runs) return here.reason;
   const missing = await missingTools(toolsOf([experiment]));
   if (missing.length > 0) {

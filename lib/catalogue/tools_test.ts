@@ -63,7 +63,9 @@ Deno.test("what experiments need becomes tools, each once, and only where they r
 Deno.test("an experiment says what it lacks: its system, what can be installed, or what cannot", async () => {
   const [some] = catalogue();
   const lacking = (name: string | null) => ({
-    ...{ ...some!, name: "x", requires: [{ os: "any" as const, kernel: null }] },
+    ...some!,
+    name: "x",
+    requires: [{ os: "any" as const, kernel: null }],
     needs: [{ thing: name === null ? "liby-7f3a.so" : "no-such-program-7f3a", package: name }],
   });
   assertStringIncludes((await obstacleTo(lacking("some-package")))!, "x needs no-such-program-7f3a: ");

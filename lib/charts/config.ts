@@ -34,7 +34,10 @@ export {
 /** The configuration of a chart as this project uses it. */
 export type Configuration = ChartConfiguration<"bar" | "line", (number | null | { x: number; y: number | null })[]>;
 
-const ROW = 26, FRAME = 110, LEGEND = 34, LINES_HEIGHT = 460; // pixels of the layout
+const ROW = 26;
+const FRAME = 110;
+const LEGEND = 34;
+const LINES_HEIGHT = 460; // pixels of the layout
 
 /** Height of a chart, in pixels of the layout: a row for each server. */
 export const heightOf = (spec: ChartSpec): number =>
@@ -106,7 +109,8 @@ const legendOf = ({ kind, items }: RankSpec, theme: Theme) => ({
 
 /** A row for each server, the name at its left, the value written at its right. */
 function rankConfig(spec: RankSpec, theme: Theme): Configuration {
-  const { items, axis } = spec, bars = spec.kind === "bars";
+  const { items, axis } = spec;
+  const bars = spec.kind === "bars";
   const colours = items.map(({ family }) => colourOf(family, theme));
   const values = [spec.reference, ...items.flatMap((of) => [of.value, of.low, of.high])];
   const tooltip = {

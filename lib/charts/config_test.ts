@@ -76,7 +76,8 @@ Deno.test("a logarithmic axis has plain decades, of bytes powers of 16, and step
   );
   for (let power = -2; power < 7; power += 0.7) {
     for (const factor of [1.5, 4, 30, 5000]) {
-      const min = 10 ** power, shown = ticks("us", min, min * factor);
+      const min = 10 ** power;
+      const shown = ticks("us", min, min * factor);
       assert(shown.length >= 1, `${min} to ${min * factor}`);
       assert(shown.every((value, i) => value >= min && value <= min * factor && (i === 0 || value > shown[i - 1]!)));
     }
@@ -96,7 +97,8 @@ Deno.test("a linear axis has room for intervals, and no step of bytes is a part 
   const linear = { ...rank, axis: { ...rank.axis, scale: "linear" as const } };
   const { x } = chartConfig(linear, "light").options!.scales as Record<string, { suggestedMax?: number }>;
   assertEquals(x!.suggestedMax, 1.3);
-  const [first] = linear.items, wide = { ...linear, items: [{ ...first!, high: 9 }] };
+  const [first] = linear.items;
+  const wide = { ...linear, items: [{ ...first!, high: 9 }] };
   assertEquals((chartConfig(wide, "light").options!.scales!["x"] as { suggestedMax?: number }).suggestedMax, 9);
   assertEquals(ticks("bytes", 1, 1.9), [1]);
 });

@@ -80,7 +80,9 @@ export function reached(
   const item = (name: string, value: number | null, row: ComparisonRow) => {
     const bound = boundIn(row, name);
     return {
-      ...{ name, family: family(name), value },
+      name,
+      family: family(name),
+      value,
       ...(value === null ? { note: reasonOf(row) ?? "not measured" } : bound !== null && { bound }),
     };
   };
@@ -160,7 +162,8 @@ export function held(
   { title, label, unit, scale }: { title: string; label: string; unit: Unit; scale: "log" | "linear" },
 ): RankSpec {
   const items = all.map((row) => {
-    const { experiment: { name, family }, hold } = row, { value, ...bound } = told(row, metric);
+    const { experiment: { name, family }, hold } = row;
+    const { value, ...bound } = told(row, metric);
     const isDrawn = value !== null && (scale === "linear" || value > 0); // a logarithmic axis has no place for zero
     const isWhy = metric === "answered" || hold?.ended !== "limited"; // why it held no more is not why it does not tell
     const why = hold === undefined
@@ -188,7 +191,8 @@ export function latencies(results: readonly Result[], title: string): LinesSpec 
     y: { label: "latency", unit: "us", scale: "log" },
     series: results.map(({ experiment: name, family, histogram, findings, reason }) => {
       if (histogram === null) return { name, family, points: [], note: reason ?? "latency was not measured" };
-      const of = Histogram.parse(histogram), bound = boundOf("p99_us", findings.map(({ id }) => id));
+      const of = Histogram.parse(histogram);
+      const bound = boundOf("p99_us", findings.map(({ id }) => id));
       const shown = PERCENTILES.filter((percentile) => of.count * (1 - percentile / 100) >= 10); // of fewer it is chance
       return {
         name,

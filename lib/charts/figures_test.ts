@@ -13,8 +13,17 @@ const family = () => "readiness";
 const QUICK = { connections: 9000, seconds: 1, warmup_seconds: 0, climb_seconds: 3 };
 const run = (change: Partial<Omit<Result, "metrics">> & { metrics?: Partial<Result["metrics"]> }) =>
   newResult({
-    ...{ experiment: "epoll", family: "readiness", scenario: "hold", host: hostFacts(), findings: [], histogram: null },
-    ...{ manifest: null, ended: "ok", reason: null, command: "deno task exp epoll", metrics: {} },
+    experiment: "epoll",
+    family: "readiness",
+    scenario: "hold",
+    host: hostFacts(),
+    findings: [],
+    histogram: null,
+    manifest: null,
+    ended: "ok",
+    reason: null,
+    command: "deno task exp epoll",
+    metrics: {},
     parameters: { connections: 100, seconds: 1, warmup_seconds: 1 },
     ...change,
   });
@@ -45,7 +54,8 @@ Deno.test("a ratio of bounds is none, and what was the limit is said; what bound
 });
 
 Deno.test("what is reached at one rate shows the reference too, bounds where findings make them, what is missing last", () => {
-  const findings = ["epoll: client_bound"], rate_per_s = 200;
+  const findings = ["epoll: client_bound"];
+  const rate_per_s = 200;
   const none = {
     candidate: "blocking",
     candidate_value: null,
@@ -130,8 +140,14 @@ Deno.test("percentiles that stand on fewer than ten requests are not drawn", () 
 
 Deno.test("each wait call is a line over the descriptors", () => {
   const wait = (call: "poll" | "epoll_wait", descriptors: number, wait_us: number) => ({
-    ...{ call, descriptors, wait_us, wait_us_low: wait_us - 1, wait_us_high: wait_us + 1 },
-    ...{ turn_us: 9, turn_us_low: 8, turn_us_high: 10 },
+    call,
+    descriptors,
+    wait_us,
+    wait_us_low: wait_us - 1,
+    wait_us_high: wait_us + 1,
+    turn_us: 9,
+    turn_us_low: 8,
+    turn_us_high: 10,
   });
   const { series } = waits([wait("poll", 10, 5), wait("epoll_wait", 10, 2), wait("poll", 100, 50)]);
   assertEquals(series.map(({ name, points }) => [name, points.map(({ x, value, low }) => [x, value, low])]), [

@@ -22,7 +22,9 @@ export function whiskers(of: () => Whisker[], along: "x" | "y", dataset = 0): Ki
   return {
     id: `whiskers-${dataset}`,
     afterDatasetsDraw(chart: Chart) {
-      const { ctx } = chart, scale = chart.scales[along]!, marks = chart.getDatasetMeta(dataset).data;
+      const { ctx } = chart;
+      const scale = chart.scales[along]!;
+      const marks = chart.getDatasetMeta(dataset).data;
       ctx.save();
       ctx.lineWidth = 1.5;
       for (const [i, { low, high, colour }] of of().entries()) {
@@ -110,7 +112,9 @@ export function lineNames(names: readonly LineName[], theme: Theme): Kind {
   return {
     id: "names",
     afterDatasetsDraw(chart: Chart) {
-      const { ctx, chartArea } = chart, taken: number[] = [], takenLeft: number[] = [];
+      const { ctx, chartArea } = chart;
+      const taken: number[] = [];
+      const takenLeft: number[] = [];
       ctx.save();
       ctx.textBaseline = "middle";
       ctx.textAlign = "left";

@@ -37,7 +37,8 @@ export async function renderPng(
   { width = 900, theme = "light" }: { width?: number; theme?: Theme } = {},
 ): Promise<Uint8Array> {
   prepare();
-  const height = heightOf(spec), canvas = createCanvas(width, height);
+  const height = heightOf(spec);
+  const canvas = createCanvas(width, height);
   const { options, plugins = [], ...rest } = chartConfig(spec, theme);
   const ground = {
     id: "ground",

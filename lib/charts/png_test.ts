@@ -55,7 +55,9 @@ Deno.test("every part of a chart of lines is drawn: lines, marks, intervals, bou
     new Uint8Array(await renderPng({ ...lines, series }, { width: 300 }));
   const of = (change: Partial<typeof point> & Partial<LinesSpec["series"][number]["points"][number]>) =>
     draw({ ...line, points: [{ ...point, ...change }, line.points[1]!] });
-  const bound = { bound: "at most" as const }, plain = await draw(line), other = { ...line, name: "poll" };
+  const bound = { bound: "at most" as const };
+  const plain = await draw(line);
+  const other = { ...line, name: "poll" };
   const none = { name: "kqueue", family: "readiness", points: [], note: "skipped" };
   const pictures = {
     lines: [plain, await draw({ ...line, points: [point, { x: 30, value: null }, line.points[1]!] })],
@@ -72,7 +74,8 @@ Deno.test("every part of a chart of lines is drawn: lines, marks, intervals, bou
 
 /** How far to the right a colour goes, in pixels of the picture; -1: it is nowhere. */
 async function rightmost(picture: Uint8Array, colour: string): Promise<number> {
-  const image = await loadImage(picture), context = createCanvas(image.width, image.height).getContext("2d");
+  const image = await loadImage(picture);
+  const context = createCanvas(image.width, image.height).getContext("2d");
   context.drawImage(image, 0, 0);
   const { data } = context.getImageData(0, 0, image.width, image.height);
   const wanted = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -85,10 +88,12 @@ async function rightmost(picture: Uint8Array, colour: string): Promise<number> {
 }
 
 Deno.test("a line's name stands at its end in its colour, and where that place is taken a line leads to it", async () => {
-  const blue = FAMILY["readiness"]!.light, orange = FAMILY["blocking"]!.light;
+  const blue = FAMILY["readiness"]!.light;
+  const orange = FAMILY["blocking"]!.light;
   const right = async (colour: string, ...series: LinesSpec["series"]) =>
     await rightmost(await renderPng({ ...lines, series }, { width: 300 }), colour);
-  const unnamed = { ...line, name: " " }, other = { ...unnamed, family: "blocking" };
+  const unnamed = { ...line, name: " " };
+  const other = { ...unnamed, family: "blocking" };
   assert(await right(blue, line) > await right(blue, unnamed) + 40);
   assert(await right(orange, line, other) > await right(orange, other) + 8);
 });

@@ -36,7 +36,8 @@ function logTicks(min: number, max: number, unit: Unit): { value: number }[] {
 function equalTicks(min: number, max: number): { value: number }[] {
   const decade = 10 ** Math.floor(Math.log10(max - min));
   const step = [0.1, 0.2, 0.5].map((share) => share * decade).find((of) => (max - min) / of <= 8) ?? decade;
-  const first = Math.ceil(min / step), last = Math.floor(max / step);
+  const first = Math.ceil(min / step);
+  const last = Math.floor(max / step);
   return Array.from({ length: last - first + 1 }, (_, i) => ({ value: Number(((first + i) * step).toPrecision(12)) }));
 }
 
@@ -88,7 +89,8 @@ export function range(
 ): Partial<ScaleOptionsByType<"linear" | "logarithmic">> {
   const values = scale === "log" ? known(all) : finite(all);
   if (values.length === 0) return {};
-  const [min, max] = [Math.min(...values), Math.max(...values)], span = Math.max(max / min, 1.5);
+  const [min, max] = [Math.min(...values), Math.max(...values)];
+  const span = Math.max(max / min, 1.5);
   if (scale === "linear") return { suggestedMin: min, suggestedMax: max }; // Chart.js looks at no interval's ends
   return { min: min / span ** 0.06, max: max * span ** room };
 }

@@ -18,7 +18,8 @@ const UNBLOCKED = 0.5;
 const AS_CHEAP = { to: 1.25, notOver: 1.5 };
 /** An even share of two loops is 0.5; from 0.6 on one has half as many again as the other. */
 const EVEN_SHARE = 0.6;
-const FEW = 100, MANY = 1000;
+const FEW = 100;
+const MANY = 1000;
 
 /** How the light requests fare beside heavy ones: their p99, against that of one event loop. */
 const waits = (evidence: Evidence, of: string) =>
@@ -160,8 +161,10 @@ const dont: Claim = {
     "Threads are wrong where they cost a tenth more than a loop, and right where light requests beside heavy ones " +
     "wait at most half as long. Settings must be changed if 10 000 are not held with those below the text's.",
   judge(evidence) {
-    const few = cost(evidence, "c-threads", "c-epoll"), p99 = waits(evidence, "thread-per-conn");
-    const { answered } = evidence.held("epoll"), unmet = unmetSettings(evidence.host);
+    const few = cost(evidence, "c-threads", "c-epoll");
+    const p99 = waits(evidence, "thread-per-conn");
+    const { answered } = evidence.held("epoll");
+    const unmet = unmetSettings(evidence.host);
     const spared = isUnblocked(p99);
     return judged(few, "×", [
       { says: `at ${FEW} connections blocking threads need ${written(few, "×")} the CPU of a loop`, holds: gains(few) },

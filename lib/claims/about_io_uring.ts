@@ -74,7 +74,8 @@ const twice: Claim = {
   judge(evidence) {
     const speed = PAIRS.map(([of, to]) => quotient(exactly(1), cost(evidence, of, to)));
     const ask = { scenario: "rate", connections: 100, metric: "p99_us", of: "c-io-uring", to: "c-epoll" } as const;
-    const p99 = evidence.ratio(ask), calls = callsOf(evidence, "io-uring");
+    const p99 = evidence.ratio(ask);
+    const calls = callsOf(evidence, "io-uring");
     return judged(speed[0]!, "×", [
       ...PAIRS.map(([of, to], i) => ({
         says: `${of} does ${written(speed[i]!, "×")} the work of ${to} for the same CPU time`,
@@ -133,7 +134,8 @@ const c10m: Claim = {
     `Ten million times what a connection of ${BYPASS} takes is at most 70 % of the memory here (reckoned, with a margin ` +
     "of a tenth).",
   judge(evidence) {
-    const total = evidence.host.memory_bytes, why = evidence.whyNot(BYPASS);
+    const total = evidence.host.memory_bytes;
+    const why = evidence.whyNot(BYPASS);
     if (why !== null) {
       const through = reckoned(evidence, 10 * MILLION);
       const says = `Nothing here goes around the kernel: ${why}. Through the kernel ten million would take ` +

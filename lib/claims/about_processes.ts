@@ -9,14 +9,19 @@ import { ABOUT, all, atLeast, atMost, exactly, MARGIN, once, quotient, times } f
 import { NotMeasured } from "./evidence.ts";
 import { C10K } from "../results/conventions.ts";
 
-const PROCESS_BYTES = 8e6, POOL_BYTES = 800e6, NGINX_BYTES = 150e6, APACHE_BYTES = 10e9;
-const PROCESS_CEILING = 500, POOL = 100;
+const PROCESS_BYTES = 8e6;
+const POOL_BYTES = 800e6;
+const NGINX_BYTES = 150e6;
+const APACHE_BYTES = 10e9;
+const PROCESS_CEILING = 500;
+const POOL = 100;
 /** Blocking servers of this project. */
 const BLOCKING = ["prefork", "thread-per-conn"];
 /** Waiting: of its core a server uses at most as much as the text says. Half a core is no waiting. */
 const WAITING = { percent: 10, notOver: 50 };
 const MORE_EFFICIENT = 60;
-const WIRE_BYTES_PER_S = 1e9 / 8, EACH_BYTES_PER_S = 12_500;
+const WIRE_BYTES_PER_S = 1e9 / 8;
+const EACH_BYTES_PER_S = 12_500;
 
 const process: Claim = {
   id: "C-process",
@@ -97,7 +102,8 @@ const bandwidth: Claim = {
     "The share is arithmetic: 10⁹ bits by 8 by 10 000. The software is the limit if it moves less than the wire could; " +
     "if it moves more, the wire is.",
   judge(evidence) {
-    const server = `epoll ${C10K}`, moved = evidence.probe("bandwidth", server, "bytes_per_s");
+    const server = `epoll ${C10K}`;
+    const moved = evidence.probe("bandwidth", server, "bytes_per_s");
     const each = evidence.probe("bandwidth", server, "bytes_per_s_per_conn");
     return judged(moved, "bytes/s", [
       {
@@ -127,7 +133,8 @@ const prefork: Claim = {
     "than a quarter is not.",
   judge(evidence) {
     const of = (clients: number, metric: string) => evidence.probe("queue", `prefork ${clients}`, metric);
-    const [answered, waiting] = [of(POOL, "answered"), of(POOL + 1, "waiting")], memory = of(POOL, "pss_bytes");
+    const [answered, waiting] = [of(POOL, "answered"), of(POOL + 1, "waiting")];
+    const memory = of(POOL, "pss_bytes");
     return judged(memory, "bytes", [
       { says: `of ${POOL} clients ${count(answered.estimate)} are answered`, holds: answered.estimate === POOL },
       { says: `of ${POOL + 1} clients ${count(waiting.estimate)} wait`, holds: waiting.estimate === 1 },
@@ -171,7 +178,8 @@ const nginx: Claim = {
   judge(evidence) {
     const held = { nginx: evidence.held("nginx"), apache: evidence.held("apache-prefork") };
     const small = evidence.memory("nginx", "pss_bytes");
-    const own = evidence.memory("apache-prefork", "pss_bytes"), many = held.apache.answered.estimate;
+    const own = evidence.memory("apache-prefork", "pss_bytes");
+    const many = held.apache.answered.estimate;
     const large = times(own, C10K / Math.max(1, many));
     const ratio = { ...quotient(large, small), margin: 2 * MARGIN.memory };
     return judged(ratio, "×", [

@@ -16,7 +16,9 @@ const FD_SETSIZE = 1024; // <sys/select.h>
 const LINEAR = { from: 5, notUnder: 2 };
 /** O(1): a thousand times the descriptors cost no more than half as much again; three times as much is none of it. */
 const FLAT = { to: 1.5, notOver: 3 };
-const SELECT_US = 10_000, EPOLL_US = 100, FASTER = 100;
+const SELECT_US = 10_000;
+const EPOLL_US = 100;
+const FASTER = 100;
 const SECTION = "T §Event-driven, I/O multiplexing";
 
 /** What ten times the descriptors do to the cost of a call. */
@@ -42,7 +44,8 @@ const select: Claim = {
     "It holds no more than 1 024 of 10 000 (a count: no margin). Ten times the descriptors cost five times as much " +
     "or more; under twice as much it is not O(n).",
   judge(evidence) {
-    const { answered } = evidence.held("select"), { growth, part } = linearPart(evidence, "select");
+    const { answered } = evidence.held("select");
+    const { growth, part } = linearPart(evidence, "select");
     return judged(growth, "×", [
       { says: `select held ${count(answered.estimate)} connections`, holds: answered.estimate <= FD_SETSIZE },
       part,

@@ -14,7 +14,8 @@ import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 /** "Little memory": what text C gives asyncio for 10 000 connections. */
 const LITTLE_BYTES = 200e6;
 const ASYNCIO_SECONDS = 2.34;
-const STACK_BYTES = 2000, MILLION = 1e6;
+const STACK_BYTES = 2000;
+const MILLION = 1e6;
 /** "As fast as C": a request costs at most a fifth more; half as much again is not. */
 const LIKE_C = { to: 1.2, notOver: 1.5 };
 /** What is not dearer costs at most a tenth more; what costs more for certain, by the whole interval, is dearer. */
@@ -28,7 +29,8 @@ const MUCH = 2;
 function millionsPart(evidence: Evidence, name: string) {
   const each = ["user_bytes_per_conn", "kernel_bytes_per_conn"] as const;
   const one = each.reduce((sum, metric) => sum + evidence.memory(name, metric).estimate, 0);
-  const million = once(one * MILLION, MARGIN.memory), total = evidence.host.memory_bytes;
+  const million = once(one * MILLION, MARGIN.memory);
+  const total = evidence.host.memory_bytes;
   return {
     says:
       `a million would take ${written(million, "bytes")} of ${bytes(total)}, reckoned from ${bytes(one)} for each of ` +
@@ -75,7 +77,8 @@ const node: Claim = {
     "All are answered (a count: no margin). No thread belongs to a connection: there is fewer than one for a hundred of " +
     "them. Little memory is the 200 MB that the same text gives asyncio.",
   judge(evidence) {
-    const { metrics: { threads } } = evidence.held("node-http"), memory = evidence.memory("node-http", "pss_bytes");
+    const { metrics: { threads } } = evidence.held("node-http");
+    const memory = evidence.memory("node-http", "pss_bytes");
     return judged(memory, "bytes", [
       heldAll(evidence, "node-http"),
       {
@@ -99,7 +102,8 @@ const goroutine: Claim = {
     "At most twice the 2 KB for a connection and twice the 20 MB in all: a factor of two. A million, reckoned from " +
     "one, fits in 70 % of the memory here.",
   judge(evidence) {
-    const each = evidence.memory("go-net", "user_bytes_per_conn"), whole = evidence.memory("go-net", "pss_bytes");
+    const each = evidence.memory("go-net", "user_bytes_per_conn");
+    const whole = evidence.memory("go-net", "pss_bytes");
     return judged(each, "bytes", [
       { says: `a connection takes ${written(each, "bytes")} of the process`, holds: atMost(each, ABOUT * STACK_BYTES) },
       {

@@ -10,8 +10,11 @@ import { type Evidence, NotMeasured } from "./evidence.ts";
 import { C10K } from "../results/conventions.ts";
 
 /** A thread for each connection, by whom the thread is made. Those of the operating system alone, then with an isolate. */
-const NATIVE = ["c-threads", "python-threads", "java-threads"], WORKERS = "thread-per-conn";
-const STACK_BYTES = 1e6, LARGE_STACK_BYTES = 8e6, LARGE_TOTAL_BYTES = 80e9;
+const NATIVE = ["c-threads", "python-threads", "java-threads"];
+const WORKERS = "thread-per-conn";
+const STACK_BYTES = 1e6;
+const LARGE_STACK_BYTES = 8e6;
+const LARGE_TOTAL_BYTES = 80e9;
 const SWITCH_US = 10;
 const CEILING = { connections: 2000, bytes: 16e9 };
 /** "Steeply": the cost doubles. Under a quarter more it does not rise in a way that anybody would call so. */
@@ -128,7 +131,8 @@ const gigabytes: Claim = {
   judge(evidence) {
     const stacks = evidence.probes("thread-memory", "virtual_bytes_per_thread", (name) => name.startsWith("c-threads"));
     const reserved = stacks.map(({ value }) => value).toSorted((a, b) => b.estimate - a.estimate)[0]!;
-    const { answered } = evidence.held("c-threads"), used = evidence.memory("c-threads", "pss_bytes");
+    const { answered } = evidence.held("c-threads");
+    const used = evidence.memory("c-threads", "pss_bytes");
     return judged(used, "bytes", [
       {
         says: `a thread reserves ${written(reserved, "bytes")} of address space`,

@@ -44,7 +44,8 @@ const tuning: Claim = {
   judge(evidence) {
     const completed = (queue: string) => evidence.probe("backlog", queue, "completed");
     const gain = quotient(completed("4096"), completed("128"));
-    const { answered } = evidence.held("epoll"), unmet = unmetSettings(evidence.host);
+    const { answered } = evidence.held("epoll");
+    const unmet = unmetSettings(evidence.host);
     return judged(gain, "×", [
       { says: `a queue of 4 096 lets ${written(gain, "×")} as many through as one of 128`, holds: gains(gain) },
       {
@@ -112,7 +113,8 @@ const metrics: Claim = {
     "clients, which leave before, the server's is never the smaller. Counts: no margin. Bytes are not counted here, for " +
     "all answers are alike.",
   judge(evidence) {
-    const rows = evidence.crosscheck(), own = rows.filter(({ client }) => client === "lab");
+    const rows = evidence.crosscheck();
+    const own = rows.filter(({ client }) => client === "lab");
     if (own.length === 0) throw new NotTestable("in the crosscheck the load generator of this project has no round");
     const apart = Math.max(...own.map(({ served, answered }) => Math.abs(served - answered)));
     const short = rows.filter(({ served, answered }) => served < answered).length;

@@ -96,7 +96,8 @@ export class Evidence {
   held(name: string, atLeast: number = C10K): Held {
     const asked = (of: Result) => of.parameters.connections;
     const choose = (runs: Result[]) => {
-      const enough = runs.filter((of) => asked(of) >= atLeast), fewest = Math.min(...enough.map(asked));
+      const enough = runs.filter((of) => asked(of) >= atLeast);
+      const fewest = Math.min(...enough.map(asked));
       return enough.findLast((of) => asked(of) === fewest);
     };
     const command = `deno task exp ${name} --scenario hold --connections ${atLeast}`;
@@ -122,7 +123,8 @@ export class Evidence {
 
   /** What `look` finds of each; those that cannot be had here are left out, unless none can. */
   each<T>(names: readonly string[], look: (name: string) => T): { name: string; value: T }[] {
-    const found: { name: string; value: T }[] = [], reasons: string[] = [];
+    const found: { name: string; value: T }[] = [];
+    const reasons: string[] = [];
     for (const name of names) {
       try {
         found.push({ name, value: look(name) });

@@ -25,7 +25,8 @@ Deno.test("between two thresholds nothing is decided", () => {
 });
 
 Deno.test("a figure without an interval is taken to be off by its margin", () => {
-  const cpu = once(100, MARGIN.other), memory = once(100, MARGIN.memory);
+  const cpu = once(100, MARGIN.other);
+  const memory = once(100, MARGIN.memory);
   assertEquals([cpu, memory].map((of) => atMost(of, 115)), [null, true]);
   assertEquals([cpu, memory].map((of) => atLeast(of, 85)), [null, true]);
   assertEquals(atLeast({ estimate: 100, low: null, high: null }, 80), null);
@@ -35,7 +36,10 @@ Deno.test("a figure without an interval is taken to be off by its margin", () =>
 
 Deno.test("a gain of less than a tenth is none, and one that may be either is open", () => {
   assertEquals([between(1.1, 1.3), between(1.01, 1.3), between(0.9, 1.3), between(0.9, 1.09)].map(gains), [
-    ...[true, null, null, false],
+    true,
+    null,
+    null,
+    false,
   ]);
 });
 

@@ -56,7 +56,8 @@ export const wrongInClaims = (value: unknown) =>
  */
 export async function writeClaims(rows: Judged[], dir = "results"): Promise<string> {
   const file: ClaimsFile = { schema: CLAIMS_SCHEMA, time: new Date().toISOString(), host: hostFacts(), rows };
-  const path = join(dir, "claims.json"), wrong = wrongInClaims(file);
+  const path = join(dir, "claims.json");
+  const wrong = wrongInClaims(file);
   if (wrong !== undefined) throw new Error(`Cannot store ${path}: ${wrong}.`);
   await store(path, JSON.stringify(file, null, 2) + "\n");
   return path;

@@ -490,7 +490,9 @@ Deno.test("a verdict names the files and the commands of its figures", () => {
 });
 
 Deno.test("quick figures stand in only where they are allowed and there is no whole one", () => {
-  const claim = claimOf("C-node"), much = { pss_bytes: 4e8, threads: 11 }, little = { pss_bytes: 1e8, threads: 11 };
+  const claim = claimOf("C-node");
+  const much = { pss_bytes: 4e8, threads: 11 };
+  const little = { pss_bytes: 1e8, threads: 11 };
   const quick = storedOf(heldQuickly("node-http", 10_000, much));
   assertEquals(judgeClaim(claim, quick).row.verdict, "not measured yet");
   const brief = judgeClaim(claim, quick, true).row;

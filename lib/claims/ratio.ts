@@ -33,7 +33,8 @@ export function directIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | 
 
 /** A ratio as a study tells it that has compared both with a third; undefined: it has not. */
 export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
-  const same = fitting(rows, asked), of = (name: string) => same.filter(({ candidate }) => candidate === name);
+  const same = fitting(rows, asked);
+  const of = (name: string) => same.filter(({ candidate }) => candidate === name);
   for (const a of of(asked.of)) {
     const b = of(asked.to).find(({ reference }) => reference === a.reference);
     const [left, right] = [ratioOf(a), b && ratioOf(b)];

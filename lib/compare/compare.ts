@@ -104,7 +104,8 @@ export async function compare(
   plan: ComparePlan,
 ): Promise<Comparison> {
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
-  const reasons = new Map<Subject, string>(), manifests = new Map<string, Manifest>();
+  const reasons = new Map<Subject, string>();
+  const manifests = new Map<string, Manifest>();
   for (let i = 1; i <= plan.rounds; i++) {
     for (const candidate of shuffle([...candidates])) {
       if (reasons.has(candidate) || plan.signal.aborted) continue;

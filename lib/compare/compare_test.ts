@@ -5,7 +5,13 @@ import { compare, type ComparePlan } from "./compare.ts";
 const ignore = Deno.build.os !== "linux";
 const never = new AbortController().signal;
 const plan: ComparePlan = {
-  ...{ scenario: "throughput", connections: 2, rounds: 2, slices: 2, seconds: 0.1, ratePerS: null, heavy: null },
+  scenario: "throughput",
+  connections: 2,
+  rounds: 2,
+  slices: 2,
+  seconds: 0.1,
+  ratePerS: null,
+  heavy: null,
   settleSeconds: 0.5,
   signal: never,
 };

@@ -43,7 +43,8 @@ export class CannotCompare extends Error {
  * row cost the same within so much; a JVM takes seconds to get there, most others two.
  */
 const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
-const SERVER_CPU = 0, CLIENT_CPU = 1;
+const SERVER_CPU = 0;
+const CLIENT_CPU = 1;
 
 /**
  * Whether a warm-up is over.
@@ -83,7 +84,8 @@ export class Contender implements AsyncDisposable {
     const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
     const starting = startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }).catch((error) => {
       if (!(error instanceof StartError)) throw error;
-      const { name } = experiment, { ended, reason } = error.failure;
+      const { name } = experiment;
+      const { ended, reason } = error.failure;
       throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
     });
     const server = stack.use(await starting);
@@ -152,7 +154,8 @@ export class Contender implements AsyncDisposable {
   /** The findings of all slices together, by their ids. */
   findings(): string[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
-    const seconds = sum((window) => window.seconds), scheduled = sum((window) => window.scheduled ?? 0);
+    const seconds = sum((window) => window.seconds);
+    const scheduled = sum((window) => window.scheduled ?? 0);
     return judge({
       generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
       lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,

@@ -45,7 +45,8 @@ function bareProcess(config: Partial<EngineConfig> & { port: number }, before = 
       if (done) throw new Error("The process ended.");
       text += value;
     }
-    const end = text.indexOf("\n") + 1, line = text.slice(0, end);
+    const end = text.indexOf("\n") + 1;
+    const line = text.slice(0, end);
     text = text.slice(end);
     return JSON.parse(line);
   };

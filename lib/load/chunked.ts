@@ -5,7 +5,8 @@
  */
 
 /** The body goes on behind the bytes that were taken; or it is none. */
-export const GOES_ON = -1, NO_CHUNKS = -2;
+export const GOES_ON = -1;
+export const NO_CHUNKS = -2;
 
 const LF = 10;
 const MAX_LINE = 4096; // a size with extensions, or a field behind the last chunk
@@ -28,7 +29,8 @@ export class Chunks {
       this.#left -= data;
       at += data;
       if (at === to) break;
-      const lf = input.indexOf(LF, at), end = lf < 0 || lf >= to ? to : lf + 1;
+      const lf = input.indexOf(LF, at);
+      const end = lf < 0 || lf >= to ? to : lf + 1;
       if (this.#line.length + end - at > MAX_LINE) return NO_CHUNKS;
       this.#line += String.fromCharCode(...input.subarray(at, end));
       at = end;

@@ -87,7 +87,8 @@ class ChurnLoop implements Loop {
 
 /** Connects, asks once and closes, over and over. Connections that end while the clocks are read wait for it. */
 export function* churn(connections: Connections, meter: Meter, options: ChurnOptions): Steps<Window> {
-  const { concurrency, seconds, warmupSeconds } = options, { tally } = connections;
+  const { concurrency, seconds, warmupSeconds } = options;
+  const { tally } = connections;
   const loop = connections.loop = new ChurnLoop(connections, concurrency);
   yield* loop.run(connections.clockUs() + warmupSeconds * 1e6);
   loop.scores.take();

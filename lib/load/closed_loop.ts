@@ -49,7 +49,8 @@ class ClosedLoop implements Loop {
  * two windows the clocks are read: answers that come meanwhile wait for a millisecond or two, and it counts as latency.
  */
 export function* closedLoop(connections: Connections, meter: Meter, options: ClosedOptions): Steps<Window[]> {
-  const { seconds, warmupSeconds, slices } = options, { tally } = connections;
+  const { seconds, warmupSeconds, slices } = options;
+  const { tally } = connections;
   mustHold(connections);
   const loop = connections.loop = new ClosedLoop(connections);
   loop.start();

@@ -15,7 +15,8 @@ const MAX_CONNECTING = 64;
  * would report its own waiting for that as the speed of the server. So connections that are not made after 5 ms are dialled
  * anew, then after 10, and so on. On loopback a SYN that was not dropped has its answer before connect(2) returns.
  */
-const REDIAL_US = 5000, MAX_REDIAL_US = 200_000;
+const REDIAL_US = 5000;
+const MAX_REDIAL_US = 200_000;
 
 class ConnectLoop implements Loop {
   made = 0;
@@ -76,9 +77,11 @@ export function* connect(
   options: ConnectOptions,
   keep: (id: number) => void = (id) => connections.hold(id),
 ): Steps<ConnectOutcome> {
-  const { count, timeoutMs } = options, { tally } = connections;
+  const { count, timeoutMs } = options;
+  const { tally } = connections;
   const loop = connections.loop = new ConnectLoop(connections, count, keep);
-  const patience = new Patience(connections, timeoutMs * 1e3), startUs = connections.clockUs();
+  const patience = new Patience(connections, timeoutMs * 1e3);
+  const startUs = connections.clockUs();
   for (let untilUs = loop.fill(); loop.pending > 0; untilUs = loop.fill()) {
     yield untilUs;
     loop.redial();
@@ -88,11 +91,13 @@ export function* connect(
     break;
   }
   connections.leave();
-  const seconds = (connections.clockUs() - startUs) / 1e6, { errors } = tally.take();
+  const seconds = (connections.clockUs() - startUs) / 1e6;
+  const { errors } = tally.take();
   return { requested: count, connected: loop.made, failed: count - loop.made, seconds, errors };
 }
 
-const TARGET = 1, PASSED_OVER = 2; // the latter still owed an answer to an earlier loop when its turn came
+const TARGET = 1;
+const PASSED_OVER = 2; // the latter still owed an answer to an earlier loop when its turn came
 
 class AskLoop implements Loop {
   answeredCount = 0;
@@ -149,7 +154,8 @@ export function* ask(connections: Connections, options: AskOptions): Steps<AskOu
   const targets = onlyNew ? held.filter((id) => connections.fresh[id] === 1) : held;
   for (const id of targets) connections.fresh[id] = 0;
   const loop = connections.loop = new AskLoop(connections, targets, window);
-  const patience = new Patience(connections, timeoutMs * 1e3), startUs = connections.clockUs();
+  const patience = new Patience(connections, timeoutMs * 1e3);
+  const startUs = connections.clockUs();
   for (loop.fill(); loop.left > 0 && !patience.over(); loop.fill()) yield NEVER;
   connections.leave();
   return {

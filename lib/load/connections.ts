@@ -38,7 +38,12 @@ export const HOUSEKEEPING_US = 50_000;
 /** Nothing is heard while no loop runs. */
 export const DEAF: Loop = { answered() {}, freed() {}, lost() {} };
 
-export const FREE = 0, CONNECTING = 1, IDLE = 2, SLOW = 3, OWING = 4, BUSY = 5; // OWING: BUSY since an earlier loop
+export const FREE = 0;
+export const CONNECTING = 1;
+export const IDLE = 2;
+export const SLOW = 3;
+export const OWING = 4;
+export const BUSY = 5; // OWING: BUSY since an earlier loop
 
 /** A copy of `array` that is long enough for `index`: twice as long each time, so that growing stays cheap. */
 export function grown<T extends Uint8Array | Int32Array | Float64Array>(array: T, index: number): T {

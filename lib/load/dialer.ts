@@ -9,7 +9,8 @@ import { errno, libc } from "./libc.ts";
 
 // Edge-triggered: the kernel says once that something has come, and does not look at the socket again after it was read.
 const INTEREST = sys.EPOLLIN | sys.EPOLLOUT | sys.EPOLLRDHUP | sys.EPOLLET;
-const ONE = new Int32Array([1]), LINGER_0 = new Int32Array([1, 0]); // struct linger { int l_onoff; int l_linger; }
+const ONE = new Int32Array([1]);
+const LINGER_0 = new Int32Array([1, 0]); // struct linger { int l_onoff; int l_linger; }
 
 /** struct sockaddr_in: family in native order, port and address in network order. */
 export function socketAddress(host: string, port: number): Uint8Array<ArrayBuffer> {

@@ -43,7 +43,8 @@ Deno.test("connections come from addresses of the generator's own", { ignore }, 
 Deno.test("waiting without events takes its time, with epoll_pwait2 and without", { ignore }, async () => {
   const { clockUs, Waiter } = await import("./libc.ts");
   for (const precise of [true, false]) {
-    const waiter = new Waiter(precise), startUs = clockUs();
+    const waiter = new Waiter(precise);
+    const startUs = clockUs();
     assertEquals(waiter.wait(2500), 0);
     assert(clockUs() - startUs >= 2000); // whole milliseconds, without epoll_pwait2: the caller asks again for the rest
     assertEquals(waiter.wait(0), 0);

@@ -40,7 +40,8 @@ export class Engine {
   }
 
   *#steps(command: Command): Steps<Commands[keyof Commands]["outcome"]> {
-    const { connections } = this, startUs = connections.clockUs();
+    const { connections } = this;
+    const startUs = connections.clockUs();
     this.#phase = { name: command.name, startUs, answeredBefore: 0, tellAtUs: startUs + PROGRESS_US };
     yield* catchUp(connections);
     this.#phase.answeredBefore = connections.tally.answered;
@@ -73,10 +74,12 @@ export class Engine {
   }
 
   #tellProgress(): void {
-    const { now, held, tally } = this.connections, { name, startUs, answeredBefore, tellAtUs } = this.#phase;
+    const { now, held, tally } = this.connections;
+    const { name, startUs, answeredBefore, tellAtUs } = this.#phase;
     if (now < tellAtUs) return;
     this.#phase.tellAtUs = now + PROGRESS_US;
-    const answered = tally.answered - answeredBefore, seconds = (now - startUs) / 1e6;
+    const answered = tally.answered - answeredBefore;
+    const seconds = (now - startUs) / 1e6;
     this.onProgress({ phase: name, connections: held, answered, seconds });
   }
 }

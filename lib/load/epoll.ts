@@ -53,7 +53,8 @@ export class EpollConnections extends Connections {
     const ready = this.#waiter.wait(Math.max(Math.min(untilUs - this.now, HOUSEKEEPING_US), 0));
     const events = this.#waiter.events;
     for (let i = 0; i < ready; i++) {
-      const fd = events[i * sys.EVENT_WORDS + sys.DATA_WORD]!, mask = events[i * sys.EVENT_WORDS]!;
+      const fd = events[i * sys.EVENT_WORDS + sys.DATA_WORD]!;
+      const mask = events[i * sys.EVENT_WORDS]!;
       const state = this.states[fd]!;
       if (state === CONNECTING) this.#settle(fd, mask);
       else if (state !== FREE && (mask & (sys.EPOLLIN | GONE)) !== 0) this.#receive(fd, (mask & GONE) !== 0);

@@ -93,7 +93,8 @@ for (const engine of ENGINES) {
     const { window, expectedS } = await stopAndGo(engine, 500, 5);
     assertEquals([window.requests, window.scheduled, window.unanswered, window.lost], [5000, 5000, 0, 0]);
     for (const percent of [95, 97, 99]) {
-      const foundS = window.histogram.percentile(percent) / 1e6, expected = expectedS(percent);
+      const foundS = window.histogram.percentile(percent) / 1e6;
+      const expected = expectedS(percent);
       const rawS = window.raw!.percentile(percent) / 1e6;
       assert(Math.abs(foundS - expected) < 0.15, `p${percent}: ${foundS} s, expected ${expected} s`); // a busy host adds some
       assert(rawS < expected / 2, `p${percent} raw: ${rawS} s`);

@@ -115,7 +115,8 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {Error} If the process cannot run, for instance because there is no such core.
    */
   static async start(target: Target, options: LoadOptions = {}): Promise<LoadGenerator> {
-    const { host, port } = inRange(target), { cpu, serverPid, onProgress } = inRange(options);
+    const { host, port } = inRange(target);
+    const { cpu, serverPid, onProgress } = inRange(options);
     const engine = options.engine ?? (Deno.build.os === "linux" ? "epoll" : "portable");
     const config: EngineConfig = {
       ...await addressOf(target),

@@ -173,7 +173,8 @@ testEngines("slices follow each other, and progress is told meanwhile", async (s
   assertEquals(windows.map(({ connections }) => connections), [2, 2, 2]);
   assert(windows.every(({ seconds, requests, histogram }) => seconds >= 0.3 && histogram.count === requests));
   assert(seen.length > 0 && seen.every(({ phase, connections }) => phase === "closed" && connections === 2));
-  const counted = windows.reduce((sum, { requests }) => sum + requests, 0), { answered } = await generator.totals();
+  const counted = windows.reduce((sum, { requests }) => sum + requests, 0);
+  const { answered } = await generator.totals();
   assert(counted <= answered && answered === server.paths.length);
 });
 

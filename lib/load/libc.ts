@@ -11,16 +11,36 @@ import { getSystemErrorName } from "node:util";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ---------------------------------------------------
 
-export const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
-export const SOL_SOCKET = 1, SO_ERROR = 4, SO_LINGER = 13; // <asm-generic/socket.h>
-export const IPPROTO_IP = 0, IP_BIND_ADDRESS_NO_PORT = 24, IPPROTO_TCP = 6, TCP_NODELAY = 1; // <linux/in.h>, <linux/tcp.h>
-export const MSG_NOSIGNAL = 0x4000, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
-export const EINTR = 4, EAGAIN = 11, EADDRNOTAVAIL = 99, EINPROGRESS = 115; // <asm-generic/errno.h>
-export const EPOLLIN = 0x1, EPOLLOUT = 0x4, EPOLLERR = 0x8, EPOLLHUP = 0x10, EPOLLRDHUP = 0x2000; // <sys/epoll.h>
-export const EPOLLET = 1 << 31, EPOLL_CTL_ADD = 1;
-const EPOLL_CLOEXEC = 0o2000000, SYS_epoll_pwait2 = 441; // <asm-generic/unistd.h>; new calls have one number everywhere
-const POLLIN = 0x1, POLLHUP = 0x10; // <poll.h>
-const CLOCK_MONOTONIC = 1, CLOCK_PROCESS_CPUTIME_ID = 2; // <time.h>
+export const AF_INET = 2;
+export const SOCK_STREAM = 1;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
+export const SOL_SOCKET = 1;
+export const SO_ERROR = 4;
+export const SO_LINGER = 13; // <asm-generic/socket.h>
+export const IPPROTO_IP = 0;
+export const IP_BIND_ADDRESS_NO_PORT = 24;
+export const IPPROTO_TCP = 6;
+export const TCP_NODELAY = 1; // <linux/in.h>, <linux/tcp.h>
+export const MSG_NOSIGNAL = 0x4000;
+export const SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
+export const EINTR = 4;
+export const EAGAIN = 11;
+export const EADDRNOTAVAIL = 99;
+export const EINPROGRESS = 115; // <asm-generic/errno.h>
+export const EPOLLIN = 0x1;
+export const EPOLLOUT = 0x4;
+export const EPOLLERR = 0x8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000; // <sys/epoll.h>
+export const EPOLLET = 1 << 31;
+export const EPOLL_CTL_ADD = 1;
+const EPOLL_CLOEXEC = 0o2000000;
+const SYS_epoll_pwait2 = 441; // <asm-generic/unistd.h>; new calls have one number everywhere
+const POLLIN = 0x1;
+const POLLHUP = 0x10; // <poll.h>
+const CLOCK_MONOTONIC = 1;
+const CLOCK_PROCESS_CPUTIME_ID = 2; // <time.h>
 const PR_SET_TIMERSLACK = 29; // <linux/prctl.h>
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 export const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;

@@ -101,7 +101,8 @@ class OpenLoop implements Loop {
 
   /** 1 where the running sum of the heavy share passes a whole number: as even as can be, and the same in every run. */
   #which(request: number): number {
-    const { heavyShare } = this.options, sum = request * heavyShare + 1e-9; // 100 × 0.29 is a little under 29 in doubles
+    const { heavyShare } = this.options;
+    const sum = request * heavyShare + 1e-9; // 100 × 0.29 is a little under 29 in doubles
     return Math.floor(sum + heavyShare) - Math.floor(sum);
   }
 
@@ -132,7 +133,8 @@ class OpenLoop implements Loop {
   answered(id: number, now: number, status: number): void {
     this.freed(id, now);
     if (status !== 200) return;
-    const { scores } = this, latencyUs = now - this.#dueAt[id]!;
+    const { scores } = this;
+    const latencyUs = now - this.#dueAt[id]!;
     scores.requests++;
     if (this.#isHeavy[id] === 1) return scores.heavy!.record(latencyUs);
     scores.latency.record(latencyUs);
@@ -148,7 +150,8 @@ class OpenLoop implements Loop {
 
   /** Sends all that becomes due from `startUs` on, and waits, bounded, for all answers. */
   *run(startUs: number): Steps<void> {
-    const { connections } = this, endUs = startUs + this.options.seconds * 1e6;
+    const { connections } = this;
+    const endUs = startUs + this.options.seconds * 1e6;
     this.#idleSince.fill(startUs);
     connections.now = connections.clockUs();
     while (connections.now < endUs && connections.held > 0) {
@@ -172,7 +175,8 @@ function* measure(
   trickle: Trickle | null,
 ): Steps<Window> {
   mustHold(connections);
-  const scores = new Scores(true, options.heavyShare > 0), { tally } = connections;
+  const scores = new Scores(true, options.heavyShare > 0);
+  const { tally } = connections;
   tally.take();
   const from = meter.read();
   const loop = connections.loop = new OpenLoop(connections, scores, options, trickle);
@@ -198,7 +202,8 @@ export function* openLoop(connections: Connections, meter: Meter, options: OpenO
 
 /** An open loop besides slow clients, which are closed afterwards. */
 export function* slowClients(connections: Connections, meter: Meter, options: SlowOptions): Steps<Window> {
-  const { slow, rate, seconds } = options, ids: number[] = [];
+  const { slow, rate, seconds } = options;
+  const ids: number[] = [];
   mustHold(connections);
   const { errors } = yield* connect(connections, { count: slow, timeoutMs: SLOW_CONNECT_MS }, (id) => {
     connections.states[id] = SLOW;

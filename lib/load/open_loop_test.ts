@@ -125,7 +125,8 @@ class Simulation extends Connections {
   }
 
   protected override transmit(id: number): string {
-    const { fromUs, toUs } = this.serverStall, atUs = this.#timeUs + 100;
+    const { fromUs, toUs } = this.serverStall;
+    const atUs = this.#timeUs + 100;
     this.#answers.push({ id, atUs: atUs >= fromUs && atUs < toUs ? toUs : atUs });
     return "";
   }
@@ -159,7 +160,8 @@ Deno.test("a server that stands still for S in a run of T shows S − (1 − p) 
   const { histogram, raw, late_sends, requests, unanswered } = connections.run(1000, 20);
   assertEquals({ late_sends, requests, unanswered }, { late_sends: 0, requests: 20_000, unanswered: 0 });
   for (const percent of [96, 97, 98, 99, 99.5, 99.9]) {
-    const expectedUs = 1e6 - (1 - percent / 100) * 20e6, foundUs = histogram.percentile(percent);
+    const expectedUs = 1e6 - (1 - percent / 100) * 20e6;
+    const foundUs = histogram.percentile(percent);
     assert(Math.abs(foundUs - expectedUs) < 15_000, `p${percent}: ${foundUs}, expected ${expectedUs}`);
     assertEquals(raw!.percentile(percent), 100);
   }

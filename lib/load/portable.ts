@@ -50,7 +50,8 @@ export class PortableConnections extends Connections {
   }
 
   override open(): number {
-    const id = this.#freeIds.pop() ?? this.#sockets.length, socket: Socket = { conn: null };
+    const id = this.#freeIds.pop() ?? this.#sockets.length;
+    const socket: Socket = { conn: null };
     this.#sockets[id] = socket;
     this.opened(id);
     this.#serve(id, socket);
@@ -83,7 +84,8 @@ export class PortableConnections extends Connections {
   }
 
   async #receive(id: number, socket: Socket, buffer: Uint8Array): Promise<void> {
-    let got: number | null = null, error = "";
+    let got: number | null = null;
+    let error = "";
     try {
       got = await socket.conn!.read(buffer);
     } catch (thrown) {

@@ -17,7 +17,10 @@ const MAX_BODY_BYTES = 2 ** 30; // bodies are counted and thrown away, so this b
 /** The answer has not come to its end. */
 export const UNFINISHED = 0;
 /** No HTTP answer; one in another coding than chunks; one that ends with its connection; one over the bounds above. */
-export const MALFORMED = -1, CODED = -2, NO_LENGTH = -3, TOO_LARGE = -4;
+export const MALFORMED = -1;
+export const CODED = -2;
+export const NO_LENGTH = -3;
+export const TOO_LARGE = -4;
 
 /** The key under which a status other than 200, or one of the codes below 0, is counted. */
 export function errorKey(status: number): string {
@@ -27,7 +30,8 @@ export function errorKey(status: number): string {
 /** What has come of an answer: its head in part, or all of it, and then how many bytes of the body are missing. */
 type Rest = { head: Uint8Array } | { status: number; missing: number } | { status: number; chunks: Chunks };
 
-const CR = 13, LF = 10;
+const CR = 13;
+const LF = 10;
 const START = "HTTP/1.";
 const STATUS_LINE = /^HTTP\/1\.[01] ([1-9]\d\d)(?: .*)?$/;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):(.*)$/;
@@ -105,7 +109,9 @@ export class Answers {
   }
 
   #isKnown(): boolean {
-    const words = this.#words, known = this.#known, last = this.#knownWords;
+    const words = this.#words;
+    const known = this.#known;
+    const last = this.#knownWords;
     for (let i = 0; i < last; i++) if (words[i] !== known[i]) return false;
     return ((words[last]! ^ known[last]!) & this.#knownMask) === 0;
   }

@@ -86,7 +86,8 @@ Deno.test("an answer of the length of the last one is not taken for it", () => {
 
 Deno.test("a body of any size is counted and not kept", () => {
   const answers = new Answers();
-  const size = 300_000, head = `HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`;
+  const size = 300_000;
+  const head = `HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`;
   assertEquals(take(answers, 1, head), [UNFINISHED]);
   let left = size;
   for (; left > INBOX_BYTES; left -= INBOX_BYTES) assertEquals(answers.take(1, INBOX_BYTES), UNFINISHED);

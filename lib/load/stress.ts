@@ -14,15 +14,20 @@ import { DRAIN_US, NEVER, Patience, QUIET_US } from "./patience.ts";
  * The server's memory is told for each quarter of the time: the least of so many looks at equal distances, since garbage that is
  * not collected yet is in it now and not a moment later.
  */
-const QUARTERS = 4, LOOKS = 4;
+const QUARTERS = 4;
+const LOOKS = 4;
 const PROGRESS_US = 250_000;
 /** A whole request is reset within this time, at random: before it was read, while it is answered, or right after. */
 const RESET_WITHIN_US = 1000;
 /** Failures in a row after which the server is held to be gone. */
 const MAX_FAILURES = 1000;
 
-const CHURNING = 1, STAYING = 2; // what a client does; 0 is no client
-const NONE = 0, PLAIN = 1, RESET = 2, HALF_CLOSE = 3; // how the request ends that is under way; NONE is under way
+const CHURNING = 1;
+const STAYING = 2; // what a client does; 0 is no client
+const NONE = 0;
+const PLAIN = 1;
+const RESET = 2;
+const HALF_CLOSE = 3; // how the request ends that is under way; NONE is under way
 
 /** 1 where the running sum of a share passes a whole number: as even as can be, and the same in every run. */
 function passes(number: number, share: number, start: number): boolean {
@@ -78,7 +83,8 @@ class StressLoop implements Loop {
   }
 
   #ask(id: number, now: number): void {
-    const { connections } = this, fate = this.#fates[id] = this.#fateOf(this.requests++);
+    const { connections } = this;
+    const fate = this.#fates[id] = this.#fateOf(this.requests++);
     if (fate === RESET && this.#resetsPlanned++ % 2 === 0) {
       if (connections.sendHalf(id)) this.#reset(id);
       return;
@@ -159,7 +165,8 @@ class StressLoop implements Loop {
 
   /** Lets all clients leave: each gets its answer or its end first, which is waited for as long as anything happens. */
   *finish(): Steps<void> {
-    const { connections } = this, { ending, tally } = connections;
+    const { connections } = this;
+    const { ending, tally } = connections;
     this.#asking = false;
     const patience = new Patience(connections, QUIET_US, connections.clockUs() + DRAIN_US);
     while (this.living > 0 && !patience.over()) {
@@ -194,24 +201,34 @@ export class Stress {
   }
 
   *#steps(options: StressOptions): Steps<StressOutcome> {
-    const connections = this.#connections, { tally } = connections, { serverPid } = this.config;
+    const connections = this.#connections;
+    const { tally } = connections;
+    const { serverPid } = this.config;
     const loop = connections.loop = new StressLoop(connections, options);
     connections.onEnd = (id) => loop.ended(id);
-    const before = tally.answered, startUs = connections.clockUs();
+    const before = tally.answered;
+    const startUs = connections.clockUs();
     this.#tellProgress(loop, before, startUs);
     const memory: (number | null)[] = [];
     for (let look = 0; look < QUARTERS * LOOKS; look++) {
       yield* loop.run(startUs + options.seconds * 1e6 * (look + 1) / (QUARTERS * LOOKS));
       // A few milliseconds in which nobody is asked: this load is not for measuring latencies.
       const bytes = serverPid === null ? null : sample(serverPid)?.pss_anon_bytes ?? null;
-      const quarter = Math.floor(look / LOOKS), least = memory[quarter] ?? bytes;
+      const quarter = Math.floor(look / LOOKS);
+      const least = memory[quarter] ?? bytes;
       memory[quarter] = bytes === null || least === null ? bytes : Math.min(bytes, least);
     }
     yield* loop.finish();
     const { requests, resets, halfCloses: half_closes, unanswered, unended } = loop;
     const gaveUp = loop.failuresInRow >= MAX_FAILURES;
     return {
-      ...{ requests, answered: tally.answered - before, resets, half_closes, unanswered, unended, ...tally.take() },
+      requests,
+      answered: tally.answered - before,
+      resets,
+      half_closes,
+      unanswered,
+      unended,
+      ...tally.take(),
       pss_anon_bytes: memory,
       stopped_early: gaveUp ? `${MAX_FAILURES} connections in a row failed.` : null,
     };
@@ -223,7 +240,8 @@ export class Stress {
     connections.housekeeping = () => {
       if (connections.now < tellAtUs) return;
       tellAtUs = connections.now + PROGRESS_US;
-      const answered = connections.tally.answered - answeredBefore, seconds = (connections.now - startUs) / 1e6;
+      const answered = connections.tally.answered - answeredBefore;
+      const seconds = (connections.now - startUs) / 1e6;
       this.onProgress({ phase: "stress", connections: loop.living, answered, seconds });
     };
   }

@@ -33,7 +33,8 @@ Deno.test("answers, resets and connections of a stress are the server's own to t
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
     serverPid: server.pid,
   });
-  let answered = 0, resets = 0;
+  let answered = 0;
+  let resets = 0;
   for (const staying of [3, 0]) {
     const outcome = await generator.stress({ ...LOAD, staying });
     const { requests, unanswered, unended, lost, errors, stopped_early, pss_anon_bytes } = outcome;
@@ -73,7 +74,8 @@ Deno.test("of two resets one comes in the middle of a request and one behind it"
   await using generator = await load(server.port);
   const halvesOf = () =>
     server.clients.filter(({ rest }) => rest.startsWith("GET / ") && !rest.endsWith("\r\n")).length;
-  let requests = 0, halves = 0;
+  let requests = 0;
+  let halves = 0;
   // Who is reset at once may be gone before he is accepted, or read: on a busy machine that may be all of them for once.
   for (let times = 0; times < 20 && (halves === 0 || server.paths.length === 0); times++) {
     const done = await generator.stress({ ...LOAD, staying: 0, halfCloseShare: 0, resetShare: 1 });

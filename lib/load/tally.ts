@@ -99,7 +99,8 @@ export class Meter {
   constructor(readonly clocks: Clocks, readonly serverPid: number | null) {}
 
   read(): Reading {
-    const ownBeganUs = this.clocks.ownCpuUs(), beganUs = this.clocks.wallUs();
+    const ownBeganUs = this.clocks.ownCpuUs();
+    const beganUs = this.clocks.wallUs();
     const serverUs = this.serverPid === null ? null : cpuUs(this.serverPid);
     const host = hostCpuUs();
     return { beganUs, ownBeganUs, serverUs, host, ownEndedUs: this.clocks.ownCpuUs(), endedUs: this.clocks.wallUs() };

@@ -30,7 +30,9 @@ Deno.test({
   name: "a C program dies with the process that runs it, by SIGKILL too",
   ignore,
   fn: async () => {
-    const dir = await Deno.makeTempDir(), fifo = join(dir, "fifo"), decoder = new TextDecoder();
+    const dir = await Deno.makeTempDir();
+    const fifo = join(dir, "fifo");
+    const decoder = new TextDecoder();
     const module = JSON.stringify(new URL("./c_program.ts", import.meta.url).href);
     const flags = JSON.stringify([`-DFIFO="${fifo}"`]);
     const script = `import { runC } from ${module}; await runC(${JSON.stringify(LIVES)}, ${flags});`;
@@ -42,7 +44,8 @@ Deno.test({
         env: { TMPDIR: dir }, // it cannot remove its own folder
       }).spawn();
       using pipe = await Deno.open(fifo, { read: true }); // opens when the program has opened its end
-      const part = new Uint8Array(16), read = await pipe.read(part);
+      const part = new Uint8Array(16);
+      const read = await pipe.read(part);
       assertEquals(decoder.decode(part.subarray(0, read!)), "up");
       harness.kill("SIGKILL");
       await harness.status;

@@ -38,7 +38,9 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     axis: { label: "of one switch", unit: "us", scale: "log" },
     said: { value: 10, words: "10 µs" },
     marks: SWITCHES.map((name) => ({
-      ...{ name, family: "blocking", of: (evidence) => evidence.probe("context-switch", name, "switch_us") },
+      name,
+      family: "blocking",
+      of: (evidence) => evidence.probe("context-switch", name, "switch_us"),
     })),
   },
   "C-80gb": {
@@ -56,7 +58,8 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     axis: { label: "of one process", unit: "bytes", scale: "log" },
     said: { value: 8e6, words: "8 MB" },
     marks: PROCESSES.map((name) => ({
-      ...{ name, family: "blocking" },
+      name,
+      family: "blocking",
       of: (evidence) => evidence.probe("process-memory", name, "pss_bytes_per_process"),
     })),
   },
@@ -65,7 +68,8 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     axis: { label: "times as long as epoll_wait", unit: "ratio", scale: "log" },
     said: { value: 100, words: "100 times" },
     marks: SIZES.map((size) => ({
-      ...{ name: `${count(size)} descriptors`, family: "readiness" },
+      name: `${count(size)} descriptors`,
+      family: "readiness",
       of: (evidence) => quotient(evidence.call("select", size), evidence.call("epoll_wait", size)),
     })),
   },
@@ -74,11 +78,9 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     axis: { label: "times the work of epoll", unit: "ratio", scale: "log" },
     said: { value: 2, words: "two to three times" },
     marks: RINGS.map(([of, to]) => ({
-      ...{
-        name: `${of} / ${to}`,
-        family: "completion",
-        of: (evidence) => quotient(exactly(1), cost(evidence, of, to)),
-      },
+      name: `${of} / ${to}`,
+      family: "completion",
+      of: (evidence) => quotient(exactly(1), cost(evidence, of, to)),
     })),
   },
 };

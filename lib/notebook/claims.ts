@@ -51,7 +51,10 @@ function measured({ name, family, of }: Mark, evidence: Evidence): RankSpec["ite
 
 /** What the text says and the reader guesses, with marks below them and a line at what the text says. */
 const chart = ({ title, axis, said }: Look, guess: number | null, marks: RankSpec["items"]): RankSpec => ({
-  ...{ kind: "dots", title, axis, reference: said.value },
+  kind: "dots",
+  title,
+  axis,
+  reference: said.value,
   items: [
     { name: `the text: ${said.words}`, family: "own", value: said.value }, // bytes are drawn in other units
     guess === null
@@ -98,7 +101,8 @@ export function verdictText({ row, missing }: Answer, guess: number | null, unit
 
 /** Shows the figures of a claim as a chart, and the verdict with its reasons. */
 export async function tryClaim(stored: Stored, id: string, guess: number | null): Promise<Judged> {
-  const look = lookOf(id), answer = judgeClaim(claimOf(id), stored);
+  const look = lookOf(id);
+  const answer = judgeClaim(claimOf(id), stored);
   await show(claimChart(look, guess, stored));
   await showText(verdictText(answer, guess, look.axis.unit));
   return answer.row;
@@ -106,7 +110,8 @@ export async function tryClaim(stored: Stored, id: string, guess: number | null)
 
 /** Shows how often each verdict was reached, and all claims with theirs. */
 export async function showVerdicts(stored: Stored): Promise<void> {
-  const rows = LEDGER.map((claim) => judgeClaim(claim, stored).row), { os, cpu, cores, kernel } = stored.host;
+  const rows = LEDGER.map((claim) => judgeClaim(claim, stored).row);
+  const { os, cpu, cores, kernel } = stored.host;
   const isMissing = rows.some(({ verdict }) => verdict === "not measured yet");
   const left = isMissing ? " `deno task claims` measures what is missing." : "";
   await showText(`${tally(rows)}${left} The machine: ${cpu}, ${count(cores)} cores, ${os} ${kernel}.`);
@@ -123,7 +128,8 @@ export async function showVerdicts(stored: Stored): Promise<void> {
 export async function showRule(id: string): Promise<void> {
   const named = new RegExp(`^const \\w+: Claim = \\{$(?=\\n  id: "${claimOf(id).id}",$)`, "m");
   for (const { name } of Deno.readDirSync(FOLDER)) {
-    const source = Deno.readTextFileSync(join(FOLDER, name)), opening = named.exec(source)?.[0];
+    const source = Deno.readTextFileSync(join(FOLDER, name));
+    const opening = named.exec(source)?.[0];
     if (opening === undefined) continue;
     const { line, text } = cut(source, opening);
     return await showText(`lib/claims/${name}, line ${line}:\n\n\`\`\`ts\n${text}\n\`\`\``);
@@ -155,8 +161,10 @@ async function probeQuickly(name: string): Promise<ProbeRow[]> {
  * seconds. Nothing is stored.
  */
 export async function showSwitches(guess: number | null): Promise<ProbeRow[]> {
-  const look = LOOKS["T-switch"]!, probe = findProbe("context-switch");
-  const obstacle = await probe.obstacle(), rows = obstacle === null ? await probeQuickly(probe.name) : [];
+  const look = LOOKS["T-switch"]!;
+  const probe = findProbe("context-switch");
+  const obstacle = await probe.obstacle();
+  const rows = obstacle === null ? await probeQuickly(probe.name) : [];
   const marks = look.marks.map(({ name, family }) => {
     const { value, note } = rows.find(({ variant, metric }) => variant === name && metric === "switch_us") ??
       { value: null, note: obstacle };

@@ -46,7 +46,8 @@ Deno.test("the size to which a chart holds its figures is that which the claim n
 
 Deno.test("a chart has the text, the guess and every mark, with a line at what the text says", () => {
   for (const id of IDS) {
-    const look = LOOKS[id]!, { items, reference } = claimChart(look, 5, everything);
+    const look = LOOKS[id]!;
+    const { items, reference } = claimChart(look, 5, everything);
     assertEquals(reference, look.said.value);
     assertEquals(items.map(({ name }) => name).slice(2), look.marks.map(({ name }) => name));
     assertEquals(items.slice(0, 2).map(({ value }) => value), [look.said.value, 5]);
@@ -115,7 +116,8 @@ Deno.test("the table of verdicts has every claim in both languages, and says wha
 Deno.test("a claim is shown in both languages with how it is tried, and its rule as it stands in the source", async () => {
   for (const id of IDS) {
     const { claim: { en, ko }, tried } = claimOf(id);
-    const [about] = await showing(() => showClaim(id)), [source] = await showing(() => showRule(id));
+    const [about] = await showing(() => showClaim(id));
+    const [source] = await showing(() => showRule(id));
     for (const text of [en, ko, tried]) assertStringIncludes(about!.data["text/markdown"]!, text);
     assertMatch(
       source!.data["text/markdown"]!,
@@ -128,10 +130,8 @@ Deno.test("a claim is shown in both languages with how it is tried, and its rule
 Deno.test("a rule that the reader has changed is judged by the same figures", async () => {
   const changed = (["holds", "does not hold"] as const).map((verdict) => ({
     ...claimOf("C-100x"),
-    ...{
-      rule: `to ${verdict}`,
-      judge: () => ({ verdict, figure: 3, low: 2, high: 4, unit: "×" as const, because: "." }),
-    },
+    rule: `to ${verdict}`,
+    judge: () => ({ verdict, figure: 3, low: 2, high: 4, unit: "×" as const, because: "." }),
   }));
   const [table] = await showing(() => showJudged(nothing, changed));
   for (const verdict of ["holds", "does not hold"]) {
@@ -140,14 +140,25 @@ Deno.test("a rule that the reader has changed is judged by the same figures", as
 });
 
 Deno.test("the figures are those of the machine that has measured last", async () => {
-  const dir = Deno.makeTempDirSync(), here = hostFacts(), elsewhere = { ...here, cpu: "another" };
+  const dir = Deno.makeTempDirSync();
+  const here = hostFacts();
+  const elsewhere = { ...here, cpu: "another" };
   try {
     assertEquals((await readBook(dir)).host, here);
     for (const [i, host] of [here, elsewhere].entries()) {
       const parameters = { connections: 10, seconds: 1, warmup_seconds: 0 };
       const result = newResult({
-        ...{ experiment: "epoll", family: "readiness", scenario: "hold", parameters, host, metrics: { answered: 10 } },
-        ...{ histogram: null, findings: [], ended: "ok", reason: null, command: "deno task exp epoll" },
+        experiment: "epoll",
+        family: "readiness",
+        scenario: "hold",
+        parameters,
+        host,
+        metrics: { answered: 10 },
+        histogram: null,
+        findings: [],
+        ended: "ok",
+        reason: null,
+        command: "deno task exp epoll",
       }, new Date(1e12 + i));
       await writeResult(result, dir);
     }

@@ -70,7 +70,8 @@ export function crossing(points: readonly CrossingPoint[], reference: string, ca
   const control = known.find(({ heavyUs }) => heavyUs === 0)?.rounds ?? [];
   const chance = Math.max(0, ...control.map((ratio) => Math.abs(Math.log(ratio))));
   const sizes = known.filter(({ heavyUs }) => heavyUs > 0);
-  const first = sizes.findLastIndex(({ p99 }) => Math.log(p99.ratio!) >= -chance) + 1, from = sizes[first];
+  const first = sizes.findLastIndex(({ p99 }) => Math.log(p99.ratio!) >= -chance) + 1;
+  const from = sizes[first];
   const noise = control.length === 0
     ? "There is no ratio without work, so how much is chance is not known."
     : `Without work the ratio was ${control.map((ratio) => count(ratio, 2)).join(", ")} in ${control.length} ${
@@ -94,7 +95,8 @@ const foundOf = (name: string, { findings }: Pick<ComparisonRow, "findings">): s
 /** A size as its rows say. Where p99 of one of the two is a bound, their ratio is nothing. */
 export function pointOf(heavyUs: number, rows: readonly ComparisonRow[], rounds: readonly number[]): CrossingPoint {
   const row = (metric: string) => rows.find((row) => row.metric === metric)!;
-  const p99 = row("p99_us"), cpuRatio = row("cpu_us_per_request").ratio;
+  const p99 = row("p99_us");
+  const cpuRatio = row("cpu_us_per_request").ratio;
   const bounds = [p99.reference, p99.candidate].filter((name) => boundOf("p99_us", foundOf(name, p99)) !== null);
   const rest = { heavyUs, bounds, cpuRatio };
   if (bounds.length === 0 || p99.ratio === null) return { ...rest, p99, rounds: [...rounds], reason: p99.reason };
@@ -114,13 +116,21 @@ export async function crossingLive(
   candidate: string,
   sizesUs: readonly number[],
 ): Promise<Crossing> {
-  const picture = new Picture(), points: CrossingPoint[] = [], all: ComparisonRow[] = [];
+  const picture = new Picture();
+  const points: CrossingPoint[] = [];
+  const all: ComparisonRow[] = [];
   for (const heavyUs of isQuick ? [sizesUs[0]!, sizesUs.at(-1)!] : sizesUs) {
-    const { ratePerS, share } = loadOf(heavyUs), ratios: (number | null)[] = [];
+    const { ratePerS, share } = loadOf(heavyUs);
+    const ratios: (number | null)[] = [];
     const rounds = heavyUs === 0 && !isQuick ? CONTROL_ROUNDS : 1;
     const { rows } = await compare(find(reference), [find(candidate)], {
-      ...{ scenario: "mixed", connections: 50, rounds, settleSeconds: 0.5, signal: new AbortController().signal },
-      ...{ ratePerS, heavy: { share, us: heavyUs } },
+      scenario: "mixed",
+      connections: 50,
+      rounds,
+      settleSeconds: 0.5,
+      signal: new AbortController().signal,
+      ratePerS,
+      heavy: { share, us: heavyUs },
       onRound: (_round, _candidate, { p99_us }) => void ratios.push(p99_us ?? null),
       ...(isQuick ? { slices: 2, seconds: 0.2 } : { slices: 4, seconds: 0.3 }),
     });

@@ -40,7 +40,7 @@ Deno.test("chance is what the farthest of all rounds without work shows, and unk
 
 Deno.test("where p99 of one server is a bound there is no ratio of it, the ratio of CPU stands", () => {
   const row = (metric: string, ratio: number, findings: string[]) =>
-    ({ ...{ reference: "epoll", candidate: "pool", metric, ratio, findings, reason: null } }) as ComparisonRow;
+    ({ reference: "epoll", candidate: "pool", metric, ratio, findings, reason: null }) as ComparisonRow;
   const at = (...findings: string[]) =>
     pointOf(100, [row("p99_us", 0.5, findings), row("cpu_us_per_request", 1.1, findings)], [0.5]);
   const known = at("epoll: short_run");

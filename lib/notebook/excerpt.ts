@@ -33,7 +33,8 @@ const indentOf = (line: string): string => /^\s*/.exec(line)![0];
  * ```
  */
 export function cut(text: string, from: string, to?: string): Excerpt {
-  const lines = text.split("\n"), first = lines.findIndex((line) => line.includes(from));
+  const lines = text.split("\n");
+  const first = lines.findIndex((line) => line.includes(from));
   if (first < 0) throw new Error(`No line holds ${JSON.stringify(from)}: it may have another name now`);
   const indent = indentOf(lines[first]!);
   const isEnd = (line: string) => to === undefined ? line.startsWith(`${indent}}`) : line.includes(to);

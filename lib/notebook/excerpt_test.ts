@@ -49,7 +49,8 @@ Deno.test({
   name: "what diff cannot do is an error in its words, and no empty difference",
   ignore: Deno.build.os !== "linux" || !await isInstalled("diff"),
   fn: async () => {
-    const dir = await Deno.makeTempDir(), path = Deno.env.get("PATH")!;
+    const dir = await Deno.makeTempDir();
+    const path = Deno.env.get("PATH")!;
     await Deno.writeTextFile(join(dir, "diff"), "#!/bin/sh\necho trouble with a disk >&2\nexit 2\n", { mode: 0o755 });
     Deno.env.set("PATH", `${dir}:${path}`);
     try {

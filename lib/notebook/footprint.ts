@@ -69,8 +69,10 @@ export function slope<Key extends string>(
   points: readonly ({ connections: number } & Record<Key, number | null>)[],
   of: Key,
 ): number | null {
-  const first = points[0], last = points.at(-1);
+  const first = points[0];
+  const last = points.at(-1);
   if (first === undefined || last === undefined || first.connections === last.connections) return null;
-  const from: number | null = first[of], to: number | null = last[of];
+  const from: number | null = first[of];
+  const to: number | null = last[of];
   return from === null || to === null ? null : (to - from) / (last.connections - first.connections);
 }

@@ -12,7 +12,8 @@ Deno.test({
   name: "a thread for each connection is seen as a thread for each connection, an event loop is not",
   ignore,
   fn: async () => {
-    const threads = await all("thread-per-conn", [2, 6]), loop = await all("epoll", [2, 6]);
+    const threads = await all("thread-per-conn", [2, 6]);
+    const loop = await all("epoll", [2, 6]);
     assertEquals(threads.map(({ connections }) => connections), [2, 6]);
     assertEquals([slope(threads, "threads"), slope(loop, "threads")], [1, 0]);
     assert(slope(threads, "address_bytes")! > slope(threads, "pss_bytes")!, "more is promised than is there");

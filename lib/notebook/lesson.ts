@@ -118,7 +118,8 @@ function visitsChart(all: { of: Visited; visits: Visit[] | { reason: string } }[
  * each; none of one that cannot run here.
  */
 export async function showVisits(servers: Visited[], plan: Omit<VisitPlan, "args">): Promise<Visit[][]> {
-  const picture = new Picture(), all: { of: Visited; visits: Visit[] | { reason: string } }[] = [];
+  const picture = new Picture();
+  const all: { of: Visited; visits: Visit[] | { reason: string } }[] = [];
   for (const of of servers) {
     const visits = await orReason(() => visit(find(of.name), { ...plan, ...(of.args && { args: of.args }) }));
     all.push({ of, visits });
@@ -141,7 +142,9 @@ export async function showFootprints(
   lines: FootprintLine[],
   sizes: readonly number[],
 ): Promise<Record<string, Footprint[]>> {
-  const picture = new Picture(), found: Record<string, Footprint[]> = {}, reasons: Record<string, string> = {};
+  const picture = new Picture();
+  const found: Record<string, Footprint[]> = {};
+  const reasons: Record<string, string> = {};
   const points = (name: string, what: FootprintLine[1]): (Value & { x: number })[] =>
     name in reasons
       ? [{ x: sizes[0]!, value: null, note: reasons[name]! }]
@@ -178,7 +181,9 @@ const BATCHES = { whole: 21, quick: 7 };
 
 /** Measures what one wait call costs at each size, with a chart that grows. Returns the rows; none where there is no epoll. */
 export async function showWaits(sizes: readonly number[]): Promise<ReadinessRow[]> {
-  const picture = new Picture(), rows: ReadinessRow[] = [], isLinux = Deno.build.os === "linux";
+  const picture = new Picture();
+  const rows: ReadinessRow[] = [];
+  const isLinux = Deno.build.os === "linux";
   if (isLinux) {
     const { measureReadiness } = await import("../probes/readiness.ts"); // it opens the C library of Linux
     for (const size of sizes) {
@@ -225,7 +230,8 @@ export async function runEach(
   parameters: { connections: number } & Partial<Parameters>,
   axis: MetricAxis,
 ): Promise<Result[]> {
-  const picture = new Picture(), results: Result[] = [];
+  const picture = new Picture();
+  const results: Result[] = [];
   const step = { scenario, parameters: { seconds: isQuick ? 0.5 : 1, warmup_seconds: 0.5, ...parameters } };
   for (const name of names) {
     const rest = { host: hostFacts(), guard: createGuard(), signal: new AbortController().signal };

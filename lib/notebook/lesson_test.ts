@@ -80,8 +80,14 @@ Deno.test({
 
 Deno.test("a cost that follows N has slope 1, one that does not has 0, without a sign", () => {
   const row = (call: "poll" | "epoll_wait", descriptors: number, wait_us: number) => ({
-    ...{ call, descriptors, wait_us, wait_us_low: 0, wait_us_high: 0 },
-    ...{ turn_us: 0, turn_us_low: 0, turn_us_high: 0 },
+    call,
+    descriptors,
+    wait_us,
+    wait_us_low: 0,
+    wait_us_high: 0,
+    turn_us: 0,
+    turn_us_low: 0,
+    turn_us_high: 0,
   });
   const rows = [row("poll", 10, 2), row("poll", 1000, 200), row("epoll_wait", 10, 1), row("epoll_wait", 1000, 0.999)];
   assertEquals(slopes(rows), { poll: 1, epoll_wait: 0 });

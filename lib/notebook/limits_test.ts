@@ -29,6 +29,10 @@ Deno.test("a number of connections within all limits, and one over those of desc
 
 Deno.test("what the system does not tell, or was not measured, is no limit that is kept or broken", () => {
   assertEquals(limitsAt(100, { ...host, ...UNTOLD }, { kernelBytes: null, cpuUs: null }), {
-    ...{ connections: 100, descriptors: "–", addresses: "–", memory: "–", cpu: "–" },
+    connections: 100,
+    descriptors: "–",
+    addresses: "–",
+    memory: "–",
+    cpu: "–",
   });
 });

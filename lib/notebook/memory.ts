@@ -55,7 +55,8 @@ export function growthChart(all: readonly Growth[]): LinesSpec {
       return { x: point.connections, ...(isKnown ? { value: value - from } : { value: null, note: DISTURBED }) };
     }),
   });
-  const servers = all.filter(({ points }) => points.length > 0), last = servers.at(-1);
+  const servers = all.filter(({ points }) => points.length > 0);
+  const last = servers.at(-1);
   return {
     kind: "lines",
     title: "Memory above that at the first point",
@@ -70,9 +71,12 @@ export function growthChart(all: readonly Growth[]): LinesSpec {
 
 /** Makes connections to one server after the other, with a chart that grows meanwhile. Nothing is stored. */
 export async function growLive(names: readonly string[], sizes: readonly number[]): Promise<Growth[]> {
-  const picture = new Picture(), all: Growth[] = [], few = [sizes[0]!, sizes.at(-1)!];
+  const picture = new Picture();
+  const all: Growth[] = [];
+  const few = [sizes[0]!, sizes.at(-1)!];
   for (const name of names) {
-    const growth: Growth = { name, points: [], reason: null }, before = kernelSocketBytes() ?? NaN;
+    const growth: Growth = { name, points: [], reason: null };
+    const before = kernelSocketBytes() ?? NaN;
     all.push(growth);
     try {
       for await (const { connections, pss_bytes } of footprints(find(name), isQuick ? few : sizes)) {
@@ -115,7 +119,8 @@ export function weigh(names: readonly string[], results: readonly Result[]): Wei
   const known = holds.map(({ metrics }) => metrics.kernel_bytes_per_conn).filter((value) => value !== null);
   const usual = known.length === 0 ? null : median(known);
   return names.map((name) => {
-    const own = best(name, "kernel_bytes_per_conn"), userBytes = best(name, "user_bytes_per_conn");
+    const own = best(name, "kernel_bytes_per_conn");
+    const userBytes = best(name, "user_bytes_per_conn");
     return { name, userBytes, kernelBytes: own ?? usual, isKernelOfOthers: own === null };
   });
 }

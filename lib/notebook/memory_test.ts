@@ -56,7 +56,11 @@ const result = (experiment: string, connections: number, user: number | null, ke
     parameters: { connections, seconds: 1, warmup_seconds: 0 },
     host: {} as Result["host"],
     metrics: { connections, user_bytes_per_conn: user, kernel_bytes_per_conn: kernel },
-    ...{ histogram: null, findings: [], ended: "ok" as const, reason: null, command: "" },
+    histogram: null,
+    findings: [],
+    ended: "ok" as const,
+    reason: null,
+    command: "",
   });
 
 Deno.test("a connection weighs what the largest run says that tells, and a kernel's part that is missing is that of others", () => {

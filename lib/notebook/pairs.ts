@@ -77,7 +77,8 @@ export function sides(rows: readonly ComparisonRow[]): string {
 
 /** What a row says in one sentence: the ratio, and whether its interval leaves 1 out. */
 export function verdict(row: ComparisonRow): string {
-  const { reference, candidate, metric, ratio, ratio_low, ratio_high, rounds, reason } = row, name = nameOf(metric);
+  const { reference, candidate, metric, ratio, ratio_low, ratio_high, rounds, reason } = row;
+  const name = nameOf(metric);
   const said = ratioOf.withInterval(metric)([row]);
   if (ratio === null) {
     return `**${candidate}** was not compared with ${reference}: ${reason ?? "no figure in every round"}`;
@@ -122,7 +123,8 @@ export const unequalIn = (manifests: readonly [string, Manifest][]): string[] =>
 
 /** Shows what was found in the running servers, and in what of it they are not equal. */
 export async function showManifests(manifests: Iterable<[string, Manifest]>): Promise<void> {
-  const all = [...manifests], unequal = unequalIn(all);
+  const all = [...manifests];
+  const unequal = unequalIn(all);
   await showTable(all, FIELDS);
   await showText(unequal.length > 0 ? `Not equal: ${unequal.join(", ")}.` : "Equal in all of these.");
 }
@@ -142,8 +144,11 @@ export async function compareLive(
   candidates: readonly string[],
   plan: SmallPlan,
 ): Promise<Comparison> {
-  const { connections, title } = plan, picture = new Picture(), seen: RoundRatio[] = [];
-  const family = (name: string) => find(name).family, axis = `ratio of ${nameOf(METRIC)} to ${reference}`;
+  const { connections, title } = plan;
+  const picture = new Picture();
+  const seen: RoundRatio[] = [];
+  const family = (name: string) => find(name).family;
+  const axis = `ratio of ${nameOf(METRIC)} to ${reference}`;
   const draw = async (out: { candidate: string; reason: string }[]) =>
     await picture.draw(roundsChart(seen, out, { title, axis, family }));
   let drawn = Promise.resolve();
@@ -153,7 +158,11 @@ export async function compareLive(
   };
   const found = await compare(find(reference), candidates.map(find), {
     scenario: "throughput",
-    ...{ connections, onRound, heavy: null, ratePerS: null, signal: new AbortController().signal },
+    connections,
+    onRound,
+    heavy: null,
+    ratePerS: null,
+    signal: new AbortController().signal,
     ...(isQuick ? { rounds: 1, slices: 2, seconds: 0.1 } : { rounds: plan.rounds, slices: 4, seconds: 0.2 }),
     settleSeconds: 1,
   });

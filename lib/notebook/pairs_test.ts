@@ -85,8 +85,16 @@ Deno.test("each round is a dot, who took part in none stands there with the reas
 });
 
 const manifest: Manifest = {
-  ...{ version: "Deno 2", settings: "a", cannot: [], cpus: "0", processes: 1, threads: 6 },
-  ...{ backlog: 4096, nodelay: true, send_buffer_bytes: null, receive_buffer_bytes: null },
+  version: "Deno 2",
+  settings: "a",
+  cannot: [],
+  cpus: "0",
+  processes: 1,
+  threads: 6,
+  backlog: 4096,
+  nodelay: true,
+  send_buffer_bytes: null,
+  receive_buffer_bytes: null,
 };
 
 Deno.test("what is unequal between servers is named by its heading, and nothing else is", async () => {

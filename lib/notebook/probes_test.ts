@@ -6,8 +6,14 @@ import type { ProbeRow } from "../results/rows.ts";
 import { newestProbe } from "../results/choose.ts";
 
 const row = (probe: string, value: number | null): ProbeRow => ({
-  ...{ probe, variant: "epoll", metric: "system_calls_per_request", value },
-  ...{ low: null, high: null, runs: 3, note: null },
+  probe,
+  variant: "epoll",
+  metric: "system_calls_per_request",
+  value,
+  low: null,
+  high: null,
+  runs: 3,
+  note: null,
 });
 const study = (time: string, ...rows: ProbeRow[]) => ({ time, rows }) as Study<"probe">;
 

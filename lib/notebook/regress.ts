@@ -47,7 +47,8 @@ const known = (values: (number | null)[]) => values.filter((value) => value !== 
 export function roundsChart(rounds: readonly PlacedRound[], title: string): LinesSpec {
   const middle = medianOf(rounds.map((round) => round.reference_cpu_us_per_request));
   const line = (name: string, family: string, value: (round: PlacedRound) => number | null) => ({
-    ...{ name, family },
+    name,
+    family,
     points: rounds.map((round, i) => ({ x: i + 1, value: value(round) })),
   });
   return {
@@ -67,7 +68,8 @@ export function roundsChart(rounds: readonly PlacedRound[], title: string): Line
 }
 
 function judge(rounds: readonly PlacedRound[], wanted: number, extraUs: number): LiveJudgement {
-  const logs = known(rounds.map(({ log_ratio }) => log_ratio)), found = medianOf(logs);
+  const logs = known(rounds.map(({ log_ratio }) => log_ratio));
+  const found = medianOf(logs);
   const cpuUs = medianOf(rounds.map((round) => round.reference_cpu_us_per_request));
   const alone = known(rounds.map((round) => round.candidate_cpu_us_per_request));
   return {
@@ -103,10 +105,12 @@ export async function judgeLive(
   cpuUs: number | null = null,
 ): Promise<LiveJudgement> {
   using changed = new Changed();
-  const wanted = isQuick ? Math.min(rounds, 2) : rounds, isSlower = extraPercent > 0 && cpuUs !== null;
+  const wanted = isQuick ? Math.min(rounds, 2) : rounds;
+  const isSlower = extraPercent > 0 && cpuUs !== null;
   const turns = isSlower ? guessTurns(cpuUs * extraPercent / 100) : 0;
   const name = isSlower ? `${REFERENCE}, about ${extraPercent} % dearer` : `${REFERENCE} again`;
-  const copy = slowed(changed, "copy", turns), extraUs: number[] = [];
+  const copy = slowed(changed, "copy", turns);
+  const extraUs: number[] = [];
   const candidate: Candidate = {
     subject: copy,
     connections: CONNECTIONS,
@@ -114,13 +118,17 @@ export async function judgeLive(
     baseline: null,
     rounds: [],
   };
-  const picture = new Picture(), { signal } = new AbortController();
+  const picture = new Picture();
+  const { signal } = new AbortController();
   const load = isQuick
     ? { slices: 2, seconds: 0.1, settleSeconds: 0.5 }
     : { slices: 12, seconds: 0.125, settleSeconds: 1.5 };
   const title = `${name}, against ${REFERENCE}`;
   await measureRounds([candidate], {
-    ...{ rounds: wanted, confirm: false, signal, measure: measurePairs(find(REFERENCE), { ...load, signal }) },
+    rounds: wanted,
+    confirm: false,
+    signal,
+    measure: measurePairs(find(REFERENCE), { ...load, signal }),
     keep: async ({ rounds }) => {
       if (isSlower && rounds.at(-1)!.failure === null) {
         extraUs.push(await burntUs(copy));
@@ -128,14 +136,16 @@ export async function judgeLive(
       await picture.draw(roundsChart(rounds, title));
     },
   });
-  const found = judge(candidate.rounds, rounds, medianOf(extraUs) ?? 0), { failure } = candidate.rounds.at(-1)!;
+  const found = judge(candidate.rounds, rounds, medianOf(extraUs) ?? 0);
+  const { failure } = candidate.rounds.at(-1)!;
   await showText(tellJudgement(name, found) + (failure === null ? "" : `\n\n${failure.reason}`));
   return found;
 }
 
 /** Shows how often verdicts are right, by the stored self-test. */
 export async function showSelftest(): Promise<void> {
-  const { studies } = await readStudies("selftest", RESULTS), whole = studies.findLast(isWholeSelftest);
+  const { studies } = await readStudies("selftest", RESULTS);
+  const whole = studies.findLast(isWholeSelftest);
   await showText(
     whole === undefined ? "Nothing is stored yet: `deno task selftest:regress`." : selftestTable(whole, 100),
   );
@@ -182,8 +192,8 @@ const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.f
 
 /** Shows the longest course of the stored nights, and what changed in all of them. */
 export async function showHistory(history?: readonly Night[]): Promise<void> {
-  const all = courses(history ?? (await readHistory(RESULTS)).values),
-    [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
+  const all = courses(history ?? (await readHistory(RESULTS)).values);
+  const [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
   await show(longest === undefined ? EMPTY : courseChart(longest, familyOf(longest.experiment)));
   const lines = tellChanges(all).map((line) => `- ${line}`).join("\n");
   await showText(longest === undefined ? "`deno task regress` adds a night." : lines || "No change is found.");

@@ -14,8 +14,15 @@ import { showing } from "../testing/jupyter.ts";
 import { night } from "../testing/fixtures.ts";
 
 const round = (change: Partial<PlacedRound>): PlacedRound => ({
-  ...{ experiment: "copy", phase: "first", log_ratio: 0, rate_per_s: 1000, findings: [], failure: null },
-  ...{ reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 10, ...change },
+  experiment: "copy",
+  phase: "first",
+  log_ratio: 0,
+  rate_per_s: 1000,
+  findings: [],
+  failure: null,
+  reference_cpu_us_per_request: 10,
+  candidate_cpu_us_per_request: 10,
+  ...change,
 });
 
 Deno.test("a round is drawn in pairs and alone; one that failed is a gap", () => {

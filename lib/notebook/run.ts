@@ -55,7 +55,9 @@ export async function runLive(
   name: string,
   load: { connections: number; ratePerS: number | null; seconds: number },
 ): Promise<Frame[]> {
-  const picture = new Picture(), stop = new AbortController(), frames: Frame[] = [];
+  const picture = new Picture();
+  const stop = new AbortController();
+  const frames: Frame[] = [];
   const wanted = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
   const title = `${name}, ${count(load.connections)} connections`;
   try {

@@ -34,7 +34,8 @@ Deno.test("a picture that is drawn again stays in its place", async () => {
 });
 
 Deno.test("text is Markdown, and the same for those who see no Markdown", async () => {
-  const rows = [{ name: "epoll" }], columns = [{ heading: "name", cell: ({ name }: { name: string }) => name }];
+  const rows = [{ name: "epoll" }];
+  const columns = [{ heading: "name", cell: ({ name }: { name: string }) => name }];
   const [table] = await showing(() => showTable(rows, columns));
   assertEquals(table!.data["text/plain"], table!.data["text/markdown"]);
   const [introduction] = await showing(() => introduce("epoll"));
@@ -43,11 +44,17 @@ Deno.test("text is Markdown, and the same for those who see no Markdown", async 
 
 Deno.test("results have no column without a figure, and tell what broke and what weakens them", async () => {
   const result = newResult({
-    ...{ experiment: "epoll", family: "readiness", scenario: "hold", host: hostFacts(), histogram: null, command: "" },
+    experiment: "epoll",
+    family: "readiness",
+    scenario: "hold",
+    host: hostFacts(),
+    histogram: null,
+    command: "",
     parameters: { connections: 20, seconds: 1, warmup_seconds: 0 },
     metrics: { answered: 7 },
     findings: [{ id: "short_run", sentence: "it was short" }, { id: "little", sentence: "it does not add up" }],
-    ...{ ended: "limited", reason: "no more" },
+    ended: "limited",
+    reason: "no more",
   });
   const [shown] = await showing(() => showResults([result]));
   const [heading, , row, ...notes] = shown!.data["text/markdown"]!.split("\n");
@@ -58,18 +65,17 @@ Deno.test("results have no column without a figure, and tell what broke and what
 Deno.test("results tell the rate that was asked for, mark a latency that is a bound, and say who fell behind", async () => {
   const result = (requests_per_s: number, ...ids: ("late_sends" | "short_run")[]) =>
     newResult({
-      ...{
-        experiment: "epoll",
-        family: "readiness",
-        scenario: "mixed",
-        host: hostFacts(),
-        histogram: null,
-        command: "",
-      },
+      experiment: "epoll",
+      family: "readiness",
+      scenario: "mixed",
+      host: hostFacts(),
+      histogram: null,
+      command: "",
       parameters: { connections: 20, seconds: 1, warmup_seconds: 0, rate_per_s: 1000 },
       metrics: { requests_per_s, p99_us: 5000 },
       findings: ids.map((id) => ({ id, sentence: "it was weak" })),
-      ...{ ended: "ok" as const, reason: null },
+      ended: "ok" as const,
+      reason: null,
     });
   const [shown] = await showing(() => showResults([result(600, "short_run"), result(990), result(600, "late_sends")]));
   assertEquals(shown!.data["text/markdown"]!.split("\n"), [

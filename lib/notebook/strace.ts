@@ -16,9 +16,12 @@ const RECEIVED = /^\d+\s+(?:read|readv|recv|recvfrom|recvmsg|recvmmsg)\(.*"GET \
 
 /** Puts the two halves of a call together between which another thread made one. */
 function whole(lines: readonly string[]): string[] {
-  const open = new Map<string, number>(), all: string[] = [];
+  const open = new Map<string, number>();
+  const all: string[] = [];
   for (const line of lines) {
-    const [thread] = line.split(" "), resumed = /<\.\.\. \w+ resumed>(.*)$/.exec(line), at = open.get(thread!);
+    const [thread] = line.split(" ");
+    const resumed = /<\.\.\. \w+ resumed>(.*)$/.exec(line);
+    const at = open.get(thread!);
     if (resumed !== null && at !== undefined) all[at] = all[at]!.replace(/ <unfinished \.\.\.>$/, "") + resumed[1];
     else if (resumed === null) {
       if (line.endsWith("<unfinished ...>")) open.set(thread!, all.length);
@@ -36,7 +39,8 @@ export function callsOfOne(trace: string): string[] | null {
   const lines = whole(trace.trim().split("\n"));
   const asked = lines.flatMap((line, i) => RECEIVED.test(line) ? [i] : []);
   if (asked.length < 2) return null;
-  const [from, to] = asked.slice(-2) as [number, number], [thread] = lines[from]!.split(" ");
+  const [from, to] = asked.slice(-2) as [number, number];
+  const [thread] = lines[from]!.split(" ");
   return lines.slice(from, to).filter((line) => line.startsWith(`${thread} `)).map((line) =>
     line.slice(thread!.length).trim().replace(/ {2,}/, " ")
   );
@@ -60,7 +64,8 @@ export async function trace(experiment: Experiment): Promise<string[]> {
   if (!await isInstalled("strace")) {
     throw skip(`The calls are seen by strace: ${installLine(TOOLS.filter(({ command }) => command === "strace"))}`);
   }
-  const folder = await Deno.makeTempDir(), file = join(folder, "trace");
+  const folder = await Deno.makeTempDir();
+  const file = join(folder, "trace");
   try {
     const { command, args, cwd } = experimentCommand(experiment);
     // -D: strace(1) stands aside, the server stays the child that hears the signals.

@@ -62,8 +62,10 @@ export async function visit(experiment: Experiment, { clients, staySeconds, args
   const here = runsHere(experiment);
   if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
   await using server = await startServer(experimentCommand(experiment, args));
-  const start = performance.now(), now = () => (performance.now() - start) / 1000;
-  const conns: Deno.TcpConn[] = [], connected: number[] = [];
+  const start = performance.now();
+  const now = () => (performance.now() - start) / 1000;
+  const conns: Deno.TcpConn[] = [];
+  const connected: number[] = [];
   try {
     while (conns.length < clients) {
       conns.push(await Deno.connect({ hostname: "127.0.0.1", port: server.port }));

@@ -30,7 +30,8 @@ Deno.test({
 });
 
 Deno.test("what cannot run here is skipped, and says why; no client at all is an error", async () => {
-  const epoll = find("epoll"), elsewhere = { ...epoll, requires: [{ os: "windows" as const, kernel: null }] };
+  const epoll = find("epoll");
+  const elsewhere = { ...epoll, requires: [{ os: "windows" as const, kernel: null }] };
   if (Deno.build.os !== "windows") {
     const error = await assertRejects(() => visit(elsewhere, { clients: 1, staySeconds: 0 }), StartError);
     assertEquals((error as StartError).failure.ended, "skipped");

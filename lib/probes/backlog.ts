@@ -10,7 +10,9 @@ import { cannotChange, Changed } from "../catalogue/patched_copies.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 
-const NAME = "backlog", SERVER = "epoll", WRITTEN = "const BACKLOG = 4096;";
+const NAME = "backlog";
+const SERVER = "epoll";
+const WRITTEN = "const BACKLOG = 4096;";
 const METRICS = ["completed"] as const;
 /** So many clients come for each place: those that find none try again in vain until the time is over. */
 const CROWD = 1.25;
@@ -40,7 +42,8 @@ export async function measureBacklog({ backlogs, runs }: Extent, plan: ProbePlan
   const note = `net.core.somaxconn is ${readSysctls(readProc)["net.core.somaxconn"]}; the kernel takes one more`;
   return await inTurn(backlogs, plan, (backlog) => `backlog ${backlog}`, (backlog) => {
     const change = { name: `backlog-${backlog}`, replace: WRITTEN, by: `const BACKLOG = ${backlog};` };
-    const server = changed.make(SERVER, change), rows = rowsOf(NAME, String(backlog));
+    const server = changed.make(SERVER, change);
+    const rows = rowsOf(NAME, String(backlog));
     return orMissing([rows], METRICS, plan, async () => {
       const found: number[] = [];
       for (let run = 0; run < runs; run++) {

@@ -6,7 +6,8 @@
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 
-const NAME = "bandwidth", SERVER = "epoll";
+const NAME = "bandwidth";
+const SERVER = "epoll";
 const METRICS = ["bytes_per_s", "bytes_per_s_per_conn"] as const;
 
 /** How it is measured. */

@@ -30,13 +30,16 @@ function openMeans() {
     calloc: { parameters: ["usize", "usize"], result: "pointer" },
     free: { parameters: ["pointer"], result: "void" },
   });
-  const there = new Int32Array(2), back = new Int32Array(2);
+  const there = new Int32Array(2);
+  const back = new Int32Array(2);
   for (const pipe of [there, back]) {
     if (libc.symbols.pipe2(pipe, O_CLOEXEC) < 0) throw new Error("Cannot make a pipe: there are too few descriptors");
   }
   const word = libc.symbols.calloc(1n, 64n); // a cache line of its own
   return {
-    ...{ there, back, word: Deno.UnsafePointer.value(word) },
+    there,
+    back,
+    word: Deno.UnsafePointer.value(word),
     [Symbol.dispose]() {
       for (const fd of [...there, ...back]) libc.symbols.close(fd);
       libc.symbols.free(word);
@@ -63,7 +66,8 @@ function turned(worker: Worker, turns: Turns): Promise<Turned> {
  */
 async function pair(kind: Turns["kind"], cpus: readonly [number, number], rounds: number) {
   using means = openMeans();
-  const { there, back, word } = means, byCpuTime = cpus[0] === cpus[1];
+  const { there, back, word } = means;
+  const byCpuTime = cpus[0] === cpus[1];
   const common = { kind, rounds, warmup: rounds, word, byCpuTime };
   const worker = () => new Worker(new URL("./context_switch_worker.ts", import.meta.url).href, { type: "module" });
   const [first, second] = await Promise.all([

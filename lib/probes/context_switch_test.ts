@@ -6,7 +6,9 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: async () => {
     const plan = { quick: true, signal: new AbortController().signal, onProgress: () => {} };
-    const rounds = 200, start = performance.now(), rows = await measureSwitches(1, rounds, plan);
+    const rounds = 200;
+    const start = performance.now();
+    const rows = await measureSwitches(1, rounds, plan);
     const elapsedUs = (performance.now() - start) * 1000;
     const variants = ["pipe one-core", "pipe two-cores", "futex one-core", "futex two-cores"];
     assertEquals(

@@ -32,8 +32,10 @@ export interface Turned {
 
 const CPU_SET_BYTES = 128; // cpu_set_t of glibc: 1024 CPUs
 const SYS_futex = Deno.build.arch === "x86_64" ? 202 : 98; // <asm/unistd.h>
-const FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129; // <linux/futex.h>
-const EINTR = 4, EAGAIN = 11; // <asm-generic/errno-base.h>
+const FUTEX_WAIT_PRIVATE = 128;
+const FUTEX_WAKE_PRIVATE = 129; // <linux/futex.h>
+const EINTR = 4;
+const EAGAIN = 11; // <asm-generic/errno-base.h>
 const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
 const PATIENCE_S = 10n; // so long a thread waits for the other before it holds it to be dead
 
@@ -128,12 +130,14 @@ function cpuUs(): number {
 
 function run(turns: Turns): Turned {
   const { kind, begins, cpu, byCpuTime, warmup, rounds } = turns;
-  const mask = new Uint8Array(CPU_SET_BYTES), own = new Int32Array(2);
+  const mask = new Uint8Array(CPU_SET_BYTES);
+  const own = new Int32Array(2);
   mask[cpu >> 3] = 1 << (cpu & 7);
   if (libc.sched_setaffinity(0, BigInt(CPU_SET_BYTES), mask) < 0) fail(`pin a thread to core ${cpu}`); // 0: this thread
   if (libc.pipe2(own, 0) < 0) fail("make a pipe");
   const { ping, pong, calls } = kind === "pipe" ? byPipe(turns, own) : byFutex(turns);
-  const turn = begins ? ping : pong, clock = byCpuTime ? cpuUs : wallUs;
+  const turn = begins ? ping : pong;
+  const clock = byCpuTime ? cpuUs : wallUs;
   timed(warmup, clock, turn);
   const turnUs = timed(rounds, clock, turn);
   // The other one waits for nothing any more: it ends, and may take the core for that. So CPU time.

@@ -10,7 +10,8 @@ import { CannotProbe, orMissing, Rig } from "./rig.ts";
 
 const NAME = "idle-cpu";
 const SERVERS = ["thread-per-conn", "prefork", "c-threads", "epoll", "io-uring"];
-const CONNECTIONS = 100, RATE_PER_S = 200;
+const CONNECTIONS = 100;
+const RATE_PER_S = 200;
 const METRICS = ["cpu_percent", "cpu_percent_at_rate"] as const;
 
 /** How it is measured. */
@@ -42,7 +43,8 @@ async function ofServer(server: string, { connections, runs, seconds }: Extent, 
     await using rig = await Rig.start({ server, signal: plan.signal });
     await rig.climber()(connections);
     await rig.open(RATE_PER_S, seconds);
-    const silent: number[] = [], asked: number[] = [];
+    const silent: number[] = [];
+    const asked: number[] = [];
     for (let run = 0; run < runs; run++) {
       silent.push(await cpuPercent(rig.server.pid, seconds, plan.signal));
       const window = await rig.open(RATE_PER_S, seconds);

@@ -7,7 +7,8 @@ import type { Stopped } from "../server/server.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing, Rig } from "./rig.ts";
 
-const NAME = "loops", SERVER = "multi-reactor";
+const NAME = "loops";
+const SERVER = "multi-reactor";
 export const SHARES = ["largest_share_of_connections", "largest_share_of_requests"] as const;
 export const RATES = ["requests_per_s", "server_cores", "client_cores"] as const;
 const LOAD_CONNECTIONS = 100;
@@ -56,7 +57,8 @@ const named = (loops: number) => loops === 1 ? "1 loop" : `${loops} loops`;
 
 /** Requests/s of so many loops, and the cores that both sides used: where these are all there are, it says no more. */
 async function throughput(loops: number, { runs, seconds }: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
-  const rows = rowsOf(NAME, named(loops)), cores = navigator.hardwareConcurrency;
+  const rows = rowsOf(NAME, named(loops));
+  const cores = navigator.hardwareConcurrency;
   return await orMissing([rows], RATES, plan, async () => {
     await using rig = await start(loops, plan.signal);
     await rig.climber()(LOAD_CONNECTIONS);

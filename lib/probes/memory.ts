@@ -21,7 +21,12 @@ const STACK = (bytes: number) => [`--stack=${bytes}`];
 const MIB = 2 ** 20;
 
 const thread = (server: string, rest: Partial<Variant> = {}): Variant => ({
-  ...{ variant: server, server, grows: "connections", unit: "threads", ...MANY, ...rest },
+  variant: server,
+  server,
+  grows: "connections",
+  unit: "threads",
+  ...MANY,
+  ...rest,
 });
 const THREADS: Variant[] = [
   thread("c-threads"), // the stack is what `ulimit -s` says
@@ -33,7 +38,12 @@ const THREADS: Variant[] = [
 ];
 
 const process = (server: string, grows: Grower["grows"], rest: Partial<Variant> = {}): Variant => ({
-  ...{ variant: server, server, grows, unit: "processes", ...MANY, ...rest },
+  variant: server,
+  server,
+  grows,
+  unit: "processes",
+  ...MANY,
+  ...rest,
 });
 const PROCESSES: Variant[] = [
   process("process-per-conn", "connections"),

@@ -48,7 +48,8 @@ const ROUNDS = 3;
 const FOREIGN_SHARE = 0.02;
 
 function lookAt(rig: Rig): Look {
-  const sample = rig.look(), pids = processTree(rig.server.pid) ?? [];
+  const sample = rig.look();
+  const pids = processTree(rig.server.pid) ?? [];
   const statuses = pids.map((pid) => unlessGone(() => parseKb(readProc(`/proc/${pid}/status`))) ?? {});
   const sum = (name: string) => statuses.reduce((total, status) => total + (status[name] ?? 0), 0);
   return {

@@ -4,7 +4,8 @@ import { obstacleTo } from "../catalogue/tools.ts";
 import { processMemory, threadMemory } from "./memory.ts";
 import { memorySlope } from "./memory_slope.ts";
 
-const MIB = 2 ** 20, PAGE = 4096;
+const MIB = 2 ** 20;
+const PAGE = 4096;
 const signal = new AbortController().signal;
 const linux = Deno.build.os === "linux";
 

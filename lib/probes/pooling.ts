@@ -7,7 +7,8 @@ import type { Window } from "../load/generator.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 
-const NAME = "pooling", SERVER = "epoll";
+const NAME = "pooling";
+const SERVER = "epoll";
 const FIGURES = {
   requests_per_s: ({ requests, seconds }: Window) => requests / seconds,
   cpu_us_per_request: ({ server_cpu_us, requests }: Window) => server_cpu_us! / requests,
@@ -41,7 +42,9 @@ export async function measurePooling({ connections, runs, seconds }: Extent, pla
     }
     const note = `${connections} at a time; of a fresh connection the latency counts from before connect(2)`;
     return METRICS.flatMap((metric) => {
-      const figure = FIGURES[metric], a = windows.fresh.map(figure), b = windows.pooled.map(figure);
+      const figure = FIGURES[metric];
+      const a = windows.fresh.map(figure);
+      const b = windows.pooled.map(figure);
       return [
         fresh!.of(metric, a, note),
         pooled!.of(metric, b, note),

@@ -63,10 +63,24 @@ export interface Rows {
 /** Makes the rows of one variant of a probe. */
 export function rowsOf(probe: string, variant: string): Rows {
   const row = (metric: string, { estimate, low, high }: Interval, runs: number, note: string | null): ProbeRow => ({
-    ...{ probe, variant, metric, value: estimate, low, high, runs, note },
+    probe,
+    variant,
+    metric,
+    value: estimate,
+    low,
+    high,
+    runs,
+    note,
   });
   const missing = (metric: string, note: string): ProbeRow => ({
-    ...{ probe, variant, metric, value: null, low: null, high: null, runs: 0, note },
+    probe,
+    variant,
+    metric,
+    value: null,
+    low: null,
+    high: null,
+    runs: 0,
+    note,
   });
   return {
     of(metric, values, note = null) {

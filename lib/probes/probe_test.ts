@@ -6,14 +6,16 @@ import { rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing } from "./rig.ts";
 
 Deno.test("a row is the median of its runs, with an interval from seven runs on", () => {
-  const { of } = rowsOf("p", "v"), common = { probe: "p", variant: "v", metric: "x_us" };
+  const { of } = rowsOf("p", "v");
+  const common = { probe: "p", variant: "v", metric: "x_us" };
   assertEquals(of("x_us", [3, 1, 2]), { ...common, value: 2, low: null, high: null, runs: 3, note: null });
   const seven = Array.from({ length: RUNS }, (_, i) => i);
   assertEquals(of("x_us", seven, "why"), { ...common, value: 3, low: 0, high: 6, runs: 7, note: "why" });
 });
 
 Deno.test("runs without a figure are left out, and where none has one the row says so and holds no zero", () => {
-  const { of, missing } = rowsOf("p", "v"), none = { value: null, low: null, high: null, runs: 0 };
+  const { of, missing } = rowsOf("p", "v");
+  const none = { value: null, low: null, high: null, runs: 0 };
   assertEquals(of("x", [null, 4, NaN]).value, 4);
   assertEquals(of("x", [null, 4, NaN]).runs, 1);
   assertEquals(of("x", [null]), { probe: "p", variant: "v", metric: "x", ...none, note: "the system does not tell" });
@@ -28,7 +30,8 @@ Deno.test("a ratio is computed on logarithms", () => {
 });
 
 Deno.test("what cannot be measured is a row with its reason; any other error and an interrupt are not hidden", async () => {
-  const signal = new AbortController().signal, rows = [rowsOf("p", "a"), rowsOf("p", "b")];
+  const signal = new AbortController().signal;
+  const rows = [rowsOf("p", "a"), rowsOf("p", "b")];
   const failing = (error: Error, of = signal) => orMissing(rows, ["x"], { signal: of }, () => Promise.reject(error));
   for (const error of [new CannotProbe("why"), new StartError({ ended: "skipped", reason: "why" })]) {
     assertEquals((await failing(error)).map(({ variant, note }) => [variant, note]), [["a", "why"], ["b", "why"]]);

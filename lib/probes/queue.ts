@@ -8,7 +8,8 @@ import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, R
 import { orMissing, Rig } from "./rig.ts";
 
 const NAME = "queue";
-const METRICS = ["answered", "waiting", "connected"] as const, MEMORY = "pss_bytes" as const;
+const METRICS = ["answered", "waiting", "connected"] as const;
+const MEMORY = "pss_bytes" as const;
 
 /** What is tried. */
 export interface Extent {
@@ -33,7 +34,8 @@ interface Count {
 async function count(server: string, { workers, sizes, silenceMs }: Extent, signal: AbortSignal): Promise<Count[]> {
   await using rig = await Rig.start({ server, args: ["--workers", String(workers)], signal });
   const counts: Count[] = [];
-  let connected = 0, answered = 0;
+  let connected = 0;
+  let answered = 0;
   for (const size of sizes[server]!) {
     signal.throwIfAborted();
     connected += (await rig.generator.connect(size - connected, { timeoutMs: silenceMs })).connected;
@@ -46,10 +48,12 @@ async function count(server: string, { workers, sizes, silenceMs }: Extent, sign
 }
 
 async function ofServer(server: string, extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
-  const { sizes, runs, workers, silenceMs } = extent, wanted = sizes[server]!;
+  const { sizes, runs, workers, silenceMs } = extent;
+  const wanted = sizes[server]!;
   const of = (size: number) => rowsOf(NAME, `${server} ${size}`);
   return await orMissing(wanted.map(of), METRICS, plan, async () => {
-    const found: Count[] = [], note = `of ${workers} workers; waited for ${silenceMs} ms without an answer`;
+    const found: Count[] = [];
+    const note = `of ${workers} workers; waited for ${silenceMs} ms without an answer`;
     for (let run = 0; run < runs; run++) found.push(...await count(server, extent, plan.signal));
     return wanted.flatMap((size) => {
       const here = found.filter((count) => count.size === size);
@@ -63,7 +67,8 @@ async function ofServer(server: string, extent: Extent, plan: ProbePlan): Promis
 export const measureQueue = (extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> =>
   inTurn(Object.keys(extent.sizes), plan, (server) => server, (server) => ofServer(server, extent, plan));
 
-const WORKERS = 100, MANY = 10_000;
+const WORKERS = 100;
+const MANY = 10_000;
 
 export const queue: Probe = {
   name: NAME,

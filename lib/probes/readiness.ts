@@ -13,7 +13,8 @@ import * as sys from "../load/libc.ts";
 import { medianInterval } from "../timing/stats.ts";
 import type { ReadinessRow } from "../results/rows.ts";
 
-const SOMAXCONN = 4096, POLLIN = 0x1; // <sys/socket.h>, <poll.h>
+const SOMAXCONN = 4096;
+const POLLIN = 0x1; // <sys/socket.h>, <poll.h>
 const CLOCK_THREAD_CPUTIME_ID = 3; // <time.h>
 const EVENTS = 64; // room in the array that epoll_wait(2) fills
 const BATCH_US = 4000; // CPU time of one batch of calls: long against the clock's own cost
@@ -37,7 +38,9 @@ interface Way {
 
 /** select(2): the kernel overwrites the sets, so they are filled again before each call; and then every bit is looked at. */
 function bySelect(descriptors: Int32Array): Way {
-  const highest = Math.max(...descriptors), interest = new Int32Array((highest >> 5) + 2), ready = interest.slice();
+  const highest = Math.max(...descriptors);
+  const interest = new Int32Array((highest >> 5) + 2);
+  const ready = interest.slice();
   for (const fd of descriptors) interest[fd >> 5]! |= 1 << (fd & 31);
   const now = new Int32Array(4); // struct timeval: do not wait
   const wait = () => {
@@ -76,7 +79,8 @@ function byPoll(descriptors: Int32Array): Way {
 
 /** epoll(7): the kernel has the set already, and tells who is ready. */
 function byEpoll(descriptors: Int32Array, epoll: number): Way {
-  const event = new Int32Array(sys.EVENT_WORDS), events = new Int32Array(EVENTS * sys.EVENT_WORDS);
+  const event = new Int32Array(sys.EVENT_WORDS);
+  const events = new Int32Array(EVENTS * sys.EVENT_WORDS);
   for (const fd of descriptors) {
     event[0] = sys.EPOLLIN;
     event[sys.DATA_WORD] = fd;
@@ -221,11 +225,16 @@ function measureWays(ways: Way[], ready: number, batches: number): Omit<Readines
     for (const timer of shuffle(timers.flatMap(({ wait, turn }) => [wait, turn]))) timer.measure();
   }
   return ways.map(({ call }, i) => {
-    const wait = medianInterval(timers[i]!.wait.values), turn = medianInterval(timers[i]!.turn.values);
+    const wait = medianInterval(timers[i]!.wait.values);
+    const turn = medianInterval(timers[i]!.turn.values);
     return {
       call,
-      ...{ wait_us: wait.estimate, wait_us_low: wait.low!, wait_us_high: wait.high! }, // MIN_BATCHES give bounds
-      ...{ turn_us: turn.estimate, turn_us_low: turn.low!, turn_us_high: turn.high! },
+      wait_us: wait.estimate,
+      wait_us_low: wait.low!,
+      wait_us_high: wait.high!, // MIN_BATCHES give bounds
+      turn_us: turn.estimate,
+      turn_us_low: turn.low!,
+      turn_us_high: turn.high!,
     };
   });
 }

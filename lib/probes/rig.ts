@@ -31,7 +31,8 @@ export interface RigOptions {
   signal: AbortSignal;
 }
 
-const SERVER_CPU = 0, CLIENT_CPU = 1;
+const SERVER_CPU = 0;
+const CLIENT_CPU = 1;
 
 /** A server and its load generator. Stop them, or bind it with `await using`. */
 export class Rig implements AsyncDisposable {
@@ -50,7 +51,8 @@ export class Rig implements AsyncDisposable {
    */
   static async start({ server: which, args = [], prlimit = [], pinned = true, signal }: RigOptions): Promise<Rig> {
     await using stack = new AsyncDisposableStack();
-    const experiment = typeof which === "string" ? find(which) : which, here = runsHere(experiment);
+    const experiment = typeof which === "string" ? find(which) : which;
+    const here = runsHere(experiment);
     if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
     const pin = (cpu: number) => pinned && navigator.hardwareConcurrency > 1 ? { cpu } : {};
     const limits = prlimit.length > 0 ? { prlimit } : {};
@@ -71,7 +73,10 @@ export class Rig implements AsyncDisposable {
     const { server, generator, signal } = this;
     const guard = createGuard();
     const bench = (connections: number): Bench => ({
-      ...{ server, generator, signal, guard },
+      server,
+      generator,
+      signal,
+      guard,
       parameters: { connections, seconds: 0, warmup_seconds: 0 },
     });
     const climb = startClimb(bench(0));

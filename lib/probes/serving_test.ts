@@ -24,7 +24,8 @@ Deno.test({
   name: "each of twelve connections belongs to one of two loops, and both sides' cores are told",
   ignore,
   fn: async () => {
-    const rows = await measureLoops({ sizes: [12], runs: 1, loops: 2, seconds: 0.1 }, plan), value = valueIn(rows);
+    const rows = await measureLoops({ sizes: [12], runs: 1, loops: 2, seconds: 0.1 }, plan);
+    const value = valueIn(rows);
     const [connections, requests] = SHARES.map((metric) => value("12", metric));
     assert(Math.abs(connections! * 12 - Math.round(connections! * 12)) < 1e-9, `a share of ${connections}`); // all of them, and no answer, are counted
     for (const share of [connections!, requests!]) assert(share >= 0.5 && share <= 1, `a share of ${share}`);
@@ -54,7 +55,8 @@ Deno.test({
   name: "bytes are those of the answers, each connection has its part of them",
   ignore,
   fn: async () => {
-    const rows = await measureBandwidth({ connections: 8, runs: 1, seconds: 0.1 }, plan), value = valueIn(rows);
+    const rows = await measureBandwidth({ connections: 8, runs: 1, seconds: 0.1 }, plan);
+    const value = valueIn(rows);
     const all = value("epoll 8", "bytes_per_s");
     assert(all > 0 && all < 1e9, `${all} bytes/s`);
     assertEquals(value("epoll 8", "bytes_per_s_per_conn"), all / 8);

@@ -9,7 +9,8 @@ import { cannotChange, type Change, Changed } from "../catalogue/patched_copies.
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
-const NAME = "socket-options", SERVER = "epoll";
+const NAME = "socket-options";
+const SERVER = "epoll";
 const NODELAY = '  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");\n';
 // <asm-generic/socket.h>: SO_SNDBUF 7, SO_RCVBUF 8, SO_KEEPALIVE 9. Accepted sockets inherit them from the listener.
 // The kernel doubles a size of buffers, and cuts it to net.core.rmem_max and wmem_max before that, see socket(7).
@@ -50,7 +51,10 @@ export async function measureOptions({ options, ...extent }: Extent, plan: Probe
   using changed = new Changed();
   const { rows } = await compare(find(SERVER), options.map((change) => changed.make(SERVER, change)), {
     ...extent,
-    ...{ scenario: "rate", ratePerS: "half", heavy: null, signal: plan.signal },
+    scenario: "rate",
+    ratePerS: "half",
+    heavy: null,
+    signal: plan.signal,
     onRound: (round, candidate) => plan.onProgress(`${candidate}, round ${round} of ${extent.rounds}`),
   });
   plan.signal.throwIfAborted();

@@ -59,9 +59,12 @@ async function readUntil(reader: ReadableStreamDefaultReader<Uint8Array>, seen: 
 async function byPerf(pids: readonly number[], load: () => Promise<void>): Promise<string> {
   await using child = new Deno.Command("perf", {
     args: ["stat", "-x,", "-e", EVENT, "-p", pids.join(), "--", "sh", "-c", "echo counting; exec cat >/dev/null"],
-    ...{ stdin: "piped", stdout: "piped", stderr: "piped" },
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
   }).spawn();
-  const said = readUntil(child.stderr.getReader(), () => false), reader = child.stdout.getReader();
+  const said = readUntil(child.stderr.getReader(), () => false);
+  const reader = child.stdout.getReader();
   try {
     if (await readUntil(reader, (line) => line.includes("\n")) !== "") await load();
   } finally {
@@ -76,7 +79,9 @@ async function byPerf(pids: readonly number[], load: () => Promise<void>): Promi
 async function byStrace(pids: readonly number[], load: () => Promise<void>): Promise<string> {
   await using child = new Deno.Command("strace", {
     args: ["-f", "-c", ...pids.flatMap((pid) => ["-p", String(pid)])],
-    ...{ stdin: "null", stdout: "null", stderr: "piped" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
   }).spawn();
   const reader = child.stderr.getReader();
   // It takes all threads of a process before it names the process.

@@ -11,8 +11,22 @@ import { type Counter, COUNTER_REMEDY, counterHere, countSystemCalls } from "./s
 
 const NAME = "system-calls";
 const SERVERS = [
-  ...["epoll", "epoll-edge", "select", "poll", "io-uring", "event-loop", "deno-serve", "thread-per-conn", "c-epoll"],
-  ...["c-io-uring", "go-net", "rust-tokio", "java-nio", "node-http", "python-asyncio", "nginx"],
+  "epoll",
+  "epoll-edge",
+  "select",
+  "poll",
+  "io-uring",
+  "event-loop",
+  "deno-serve",
+  "thread-per-conn",
+  "c-epoll",
+  "c-io-uring",
+  "go-net",
+  "rust-tokio",
+  "java-nio",
+  "node-http",
+  "python-asyncio",
+  "nginx",
 ];
 const QUICK_SERVERS = ["epoll", "epoll-edge", "io-uring", "c-threads"];
 const CONNECTIONS = 100;
@@ -42,13 +56,15 @@ const variantOf = (server: string, ratePerS: number | null) =>
   ratePerS === null ? server : `${server} at ${count(ratePerS)}/s`;
 
 async function ofServer(server: string, extent: Extent, { signal }: ProbePlan) {
-  const { counter, connections, ratePerS, slices, seconds } = extent, rows = rowsOf(NAME, variantOf(server, ratePerS));
+  const { counter, connections, ratePerS, slices, seconds } = extent;
+  const rows = rowsOf(NAME, variantOf(server, ratePerS));
   return await orMissing([rows], METRICS, { signal }, async () => {
     await using rig = await Rig.start({ server, signal });
     await rig.climber()(connections);
     await rig.closed(seconds, seconds);
     const load = async () => void await (ratePerS === null ? rig.closed(seconds) : rig.open(ratePerS, seconds));
-    const calls: number[] = [], switches: number[] = [];
+    const calls: number[] = [];
+    const switches: number[] = [];
     const answered = async () => (await rig.generator.totals()).answered;
     for (let slice = 0; slice < slices; slice++) {
       const pids = processTree(rig.server.pid);
@@ -56,7 +72,8 @@ async function ofServer(server: string, extent: Extent, { signal }: ProbePlan) {
       const from = await answered();
       const counted = await countSystemCalls(counter, pids, load);
       calls.push(counted / (await answered() - from));
-      const before = rig.look().context_switches, start = await answered();
+      const before = rig.look().context_switches;
+      const start = await answered();
       await load();
       switches.push((rig.look().context_switches - before) / (await answered() - start));
     }

@@ -27,7 +27,9 @@ Deno.test({
   ignore,
   fn: async () => {
     await using cat = new Deno.Command("cat", { stdin: "piped", stdout: "piped" }).spawn();
-    const writer = cat.stdin.getWriter(), reader = cat.stdout.getReader(), times = 50;
+    const writer = cat.stdin.getWriter();
+    const reader = cat.stdout.getReader();
+    const times = 50;
     const echo = async () => {
       await writer.write(new Uint8Array(1));
       await reader.read();

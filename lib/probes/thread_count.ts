@@ -23,11 +23,13 @@ export interface Extent {
 
 /** Measures at one size, on a server that has so many connections. */
 async function atSize(rig: Rig, { of }: Rows, { ratePerS, runs, seconds }: Extent): Promise<ProbeRow[]> {
-  const costs: number[] = [], switches: number[] = [];
+  const costs: number[] = [];
+  const switches: number[] = [];
   const answered = async () => (await rig.generator.totals()).answered;
   await rig.open(ratePerS, seconds); // until code is compiled, and each connection has had its turn
   for (let run = 0; run < runs; run++) {
-    const before = rig.look().context_switches, from = await answered();
+    const before = rig.look().context_switches;
+    const from = await answered();
     const { server_cpu_us, requests } = await rig.open(ratePerS, seconds);
     costs.push(server_cpu_us! / requests);
     switches.push((rig.look().context_switches - before) / (await answered() - from));
@@ -44,7 +46,8 @@ export async function measureThreadCount(extent: Extent, plan: ProbePlan): Promi
     const all = variants.map(({ variant }) => rowsOf(NAME, variant));
     const found = await orMissing(all, METRICS, plan, async () => {
       await using rig = await Rig.start({ server, signal: plan.signal });
-      const climb = rig.climber(), found: ProbeRow[] = [];
+      const climb = rig.climber();
+      const found: ProbeRow[] = [];
       for (const [i, { size, variant }] of variants.entries()) {
         plan.onProgress(variant);
         const measure = () => climb(size).then(() => atSize(rig, all[i]!, extent));
@@ -65,7 +68,8 @@ export const threadCount: Probe = {
     measureThreadCount({
       ratePerS: RATE_PER_S,
       ...plan.quick ? { runs: 1, seconds: 0.25, sizes: { "c-threads": [10, 100, 1000], epoll: [10, 100, 1000] } } : {
-        ...{ runs: RUNS, seconds: 0.5 },
+        runs: RUNS,
+        seconds: 0.5,
         sizes: { "c-threads": [10, 100, 1000], "thread-per-conn": [10, 100, 500], epoll: [10, 100, 1000] },
       },
     }, plan),

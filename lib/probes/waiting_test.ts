@@ -23,10 +23,18 @@ Deno.test({
     assertEquals(memory.map(({ variant }) => variant), ["prefork 2", "worker-pool 2"]);
     for (const { value, variant } of memory) assert(value! > 2 ** 20 && value! < 2 ** 30, `${variant}: ${value} bytes`);
     assertEquals(brief(rows.filter(({ metric }) => metric !== "pss_bytes")), [
-      ...["prefork 2 answered 2", "prefork 2 waiting 0", "prefork 2 connected 2"],
-      ...["prefork 3 answered 2", "prefork 3 waiting 1", "prefork 3 connected 3"],
-      ...["worker-pool 2 answered 2", "worker-pool 2 waiting 0", "worker-pool 2 connected 2"],
-      ...["worker-pool 4 answered 2", "worker-pool 4 waiting 2", "worker-pool 4 connected 4"],
+      "prefork 2 answered 2",
+      "prefork 2 waiting 0",
+      "prefork 2 connected 2",
+      "prefork 3 answered 2",
+      "prefork 3 waiting 1",
+      "prefork 3 connected 3",
+      "worker-pool 2 answered 2",
+      "worker-pool 2 waiting 0",
+      "worker-pool 2 connected 2",
+      "worker-pool 4 answered 2",
+      "worker-pool 4 waiting 2",
+      "worker-pool 4 connected 4",
     ]);
   },
 });
@@ -47,12 +55,16 @@ Deno.test({
   ignore,
   fn: async () => {
     const usedMs = () => cpuUsage().user / 1000 + cpuUsage().system / 1000;
-    const usedBefore = usedMs(), before = performance.now();
+    const usedBefore = usedMs();
+    const before = performance.now();
     const measuring = cpuPercent(Deno.pid, 0.05, plan.signal);
-    const usedFrom = usedMs(), from = performance.now();
+    const usedFrom = usedMs();
+    const from = performance.now();
     while (usedMs() < usedFrom + 100);
-    const burntMs = usedMs() - usedFrom, burningMs = performance.now() - from;
-    const percent = await measuring, least = 100 * burntMs / (performance.now() - before);
+    const burntMs = usedMs() - usedFrom;
+    const burningMs = performance.now() - from;
+    const percent = await measuring;
+    const least = 100 * burntMs / (performance.now() - before);
     const most = 100 * (usedMs() - usedBefore) / burningMs;
     assert(percent >= least && percent <= most, `${percent} % is not from ${least} to ${most}`);
   },

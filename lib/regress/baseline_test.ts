@@ -13,14 +13,21 @@ import { hostFacts } from "../sampling/host.ts";
 
 const kind: HostKind = { cpu: "Model 1", cores: 2, kernel: "6.18", io_uring: "available" };
 const entry: BaselineEntry = {
-  ...{ experiment: "event-loop", reference: "epoll", connections: 10, kind },
-  ...{ time: "2026-01-31T12:00:00.000Z", deno: "2.9.6", v8: "15.0", log_ratios: [0.5, 0.51] },
+  experiment: "event-loop",
+  reference: "epoll",
+  connections: 10,
+  kind,
+  time: "2026-01-31T12:00:00.000Z",
+  deno: "2.9.6",
+  v8: "15.0",
+  log_ratios: [0.5, 0.51],
 };
 const { experiment, reference, connections } = entry;
 const wanted = { experiment, reference, connections, kind };
 
 function baseline(content?: string) {
-  const dir = Deno.makeTempDirSync(), path = join(dir, "baseline.json");
+  const dir = Deno.makeTempDirSync();
+  const path = join(dir, "baseline.json");
   if (content !== undefined) Deno.writeTextFileSync(path, content);
   return {
     path,
@@ -40,7 +47,8 @@ Deno.test("the kind of a machine is its processor, cores and kernel, not the ver
 Deno.test("an update takes the place of the same measurement, and leaves all others as they were", async () => {
   using file = baseline();
   assertEquals(await readBaseline(file.path), []);
-  const elsewhere = { ...entry, kind: { ...kind, cpu: "Model 2" } }, other = { ...entry, experiment: "select" };
+  const elsewhere = { ...entry, kind: { ...kind, cpu: "Model 2" } };
+  const other = { ...entry, experiment: "select" };
   await updateBaseline(file.path, [entry, elsewhere, other]);
   const newer = { ...entry, log_ratios: [0.4] };
   await updateBaseline(file.path, [newer]);

@@ -33,17 +33,22 @@ export interface Split {
  * both sides and between them, which change by one row of distances as the split moves on by one value.
  */
 export function bestSplit(values: Float64Array, start: number, end: number): Split | null {
-  let best: Split | null = null, within = 0, between = 0, beyond = 0; // sums over pairs: left, across, right
+  let best: Split | null = null;
+  let within = 0;
+  let between = 0;
+  let beyond = 0; // sums over pairs: left, across, right
   for (let i = start; i < end; i++) for (let k = i + 1; k < end; k++) beyond += Math.abs(values[i]! - values[k]!);
   for (let at = start + 1; at <= end - LEAST_SEGMENT; at++) {
     const moved = values[at - 1]!; // from the right side to the left
-    let toLeft = 0, toRight = 0;
+    let toLeft = 0;
+    let toRight = 0;
     for (let i = start; i < at - 1; i++) toLeft += Math.abs(moved - values[i]!);
     for (let i = at; i < end; i++) toRight += Math.abs(moved - values[i]!);
     within += toLeft;
     between += toRight - toLeft;
     beyond -= toRight;
-    const n = at - start, m = end - at;
+    const n = at - start;
+    const m = end - at;
     if (n < LEAST_SEGMENT) continue;
     const energy = 2 * between / (n * m) - 2 * within / (n * (n - 1)) - 2 * beyond / (m * (m - 1));
     const distance = energy * n * m / (n + m);
@@ -98,7 +103,9 @@ function isChange(values: Float64Array, bounds: readonly number[], { distance }:
  */
 export function changePoints(values: readonly number[], seed = 1): number[] {
   if (values.length > MOST_VALUES) throw new RangeError(`${values.length} values are more than ${MOST_VALUES}`);
-  const series = Float64Array.from(values), random = seededRandom(seed), bounds = [0, values.length];
+  const series = Float64Array.from(values);
+  const random = seededRandom(seed);
+  const bounds = [0, values.length];
   for (;;) {
     const split = bestOf(series, bounds);
     if (split === null || !isChange(series, bounds, split, random)) return bounds.slice(1, -1);

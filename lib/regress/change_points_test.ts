@@ -18,7 +18,8 @@ const SEEDS = Array.from({ length: 20 }, (_, i) => i + 1);
 
 /** The distance of two samples as the paper writes it: sums over all pairs, and nothing carried on. */
 function distance(left: readonly number[], right: readonly number[]): number {
-  const n = left.length, m = right.length;
+  const n = left.length;
+  const m = right.length;
   const between = left.flatMap((x) => right.map((y) => Math.abs(x - y)));
   const within = (of: readonly number[]) => of.flatMap((x, i) => of.slice(i + 1).map((y) => Math.abs(x - y)));
   const sum = (of: readonly number[]) => of.reduce((total, x) => total + x, 0);
@@ -29,7 +30,8 @@ function distance(left: readonly number[], right: readonly number[]): number {
 
 Deno.test("the best split of a part of a series is the one with the greatest distance of the paper", () => {
   for (const seed of SEEDS) {
-    const values = levels(seed, [0, 9], [1, 12], [0.5, 8]), [start, end] = [seed % 4, 29 - seed % 3];
+    const values = levels(seed, [0, 9], [1, 12], [0.5, 8]);
+    const [start, end] = [seed % 4, 29 - seed % 3];
     const all = values.map((_, at) => at).filter((at) => at - start >= LEAST_SEGMENT && end - at >= LEAST_SEGMENT)
       .map((at) => ({ at, distance: distance(values.slice(start, at), values.slice(at, end)) }));
     const best = all.toSorted((a, b) => b.distance - a.distance)[0]!;
@@ -65,15 +67,17 @@ Deno.test("in noise a change is found in about 1 of 100 series", () => {
 });
 
 Deno.test("an outlier is no change, and a change of the spread alone is one", () => {
-  const quiet = levels(3, [0, 30]), outlier = quiet.with(15, 30);
+  const quiet = levels(3, [0, 30]);
+  const outlier = quiet.with(15, 30);
   assertEquals(changePoints(outlier), []);
-  const noise = normal(8),
-    spread = [...Array.from({ length: 60 }, () => noise()), ...Array.from({ length: 60 }, () => 9 * noise())];
+  const noise = normal(8);
+  const spread = [...Array.from({ length: 60 }, () => noise()), ...Array.from({ length: 60 }, () => 9 * noise())];
   assert(changePoints(spread).some((at) => Math.abs(at - 60) <= 6), String(changePoints(spread)));
 });
 
 Deno.test("it does not matter where zero is, how large the unit is, or which way up", () => {
-  const values = levels(5, [0, 15], [3, 15], [6, 10]), found = changePoints(values);
+  const values = levels(5, [0, 15], [3, 15], [6, 10]);
+  const found = changePoints(values);
   assert(found.length > 0);
   for (const change of [(x: number) => x * 1024, (x: number) => -x, (x: number) => x + 64]) {
     assertEquals(changePoints(values.map(change)), found);

@@ -43,7 +43,8 @@ export function tellRound({ subject, rounds }: Candidate, wanted: number): void 
  * @throws {UsageError} As the body does.
  */
 export async function judged(body: (signal: AbortSignal) => Promise<number>, kept: string): Promise<number> {
-  const interrupt = new AbortController(), onSignal = () => interrupt.abort();
+  const interrupt = new AbortController();
+  const onSignal = () => interrupt.abort();
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
   for (const signal of signals) Deno.addSignalListener(signal, onSignal);
   try {

@@ -6,7 +6,8 @@ import { CannotStore } from "../results/durable_file.ts";
 
 Deno.test("a verdict passes, and an error of the program is no verdict: it ends as inconclusive, not with 1", async () => {
   assertEquals([await judged(() => Promise.resolve(1), ""), await judged(() => Promise.resolve(0), "")], [1, 0]);
-  const { error: print } = console, said: unknown[] = [];
+  const { error: print } = console;
+  const said: unknown[] = [];
   console.error = (what) => said.push(what);
   try {
     const unknown = new TypeError("x");

@@ -69,7 +69,8 @@ export function judgeChange(logs: Logs, baseline: Logs | null, rounds: number, s
   const interval = baseline === null
     ? medianInterval(logs, CONFIDENCE, seed)
     : medianShift(logs, baseline, CONFIDENCE, seed);
-  const { low, high } = interval, change = toRatio(interval);
+  const { low, high } = interval;
+  const change = toRatio(interval);
   if (low === null || high === null || logs.length < rounds * LEAST_VALID_SHARE) return { says: "too_few", change };
   if (low > MATTERS) return { says: "slower", change };
   if (high < -MATTERS) return { says: "faster", change };
@@ -97,7 +98,8 @@ const FIRST: Record<Says, Verdict> = {
  * ```
  */
 export function decide({ first, confirmation, baseline, rounds }: Samples, seed = 1): Decision {
-  const judged = judgeChange(first, baseline, rounds, seed), { says } = judged;
+  const judged = judgeChange(first, baseline, rounds, seed);
+  const { says } = judged;
   if (says !== "slower" || confirmation === null) {
     return { verdict: FIRST[says], reason: WHY[says] ?? null, first: judged, confirmation: null };
   }

@@ -12,7 +12,8 @@ function rounds(random: () => number, change: number, deviation = 0.02, n = 30):
 function nights(change: number, times: number, deviation?: number) {
   const random = seededRandom(99);
   return Array.from({ length: times }, (_, i) => {
-    const baseline = rounds(random, 0, deviation), first = rounds(random, change, deviation);
+    const baseline = rounds(random, 0, deviation);
+    const first = rounds(random, change, deviation);
     const evidence: Samples = { first, confirmation: null, baseline, rounds: 30 };
     const once = decide(evidence, i);
     return once.verdict === "alarm"
@@ -77,7 +78,8 @@ Deno.test("an interval that is wide and on no side is inconclusive, one that is 
 });
 
 Deno.test("the uncertainty of the baseline is in the interval", () => {
-  const random = seededRandom(4), first = rounds(random, 0);
+  const random = seededRandom(4);
+  const first = rounds(random, 0);
   const width = (baseline: number[]) => {
     const { low, high } = judgeChange(first, baseline, 30).change!;
     return high! - low!;
@@ -93,7 +95,9 @@ Deno.test("without a baseline the ratio itself is judged", () => {
 Deno.test("the same seed and values give the same interval, in whatever order, and whatever both were shifted by", () => {
   const random = seededRandom(8);
   for (let i = 0; i < 10; i++) {
-    const first = rounds(random, random() * 0.1), baseline = rounds(random, 0), shift = random() - 0.5;
+    const first = rounds(random, random() * 0.1);
+    const baseline = rounds(random, 0);
+    const shift = random() - 0.5;
     const here = judgeChange(first, baseline, 30, i).change!;
     assertEquals(judgeChange(first.toReversed(), baseline.toReversed(), 30, i).change, here);
     const there = judgeChange(first.map((log) => log + shift), baseline.map((log) => log + shift), 30, i).change!;

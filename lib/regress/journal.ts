@@ -14,7 +14,8 @@ import { ROUND_FOUND } from "../results/rows.ts";
 /** A row, when it was stored, and under which key. */
 type Stored<Row> = Row & { key: string; time: string };
 
-export const nullable = nullOr(number), STORED = { key: text, time: text };
+export const nullable = nullOr(number);
+export const STORED = { key: text, time: text };
 const PLACED_ROUND: Shape<PlacedRound> = {
   experiment: text,
   phase: oneOf(["first", "confirmation"]),
@@ -63,7 +64,8 @@ export class RunFile<Row extends object = PlacedRound> {
    * @throws {CannotStore} If the lock cannot be made: the disk is full, or the folder may not be written.
    */
   async lock(): Promise<Disposable> {
-    const path = `${this.path}.lock`, { file, taken } = await tryLock(path);
+    const path = `${this.path}.lock`;
+    const { file, taken } = await tryLock(path);
     if (!taken) {
       file.close();
       throw new AlreadyRunning(`Another run measures into ${this.path}: wait for its end, or stop it.`);
@@ -89,7 +91,8 @@ export class RunFile<Row extends object = PlacedRound> {
     const oldest = new Date(Date.now() - MAX_AGE_HOURS * 3_600_000).toISOString();
     const runs = new Set(values.filter(({ time }) => time >= oldest).map(({ key }) => key)); // all of a run, or none of it
     const isFresh = ({ key }: { key: string }) => runs.has(key);
-    const fresh = values.filter(isFresh), stale = values.length - fresh.length;
+    const fresh = values.filter(isFresh);
+    const stale = values.length - fresh.length;
     if (stale > 0) {
       warnings.push(`${this.path}: ${stale} rounds are older than ${MAX_AGE_HOURS} hours and are taken out.`);
       await filterLines<Stored<Row>>(this.path, this.#row, isFresh);

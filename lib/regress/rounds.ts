@@ -95,7 +95,8 @@ const ownFailures = (of: Candidate) =>
 
 /** What there is to say of a candidate by the rounds that it has. */
 export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">): Outcome {
-  const failures = failuresOf(candidate), last = failures.at(-1);
+  const failures = failuresOf(candidate);
+  const last = failures.at(-1);
   if (cannotRun(candidate)) return { ended: "skipped", reason: last!.reason };
   if (failures.length >= MAX_FAILURES) {
     const ended = ownFailures(candidate).length >= MAX_FAILURES ? "broken" : "inconclusive";

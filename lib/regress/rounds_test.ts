@@ -6,18 +6,29 @@ import type { RoundFound } from "../results/rows.ts";
 
 const never = new AbortController().signal;
 const found = (log: number | null, findings: string[] = []): RoundFound => ({
-  ...{ log_ratio: log, rate_per_s: 5000, reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 11 },
-  ...{ findings, failure: null },
+  log_ratio: log,
+  rate_per_s: 5000,
+  reference_cpu_us_per_request: 10,
+  candidate_cpu_us_per_request: 11,
+  findings,
+  failure: null,
 });
 const candidate = (name = "event-loop", baseline: number[] | null = Array(30).fill(0)): Candidate => ({
-  ...{ subject: find(name), connections: 10, ratePerS: "half", baseline, rounds: [] },
+  subject: find(name),
+  connections: 10,
+  ratePerS: "half",
+  baseline,
+  rounds: [],
 });
 
 /** Runs rounds that answer what `answer` says; what was asked is returned in order. */
 async function run(candidates: Candidate[], answer: (n: number, name: string) => RoundFound, signal = never) {
-  const asked: { name: string; ratePerS: Candidate["ratePerS"] }[] = [], kept: string[] = [];
+  const asked: { name: string; ratePerS: Candidate["ratePerS"] }[] = [];
+  const kept: string[] = [];
   await measureRounds(candidates, {
-    ...{ rounds: 30, confirm: true, signal },
+    rounds: 30,
+    confirm: true,
+    signal,
     measure: ({ name }, _, ratePerS) => {
       asked.push({ name, ratePerS });
       try {
@@ -74,7 +85,9 @@ Deno.test("rounds that are there are not measured again, those of a confirmation
 Deno.test("rounds with load from outside do not count, and with too many of them nothing is decided", async () => {
   const noisy = (often: number) => (n: number) =>
     found(n <= often ? 0.5 : 0, n <= often ? ["epoll: foreign_load"] : []);
-  const some = candidate(), most = candidate(), late = candidate();
+  const some = candidate();
+  const most = candidate();
+  const late = candidate();
   await run([some], noisy(10));
   assertEquals([validLogs(some, "first").length, verdict(some)], [20, "unchanged"]);
   assertEquals(lostRounds(some), "10 of 30 rounds do not count: foreign_load");
@@ -89,7 +102,8 @@ Deno.test("a server that fails once loses a round, twice it is broken, and the r
     if (rounds.includes(n)) throw new CannotCompare(find("event-loop"), "event-loop: 3 connections lost", "crashed");
     return found(0);
   };
-  const once = candidate(), twice = candidate();
+  const once = candidate();
+  const twice = candidate();
   await run([once], fails(3));
   assertEquals([verdict(once), once.rounds.length], ["unchanged", 30]);
   assertEquals(lostRounds(once), "1 of 30 rounds do not count: crashed, event-loop: 3 connections lost");

@@ -44,7 +44,11 @@ export function courses(history: readonly Night[]): Course[] {
     const newest = seen.at(-1)!;
     const alike = seen.filter((of) => comparable(of) === comparable(newest)).slice(-MOST_VALUES);
     const points = alike.map(({ night: { time, deno }, row }): NightPoint => ({
-      ...{ time, deno, ratio: row.ratio!, low: row.ratio_low, high: row.ratio_high },
+      time,
+      deno,
+      ratio: row.ratio!,
+      low: row.ratio_low,
+      high: row.ratio_high,
     }));
     const changes = changePoints(points.map(({ ratio }) => Math.log(ratio)));
     return { experiment, reference: newest.night.reference, points, changes };
@@ -74,7 +78,8 @@ export function tellChanges(all: readonly Course[]): string[] {
   return all.filter(({ changes }) => changes.length > 0).map((course) => {
     const levels = levelsOf(course);
     const said = levels.slice(1).map((level, i) => {
-      const before = levels[i]!, [from, to] = [before.points.at(-1)!.deno, level.points[0]!.deno];
+      const before = levels[i]!;
+      const [from, to] = [before.points.at(-1)!.deno, level.points[0]!.deno];
       const upgrade = from === to ? "" : `, Deno ${from} before and ${to} then`;
       return `${since(level, before)} (${level.points.length} nights, ${before.points.length} before${upgrade})`;
     });
@@ -84,7 +89,8 @@ export function tellChanges(all: readonly Course[]): string[] {
 
 /** The nights of an experiment with their intervals, and the median of each stretch, all against that of the first one. */
 export function courseChart(course: Course, family: string): LinesSpec {
-  const { experiment, reference, points } = course, levels = levelsOf(course);
+  const { experiment, reference, points } = course;
+  const levels = levelsOf(course);
   const percent = (ratio: number) => (ratio / levels[0]!.ratio - 1) * 100;
   const bound = (ratio: number | null) => ratio === null ? null : percent(ratio);
   const level = ({ from, points, ratio }: Level, i: number) => ({
@@ -99,9 +105,13 @@ export function courseChart(course: Course, family: string): LinesSpec {
     y: { label: "change of the CPU time per request", unit: "percent", scale: "linear" },
     series: [
       {
-        ...{ name: experiment, family },
+        name: experiment,
+        family,
         points: points.map(({ ratio, low, high }, i) => ({
-          ...{ x: i + 1, value: percent(ratio), low: bound(low), high: bound(high) },
+          x: i + 1,
+          value: percent(ratio),
+          low: bound(low),
+          high: bound(high),
         })),
       },
       ...levels.map(level),

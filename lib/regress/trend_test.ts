@@ -31,7 +31,8 @@ Deno.test("where the runtime changed with it, the sentence says from which versi
 });
 
 Deno.test("nights of another machine, reference or number of connections, and without a figure, are not put together", () => {
-  const mine = nights([1, 10]), kind = { ...mine[0]!.kind, cpu: "another CPU" };
+  const mine = nights([1, 10]);
+  const kind = { ...mine[0]!.kind, cpu: "another CPU" };
   const other = nights([2, 10]).map((of) => ({ ...of, kind }));
   assertEquals(courses([...other, ...mine]).map(({ points, changes }) => [points.length, changes]), [[10, []]]);
   assertEquals(courses([...mine, night(10, { ratio: 3, connections: 1 })])[0]!.points.length, 1);

@@ -94,7 +94,8 @@ export const telling = (runs: readonly Result[], metric: keyof Metrics): Result 
 export function userMemory({ holds }: Pick<Shown, "holds">): { value: number | null; bound: "at most" | null } {
   const of = telling(holds, "user_bytes_per_conn")?.metrics;
   if (of === undefined) return { value: null, bound: null };
-  const value = of.user_bytes_per_conn!, noise = of.connections ? NOISE_BYTES / of.connections : -Infinity;
+  const value = of.user_bytes_per_conn!;
+  const noise = of.connections ? NOISE_BYTES / of.connections : -Infinity;
   return value < noise ? { value: noise, bound: "at most" } : { value, bound: null };
 }
 

@@ -7,7 +7,14 @@ import { comparisonRow as row } from "../testing/fixtures.ts";
 
 Deno.test("of comparisons the widest is shown for each number of connections, of equals the newest, of few rounds none", () => {
   const study = (id: string, time: string, rows: Study<"comparison">["rows"]): Study<"comparison"> => ({
-    ...{ schema: STUDY_SCHEMA, kind: "comparison", id, time, host: hostFacts(), command: id, manifests: {}, rows },
+    schema: STUDY_SCHEMA,
+    kind: "comparison",
+    id,
+    time,
+    host: hostFacts(),
+    command: id,
+    manifests: {},
+    rows,
   });
   const two = [row(), row({ candidate: "nginx" })];
   const studies = [
@@ -28,7 +35,13 @@ Deno.test("of comparisons the widest is shown for each number of connections, of
 
 Deno.test("of studies of wait calls the newest is shown that has enough sizes", () => {
   const of = (id: string, sizes: number[]): Study<"readiness"> => ({
-    ...{ schema: STUDY_SCHEMA, kind: "readiness", id, time: id, host: hostFacts(), command: id, manifests: {} },
+    schema: STUDY_SCHEMA,
+    kind: "readiness",
+    id,
+    time: id,
+    host: hostFacts(),
+    command: id,
+    manifests: {},
     rows: sizes.map((descriptors) => ({ descriptors }) as ReadinessRow),
   });
   const studies = [of("old", [1, 2, 3, 4]), of("new", [1, 2, 3, 4]), of("quick", [1, 2, 3, 3])];

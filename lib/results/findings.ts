@@ -75,7 +75,8 @@ function lateSends({ lateShare: share }: Evidence): string | null {
 
 function little({ closedLoop, connections, ratePerS, meanLatencyUs }: Evidence): string | null {
   if (!closedLoop || ratePerS === null || meanLatencyUs === null) return null;
-  const inFlight = ratePerS * meanLatencyUs / 1e6, shown = Number(inFlight.toPrecision(3));
+  const inFlight = ratePerS * meanLatencyUs / 1e6;
+  const shown = Number(inFlight.toPrecision(3));
   if (!(inFlight > 0) || Math.abs(connections / inFlight - 1) <= LITTLE_ERROR) return null;
   return `rate times mean latency is ${shown} requests in flight, but ${connections} connections had one each: some ` +
     "stood idle or were not timed, so trust neither of the two figures before this is explained";
@@ -89,7 +90,8 @@ function lostConnections({ lost }: Evidence): string | null {
 }
 
 function foreignLoad({ stealShare, foreignShare }: Evidence): string | null {
-  const steal = stealShare ?? 0, foreign = foreignShare ?? 0;
+  const steal = stealShare ?? 0;
+  const foreign = foreignShare ?? 0;
   if (steal <= FOREIGN_SHARE && foreign <= FOREIGN_SHARE) return null;
   const took = [];
   if (steal > FOREIGN_SHARE) took.push(`the hypervisor gave ${percent(steal)} of the CPU time to other guests`);

@@ -65,8 +65,10 @@ Deno.test("steal or foreign processes over 10 %, each by itself, are foreign_loa
 });
 
 Deno.test("foreign_load names only the one that it is", () => {
-  const hypervisor = "hypervisor gave 30 %", processes = "processes outside of the run used 20 %";
-  const steal = sentenceOf({ stealShare: 0.3 }), foreign = sentenceOf({ foreignShare: 0.2 });
+  const hypervisor = "hypervisor gave 30 %";
+  const processes = "processes outside of the run used 20 %";
+  const steal = sentenceOf({ stealShare: 0.3 });
+  const foreign = sentenceOf({ foreignShare: 0.2 });
   assert(steal.includes(hypervisor) && !steal.includes("processes"));
   assert(foreign.includes(processes) && !foreign.includes("hypervisor"));
   const both = sentenceOf({ stealShare: 0.3, foreignShare: 0.2 });

@@ -39,7 +39,8 @@ export function parseLine<T>(line: string, check: Check): { value: T } | { wrong
 
 /** Reads a file of lines; none if it is not there. Needs `--allow-read`. */
 export async function readLines<T>(path: string, check: Check): Promise<Lines<T>> {
-  const values: T[] = [], warnings: string[] = [];
+  const values: T[] = [];
+  const warnings: string[] = [];
   for (const [i, line] of (await readIfThere(path)).split("\n").entries()) {
     if (line === "") continue;
     const parsed = parseLine<T>(line, check);
@@ -59,7 +60,8 @@ export async function readLines<T>(path: string, check: Check): Promise<Lines<T>
 export async function repairLines(path: string): Promise<string | null> {
   const text = await readIfThere(path);
   if (text === "" || text.endsWith("\n")) return null;
-  const at = text.lastIndexOf("\n") + 1, last = text.slice(at);
+  const at = text.lastIndexOf("\n") + 1;
+  const last = text.slice(at);
   const isWhole = "value" in parseLine(last, () => undefined);
   await store(path, isWhole ? `${text}\n` : text.slice(0, at));
   return isWhole

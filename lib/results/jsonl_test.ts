@@ -7,7 +7,8 @@ import { CannotStore } from "./durable_file.ts";
 const check = object({ n: number });
 
 function file(content?: string) {
-  const dir = Deno.makeTempDirSync(), path = join(dir, "lines.jsonl");
+  const dir = Deno.makeTempDirSync();
+  const path = join(dir, "lines.jsonl");
   if (content !== undefined) Deno.writeTextFileSync(path, content);
   return {
     path,

@@ -94,7 +94,8 @@ function parseResult(content: string): Result | string {
  * are passed over and named; what an interrupted write left is no result and is not looked at. Needs `--allow-read`.
  */
 export async function readResults(dir = "results"): Promise<{ results: Result[]; passedOver: PassedOver[] }> {
-  const results: Result[] = [], passedOver: PassedOver[] = [];
+  const results: Result[] = [];
+  const passedOver: PassedOver[] = [];
   for (const folder of (await entries(dir)).filter(({ isDirectory, name }) => isDirectory && name !== STUDIES)) {
     for (const entry of await entries(join(dir, folder.name))) {
       if (!entry.isFile || !entry.name.endsWith(".json")) continue;

@@ -131,8 +131,12 @@ export const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
   readiness: {
     call: oneOf(["select", "poll", "epoll_wait"]),
     descriptors: number,
-    ...{ wait_us: number, wait_us_low: number, wait_us_high: number },
-    ...{ turn_us: number, turn_us_low: number, turn_us_high: number },
+    wait_us: number,
+    wait_us_low: number,
+    wait_us_high: number,
+    turn_us: number,
+    turn_us_low: number,
+    turn_us_high: number,
   },
   comparison: {
     scenario: oneOf(SCENARIOS),

@@ -5,15 +5,24 @@ import { isSameMachine, quickRuns, readStored, resultPath, wholeRuns } from "./s
 import { HOST } from "../testing/fixtures.ts";
 
 const RUN: Run = {
-  ...{ experiment: "epoll", family: "readiness", scenario: "hold", host: HOST, metrics: { answered: 1 } },
+  experiment: "epoll",
+  family: "readiness",
+  scenario: "hold",
+  host: HOST,
+  metrics: { answered: 1 },
   parameters: { connections: 1, seconds: 1, warmup_seconds: 0 },
-  ...{ histogram: null, findings: [], ended: "ok", reason: null, command: "deno task exp epoll" },
+  histogram: null,
+  findings: [],
+  ended: "ok",
+  reason: null,
+  command: "deno task exp epoll",
 };
 
 Deno.test("figures of another kind of machine are left out; a newer kernel or runtime makes no other machine", async () => {
   const dir = Deno.makeTempDirSync();
   try {
-    const other = { ...HOST, cores: 64 }, newer = { ...HOST, kernel: "7.0", deno: "3.0.0" };
+    const other = { ...HOST, cores: 64 };
+    const newer = { ...HOST, kernel: "7.0", deno: "3.0.0" };
     assertEquals([isSameMachine(HOST, other), isSameMachine(HOST, newer)], [false, true]);
     await writeResult(newResult(RUN), dir);
     await writeResult(newResult({ ...RUN, host: other }), dir);
@@ -29,7 +38,8 @@ Deno.test("figures of another kind of machine are left out; a newer kernel or ru
 Deno.test("a result's path is where it is stored, with slashes", async () => {
   const dir = Deno.makeTempDirSync();
   try {
-    const result = newResult(RUN), path = await writeResult(result, join(dir, "results"));
+    const result = newResult(RUN);
+    const path = await writeResult(result, join(dir, "results"));
     assertEquals(join(dir, ...resultPath(result).split("/")), path);
   } finally {
     Deno.removeSync(dir, { recursive: true });

@@ -79,7 +79,8 @@ export async function writeStudy<K extends Kind>(
 
 /** Reads the studies of a kind, the oldest first. Damaged or newer files are named and passed over. Needs `--allow-read`. */
 export async function readStudies<K extends Kind>(kind: K, dir = "results") {
-  const studies: Study<K>[] = [], passedOver: { path: string; why: string }[] = [];
+  const studies: Study<K>[] = [];
+  const passedOver: { path: string; why: string }[] = [];
   for (const entry of await entries(join(dir, STUDIES, kind))) {
     if (!entry.isFile || !entry.name.endsWith(".json")) continue;
     const path = join(dir, STUDIES, kind, entry.name);

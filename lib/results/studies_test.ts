@@ -10,8 +10,12 @@ import { MANIFEST } from "./schema.ts";
 const ROW: ReadinessRow = {
   call: "poll",
   descriptors: 10,
-  ...{ wait_us: 1.2, wait_us_low: 1.1, wait_us_high: 1.3 },
-  ...{ turn_us: 1.4, turn_us_low: 1.3, turn_us_high: 1.5 },
+  wait_us: 1.2,
+  wait_us_low: 1.1,
+  wait_us_high: 1.3,
+  turn_us: 1.4,
+  turn_us_low: 1.3,
+  turn_us_high: 1.5,
 };
 
 Deno.test("a study that was stored is read again as it was, and is no result", async () => {

@@ -81,7 +81,8 @@ class Line {
   /** The largest number of connections, up to `remaining`, that fit even at worst; found by halving. */
   room(held: number, remaining: number): number {
     if (this.#predictAtWorst(held + remaining) <= this.limit) return remaining;
-    let fits = 0, tooMany = remaining;
+    let fits = 0;
+    let tooMany = remaining;
     while (tooMany - fits > 1) {
       const middle = Math.floor((fits + tooMany) / 2);
       if (this.#predictAtWorst(held + middle) <= this.limit) fits = middle;

@@ -1,7 +1,9 @@
 import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
 import { createGuard, Guard } from "./guard.ts";
 
-const GIB = 2 ** 30, MIB = 2 ** 20, KIB = 2 ** 10;
+const GIB = 2 ** 30;
+const MIB = 2 ** 20;
+const KIB = 2 ** 10;
 /** Of a million connections, far more steps than a sound guard needs. */
 const MAX_STEPS = 1000;
 
@@ -27,7 +29,8 @@ function climb({ budgetBytes, descriptorLimit = Infinity, wanted, cost }: Host, 
   guard ??= new Guard({ memAvailableBytes: budgetBytes, descriptorLimit }, 1);
   const sizes = [0];
   while (sizes.at(-1)! < wanted) {
-    const held = sizes.at(-1)!, step = guard.next(held, wanted);
+    const held = sizes.at(-1)!;
+    const step = guard.next(held, wanted);
     if ("stop" in step) return { sizes, held, stop: step.stop, guard };
     assert(Number.isInteger(step.connect) && step.connect >= 1 && held + step.connect <= wanted, `${step.connect}`);
     sizes.push(held + step.connect);
@@ -57,7 +60,8 @@ Deno.test("where memory is linear, whatever its slope, the budget is never excee
 Deno.test("measuring that is off by some megabytes does not lead over the budget by more than that", () => {
   const dice = random(2);
   for (let i = 0; i < 1000; i++) {
-    const budgetBytes = 2 ** (29 + 9 * dice.next().value), slope = 2 ** (10 + 14 * dice.next().value);
+    const budgetBytes = 2 ** (29 + 9 * dice.next().value);
+    const slope = 2 ** (10 + 14 * dice.next().value);
     const trueCost = (connections: number) => 50 * MIB + slope * connections;
     const cost = (connections: number) => trueCost(connections) + (dice.next().value - 0.5) * 32 * MIB;
     const { sizes } = climb({ budgetBytes, wanted: 1_000_000, cost });
@@ -83,7 +87,8 @@ Deno.test("close to the limit a step is at most half of the room that is left", 
   const { sizes } = climb({ budgetBytes: GIB, wanted: 10_000, cost: (n) => 60 * MIB + MIB * n });
   const room = 964; // (1024 − 60) MiB
   for (let i = 2; i < sizes.length; i++) {
-    const held = sizes[i - 1]!, step = sizes[i]! - held;
+    const held = sizes[i - 1]!;
+    const step = sizes[i]! - held;
     assert(step === 1 || step <= (room - held) / 2, `${step} at ${held}`);
   }
   assertEquals(sizes.at(-1), room);
@@ -157,7 +162,8 @@ Deno.test("the guard of this host lets a first connection through", () => {
 
 Deno.test("a server that maps an area for each connection is stopped before the kernel refuses it one", () => {
   const guard = new Guard({ memAvailableBytes: 64 * GIB, descriptorLimit: 20_000, mappingLimit: 65_530 });
-  let held = 0, stop: string | null = null;
+  let held = 0;
+  let stop: string | null = null;
   while (stop === null) {
     const step = guard.next(held, 10_000);
     if ("stop" in step) stop = step.stop;

@@ -36,7 +36,14 @@ export interface Climb {
 /** A climb that has not begun. */
 export function startClimb({ server, parameters: { climb_seconds = Infinity } }: Bench): Climb {
   return {
-    ...{ held: 0, answered: 0, connected: 0, kept: 0, failed: 0, connectSeconds: 0, askSeconds: 0, pacePerS: null },
+    held: 0,
+    answered: 0,
+    connected: 0,
+    kept: 0,
+    failed: 0,
+    connectSeconds: 0,
+    askSeconds: 0,
+    pacePerS: null,
     deadline: performance.now() + climb_seconds * 1000,
     start: look(server),
     histogram: new Histogram(),
@@ -45,7 +52,8 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
 
 /** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
 function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): { connect: number } | { stop: string } {
-  const { connections, climb_seconds: limit } = parameters, { held, pacePerS, deadline } = climb;
+  const { connections, climb_seconds: limit } = parameters;
+  const { held, pacePerS, deadline } = climb;
   const step = guard.next(held, connections);
   if ("stop" in step) return step;
   const leftS = (deadline - performance.now()) / 1000;
@@ -116,7 +124,8 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   }
   await delay(seconds * 1000, { signal });
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
-  const lost = connected - again.asked + again.lost, missing = again.asked - again.answered;
+  const lost = connected - again.asked + again.lost;
+  const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
   const reason = unanswered ?? (lost > 0 ? `${count(lost)} connections were lost` : null);
   return { answered: again.answered, histogram: again.histogram, lost, reason };

@@ -20,7 +20,8 @@ export interface Step {
 /** Runs one step, with a guard that knows the smaller steps. */
 type RunStep = (step: Step, guard: Guard) => Promise<Result>;
 
-const HOLD = [1, 10, 100, 1000, 10_000], HOLD_QUICK = [100, 1000];
+const HOLD = [1, 10, 100, 1000, 10_000];
+const HOLD_QUICK = [100, 1000];
 const LOADED_CONNECTIONS = 100; // of every scenario but hold
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own

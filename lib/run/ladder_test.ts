@@ -28,8 +28,13 @@ const short = (steps: Step[]) => steps.map(({ scenario, parameters }) => `${scen
 Deno.test("a server that holds 10 000 is then loaded over 100 connections, and asked at half of its throughput", async () => {
   const steps = await walk({});
   assertEquals(short(steps), [
-    ...["hold 1", "hold 10", "hold 100", "hold 1000", "hold 10000"],
-    ...["throughput 100", "rate 100"],
+    "hold 1",
+    "hold 10",
+    "hold 100",
+    "hold 1000",
+    "hold 10000",
+    "throughput 100",
+    "rate 100",
   ]);
   assertEquals(steps.at(-1)!.parameters.rate_per_s, 20_000);
 });
@@ -50,8 +55,10 @@ Deno.test("what the user asked for replaces the defaults", async () => {
   assertEquals(short(steps), ["hold 10", "hold 20", "rate 10", "mixed 10", "rate 20", "mixed 20"]);
   assertEquals(new Set(steps.map((step) => step.parameters.seconds)), new Set([3]));
   assertEquals(steps.filter((step) => step.scenario !== "hold").map((step) => step.parameters.rate_per_s), [
-    ...[500, 500],
-    ...[500, 500],
+    500,
+    500,
+    500,
+    500,
   ]);
 });
 

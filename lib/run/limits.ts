@@ -148,9 +148,11 @@ function settingRows(setting: (name: Sysctl) => number | null): Row[] {
 }
 
 function portRow({ sysctls }: HostFacts): Row {
-  const what = "net.ipv4.ip_local_port_range", range = sysctls[what];
+  const what = "net.ipv4.ip_local_port_range";
+  const range = sysctls[what];
   if (!Array.isArray(range)) return untold(what);
-  const [low = 0, high = 0] = range, ports = high - low + 1;
+  const [low = 0, high = 0] = range;
+  const ports = high - low + 1;
   return {
     what,
     value: `${low}–${high}`,
@@ -161,7 +163,8 @@ function portRow({ sysctls }: HostFacts): Row {
 }
 
 function bufferRow({ sysctls, page_bytes }: HostFacts): Row {
-  const what = "net.ipv4.tcp_mem", pages = sysctls[what];
+  const what = "net.ipv4.tcp_mem";
+  const pages = sysctls[what];
   if (!Array.isArray(pages) || page_bytes === null) return untold(what);
   const total = pages.at(-1)! * page_bytes;
   return {

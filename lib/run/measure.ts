@@ -53,12 +53,14 @@ export function readWish(
 
 /** Progress: on a terminal one line that is written over, elsewhere a line for each new phase. */
 function progressLine() {
-  const terminal = Deno.stderr.isTerminal(), encoder = new TextEncoder();
+  const terminal = Deno.stderr.isTerminal();
+  const encoder = new TextEncoder();
   let phase = "";
   return {
     show({ step, progress }: StepProgress): void {
       if (progress.phase === "") return; // between two commands
-      const { scenario, parameters } = step, { connections, answered, seconds } = progress;
+      const { scenario, parameters } = step;
+      const { connections, answered, seconds } = progress;
       const size = `${scenario} ${count(parameters.connections)}: ${progress.phase}`;
       const text = `${size}, ${count(connections)} connected, ${count(answered)} answered, ${seconds.toFixed(1)} s`;
       if (terminal) Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${text}`));
@@ -71,7 +73,8 @@ function progressLine() {
 
 /** Runs all steps. An interrupt ends the step under way; what was measured before is kept. */
 async function measure(experiment: Subject, wish: Wish, save: boolean) {
-  const results: Result[] = [], paths: string[] = [];
+  const results: Result[] = [];
+  const paths: string[] = [];
   const interrupt = new AbortController();
   const onSignal = () => interrupt.abort();
   Deno.addSignalListener("SIGINT", onSignal);

@@ -7,9 +7,11 @@ import type { Parameters, ScenarioName } from "../results/results.ts";
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const { generator, server } = bench;
-  const before = look(server), answeredBefore = (await generator.totals()).answered;
+  const before = look(server);
+  const answeredBefore = (await generator.totals()).answered;
   const window = await drive();
-  const after = look(server), answers = (await generator.totals()).answered - answeredBefore;
+  const after = look(server);
+  const answers = (await generator.totals()).answered - answeredBefore;
   const { requests, seconds, histogram, raw, unanswered, lost } = window;
   const switches = before && after ? after.context_switches - before.context_switches : null;
   return {
@@ -42,7 +44,8 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
 async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const climb = startClimb(bench);
   const short = await rise(bench, climb, bench.parameters.connections);
-  const { answered, connected, held, histogram } = climb, lost = connected - held;
+  const { answered, connected, held, histogram } = climb;
+  const lost = connected - held;
   if (answered === 0 || held === 0) {
     return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
   }

@@ -30,7 +30,8 @@ export interface RunOptions {
 }
 
 /** Server and generator have a core each, where there are two: they would measure each other otherwise. */
-const SERVER_CPU = 0, CLIENT_CPU = 1;
+const SERVER_CPU = 0;
+const CLIENT_CPU = 1;
 
 /** So long after its last connection broke the end of a server is waited for. */
 export const DEATH_MS = 1000;

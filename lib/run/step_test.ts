@@ -42,7 +42,11 @@ const step = (scenario: Step["scenario"], connections: number, more = {}): Step 
 });
 
 const options = (experiment: Experiment, step: Step): RunOptions => ({
-  ...{ experiment, host, step, guard: createGuard(), onProgress: () => {} },
+  experiment,
+  host,
+  step,
+  guard: createGuard(),
+  onProgress: () => {},
   signal: new AbortController().signal,
 });
 

@@ -41,9 +41,11 @@ export interface Frame {
   reason: string | null;
 }
 
-const SERVER_CPU = 0, CLIENT_CPU = 1; // a core each, where there are two
+const SERVER_CPU = 0;
+const CLIENT_CPU = 1; // a core each, where there are two
 const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
-const STEP_S = 0.5, FIRST_STEP = 10; // what is connected at once, by the pace of the step before
+const STEP_S = 0.5;
+const FIRST_STEP = 10; // what is connected at once, by the pace of the step before
 const BEHIND = 0.9; // answers in a second by those asked for: beyond what the last answer's own latency explains
 
 /**
@@ -142,14 +144,18 @@ export function behind(
 }
 
 function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
-  const now = look(bench.server), { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
+  const now = look(bench.server);
+  const { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: requests / seconds };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram);
   const scenario = wanted.ratePerS === null ? "throughput" : "rate";
   const findings = findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
-    ...{ elapsed_s, wanted, ...metrics },
-    ...{ p50_us, p99_us },
+    elapsed_s,
+    wanted,
+    ...metrics,
+    p50_us,
+    p99_us,
     cpu_percent: server_cpu_us === null ? null : server_cpu_us / seconds / 1e4,
     cpu_us_per_request: server_cpu_us === null || requests === 0 ? null : server_cpu_us / requests,
     pss_bytes: now?.pss_bytes ?? null,

@@ -12,7 +12,8 @@ const SHORT = /^400 requests\/s were due .* falls behind/;
 
 /** The frames of a load that changes from frame to frame. */
 async function frames(of: string | Own, wishes: Wanted[]): Promise<Frame[]> {
-  const stop = new AbortController(), seen: Frame[] = [];
+  const stop = new AbortController();
+  const seen: Frame[] = [];
   for await (
     const frame of watch(
       typeof of === "string" ? find(of) : of,
@@ -86,7 +87,8 @@ Deno.test({
 });
 
 Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
-  const due = { connections: 1, ratePerS: 400 }, finding = (id: FindingId) => [{ id, sentence: "" }];
+  const due = { connections: 1, ratePerS: 400 };
+  const finding = (id: FindingId) => [{ id, sentence: "" }];
   assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);
   assertEquals([behind(due, 360, []), behind(due, 359, []) === null], [null, false]);
   assertEquals([behind(due, 50, finding("client_bound")), behind(due, 50, finding("late_sends"))], [null, null]);

@@ -29,7 +29,8 @@ export interface ProcessStat {
  * @throws {Error} If the text is no stat line.
  */
 export function parseStat(text: string): ProcessStat {
-  const open = text.indexOf("("), close = text.lastIndexOf(")");
+  const open = text.indexOf("(");
+  const close = text.lastIndexOf(")");
   const fields = text.slice(close + 2).split(" "); // fields[0] is field 3 in the numbering of proc_pid_stat(5)
   if (open < 0 || close < open || fields.length < 18) throw new Error(`Not a line of /proc/PID/stat: ${text}`);
   const field = (number: number) => Number(fields[number - 3]);

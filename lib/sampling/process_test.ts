@@ -95,7 +95,8 @@ Deno.test({ name: "CPU time never runs backwards", ignore }, () => {
 });
 
 Deno.test({ name: "the host's total is at least busy and steal, and a CPU's is a part of it", ignore }, () => {
-  const cpu0 = hostCpuUs(0)!, all = hostCpuUs()!;
+  const cpu0 = hostCpuUs(0)!;
+  const all = hostCpuUs()!;
   assertGreaterOrEqual(all.total, all.busy + all.steal);
   assertGreaterOrEqual(all.total, cpu0.total);
   assertEquals(hostCpuUs(99_999), null);

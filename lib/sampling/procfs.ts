@@ -7,10 +7,16 @@
  */
 import { getSystemErrorName } from "node:util";
 
-const O_RDONLY = 0, O_CLOEXEC = 0o2000000; // <asm-generic/fcntl.h>
-const EPERM = 1, ENOENT = 2, ESRCH = 3, EACCES = 13; // <asm-generic/errno-base.h>
-const AT_FDCWD = -100, STATX_SIZE = 0x200; // <fcntl.h>, <linux/stat.h>
-const STATX_BYTES = 256, STX_SIZE = 40; // struct statx, the same on every processor: its length, and where stx_size is
+const O_RDONLY = 0;
+const O_CLOEXEC = 0o2000000; // <asm-generic/fcntl.h>
+const EPERM = 1;
+const ENOENT = 2;
+const ESRCH = 3;
+const EACCES = 13; // <asm-generic/errno-base.h>
+const AT_FDCWD = -100;
+const STATX_SIZE = 0x200; // <fcntl.h>, <linux/stat.h>
+const STATX_BYTES = 256;
+const STX_SIZE = 40; // struct statx, the same on every processor: its length, and where stx_size is
 const D_NAME = 19; // <dirent.h>, 64-bit: u64 d_ino, i64 d_off, u16 d_reclen, u8 d_type, then the name up to its NUL
 
 /** Bytes asked for in one read(2). Most files here are made a page at a time, and all but a few are below a page. */

@@ -10,9 +10,16 @@ import { sample } from "../sampling/sampler.ts";
 import { isOwn, type Running, runtimeOf, type Subject } from "./subject.ts";
 import type { Manifest } from "../results/schema.ts";
 
-const SYS_pidfd_open = 434, SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
-const SOL_SOCKET = 1, SO_SNDBUF = 7, SO_RCVBUF = 8, SO_ACCEPTCONN = 30, SO_PROTOCOL = 38; // <asm-generic/socket.h>
-const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_INFO = 11; // <netinet/tcp.h>
+const SYS_pidfd_open = 434;
+const SYS_pidfd_getfd = 438; // <asm-generic/unistd.h>: Linux 5.3 and 5.6; one number everywhere
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_ACCEPTCONN = 30;
+const SO_PROTOCOL = 38; // <asm-generic/socket.h>
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const TCP_INFO = 11; // <netinet/tcp.h>
 const TCP_ESTABLISHED = 1; // the first byte of struct tcp_info; a socket that is only bound is no connection
 const TCPI_SACKED = 7; // struct tcp_info in words: of a listening socket it is the backlog (tcp_diag.c)
 const MAX_DESCRIPTORS = 256; // of a process that are looked at: listeners and the first connections are among them
@@ -101,8 +108,16 @@ export async function manifestOf(subject: Subject, server: Pick<Running, "pid">)
 }
 
 const KEYS = [
-  ...["cpus", "backlog", "nodelay", "send_buffer_bytes", "receive_buffer_bytes", "processes", "threads", "cannot"],
-  ...["version", "settings"], // these differ by nature, so they come last
+  "cpus",
+  "backlog",
+  "nodelay",
+  "send_buffer_bytes",
+  "receive_buffer_bytes",
+  "processes",
+  "threads",
+  "cannot",
+  "version",
+  "settings", // these differ by nature, so they come last
 ] as (keyof Manifest)[];
 
 /**

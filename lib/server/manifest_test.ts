@@ -51,14 +51,26 @@ Deno.test("the version is the first line with a number in it, and a command with
 
 Deno.test("what differs is told once, each value with those that have it, and what is alike is not", () => {
   const manifest: Manifest = {
-    ...{ version: "Deno 1.2.3", settings: null, cannot: [], cpus: "0", processes: 1, threads: 6 },
-    ...{ backlog: 4096, nodelay: true, send_buffer_bytes: 1, receive_buffer_bytes: 1 },
+    version: "Deno 1.2.3",
+    settings: null,
+    cannot: [],
+    cpus: "0",
+    processes: 1,
+    threads: 6,
+    backlog: 4096,
+    nodelay: true,
+    send_buffer_bytes: 1,
+    receive_buffer_bytes: 1,
   };
   const other = { ...manifest, backlog: 511, nodelay: null };
   assertEquals(differences([["a", manifest], ["b", { ...manifest }]]), []);
   assertEquals(differences([["a", manifest], ["b", other], ["c", manifest]]), [
-    ...["backlog", "  4096: a, c", "  511: b"],
-    ...["nodelay", "  true: a, c", "  not told: b"],
+    "backlog",
+    "  4096: a, c",
+    "  511: b",
+    "nodelay",
+    "  true: a, c",
+    "  not told: b",
   ]);
 });
 

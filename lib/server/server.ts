@@ -207,7 +207,8 @@ export function experimentCommand(
   args: string[] = [],
   runtime: Runtime = thisRuntime(),
 ): { command: string; args: string[]; cwd: string } {
-  const words = run.split(" "), file = resolve(path);
+  const words = run.split(" ");
+  const file = resolve(path);
   const flags = words.slice(2, words.indexOf(basename(file))); // behind `deno run`; paths in them start at the file's folder
   if (runtime.v8Flags.length > 0) flags.push(`--v8-flags=${runtime.v8Flags.join(",")}`);
   return {

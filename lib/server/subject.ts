@@ -93,7 +93,8 @@ async function attach({ name, pid, ...own }: Own): Promise<Running> {
     throw new StartError({ ended: "not_ready", reason: `${name}: nobody listens on port ${port}.` });
   }
   return {
-    ...{ pid, port },
+    pid,
+    port,
     exited: new Promise(() => {}), // it is not this process's child: its connections tell when it has gone
     stderrTail: () => "",
     [Symbol.asyncDispose]: () => Promise.resolve(),
@@ -108,7 +109,8 @@ function freePort(): number {
 
 /** Starts a command and waits until somebody listens on its port. */
 async function startOwn(own: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
-  const { name } = own, port = own.port ?? freePort();
+  const { name } = own;
+  const port = own.port ?? freePort();
   if (await answers(port)) {
     throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
   }
@@ -129,7 +131,9 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
     throw signal.reason;
   }
   const running = {
-    ...{ pid: group.pid, port, exited: group.gone },
+    pid: group.pid,
+    port,
+    exited: group.gone,
     stderrTail: () => group.stderrTail,
     [Symbol.asyncDispose]: async () => {
       group.terminate();
@@ -139,7 +143,8 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
   if (over === null && performance.now() < deadline) return running;
   const ended = over === null ? "not_ready" : "crashed";
   await group.kill();
-  const said = group.stderrTail.trim().split("\n").at(-1) ?? "", { code } = await group.gone;
+  const said = group.stderrTail.trim().split("\n").at(-1) ?? "";
+  const { code } = await group.gone;
   const what = ended === "crashed" ? `ended with exit code ${code} before it listened on` : "does not listen on";
   throw new StartError({ ended, reason: `${name} ${what} port ${port}, which PORT names in its environment. ${said}` });
 }

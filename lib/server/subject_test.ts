@@ -32,7 +32,8 @@ Deno.test("a server of one's own is measured like an experiment, answers in chun
   if (Deno.build.os === "linux") assert(result.metrics.cpu_us_per_request! > 0 && result.metrics.pss_bytes! > 0);
   assertStringIncludes(result.command, `deno task measure --name mine --scenario throughput`);
   assertStringIncludes(result.command, ` -- ${Deno.execPath()} eval`);
-  const server = await startSubject(subject), { port } = server; // each start has a port of its own, which is free then
+  const server = await startSubject(subject);
+  const { port } = server; // each start has a port of its own, which is free then
   await server[Symbol.asyncDispose]();
   await assertRejects(() => Deno.connect({ hostname: "127.0.0.1", port }), Deno.errors.ConnectionRefused);
 });

@@ -80,7 +80,10 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
     candidate: row.reference,
     candidate_value: row.reference_value,
     isReference: true,
-    ...{ ratio: null, ratio_low: null, ratio_high: null, reason: null },
+    ratio: null,
+    ratio_low: null,
+    ratio_high: null,
+    reason: null,
   }));
 }
 
@@ -129,12 +132,14 @@ export interface ComparisonParts {
 
 /** Reads rows of one comparison at one number of connections as a table. */
 export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts {
-  const own = ofReference(rows), candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
+  const own = ofReference(rows);
+  const candidates = [...Map.groupBy(rows, (row) => row.candidate).values()];
   const groups: ShownRow[][] = own.length > 0 ? [own, ...candidates] : candidates;
   const columns = COMPARISON_COLUMNS.filter((of) =>
     of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
   );
-  const { scenario, connections, heavy_us, reference } = rows[0]!, rounds = Math.max(...rows.map((row) => row.rounds));
+  const { scenario, connections, heavy_us, reference } = rows[0]!;
+  const rounds = Math.max(...rows.map((row) => row.rounds));
   const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
   const at = rates.length === 0
     ? ""

@@ -7,9 +7,17 @@ const host = hostFacts();
 
 function result(run: Partial<Run>): Result {
   return newResult({
-    ...{ experiment: "epoll", family: "readiness", scenario: "hold", host, histogram: null, findings: [], command: "" },
+    experiment: "epoll",
+    family: "readiness",
+    scenario: "hold",
+    host,
+    histogram: null,
+    findings: [],
+    command: "",
     parameters: { connections: 10_000, seconds: 1, warmup_seconds: 0 },
-    ...{ metrics: {}, ended: "ok", reason: null },
+    metrics: {},
+    ended: "ok",
+    reason: null,
     ...run,
   });
 }

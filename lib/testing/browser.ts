@@ -58,7 +58,8 @@ export async function startBrowser(): Promise<TestBrowser> {
   return {
     async open(url, options = {}) {
       const page = await (await browser.newContext({ reducedMotion: "reduce", ...options })).newPage();
-      const errors: string[] = [], requests: string[] = [];
+      const errors: string[] = [];
+      const requests: string[] = [];
       page.on("console", (message) => {
         if (["error", "warning"].includes(message.type())) errors.push(message.text());
       });

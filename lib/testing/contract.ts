@@ -207,7 +207,8 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   // The shared server outlives each test, so the end of one that dies would be taken for a leak of the next.
   const shared = { sanitizeOps: false, sanitizeResources: false };
   for (const check of checks) {
-    const never = impossible(check, lab), reason = never ?? await obstacle(check);
+    const never = impossible(check, lab);
+    const reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
     if (reason !== null) passOver(`${name} ${check.says}`, reason, REQUIRE_ALL && never === null);
     else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => check.holds(lab) });

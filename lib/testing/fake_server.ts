@@ -67,7 +67,8 @@ export class FakeServer implements AsyncDisposable {
   }
 
   async #converse(connection: Deno.TcpConn): Promise<void> {
-    const from = connection.remoteAddr.hostname, client = { connection, from, rest: "" };
+    const from = connection.remoteAddr.hostname;
+    const client = { connection, from, rest: "" };
     const write = async (text: string) => {
       for (let rest = new TextEncoder().encode(text); rest.length > 0;) {
         rest = rest.subarray(await connection.write(rest));
@@ -75,7 +76,8 @@ export class FakeServer implements AsyncDisposable {
     };
     this.clients.push(client);
     connection.setNoDelay();
-    const buffer = new Uint8Array(READ_BYTES), decoder = new TextDecoder();
+    const buffer = new Uint8Array(READ_BYTES);
+    const decoder = new TextDecoder();
     for (let got = await connection.read(buffer), number = 0; got !== null; got = await connection.read(buffer)) {
       const heads = (client.rest + decoder.decode(buffer.subarray(0, got))).split("\r\n\r\n");
       client.rest = heads.pop()!;

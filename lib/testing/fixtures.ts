@@ -37,31 +37,51 @@ export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRo
 export function night(day: number, change: Partial<NightRow> & { ratio: number | null }): Night {
   const { ratio } = change;
   const row: NightRow = {
-    ...{ experiment: "event-loop", connections: 10, verdict: "unchanged", reason: null },
-    ...{ rounds: 30, valid_rounds: 30, reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 14 },
-    ...{ ratio_low: ratio && ratio * 0.99, ratio_high: ratio && ratio * 1.01 },
-    ...{ change: 1, change_low: 0.99, change_high: 1.01, confirmed: null, confirmed_low: null, confirmed_high: null },
-    ...{ findings: [], log_ratios: [], ...change },
+    experiment: "event-loop",
+    connections: 10,
+    verdict: "unchanged",
+    reason: null,
+    rounds: 30,
+    valid_rounds: 30,
+    reference_cpu_us_per_request: 10,
+    candidate_cpu_us_per_request: 14,
+    ratio_low: ratio && ratio * 0.99,
+    ratio_high: ratio && ratio * 1.01,
+    change: 1,
+    change_low: 0.99,
+    change_high: 1.01,
+    confirmed: null,
+    confirmed_low: null,
+    confirmed_high: null,
+    findings: [],
+    log_ratios: [],
+    ...change,
   };
   return {
-    ...{ schema: HISTORY_SCHEMA, id: String(day), time: new Date(Date.UTC(2026, 0, 1 + day, 3)).toISOString() },
-    ...{
-      command: "deno task regress",
-      reference: "epoll",
-      new_baseline: false,
-      kind: hostKind(HOST),
-      deno: HOST.deno,
-      v8: HOST.v8,
-      exit: 0,
-    },
+    schema: HISTORY_SCHEMA,
+    id: String(day),
+    time: new Date(Date.UTC(2026, 0, 1 + day, 3)).toISOString(),
+    command: "deno task regress",
+    reference: "epoll",
+    new_baseline: false,
+    kind: hostKind(HOST),
+    deno: HOST.deno,
+    v8: HOST.v8,
+    exit: 0,
     experiments: [row],
   };
 }
 
 /** A machine of two cores and 24 GiB. */
 export const HOST: HostFacts = {
-  ...{ os: "linux", arch: "x86_64", kernel: "6.1.0", cpu: "a CPU", cores: 2, memory_bytes: 24 * 2 ** 30 },
-  ...{ deno: "2.9.6", v8: "15.0" },
+  os: "linux",
+  arch: "x86_64",
+  kernel: "6.1.0",
+  cpu: "a CPU",
+  cores: 2,
+  memory_bytes: 24 * 2 ** 30,
+  deno: "2.9.6",
+  v8: "15.0",
   ...UNTOLD,
   limits: { nofile_soft: 20_000, nofile_hard: 20_000, nproc: 90_000 },
 };
@@ -79,16 +99,21 @@ export interface Made {
 }
 
 export const experiment = (name: string, family = "readiness"): Experiment => ({
-  ...{ name, path: `experiments/${name}.ts`, peer: false, title: name, family, question: "", idea: "", prediction: "" },
-  ...{
-    compare: [],
-    requires: [{ os: "any", kernel: null }],
-    run: "",
-    try: "",
-    simplified: "",
-    sources: [],
-    cannot: [],
-  },
+  name,
+  path: `experiments/${name}.ts`,
+  peer: false,
+  title: name,
+  family,
+  question: "",
+  idea: "",
+  prediction: "",
+  compare: [],
+  requires: [{ os: "any", kernel: null }],
+  run: "",
+  try: "",
+  simplified: "",
+  sources: [],
+  cannot: [],
 } as unknown as Experiment);
 
 export function run(
@@ -101,9 +126,16 @@ export function run(
     if (!into.experiments.some((of) => of.name === name)) into.experiments.push(experiment(name));
     const ended = (metrics.answered ?? 0) < (parameters.connections ?? 0) && scenario === "hold" ? "limited" : "ok";
     into.results.push(newResult({
-      ...{ experiment: name, family: "readiness", scenario, host: into.host, metrics, ended },
+      experiment: name,
+      family: "readiness",
+      scenario,
+      host: into.host,
+      metrics,
+      ended,
       parameters: { connections: 100, seconds: 1, warmup_seconds: scenario === "hold" ? 0 : 1, ...parameters },
-      ...{ histogram: null, findings: [], reason: ended === "ok" ? null : "it broke" },
+      histogram: null,
+      findings: [],
+      reason: ended === "ok" ? null : "it broke",
       command: `deno task exp ${name} --scenario ${scenario}`,
     }, new Date(1e12 + 1000 * into.results.length)));
   };
@@ -137,17 +169,22 @@ export function compared(
 ): Piece {
   return ({ rows }) =>
     rows.comparison.push({
-      ...{
-        scenario,
-        connections,
-        rate_per_s: null,
-        heavy_us: scenario === "mixed" ? HEAVY_US : null,
-        reference,
-        candidate,
-        metric,
-      },
-      ...{ reference_value: 10, candidate_value: 10 * ratio, ratio, ratio_low: low, ratio_high: high },
-      ...{ rounds: MIN_ROUNDS, findings: [], reason: null, ...more },
+      scenario,
+      connections,
+      rate_per_s: null,
+      heavy_us: scenario === "mixed" ? HEAVY_US : null,
+      reference,
+      candidate,
+      metric,
+      reference_value: 10,
+      candidate_value: 10 * ratio,
+      ratio,
+      ratio_low: low,
+      ratio_high: high,
+      rounds: MIN_ROUNDS,
+      findings: [],
+      reason: null,
+      ...more,
     });
 }
 

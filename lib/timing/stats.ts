@@ -55,8 +55,10 @@ export function bootstrapMedian(values: readonly number[], confidence = 0.98, se
 
 /** The medians of so many samples, each drawn from the values with replacement. */
 function resampledMedians(values: readonly number[], random: () => number): Float64Array {
-  const sorted = Float64Array.from(values).sort(), n = sorted.length;
-  const times = new Int32Array(n), medians = new Float64Array(RESAMPLES);
+  const sorted = Float64Array.from(values).sort();
+  const n = sorted.length;
+  const times = new Int32Array(n);
+  const medians = new Float64Array(RESAMPLES);
   // How often each value was drawn is the sample in order: its middle is found by counting, which is faster than sorting.
   const ranked = (rank: number) => {
     let i = 0;
@@ -92,8 +94,11 @@ function between(resampled: Float64Array, confidence: number): { low: number; hi
  * @throws {RangeError} If there is no value.
  */
 export function signInterval(values: readonly number[], confidence = 0.98): Interval {
-  const sorted = Float64Array.from(values).sort(), n = sorted.length;
-  let outside = 0, heads = 2 ** -n, k = 0; // heads: the probability of exactly k heads; outside: of at most k, both ends
+  const sorted = Float64Array.from(values).sort();
+  const n = sorted.length;
+  let outside = 0;
+  let heads = 2 ** -n;
+  let k = 0; // heads: the probability of exactly k heads; outside: of at most k, both ends
   while (k < n / 2 && outside + 2 * heads <= 1 - confidence) {
     outside += 2 * heads;
     heads *= (n - k) / (k + 1);
@@ -145,11 +150,13 @@ export function medianShift(
   const estimate = median(values) - median(base);
   if (Math.min(values.length, base.length) < BOOTSTRAP_FROM) {
     const each = (1 + confidence) / 2;
-    const { low, high } = signInterval(values, each), { low: baseLow, high: baseHigh } = signInterval(base, each);
+    const { low, high } = signInterval(values, each);
+    const { low: baseLow, high: baseHigh } = signInterval(base, each);
     const known = low !== null && high !== null && baseLow !== null && baseHigh !== null;
     return { estimate, low: known ? low - baseHigh : null, high: known ? high - baseLow : null };
   }
   const random = seededRandom(seed);
-  const drawn = resampledMedians(values, random), baseDrawn = resampledMedians(base, random);
+  const drawn = resampledMedians(values, random);
+  const baseDrawn = resampledMedians(base, random);
   return { estimate, ...between(drawn.map((value, i) => value - baseDrawn[i]!), confidence) };
 }

@@ -50,7 +50,8 @@ Deno.test("a 98 % interval misses the true median in about 2 of 100 experiments"
 Deno.test("a ratio and its inverse have inverse intervals", () => {
   const random = seededRandom(2);
   const rounds = Array.from({ length: 30 }, () => 0.1 + random() * 0.05);
-  const there = ratioInterval(rounds), back = ratioInterval(rounds.map((x) => -x));
+  const there = ratioInterval(rounds);
+  const back = ratioInterval(rounds.map((x) => -x));
   assertAlmostEquals(there.estimate * back.estimate, 1, 1e-12);
   assertAlmostEquals(there.low! * back.high!, 1, 0.002);
 });
@@ -101,7 +102,8 @@ const refusesShift = (values: number[], shift: number, alternative: "greater" | 
 
 Deno.test("what the interval puts on one side, the signed-rank test of another library refuses too", () => {
   const random = seededRandom(31);
-  let clear = 0, contrary = 0;
+  let clear = 0;
+  let contrary = 0;
   for (let i = 0; i < 60; i++) {
     const shift = (random() - 0.5) * 0.2; // symmetric around it, as that test wants
     const values = Array.from({ length: 30 }, () => shift + (random() + random() + random() - 1.5) * 0.1);

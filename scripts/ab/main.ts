@@ -27,12 +27,15 @@ function readFlags() {
     collect: ["cmd"],
   });
   if (flags._.length > 1) throw new UsageError(`Unexpected ${flags._[1]}: one experiment at a time.`);
-  const { rounds: most, ...load } = flags.quick ? QUICK_ROUND : ROUND, { rate } = flags;
+  const { rounds: most, ...load } = flags.quick ? QUICK_ROUND : ROUND;
+  const { rate } = flags;
   return {
     load,
     rounds: numberFlag("rounds", flags.rounds ?? String(most), { min: FEWEST_ROUNDS, max: 1000, integer: true }),
     connections: numberFlag("connections", flags.connections ?? String(CONNECTIONS), {
-      ...{ min: 1, max: 1e6, integer: true },
+      min: 1,
+      max: 1e6,
+      integer: true,
     }),
     ratePerS: rate === undefined
       ? null
@@ -52,20 +55,26 @@ function readFlags() {
 
 /** Where npm keeps what it has fetched: in the cache folder of this project, which experiments/peers use too. */
 function cacheFolder(): string {
-  const home = Deno.env.get("HOME"), caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
+  const home = Deno.env.get("HOME");
+  const caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
   if (!caches) throw new UsageError("Versions of Deno are kept in a cache folder: set HOME or XDG_CACHE_HOME.");
   return `${caches}/c10k-lab/npm`;
 }
 
 /** Measures a pair, tells the answer, and returns the exit code. */
 async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: AbortSignal): Promise<number> {
-  const [a, b] = pair, { rounds, connections, ratePerS, load } = flags;
+  const [a, b] = pair;
+  const { rounds, connections, ratePerS, load } = flags;
   const candidate: Candidate = { subject: b, connections, ratePerS, baseline: null, rounds: [] };
   await measureRounds([candidate], {
-    ...{ rounds, confirm: true, signal, measure: measurePairs(a, { ...load, signal }) },
+    rounds,
+    confirm: true,
+    signal,
+    measure: measurePairs(a, { ...load, signal }),
     keep: (candidate) => Promise.resolve(tellRound(candidate, rounds)),
   });
-  const outcome = outcomeOf(candidate, { rounds }), exit = exitOfPair(outcome);
+  const outcome = outcomeOf(candidate, { rounds });
+  const exit = exitOfPair(outcome);
   if (flags.json) {
     console.log(JSON.stringify({ a: a.name, b: b.name, exit, ...outcome, rounds: candidate.rounds }, null, 2));
   } else console.log(describePair(pair, candidate, outcome));

@@ -68,7 +68,8 @@ async function git(cwd: string, ...args: string[]): Promise<string> {
  */
 export async function asOf(ref: string, { name, path, peer }: Experiment, folder: string): Promise<Experiment> {
   if (peer) throw new UsageError(`${name} has sources beside it: --ref takes experiments of one file.`);
-  const file = basename(path), text = await git(join(path, ".."), "show", "--end-of-options", `${ref}:./${file}`);
+  const file = basename(path);
+  const text = await git(join(path, ".."), "show", "--end-of-options", `${ref}:./${file}`);
   const copy = join(folder, file);
   await Deno.writeTextFile(copy, text);
   return { ...parseHeader(name, copy, text), name: `${name} ${ref}` };

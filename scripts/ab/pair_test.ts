@@ -29,7 +29,8 @@ Deno.test("two versions of Deno are the same experiment, each under its own prog
 Deno.test("flags of V8 are given to the second alone, before the file", async () => {
   const [a, b] = await pair({ experiment, v8Flags: "--single-threaded,--no-opt" }) as [Variant, Variant];
   assertEquals([a.runtime.v8Flags, a.runtime.path], [[], Deno.execPath()]);
-  const { args } = experimentCommand(b, [], b.runtime), flag = args.indexOf("--v8-flags=--single-threaded,--no-opt");
+  const { args } = experimentCommand(b, [], b.runtime);
+  const flag = args.indexOf("--v8-flags=--single-threaded,--no-opt");
   assert(flag > 0 && flag < args.indexOf(experiment.path), args.join(" "));
   assertEquals(experimentCommand(a, [], a.runtime), experimentCommand(experiment));
 });
@@ -57,7 +58,8 @@ Deno.test({
   fn: async () => {
     using repository = folder();
     using into = folder();
-    const path = join(repository.path, "event-loop.ts"), text = Deno.readTextFileSync(experiment.path);
+    const path = join(repository.path, "event-loop.ts");
+    const text = Deno.readTextFileSync(experiment.path);
     const git = async (...args: string[]) => {
       const as = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"];
       const { success } = await new Deno.Command("git", { args: [...as, ...args], cwd: repository.path }).output();
@@ -141,7 +143,8 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: async () => {
     using dir = folder();
-    const mark = join(dir.path, "ran"), path = standIn(dir.path, `touch '${mark}'; exec '${Deno.execPath()}' "$@"`);
+    const mark = join(dir.path, "ran");
+    const path = standIn(dir.path, `touch '${mark}'; exec '${Deno.execPath()}' "$@"`);
     const runtime = { path, version: "1.2.3", v8Flags: ["--single-threaded"] };
     const subject: Variant = { ...experiment, name: "event-loop 1.2.3", runtime };
     await using server = await startSubject(subject);
@@ -152,7 +155,8 @@ Deno.test({
 });
 
 Deno.test("the answer says whether, by how much and how sure; the exit code says it to a script", async () => {
-  const two = await pair({ experiment, deno: "2.8.3,2.9.6" }), flat = (log: number) => Array<number>(30).fill(log);
+  const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
+  const flat = (log: number) => Array<number>(30).fill(log);
   const candidate: Candidate = { subject: two[1], connections: 10, ratePerS: 1, baseline: null, rounds: [] };
   const judge = (first: number, confirmation: number | null): Outcome => ({
     ended: "decided",

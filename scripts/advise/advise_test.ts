@@ -8,8 +8,15 @@ const sure = (us: number) => ({ us, low: us, high: us });
 const line = (...points: [connections: number, us: number][]): Point[] =>
   points.map(([connections, us]) => ({ connections, ...sure(us) }));
 const facts = (name: string, more: Partial<Facts>): Facts => ({
-  ...{ name, held: 20_000, limit: "descriptors", bytesPerConn: 4000, cpu: line([100, 10]), wait: [] },
-  ...{ beside: [], results: [], ...more },
+  name,
+  held: 20_000,
+  limit: "descriptors",
+  bytesPerConn: 4000,
+  cpu: line([100, 10]),
+  wait: [],
+  beside: [],
+  results: [],
+  ...more,
 });
 /** What heavy requests of some sizes do: how long the light ones wait, and what handing over costs, in µs. */
 const sizes = (...of: [heavyUs: number, waitUs: number, handoverUs?: number][]): Beside[] => [
@@ -69,7 +76,8 @@ Deno.test("who was not measured beside heavy requests has no part in where they 
 });
 
 Deno.test("the answer changes at the number of connections that one of two holds", () => {
-  const few = facts("threads", { cpu: line([100, 5]), held: 1627 }), many = facts("loop", { cpu: line([100, 10]) });
+  const few = facts("threads", { cpu: line([100, 5]), held: 1627 });
+  const many = facts("loop", { cpu: line([100, 10]) });
   assertCrossing([few, many], "connections", 1628, ["threads", "loop"]);
   assertCrossing([few, many], "connections", 20_001, ["loop", null]);
 });
@@ -94,7 +102,8 @@ Deno.test("beyond what was measured the nearest figure stands, and that is said"
 
 Deno.test("who looks at idle connections is the best only while these cost less than another's requests", () => {
   const wait = line([10, 1], [100, 10], [10_000, 1000]);
-  const poll = facts("poll", { cpu: line([100, 5]), wait }), loop = facts("loop", { cpu: line([100, 10]) });
+  const poll = facts("poll", { cpu: line([100, 5]), wait });
+  const loop = facts("loop", { cpu: line([100, 10]) });
   assertEquals(best([poll, loop], { connections: 10_000 }), "poll");
   // The line rises by 0.1 µs a connection: 5 µs are 50 idle ones of 100 to 10 000.
   assertCrossing([poll, loop], "idlePercent", 6, ["poll", "loop"], { connections: 1000 });
@@ -165,7 +174,8 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
     ) => [
       compared(["mixed", 100, "p99_us"], ["poll", "epoll"], [0.5, 0.4, 0.6], { reference_value: p99, heavy_us }),
       compared(["mixed", 100, "cpu_us_per_request"], ["poll", "epoll"], [1.05, 1.02, 1.1], {
-        ...{ reference_value: cpu, heavy_us },
+        reference_value: cpu,
+        heavy_us,
       }),
     ]),
   );

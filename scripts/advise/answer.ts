@@ -23,7 +23,8 @@ export interface Advice {
 
 /** Weighs all that is known. */
 export function advise(known: readonly Facts[], unknown: readonly Unknown[], load: Load): Advice {
-  const choices = weigh(known, load), best = choices[0];
+  const choices = weigh(known, load);
+  const best = choices[0];
   return {
     load,
     choices,
@@ -94,10 +95,10 @@ export function describeAdvice({ load, choices, alike, crossings, out }: Advice)
       (second === undefined ? "Nothing else that was measured can do it." : `Runner-up: ${reason(second, load)}`) +
       (alike.length === 0 ? "" : `\nThe figures do not tell it from: ${alike.join(", ")} (from easy to hard).`);
   const notes = [...new Set(choices.slice(0, 2).flatMap((of) => of.notes))];
-  const lines = crossingLines(crossings),
-    left = out.map(({ names, why, command }) =>
-      `  ${names.join(", ")}: ${why}${command === null ? "" : `\n    ${command}`}`
-    );
+  const lines = crossingLines(crossings);
+  const left = out.map(({ names, why, command }) =>
+    `  ${names.join(", ")}: ${why}${command === null ? "" : `\n    ${command}`}`
+  );
   const list = (heading: string, items: string[]) => items.length > 0 ? [`${heading}\n${items.join("\n")}`] : [];
   return [
     `${asked} ${answer}`,

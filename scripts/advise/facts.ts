@@ -103,7 +103,8 @@ function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] 
 }
 
 function waitPoints({ studies }: Stored, name: string, results: Set<string>): Point[] {
-  const call = CALLS[name], study: Study<"readiness"> | undefined = studies.readiness.at(-1);
+  const call = CALLS[name];
+  const study: Study<"readiness"> | undefined = studies.readiness.at(-1);
   if (call === undefined || study === undefined) return [];
   results.add(studyPath(study));
   return study.rows.filter((row) => row.call === call)
@@ -129,7 +130,8 @@ const atLeastNothing = ({ us, low, high }: Estimate): Estimate => ({
 /** What the rows of one size of heavy requests tell of a server; null: nothing. */
 function besideIn(rows: readonly ComparisonRow[], name: string) {
   const of = (metric: string, who: string) => figureIn(rows.filter((row) => row.metric === metric), who);
-  const reference = rows[0]!.reference, p99 = of("p99_us", name);
+  const reference = rows[0]!.reference;
+  const p99 = of("p99_us", name);
   const [cpu, least] = [of("cpu_us_per_request", name), of("cpu_us_per_request", reference)];
   return p99 === null || cpu === null || least === null ? null : { p99, cpu: above(cpu, least) };
 }
@@ -160,7 +162,8 @@ function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
 
 /** What is known of one architecture; or the command that makes what is missing. */
 function factsOf(stored: Stored, name: string): Facts | Unknown {
-  const holds = wholeRuns(stored, name, "hold"), results = new Set<string>();
+  const holds = wholeRuns(stored, name, "hold");
+  const results = new Set<string>();
   const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
   const cpu = cpuPoints(stored, name, results);
   if (most === undefined || most.metrics.answered === null) return { name, command: `deno task exp ${name}` };

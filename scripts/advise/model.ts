@@ -81,7 +81,8 @@ function besideAt({ beside }: Facts, cpuUs: number): Pick<Beside, "wait" | "hand
   const last = beside.at(-1);
   if (last === undefined) return null;
   if (cpuUs >= last.heavyUs) return { wait: scaled(last.wait, cpuUs / last.heavyUs), handover: last.handover };
-  const below = beside.findLast(({ heavyUs }) => heavyUs <= cpuUs)!, above = beside[beside.indexOf(below) + 1]!;
+  const below = beside.findLast(({ heavyUs }) => heavyUs <= cpuUs)!;
+  const above = beside[beside.indexOf(below) + 1]!;
   const part = (cpuUs - below.heavyUs) / (above.heavyUs - below.heavyUs);
   const mix = (key: "wait" | "handover"): Estimate => added(scaled(below[key], 1 - part), scaled(above[key], part));
   return { wait: mix("wait"), handover: mix("handover") };
@@ -91,7 +92,8 @@ const activeOf = ({ connections, idlePercent }: Load) => Math.max(1, Math.round(
 
 /** The measured numbers that a figure was taken beyond, in words. */
 function notesOf({ cpu, wait, beside }: Facts, load: Load): string[] {
-  const active = activeOf(load), notes: string[] = [];
+  const active = activeOf(load);
+  const notes: string[] = [];
   const range = (points: readonly Point[]) =>
     [...new Set([points[0]!, points.at(-1)!].map(({ connections }) => count(connections)))].join(" to ");
   if (isOutside(cpu, active)) {
@@ -109,13 +111,18 @@ function notesOf({ cpu, wait, beside }: Facts, load: Load): string[] {
 function price(facts: Facts, load: Load): Choice | null {
   const heavy = besideAt(facts, load.cpuUs);
   if (facts.held < load.connections || heavy === null) return null;
-  const { wait } = heavy, cpu = added(between(facts.cpu, activeOf(load)), heavy.handover);
+  const { wait } = heavy;
+  const cpu = added(between(facts.cpu, activeOf(load)), heavy.handover);
   const looks = (at: number) => facts.wait.length === 0 ? 0 : between(facts.wait, at).us;
   const idleUs = Math.max(0, looks(load.connections) - looks(activeOf(load)));
   return {
     name: facts.name,
-    ...{ cpuUs: cpu.us, idleUs, waitUs: wait.us, totalUs: cpu.us + idleUs + wait.us },
-    ...{ lowUs: cpu.low + idleUs + wait.low, highUs: cpu.high + idleUs + wait.high },
+    cpuUs: cpu.us,
+    idleUs,
+    waitUs: wait.us,
+    totalUs: cpu.us + idleUs + wait.us,
+    lowUs: cpu.low + idleUs + wait.low,
+    highUs: cpu.high + idleUs + wait.high,
     bytes: facts.bytesPerConn === null ? null : Math.max(0, facts.bytesPerConn) * load.connections,
     notes: notesOf(facts, load),
   };
@@ -203,7 +210,8 @@ function toldFrom(all: readonly Facts[], load: Load, axis: keyof Load, { at, fro
     return before === undefined || now === undefined || now.highUs < before.lowUs;
   };
   if (isTold(at)) return at;
-  const values = [at, ...grid(...RANGES[axis]).filter((value) => value > at)], first = values.findIndex(isTold);
+  const values = [at, ...grid(...RANGES[axis]).filter((value) => value > at)];
+  const first = values.findIndex(isTold);
   if (first < 0) return null;
   let [low, high] = [values[first - 1]!, values[first]!];
   while (high - low > 1) {

@@ -55,7 +55,8 @@ function against(rows: readonly CrosscheckRow[], other: string): string[] {
   const of = (client: string, key: typeof COMPARED[number]) =>
     rows.filter((row) => row.client === client).map((row) => row[key]);
   return COMPARED.flatMap((key) => {
-    const ours = of("lab", key), theirs = of(other, key);
+    const ours = of("lab", key);
+    const theirs = of(other, key);
     if (theirs.includes(null) || theirs.length === 0) return [];
     const { estimate, low, high } = ratioInterval(ours.map((value, i) => Math.log(value! / theirs[i]!)));
     if (low === null || high === null) {
@@ -91,7 +92,8 @@ await runScript(USAGE, async () => {
   const connections = numberFlag("connections", flags.connections ?? "100", { min: 1, max: 10_000, integer: true });
   const rounds = numberFlag("rounds", flags.rounds ?? "7", { min: 1, max: 100, integer: true });
   const seconds = numberFlag("seconds", flags.seconds ?? "3", { min: 1, max: 600 });
-  const rows: CrosscheckRow[] = [], all = await clients();
+  const rows: CrosscheckRow[] = [];
+  const all = await clients();
   for (let round = 1; round <= rounds; round++) {
     for (const client of shuffle(all)) rows.push(await turn(experiment, client, round, connections, seconds));
   }

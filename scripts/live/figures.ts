@@ -99,7 +99,8 @@ export function shown(figure: Figure, frame: WireFrame): { sign: string; number:
   const value = figure.value(frame);
   if (value === null) return { sign: "", number: MISSING, unit: "" };
   const [, number, unit] = /^(.*\d)(?: (\D+))?$/.exec(figure.written(value))!;
-  const bound = boundIn(figure, frame), sign = bound === null ? "" : bound === "at least" ? "≥" : "≤";
+  const bound = boundIn(figure, frame);
+  const sign = bound === null ? "" : bound === "at least" ? "≥" : "≤";
   return { sign, number: number!, unit: unit ?? "" };
 }
 

@@ -5,8 +5,17 @@ import type { WireFrame } from "./wire.ts";
 const FRAME: WireFrame = {
   elapsed_s: 1,
   wanted: { connections: 100, rate_per_s: null },
-  ...{ connections: 100, requests_per_s: 48_213.4, p50_us: 633, p99_us: 12_700, cpu_percent: 33.3 },
-  ...{ cpu_us_per_request: 6.83, pss_bytes: 16.7 * 2 ** 20, threads: 6, processes: 1, findings: [], reason: null },
+  connections: 100,
+  requests_per_s: 48_213.4,
+  p50_us: 633,
+  p99_us: 12_700,
+  cpu_percent: 33.3,
+  cpu_us_per_request: 6.83,
+  pss_bytes: 16.7 * 2 ** 20,
+  threads: 6,
+  processes: 1,
+  findings: [],
+  reason: null,
 };
 const BOUND: WireFrame = { ...FRAME, findings: [{ id: "client_bound", sentence: "the generator is full" }] };
 

@@ -45,7 +45,9 @@ const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset
 
 /** Why a request is refused; null if it is not. */
 function refusal({ method, headers }: Request, path: string, port: number): string | null {
-  const host = headers.get("host"), origin = headers.get("origin"), site = headers.get("sec-fetch-site");
+  const host = headers.get("host");
+  const origin = headers.get("origin");
+  const site = headers.get("sec-fetch-site");
   if (host !== `127.0.0.1:${port}` && host !== `localhost:${port}`) return `Host ${host} is not this server.`;
   const isOwn = origin === `http://${host}`;
   if (origin !== null && !isOwn) return `Origin ${origin} is not this page.`;
@@ -70,7 +72,8 @@ const look = ({ viewers, hello }: Desk): Response =>
 
 /** What answers the requests to the server on `port`. */
 export async function respond(request: Request, port: number, desk: Desk): Promise<Response> {
-  const path = new URL(request.url).pathname, refused = refusal(request, path, port);
+  const path = new URL(request.url).pathname;
+  const refused = refusal(request, path, port);
   if (refused !== null) return answer(refused, 403);
   const allowed = path === "/wanted" ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);

@@ -46,7 +46,9 @@ await runScript(USAGE, async () => {
     defaults: { open: true },
   });
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = find(flags._[0]!), limits = liveLimits(), stop = new AbortController();
+  const experiment = find(flags._[0]!);
+  const limits = liveLimits();
+  const stop = new AbortController();
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {
     connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),

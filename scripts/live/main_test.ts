@@ -49,7 +49,8 @@ Deno.test({
   fn: async () => {
     const before = processTree(Deno.pid)!.length;
     await using child = live("epoll", "--connections", "5", "--no-open").spawn();
-    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader(), { value: line } = await lines.read();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const { value: line } = await lines.read();
     assertMatch(line!, /^epoll runs while this page is open: http:\/\/127\.0\.0\.1:\d+\/\n$/);
     const { body } = await fetch(`${line!.trim().split(" ").at(-1)}frames`);
     let seen = "";

@@ -45,10 +45,14 @@ export function liveLimits(): Limits {
  * @throws {Deno.errors.AddrInUse} If somebody listens on the port.
  */
 export function serveLive(options: LiveOptions): { port: number; ended: Promise<Ending> } {
-  const { experiment, limits } = options, { name, title, family, idea } = experiment, viewers = new Viewers();
+  const { experiment, limits } = options;
+  const { name, title, family, idea } = experiment;
+  const viewers = new Viewers();
   const state = { wanted: options.wanted, frames: [] as WireFrame[] };
   const desk: Desk = {
-    ...{ viewers, limits, assets: options.assets },
+    viewers,
+    limits,
+    assets: options.assets,
     hello: () => ({ name, title, family, idea, limits, wanted: toWire(state.wanted), frames: state.frames }),
     onWanted: (wanted) => {
       state.wanted = wanted;
@@ -76,7 +80,8 @@ async function run(
   viewers: Viewers,
   state: { wanted: Wanted; frames: WireFrame[] },
 ): Promise<Ending> {
-  const stop = new AbortController(), aborted = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  const aborted = Promise.withResolvers<void>();
   const onAbort = () => (stop.abort(), aborted.resolve());
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();

@@ -13,7 +13,8 @@ const ASSETS = { "/": { type: "text/html; charset=utf-8", body: "<!DOCTYPE html>
 
 /** A run with a page that nobody has opened yet. */
 function live(experiment: Experiment = find("epoll")) {
-  const stop = new AbortController(), wanted = { connections: 10, ratePerS: null };
+  const stop = new AbortController();
+  const wanted = { connections: 10, ratePerS: null };
   const { port, ended: end } = serveLive({
     experiment,
     wanted,
@@ -80,8 +81,10 @@ class Viewer {
 const below = (): number[] => processTree(Deno.pid)!.slice(1);
 
 test("frames arrive, what is wanted changes what runs, and all who look see it; with the page all is closed", async () => {
-  const before = below(), { url, ended, want } = live();
-  const [first, hello] = await Viewer.open(url), [second] = await Viewer.open(url);
+  const before = below();
+  const { url, ended, want } = live();
+  const [first, hello] = await Viewer.open(url);
+  const [second] = await Viewer.open(url);
   assertEquals([hello.name, hello.wanted], ["epoll", { connections: 10, rate_per_s: null }]);
   assertEquals((await first.next("frame")).connections, 10);
   const running = below().filter((pid) => !before.includes(pid));
@@ -107,7 +110,8 @@ test("frames arrive, what is wanted changes what runs, and all who look see it; 
 });
 
 test("before somebody looks nothing runs; the run can be stopped then too", async () => {
-  const before = below(), { url, ended, stop } = live();
+  const before = below();
+  const { url, ended, stop } = live();
   assertEquals(await (await fetch(url)).text(), "<!DOCTYPE html>");
   assertEquals(below(), before);
   stop();
@@ -133,7 +137,8 @@ test("what cannot be wanted is refused with a sentence, and nothing changes", as
 });
 
 test("another page, or this one under another name, may neither steer nor look", async () => {
-  const { url, port, want, ended, stop } = live(), wanted = '{"connections":2,"rate_per_s":null}';
+  const { url, port, want, ended, stop } = live();
+  const wanted = '{"connections":2,"rate_per_s":null}';
   const statuses = async (answers: Promise<Response>[]) =>
     (await Promise.all(answers)).map((answer) => (answer.body?.cancel(), answer.status));
   const foreign = { Origin: "http://evil.example" };
@@ -158,7 +163,8 @@ test("another page, or this one under another name, may neither steer nor look",
 });
 
 test("the page may load nothing from elsewhere, and other paths and methods are none", async () => {
-  const { url, ended, stop } = live(), page = await fetch(url);
+  const { url, ended, stop } = live();
+  const page = await fetch(url);
   await page.body?.cancel();
   const policy = page.headers.get("content-security-policy")!;
   assert(policy.includes("default-src 'none'") && policy.includes("frame-ancestors 'none'"), policy);
@@ -191,7 +197,8 @@ async function fake(dir: string, source: string): Promise<Experiment> {
 }
 
 test("a server that dies is told with its last words, one that cannot run or does not get ready with its reason", async () => {
-  const dir = await Deno.makeTempDir(), before = below();
+  const dir = await Deno.makeTempDir();
+  const before = below();
   const dies = `
     const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
       if (++served === 30) { console.error("the last words"); Deno.exit(3); }
@@ -210,7 +217,8 @@ test("a server that dies is told with its last words, one that cannot run or doe
         ['console.log("Hello"); setInterval(() => {}, 1000);', "not_ready", "not the ready line: Hello"],
       ] as const
     ) {
-      const { url, ended } = live(await fake(dir, source)), [viewer] = await Viewer.open(url);
+      const { url, ended } = live(await fake(dir, source));
+      const [viewer] = await Viewer.open(url);
       const told = await viewer.next("end");
       assertStringIncludes(told.sentence, words);
       assertEquals(told.how, how);

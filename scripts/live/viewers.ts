@@ -89,7 +89,8 @@ export class Viewers {
   }
 }
 
-const encoder = new TextEncoder(), encode = (text: string) => encoder.encode(text);
+const encoder = new TextEncoder();
+const encode = (text: string) => encoder.encode(text);
 
 /** One event. JSON has no line breaks, so its data is one line. */
 const event = (name: string, data: unknown) => encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);

@@ -10,7 +10,8 @@ async function all(stream: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 Deno.test("all who look get every event, the first one is the greeting", async () => {
-  const viewers = new Viewers(), streams = [viewers.join(HELLO), viewers.join(HELLO)];
+  const viewers = new Viewers();
+  const streams = [viewers.join(HELLO), viewers.join(HELLO)];
   viewers.send("wanted", WANTED);
   viewers.close();
   for (const stream of streams) {
@@ -21,7 +22,9 @@ Deno.test("all who look get every event, the first one is the greeting", async (
 });
 
 Deno.test("who does not read is let go, so that no queue grows; the others stay", async () => {
-  const viewers = new Viewers(), lazy = viewers.join(HELLO), eager = viewers.join(HELLO).getReader();
+  const viewers = new Viewers();
+  const lazy = viewers.join(HELLO);
+  const eager = viewers.join(HELLO).getReader();
   for (let i = 0; i < 10 * QUEUE_EVENTS; i++) {
     viewers.send("wanted", WANTED);
     await eager.read();
@@ -33,7 +36,8 @@ Deno.test("who does not read is let go, so that no queue grows; the others stay"
 });
 
 Deno.test("there is room for so many pages, and again once one has left", async () => {
-  const viewers = new Viewers(), streams = Array.from({ length: MAX_PAGES - 1 }, () => viewers.join(HELLO));
+  const viewers = new Viewers();
+  const streams = Array.from({ length: MAX_PAGES - 1 }, () => viewers.join(HELLO));
   assertEquals(viewers.isFull, false);
   const last = viewers.join(HELLO);
   assertEquals([viewers.isFull, viewers.size], [true, MAX_PAGES]);
@@ -43,7 +47,9 @@ Deno.test("there is room for so many pages, and again once one has left", async 
 });
 
 Deno.test("nobody looks any more once the last one has left and none came back in time", async () => {
-  const viewers = new Viewers(0), first = viewers.join(HELLO), second = viewers.join(HELLO);
+  const viewers = new Viewers(0);
+  const first = viewers.join(HELLO);
+  const second = viewers.join(HELLO);
   let isLeft = false;
   viewers.left.then(() => isLeft = true);
   await first.cancel();

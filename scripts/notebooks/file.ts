@@ -53,7 +53,8 @@ const list = (kinds: string[]) => kinds.length === 0 ? "nothing" : kinds.join(",
 function compareCell(stored: Cell, executed: Cell): string | null {
   if (typeof executed.execution_count !== "number") return "was not executed: it is empty, or tagged to be skipped.";
   if (typeof stored.execution_count !== "number") return "is stored without its outputs: use --write.";
-  const before = list(kinds(stored.outputs ?? [])), now = list(kinds(executed.outputs ?? []));
+  const before = list(kinds(stored.outputs ?? []));
+  const now = list(kinds(executed.outputs ?? []));
   return before === now ? null : `is stored with ${before}, but showed ${now}.`;
 }
 

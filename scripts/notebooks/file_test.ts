@@ -15,7 +15,9 @@ Deno.test("the kind of an output is its type with its MIME types, and no text", 
 });
 
 Deno.test("a stream counts once, however many parts it has; two pictures are two", () => {
-  const svg = picture({ "text/html": "<svg/>" }), out = stream("stdout"), err = stream("stderr");
+  const svg = picture({ "text/html": "<svg/>" });
+  const out = stream("stdout");
+  const err = stream("stderr");
   const shown = kinds([out, out, svg, out, err, svg, err]);
   assertEquals(shown, ["stream stdout", "display_data text/html", "stream stderr", "display_data text/html"]);
 });
@@ -26,7 +28,9 @@ Deno.test("cells that show the same in kind do not differ, whatever they say", (
 });
 
 Deno.test("an output that is missing, is new or is of another type differs, and the cell is named", () => {
-  const html = code([picture({ "text/html": "" })]), png = code([picture({ "image/png": "" })]), none = code([]);
+  const html = code([picture({ "text/html": "" })]);
+  const png = code([picture({ "image/png": "" })]);
+  const none = code([]);
   const between = (stored: Cell, executed: Cell) => differences({ cells: [text, stored] }, { cells: [text, executed] });
   const [is, showed] = ["is stored with", "but showed"];
   assertEquals(between(html, none), [{ cell: 1, what: `${is} display_data text/html, ${showed} nothing.` }]);
@@ -36,7 +40,8 @@ Deno.test("an output that is missing, is new or is of another type differs, and 
 });
 
 Deno.test("a code cell that was not executed is told, now or when it was stored", () => {
-  const done = { cells: [code([])] }, not = { cells: [code([], null)] };
+  const done = { cells: [code([])] };
+  const not = { cells: [code([], null)] };
   assertEquals(differences(done, not)[0]?.what, "was not executed: it is empty, or tagged to be skipped.");
   assertEquals(differences(not, done)[0]?.what, "is stored without its outputs: use --write.");
 });

@@ -31,8 +31,12 @@ function notebook(folder: string, env: Record<string, string> = {}): Deno.Comman
   const options = ["--no-browser", "--allow-root", `--port=${freePort()}`];
   const kept = ["DATA", "CONFIG", "RUNTIME"].map((what) => [`JUPYTER_${what}_DIR`, join(folder, what)]);
   return new Deno.Command(Deno.execPath(), {
-    ...{ args: ["run", "--no-prompt", "--allow-read", "--allow-run", ...script, ...options], cwd: folder },
-    ...{ env: { ...Object.fromEntries(kept), NO_COLOR: "1", ...env }, stdin: "null", stdout: "null", stderr: "piped" },
+    args: ["run", "--no-prompt", "--allow-read", "--allow-run", ...script, ...options],
+    cwd: folder,
+    env: { ...Object.fromEntries(kept), NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
   });
 }
 
@@ -82,7 +86,8 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGKILL"] as const) {
     using folder = new Folder();
     await using child = notebook(folder.path).spawn();
     const url = await serving(child.stderr);
-    const kernel = await startKernel(url), ofJupyter = `--port=${url.port}`;
+    const kernel = await startKernel(url);
+    const ofJupyter = `--port=${url.port}`;
     const [line, ...more] = await processes(kernel);
     assertMatch(line!.replace(Deno.execPath(), "deno"), /^deno jupyter --kernel --conn \S+\.json$/);
     assertEquals(more, []);

@@ -47,7 +47,9 @@ async function endOf(kernel: Group | null): Promise<string> {
 /** Executes a notebook in a kernel of its own. Nothing that its cells started in the kernel's group is left. */
 async function execute(python: string, path: string, env: Record<string, string>): Promise<Outcome> {
   const runner = startRunner(python, path);
-  let kernel: Group | null = null, cell: number | null = null, ending: Promise<void> | null = null;
+  let kernel: Group | null = null;
+  let cell: number | null = null;
+  let ending: Promise<void> | null = null;
   const end = () => ending ??= runner.stdin.close();
   try {
     for await (const line of createInterface({ input: Readable.fromWeb(runner.stdout) })) {

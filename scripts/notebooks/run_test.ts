@@ -52,8 +52,12 @@ class Folder {
     const script = ["--config", join(ROOT, "deno.json"), join(ROOT, "scripts/notebooks/run.ts")];
     const permissions = ["--no-prompt", "--allow-read", "--allow-run", "--allow-write=notebooks"];
     return new Deno.Command(Deno.execPath(), {
-      ...{ args: ["run", ...permissions, ...script, ...args], cwd: this.path, env: { NO_COLOR: "1", ...env } },
-      ...{ stdin: "null", stdout: "piped", stderr: "piped" },
+      args: ["run", ...permissions, ...script, ...args],
+      cwd: this.path,
+      env: { NO_COLOR: "1", ...env },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
     });
   }
 
@@ -130,7 +134,8 @@ Deno.test({
     ],
   });
   assertEquals((await folder.run("good", "--write")).code, 0);
-  const text = folder.text("good"), { cells, metadata } = JSON.parse(text);
+  const text = folder.text("good");
+  const { cells, metadata } = JSON.parse(text);
   assertEquals(cells.map(({ id }: { id: string }) => id), ["id0", "id1"]);
   assertEquals(cells.map((cell: { execution_count: number }) => cell.execution_count), [1, 2]);
   assertEquals(cells[0].metadata, { tags: ["kept"] });

@@ -50,14 +50,19 @@ await runScript(USAGE, () =>
     if (flags.quick && flags["update-baseline"]) {
       throw new UsageError("A baseline takes all rounds: leave out --quick.");
     }
-    const reference = find(REFERENCE), { rounds, ...load } = flags.quick ? QUICK_ROUND : ROUND;
+    const reference = find(REFERENCE);
+    const { rounds, ...load } = flags.quick ? QUICK_ROUND : ROUND;
     const candidates = choose(flags.experiments).map((experiment) => ({
       experiment,
       connections: connectionsOf(experiment),
     }));
     if (flags.quick) console.error(`Quick: ${rounds} rounds, where a judgement takes ${ROUND.rounds}.`);
     const night = await regress({
-      ...{ reference, candidates, rounds, load, signal },
+      reference,
+      candidates,
+      rounds,
+      load,
+      signal,
       measure: measurePairs(reference, { ...load, signal }),
       host: hostFacts(),
       updateBaseline: flags["update-baseline"],

@@ -57,7 +57,8 @@ interface Entrant extends Candidate {
   missing: string | null;
 }
 
-const BASELINE = "baseline.json", ROUNDS = "regress-run.jsonl";
+const BASELINE = "baseline.json";
+const ROUNDS = "regress-run.jsonl";
 
 /**
  * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
@@ -65,18 +66,29 @@ const BASELINE = "baseline.json", ROUNDS = "regress-run.jsonl";
  */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
   const source = (experiment: Experiment) => Deno.readTextFile(experiment.path);
-  const { reference, rounds, load, host, updateBaseline } = plan, { subject, connections } = candidate;
+  const { reference, rounds, load, host, updateBaseline } = plan;
+  const { subject, connections } = candidate;
   const sources = [await source(reference), await source(subject as Experiment)];
   return await digestOf([
-    ...[kind, host.deno, host.v8, reference.name, subject.name, connections],
-    ...[rounds, load, sources, updateBaseline, bootId()],
+    kind,
+    host.deno,
+    host.v8,
+    reference.name,
+    subject.name,
+    connections,
+    rounds,
+    load,
+    sources,
+    updateBaseline,
+    bootId(),
   ]);
 }
 
 async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly BaselineEntry[]): Promise<Entrant[]> {
   return await Promise.all(plan.candidates.map(async ({ experiment, connections }) => {
     const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind };
-    const entry = baselines.findEntry(baseline, wanted), missing = "missing" in entry ? entry.missing : null;
+    const entry = baselines.findEntry(baseline, wanted);
+    const missing = "missing" in entry ? entry.missing : null;
     const candidate: Candidate = {
       subject: experiment,
       connections,
@@ -106,9 +118,11 @@ function verdictOf(outcome: Outcome, missing: string | null): Pick<NightRow, "ve
 }
 
 function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
-  const outcome = outcomeOf(entrant, plan), { rounds } = entrant;
+  const outcome = outcomeOf(entrant, plan);
+  const { rounds } = entrant;
   const decision: Decision | null = outcome.ended === "decided" ? outcome.decision : null;
-  const first = rounds.filter(({ phase }) => phase === "first"), logs = validLogs(entrant, "first");
+  const first = rounds.filter(({ phase }) => phase === "first");
+  const logs = validLogs(entrant, "first");
   const { verdict, reason } = verdictOf(outcome, entrant.missing);
   const lost = decision === null ? null : lostRounds(entrant);
   return {
@@ -137,7 +151,9 @@ export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
 
 /** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
 async function remember(night: Night, { dir, say }: RegressPlan): Promise<void> {
-  const path = join(dir, HISTORY), repaired = await repairLines(path), { values, warnings } = await readHistory(dir);
+  const path = join(dir, HISTORY);
+  const repaired = await repairLines(path);
+  const { values, warnings } = await readHistory(dir);
   for (const sentence of repaired === null ? warnings : [repaired, ...warnings]) say(sentence);
   if (!values.some(({ id }) => id === night.id)) await appendLine(path, night);
 }
@@ -150,7 +166,14 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
     plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
   }
   const entries = good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
-    ...{ experiment, reference, connections, kind, time, deno, v8, log_ratios },
+    experiment,
+    reference,
+    connections,
+    kind,
+    time,
+    deno,
+    v8,
+    log_ratios,
   }));
   const broken = rows.some(({ verdict }) => verdict === "broken");
   return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
@@ -165,11 +188,13 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
  * @throws The reason of the signal, if it aborts; as above.
  */
 export async function regress(plan: RegressPlan): Promise<Night> {
-  const kind = baselines.hostKind(plan.host), baseline = join(plan.dir, BASELINE);
+  const kind = baselines.hostKind(plan.host);
+  const baseline = join(plan.dir, BASELINE);
   const file = new RunFile(join(plan.dir, ROUNDS));
   using _lock = await file.lock();
   const all = await entrants(plan, kind, await baselines.readBaseline(baseline));
-  const keys = all.map(({ key }) => key), { rounds: stored, warnings } = await file.open(keys);
+  const keys = all.map(({ key }) => key);
+  const { rounds: stored, warnings } = await file.open(keys);
   // What could not run then may run now, and costs nothing to try.
   for (const { key, rounds } of all) rounds.push(...stored.get(key)!.filter((round) => !isSkipped(round)));
   const found = all.reduce((sum, { rounds }) => sum + rounds.length, 0);
@@ -185,7 +210,8 @@ export async function regress(plan: RegressPlan): Promise<Night> {
       plan.onRound?.(candidate);
     },
   });
-  const rows = all.map((entrant) => rowOf(entrant, plan)), { deno, v8 } = plan.host;
+  const rows = all.map((entrant) => rowOf(entrant, plan));
+  const { deno, v8 } = plan.host;
   const night: Night = {
     schema: HISTORY_SCHEMA,
     id: await digestOf(all.map(({ key, rounds }) => [key, rounds])),
@@ -193,7 +219,11 @@ export async function regress(plan: RegressPlan): Promise<Night> {
     command: plan.command,
     reference: plan.reference.name,
     new_baseline: plan.updateBaseline,
-    ...{ kind, deno, v8, exit: exitOf(rows), experiments: rows },
+    kind,
+    deno,
+    v8,
+    exit: exitOf(rows),
+    experiments: rows,
   };
   const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
   night.exit = made.exit;

@@ -15,17 +15,25 @@ import type { RoundFound } from "../../lib/results/rows.ts";
 
 const host = hostFacts();
 const round = (log: number): RoundFound => ({
-  ...{ log_ratio: log, rate_per_s: null, findings: [], failure: null },
-  ...{ reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 10 * Math.exp(log) },
+  log_ratio: log,
+  rate_per_s: null,
+  findings: [],
+  failure: null,
+  reference_cpu_us_per_request: 10,
+  candidate_cpu_us_per_request: 10 * Math.exp(log),
 });
 
 /** A folder for results, and what is said of it. */
 function lab() {
-  const dir = Deno.makeTempDirSync(), said: string[] = [];
-  const path = (name: string) => join(dir, name), random = seededRandom(6);
+  const dir = Deno.makeTempDirSync();
+  const said: string[] = [];
+  const path = (name: string) => join(dir, name);
+  const random = seededRandom(6);
   const noise = () => (random() - 0.5) * 0.02;
   return {
-    ...{ dir, path, said },
+    dir,
+    path,
+    said,
     names: () => [...Deno.readDirSync(dir)].map(({ name }) => name).sort(),
     history: async () => (await readHistory(dir)).values,
     /** Runs a night in which the n-th round of an experiment finds `log` more than the reference needs. */
@@ -173,7 +181,8 @@ Deno.test("what broke fails with its reason, what cannot run is skipped, and the
 Deno.test("what could not run when a run was killed is tried again", async () => {
   using at = lab();
   await at.night(() => 0, UPDATE, ["event-loop", "select"]);
-  const abort = new AbortController(), names = ["event-loop", "select"];
+  const abort = new AbortController();
+  const names = ["event-loop", "select"];
   await assertRejects(() =>
     at.night(
       (n, name) => {
@@ -229,7 +238,8 @@ Deno.test("an abort keeps the rounds until then; the next night goes on with the
   assertEquals(await measured(), 18);
   assertEquals(at.said.splice(0), ["Going on with 12 rounds that an unfinished run has left."]);
   await broken();
-  const path = at.path("regress-run.jsonl"), today = Deno.readTextFileSync(path);
+  const path = at.path("regress-run.jsonl");
+  const today = Deno.readTextFileSync(path);
   Deno.writeTextFileSync(path, today.replaceAll(/"time":"\d{4}/g, '"time":"2001'));
   assertEquals(await measured(), 30);
   assertMatch(at.said[0]!, /12 rounds are older than/);

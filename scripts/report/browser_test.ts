@@ -57,7 +57,8 @@ async function draws({ page }: OpenPage): Promise<void> {
 }
 
 async function filters({ page }: OpenPage): Promise<void> {
-  const all = await rowsShown(page), chart = page.locator('canvas[data-chart="memory"]');
+  const all = await rowsShown(page);
+  const chart = page.locator('canvas[data-chart="memory"]');
   const found = () => page.textContent("#found");
   assertEquals(await found(), `${all.length} of ${all.length} servers`);
   await page.fill("#filter [type=search]", "EPOLL edge");
@@ -144,7 +145,8 @@ async function fitsAPhone(browser: TestBrowser, url: string): Promise<void> {
 
 /** A report with one of each thing that is in the whole one: axe looks at every element, which takes its time. */
 function excerpt(material: Material): Material {
-  const names = ["epoll", "iocp", "c-epoll"], isIn = (name: string) => names.includes(name);
+  const names = ["epoll", "iocp", "c-epoll"];
+  const isIn = (name: string) => names.includes(name);
   const lines = (text: string) => text.split("\n").filter((line) => /^(import|const|function|.*libc\.|.*#)/.test(line));
   const sources = [...material.sources].map(([name, files]) => {
     const shortened = files.map((file) => ({ ...file, text: lines(file.text).slice(0, 40).join("\n") }));

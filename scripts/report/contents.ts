@@ -58,9 +58,24 @@ export function chosen(studies: readonly Study<"comparison">[]): Table[] {
 
 /** A server of one's own: all that is known of it is its name and what it was measured to do. */
 const unknown = (name: string): Experiment => ({
-  ...{ name, path: "", peer: false, family: "own", title: name, question: "", idea: "", prediction: "", sources: "" },
-  ...{ compare: [], requires: [{ os: "any", kernel: null }], needs: [], version: null, fairness: null, cannot: {} },
-  ...{ run: "", try: "", simplified: "" },
+  name,
+  path: "",
+  peer: false,
+  family: "own",
+  title: name,
+  question: "",
+  idea: "",
+  prediction: "",
+  sources: "",
+  compare: [],
+  requires: [{ os: "any", kernel: null }],
+  needs: [],
+  version: null,
+  fairness: null,
+  cannot: {},
+  run: "",
+  try: "",
+  simplified: "",
 });
 
 /** The servers that results or comparisons name and the catalogue does not. */
@@ -83,9 +98,11 @@ export async function readMaterial(
 ): Promise<Material> {
   const { results, passedOver } = await readResults(dir);
   const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
-  const history = await readHistory(dir), torn = history.warnings.map((why) => ({ path: join(dir, HISTORY), why }));
+  const history = await readHistory(dir);
+  const torn = history.warnings.map((why) => ({ path: join(dir, HISTORY), why }));
   const all: Experiment[] = catalogue(experiments);
-  const damaged: PassedOver[] = [], claims = await readClaims(dir, (of) => damaged.push(of));
+  const damaged: PassedOver[] = [];
+  const claims = await readClaims(dir, (of) => damaged.push(of));
   const comparisons = chosen(comparison.studies);
   return {
     shown: shown(all, results),

@@ -15,9 +15,17 @@ import { comparisonRow as row } from "../../lib/testing/fixtures.ts";
 const linux = { ...hostFacts(), os: "linux", kernel: "6.18.1" };
 const run = (change: Partial<Run>, time = "2026-01-01T00:00:00Z"): Result =>
   newResult({
-    ...{ experiment: "epoll", family: "readiness", scenario: "hold", host: linux, histogram: null, findings: [] },
-    ...{ parameters: { connections: 10, seconds: 1, warmup_seconds: 1 }, metrics: {} },
-    ...{ ended: "ok", reason: null, command: "deno task exp epoll" },
+    experiment: "epoll",
+    family: "readiness",
+    scenario: "hold",
+    host: linux,
+    histogram: null,
+    findings: [],
+    parameters: { connections: 10, seconds: 1, warmup_seconds: 1 },
+    metrics: {},
+    ended: "ok",
+    reason: null,
+    command: "deno task exp epoll",
     ...change,
   }, new Date(time));
 const NOTHING = { results: [], comparisons: [] };
@@ -33,15 +41,13 @@ Deno.test("results/README.md says what every finding and every fact of a host me
 
 Deno.test("of several references the one with the most candidates is shown, for each scenario and number", () => {
   const study = (rows: Study<"comparison">["rows"]): Study<"comparison"> => ({
-    ...{
-      schema: STUDY_SCHEMA,
-      kind: "comparison",
-      id: "1",
-      time: "2026-01-01",
-      host: linux,
-      command: "",
-      manifests: {},
-    },
+    schema: STUDY_SCHEMA,
+    kind: "comparison",
+    id: "1",
+    time: "2026-01-01",
+    host: linux,
+    command: "",
+    manifests: {},
     rows,
   });
   const tables = chosen([
@@ -52,7 +58,9 @@ Deno.test("of several references the one with the most candidates is shown, for 
   assertEquals(
     tables.map(({ rows }) =>
       rows.map(({ connections, reference, candidate }) => [
-        ...[connections, reference, candidate],
+        connections,
+        reference,
+        candidate,
       ])
     ),
     [[[10, "epoll", "poll"]], [[100, "c-epoll", "epoll"], [100, "c-epoll", "nginx"]]],
@@ -109,7 +117,9 @@ Deno.test("the sources of a peer are those that its launcher names, and what the
   assertEquals(await files("go-net"), ["go/net/main.go go", "go/lab/lab.go go", "go-net.ts typescript"]);
   assertEquals(await files("nginx"), ["nginx/nginx.conf nginx", "nginx/site.conf nginx", "nginx.ts typescript"]);
   assertEquals(await files("python-threads"), [
-    ...["python/threads_server.py python", "python/lab.py python", "python-threads.ts typescript"],
+    "python/threads_server.py python",
+    "python/lab.py python",
+    "python-threads.ts typescript",
   ]);
   for (const { name, peer } of catalogue()) if (peer) assert((await files(name)).length > 1, name);
 });
@@ -123,7 +133,8 @@ Deno.test("system calls through libc are marked and named, other calls are not, 
   assertEquals(
     [...html.matchAll(/<mark [^>]*title="system call (\w+)"[^>]*>(\w+)<\/mark>\(/g)].map((m) => m.slice(1)),
     [
-      ...[["recv", "recv"], ["_exit", "_exit"]],
+      ["recv", "recv"],
+      ["_exit", "_exit"],
     ],
   );
   const entities: Record<string, string> = { lt: "<", gt: ">", quot: '"', amp: "&" };

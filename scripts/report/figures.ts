@@ -48,8 +48,10 @@ export const ladderFigure = (shown: readonly Shown[], material: Stored): Figure 
 
 /** The charts of one comparison: the ratio that its scenario is for, and what the servers reached. */
 function comparisonFigures(table: Table, family: (name: string) => string): Figure[] {
-  const { rows, study: { command } } = table, { scenario, connections, reference } = rows[0]!;
-  const metric = metricOf(table), id = `${scenario}-${connections}`;
+  const { rows, study: { command } } = table;
+  const { scenario, connections, reference } = rows[0]!;
+  const metric = metricOf(table);
+  const id = `${scenario}-${connections}`;
   const what = { cpu_us_per_request: "Server CPU a request", user_bytes_per_conn: "User memory a connection" };
   const title = `${metric === "pss_bytes" ? "Memory (PSS)" : what[metric]}: ${nameOf(table)}`;
   const note = `Left of the line a server takes less than ${reference}; a whisker is the interval of 98 %.`;
@@ -64,7 +66,8 @@ function comparisonFigures(table: Table, family: (name: string) => string): Figu
  * each with a load of its own, the ratios, if there are any that are not of bounds.
  */
 function secondFigure(table: Table, id: string, family: (name: string) => string): Figure[] {
-  const { rows, study: { command } } = table, { scenario, reference } = rows[0]!;
+  const { rows, study: { command } } = table;
+  const { scenario, reference } = rows[0]!;
   const metric = scenario === "throughput" ? "requests_per_s" as const : "p99_us" as const;
   const of = rows.filter((row) => row.metric === metric && row.candidate_value !== null);
   if (scenario === "hold" || of.length === 0) return [];
@@ -120,7 +123,8 @@ export const nightFigures = ({ courses, shown }: Material): Figure[] =>
 
 /** The charts of the section that compares. */
 export function comparingFigures(material: Material): Figure[] {
-  const { comparisons, readiness } = material, all = [...material.shown, ...material.own];
+  const { comparisons, readiness } = material;
+  const all = [...material.shown, ...material.own];
   const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
   const figures: Figure[] = [
     ...comparisons.flatMap((table) => comparisonFigures(table, family)),

@@ -14,7 +14,8 @@ import { night } from "../../lib/testing/fixtures.ts";
 const NO_SCRIPTS = { head: "", main: "" };
 const material = await readMaterial();
 const parse = (of: Material) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
-const html = renderReport(material, NO_SCRIPTS), page = parse(material);
+const html = renderReport(material, NO_SCRIPTS);
+const page = parse(material);
 const textOf = (selector: string, of = page) => of.querySelector(selector)?.textContent.replace(/\s+/g, " ") ?? "";
 /** All values of an attribute. */
 const all = (attribute: string, selector = `[${attribute}]`) =>
@@ -57,7 +58,8 @@ Deno.test("every link in the report leads to something that is there", () => {
 
 Deno.test("every experiment and every peer has its page, with all that its header says, its command and its source", () => {
   for (const { experiment } of material.shown) {
-    const { name, idea, question, prediction, simplified, run } = experiment, said = textOf(`article#${name}`);
+    const { name, idea, question, prediction, simplified, run } = experiment;
+    const said = textOf(`article#${name}`);
     for (const text of [idea, question, prediction, simplified, run, `deno task exp:${name}`]) {
       assertStringIncludes(said, text.replaceAll("`", ""), name);
     }
@@ -76,9 +78,9 @@ Deno.test("the figures in the big table are those in results/", () => {
   const check = (key: string, scenario: string, metric: keyof Metrics) => {
     let seen = 0;
     for (const { experiment: { name } } of material.shown) {
-      const value = cell(name, key).getAttribute("data-value"),
-        isNoise = metric === "user_bytes_per_conn" &&
-          cell(name, key).textContent.startsWith("≤ ");
+      const value = cell(name, key).getAttribute("data-value");
+      const isNoise = metric === "user_bytes_per_conn" &&
+        cell(name, key).textContent.startsWith("≤ ");
       if (value === "" || isNoise) continue;
       const runs = files.filter((of) => of.experiment === name && of.scenario === scenario);
       assert(runs.some((of) => of.metrics[metric] === Number(value)), `${name}: no run has ${metric} ${value}`);
@@ -134,7 +136,8 @@ Deno.test("what has not run says on its page, in the table and in the chart why 
 });
 
 Deno.test("what an experiment or a result says is text, whatever it says", () => {
-  const evil = `<b>&"'</b><script>alert(1)</script>`, first = material.shown[0]!;
+  const evil = `<b>&"'</b><script>alert(1)</script>`;
+  const first = material.shown[0]!;
   const experiment = { ...first.experiment, title: evil, idea: evil, question: evil, run: evil, simplified: evil };
   const hold = { ...first.hold!, ended: "limited" as const, reason: evil, command: evil };
   const of = {
@@ -159,8 +162,8 @@ Deno.test("every finding is explained, with the runs that have it", () => {
     )!.textContent;
     assertStringIncludes(said, material.meanings.get(id)!.replaceAll("`", ""));
     assertStringIncludes(said, runs.length === 0 ? "none" : `${runs.length} of ${files.length}`);
-    const rows = material.comparisons.flatMap((of) => of.rows),
-      found = rows.filter(({ findings }) => findings.some((finding) => finding.split(": ")[1] === id));
+    const rows = material.comparisons.flatMap((of) => of.rows);
+    const found = rows.filter(({ findings }) => findings.some((finding) => finding.split(": ")[1] === id));
     assert(said.endsWith(found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`), said);
   }
 });
@@ -175,7 +178,8 @@ Deno.test("a server of one's own has a row, stands in the charts, and no link to
     experiment: "mine",
     family: "own",
   };
-  const results = [...material.results, mine, hold], own = ownServers(catalogue(), results, []);
+  const results = [...material.results, mine, hold];
+  const own = ownServers(catalogue(), results, []);
   assertEquals(own.map(({ experiment }) => experiment.name), ["mine"]);
   const doc = parse({ ...smaller(material.shown), results, own });
   const row = doc.querySelector('#servers [data-name="mine"]')!;
@@ -193,7 +197,8 @@ Deno.test("a server of one's own has a row, stands in the charts, and no link to
 
 Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
   assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
-  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" }, { name } = material.shown[0]!.experiment;
+  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
+  const { name } = material.shown[0]!.experiment;
   const results = [`results/${name}/a.json`, "results/studies/probe/b.json"];
   const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
   const verdict = {
@@ -207,7 +212,8 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   const doc = parse({ ...smaller(material.shown.slice(0, 1)), claims });
   const cells = (selector: string) =>
     [...doc.querySelectorAll(`#claims ${selector}`)].map((of) => of.textContent.trim());
-  const figure = "1 KiB [512 B, 2 KiB]", verdictIs = "holds in part, by a quick run";
+  const figure = "1 KiB [512 B, 2 KiB]";
+  const verdictIs = "holds in part, by a quick run";
   assertEquals(cells("tbody tr > *"), ["T1", claim.en, verdictIs, figure]);
   assertEquals(cells("tbody a, #claim-T1 h4"), ["T1", `T1: ${verdictIs}, ${figure}`]);
   assertEquals(cells("#claim-T1 blockquote p"), [claim.en, claim.ko, "T §2"]);
@@ -228,7 +234,8 @@ Deno.test("claims are shown where there are any; where none are, the command is 
 Deno.test("nights are a chart for each experiment, with what changed; where none are, the command is that makes them", () => {
   assertStringIncludes(textOf("#nights", parse({ ...smaller([]), courses: [] })), "deno task regress");
   const history = [...Array(10).fill(1), ...Array(10).fill(1.05)].map((ratio, i) => night(i, { ratio }));
-  const doc = parse({ ...smaller([]), courses: courses(history) }), said = textOf("#nights", doc);
+  const doc = parse({ ...smaller([]), courses: courses(history) });
+  const said = textOf("#nights", doc);
   assertStringIncludes(said, "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before)");
   const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
   assertEquals(charts["nights-event-loop"]!.kind, "lines");
@@ -246,7 +253,8 @@ Deno.test("headings come in order, tables have captions, charts are described an
   const canvases = [...page.querySelectorAll("canvas")];
   assertEquals(canvases.map((canvas) => canvas.getAttribute("data-chart")), Object.keys(charts));
   for (const [i, spec] of Object.values(charts).entries()) {
-    const canvas = canvases[i]!, names = spec.kind === "lines" ? spec.series : spec.items;
+    const canvas = canvases[i]!;
+    const names = spec.kind === "lines" ? spec.series : spec.items;
     assertEquals(canvas.getAttribute("role"), "img");
     for (const { name } of names) assertStringIncludes(canvas.getAttribute("aria-label")!, `${name}: `);
     const rows = [...canvas.closest("figure")!.querySelectorAll("tbody tr")].map((tr) => tr.getAttribute("data-name"));

@@ -69,7 +69,8 @@ export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_pe
 const RATIO_OF = { cpu_us_per_request: "CPU", user_bytes_per_conn: "user memory", pss_bytes: "memory (PSS)" };
 
 function ratioColumn(table: Table): ServerColumn {
-  const metric = metricOf(table), { scenario, connections, reference } = table.rows[0]!;
+  const metric = metricOf(table);
+  const { scenario, connections, reference } = table.rows[0]!;
   const text = ratio.withInterval(metric);
   return {
     key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
@@ -82,7 +83,11 @@ function ratioColumn(table: Table): ServerColumn {
 
 /** Columns of words: they are sorted and downloaded as they are read. */
 const words = (key: string, heading: string, cell: (row: Shown) => string): ServerColumn => ({
-  ...{ key, heading, cell, value: cell, left: true },
+  key,
+  heading,
+  cell,
+  value: cell,
+  left: true,
 });
 
 /** Columns of runs. */

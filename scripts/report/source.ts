@@ -41,7 +41,8 @@ async function* walk(dir: string, folder = ""): AsyncGenerator<string> {
 
 /** Whether a text names a file: by its path, or by a name that no other file has. */
 function names(text: string, path: string, all: readonly string[]): boolean {
-  const name = basename(path), isOnly = all.filter((other) => basename(other) === name).length === 1;
+  const name = basename(path);
+  const isOnly = all.filter((other) => basename(other) === name).length === 1;
   return text.includes(path) || (isOnly && text.includes(name));
 }
 

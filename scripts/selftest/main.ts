@@ -44,7 +44,11 @@ await runScript(USAGE, () =>
       return EX_UNAVAILABLE;
     }
     const plan = {
-      ...{ rounds, load, signal, host: hostFacts(), dir: flags.save ? "results" : null },
+      rounds,
+      load,
+      signal,
+      host: hostFacts(),
+      dir: flags.save ? "results" : null,
       say: (sentence: string) => console.error(sentence),
       onRound: (candidate: Parameters<typeof tellRound>[0]) => tellRound(candidate, rounds),
     };

@@ -58,26 +58,36 @@ async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
   }
   const source = await Deno.readTextFile(find(REFERENCE).path);
   const key = await digestOf([hostKind(host), host.deno, host.v8, load, source, EXTRA_PERCENT]);
-  const file = new RunFile<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST), lock = await file.lock();
-  const { rounds, warnings } = await file.open([key]), rows = rounds.get(key)!;
+  const file = new RunFile<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST);
+  const lock = await file.lock();
+  const { rounds, warnings } = await file.open([key]);
+  const rows = rounds.get(key)!;
   if (rows.length > 0) warnings.push(`Going on with ${rows.length} rounds that an unfinished run has left.`);
   for (const sentence of warnings) say(sentence);
   return {
-    ...{ rows, keep: (row: SelftestRow) => file.keep(key, row), close: () => file.close([key]) },
+    rows,
+    keep: (row: SelftestRow) => file.keep(key, row),
+    close: () => file.close([key]),
     [Symbol.dispose]: () => lock[Symbol.dispose](),
   };
 }
 
 /** A copy with the rounds that there are of it; a copy that has some burns what it burnt in them. */
 function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestRow[], wanted: number): Copy {
-  const own = rows.filter((row) => row.extra_percent === extraPercent), turns = own[0]?.turns ?? wanted;
+  const own = rows.filter((row) => row.extra_percent === extraPercent);
+  const turns = own[0]?.turns ?? wanted;
   const name = extraPercent === 0 ? `${REFERENCE}-again` : `${REFERENCE}-plus-${extraPercent}`;
   const place = { experiment: name, phase: "first" as const };
   const file = slowed(changed, name, turns);
   return {
-    ...{ subject: file, file },
-    ...{ connections: CONNECTIONS, ratePerS: null },
-    ...{ baseline: null, rounds: own.map((row): PlacedRound => ({ ...place, ...row })), extraPercent, turns },
+    subject: file,
+    file,
+    connections: CONNECTIONS,
+    ratePerS: null,
+    baseline: null,
+    rounds: own.map((row): PlacedRound => ({ ...place, ...row })),
+    extraPercent,
+    turns,
   };
 }
 
@@ -87,9 +97,10 @@ async function turnUs(
   cpuUs: number,
   { rounds, load, signal }: SelftestPlan,
 ): Promise<number> {
-  const turns = guessTurns(cpuUs * Math.max(...EXTRA_PERCENT) / 100),
-    pilot = slowed(changed, `${REFERENCE}-pilot`, turns);
-  const measure = measurePairs(find(REFERENCE), { ...load, signal }), costs: number[] = [];
+  const turns = guessTurns(cpuUs * Math.max(...EXTRA_PERCENT) / 100);
+  const pilot = slowed(changed, `${REFERENCE}-pilot`, turns);
+  const measure = measurePairs(find(REFERENCE), { ...load, signal });
+  const costs: number[] = [];
   for (let i = 0; i < Math.min(PILOT_ROUNDS, rounds); i++) {
     await measure(pilot, CONNECTIONS, null);
     costs.push(await burntUs(pilot));
@@ -99,10 +110,14 @@ async function turnUs(
 
 /** Measures what is missing of the rounds of all copies, in turns; each row is added as its round ends. */
 async function measureCopies(copies: readonly Copy[], rounds: number, plan: SelftestPlan, kept: Kept): Promise<void> {
-  const { load, signal } = plan, measure = measurePairs(find(REFERENCE), { ...load, signal });
-  let begun = performance.now(), extra = 0;
+  const { load, signal } = plan;
+  const measure = measurePairs(find(REFERENCE), { ...load, signal });
+  let begun = performance.now();
+  let extra = 0;
   await measureRounds(copies, {
-    ...{ rounds, confirm: false, signal },
+    rounds,
+    confirm: false,
+    signal,
     measure: async (subject, connections, ratePerS) => {
       const { turns, file } = copies.find((copy) => copy.subject === subject)!;
       begun = performance.now();

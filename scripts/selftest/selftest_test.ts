@@ -28,7 +28,8 @@ Deno.test("a copy that burns nothing is the same file, and one that burns differ
   using changed = new Changed();
   const source = textOf(find(REFERENCE));
   assertEquals(textOf(slowed(changed, "same", 0)), source);
-  const lines = new Set(source.split("\n")), added = textOf(slowed(changed, "slow", 500)).split("\n");
+  const lines = new Set(source.split("\n"));
+  const added = textOf(slowed(changed, "slow", 500)).split("\n");
   assertEquals(source.split("\n").filter((line) => !added.includes(line)), []); // nothing of it is gone
   assertEquals(added.filter((line) => line === "    spin();" && !lines.has(line)).length, 1); // once in a request
 });
@@ -37,7 +38,8 @@ Deno.test(
   { name: "a copy serves as epoll does, and tells once what its loop costs by the clock of its thread", ignore },
   async () => {
     using changed = new Changed();
-    const copy = slowed(changed, "slow", 20_000), requests = 512;
+    const copy = slowed(changed, "slow", 20_000);
+    const requests = 512;
     await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");
     const server = await startServer(experimentCommand(copy));
     for (let i = 0; i < requests; i++) {
@@ -57,7 +59,9 @@ Deno.test({
 }, async () => {
   using dir = folder();
   const names = () => [...Deno.readDirSync(dir.path)].map(({ name }) => name);
-  const stop = new AbortController(), said: string[] = [], stored: SelftestRow[][] = [];
+  const stop = new AbortController();
+  const said: string[] = [];
+  const stored: SelftestRow[][] = [];
   const store = (rows: SelftestRow[]) => Promise.resolve(void stored.push(rows));
   let seen = 0;
   const ended = tiny(dir.path, { signal: stop.signal, onRound: () => ++seen === 2 && stop.abort(new Error("enough")) });

@@ -9,7 +9,8 @@ import type { StressFigures } from "../../lib/results/schema.ts";
 /** Descriptors that a server may have more than before: a runtime opens one now and then for itself. */
 export const MORE_DESCRIPTORS = 2;
 /** A heap is collected when it likes, so it may be larger by as much as this without a leak… */
-const LEVEL_SHARE = 0.1, LEVEL_BYTES = 2 * 1024 * 1024;
+const LEVEL_SHARE = 0.1;
+const LEVEL_BYTES = 2 * 1024 * 1024;
 /** …and runs shorter than this in seconds are not judged: the code is still being compiled, and the heap finds its size. */
 const LEVEL_SECONDS = 30;
 /** The rule in words. */

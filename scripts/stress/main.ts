@@ -14,9 +14,11 @@ import { LEVEL_RULE } from "./judge.ts";
 import { type Column, table } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task stress [name …] [--seconds 60] [--quick (2 s)] [--json] [--no-save]`;
-const SECONDS = 60, SECONDS_QUICK = 2;
+const SECONDS = 60;
+const SECONDS_QUICK = 2;
 /** Seconds of load before the first look: up to 5, but no more than a quarter of the run. */
-const MAX_WARMUP_SECONDS = 5, WARMUP_SHARE = 0.25;
+const MAX_WARMUP_SECONDS = 5;
+const WARMUP_SHARE = 0.25;
 const EX_UNAVAILABLE = 69; // <sysexits.h>
 
 /** A cell of what a run has shown; a dash where there was no run. */
@@ -55,7 +57,8 @@ function describe(results: readonly Result[]): string {
 
 /** Progress: on a terminal one line that is written over, elsewhere a line for each experiment. */
 function progressLine(experiment: string) {
-  const terminal = Deno.stderr.isTerminal(), encoder = new TextEncoder();
+  const terminal = Deno.stderr.isTerminal();
+  const encoder = new TextEncoder();
   const write = (text: string) => Deno.stderr.writeSync(encoder.encode(text));
   if (!terminal) write(`${experiment}\n`);
   return {
@@ -82,8 +85,10 @@ await runScript(USAGE, async () => {
     return EX_UNAVAILABLE;
   }
   const experiments = named.length > 0 ? named : catalogue().filter((experiment) => runsHere(experiment).runs);
-  const host = hostFacts(), warmupSeconds = Math.min(MAX_WARMUP_SECONDS, seconds * WARMUP_SHARE);
-  const results: Result[] = [], paths: string[] = [];
+  const host = hostFacts();
+  const warmupSeconds = Math.min(MAX_WARMUP_SECONDS, seconds * WARMUP_SHARE);
+  const results: Result[] = [];
+  const paths: string[] = [];
   for (const experiment of experiments) {
     const line = progressLine(experiment.name);
     const result = await stress(experiment, host, { seconds, warmupSeconds, onProgress: line.show });

@@ -36,14 +36,16 @@ const CLIENTS = 20;
 const WORKERS = 4;
 const SHARES = { resetShare: 0.01, halfCloseShare: 0.01 };
 /** Server and generator have a core each, where there are two. */
-const SERVER_CPU = 0, CLIENT_CPU = 1;
+const SERVER_CPU = 0;
+const CLIENT_CPU = 1;
 /**
  * V8 lets the young generation of a busy heap grow to 16 MiB and more a semi-space before it is content: for the first
  * 100 000 connections that looks like a leak. Kept at 1 MiB it is full after a second, and what still grows is leaked.
  */
 const ENV = { DENO_V8_FLAGS: "--max-semi-space-size=1" };
 /** A server is at rest once this many looks in a row, so far apart, have found the same descriptors and threads. */
-const REST_LOOKS = 5, LOOK_MS = 100;
+const REST_LOOKS = 5;
+const LOOK_MS = 100;
 const REST_MS = 15_000;
 /** So long after its last connection broke the end of a server is waited for. */
 const DEATH_MS = 1000;
@@ -71,7 +73,8 @@ async function look(server: Server, ms: number, isRest: (now: Sample) => boolean
 
 /** Waits until nothing changes any more. */
 function rest(server: Server, ms: number): Promise<Sample> {
-  let last = "", same = 0;
+  let last = "";
+  let same = 0;
   return look(server, ms, ({ descriptors, threads }) => {
     const now = `${descriptors} ${threads}`;
     same = now === last ? same + 1 : 1;
@@ -97,7 +100,8 @@ function sum(warmup: StressOutcome, load: StressOutcome) {
 
 /** Loads a server that runs, ends it, and judges what was seen. */
 async function drive(server: Server, parameters: Parameters, cores: number, plan: StressPlan) {
-  const { connections, staying = 0, seconds, warmup_seconds } = parameters, { restMs = REST_MS } = plan;
+  const { connections, staying = 0, seconds, warmup_seconds } = parameters;
+  const { restMs = REST_MS } = plan;
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
     ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
     serverPid: server.pid,
@@ -112,7 +116,8 @@ async function drive(server: Server, parameters: Parameters, cores: number, plan
     restMs,
     ({ descriptors, threads }) => descriptors <= before.descriptors + MORE_DESCRIPTORS && threads <= before.threads,
   );
-  const counts = sum(warmup, load), lost = warmup.lost + load.lost;
+  const counts = sum(warmup, load);
+  const lost = warmup.lost + load.lost;
   const stoppedEarly = warmup.stopped_early ?? load.stopped_early;
   const { stopped, code } = await server.stop();
   const found = {
@@ -153,15 +158,18 @@ export async function stress(experiment: Experiment, host: HostFacts, plan: Stre
   const here = runsHere(experiment);
   if (!here.runs) return finish("skipped", here.reason);
   try {
-    const { workers } = parameters, args = workers === undefined ? [] : ["--workers", String(workers)];
+    const { workers } = parameters;
+    const args = workers === undefined ? [] : ["--workers", String(workers)];
     const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
     await using server = await startServer({ ...experimentCommand(experiment, args), env: ENV }, pinned);
     try {
-      const measured = await drive(server, parameters, host.cores, plan), { broken } = measured.stress;
+      const measured = await drive(server, parameters, host.cores, plan);
+      const { broken } = measured.stress;
       return finish(broken.length === 0 ? "ok" : "limited", broken.join("; ") || null, measured);
     } catch (error) {
       if (!await settles(server.exited, DEATH_MS)) throw error;
-      const { code, signal } = await server.exited, last = server.stderrTail().trim().split("\n").at(-1) ?? "";
+      const { code, signal } = await server.exited;
+      const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
       return finish("crashed", `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`);
     }
   } catch (error) {

@@ -59,7 +59,8 @@ async function withFake(finish: string, body: (experiment: Experiment) => Promis
 }
 
 Deno.test("epoll passes: all is answered, counted alike on both sides, and given back", { ignore }, async () => {
-  const result = await stress(find("epoll"), host, PLAN), found = result.stress!;
+  const result = await stress(find("epoll"), host, PLAN);
+  const found = result.stress!;
   assertEquals([result.ended, result.reason, found.broken], ["ok", null, []]);
   assertEquals([result.scenario, result.parameters.connections, result.parameters.staying], ["stress", 20, 10]);
   assertEquals([found.unanswered, found.unended, found.errors, result.metrics.lost], [0, 0, {}, 0]);

@@ -5,16 +5,31 @@
  */
 import { getSystemErrorName } from "node:util";
 
-const AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000; // <bits/socket.h>, <bits/socket_type.h>
-const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13; // <asm-generic/socket.h>
-const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCK_CLOEXEC = 0o2000000; // <bits/socket.h>, <bits/socket_type.h>
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_LINGER = 13; // <asm-generic/socket.h>
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MAP_FAILED = 2 ** 64; // <sys/mman.h>
 const EFD_FLAGS = 0o4000 | 0o2000000; // EFD_NONBLOCK, EFD_CLOEXEC, <sys/eventfd.h>
-const EPOLL_CLOEXEC = 0o2000000, EPOLL_CTL_ADD = 1, EPOLLIN = 1, EPOLLET = 1 << 31; // <sys/epoll.h>
-const EINTR = 4, EBUSY = 16; // <asm-generic/errno-base.h>
-const PR_SET_PDEATHSIG = 1, SIGKILL = 9; // <linux/prctl.h>, <asm-generic/signal.h>
-const SYS_IO_URING_SETUP = 425, SYS_IO_URING_ENTER = 426, SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
+const EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CTL_ADD = 1;
+const EPOLLIN = 1;
+const EPOLLET = 1 << 31; // <sys/epoll.h>
+const EINTR = 4;
+const EBUSY = 16; // <asm-generic/errno-base.h>
+const PR_SET_PDEATHSIG = 1;
+const SIGKILL = 9; // <linux/prctl.h>, <asm-generic/signal.h>
+const SYS_IO_URING_SETUP = 425;
+const SYS_IO_URING_ENTER = 426;
+const SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
-const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
+const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;
+const DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 
 const BACKLOG = 4096; // connections that wait for an accept; the kernel cuts it to net.core.somaxconn
 const EVENTS = 64; // events taken from the kernel in one call; the rest wait for the next
@@ -79,7 +94,8 @@ export const addressOf = (ring: number, port: number): Uint8Array<ArrayBuffer> =
 
 /** Listens on the address of a ring. Returns the descriptor and the port, which the kernel chooses if it is 0. */
 export function listenOn(ring: number, port: number): { listener: number; port: number } {
-  const address = addressOf(ring, port), where = `127.77.${ring}.1:${port}`;
+  const address = addressOf(ring, port);
+  const where = `127.77.${ring}.1:${port}`;
   const listener = must(libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "create a socket");
   must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4), "set SO_REUSEADDR");
   // Accepted sockets inherit it: their close is a reset, or a million ends would stay in TIME_WAIT for a minute.

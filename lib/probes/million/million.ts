@@ -23,7 +23,8 @@ import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf } from "..
 import { CannotProbe, orMissing } from "../rig.ts";
 import { MEMORY_SHARE } from "../../results/conventions.ts";
 
-const NAME = "million", MILLION = 1_000_000;
+const NAME = "million";
+const MILLION = 1_000_000;
 export const METRICS = [
   "answered",
   "connected",
@@ -87,7 +88,8 @@ function look(child: MillionChild<ServerState | ClientState>): Sample {
  * slabs with the processes' own memory is looked at too, and the larger of both is taken.
  */
 function usedBytes({ server, client, start }: Run): number {
-  const own = look(server).pss_bytes + look(client).pss_bytes, now = memory();
+  const own = look(server).pss_bytes + look(client).pss_bytes;
+  const now = memory();
   return Math.max(own + now.slab - start.slab, start.available - now.available);
 }
 
@@ -102,7 +104,8 @@ function inWords({ client, server }: Run): string | null {
 
 /** Makes connections up to `wanted` of `total`, as fast as the guard allows. Returns why it stopped. */
 async function climb(run: Run, wanted: number, { rings, slots }: Extent, plan: ProbePlan): Promise<string | null> {
-  const { client, guard } = run, total = rings * slots;
+  const { client, guard } = run;
+  const total = rings * slots;
   while (run.tried < wanted) {
     plan.signal.throwIfAborted();
     const step = guard.next(run.tried, total);
@@ -124,14 +127,17 @@ async function climb(run: Run, wanted: number, { rings, slots }: Extent, plan: P
 
 /** Makes all connections, asks them, lets them rest, and asks them again. */
 async function measure(run: Run, extent: Extent, plan: ProbePlan) {
-  const { server, client } = run, total = extent.rings * extent.slots;
+  const { server, client } = run;
+  const total = extent.rings * extent.slots;
   let stopped = await climb(run, Math.ceil(total / 10), extent, plan);
   await client.run({ ask: true });
   const low = { held: client.state.connected, kernel: kernelSocketBytes() };
   stopped ??= await climb(run, total, extent, plan);
   plan.onProgress(`${count(client.state.connected)} connections are asked`);
   await client.run({ ask: true });
-  const held = client.state.connected, kernel = kernelSocketBytes(), { pss_bytes, descriptors } = look(server);
+  const held = client.state.connected;
+  const kernel = kernelSocketBytes();
+  const { pss_bytes, descriptors } = look(server);
   await delay(extent.restMs, { signal: plan.signal });
   const { answered, connected } = await client.run({ ask: true });
   const each = kernelSlope(low.kernel, kernel, held - low.held);
@@ -141,7 +147,8 @@ async function measure(run: Run, extent: Extent, plan: ProbePlan) {
 
 /** Why so many connections cannot be tried here; null if they can. */
 function tooMuch({ goal, rings, slots }: Extent): string | null {
-  const limit = hostFacts().limits.nofile_hard ?? Infinity, { available } = Deno.systemMemoryInfo();
+  const limit = hostFacts().limits.nofile_hard ?? Infinity;
+  const { available } = Deno.systemMemoryInfo();
   if (rings > MAX_RINGS || rings * DESCRIPTORS_EACH + DESCRIPTOR_RESERVE > limit) {
     return `a ring may have ${count(slots)} connections here, and ${count(goal)} would take ${count(rings)} rings`;
   }
@@ -153,11 +160,14 @@ function tooMuch({ goal, rings, slots }: Extent): string | null {
 
 /** One run with a fresh server and a fresh client. */
 export function measureMillion(extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
-  const { goal, rings, slots, prlimit = [] } = extent, rows = rowsOf(NAME, `io_uring ${goal}`);
+  const { goal, rings, slots, prlimit = [] } = extent;
+  const rows = rowsOf(NAME, `io_uring ${goal}`);
   return orMissing([rows], METRICS, plan, async () => {
     const reason = tooMuch(extent);
     if (reason !== null) throw new CannotProbe(reason);
-    const start = memory(), common = { rings, slots }, options = { prlimit, signal: plan.signal };
+    const start = memory();
+    const common = { rings, slots };
+    const options = { prlimit, signal: plan.signal };
     await using server = await MillionChild.start({ ...common, role: "server", port: 0 }, options);
     await using client = await MillionChild.start({ ...common, role: "client", port: server.state.port }, options);
     const guard = new Guard({ memAvailableBytes: start.available, descriptorLimit: Infinity });

@@ -6,7 +6,10 @@ import { measureMillion, METRICS, million } from "./million.ts";
 import { MillionChild } from "./child.ts";
 
 const ignore = Deno.build.os !== "linux" || await million.obstacle() !== null;
-const LIMIT = 256, RINGS = 3, SLOTS = 200, ALL = RINGS * SLOTS;
+const LIMIT = 256;
+const RINGS = 3;
+const SLOTS = 200;
+const ALL = RINGS * SLOTS;
 const WORKER = fileURLToPath(new URL("./worker.ts", import.meta.url));
 const prlimit = [`--nofile=${LIMIT}`];
 

@@ -7,28 +7,54 @@
 import { enter, map, newEventfd, register, setUp } from "./libc.ts";
 
 // <linux/io_uring.h>, all of it
-const IORING_SETUP_CQSIZE = 1 << 3, IORING_SETUP_SUBMIT_ALL = 1 << 7, IORING_SETUP_TASKRUN_FLAG = 1 << 9;
-const IORING_SETUP_SINGLE_ISSUER = 1 << 12, IORING_SETUP_DEFER_TASKRUN = 1 << 13;
-const IORING_ENTER_GETEVENTS = 1, IORING_SQ_TASKRUN = 1 << 2, IORING_OFF_SQES = 0x10000000n;
-const IORING_REGISTER_EVENTFD = 4, IORING_REGISTER_FILES2 = 13, IORING_REGISTER_PBUF_RING = 22;
-const IORING_RSRC_REGISTER_SPARSE = 1, IORING_FILE_INDEX_ALLOC = -1; // ~0U: the kernel chooses a free slot
-const IORING_OP_ACCEPT = 13, IORING_OP_CONNECT = 16, IORING_OP_CLOSE = 19, IORING_OP_SEND = 26;
-const IORING_OP_RECV = 27, IORING_OP_SOCKET = 45, IORING_CQE_F_BUFFER = 1;
-const FIXED_FILE = 1 << 8, BUFFER_SELECT = 1 << 13, POLL_FIRST = 1 << 16; // opcode | IOSQE_… << 8 | IORING_RECVSEND_… << 16
-const MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000; // <bits/socket.h>
-const AF_INET = 2, SOCK_STREAM = 1, SOCKADDR_BYTES = 16; // <bits/socket.h>, <netinet/in.h>
+const IORING_SETUP_CQSIZE = 1 << 3;
+const IORING_SETUP_SUBMIT_ALL = 1 << 7;
+const IORING_SETUP_TASKRUN_FLAG = 1 << 9;
+const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
+const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
+const IORING_ENTER_GETEVENTS = 1;
+const IORING_SQ_TASKRUN = 1 << 2;
+const IORING_OFF_SQES = 0x10000000n;
+const IORING_REGISTER_EVENTFD = 4;
+const IORING_REGISTER_FILES2 = 13;
+const IORING_REGISTER_PBUF_RING = 22;
+const IORING_RSRC_REGISTER_SPARSE = 1;
+const IORING_FILE_INDEX_ALLOC = -1; // ~0U: the kernel chooses a free slot
+const IORING_OP_ACCEPT = 13;
+const IORING_OP_CONNECT = 16;
+const IORING_OP_CLOSE = 19;
+const IORING_OP_SEND = 26;
+const IORING_OP_RECV = 27;
+const IORING_OP_SOCKET = 45;
+const IORING_CQE_F_BUFFER = 1;
+const FIXED_FILE = 1 << 8;
+const BUFFER_SELECT = 1 << 13;
+const POLL_FIRST = 1 << 16; // opcode | IOSQE_… << 8 | IORING_RECVSEND_… << 16
+const MSG_WAITALL = 0x100;
+const MSG_NOSIGNAL = 0x4000; // <bits/socket.h>
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCKADDR_BYTES = 16; // <bits/socket.h>, <netinet/in.h>
 
-const SUBMISSIONS = 256, COMPLETIONS = 4 * SUBMISSIONS; // powers of two; a full CQ loses nothing, the kernel keeps the rest
-const BUFFERS = 256, BUFFER_BYTES = 128; // for what is received (a power of two); none free: ENOBUFS, and the receive is made anew
+const SUBMISSIONS = 256;
+const COMPLETIONS = 4 * SUBMISSIONS; // powers of two; a full CQ loses nothing, the kernel keeps the rest
+const BUFFERS = 256;
+const BUFFER_BYTES = 128; // for what is received (a power of two); none free: ENOBUFS, and the receive is made anew
 const SUBMISSIONS_EACH = 2; // so many at most follow from one completion
 /** A handful of operations at a time is enough to keep both processes busy; more only makes queues. */
 export const WINDOW = 64;
 
 /** What has completed. */
-export const ACCEPT = 0, SOCKET = 1, CONNECT = 2, RECEIVE = 3, SEND = 4, CLOSE = 5;
+export const ACCEPT = 0;
+export const SOCKET = 1;
+export const CONNECT = 2;
+export const RECEIVE = 3;
+export const SEND = 4;
+export const CLOSE = 5;
 
 /** Where the parts of the memory lie that the kernel reads and writes: the ring of buffers, the buffers, what is sent. */
-const BUFFERS_AT = 16 * BUFFERS, OUTGOING_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
+const BUFFERS_AT = 16 * BUFFERS;
+const OUTGOING_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
 
 /** Who is told what has completed. It may submit two operations in return, and no more. */
 export interface Handler {
@@ -71,8 +97,12 @@ export class Ring {
     this.#fd = setUp(SUBMISSIONS, params);
     const offset = (word: number) => params[word]! >> 2;
     this.#at = {
-      ...{ sqTail: offset(11), sqFlags: offset(14), sqArray: offset(16) },
-      ...{ cqHead: offset(20), cqTail: offset(21), cqes: offset(25) },
+      sqTail: offset(11),
+      sqFlags: offset(14),
+      sqArray: offset(16),
+      cqHead: offset(20),
+      cqTail: offset(21),
+      cqes: offset(25),
     };
     const { sqArray, cqes } = this.#at;
     this.#rings = new Int32Array(map(4 * Math.max(sqArray + SUBMISSIONS, cqes + 4 * COMPLETIONS), this.#fd).memory);
@@ -102,7 +132,8 @@ export class Ring {
 
   /** Writes a struct io_uring_buf, except for its resv: in the first one it is the tail of the ring. */
   #giveBack(buffer: number): void {
-    const entry = 4 * (this.#lentTail++ & BUFFERS - 1), at = this.#address + BUFFERS_AT + buffer * BUFFER_BYTES;
+    const entry = 4 * (this.#lentTail++ & BUFFERS - 1);
+    const at = this.#address + BUFFERS_AT + buffer * BUFFER_BYTES;
     this.#words[entry] = at;
     this.#words[entry + 1] = at / 2 ** 32;
     this.#words[entry + 2] = BUFFER_BYTES;
@@ -178,12 +209,16 @@ export class Ring {
 
   /** Hands out as many completions as the queue has room for what they ask for. Returns how many there were. */
   #collect(handler: Handler): number {
-    const rings = this.#rings, { cqHead, cqTail, cqes } = this.#at, head = rings[cqHead]!;
-    const came = Atomics.load(rings, cqTail) - head | 0, free = SUBMISSIONS - (this.#tail - this.#submitted);
+    const rings = this.#rings;
+    const { cqHead, cqTail, cqes } = this.#at;
+    const head = rings[cqHead]!;
+    const came = Atomics.load(rings, cqTail) - head | 0;
+    const free = SUBMISSIONS - (this.#tail - this.#submitted);
     const taken = Math.min(came, Math.floor(free / SUBMISSIONS_EACH));
     for (let i = 0; i < taken; i++) {
       const cqe = cqes + ((head + i & COMPLETIONS - 1) << 2); // struct io_uring_cqe { u64 user_data; s32 res; u32 flags; }
-      const flags = rings[cqe + 3]!, buffer = flags >>> 16;
+      const flags = rings[cqe + 3]!;
+      const buffer = flags >>> 16;
       handler.onCompleted(rings[cqe + 1]!, rings[cqe]!, rings[cqe + 2]!, BUFFERS_AT + buffer * BUFFER_BYTES);
       if ((flags & IORING_CQE_F_BUFFER) !== 0) this.#giveBack(buffer);
     }

@@ -16,7 +16,8 @@ const STDIN = 0; // also its mark: those of the rings begin behind it
 const REPORT_MS = 200; // so long after a change, or between two, the server tells its state
 const PATIENCE_MS = 10_000; // so long without any event, and the client gives up those that did not answer
 const MAX_LINE_BYTES = 4096; // a command is one number
-const encoder = new TextEncoder(), decoder = new TextDecoder();
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 /** Writes a line whole, before anything else happens. */
 function tell(state: ServerState | ClientState): void {
@@ -73,9 +74,11 @@ function serve({ rings: count, slots, port: wanted }: MillionConfig): never {
   const turns = new Turns(rings);
   for (const ring of rings) ring.start();
   tell(state);
-  let told = JSON.stringify(state), toldAt = performance.now();
+  let told = JSON.stringify(state);
+  let toldAt = performance.now();
   for (;;) {
-    const now = JSON.stringify(state), dueMs = toldAt + REPORT_MS - performance.now();
+    const now = JSON.stringify(state);
+    const dueMs = toldAt + REPORT_MS - performance.now();
     if (now !== told && dueMs <= 0) {
       tell(state);
       told = now;

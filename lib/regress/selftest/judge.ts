@@ -50,7 +50,11 @@ const placed = (rows: readonly SelftestRow[], phase: PlacedRound["phase"]): Plac
   rows.map((row) => ({ ...row, experiment: REFERENCE, phase }));
 
 const candidate = (rounds: PlacedRound[], baseline: number[]): Candidate => ({
-  ...{ subject: find(REFERENCE), connections: CONNECTIONS, ratePerS: null, baseline, rounds },
+  subject: find(REFERENCE),
+  connections: CONNECTIONS,
+  ratePerS: null,
+  baseline,
+  rounds,
 });
 
 const logsOf = (rows: readonly SelftestRow[]) => validLogs(candidate(placed(rows, "first"), []), "first");
@@ -69,7 +73,8 @@ export function draw(
   size: number,
   random: () => number,
 ): Drawn {
-  const ofSame = shuffled(same, random), rest = copy === null ? ofSame.slice(size) : shuffled(copy, random);
+  const ofSame = shuffled(same, random);
+  const rest = copy === null ? ofSame.slice(size) : shuffled(copy, random);
   return { baseline: ofSame.slice(0, size), first: rest.slice(0, size), confirmation: rest.slice(size, 2 * size) };
 }
 
@@ -110,7 +115,8 @@ function addedBy(rows: readonly SelftestRow[]): Interval | null {
  * @returns None if there are too few rounds for a decision.
  */
 export function judgeSelftest(rows: readonly SelftestRow[], decisions = DECISIONS): CaseJudged[] {
-  const same = rows.filter((row) => row.extra_percent === 0), random = seededRandom(1);
+  const same = rows.filter((row) => row.extra_percent === 0);
+  const random = seededRandom(1);
   const cases = Map.groupBy(rows, (row) => row.extra_percent);
   return [...cases].toSorted(([a], [b]) => a - b).flatMap(([extraPercent, own]) => {
     const isSame = extraPercent === 0;
@@ -123,11 +129,19 @@ export function judgeSelftest(rows: readonly SelftestRow[], decisions = DECISION
     const verdicts = made.map((of) => of === null || of === "broken" ? of : of.verdict);
     const failed = verdicts.filter((verdict) => verdict === "regression" || verdict === "broken").length;
     const inconclusive = verdicts.filter((verdict) => verdict === null || verdict === "inconclusive").length;
-    const logs = logsOf(own), seconds = medianOf(own.map((row) => row.seconds));
+    const logs = logsOf(own);
+    const seconds = medianOf(own.map((row) => row.seconds));
     return [{
-      ...{ extraPercent, rounds: own.length, sampleRounds, added: isSame ? null : addedBy(own), decisions },
+      extraPercent,
+      rounds: own.length,
+      sampleRounds,
+      added: isSame ? null : addedBy(own),
+      decisions,
       found: logs.length === 0 ? null : ratioInterval(logs),
-      ...{ failed, failedShare: proportionInterval(failed, decisions), inconclusive, halfWidth: halfWidths(made) },
+      failed,
+      failedShare: proportionInterval(failed, decisions),
+      inconclusive,
+      halfWidth: halfWidths(made),
       minutes: seconds === null ? null : seconds * sampleRounds / 60,
     }];
   });

@@ -16,10 +16,18 @@ function rounds(
 ): SelftestRow[] {
   const random = seededRandom(extra_percent + 1);
   return Array.from({ length: many }, (_, i) => ({
-    ...{ extra_percent, round: i + 1, turns: extra_percent * 100, extra_cpu_us: extra_percent / 10, seconds: 12 },
+    extra_percent,
+    round: i + 1,
+    turns: extra_percent * 100,
+    extra_cpu_us: extra_percent / 10,
+    seconds: 12,
     log_ratio: Math.log1p(extra_percent / 100) + scatter * (2 * random() - 1),
-    ...{ rate_per_s: 1000, reference_cpu_us_per_request: 10, candidate_cpu_us_per_request: 10 + extra_percent / 10 },
-    ...{ findings: [], failure: null, ...change },
+    rate_per_s: 1000,
+    reference_cpu_us_per_request: 10,
+    candidate_cpu_us_per_request: 10 + extra_percent / 10,
+    findings: [],
+    failure: null,
+    ...change,
   }));
 }
 
@@ -56,12 +64,14 @@ Deno.test("rounds that do not count in a judgement do not count here", () => {
 });
 
 Deno.test("no round stands in a decision twice, and those of two decisions differ", () => {
-  const same = rounds(0, 21, 0.01), copy = rounds(5, 14, 0.01), random = seededRandom(2);
+  const same = rounds(0, 21, 0.01);
+  const copy = rounds(5, 14, 0.01);
+  const random = seededRandom(2);
   const seen = new Set<string>();
   for (const slower of [null, copy]) {
     for (let i = 0; i < 10; i++) {
-      const { baseline, first, confirmation } = draw(same, slower, 7, random),
-        all = [...baseline, ...first, ...confirmation];
+      const { baseline, first, confirmation } = draw(same, slower, 7, random);
+      const all = [...baseline, ...first, ...confirmation];
       assertEquals([all.length, new Set(all).size], [21, 21]);
       assertEquals([...first, ...confirmation].every((row) => (slower ?? same).includes(row)), true);
       assert(baseline.every((row) => same.includes(row)));

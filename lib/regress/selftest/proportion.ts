@@ -9,7 +9,8 @@ const HALVINGS = 60; // of [0, 1]: beyond what a double tells apart
 
 /** The probability of at most `most` successes in `trials`, each with probability `p` in (0, 1). */
 function atMost(most: number, trials: number, p: number): number {
-  let log = trials * Math.log1p(-p), sum = 0; // of exactly k successes; as a logarithm, for it may be under 1e-308
+  let log = trials * Math.log1p(-p);
+  let sum = 0; // of exactly k successes; as a logarithm, for it may be under 1e-308
   for (let k = 0; k <= most; k++) {
     sum += Math.exp(log);
     log += Math.log((trials - k) / (k + 1)) + Math.log(p) - Math.log1p(-p);
@@ -19,7 +20,8 @@ function atMost(most: number, trials: number, p: number): number {
 
 /** The p at which a probability that rises with p is `wanted`. */
 function solve(rising: (p: number) => number, wanted: number): number {
-  let low = 0, high = 1;
+  let low = 0;
+  let high = 1;
   for (let i = 0; i < HALVINGS; i++) {
     const middle = (low + high) / 2;
     if (rising(middle) < wanted) low = middle;

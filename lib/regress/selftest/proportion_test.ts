@@ -29,7 +29,8 @@ Deno.test("where nothing happened in n trials, the bound is where that has the p
 
 Deno.test("successes and failures mirror each other, and more trials make the interval narrower", () => {
   for (const [successes, trials] of [[0, 7], [3, 20], [499, 500]] as const) {
-    const of = proportionInterval(successes, trials), mirrored = proportionInterval(trials - successes, trials);
+    const of = proportionInterval(successes, trials);
+    const mirrored = proportionInterval(trials - successes, trials);
     assertAlmostEquals(of.low, 1 - mirrored.high, 1e-12);
     assertAlmostEquals(of.high, 1 - mirrored.low, 1e-12);
   }
@@ -38,7 +39,9 @@ Deno.test("successes and failures mirror each other, and more trials make the in
 });
 
 Deno.test("an interval of 98 % misses the true share in at most 2 of 100 experiments", () => {
-  const random = seededRandom(5), experiments = 2000, p = 0.03;
+  const random = seededRandom(5);
+  const experiments = 2000;
+  const p = 0.03;
   let missed = 0;
   for (let i = 0; i < experiments; i++) {
     const { low, high } = proportionInterval(Array.from({ length: 80 }, random).filter((u) => u < p).length, 80);

@@ -16,7 +16,8 @@ export const REFERENCE = "epoll";
 const REQUEST = "    if (request.workUs > 0) burn(request.workUs);\n";
 const ANSWER = "function answer(fd: number, length: number): void {\n";
 /** How often the loop is timed: so many batches, of which the median counts, of so many runs. */
-const BATCHES = 21, BATCH = 100;
+const BATCHES = 21;
+const BATCH = 100;
 const STOPPED = '  console.log(JSON.stringify({ event: "stopped", ...counts }));\n';
 
 // Each turn needs the number before it, so that no compiler can leave one out or run two at once. What it costs is measured
@@ -70,7 +71,8 @@ export function slowed(changed: Changed, name: string, turns: number): Experimen
  * @throws {CannotCompare} If it has not told.
  */
 export async function burntUs(copy: Experiment): Promise<number> {
-  const path = costOf(copy), parsed = parseLine<number>(await readIfThere(path), number);
+  const path = costOf(copy);
+  const parsed = parseLine<number>(await readIfThere(path), number);
   if (!("value" in parsed)) throw new CannotCompare(copy, `${copy.name} has not told what it burnt`, "crashed");
   await Deno.remove(path); // so that no round takes it for its own
   return parsed.value;
@@ -80,7 +82,8 @@ const GUESS = { turns: 1e6, times: 15 }; // a millisecond or two each
 
 /** Turns that cost about so much, in CPU-µs: by the loop in this process, the quickest of some tries. */
 export function guessTurns(cpuUs: number): number {
-  let next = 1, leastMs = Infinity;
+  let next = 1;
+  let leastMs = Infinity;
   for (let time = 0; time < GUESS.times; time++) {
     const from = performance.now();
     for (let i = 0; i < GUESS.turns; i++) next = Math.imul(next, 1664525) ^ i;

@@ -40,7 +40,8 @@ export const SELFTEST_COLUMNS: Column<CaseJudged>[] = [
 
 /** What has to be known to read the table right: a sentence each. */
 export function selftestNotes(cases: readonly CaseJudged[]): string[] {
-  const sizes = [...new Set(cases.map(({ sampleRounds }) => sampleRounds))], few = sizes.some((n) => n < ROUND.rounds);
+  const sizes = [...new Set(cases.map(({ sampleRounds }) => sampleRounds))];
+  const few = sizes.some((n) => n < ROUND.rounds);
   return [
     `A decision has ${SAMPLES} samples of ${
       sizes.join(" or ")
@@ -63,6 +64,7 @@ export const isWholeSelftest = ({ rows }: Study<"selftest">): boolean =>
 
 /** A stored self-test in Markdown. */
 export function selftestTable({ rows, command, host }: Study<"selftest">, decisions = DECISIONS): string {
-  const cases = judgeSelftest(rows, decisions), notes = selftestNotes(cases).map((note) => `- ${note}`).join("\n");
+  const cases = judgeSelftest(rows, decisions);
+  const notes = selftestNotes(cases).map((note) => `- ${note}`).join("\n");
   return `${markdown(cases, SELFTEST_COLUMNS)}\n\n${notes}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
 }

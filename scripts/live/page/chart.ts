@@ -41,17 +41,24 @@ type Ticks = { ticks: { value: number }[] };
 const plain = { display: false };
 
 function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
-  const y = scaleOf(axis, theme),
-    { faint, grid } = GROUND[theme],
-    ends = extent(axis, points.map((point) => point.y));
+  const y = scaleOf(axis, theme);
+  const { faint, grid } = GROUND[theme];
+  const ends = extent(axis, points.map((point) => point.y));
   const shownS = WINDOWS_S.find((seconds) => seconds >= -(points[0]?.x ?? 0)) ?? HISTORY_S;
   const small = { color: faint, font: { size: 11 }, maxRotation: 0 };
   return {
-    ...{ animation: false as const, responsive: true, maintainAspectRatio: false, events: [] },
+    animation: false as const,
+    responsive: true,
+    maintainAspectRatio: false,
+    events: [],
     layout: { padding: { top: 6, right: 6 } },
     scales: {
       x: {
-        ...{ type: "linear" as const, min: -shownS, max: 0, grid: plain, border: { color: grid } },
+        type: "linear" as const,
+        min: -shownS,
+        max: 0,
+        grid: plain,
+        border: { color: grid },
         ticks: {
           ...small,
           stepSize: shownS / 2,
@@ -61,7 +68,10 @@ function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
       },
       y: {
         ...y,
-        ...{ ...ends, grace: 0, title: plain, border: plain },
+        ...ends,
+        grace: 0,
+        title: plain,
+        border: plain,
         afterFit: (scale: { width: number }) => void (scale.width = SCALE_WIDTH),
         ticks: {
           ...(y["ticks"] as object),
@@ -83,7 +93,8 @@ export class FigureChart {
   }
 
   draw(frames: readonly WireFrame[], theme: Theme): void {
-    const points = pointsOf(this.figure, frames), colour = colourOf(this.family, theme);
+    const points = pointsOf(this.figure, frames);
+    const colour = colourOf(this.family, theme);
     const bounds = frames.map((frame) => boundIn(this.figure, frame) !== null);
     this.#chart.data.datasets = [{
       data: points,

@@ -72,7 +72,8 @@ class Words {
   }
 
   remarks(frame: WireFrame): void {
-    const told = remarks(frame), kinds = told.map(({ id }) => id).join(" ");
+    const told = remarks(frame);
+    const kinds = told.map(({ id }) => id).join(" ");
     byId("remarks").replaceChildren(...told.map(({ id, text }) => {
       const item = document.createElement("li");
       item.textContent = text;
@@ -96,7 +97,8 @@ class Page {
   #late: ReturnType<typeof setTimeout> | undefined;
 
   constructor(hello: Hello) {
-    const { name, title, family, idea, limits } = hello, { style } = document.documentElement;
+    const { name, title, family, idea, limits } = hello;
+    const { style } = document.documentElement;
     document.title = `${name} · C10K lab, live`;
     byId("name").textContent = name;
     byId("title").textContent = title.slice(title.indexOf(": ") + 1); // before it: the name

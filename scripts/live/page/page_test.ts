@@ -14,7 +14,8 @@ const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore
 
 /** A run with few connections. */
 function live(experiment = find("epoll")) {
-  const stop = new AbortController(), limits = { connections: 500, rate_per_s: 10_000 };
+  const stop = new AbortController();
+  const limits = { connections: 500, rate_per_s: 10_000 };
   const wanted = { connections: 10, ratePerS: null };
   const { port, ended: end } = serveLive({
     experiment,
@@ -34,7 +35,8 @@ const shows = (page: Page, label: string, pattern: string) =>
     .waitFor();
 
 test("numbers and charts follow the run, the keyboard steers it, and closing the page ends it", async () => {
-  const before = processTree(Deno.pid)!, { url, ended } = live();
+  const before = processTree(Deno.pid)!;
+  const { url, ended } = live();
   {
     await using browser = await startBrowser();
     const { page, errors, requests } = await browser.open(url);
@@ -64,7 +66,8 @@ test("numbers and charts follow the run, the keyboard steers it, and closing the
 });
 
 test("a server that does not start is named as what it is, and nobody says that all is well", async () => {
-  const dir = await Deno.makeTempDir(), path = `${dir}/deno-serve.ts`;
+  const dir = await Deno.makeTempDir();
+  const path = `${dir}/deno-serve.ts`;
   await using browser = await startBrowser();
   try {
     for (
@@ -83,14 +86,16 @@ test("a server that does not start is named as what it is, and nobody says that 
       ] as const
     ) {
       await Deno.writeTextFile(path, source);
-      const { url, ended } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+      const { url, ended } = live({ ...find("deno-serve"), path });
+      const { page } = await browser.open(url);
       await page.getByText(sentence).waitFor();
       assertEquals(await page.getByRole("status").textContent(), status);
       assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
       await ended();
     }
     await Deno.writeTextFile(path, "setInterval(() => {}, 1000);"); // it never says anything
-    const { url, ended, stop } = live({ ...find("deno-serve"), path }), { page } = await browser.open(url);
+    const { url, ended, stop } = live({ ...find("deno-serve"), path });
+    const { page } = await browser.open(url);
     await page.getByText("Starting deno-serve…").waitFor();
     assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
     stop();

@@ -12,7 +12,8 @@ const ENDS = [1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10]; // of each decade
 /** The round figure at which a linear axis ends: its half is round too. */
 function roundEnd(axis: Axis, value: number): number {
   const unit = axis.unit === "bytes" ? 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(value, 1)) / 10)) : 1;
-  const least = value * HEADROOM / unit, decade = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
+  const least = value * HEADROOM / unit;
+  const decade = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
   const fits = (end: number) => end >= least && (unit > 1 || end % 2 === 0); // there are no halves of a thread or a byte
   return unit * decade * (ENDS.find((end) => fits(end * decade)) ?? 10);
 }

@@ -18,8 +18,10 @@ function rowsOf(name: keyof PageData["downloads"]): Rows {
 }
 
 function download({ dataset }: HTMLButtonElement): void {
-  const name = dataset["download"] as keyof PageData["downloads"], isCsv = dataset["format"] === "csv";
-  const rows = rowsOf(name), text = isCsv ? toCsv(rows) : `${JSON.stringify(rows, null, 2)}\n`;
+  const name = dataset["download"] as keyof PageData["downloads"];
+  const isCsv = dataset["format"] === "csv";
+  const rows = rowsOf(name);
+  const text = isCsv ? toCsv(rows) : `${JSON.stringify(rows, null, 2)}\n`;
   const url = URL.createObjectURL(new Blob([text], { type: isCsv ? "text/csv" : "application/json" }));
   const link = Object.assign(document.createElement("a"), {
     href: url,

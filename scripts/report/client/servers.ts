@@ -13,12 +13,15 @@ export function filterTable(
   table: HTMLTableElement,
   changed: (names: Set<string>) => void,
 ): void {
-  const rows = [...table.tBodies[0]!.rows], found = document.getElementById("found")!;
+  const rows = [...table.tBodies[0]!.rows];
+  const found = document.getElementById("found")!;
   const filter = () => {
     const words = String(new FormData(form).get("text")).toLowerCase().split(/\s+/);
-    const families = checked(form, "family"), kinds = checked(form, "kind");
+    const families = checked(form, "family");
+    const kinds = checked(form, "kind");
     for (const row of rows) {
-      const { family, kind } = row.dataset, text = row.textContent.toLowerCase();
+      const { family, kind } = row.dataset;
+      const text = row.textContent.toLowerCase();
       row.hidden = !(families.has(family!) && kinds.has(kind!) && words.every((word) => text.includes(word)));
     }
     const left = rows.filter((row) => !row.hidden);

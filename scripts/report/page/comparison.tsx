@@ -73,7 +73,8 @@ function ServerTable({ shown, columns }: { shown: Material["shown"]; columns: Se
         </thead>
         <tbody>
           {shown.map((row) => {
-            const { name, family } = row.experiment, kind = kindOf(row.experiment);
+            const { name, family } = row.experiment;
+            const kind = kindOf(row.experiment);
             return (
               <tr data-name={name} data-family={family} data-kind={kind}>
                 {columns.map(({ key, cell, value, left }) => {

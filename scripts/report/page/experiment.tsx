@@ -94,7 +94,8 @@ function About({ experiment, known }: { experiment: Experiment; known: ReadonlyS
 }
 
 function Source({ file }: { file: SourceFile }) {
-  const calls = systemCalls(file), html = { __html: highlighted(file) }; // the highlighter escapes it
+  const calls = systemCalls(file);
+  const html = { __html: highlighted(file) }; // the highlighter escapes it
   return (
     <details class="source">
       <summary>
@@ -138,7 +139,8 @@ function Runs({ name, results }: { name: string; results: readonly Result[] }) {
 
 /** The page of one experiment. */
 export function ExperimentPage({ row, material }: { row: Shown; material: Material }) {
-  const { experiment } = row, { name, title, family, peer, run } = experiment;
+  const { experiment } = row;
+  const { name, title, family, peer, run } = experiment;
   const known = new Set(material.shown.map((of) => of.experiment.name));
   return (
     <article id={name} class="experiment" aria-labelledby={`${name}-heading`}>

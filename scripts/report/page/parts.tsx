@@ -83,11 +83,17 @@ function rowsOf({ spec, repeat }: Figure): { name: string; x: string; value: str
   return spec.kind === "lines"
     ? spec.series.flatMap(({ name, points, note }) =>
       points.length === 0 ? [{ name, x: "", value: note ?? MISSING, command: command(name) }] : points.map((point) => ({
-        ...{ name, x: written(point.x, spec.x.unit), value: sentence(point, spec.y.unit), command: command(name) },
+        name,
+        x: written(point.x, spec.x.unit),
+        value: sentence(point, spec.y.unit),
+        command: command(name),
       }))
     )
     : spec.items.map((item) => ({
-      ...{ name: item.name, x: "", value: sentence(item, spec.axis.unit), command: command(item.name) },
+      name: item.name,
+      x: "",
+      value: sentence(item, spec.axis.unit),
+      command: command(item.name),
     }));
 }
 
