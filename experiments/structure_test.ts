@@ -1,4 +1,4 @@
-/** The rules of this project about files: what imports what, what stands where, and how long it may be. */
+/** The rules of this project about files: what imports what, and what stands where. */
 import { assert, assertEquals } from "@std/assert";
 import { basename, dirname, join, relative } from "node:path/posix"; // as imports are written, on every system
 import { fileURLToPath } from "node:url";
@@ -7,11 +7,22 @@ import { catalogue, type Experiment } from "../lib/catalogue/catalogue.ts";
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDERS = ["experiments", "lib", "scripts", "notebooks"];
 const MAX_FUNCTION_LINES = 50;
-const MAX_EXPERIMENT_LINES = 350;
-const MAX_LINES: Record<string, number> = { lib: 250, scripts: 150 }; // tests are not counted
-const MAX_LONG_EXPERIMENT_LINES = 450;
-/** What needs more: rings, a slab, or a loop and besides it threads or processes that must be made, counted and ended. */
-const LONG_EXPERIMENTS = "io-uring iocp process-per-conn prefork reactor-pool multi-reactor xdp".split(" ");
+const MAX_ARCHITECTURE_LINES = 150;
+/** The rooms of lib. A room imports only from itself and from rooms that stand before it. */
+const ROOMS = [
+  ..."text cli timing sampling catalogue results server load tables charts claims".split(" "),
+  ..."run compare regress probes page notebook testing".split(" "),
+];
+/** Rooms with a door: code outside of the room imports these files of it and no others. */
+const DOORS: Record<string, string[]> = {
+  load: ["generator.ts", "libc.ts"],
+  probes: ["mod.ts", "readiness.ts"],
+  page: ["bundle.ts", "fonts.ts"],
+  server: ["custom.ts", "launch.ts", "manifest.ts", "process_group.ts", "server.ts", "subject.ts", "wine.ts"],
+};
+/** Rooms that need no second command: each is one instrument, or what a kind of reader calls. */
+const WHOLE_ROOMS = ["claims", "notebook", "testing"];
+const NOTEBOOK_MODULE = "../lib/notebook/mod.ts";
 const SECTIONS = [
   ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The architecture"],
   ...["Where there is no io_uring", "Command line"],
@@ -74,7 +85,7 @@ const target = ({ path }: Source, specifier: string): string | null =>
 
 Deno.test("the parser sees imports and functions, so that the tests below have something to judge", () => {
   const { imports, functions } = sources.find(({ path }) => path === "experiments/structure_test.ts")!;
-  assert(imports.includes("node:path/posix") && imports.includes("../lib/catalogue.ts"), imports.join(" "));
+  assert(imports.includes("node:path/posix") && imports.includes("../lib/catalogue/catalogue.ts"), imports.join(" "));
   assertEquals(functions.find(({ name }) => name.startsWith("function* walk"))?.lines, 7);
 });
 
@@ -96,26 +107,104 @@ Deno.test("lib imports packages and lib", () => {
   }
 });
 
-Deno.test("imports in lib run in no circle", () => {
-  const graph = new Map(within("lib").map((source) => [source.path, source.imports.map((i) => target(source, i))]));
+/** The room of a file of lib; null for lib/std, which stands in for packages, and for files outside of lib. */
+const roomOf = (path: string): string | null => /^lib\/(?!std\/)([^/]+)\//.exec(path)?.[1] ?? null;
+
+/** All imports between files of the project. */
+const edges = sources.flatMap((source) =>
+  source.imports.flatMap((name) => {
+    const to = target(source, name);
+    return to === null ? [] : [{ from: source.path, to }];
+  })
+);
+
+Deno.test("every room of lib stands in the order of rooms, and every file of lib in a room", () => {
+  const folders = [...Deno.readDirSync(join(ROOT, "lib"))];
+  assertEquals(folders.filter(({ isFile }) => isFile).map(({ name }) => name), []);
+  assertEquals(folders.map(({ name }) => name).sort(), [...ROOMS, "std"].sort());
+});
+
+Deno.test("a room of lib imports only rooms that stand before it", () => {
+  console.log(`    ${ROOMS.join(" ← ")}`);
+  const upward = edges.filter(({ from, to }) => {
+    const room = roomOf(from);
+    const other = roomOf(to);
+    if (room === null || other === null || isTest(from)) return false;
+    return ROOMS.indexOf(other) > ROOMS.indexOf(room);
+  });
+  assertEquals(upward, []);
+});
+
+Deno.test("imports in lib and scripts run in no circle", () => {
+  const graph = Map.groupBy(edges, ({ from }) => from);
   const done = new Set<string>();
   const visit = (path: string, way: string[]): void => {
     assert(!way.includes(path), [...way, path].join(" → "));
     if (done.has(path)) return;
-    for (const next of graph.get(path) ?? []) if (next !== null) visit(next, [...way, path]);
+    for (const { to } of graph.get(path) ?? []) visit(to, [...way, path]);
     done.add(path);
   };
   for (const path of graph.keys()) visit(path, []);
 });
 
-Deno.test("nobody imports a script or a notebook, but the test beside it", () => {
-  for (const source of sources) {
-    const wrong = source.imports.filter((name) => {
-      const file = target(source, name);
-      if (file === null || !/^(scripts|notebooks)\//.test(file)) return false;
-      return !isTest(source.path) || dirname(file) !== dirname(source.path);
-    });
-    assertEquals(wrong, [], source.path);
+Deno.test("a room with a door is entered by it", () => {
+  const past = edges.filter(({ from, to }) => {
+    const room = roomOf(to);
+    if (room === null || !(room in DOORS) || roomOf(from) === room || isTest(from)) return false;
+    return !DOORS[room]!.includes(to.slice(`lib/${room}/`.length));
+  });
+  assertEquals(past, []);
+});
+
+/** The command whose code a file of scripts is: `scripts/live/page/page.ts` and `scripts/exp.ts` are of `live` and `exp`. */
+const commandOf = (path: string) => /^scripts\/([^/.]+)/.exec(path)?.[1] ?? null;
+
+Deno.test("the code of a command is imported by this command only", () => {
+  const foreign = edges.filter(({ from, to }) => {
+    const command = commandOf(to);
+    if (command === null) return to.startsWith("notebooks/");
+    const isMain = dirname(to) === "scripts";
+    if (isMain) return !(isTest(from) && dirname(from) === "scripts");
+    return commandOf(from) !== command;
+  });
+  assertEquals(foreign, []);
+});
+
+Deno.test("what one command uses alone lives with this command", () => {
+  const users = Map.groupBy(edges.filter(({ from }) => !isTest(from)), ({ to }) => to);
+  const commands = (path: string, seen = new Set<string>()): Set<string> => {
+    if (seen.has(path)) return new Set();
+    seen.add(path);
+    if (path.startsWith("scripts/")) return new Set([commandOf(path)!]);
+    if (path.startsWith("lib/notebook/")) return new Set(["notebooks"]);
+    if (path.startsWith("lib/testing/")) return new Set(["tests"]);
+    return new Set((users.get(path) ?? []).flatMap(({ from }) => [...commands(from, seen)]));
+  };
+  for (const { path } of within("lib")) {
+    const room = roomOf(path);
+    if (room === null || isTest(path) || WHOLE_ROOMS.includes(room)) continue;
+    const isEntered = (users.get(path) ?? []).some(({ from }) => roomOf(from) !== room);
+    if (!isEntered) continue;
+    const [only, ...others] = commands(path);
+    assert(others.length > 0, `${path} is used by ${only} alone: move it to scripts/${only}/`);
+  }
+});
+
+Deno.test("production code imports nothing that only tests need", () => {
+  const wrong = edges.filter(({ from, to }) => !isTest(from) && roomOf(from) !== "testing" && roomOf(to) === "testing");
+  assertEquals(wrong, []);
+});
+
+Deno.test("a notebook imports one module of the project", () => {
+  for (const { name } of Deno.readDirSync(join(ROOT, "notebooks"))) {
+    if (!name.endsWith(".ipynb")) continue;
+    const { cells } = JSON.parse(Deno.readTextFileSync(join(ROOT, "notebooks", name)));
+    const code = cells.filter((cell: { cell_type: string }) => cell.cell_type === "code")
+      .map((cell: { source: string[] }) => cell.source.join("")).join("\n");
+    const imported = [...code.matchAll(/\bfrom\s+"([^"]+)"|\bimport\("([^"]+)"\)/g)].map((match) =>
+      match[1] ?? match[2]
+    );
+    assertEquals(imported, [NOTEBOOK_MODULE], name);
   }
 });
 
@@ -137,22 +226,21 @@ Deno.test("experiments that speak the protocol themselves speak it in the same w
   for (const speaker of speakers) assertEquals(protocol(speaker), expected, speaker.path);
 });
 
-Deno.test("no file is longer than its kind may be", () => {
-  for (const { path, text } of sources) {
-    const folder = path.split("/")[0]!;
-    const limit = folder === "experiments"
-      ? LONG_EXPERIMENTS.includes(basename(path, ".ts")) ? MAX_LONG_EXPERIMENT_LINES : MAX_EXPERIMENT_LINES
-      : MAX_LINES[folder];
-    if (limit === undefined || isTest(path)) continue;
-    assert(lineCount(text) <= limit, `${path} has ${lineCount(text)} lines, more than ${limit}`);
-  }
-});
-
 Deno.test(`no function is longer than ${MAX_FUNCTION_LINES} lines`, () => {
   for (const { path, functions } of sources) {
     for (const { name, lines } of functions) {
       assert(lines <= MAX_FUNCTION_LINES, `${path} has ${lines} lines in: ${name}`);
     }
+  }
+});
+
+Deno.test(`the section "The architecture" is no longer than ${MAX_ARCHITECTURE_LINES} lines`, () => {
+  for (const experiment of experiments) {
+    const [, section] = /^\/\/ ---- The architecture\b.*\n([^]*?)(?=^\/\/ ---- |$(?![^]))/m.exec(textOf(experiment)) ??
+      [];
+    assert(section !== undefined, `${experiment.path} has no section "The architecture"`);
+    const lines = lineCount(section);
+    assert(lines <= MAX_ARCHITECTURE_LINES, `${experiment.path}: ${lines} lines`);
   }
 });
 

@@ -1,4 +1,4 @@
-/** Errors that the commands tell to their user in words, without a stack trace. */
+/** Errors that a command reports in one sentence, without a stack trace. */
 
 /**
  * The command line cannot be understood: an unknown flag, a value out of range, an unknown name. A script prints the
@@ -11,4 +11,25 @@
  */
 export class UsageError extends Error {
   override readonly name = "UsageError";
+}
+
+/**
+ * Something failed whose cause is known: a full disk, a damaged file, another run. The message says what was tried, with
+ * what, and what to do. A script prints it and ends with exit code 70.
+ */
+export class KnownFailure extends Error {
+  override readonly name: string = "KnownFailure";
+}
+
+/** This system cannot do it, or a tool is missing. A script prints the message and ends with exit code 69. */
+export class Unavailable extends KnownFailure {
+  override readonly name = "Unavailable";
+}
+
+/** A signal asked for the end. A script ends with exit code 130. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  constructor() {
+    super("Interrupted.");
+  }
 }

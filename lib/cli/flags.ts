@@ -1,5 +1,7 @@
+import { stripVTControlCharacters } from "node:util";
 import { parseArgs } from "@std/cli";
-import { UsageError } from "./errors.ts";
+import { Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
+import { EXIT } from "./exit.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
 export type Flags<B extends string, S extends string, C extends string = never> =
@@ -78,19 +80,36 @@ export function numberList(name: string, text: string, rule: NumberRule): number
 }
 
 /**
- * Runs the body of a command and ends the process with the exit code it returns. A usage error is told in one sentence
- * with the usage below it, and ends with 2. `--help` prints the usage.
+ * Runs the body of a command and ends the process with the exit code it returns. Errors end with the codes of
+ * {@linkcode EXIT}: those with a known cause in one sentence, others with their stack trace. `--help` prints the usage.
  */
 export async function runScript(usage: string, body: () => Promise<number>): Promise<never> {
-  if (Deno.args.includes("--help") || Deno.args.includes("-h")) {
+  const ownArgs = Deno.args.includes("--") ? Deno.args.slice(0, Deno.args.indexOf("--")) : Deno.args;
+  if (ownArgs.includes("--help") || ownArgs.includes("-h")) {
     console.log(usage);
-    Deno.exit(0);
+    Deno.exit(EXIT.ok);
   }
   try {
     Deno.exit(await body());
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    console.error(`${error.message}\n${usage}`);
-    Deno.exit(2);
+    Deno.exit(report(error, usage));
   }
+}
+
+/** Reports an error that a body threw, and returns the exit code for it. */
+function report(error: unknown, usage: string): number {
+  if (error instanceof UsageError) {
+    console.error(`${error.message}\n${usage}`);
+    return EXIT.usage;
+  }
+  if (error instanceof Interrupted) {
+    console.error(error.message);
+    return EXIT.interrupted;
+  }
+  if (error instanceof KnownFailure) {
+    console.error(error.message);
+    return error instanceof Unavailable ? EXIT.unavailable : EXIT.harness;
+  }
+  console.error(error instanceof Error ? stripVTControlCharacters(error.stack ?? error.message) : error);
+  return EXIT.harness;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { KnownFailure } from "../cli/errors.ts";
 import type { HostFacts } from "../sampling/host.ts";
 import { parseLine, readIfThere } from "../results/jsonl.ts";
 import { list, nullOr, number, object, oneOf, type Shape, text } from "../results/check.ts";
@@ -69,7 +70,7 @@ const describeKind = ({ cpu, cores, kernel, io_uring }: HostKind): string =>
 const isSameKind = (a: HostKind, b: HostKind) => describeKind(a) === describeKind(b);
 
 /** The baseline cannot be read. Nothing is compared with it, and nothing written over it. */
-export class DamagedBaseline extends Error {
+export class DamagedBaseline extends KnownFailure {
   override readonly name = "DamagedBaseline";
 }
 

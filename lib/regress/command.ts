@@ -3,13 +3,9 @@
  *
  * @module
  */
-import { DamagedBaseline } from "./baseline.ts";
-import { UsageError } from "../cli/errors.ts";
+import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { count } from "../text/format.ts";
 import type { Candidate } from "./rounds.ts";
-import { AlreadyRunning } from "./journal.ts";
-import { CannotFetch } from "../../scripts/ab/deno_versions.ts";
-import { CannotStore } from "../results/durable_file.ts";
 
 /**
  * What a judgement takes: some minutes for each experiment. Slices are short and many: what others do on a shared machine
@@ -55,8 +51,7 @@ export async function judged(body: (signal: AbortSignal) => Promise<number>, kep
       console.error(`Interrupted: ${kept}`);
       return EXIT.interrupted;
     }
-    const isKnown = [AlreadyRunning, CannotStore, DamagedBaseline, CannotFetch].some((known) => error instanceof known);
-    console.error(isKnown ? (error as Error).message : error);
+    console.error(error instanceof KnownFailure ? error.message : error);
     console.error("Inconclusive: there is no verdict.");
     return EXIT.inconclusive;
   } finally {

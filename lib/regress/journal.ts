@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { KnownFailure } from "../cli/errors.ts";
 import { dirname } from "node:path";
 import { appendLine, filterLines, readLines, repairLines } from "../results/jsonl.ts";
 import type { PlacedRound } from "./rounds.ts";
@@ -34,7 +35,7 @@ export async function digestOf(value: unknown): Promise<string> {
 }
 
 /** Two runs at once would measure each other. */
-export class AlreadyRunning extends Error {
+export class AlreadyRunning extends KnownFailure {
   override readonly name = "AlreadyRunning";
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { KnownFailure } from "../cli/errors.ts";
 import { dirname } from "node:path";
 
 /** The folder that stands in results/ beside those of the experiments: see study.ts. */
@@ -17,7 +18,7 @@ export const fileName = ({ time, id }: { time: string; id: string }): string =>
   `${time.slice(0, 19).replace(/[-:]/g, "")}Z-${id}.json`;
 
 /** A file could not be stored: the disk is full, or the folder may not be written. What was there before is untouched. */
-export class CannotStore extends Error {
+export class CannotStore extends KnownFailure {
   override readonly name = "CannotStore";
 }
 

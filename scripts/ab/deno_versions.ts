@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UsageError } from "../../lib/cli/errors.ts";
+import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
 import type { Runtime } from "../../lib/server/server.ts";
 import { installLine, TOOLS } from "../../lib/catalogue/tools.ts";
 
@@ -13,7 +13,7 @@ const VERSION = /^\d+\.(\d+|x)(\.(\d+|x))?$/;
 const TELL = "console.log(JSON.stringify({ path: Deno.execPath(), version: Deno.version.deno }))";
 
 /** No such version could be had: npm is missing, or the registry cannot be reached. */
-export class CannotFetch extends Error {
+export class CannotFetch extends KnownFailure {
   override readonly name = "CannotFetch";
 }
 

@@ -179,6 +179,26 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
   return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
 }
 
+/** Stores a run that is over, and sets its exit code. What cannot be stored stays in the journal. */
+async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Promise<void>): Promise<void> {
+  const baseline = join(plan.dir, BASELINE);
+  const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
+  night.exit = made.exit;
+  try {
+    // In this order, for who is killed in between: what the history has is not added again.
+    if (!plan.quick) await remember(night, plan);
+    if (made.entries.length > 0) {
+      await baselines.updateBaseline(baseline, made.entries);
+      plan.say(`${baseline} has new rounds of ${made.entries.map(({ experiment }) => experiment).join(", ")}.`);
+    }
+    await closeJournal();
+  } catch (error) {
+    if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
+    plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
+    night.exit ||= 3;
+  }
+}
+
 /**
  * Measures what is missing, decides, and stores it.
  *
@@ -225,20 +245,6 @@ export async function regress(plan: RegressPlan): Promise<Night> {
     exit: exitOf(rows),
     experiments: rows,
   };
-  const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
-  night.exit = made.exit;
-  try {
-    // In this order, for who is killed in between: what the history has is not added again.
-    if (!plan.quick) await remember(night, plan);
-    if (made.entries.length > 0) {
-      await baselines.updateBaseline(baseline, made.entries);
-      plan.say(`${baseline} has new rounds of ${made.entries.map(({ experiment }) => experiment).join(", ")}.`);
-    }
-    await file.close(keys);
-  } catch (error) {
-    if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
-    plan.say(`${error.message} The rounds stay in ${file.path}: the same command stores what is missing.`);
-    night.exit ||= 3;
-  }
+  await keepNight(night, plan, () => file.close(keys));
   return night;
 }

@@ -1,0 +1,39 @@
+/**
+ * SIGINT and SIGTERM, handled in one way by all commands that measure.
+ *
+ * @module
+ */
+import { Interrupted } from "./errors.ts";
+import { EXIT } from "./exit.ts";
+
+/** A signal that aborts when the user interrupts the command. Disposing of it gives the signals back. */
+export interface Interrupt extends Disposable {
+  /** Aborts with an {@linkcode Interrupted} at the first SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Starts to listen for SIGINT and SIGTERM. The first one aborts the signal, so that the command stops its processes and
+ * keeps what it measured. A second one ends this process at once: servers and load generators end with it.
+ *
+ * @example
+ * ```ts
+ * using interrupt = onInterrupt();
+ * await measure({ signal: interrupt.signal });
+ * ```
+ */
+export function onInterrupt(): Interrupt {
+  const controller = new AbortController();
+  const onSignal = () => {
+    if (controller.signal.aborted) Deno.exit(EXIT.interrupted);
+    controller.abort(new Interrupted());
+  };
+  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]() {
+      for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
+    },
+  };
+}
