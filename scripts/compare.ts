@@ -111,7 +111,11 @@ await runScript(USAGE, async () => {
   else if (flags.save) {
     const command = `deno task compare ${Deno.args.join(" ")}`;
     console.error(
-      `Stored ${await writeStudy("comparison", rows, command, { manifests: Object.fromEntries(manifests) })}`,
+      `Stored ${await writeStudy("comparison", rows, {
+        command,
+        quick: flags.quick,
+        manifests: Object.fromEntries(manifests),
+      })}`,
     );
   }
   const lines = differences(manifests);

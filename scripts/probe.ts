@@ -44,7 +44,7 @@ async function runOne(probe: Probe, { quick, save }: { quick: boolean; save: boo
   const rows = await probe.run({ quick, signal, onProgress: (what) => console.error(`${name}: ${what}…`) });
   if (save) {
     const command = `deno task probe ${name}${quick ? " --quick" : ""}`;
-    console.error(`Stored ${await writeStudy("probe", rows, command)}`);
+    console.error(`Stored ${await writeStudy("probe", rows, { command, quick })}`);
   }
   return rows;
 }

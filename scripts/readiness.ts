@@ -13,6 +13,9 @@ import { table } from "../lib/text/table.ts";
 import { readinessColumns } from "../lib/tables/studies.ts";
 
 const USAGE = "Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]";
+/** Fewer sizes show no law, fewer batches give wide intervals: a first look. */
+const FULL_SIZES = 4;
+const FULL_BATCHES = 30;
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["sizes", "batches"],
@@ -34,8 +37,9 @@ await runScript(USAGE, async () => {
   const rows = (await measureReadiness({ sizes: sizes.toSorted((a, b) => a - b), batches, onSize }))
     .toSorted((a, b) => a.call < b.call ? -1 : a.call > b.call ? 1 : a.descriptors - b.descriptors);
   if (flags.save) {
+    const quick = sizes.length < FULL_SIZES || batches < FULL_BATCHES;
     const command = `deno task readiness --sizes ${sizes} --batches ${batches}`;
-    console.error(`Stored ${await writeStudy("readiness", rows, command)}`);
+    console.error(`Stored ${await writeStudy("readiness", rows, { command, quick })}`);
   }
   console.log(flags.json ? JSON.stringify(rows, null, 2) : table(rows, readinessColumns(rows)));
   return 0;

@@ -23,7 +23,7 @@ const byValueDown = (a: Value, b: Value) => (b.value ?? -Infinity) - (a.value ??
 const whyNone = (row: ComparisonRow): string =>
   row.ratio === null
     ? reasonOf(row) ?? "no figure in every round"
-    : row.findings.some((of) => /: (client_bound|late_sends)$/.test(of))
+    : row.findings.some(({ id }) => id === "client_bound" || id === "late_sends")
     ? "the load generator was the limit"
     : "other processes took part of the CPU time";
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { runsHere } from "../catalogue/catalogue.ts";
-import { type HostFacts, machine } from "../sampling/host.ts";
+import { describeHost, type HostFacts } from "../sampling/host.ts";
 import type { Metrics, Result, ScenarioName } from "../results/results.ts";
-import { quickRuns, resultPath, type Stored, type StoredKind, studyPath, wholeRuns } from "../results/stored.ts";
+import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K, MIN_ROUNDS } from "../results/conventions.ts";
-import type { ComparisonRow, CrosscheckRow, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
+import { C10K } from "../results/conventions.ts";
+import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
 export class NotMeasured extends Error {
@@ -21,7 +21,6 @@ export class NotMeasured extends Error {
   }
 }
 
-const SIZES = 4; // of wait calls: fewer show no law
 const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
 
 /** A run of `hold`. */
@@ -30,14 +29,6 @@ export interface Held {
   metrics: Metrics;
   reason: string | null;
 }
-
-/** Whether a study is one of those that a verdict may stand on; the others are quick. */
-const IS_WHOLE: { [K in StoredKind]: (study: Study<K>) => boolean } = {
-  readiness: ({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES,
-  comparison: ({ rows }) => rows.some((row) => row.rounds >= MIN_ROUNDS),
-  crosscheck: ({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS),
-  probe: ({ command }) => !/ --quick\b/.test(command),
-};
 
 /**
  * The figures for one claim, which remembers what it was asked for. Whole figures come first, and of these the newest; quick
@@ -66,7 +57,7 @@ export class Evidence {
   #take(path: string, { command, host }: Pick<Result, "command" | "host">, isQuick: boolean): void {
     this.paths.add(path);
     this.commands.add(command);
-    this.hosts.add(machine(host));
+    this.hosts.add(describeHost(host));
     this.usedQuick ||= isQuick;
   }
 
@@ -81,7 +72,7 @@ export class Evidence {
 
   /** The newest result, or the one that `choose` takes, of the whole ones; of the quick ones where there is no whole one. */
   #result(name: string, scenario: ScenarioName, command: string, choose = (runs: Result[]) => runs.at(-1)): Result {
-    const whole = choose(wholeRuns(this.#stored, name, scenario));
+    const whole = choose(fullRuns(this.#stored, name, scenario));
     const found = whole ?? (this.#allowQuick ? choose(quickRuns(this.#stored, name, scenario)) : undefined);
     if (found === undefined) {
       const skipped = this.#stored.results.findLast((of) => of.experiment === name && of.ended === "skipped");
@@ -114,7 +105,7 @@ export class Evidence {
 
   /** The most connections that any server has held, of all whole runs; null: there is no run with `atLeast` so many. */
   heldMost(atLeast: number): { name: string; answered: Figure } | null {
-    const runs = this.#stored.experiments.flatMap(({ name }) => wholeRuns(this.#stored, name, "hold"));
+    const runs = this.#stored.experiments.flatMap(({ name }) => fullRuns(this.#stored, name, "hold"));
     const most = runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0];
     if (most === undefined || (most.metrics.answered ?? 0) < atLeast) return null;
     this.#take(resultPath(most), most, false);
@@ -143,15 +134,15 @@ export class Evidence {
   }
 
   /** The newest study that has what is looked for; several looks: what the first one finds comes before what the next does. */
-  #study<K extends StoredKind, T>(
+  #study<K extends Kind, T>(
     kind: K,
     looks: readonly ((rows: readonly Rows[K][]) => T | undefined)[],
     command: string,
     quick: string,
   ) {
     const studies = this.#stored.studies[kind] as readonly Study<K>[];
-    const whole = studies.filter((of) => IS_WHOLE[kind](of));
-    const rest = this.#allowQuick ? studies.filter((of) => !IS_WHOLE[kind](of)) : [];
+    const whole = studies.filter(({ quick }) => !quick);
+    const rest = this.#allowQuick ? studies.filter(({ quick }) => quick) : [];
     for (const some of [whole, rest]) {
       for (const look of looks) {
         for (const study of some.toReversed()) {

@@ -3,75 +3,82 @@
  *
  * @module
  */
-import { type HostFacts, hostFacts } from "../sampling/host.ts";
-import type { Judged } from "./ledger.ts";
-import { type Check, list, nullOr, number, object, oneOf, type Shape, text, truth } from "../results/check.ts";
-import { UNITS, VERDICTS } from "./claim.ts";
-import { FIELDS } from "../results/schema.ts";
 import { join } from "node:path";
+import * as v from "valibot";
+import { field, numberOrNull, text, time, wrongIn } from "../results/check.ts";
 import { store } from "../results/durable_file.ts";
 import type { PassedOver } from "../results/results.ts";
+import { HOST, type HostFacts } from "../sampling/host.ts";
+import { UNITS, VERDICTS } from "./claim.ts";
+import type { Judged } from "./ledger.ts";
 
-/** The version of the format of results/claims.json. */
+/** The version of the format of claims.json. */
 export const CLAIMS_SCHEMA = 1;
+/** The file in the folder of a machine. */
+export const CLAIMS_FILE = "claims.json";
 
-/** The file: a verdict for each claim, as of the figures of one machine. */
-export interface ClaimsFile {
-  schema: number;
-  /** When it was made, as `Date.toISOString` has it. */
-  time: string;
-  host: HostFacts;
-  rows: Judged[];
-}
+/** One claim with its verdict. */
+export const CLAIM_ROW = v.strictObject({
+  id: field(text, "`T-…` or `C-…`, after the text that it is from"),
+  claim: field(
+    v.strictObject({ en: text, ko: text }),
+    "the claim in other words, in English (`en`) and in Korean (`ko`)",
+  ),
+  section: field(text, "where the text makes it"),
+  tried: field(text, "how it is tried"),
+  rule: field(text, "how the verdict follows from figures"),
+  verdict: field(v.picklist(VERDICTS), VERDICTS.map((verdict) => `\`${verdict}\``).join(", ")),
+  figure: field(numberOrNull, "the figure that stands for all of them; `null`: there is none"),
+  low: field(numberOrNull, "lower end of its interval; `null`: it has none, as that of a single run"),
+  high: field(numberOrNull, "upper end"),
+  unit: field(v.nullable(v.picklist(UNITS)), "its unit; `×` is a ratio"),
+  because: field(
+    text,
+    "each part of the claim with its figures: `Yes`, `No`, or `Open` if they do not decide it; or why there are none",
+  ),
+  quick: field(
+    v.boolean(),
+    "whether a figure of a quick run is among them: it stands in only where there is no full one",
+  ),
+  results: field(v.array(text), "the files of the figures"),
+  hosts: field(v.array(text), "the machine that they were measured on, with kernel and runtime"),
+  commands: field(v.array(text), "the commands that made the figures; or the next one to run, if figures are missing"),
+});
 
-export const ROW: Shape<Judged> = {
-  id: text,
-  claim: object({ en: text, ko: text }),
-  section: text,
-  tried: text,
-  rule: text,
-  verdict: oneOf(VERDICTS),
-  figure: nullOr(number),
-  low: nullOr(number),
-  high: nullOr(number),
-  unit: nullOr(oneOf(UNITS)),
-  because: text,
-  quick: truth,
-  results: list(text),
-  hosts: list(text),
-  commands: list(text),
-};
-
-/** The columns of its rows, with the check of each. A test holds results/README.md against them. */
-export const CLAIM_COLUMNS: Readonly<Record<string, Check>> = ROW;
-
-export const wrongInClaims = (value: unknown) =>
-  object({ schema: oneOf([CLAIMS_SCHEMA]), time: text, host: object(FIELDS.host), rows: list(object(ROW)) })(value, "");
+/** The file: a verdict for each claim, by the figures of one machine. */
+const CLAIMS = v.strictObject({
+  schema: v.literal(CLAIMS_SCHEMA),
+  time,
+  host: HOST,
+  rows: v.array(CLAIM_ROW),
+});
+export type ClaimsFile = Omit<v.InferOutput<typeof CLAIMS>, "rows"> & { rows: Judged[] };
 
 /**
- * Stores the verdicts. Needs `--allow-read` and `--allow-write` for `dir`.
+ * Stores the verdicts. Needs `--allow-read` and `--allow-write` for `folder`.
  *
+ * @param folder The folder of the machine.
  * @returns The path of the file.
  * @throws {Error} If it cannot be stored, or a row is not what the format promises.
  */
-export async function writeClaims(rows: Judged[], dir = "results"): Promise<string> {
-  const file: ClaimsFile = { schema: CLAIMS_SCHEMA, time: new Date().toISOString(), host: hostFacts(), rows };
-  const path = join(dir, "claims.json");
-  const wrong = wrongInClaims(file);
+export async function writeClaims(rows: Judged[], host: HostFacts, folder: string): Promise<string> {
+  const file: ClaimsFile = { schema: CLAIMS_SCHEMA, time: new Date().toISOString(), host, rows };
+  const path = join(folder, CLAIMS_FILE);
+  const wrong = wrongIn(CLAIMS, file);
   if (wrong !== undefined) throw new Error(`Cannot store ${path}: ${wrong}.`);
   await store(path, JSON.stringify(file, null, 2) + "\n");
   return path;
 }
 
 /**
- * Reads the stored verdicts; null: there are none, or the file is damaged or newer, and `onWrong` is told why. Needs
- * `--allow-read`.
+ * Reads the stored verdicts in the folder of a machine; null: there are none, or the file is damaged or of another version,
+ * and `onWrong` gets the reason. Needs `--allow-read`.
  */
-export async function readClaims(dir = "results", onWrong?: (of: PassedOver) => void): Promise<ClaimsFile | null> {
-  const path = join(dir, "claims.json");
+export async function readClaims(folder: string, onWrong?: (file: PassedOver) => void): Promise<ClaimsFile | null> {
+  const path = join(folder, CLAIMS_FILE);
   try {
     const value: unknown = JSON.parse(await Deno.readTextFile(path));
-    const wrong = wrongInClaims(value);
+    const wrong = wrongIn(CLAIMS, value);
     if (wrong === undefined) return value as ClaimsFile;
     onWrong?.({ path, why: wrong });
   } catch (error) {

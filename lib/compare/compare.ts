@@ -6,7 +6,7 @@
  */
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "./contender.ts";
-import { foundOften } from "../results/findings.ts";
+import { type Found, foundOften } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { type Figures, logRatio, OF_CONNECTIONS, OF_SLICES, type PairPlan, pairRound, type Round } from "./pair.ts";
@@ -38,7 +38,7 @@ export interface Comparison {
 /** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
 async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan, into: Map<string, Manifest>) {
   const figures = new Map<Subject, Figures>();
-  const findings: string[] = [];
+  const findings: Found[] = [];
   for (const experiment of shuffle([reference, candidate])) {
     const result = await runStep({
       experiment,
@@ -56,7 +56,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
     }
     figures.set(experiment, result.metrics);
     if (result.manifest !== null) into.set(experiment.name, result.manifest);
-    findings.push(...result.findings.map(({ id }) => `${experiment.name}: ${id}`));
+    findings.push(...result.findings.map(({ server, id }) => ({ server, id })));
   }
   const [a, b] = [figures.get(reference)!, figures.get(candidate)!];
   const logs = Object.fromEntries(OF_HOLD.map((key) => [key, logRatio(b[key], a[key])]));

@@ -5,7 +5,7 @@
  */
 import type { Bench } from "../run/bench.ts";
 import { UsageError } from "../cli/errors.ts";
-import { judge } from "../results/findings.ts";
+import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
 import { LoadGenerator, type Window } from "../load/generator.ts";
@@ -151,12 +151,12 @@ export class Contender implements AsyncDisposable {
     throw broken(`${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`);
   }
 
-  /** The findings of all slices together, by their ids. */
-  findings(): string[] {
+  /** The findings of all slices together. */
+  findings(): Found[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
     const scheduled = sum((window) => window.scheduled ?? 0);
-    return judge({
+    return judge(this.experiment.name, {
       generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
       lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
       connections: this.load.connections,
@@ -167,7 +167,7 @@ export class Contender implements AsyncDisposable {
       foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
       seconds,
       closedLoop: false,
-    }).map(({ id }) => id);
+    }).map(({ server, id }) => ({ server, id }));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

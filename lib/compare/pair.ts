@@ -4,6 +4,7 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
+import type { Found } from "../results/findings.ts";
 import { Contender, type Load } from "./contender.ts";
 import type { Window } from "../load/generator.ts";
 import { median } from "../timing/stats.ts";
@@ -32,7 +33,7 @@ export interface Round {
   /** Logarithms of the ratios: of slices the median over pairs of neighbours. */
   logs: Figures;
   ratePerS: number | null;
-  findings: string[];
+  findings: Found[];
 }
 
 const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
@@ -85,7 +86,7 @@ export async function pairRound(
   const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;
   const found = await slices(a, b, plan.slices, ratePerS);
   for (const { experiment, manifest } of [a, b]) into.set(experiment.name, manifest);
-  const findings = [a, b].flatMap((side) => side.findings().map((id) => `${side.experiment.name}: ${id}`));
+  const findings = [a, b].flatMap((side) => side.findings());
   const logs = Object.fromEntries(OF_CONNECTIONS.map((key) => [key, logRatio(b.memory[key], a.memory[key])]));
   return {
     reference: { ...found.reference, ...a.memory },

@@ -6,7 +6,7 @@
 import { find } from "../catalogue/catalogue.ts";
 import type { RankSpec } from "../charts/config.ts";
 import { compare } from "../compare/compare.ts";
-import { boundOf } from "../results/findings.ts";
+import { boundOf, idsOf } from "../results/findings.ts";
 import { count, microseconds } from "../text/format.ts";
 import { isQuick, Picture, showTable, showText } from "./show.ts";
 import { weakened } from "./pairs.ts";
@@ -88,16 +88,12 @@ export function crossing(points: readonly CrossingPoint[], reference: string, ca
   return { fromUs: from.heavyUs, text };
 }
 
-/** What was found of one server of a pair. */
-const foundOf = (name: string, { findings }: Pick<ComparisonRow, "findings">): string[] =>
-  findings.filter((finding) => finding.startsWith(`${name}: `)).map((finding) => finding.slice(name.length + 2));
-
 /** A size as its rows say. Where p99 of one of the two is a bound, their ratio is nothing. */
 export function pointOf(heavyUs: number, rows: readonly ComparisonRow[], rounds: readonly number[]): CrossingPoint {
   const row = (metric: string) => rows.find((row) => row.metric === metric)!;
   const p99 = row("p99_us");
   const cpuRatio = row("cpu_us_per_request").ratio;
-  const bounds = [p99.reference, p99.candidate].filter((name) => boundOf("p99_us", foundOf(name, p99)) !== null);
+  const bounds = [p99.reference, p99.candidate].filter((name) => boundOf("p99_us", idsOf(p99.findings, name)) !== null);
   const rest = { heavyUs, bounds, cpuRatio };
   if (bounds.length === 0 || p99.ratio === null) return { ...rest, p99, rounds: [...rounds], reason: p99.reason };
   const reason = `p99 is an upper bound for ${bounds.join(" and ")}: the ratio says nothing`;

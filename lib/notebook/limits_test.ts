@@ -1,10 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { limitsAt } from "./limits.ts";
-import { UNTOLD } from "../sampling/host.ts";
+import { NOT_AVAILABLE } from "../sampling/host.ts";
 
 const host = {
   limits: { nofile_soft: 1024, nofile_hard: 20_000, nproc: null },
-  sysctls: { ...UNTOLD.sysctls, "net.ipv4.ip_local_port_range": [32_768, 60_999] },
+  sysctls: { ...NOT_AVAILABLE.sysctls, "net.ipv4.ip_local_port_range": [32_768, 60_999] },
   memory_bytes: 2 ** 32,
   cores: 2,
 };
@@ -28,7 +28,7 @@ Deno.test("a number of connections within all limits, and one over those of desc
 });
 
 Deno.test("what the system does not tell, or was not measured, is no limit that is kept or broken", () => {
-  assertEquals(limitsAt(100, { ...host, ...UNTOLD }, { kernelBytes: null, cpuUs: null }), {
+  assertEquals(limitsAt(100, { ...host, ...NOT_AVAILABLE }, { kernelBytes: null, cpuUs: null }), {
     connections: 100,
     descriptors: "–",
     addresses: "–",

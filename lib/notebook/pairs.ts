@@ -131,11 +131,11 @@ export async function showManifests(manifests: Iterable<[string, Manifest]>): Pr
 
 /** What weakens the figures, and whose: a line each. That slices are short is no news in a notebook. */
 export function weakened(rows: readonly ComparisonRow[]): string[] {
-  const all = new Set(rows.flatMap(({ findings }) => findings)); // such as `epoll: foreign_load`
-  const split = [...all].map((finding) => finding.split(": ")).filter(([, id]) => id !== "short_run");
-  return [...Map.groupBy(split, ([, id]) => id)].map(([id, of]) =>
-    `what weakens the figures of ${of.map(([name]) => name).join(" and ")}: ${id}`
-  );
+  const all = rows.flatMap(({ findings }) => findings).filter(({ id }) => id !== "short_run");
+  return [...Map.groupBy(all, ({ id }) => id)].map(([id, found]) => {
+    const servers = [...new Set(found.map(({ server }) => server))];
+    return `what weakens the figures of ${servers.join(" and ")}: ${id}`;
+  });
 }
 
 /** Compares in the cell, in a closed loop, and shows each round as it ends. Nothing is stored. */

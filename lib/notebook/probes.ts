@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
 import { count, MISSING } from "../text/format.ts";
 import { showTable } from "./show.ts";
-import { readStudies } from "../results/studies.ts";
+import { readBook } from "./stored.ts";
 import type { ProbeRow } from "../results/rows.ts";
 import { newestProbe } from "../results/choose.ts";
 
@@ -25,8 +24,7 @@ export async function showProbe(
   variants: readonly string[],
   metrics: Record<string, string>,
 ): Promise<void> {
-  const { studies } = await readStudies("probe", fileURLToPath(new URL("../../results", import.meta.url)));
-  const rows = newestProbe(studies, probe);
+  const rows = newestProbe((await readBook()).studies.probe, probe);
   const of = (variant: string) => rows.filter((row) => row.variant === variant);
   await showTable(variants, [
     { heading: "", cell: (variant) => variant, left: true },

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { catalogue, find } from "../catalogue/catalogue.ts";
 import { changePoints } from "../regress/change_points.ts";
 import type { LinesSpec } from "../charts/config.ts";
@@ -17,10 +17,8 @@ import { type Candidate, measurePairs, measureRounds, type PlacedRound } from ".
 import { burntUs, guessTurns, REFERENCE, slowed } from "../regress/selftest/slowed_epoll.ts";
 import { isWholeSelftest, selftestTable } from "../regress/selftest/table.ts";
 import { medianOf } from "../timing/stats.ts";
-import { readStudies } from "../results/studies.ts";
+import { readBook, RESULTS } from "./stored.ts";
 import { seededRandom } from "../timing/random.ts";
-
-const RESULTS = fileURLToPath(new URL("../../results", import.meta.url));
 
 /** What a few rounds found. In %, of the CPU time per request; null: there is no figure. */
 export interface LiveJudgement {
@@ -144,8 +142,7 @@ export async function judgeLive(
 
 /** Shows how often verdicts are right, by the stored self-test. */
 export async function showSelftest(): Promise<void> {
-  const { studies } = await readStudies("selftest", RESULTS);
-  const whole = studies.findLast(isWholeSelftest);
+  const whole = (await readBook()).studies.selftest.findLast(isWholeSelftest);
   await showText(
     whole === undefined ? "Nothing is stored yet: `deno task selftest:regress`." : selftestTable(whole, 100),
   );
@@ -192,7 +189,7 @@ const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.f
 
 /** Shows the longest course of the stored nights, and what changed in all of them. */
 export async function showHistory(history?: readonly Night[]): Promise<void> {
-  const all = courses(history ?? (await readHistory(RESULTS)).values);
+  const all = courses(history ?? (await readHistory(join(RESULTS, (await readBook()).machine))).values);
   const [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
   await show(longest === undefined ? EMPTY : courseChart(longest, familyOf(longest.experiment)));
   const lines = tellChanges(all).map((line) => `- ${line}`).join("\n");

@@ -1,34 +1,37 @@
 /**
- * Stored results for cells.
+ * Stored results for cells: those of this machine where it has all that the lessons show, else those of the reference.
  *
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { readResults } from "../results/results.ts";
-import { catalogue } from "../catalogue/catalogue.ts";
 import { shown } from "../results/choose.ts";
-import { readStudies } from "../results/studies.ts";
-import { readStored, type Stored } from "../results/stored.ts";
-import { hostFacts } from "../sampling/host.ts";
+import { type Choice, chooseStored, coverage, type Stored } from "../results/stored.ts";
+import { showText } from "./show.ts";
 
-export const RESULTS = fileURLToPath(new URL("../../results", import.meta.url));
+/** The folder of all results. */
+export const RESULTS: string = fileURLToPath(new URL("../../results", import.meta.url));
 
-/** What is stored in results/: the newest whole runs of each experiment, and all studies. */
-export async function stored() {
-  const { results } = await readResults(RESULTS);
-  const all = catalogue();
-  return {
-    all: shown(all, results),
-    results,
-    comparisons: (await readStudies("comparison", RESULTS)).studies,
-    readiness: (await readStudies("readiness", RESULTS)).studies,
-    family: (name: string): string => all.find((of) => of.name === name)?.family ?? "own",
-  };
+let chosen: Promise<Choice> | null = null;
+
+/** All that is stored of the machine that the lessons show. The first call of a notebook shows which one that is. */
+export async function readBook(dir: string = RESULTS): Promise<Stored> {
+  if (dir !== RESULTS) return (await chooseStored({ dir, covers: coverage })).stored;
+  const isFirst = chosen === null;
+  chosen ??= chooseStored({ dir, covers: coverage });
+  const { stored, line } = await chosen;
+  if (isFirst) await showText(`*${line}*`);
+  return stored;
 }
 
-/** All that is stored of the machine that has measured last: who reads on another one sees what was found there. */
-export async function readBook(dir: string = RESULTS): Promise<Stored> {
-  const { results } = await readResults(dir);
-  const last = results.toSorted((a, b) => a.time < b.time ? -1 : 1).at(-1);
-  return (await readStored(dir, last?.host ?? hostFacts())).stored;
+/** What the charts and tables of the lessons take: the newest full runs of each experiment, and the studies. */
+export async function stored() {
+  const book = await readBook();
+  const { experiments, results, studies } = book;
+  return {
+    all: shown(experiments, results),
+    results,
+    comparisons: studies.comparison,
+    readiness: studies.readiness,
+    family: (name: string): string => experiments.find((experiment) => experiment.name === name)?.family ?? "own",
+  };
 }

@@ -1,59 +1,48 @@
 /**
- * What later measurements are compared with: results/baseline.json, the rounds of each experiment on each kind of machine.
+ * What later measurements are compared with: the rounds of each experiment, in the file baseline.json of a machine.
  *
  * @module
  */
+import * as v from "valibot";
 import { KnownFailure } from "../cli/errors.ts";
-import type { HostFacts } from "../sampling/host.ts";
-import { parseLine, readIfThere } from "../results/jsonl.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text } from "../results/check.ts";
+import { field, number, text, textOrNull } from "../results/check.ts";
 import { store } from "../results/durable_file.ts";
+import { parseLine, readIfThere } from "../results/jsonl.ts";
+import type { HostFacts } from "../sampling/host.ts";
 
 export const BASELINE_SCHEMA = 1;
+/** The file in the folder of a machine. */
+export const BASELINE = "baseline.json";
 
 /**
- * What two machines must have in common for ratios measured on them to be comparable. The version of the runtime is none of
- * it: what an upgrade changes is what one wants to see.
+ * What two runs must have in common for their ratios to be comparable, beside the machine. The version of the runtime is not
+ * part of it: what an upgrade changes is what a user wants to see.
  */
-export interface HostKind {
-  /** The model name of the processor. */
-  cpu: string | null;
-  cores: number;
-  /** Major and minor number, such as `6.18`. */
-  kernel: string;
-  /** As in the facts of a host: an experiment does other work where the kernel refuses it. */
-  io_uring: string | null;
-}
+export const HOST_KIND = v.strictObject({
+  cpu: field(textOrNull, "the model name of the processor"),
+  cores: field(number, "logical processors"),
+  kernel: field(text, "major and minor number of the kernel, such as `6.18`"),
+  io_uring: field(textOrNull, "as in [Host](#host): an experiment works differently where the kernel refuses it"),
+});
+export type HostKind = v.InferOutput<typeof HOST_KIND>;
 
-/** What was measured of one experiment on one kind of machine. */
-export interface BaselineEntry {
-  experiment: string;
-  reference: string;
-  connections: number;
-  kind: HostKind;
-  time: string;
-  deno: string;
-  v8: string;
-  /** For each valid round the natural logarithm of candidate / reference, in CPU time per request. */
-  log_ratios: number[];
-}
+/** What was measured of one experiment. */
+export const BASELINE_ENTRY = v.strictObject({
+  experiment: field(text, "which one"),
+  reference: field(text, "next to which it was measured"),
+  connections: field(number, "how many each of the two held"),
+  kind: field(HOST_KIND, "`cpu`, `cores`, `kernel` (major and minor number) and `io_uring`"),
+  time: field(text, "when it was measured, in UTC"),
+  deno: field(text, "the version of the runtime then: later ones are compared with it"),
+  v8: field(text, "the version of its engine"),
+  log_ratios: field(
+    v.array(number),
+    "for each valid round the logarithm of candidate / reference: the baseline's own uncertainty is in them",
+  ),
+});
+export type BaselineEntry = v.InferOutput<typeof BASELINE_ENTRY>;
 
-const KIND: Shape<HostKind> = { cpu: nullOr(text), cores: number, kernel: text, io_uring: nullOr(text) };
-/** The checks of a kind of machine. */
-export const hostKindShape = object(KIND);
-
-/** The fields of an entry, with the check of each. A test holds results/README.md against them. */
-export const BASELINE_ENTRY: Shape<BaselineEntry> = {
-  experiment: text,
-  reference: text,
-  connections: number,
-  kind: hostKindShape,
-  time: text,
-  deno: text,
-  v8: text,
-  log_ratios: list(number),
-};
-const BASELINE = object({ schema: oneOf([BASELINE_SCHEMA]), entries: list(object(BASELINE_ENTRY)) });
+const BASELINE_FILE = v.strictObject({ schema: v.literal(BASELINE_SCHEMA), entries: v.array(BASELINE_ENTRY) });
 
 /** The kind of a machine. */
 export const hostKind = ({ cpu, cores, kernel, io_uring }: HostFacts): HostKind => ({
@@ -82,7 +71,7 @@ export class DamagedBaseline extends KnownFailure {
 export async function readBaseline(path: string): Promise<BaselineEntry[]> {
   const content = await readIfThere(path);
   if (content === "") return [];
-  const parsed = parseLine<{ entries: BaselineEntry[] }>(content, BASELINE);
+  const parsed = parseLine<{ entries: BaselineEntry[] }>(content, BASELINE_FILE);
   if ("value" in parsed) return parsed.value.entries;
   throw new DamagedBaseline(
     `${path} cannot be used, ${parsed.wrong}. Restore it (git checkout ${path}), or move it away and make a new one.`,

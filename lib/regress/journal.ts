@@ -1,38 +1,38 @@
 /**
- * The rounds of a run that is not over: results/regress-run.jsonl. A run that was killed is gone on with from there, by the
- * next one that would measure the same.
+ * The journal of a run: the file regress-run.jsonl of a machine, a line for each round. An interrupted run is resumed from it
+ * by the next one that measures the same.
  *
  * @module
  */
-import { KnownFailure } from "../cli/errors.ts";
 import { dirname } from "node:path";
-import { appendLine, filterLines, readLines, repairLines } from "../results/jsonl.ts";
-import type { PlacedRound } from "./rounds.ts";
-import { type Check, nullOr, number, object, oneOf, type Shape, text } from "../results/check.ts";
+import * as v from "valibot";
+import { KnownFailure } from "../cli/errors.ts";
+import { field, text } from "../results/check.ts";
 import { CannotStore } from "../results/durable_file.ts";
+import { appendLine, filterLines, readLines, repairLines } from "../results/jsonl.ts";
 import { ROUND_FOUND } from "../results/rows.ts";
+import type { PlacedRound } from "./rounds.ts";
 
 /** A row, when it was stored, and under which key. */
 type Stored<Row> = Row & { key: string; time: string };
 
-export const nullable = nullOr(number);
-export const STORED = { key: text, time: text };
-const PLACED_ROUND: Shape<PlacedRound> = {
-  experiment: text,
-  phase: oneOf(["first", "confirmation"]),
-  ...ROUND_FOUND,
+const STORED = {
+  key: field(
+    text,
+    "the same for rounds that can be put together: machine, runtime, experiment, its source, rate, load",
+  ),
+  time: field(text, "when the round ended, in UTC"),
 };
-/** The fields of a line, with the check of each. A test holds results/README.md against them. */
-export const STORED_ROUND: Shape<Stored<PlacedRound>> = { ...STORED, ...PLACED_ROUND };
+const PLACED_ROUND = v.strictObject({
+  experiment: field(text, "which one"),
+  phase: field(v.picklist(["first", "confirmation"]), "`first`, or `confirmation` after an alarm"),
+  ...ROUND_FOUND.entries,
+});
+/** A line of the journal. */
+export const STORED_ROUND = v.strictObject({ ...STORED, ...PLACED_ROUND.entries });
 
 /** Rounds of different days are of different machines, even of one kind: a night is over when the next one begins. */
 const MAX_AGE_HOURS = 20;
-
-/** Sixteen hexadecimal digits, the same for the same value. */
-export async function digestOf(value: unknown): Promise<string> {
-  const bytes = new TextEncoder().encode(JSON.stringify(value));
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
-}
 
 /** Two runs at once would measure each other. */
 export class AlreadyRunning extends KnownFailure {
@@ -51,10 +51,10 @@ async function tryLock(path: string): Promise<{ file: Deno.FsFile; taken: boolea
 
 /** The file of rounds, each a row of one shape; without one, rounds of a run against the baseline. */
 export class RunFile<Row extends object = PlacedRound> {
-  readonly #row: Check;
+  readonly #row: v.GenericSchema;
 
-  constructor(readonly path: string, row: Readonly<Record<string, Check>> = PLACED_ROUND) {
-    this.#row = object({ ...STORED, ...row });
+  constructor(readonly path: string, row: { entries: v.ObjectEntries } = PLACED_ROUND) {
+    this.#row = v.strictObject({ ...STORED, ...row.entries });
   }
 
   /**

@@ -1,112 +1,79 @@
 /**
- * What one run against the baseline found: a line of results/history.jsonl, and how it is shown.
+ * What one run against the baseline found: a line of the file history.jsonl of a machine, and how it is shown.
  *
  * @module
  */
 import { join } from "node:path";
-import { BASELINE_ENTRY, type HostKind, hostKindShape } from "./baseline.ts";
-import { count, MISSING } from "../text/format.ts";
+import * as v from "valibot";
+import { field, number, numberOrNull, text, textOrNull } from "../results/check.ts";
+import { FOUND } from "../results/findings.ts";
 import { type Lines, readLines } from "../results/jsonl.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text, truth } from "../results/check.ts";
+import { count, MISSING } from "../text/format.ts";
 import { type Column, markdown, table } from "../text/table.ts";
+import { HOST_KIND } from "./baseline.ts";
 
-export const HISTORY_SCHEMA = 1;
-/** The file in results/, a line for each night. */
+export const HISTORY_SCHEMA = 2;
+/** The file in the folder of a machine, a line for each run. */
 export const HISTORY = "history.jsonl";
 
-/** Of one experiment. `alarm`: nobody was asked to confirm it; `broken`: it crashed, or did not answer. */
-export const VERDICTS = [
-  "regression",
-  "broken",
-  "alarm",
-  "inconclusive",
-  "improvement",
-  "unchanged",
-  "skipped",
-] as const;
-/** One of {@linkcode VERDICTS}. */
-export type NightVerdict = typeof VERDICTS[number];
+/** The verdicts on one experiment, with what each means. */
+export const VERDICT_SAYS = {
+  regression: "slower, confirmed by fresh rounds",
+  broken: "it crashed or did not answer, twice",
+  alarm: "slower, but not confirmed: a new baseline or a first look",
+  inconclusive: "it could not be decided",
+  improvement: "faster",
+  unchanged: "no slower and no faster",
+  skipped: "it cannot run here",
+} as const;
+export type NightVerdict = keyof typeof VERDICT_SAYS;
+export const VERDICTS = Object.keys(VERDICT_SAYS) as NightVerdict[];
 
-/** What was found of one experiment. Null: there is no such figure. */
-export interface NightRow {
-  experiment: string;
-  connections: number;
-  verdict: NightVerdict;
-  reason: string | null;
-  rounds: number;
-  valid_rounds: number;
-  reference_cpu_us_per_request: number | null;
-  candidate_cpu_us_per_request: number | null;
-  ratio: number | null;
-  ratio_low: number | null;
-  ratio_high: number | null;
-  change: number | null;
-  change_low: number | null;
-  change_high: number | null;
-  confirmed: number | null;
-  confirmed_low: number | null;
-  confirmed_high: number | null;
-  findings: string[];
-  log_ratios: number[];
-}
+/** What was found of one experiment. */
+export const NIGHT_ROW = v.strictObject({
+  experiment: field(text, "which one"),
+  connections: field(number, "how many each of the two held"),
+  verdict: field(
+    v.picklist(VERDICTS),
+    Object.entries(VERDICT_SAYS).map(([name, says]) => `\`${name}\`: ${says}`).join("; "),
+  ),
+  reason: field(textOrNull, "why, and which rounds do not count; `null` if there is nothing to add"),
+  rounds: field(number, "rounds before a confirmation"),
+  valid_rounds: field(number, "those of them that count"),
+  reference_cpu_us_per_request: field(numberOrNull, "CPU time per request of the reference, the median of all rounds"),
+  candidate_cpu_us_per_request: field(numberOrNull, "the same of the experiment"),
+  ratio: field(numberOrNull, "experiment / reference, the median of the valid rounds"),
+  ratio_low: field(numberOrNull, "lower end of its 98 % interval"),
+  ratio_high: field(numberOrNull, "upper end"),
+  change: field(numberOrNull, "that ratio / the baseline's ratio: over 1 it got slower"),
+  change_low: field(numberOrNull, "lower end of its interval, which has the uncertainty of both"),
+  change_high: field(numberOrNull, "upper end"),
+  confirmed: field(numberOrNull, "the same by the fresh rounds after an alarm; `null`: there were none"),
+  confirmed_low: field(numberOrNull, "lower end of its interval"),
+  confirmed_high: field(numberOrNull, "upper end"),
+  findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
+  log_ratios: field(v.array(number), "the logarithms of the valid rounds"),
+});
+export type NightRow = v.InferOutput<typeof NIGHT_ROW>;
 
 /** One run. */
-export interface Night {
-  schema: number;
-  id: string;
-  time: string;
-  command: string;
-  reference: string;
-  /** Its rounds are what later nights are compared with: nothing was judged. */
-  new_baseline: boolean;
-  kind: HostKind;
-  deno: string;
-  v8: string;
-  exit: number;
-  experiments: NightRow[];
-}
+export const NIGHT = v.strictObject({
+  schema: field(v.literal(HISTORY_SCHEMA), "the version of this format"),
+  id: field(text, "the same for the same rounds, so that no run is added twice"),
+  time: field(text, "when it ended, in UTC"),
+  command: field(text, "the command line that repeats it"),
+  reference: field(text, "the experiment that all are measured next to"),
+  new_baseline: field(v.boolean(), "whether its rounds are what later runs are compared with: nothing was judged then"),
+  kind: field(HOST_KIND, "the machine, as in the baseline"),
+  deno: field(text, "the version of the runtime"),
+  v8: field(text, "the version of its engine"),
+  exit: field(number, "the exit code: 0 no regression, 1 a regression or something broke, 3 inconclusive"),
+  experiments: field(v.array(NIGHT_ROW), "what was found of each: see below"),
+});
+export type Night = v.InferOutput<typeof NIGHT>;
 
-const nullable = nullOr(number);
-/** The fields of one experiment, with the check of each. A test holds results/README.md against them. */
-export const NIGHT_ROW: Shape<NightRow> = {
-  experiment: text,
-  connections: number,
-  verdict: oneOf(VERDICTS),
-  reason: nullOr(text),
-  rounds: number,
-  valid_rounds: number,
-  reference_cpu_us_per_request: nullable,
-  candidate_cpu_us_per_request: nullable,
-  ratio: nullable,
-  ratio_low: nullable,
-  ratio_high: nullable,
-  change: nullable,
-  change_low: nullable,
-  change_high: nullable,
-  confirmed: nullable,
-  confirmed_low: nullable,
-  confirmed_high: nullable,
-  findings: list(text),
-  log_ratios: BASELINE_ENTRY.log_ratios,
-};
-/** The fields of a run. */
-export const NIGHT: Shape<Night> = {
-  schema: oneOf([HISTORY_SCHEMA]),
-  id: text,
-  time: text,
-  command: text,
-  reference: text,
-  new_baseline: truth,
-  kind: hostKindShape,
-  deno: text,
-  v8: text,
-  exit: number,
-  experiments: list(object(NIGHT_ROW)),
-};
-const nightShape = object(NIGHT);
-
-/** The nights of the history, the oldest first, and a sentence for each line that is damaged. Needs `--allow-read`. */
-export const readHistory = (dir = "results"): Promise<Lines<Night>> => readLines(join(dir, HISTORY), nightShape);
+/** The runs in the folder of a machine, the oldest first, and a sentence for each line that is damaged. Needs `--allow-read`. */
+export const readHistory = (folder: string): Promise<Lines<Night>> => readLines(join(folder, HISTORY), NIGHT);
 
 /** A ratio as a change in per cent, with its sign: 1.051 is `+5.1 %`. */
 export function percentChange(ratio: number | null): string {
@@ -159,7 +126,11 @@ const sentenceOf = ({ exit, new_baseline }: Night) => (new_baseline ? BASELINE_S
 function notes(night: Night): string[] {
   const why = night.experiments.filter(({ reason }) => reason !== null).map((of) => `${of.experiment}: ${of.reason}`);
   const weak = night.experiments.filter(({ findings }) => findings.length > 0)
-    .map((of) => `${of.experiment}: in more than half of the rounds ${of.findings.join(", ")}`);
+    .map((of) =>
+      `${of.experiment}: in more than half of the rounds ${
+        of.findings.map(({ server, id }) => `${server}: ${id}`).join(", ")
+      }`
+    );
   return [...why, ...weak];
 }
 

@@ -60,9 +60,8 @@ const SPOILING: readonly FindingId[] = ["foreign_load", "short_run"];
 /** One failure may be the machine's; after one more there is no sense in going on. */
 const MAX_FAILURES = 2;
 
-/** The ids of the findings, which stand behind the name of the server, that make a round not count. */
-const spoiltBy = ({ findings }: RoundFound) =>
-  SPOILING.filter((id) => findings.some((finding) => finding.endsWith(`: ${id}`)));
+/** The ids of the findings that make a round not count. */
+const spoiltBy = ({ findings }: RoundFound) => SPOILING.filter((id) => findings.some((finding) => finding.id === id));
 const isSpoilt = (round: RoundFound) => spoiltBy(round).length > 0;
 
 /** The log-ratios of the valid rounds of a phase. */

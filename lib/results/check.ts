@@ -1,59 +1,46 @@
 /**
- * Checks that a value read from JSON is what a type promises, and tells where it is not.
+ * What the schemas of results/ are made of. A schema is declared once: the type, the check of a file and the format
+ * document come from it.
  *
  * @module
  */
+import * as v from "valibot";
 
-/** Returns what is wrong with the value, such as `metrics.p50_us is not a number`; undefined if nothing is. */
-export type Check = (value: unknown, path: string) => string | undefined;
+/** A field with what it says: one line of the format document. */
+export const field = <S extends v.GenericSchema>(
+  schema: S,
+  says: string,
+): v.SchemaWithPipe<readonly [S, v.DescriptionAction<v.InferOutput<S>, string>]> =>
+  v.pipe(schema, v.description<v.InferOutput<S>, string>(says));
 
-/** The checks of an object's keys. */
-export type Shape<T> = { readonly [K in keyof Required<T>]: Check };
+/** A finite number: JSON has no other. */
+export const number = v.pipe(v.number(), v.finite());
+export const text = v.string();
+export const numberOrNull = v.nullable(number);
+export const textOrNull = v.nullable(text);
 
-const is = (what: string, test: (value: unknown) => boolean): Check => (value, path) =>
-  test(value) ? undefined : `${path} is not ${what}`;
+/** A time as `Date.toISOString` writes it. */
+export const time = v.pipe(
+  v.string(),
+  v.regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, "is not a time like 2025-01-31T12:00:00.000Z"),
+);
 
-export const text: Check = is("text", (value) => typeof value === "string");
-export const truth: Check = is("true or false", (value) => typeof value === "boolean");
-/** A finite number; JSON knows no other, but a key may hold anything. */
-export const number: Check = is("a number", Number.isFinite);
+/** A schema of an object with exactly these fields. */
+export type Fields = v.StrictObjectSchema<v.ObjectEntries, undefined>;
 
-export const oneOf = (values: readonly unknown[]): Check =>
-  is(`one of ${values.join(", ")}`, (value) => values.includes(value));
-
-export const nullOr = (check: Check): Check => (value, path) => value === null ? undefined : check(value, path);
-
-/** The key may be missing. */
-export const optional = (check: Check): Check => (value, path) => value === undefined ? undefined : check(value, path);
-
-export const list = (check: Check): Check => (value, path) => {
-  if (!Array.isArray(value)) return `${path} is not a list`;
-  return firstWrong(value.map((item, i) => () => check(item, `${path}[${i}]`)));
-};
-
-/** Exactly these keys: one more is as wrong as one that is missing. */
-export const object = (shape: Readonly<Record<string, Check>>): Check => (value, path) => {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${path || "it"} is not an object`;
-  const at = (key: string) => path === "" ? key : `${path}.${key}`;
-  const unknown = Object.keys(value).find((key) => !Object.hasOwn(shape, key));
-  if (unknown !== undefined) return `${at(unknown)} is unknown`;
-  const members = value as Record<string, unknown>;
-  return firstWrong(Object.entries(shape).map(([key, check]) => () => check(members[key], at(key))));
-};
-
-/** Any keys; each value passes the check. */
-export const dictionary = (check: Check): Check => (value, path) => {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return `${path || "it"} is not an object`;
-  return firstWrong(Object.entries(value).map(([key, member]) => () => check(member, `${path}.${key}`)));
-};
-
-/** Passes if one of the two does. */
-export const either = (first: Check, second: Check): Check => (value, path) =>
-  first(value, path) === undefined ? undefined : second(value, path);
-
-function firstWrong(checks: (() => string | undefined)[]): string | undefined {
-  for (const check of checks) {
-    const wrong = check();
-    if (wrong !== undefined) return wrong;
-  }
+/**
+ * What is wrong with a value, such as `metrics.p50_us: expected number, found "410"`; undefined if the schema accepts it.
+ */
+export function wrongIn(schema: v.GenericSchema, value: unknown): string | undefined {
+  const { issues } = v.safeParse(schema, value, { abortEarly: true });
+  const issue = issues?.[0];
+  if (issue === undefined) return undefined;
+  const path = v.getDotPath(issue) ?? "the value";
+  if (issue.type === "strict_object" && issue.expected === "never") return `${path}: unknown field`;
+  if (issue.type === "regex" || issue.type === "check") return `${path} ${issue.message}`;
+  return `${path}: expected ${issue.expected}, found ${issue.received}`;
 }
+
+/** The fields of an object schema in order, each with its description. */
+export const describeFields = (schema: { entries: v.ObjectEntries }): [name: string, says: string][] =>
+  Object.entries(schema.entries).map(([name, entry]) => [name, v.getDescription(entry as v.GenericSchema) ?? ""]);

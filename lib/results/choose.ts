@@ -4,7 +4,7 @@
  * @module
  */
 import type { Study } from "./studies.ts";
-import { HEAVY_US, MIN_ROUNDS, NOISE_BYTES, WARMUP_SECONDS } from "./conventions.ts";
+import { HEAVY_US, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
 import type { ComparisonRow, ProbeRow } from "./rows.ts";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
@@ -17,8 +17,8 @@ export interface Table {
 
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
- * of the study with the most candidates; of several the newest. One of few rounds is not shown, and of `mixed` none with
- * other heavy requests than `deno task exp` makes.
+ * of the study with the most candidates; of several the newest. A quick study is shown only where there is no full one, one
+ * of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes.
  */
 export function widest(
   studies: readonly Study<"comparison">[],
@@ -33,7 +33,10 @@ export function widest(
       .map((rows) => ({ study, rows, candidates: new Set(rows.map((row) => row.candidate)).size }))
   );
   const best = Map.groupBy(tables, ({ rows }) => rows[0]!.connections).values().map((of) =>
-    of.toSorted((a, b) => b.candidates - a.candidates || b.study.time.localeCompare(a.study.time))[0]!
+    of.toSorted((a, b) =>
+      Number(a.study.quick) - Number(b.study.quick) || b.candidates - a.candidates ||
+      b.study.time.localeCompare(a.study.time)
+    )[0]!
   );
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
 }
@@ -44,21 +47,17 @@ const SIZES = 4; // of a study of wait calls: fewer show no law
 export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
   studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
 
-/** One experiment, and the newest whole run of it in each scenario. */
+/** One experiment, and its newest full run in each scenario. */
 export interface Shown {
   experiment: Experiment;
   hold: Result | undefined;
   throughput: Result | undefined;
   rate: Result | undefined;
-  /** All whole runs of `hold`: what the one above does not tell, another may. */
+  /** All full runs of `hold`: what the one above does not tell, another may. */
   holds: readonly Result[];
 }
 
-/** What a quick run left is no figure for a table: it climbs for 3 s and warms up for half a second. */
-export const isWhole = ({ scenario, parameters }: Result) =>
-  scenario === "hold" ? parameters.climb_seconds === undefined : parameters.warmup_seconds >= WARMUP_SECONDS;
-
-/** The newest whole run of a scenario; of `hold` the newest of those that were asked for the most connections. */
+/** The newest full run of a scenario; of `hold` the newest of those that were asked for the most connections. */
 export function best(
   results: readonly Result[],
   name: string,
@@ -68,7 +67,7 @@ export function best(
   const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
   const hasFigures = ({ ended }: Result) => Number(ended === "ok" || ended === "limited"); // they come first
   return results
-    .filter((of) => of.experiment === name && of.scenario === scenario && isWhole(of) && asked(of) <= most)
+    .filter((of) => of.experiment === name && of.scenario === scenario && !of.quick && asked(of) <= most)
     .toSorted((a, b) => hasFigures(b) - hasFigures(a) || asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
 }
 
@@ -79,7 +78,7 @@ export const shown = (experiments: readonly Experiment[], results: readonly Resu
     hold: best(results, experiment.name, "hold"),
     throughput: best(results, experiment.name, "throughput"),
     rate: best(results, experiment.name, "rate"),
-    holds: results.filter((of) => of.experiment === experiment.name && of.scenario === "hold" && isWhole(of)),
+    holds: results.filter((of) => of.experiment === experiment.name && of.scenario === "hold" && !of.quick),
   }));
 
 /** Of the runs of one server that tell a metric the one with the most connections, of equals the newest. */
@@ -89,7 +88,7 @@ export const telling = (runs: readonly Result[], metric: keyof Metrics): Result 
 
 /**
  * What one connection takes of a server's own memory, in bytes. Less than a heap differs by without a connection more is no
- * figure: that difference, for each of the connections, is an upper bound. Null: no whole run tells it.
+ * figure: that difference, for each of the connections, is an upper bound. Null: no full run measured it.
  */
 export function userMemory({ holds }: Pick<Shown, "holds">): { value: number | null; bound: "at most" | null } {
   const of = telling(holds, "user_bytes_per_conn")?.metrics;

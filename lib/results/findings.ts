@@ -1,28 +1,42 @@
 /**
- * What weakens a measurement: a closed set of findings, stored with the result and printed below it. None of them makes
- * a figure wrong; each says what it may no longer be taken for.
+ * What weakens a measurement: a closed set of findings, stored with the result and printed below it as caveats. None of
+ * them makes a figure wrong; each says what it may no longer be taken for.
  *
  * @module
  */
+import * as v from "valibot";
+import { field, text } from "./check.ts";
 
-/** The names of all findings, in the order in which they are told. */
-export const FINDING_IDS = [
-  "client_bound",
-  "late_sends",
-  "little",
-  "lost_connections",
-  "foreign_load",
-  "short_run",
-] as const;
+/** All findings, in the order in which they are printed, with what each means. */
+export const FINDING_SAYS = {
+  client_bound:
+    "the load generator used most of its core: throughput is a lower bound, CPU time per request stays comparable",
+  late_sends: "requests left late although a connection was free: the upper percentiles may be the generator's own",
+  little: "rate times mean latency is not the number of connections (Little's law): some were idle, or were not timed",
+  lost_connections:
+    "connections were lost: the latencies are those of answered requests, and the worst are not among them",
+  foreign_load: "other processes or other guests of the machine took CPU time: compare only interleaved runs",
+  short_run: "the run was short: one pause dominates the figures",
+} as const;
 /** One of {@linkcode FINDING_IDS}. */
-export type FindingId = typeof FINDING_IDS[number];
+export type FindingId = keyof typeof FINDING_SAYS;
+/** The names of all findings. */
+export const FINDING_IDS = Object.keys(FINDING_SAYS) as FindingId[];
 
-/** One finding. */
-export interface Finding {
-  id: FindingId;
-  /** What was seen, and what follows for who reads the figures; begins in lower case, to stand behind the id. */
-  sentence: string;
-}
+const id = field(v.picklist(FINDING_IDS), "which finding: see [Findings](#findings)");
+const server = field(text, "the server whose figures it weakens");
+
+/** A finding on one of several servers. */
+export const FOUND = v.strictObject({ server, id });
+export type Found = v.InferOutput<typeof FOUND>;
+
+/** A finding with the numbers of its run. The sentence begins in lower case, to stand behind the id. */
+export const FINDING = v.strictObject({
+  server,
+  id,
+  sentence: field(text, "what was seen, with the numbers of this run, and what follows for the figures"),
+});
+export type Finding = v.InferOutput<typeof FINDING>;
 
 /** The figures of one run that tell about its validity. Shares are in 0..1. Null: not measured, or not applicable. */
 export interface Evidence {
@@ -115,26 +129,33 @@ const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
 };
 
 /**
- * Judges a run by its figures. Returns what is to be minded, nothing for a run without fault.
+ * Judges a run of a server by its figures. Returns what weakens it, nothing for a run without a caveat.
  *
  * @example
  * ```ts
- * const findings = judge({ ...evidence, generatorCoreShare: 0.93 });
- * // [{ id: "client_bound", sentence: "the load generator used 93 % of its core: …" }]
+ * const findings = judge("epoll", { ...evidence, generatorCoreShare: 0.93 });
+ * // [{ server: "epoll", id: "client_bound", sentence: "the load generator used 93 % of its core: …" }]
  * ```
  */
-export function judge(of: Evidence): Finding[] {
+export function judge(server: string, of: Evidence): Finding[] {
   return FINDING_IDS.flatMap((id) => {
     const sentence = JUDGES[id](of);
-    return sentence === null ? [] : [{ id, sentence }];
+    return sentence === null ? [] : [{ server, id, sentence }];
   });
 }
 
-/** What was found in more than half of the rounds. */
-export function foundOften(rounds: readonly { findings: readonly string[] }[]): string[] {
-  const all = new Set(rounds.flatMap(({ findings }) => findings));
-  return [...all].filter((each) => rounds.filter(({ findings }) => findings.includes(each)).length * 2 > rounds.length);
+/** The findings of more than half of the rounds. */
+export function foundOften(rounds: readonly { findings: readonly Found[] }[]): Found[] {
+  const all = Map.groupBy(rounds.flatMap(({ findings }) => findings), ({ server, id }) => `${server} ${id}`);
+  return [...all.values()].filter((same) => same.length * 2 > rounds.length).map(([first]) => ({
+    server: first!.server,
+    id: first!.id,
+  }));
 }
+
+/** The ids of the findings on one server. */
+export const idsOf = (findings: readonly Found[], server: string): FindingId[] =>
+  findings.filter((found) => found.server === server).map(({ id }) => id);
 
 const OF_LATENCY: readonly FindingId[] = ["client_bound", "late_sends", "foreign_load"];
 

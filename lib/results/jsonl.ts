@@ -4,7 +4,8 @@
  *
  * @module
  */
-import type { Check } from "./check.ts";
+import * as v from "valibot";
+import { wrongIn } from "./check.ts";
 import { CannotStore, store } from "./durable_file.ts";
 
 /** What a file of lines has. */
@@ -27,10 +28,10 @@ export async function readIfThere(path: string): Promise<string> {
 }
 
 /** The value of a line, or what is wrong with it. */
-export function parseLine<T>(line: string, check: Check): { value: T } | { wrong: string } {
+export function parseLine<T>(line: string, schema: v.GenericSchema): { value: T } | { wrong: string } {
   try {
     const value: unknown = JSON.parse(line);
-    const wrong = check(value, "");
+    const wrong = wrongIn(schema, value);
     return wrong === undefined ? { value: value as T } : { wrong };
   } catch (error) {
     return { wrong: `it is damaged: ${(error as SyntaxError).message}` };
@@ -38,12 +39,12 @@ export function parseLine<T>(line: string, check: Check): { value: T } | { wrong
 }
 
 /** Reads a file of lines; none if it is not there. Needs `--allow-read`. */
-export async function readLines<T>(path: string, check: Check): Promise<Lines<T>> {
+export async function readLines<T>(path: string, schema: v.GenericSchema): Promise<Lines<T>> {
   const values: T[] = [];
   const warnings: string[] = [];
   for (const [i, line] of (await readIfThere(path)).split("\n").entries()) {
     if (line === "") continue;
-    const parsed = parseLine<T>(line, check);
+    const parsed = parseLine<T>(line, schema);
     if ("value" in parsed) values.push(parsed.value);
     else warnings.push(`${path}, line ${i + 1} is passed over, ${parsed.wrong}: ${line.slice(0, SHOWN)}`);
   }
@@ -62,7 +63,7 @@ export async function repairLines(path: string): Promise<string | null> {
   if (text === "" || text.endsWith("\n")) return null;
   const at = text.lastIndexOf("\n") + 1;
   const last = text.slice(at);
-  const isWhole = "value" in parseLine(last, () => undefined);
+  const isWhole = "value" in parseLine(last, v.unknown());
   await store(path, isWhole ? `${text}\n` : text.slice(0, at));
   return isWhole
     ? `${path}: the last line had no end, and has one now.`
@@ -82,10 +83,14 @@ export async function appendLine(path: string, value: unknown): Promise<void> {
 }
 
 /** Takes lines out, those that `keep` says false of; others, also damaged ones, stay as they are. No file is left of none. */
-export async function filterLines<T>(path: string, check: Check, keep: (value: T) => boolean): Promise<void> {
+export async function filterLines<T>(
+  path: string,
+  schema: v.GenericSchema,
+  keep: (value: T) => boolean,
+): Promise<void> {
   const lines = (await readIfThere(path)).split("\n").filter((line) => line !== "");
   const kept = lines.filter((line) => {
-    const parsed = parseLine<T>(line, check);
+    const parsed = parseLine<T>(line, schema);
     return !("value" in parsed) || keep(parsed.value);
   });
   if (kept.length === lines.length) return;

@@ -3,179 +3,119 @@
  *
  * @module
  */
-import { type Ended, ENDS } from "./results.ts";
-import { list, nullOr, number, object, oneOf, type Shape, text } from "./check.ts";
-import { SCENARIOS } from "./schema.ts";
-
-const nullable = nullOr(number);
+import * as v from "valibot";
+import { field, number, numberOrNull, text, textOrNull } from "./check.ts";
+import { FOUND } from "./findings.ts";
+import { ENDS, SCENARIOS } from "./schema.ts";
 
 /** What one round of a candidate found. */
-export interface RoundFound {
-  /** The natural logarithm of candidate / reference, in CPU time per request; null: the round failed. */
-  log_ratio: number | null;
-  /** Requests/s that both were asked at; null: as fast as each answers. */
-  rate_per_s: number | null;
-  reference_cpu_us_per_request: number | null;
-  candidate_cpu_us_per_request: number | null;
-  findings: string[];
-  /** Why the round failed: whose fault it was, how that ended, and what it said. Null: it did not. */
-  failure: { subject: string; ended: Exclude<Ended, "ok">; reason: string } | null;
-}
+export const ROUND_FOUND = v.strictObject({
+  log_ratio: field(
+    numberOrNull,
+    "the natural logarithm of candidate / reference, in CPU time per request; `null`: the round failed",
+  ),
+  rate_per_s: field(numberOrNull, "requests per second that both were asked at; `null`: as fast as each answers"),
+  reference_cpu_us_per_request: field(numberOrNull, "CPU time per request of the reference"),
+  candidate_cpu_us_per_request: field(numberOrNull, "the same of the candidate"),
+  findings: field(v.array(FOUND), "what weakened it: `server` and `id`; some findings make a round not count"),
+  failure: field(
+    v.nullable(
+      v.strictObject({ subject: text, ended: v.picklist(ENDS.filter((ended) => ended !== "ok")), reason: text }),
+    ),
+    "why the round failed: the server that failed (`subject`), how it `ended`, and the `reason`; `null`: it did not",
+  ),
+});
+export type RoundFound = v.InferOutput<typeof ROUND_FOUND>;
 
-/** What a round found, with the check of each field. */
-export const ROUND_FOUND: Shape<RoundFound> = {
-  log_ratio: nullable,
-  rate_per_s: nullable,
-  reference_cpu_us_per_request: nullable,
-  candidate_cpu_us_per_request: nullable,
-  findings: list(text),
-  failure: nullOr(object({ subject: text, ended: oneOf(ENDS), reason: text })),
-};
-
-/** One round of one copy. */
-export interface SelftestRow extends RoundFound {
-  /** What the copy was to burn beyond the CPU time of a request, in % of it; 0: it is the same. */
-  extra_percent: number;
-  /** Counted from 1, for each copy. */
-  round: number;
-  /** Turns of the loop that burns, for each request. */
-  turns: number;
-  /** What these turns cost in the round, in CPU-µs a request, by the clock of the thread; 0 also where the round failed. */
-  extra_cpu_us: number;
-  /** How long the round took, with starting both servers and warming them up. */
-  seconds: number;
-}
-
-/** Its fields, with the check of each. */
-export const SELFTEST: Shape<SelftestRow> = {
-  extra_percent: number,
-  round: number,
-  turns: number,
-  extra_cpu_us: number,
-  seconds: number,
-  ...ROUND_FOUND,
-};
+/** One round of one copy of a server whose slow-down is known. */
+export const SELFTEST = v.strictObject({
+  extra_percent: field(
+    number,
+    "what the copy was to burn beyond the CPU time per request, in % of it; 0: it is the same",
+  ),
+  round: field(number, "counted from 1, for each copy"),
+  turns: field(number, "turns of the loop that burns, per request"),
+  extra_cpu_us: field(
+    number,
+    "what these turns cost, in CPU-µs per request, by the clock of the thread; 0 also in a round that failed",
+  ),
+  seconds: field(number, "how long the round took, with starting both servers and warming them up"),
+  ...ROUND_FOUND.entries,
+});
+export type SelftestRow = v.InferOutput<typeof SELFTEST>;
 
 /** The cost of one call that waits for events. */
-export interface ReadinessRow {
-  call: "select" | "poll" | "epoll_wait";
-  descriptors: number;
-  wait_us: number;
-  wait_us_low: number;
-  wait_us_high: number;
-  turn_us: number;
-  turn_us_low: number;
-  turn_us_high: number;
-}
+const READINESS = v.strictObject({
+  call: field(v.picklist(["select", "poll", "epoll_wait"]), "which call"),
+  descriptors: field(number, "how many are watched"),
+  wait_us: field(number, "the call, and what has to be prepared for it: select's set is filled"),
+  wait_us_low: field(number, "lower end of its 98 % interval"),
+  wait_us_high: field(number, "upper end"),
+  turn_us: field(number, "the same, including the scan for ready descriptors: select's set and poll's array"),
+  turn_us_low: field(number, "lower end of its 98 % interval"),
+  turn_us_high: field(number, "upper end"),
+});
+export type ReadinessRow = v.InferOutput<typeof READINESS>;
 
-/** One figure of one candidate against the reference, in one scenario. Null where it was not measured: `reason` says why. */
-export interface ComparisonRow {
-  scenario: typeof SCENARIOS[number];
-  connections: number;
-  rate_per_s: number | null;
-  /** What a heavy request of `mixed` burns, in CPU-µs; null in other scenarios. */
-  heavy_us: number | null;
-  reference: string;
-  candidate: string;
-  metric: string;
-  reference_value: number | null;
-  candidate_value: number | null;
-  ratio: number | null;
-  ratio_low: number | null;
-  ratio_high: number | null;
-  rounds: number;
-  findings: string[];
-  reason: string | null;
-}
+/** One figure of one candidate against the reference, in one scenario. */
+const COMPARISON = v.strictObject({
+  scenario: field(v.picklist(SCENARIOS), "`throughput`, `rate`, `mixed` or `hold`"),
+  connections: field(number, "how many each of the two held"),
+  rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
+  heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  reference: field(text, "the experiment that all are compared with"),
+  candidate: field(text, "the other one"),
+  metric: field(text, "which figure: the names are those of [Metrics](#metrics)"),
+  reference_value: field(numberOrNull, "the median of the reference over the rounds with this candidate"),
+  candidate_value: field(numberOrNull, "the median of the candidate"),
+  ratio: field(numberOrNull, "candidate / reference, from pairs of neighbouring slices: the median over the rounds"),
+  ratio_low: field(numberOrNull, "lower end of its 98 % interval; `null` if a figure is missing in a round"),
+  ratio_high: field(numberOrNull, "upper end"),
+  rounds: field(number, "rounds that both completed"),
+  findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
+  reason: field(textOrNull, "why the candidate was excluded before the last round; `null` if it was not"),
+});
+export type ComparisonRow = v.InferOutput<typeof COMPARISON>;
 
-/** What one client saw of one server, and what the server counted of the same time. Null: the client does not tell. */
-export interface CrosscheckRow {
-  experiment: string;
-  connections: number;
-  client: "lab" | "wrk" | "h2load";
-  round: number;
-  requests_per_s: number;
-  client_cpu_us_per_request: number;
-  mean_us: number;
-  p99_us: number | null;
-  answered: number;
-  served: number;
-}
+/** What one client saw of one server, and what the server counted at the same time. */
+const CROSSCHECK = v.strictObject({
+  experiment: field(text, "which server"),
+  connections: field(number, "how many the client held"),
+  client: field(v.picklist(["lab", "wrk", "h2load"]), "`lab`: the load generator of this project; `wrk`; `h2load`"),
+  round: field(number, "in which round; in each, every client has its turn, in random order"),
+  requests_per_s: field(number, "as the client counts them"),
+  client_cpu_us_per_request: field(number, "CPU time of the client per request"),
+  mean_us: field(number, "mean latency, as the client reports it"),
+  p99_us: field(numberOrNull, "as the client reports it; `null`: it does not"),
+  answered: field(number, "answers that the client counted, warm-up included"),
+  served: field(number, "answers that the server counted; clients other than the lab do not wait for their last ones"),
+});
+export type CrosscheckRow = v.InferOutput<typeof CROSSCHECK>;
 
-/** One figure of one variant of a probe: the median over its runs. See lib/probes/. */
-export interface ProbeRow {
-  probe: string;
-  variant: string;
-  /** With the unit last. */
-  metric: string;
-  value: number | null;
-  low: number | null;
-  high: number | null;
-  runs: number;
-  /** What has to be known of the figure, or why there is none. */
-  note: string | null;
-}
+/** One figure of one variant of a probe. */
+const PROBE = v.strictObject({
+  probe: field(text, "which measurement"),
+  variant: field(text, "what of it: an experiment, a number of connections, an option"),
+  metric: field(text, "which figure, with its unit last"),
+  value: field(numberOrNull, "the median over the runs; `null`: it could not be measured"),
+  low: field(
+    numberOrNull,
+    "lower end of its 98 % interval, exact, by order statistics; `null`: too few runs (most need 7)",
+  ),
+  high: field(numberOrNull, "upper end"),
+  runs: field(number, "how many runs"),
+  note: field(textOrNull, "a caveat of the figure, or why there is none; `null`: nothing to add"),
+});
+export type ProbeRow = v.InferOutput<typeof PROBE>;
 
 /** The rows of each kind of study. */
-export interface Rows {
-  readiness: ReadinessRow;
-  comparison: ComparisonRow;
-  crosscheck: CrosscheckRow;
-  probe: ProbeRow;
-  selftest: SelftestRow;
-}
-
-export type Kind = keyof Rows;
-
-export const ROWS: { [K in Kind]: Shape<Rows[K]> } = {
-  readiness: {
-    call: oneOf(["select", "poll", "epoll_wait"]),
-    descriptors: number,
-    wait_us: number,
-    wait_us_low: number,
-    wait_us_high: number,
-    turn_us: number,
-    turn_us_low: number,
-    turn_us_high: number,
-  },
-  comparison: {
-    scenario: oneOf(SCENARIOS),
-    connections: number,
-    rate_per_s: nullable,
-    heavy_us: nullable,
-    reference: text,
-    candidate: text,
-    metric: text,
-    reference_value: nullable,
-    candidate_value: nullable,
-    ratio: nullable,
-    ratio_low: nullable,
-    ratio_high: nullable,
-    rounds: number,
-    findings: list(text),
-    reason: nullOr(text),
-  },
-  crosscheck: {
-    experiment: text,
-    connections: number,
-    client: oneOf(["lab", "wrk", "h2load"]),
-    round: number,
-    requests_per_s: number,
-    client_cpu_us_per_request: number,
-    mean_us: number,
-    p99_us: nullable,
-    answered: number,
-    served: number,
-  },
-  probe: {
-    probe: text,
-    variant: text,
-    metric: text,
-    value: nullable,
-    low: nullable,
-    high: nullable,
-    runs: number,
-    note: nullOr(text),
-  },
+export const ROWS = {
+  readiness: READINESS,
+  comparison: COMPARISON,
+  crosscheck: CROSSCHECK,
+  probe: PROBE,
   selftest: SELFTEST,
 };
+export type Kind = keyof typeof ROWS;
+export type Rows = { [K in Kind]: v.InferOutput<typeof ROWS[K]> };
+export const KINDS = Object.keys(ROWS) as Kind[];

@@ -1,230 +1,198 @@
 /**
- * The format of a file in results/: its types, and the checks that a file must pass. results/README.md explains it.
+ * The format of a result. results/FORMAT.md is generated from it.
  *
  * @module
  */
-import { type Finding, FINDING_IDS } from "./findings.ts";
-import { type HostFacts, type Sysctl, SYSCTLS } from "../sampling/host.ts";
-import { type Check, either, list, nullOr, number, object, oneOf, optional, type Shape, text, truth } from "./check.ts";
+import * as v from "valibot";
+import { HOST } from "../sampling/host.ts";
+import { field, number, numberOrNull, text, textOrNull, time, wrongIn } from "./check.ts";
+import { FINDING } from "./findings.ts";
 
 /** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
-export const SCHEMA = 2;
-/** The scenarios of `deno task exp`, see results/README.md. */
-export const SCENARIOS = ["hold", "throughput", "rate", "mixed", "churn", "slow"] as const;
+export const SCHEMA = 3;
+
+/** The scenarios of `deno task exp`. */
+export const SCENARIO_SAYS = {
+  hold: "connect, hold all connections, send one request on each: all must answer",
+  throughput: "closed loop: each connection asks again as soon as it has its answer",
+  rate: "open loop: requests are due at a set rate, whether or not the answers come",
+  mixed: "`rate`, with a share of requests that burn CPU; latencies are those of the light requests alone",
+  churn: "connect, one request, close, again and again",
+  slow: "`rate`, while other clients send one byte of a request per second; latencies are those of normal clients",
+} as const;
+export type ScenarioName = keyof typeof SCENARIO_SAYS;
+export const SCENARIOS = Object.keys(SCENARIO_SAYS) as ScenarioName[];
 /** The scenario of `deno task stress`. */
 export const STRESS = "stress";
-/** How a run can end. */
-export const ENDS = ["ok", "limited", "crashed", "not_ready", "skipped"] as const;
-/** What is measured: the unit stands last in the key. */
-export const METRICS = [
-  "connections",
-  "answered",
-  "lost",
-  "connect_seconds",
-  "connects_per_s",
-  "requests_per_s",
-  "p50_us",
-  "p99_us",
-  "p99_9_us",
-  "raw_p50_us",
-  "raw_p99_us",
-  "raw_p99_9_us",
-  "cpu_us_per_request",
-  "user_bytes_per_conn",
-  "kernel_bytes_per_conn",
-  "rss_bytes",
-  "pss_bytes",
-  "processes",
-  "threads",
-  "context_switches_per_request",
-  "ratio",
-  "ratio_low",
-  "ratio_high",
-] as const;
 
-export type ScenarioName = typeof SCENARIOS[number];
-export type Ended = typeof ENDS[number];
-/** Null: not measured in this scenario, or this system does not tell. Never a guess, never a zero in its place. */
-export type Metrics = Record<typeof METRICS[number], number | null>;
+/** How a run can end. */
+export const END_SAYS = {
+  ok: "everything was done and answered",
+  limited:
+    "it stopped at a limit of memory, descriptors or patience, or left connections without an answer: where it breaks is the result",
+  crashed: "the server exited by itself",
+  not_ready: "the server did not start in time",
+  skipped: "it cannot run on this system",
+} as const;
+export type Ended = keyof typeof END_SAYS;
+export const ENDS = Object.keys(END_SAYS) as Ended[];
 
 /** What a scenario was asked for. */
-export interface Parameters {
-  connections: number;
-  seconds: number;
-  warmup_seconds: number;
-  climb_seconds?: number;
-  rate_per_s?: number;
-  heavy_share?: number;
-  heavy_path?: string;
-  slow?: number;
-  staying?: number;
-  workers?: number;
-}
+export const PARAMETERS = v.strictObject({
+  connections: field(number, "how many connections were wanted"),
+  seconds: field(number, "how long was measured; in `hold`, how long the connections were held idle"),
+  warmup_seconds: field(number, "how long load ran before the first figure was taken"),
+  climb_seconds: v.exactOptional(field(number, "how long connecting may take in a quick run")),
+  rate_per_s: v.exactOptional(field(number, "requests due per second")),
+  heavy_share: v.exactOptional(field(number, "the share of heavy requests, from 0 to 1")),
+  heavy_path: v.exactOptional(field(text, "their target; `/work/50000` burns 50 000 µs of CPU")),
+  slow: v.exactOptional(field(number, "clients that send one byte per second, next to the normal `connections`")),
+  staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
+  workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
+});
+export type Parameters = v.InferOutput<typeof PARAMETERS>;
+
+/** Null: not measured in this scenario, or the system does not say. Never a guess, never a zero in its place. */
+export const METRICS_SCHEMA = v.strictObject({
+  connections: field(numberOrNull, "connections wanted or held during the measurement"),
+  answered: field(
+    numberOrNull,
+    "in `hold` the connections whose last request was answered with 200; under load the answers with 200 in the window",
+  ),
+  lost: field(numberOrNull, "connections that the server closed or reset early"),
+  connect_seconds: field(
+    numberOrNull,
+    "how long connecting took in `hold`, with the first request and its answer on each connection",
+  ),
+  connects_per_s: field(
+    numberOrNull,
+    "connections made per second: the kernel makes them, whether or not the server has accepted them yet",
+  ),
+  requests_per_s: field(
+    numberOrNull,
+    "requests answered per second; a lower bound with the finding `client_bound`",
+  ),
+  p50_us: field(numberOrNull, "the median latency"),
+  p99_us: field(numberOrNull, "latency, 99th percentile"),
+  p99_9_us: field(numberOrNull, "latency, 99.9th percentile"),
+  raw_p50_us: field(numberOrNull, "the median latency from the moment of sending; open loop only"),
+  raw_p99_us: field(numberOrNull, "the same, 99th percentile"),
+  raw_p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
+  cpu_us_per_request: field(numberOrNull, "CPU time, user and system, per answered request"),
+  user_bytes_per_conn: field(
+    numberOrNull,
+    "memory of the processes per additional connection (anonymous PSS), as the slope between two sizes",
+  ),
+  kernel_bytes_per_conn: field(
+    numberOrNull,
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures",
+  ),
+  rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
+  pss_bytes: field(
+    numberOrNull,
+    "proportional memory: a page that n processes share counts 1/n in each, so that the sum is right",
+  ),
+  processes: field(numberOrNull, "processes of the server"),
+  threads: field(numberOrNull, "threads of the kernel"),
+  context_switches_per_request: field(
+    numberOrNull,
+    "how often a thread gave up its core or lost it, per answered request",
+  ),
+});
+export type Metrics = v.InferOutput<typeof METRICS_SCHEMA>;
+export const METRICS = Object.keys(METRICS_SCHEMA.entries) as (keyof Metrics)[];
 
 /** What a stress has shown. Counts are those of the whole run, warm-up included. */
-export interface StressFigures {
-  requests: number;
-  answered: number;
-  resets: number;
-  half_closes: number;
-  unanswered: number;
-  unended: number;
-  errors: Record<string, number>;
-  served: number | null;
-  descriptors_before: number;
-  descriptors_after: number;
-  threads_before: number;
-  threads_after: number;
-  pss_anon_bytes: (number | null)[];
-  level: boolean | null;
-  broken: string[];
-}
+export const STRESS_FIGURES = v.strictObject({
+  requests: field(number, "requests that were sent, or the first half of them"),
+  answered: field(number, "answers with 200 that the clients got"),
+  resets: field(
+    number,
+    "connections that the clients reset; some right after the answer, so that the request counts as answered",
+  ),
+  half_closes: field(number, "requests after which the client closed its half"),
+  unanswered: field(number, "requests without an answer that were not reset: must be 0"),
+  unended: field(number, "half-closed connections that were answered and then not closed by the server: must be 0"),
+  errors: field(v.record(v.string(), number), "what the clients met, by errno name or `http_<status>`: must be empty"),
+  served: field(
+    numberOrNull,
+    "requests that the server says it served: at least `answered`, at most that and `resets`; `null` if it did not say",
+  ),
+  descriptors_before: field(number, "descriptors of the server's processes at rest, after the warm-up"),
+  descriptors_after: field(number, "the same at rest at the end: at most 2 more"),
+  threads_before: field(number, "threads of the server's processes at rest, after the warm-up"),
+  threads_after: field(number, "the same at rest at the end: no more"),
+  pss_anon_bytes: field(
+    v.array(numberOrNull),
+    "anonymous memory (PSS) of the server's processes under load: the lowest of four samples per quarter of the time",
+  ),
+  level: field(
+    v.nullable(v.boolean()),
+    "whether that grew by no more than 10 % + 2 MiB from the second quarter to the last: must be; `null` under 30 s",
+  ),
+  broken: field(v.array(text), "what does not hold, a sentence each"),
+});
+export type StressFigures = v.InferOutput<typeof STRESS_FIGURES>;
+
+/** What a server was. Null: the system does not say, or there was nothing to look at. */
+export const MANIFEST = v.strictObject({
+  version: field(text, "of the runtime, the compiler or the server"),
+  settings: field(textOrNull, "threads, buffers and flags, in words of the experiment's header"),
+  cannot: field(v.array(text), "what of the contract it does not do: what is not done need not be paid for"),
+  cpus: field(textOrNull, "the cores that it may use, as in `0-3`"),
+  processes: field(numberOrNull, "how many it had"),
+  threads: field(numberOrNull, "how many it had, with its connections"),
+  backlog: field(numberOrNull, "of its listening socket, as the kernel has cut it"),
+  nodelay: field(v.nullable(v.boolean()), "whether TCP_NODELAY is set on an accepted connection"),
+  send_buffer_bytes: field(numberOrNull, "SO_SNDBUF of an accepted connection"),
+  receive_buffer_bytes: field(numberOrNull, "SO_RCVBUF of an accepted connection"),
+});
+export type Manifest = v.InferOutput<typeof MANIFEST>;
+
+/** The version of the lab that measured. */
+export const LAB = v.strictObject({
+  commit: field(textOrNull, "of the checkout, with `-dirty` behind it if files differ; `null` outside of a repository"),
+  load: field(textOrNull, "a digest of the load generator's source; `null`: not recorded"),
+  served: field(textOrNull, "a digest of the file that served; `null`: not a file of this project, or not recorded"),
+});
+export type Lab = v.InferOutput<typeof LAB>;
 
 /** One run of one experiment in one scenario. */
-export interface Result {
-  schema: typeof SCHEMA;
-  id: string;
-  /** When it was made, as `Date.toISOString` has it. */
-  time: string;
-  experiment: string;
-  family: string;
-  scenario: ScenarioName | typeof STRESS;
-  parameters: Parameters;
-  host: HostFacts;
-  metrics: Metrics;
-  /** What the server was, as it was found at the end of the run; null where it was not looked at. */
-  manifest: Manifest | null;
-  /** Base64, see lib/timing/histogram.ts. */
-  histogram: string | null;
-  findings: Finding[];
-  /** In the scenario `stress`, unless its server crashed or there was none. */
-  stress?: StressFigures;
-  ended: Ended;
-  /** One sentence, unless it ended `ok`. */
-  reason: string | null;
-  /** The command line that repeats the run. */
-  command: string;
-}
-
-/** One server's. Null: this system does not tell, or there was none of it to look at. */
-export interface Manifest {
-  /** Of what serves: the runtime, the compiler of a program, the server itself. */
-  version: string;
-  /** What the header says of it. */
-  settings: string | null;
-  /** What of the contract the header says it cannot: what is not done need not be paid for. */
-  cannot: string[];
-  /** The cores that it may use, as in `0-3`. */
-  cpus: string | null;
-  processes: number | null;
-  /** With the connections that it held when it was looked at. */
-  threads: number | null;
-  /** Of the listening socket, as the kernel has cut it. */
-  backlog: number | null;
-  /** TCP_NODELAY of an accepted connection. */
-  nodelay: boolean | null;
-  /** SO_SNDBUF and SO_RCVBUF of an accepted connection, as the kernel set them. */
-  send_buffer_bytes: number | null;
-  receive_buffer_bytes: number | null;
-}
-
-/** The fields, with the check of each. A test holds results/README.md against them. */
-export const MANIFEST: Shape<Manifest> = {
-  version: text,
-  settings: nullOr(text),
-  cannot: list(text),
-  cpus: nullOr(text),
-  processes: nullOr(number),
-  threads: nullOr(number),
-  backlog: nullOr(number),
-  nodelay: nullOr(truth),
-  send_buffer_bytes: nullOr(number),
-  receive_buffer_bytes: nullOr(number),
-};
-
-const record = <K extends string>(keys: readonly K[], check: Check) =>
-  Object.fromEntries(keys.map((key) => [key, check])) as Record<K, Check>;
-
-const LIMITS: Shape<HostFacts["limits"]> = record(["nofile_soft", "nofile_hard", "nproc"], nullOr(number));
-const SETTINGS: Shape<Record<Sysctl, unknown>> = record(SYSCTLS, nullOr(either(number, list(number))));
-
-/** An object of numbers under any keys. */
-const counts: Check = (value, path) =>
-  typeof value === "object" && value !== null && Object.values(value).every(Number.isFinite)
-    ? undefined
-    : `${path} is not an object of numbers`;
-const yesOrNo: Check = (value, path) => typeof value === "boolean" ? undefined : `${path} is not true or false`;
-
-const PARTS = {
-  parameters: {
-    connections: number,
-    seconds: number,
-    warmup_seconds: number,
-    climb_seconds: optional(number),
-    rate_per_s: optional(number),
-    heavy_share: optional(number),
-    heavy_path: optional(text),
-    slow: optional(number),
-    staying: optional(number),
-    workers: optional(number),
-  } satisfies Shape<Parameters>,
-  host: {
-    os: text,
-    arch: text,
-    kernel: text,
-    cpu: nullOr(text),
-    cores: number,
-    memory_bytes: number,
-    page_bytes: nullOr(number),
-    deno: text,
-    v8: text,
-    limits: object(LIMITS),
-    io_uring: nullOr(text),
-    sysctls: object(SETTINGS),
-  } satisfies Shape<HostFacts>,
-  metrics: record(METRICS, nullOr(number)) satisfies Shape<Metrics>,
-  limits: LIMITS,
-  sysctls: SETTINGS,
-  stress: {
-    ...record(["requests", "answered", "resets", "half_closes", "unanswered", "unended"], number),
-    errors: counts,
-    served: nullOr(number),
-    ...record(["descriptors_before", "descriptors_after", "threads_before", "threads_after"], number),
-    pss_anon_bytes: list(nullOr(number)),
-    level: nullOr(yesOrNo),
-    broken: list(text),
-  } satisfies Shape<StressFigures>,
-  finding: { id: oneOf(FINDING_IDS), sentence: text } satisfies Shape<Finding>,
-};
-
-const isTime: Check = (value, path) =>
-  typeof value === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(value) && !isNaN(Date.parse(value))
-    ? undefined
-    : `${path} is not a time like 2025-01-31T12:00:00.000Z`;
-
-const RESULT: Shape<Result> = {
-  schema: oneOf([SCHEMA]),
-  id: text,
-  time: isTime,
-  experiment: text,
-  family: text,
-  scenario: oneOf([...SCENARIOS, STRESS]),
-  parameters: object(PARTS.parameters),
-  host: object(PARTS.host),
-  metrics: object(PARTS.metrics),
-  manifest: nullOr(object(MANIFEST)),
-  histogram: nullOr(text),
-  findings: list(object(PARTS.finding)),
-  stress: optional(object(PARTS.stress)),
-  ended: oneOf(ENDS),
-  reason: nullOr(text),
-  command: text,
-};
-
-/** The fields of a file and of the objects in it, with the check of each. A test holds results/README.md against them. */
-export const FIELDS = { result: RESULT, ...PARTS };
+export const RESULT = v.strictObject({
+  schema: field(
+    v.literal(SCHEMA),
+    "the version of this format; it grows with every change of a field, and readers refuse other versions",
+  ),
+  id: field(text, "eight hexadecimal digits, so that two runs of one second differ"),
+  time: field(time, "when the run ended, in UTC"),
+  experiment: field(text, "which file of experiments/ served, or the name that `deno task measure` was given"),
+  family: field(text, "its family: `blocking`, `readiness`, `completion`, `runtime`, `hybrid`, `bypass` or `push`"),
+  scenario: field(v.picklist([...SCENARIOS, STRESS]), "what was done to it: see [Scenarios](#scenarios)"),
+  quick: field(v.boolean(), "whether it was a quick run, for a first look"),
+  parameters: field(PARAMETERS, "with which numbers: see [Parameters](#parameters)"),
+  host: field(HOST, "on which machine: see [Host](#host); nothing in it names the machine or its owner"),
+  lab: field(LAB, "by which version of the lab: see [Lab](#lab)"),
+  metrics: field(METRICS_SCHEMA, "the figures: see [Metrics](#metrics)"),
+  manifest: field(
+    v.nullable(MANIFEST),
+    "what the server was at the end of the run: see [Manifest](#manifest); `null` if it was not looked at",
+  ),
+  histogram: field(
+    textOrNull,
+    "all latencies, an HdrHistogram compressed and in base64 (lib/timing/histogram.ts reads it)",
+  ),
+  findings: field(
+    v.array(FINDING),
+    "what weakens the figures: see [Findings](#findings); an empty list is the best one",
+  ),
+  stress: v.exactOptional(
+    field(STRESS_FIGURES, "what a stress has shown: see [Stress](#stress); only in that scenario"),
+  ),
+  ended: field(v.picklist(ENDS), "how it ended: see [Ends](#ends)"),
+  reason: field(textOrNull, "why, in one sentence; `null` if it ended `ok`"),
+  command: field(text, "the command line that repeats the run"),
+});
+export type Result = v.InferOutput<typeof RESULT>;
 
 /** What is wrong with a value that should be a result; undefined if nothing is. */
-export function wrongInResult(value: unknown): string | undefined {
-  return object(RESULT)(value, "");
-}
+export const wrongInResult = (value: unknown): string | undefined => wrongIn(RESULT, value);

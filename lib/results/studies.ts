@@ -1,54 +1,46 @@
 /**
- * What many runs together show: a study is one file of rows in results/studies/, stored like a result. results/README.md
- * explains its columns.
+ * What many runs together show: a study is one file of rows, stored like a result. results/FORMAT.md explains its columns.
  *
  * @module
  */
 import { join } from "node:path";
-import { type HostFacts, hostFacts } from "../sampling/host.ts";
-import { FIELDS, MANIFEST, type Manifest } from "./schema.ts";
-import { type Check, dictionary, list, nullOr, number, object, oneOf, text } from "./check.ts";
+import * as v from "valibot";
+import { HOST, hostFacts } from "../sampling/host.ts";
+import { field, text, time, wrongIn } from "./check.ts";
 import { entries, fileName, newId, store, STUDIES } from "./durable_file.ts";
+import { labVersion } from "./lab.ts";
+import { machineOf } from "./machine.ts";
+import type { PassedOver } from "./results.ts";
 import { type Kind, ROWS, type Rows } from "./rows.ts";
+import { LAB, MANIFEST, type Manifest } from "./schema.ts";
 
 /** The version of the format of studies. */
-export const STUDY_SCHEMA = 1;
+export const STUDY_SCHEMA = 2;
+
+/** The fields of a study beside its kind and its rows. */
+export const STUDY = v.strictObject({
+  schema: field(v.literal(STUDY_SCHEMA), "the version of the format of studies"),
+  id: field(text, "as in a result"),
+  time: field(time, "when it was made, in UTC"),
+  quick: field(v.boolean(), "whether it was a quick one, for a first look"),
+  host: field(HOST, "on which machine: see [Host](#host)"),
+  lab: field(LAB, "by which version of the lab: see [Lab](#lab)"),
+  command: field(text, "the command line that repeats it"),
+  manifests: field(
+    v.record(v.string(), MANIFEST),
+    "of a comparison, what each of the compared servers was: see [Manifest](#manifest); empty in other kinds",
+  ),
+});
 
 /** One study. */
-export interface Study<K extends Kind> {
-  schema: number;
-  kind: K;
-  id: string;
-  /** When it was made, as `Date.toISOString` has it. */
-  time: string;
-  host: HostFacts;
-  /** The command line that repeats it. */
-  command: string;
-  /** Of a comparison, what each of the compared is: see lib/server/manifest.ts. Empty in other kinds. */
-  manifests: Record<string, Manifest>;
-  rows: Rows[K][];
-}
-
-export const nullable = nullOr(number);
-/** The columns of each kind, with the check of each. A test holds results/README.md against them. */
-export const COLUMNS: { [K in Kind]: Readonly<Record<string, Check>> } = ROWS;
+export type Study<K extends Kind> = v.InferOutput<typeof STUDY> & { kind: K; rows: Rows[K][] };
 
 /** What is wrong with a value that should be a study of a kind; undefined if nothing is. */
-function wrongInStudy(value: unknown, kind: Kind): string | undefined {
-  return object({
-    schema: oneOf([STUDY_SCHEMA]),
-    kind: oneOf([kind]),
-    id: text,
-    time: text,
-    host: object(FIELDS.host),
-    command: text,
-    manifests: dictionary(object(MANIFEST)),
-    rows: list(object(ROWS[kind])),
-  })(value, "");
-}
+const wrongInStudy = (value: unknown, kind: Kind): string | undefined =>
+  wrongIn(v.strictObject({ ...STUDY.entries, kind: v.literal(kind), rows: v.array(ROWS[kind]) }), value);
 
 /**
- * Stores a study under `results/studies/<kind>/`. Needs `--allow-read` and `--allow-write` for `dir`.
+ * Stores a study under `results/<machine>/studies/<kind>/`. Needs `--allow-read` and `--allow-write` for `dir`.
  *
  * @returns The path of the file.
  * @throws {Error} If it cannot be stored, or a row is not what its kind promises.
@@ -56,34 +48,45 @@ function wrongInStudy(value: unknown, kind: Kind): string | undefined {
 export async function writeStudy<K extends Kind>(
   kind: K,
   rows: Rows[K][],
-  command: string,
-  { manifests = {}, dir = "results" }: { manifests?: Record<string, Manifest>; dir?: string } = {},
+  { command, quick, manifests = {}, dir = "results" }: {
+    command: string;
+    quick: boolean;
+    manifests?: Record<string, Manifest>;
+    dir?: string;
+  },
 ): Promise<string> {
-  const time = new Date().toISOString();
+  const host = hostFacts();
   const study: Study<K> = {
     schema: STUDY_SCHEMA,
     kind,
     id: newId(),
-    time,
-    host: hostFacts(),
+    time: new Date().toISOString(),
+    quick,
+    host,
+    lab: await labVersion(null),
     command,
     manifests,
     rows,
   };
-  const path = join(dir, STUDIES, kind, fileName(study));
+  const path = join(dir, machineOf(host), STUDIES, kind, fileName(study));
   const wrong = wrongInStudy(study, kind);
   if (wrong !== undefined) throw new Error(`Cannot store ${path}: ${wrong}.`);
   await store(path, JSON.stringify(study, null, 2) + "\n");
   return path;
 }
 
-/** Reads the studies of a kind, the oldest first. Damaged or newer files are named and passed over. Needs `--allow-read`. */
-export async function readStudies<K extends Kind>(kind: K, dir = "results") {
+/** Reads the studies of one kind and machine, the oldest first. Files that cannot be used are named. Needs `--allow-read`. */
+export async function readStudies<K extends Kind>(
+  kind: K,
+  dir: string,
+  machine: string,
+): Promise<{ studies: Study<K>[]; passedOver: PassedOver[] }> {
   const studies: Study<K>[] = [];
-  const passedOver: { path: string; why: string }[] = [];
-  for (const entry of await entries(join(dir, STUDIES, kind))) {
+  const passedOver: PassedOver[] = [];
+  const folder = join(dir, machine, STUDIES, kind);
+  for (const entry of await entries(folder)) {
     if (!entry.isFile || !entry.name.endsWith(".json")) continue;
-    const path = join(dir, STUDIES, kind, entry.name);
+    const path = join(folder, entry.name);
     const study = parseStudy(await Deno.readTextFile(path), kind);
     if (typeof study === "string") passedOver.push({ path, why: study });
     else studies.push(study);

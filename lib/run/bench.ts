@@ -49,10 +49,11 @@ export function percentiles(of: Histogram): Partial<Metrics> {
 
 /** What weakens the figures of a load. */
 export function findingsOf(
+  server: string,
   scenario: ScenarioName,
   { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
 ): Finding[] {
-  return judge({
+  return judge(server, {
     generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
     lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
     connections: metrics.connections ?? 0,

@@ -15,6 +15,8 @@ export interface Wish {
 export interface Step {
   scenario: ScenarioName;
   parameters: Parameters;
+  /** A run for a first look; default: a full one. */
+  quick?: boolean;
 }
 
 /** Runs one step, with a guard that knows the smaller steps. */
@@ -55,7 +57,11 @@ export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): Async
   if (scenarios.includes("hold")) {
     held = 1;
     for (const connections of wish.connections ?? (wish.quick ? HOLD_QUICK : HOLD)) {
-      const result = await runStep({ scenario: "hold", parameters: parameters(wish, "hold", connections) }, guard);
+      const result = await runStep({
+        scenario: "hold",
+        parameters: parameters(wish, "hold", connections),
+        quick: wish.quick,
+      }, guard);
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
       held = Math.max(held, result.metrics.answered ?? 0);
@@ -66,7 +72,11 @@ export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): Async
     let peak: number | null = null;
     for (const scenario of scenarios) {
       if (scenario === "hold" || (scenario === "rate" && peak === 0)) continue;
-      const step: Step = { scenario, parameters: parameters(wish, scenario, Math.min(wanted, held)) };
+      const step: Step = {
+        scenario,
+        parameters: parameters(wish, scenario, Math.min(wanted, held)),
+        quick: wish.quick,
+      };
       if (scenario === "rate" && wish.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
       const result = await runStep(step, guard);
       yield result;

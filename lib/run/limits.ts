@@ -22,7 +22,7 @@ export interface Row {
 }
 
 /** What stands where the system has no answer. */
-export const UNTOLD = "not told by this system";
+export const NOT_AVAILABLE = "not told by this system";
 /** Kernel memory of an idle connection with both its ends, found by holding 8 000: see `kernelSocketBytes`. */
 const CONNECTION_BYTES = 8 * 1024;
 /** What a Web Worker takes beside its thread, found by starting 250 of them in Deno 2.9: a figure to plan with. */
@@ -41,7 +41,7 @@ const C10K = 10_000;
 /** The one number of a setting that has only one. */
 const single = (value: number | number[] | null) => typeof value === "number" ? value : null;
 
-const untold = (what: string): Row => ({ what, value: UNTOLD, caps: "", connections: null, raise: "" });
+const untold = (what: string): Row => ({ what, value: NOT_AVAILABLE, caps: "", connections: null, raise: "" });
 
 /** A row about one number that the system may not tell. */
 function told(what: string, value: number | null, row: (value: number) => Omit<Row, "what" | "value">): Row {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { diagnose, type Row, UNTOLD as UNTOLD_VALUE } from "./limits.ts";
-import { type HostFacts, hostFacts, UNTOLD } from "../sampling/host.ts";
+import { diagnose, NOT_AVAILABLE as UNTOLD_VALUE, type Row } from "./limits.ts";
+import { type HostFacts, hostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 
 /** A made-up Linux host; the limits differ from each other so that none can be taken for another. */
 const LINUX: HostFacts = {
@@ -103,7 +103,7 @@ Deno.test("every capped row of a Linux host says how to raise it", () => {
 });
 
 Deno.test("a system that tells little has the same rows, and says of each that it is not told", () => {
-  const mac: HostFacts = { ...LINUX, os: "darwin", kernel: "24.1.0", ...UNTOLD };
+  const mac: HostFacts = { ...LINUX, os: "darwin", kernel: "24.1.0", ...NOT_AVAILABLE };
   const rows = diagnose(mac);
   assertEquals(rows.map(({ what }) => what), diagnose(LINUX).map(({ what }) => what));
   const told = rows.filter(({ value }) => value !== UNTOLD_VALUE).map(({ what }) => what);

@@ -7,9 +7,10 @@ import { type Step } from "./ladder.ts";
 import { LoadGenerator, type Progress } from "../load/generator.ts";
 import { manifestOf } from "../server/manifest.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
+import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { hasWork, repeat, type Running, startSubject, type Subject } from "../server/subject.ts";
+import { hasWork, isOwn, repeat, type Running, startSubject, type Subject } from "../server/subject.ts";
 import { WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
 
 /** Where a step stands. */
@@ -59,11 +60,11 @@ async function drive({ experiment, step, guard, signal, onProgress }: RunOptions
 }
 
 /** The flags of a command line that repeats a step. */
-function flagsOf({ scenario, parameters }: Step): string {
-  const { connections, seconds, rate_per_s: rate, climb_seconds, warmup_seconds } = parameters;
+function flagsOf({ scenario, parameters, quick }: Step): string {
+  const { connections, seconds, rate_per_s: rate } = parameters;
   const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
   if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
-  if (climb_seconds !== undefined || warmup_seconds === WARMUP_SECONDS_QUICK) flags.push("--quick");
+  if (quick) flags.push("--quick");
   return flags.join(" ");
 }
 
@@ -75,7 +76,14 @@ function flagsOf({ scenario, parameters }: Step): string {
  */
 export async function runStep(options: RunOptions): Promise<Result> {
   const { experiment, host, step, signal } = options;
-  const common = { experiment: experiment.name, family: experiment.family, scenario: step.scenario, host };
+  const common = {
+    experiment: experiment.name,
+    family: experiment.family,
+    scenario: step.scenario,
+    quick: step.quick ?? false,
+    host,
+    lab: await labVersion(isOwn(experiment) ? null : experiment.path),
+  };
   const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
     newResult({
       ...common,
@@ -83,7 +91,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
       metrics: measured?.metrics ?? {},
       manifest: measured?.manifest ?? null,
       histogram: measured?.histogram.toJSON() ?? null,
-      findings: measured ? findingsOf(step.scenario, measured) : [],
+      findings: measured ? findingsOf(experiment.name, step.scenario, measured) : [],
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,

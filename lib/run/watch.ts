@@ -78,13 +78,13 @@ export async function* watch(
   const stop = () => void generator.stop(); // what it does fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
   const start = performance.now();
-  let load = newLoad({ server, generator, signal }, 0);
+  let load = newLoad(subject.name, { server, generator, signal }, 0);
   try {
     while (!signal.aborted) {
       const wish = wanted();
       if (wish.connections < load.climb.held) {
         await generator.drop();
-        load = newLoad(load.bench, wish.connections);
+        load = newLoad(subject.name, load.bench, wish.connections);
       }
       load.bench.parameters.connections = wish.connections;
       if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
@@ -107,6 +107,8 @@ export async function* watch(
 
 /** What is held. */
 interface Load {
+  /** The name of the server. */
+  name: string;
   bench: Bench;
   climb: Climb;
   /** What was wrong when it was connected: who got no answer then waits still. Null: nothing. */
@@ -114,10 +116,10 @@ interface Load {
 }
 
 /** Connections from none on. */
-function newLoad(of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
+function newLoad(name: string, of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
   const parameters = { connections, seconds: 1, warmup_seconds: 0 };
   const bench: Bench = { ...of, parameters, guard: createGuard() };
-  return { bench, climb: startClimb(bench), short: null };
+  return { name, bench, climb: startClimb(bench), short: null };
 }
 
 /** Connects until all are held, or for a while. Returns why there are fewer; null if there are not. */
@@ -143,13 +145,13 @@ export function behind(
   return `${count(ratePerS)} requests/s were due and ${answered}`;
 }
 
-function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
+function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
   const now = look(bench.server);
   const { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: requests / seconds };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram);
   const scenario = wanted.ratePerS === null ? "throughput" : "rate";
-  const findings = findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
+  const findings = findingsOf(name, scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
     elapsed_s,
     wanted,

@@ -6,9 +6,13 @@
  */
 import { cpus } from "node:os";
 import { getSystemErrorName } from "node:util";
-import { parseLimits } from "./proc_parse.ts";
+import * as v from "valibot";
+import { parseCpu, parseLimits } from "./proc_parse.ts";
 import { readProc } from "./procfs.ts";
 import { bytes } from "../text/format.ts";
+
+/** A schema with what it says: the format document is generated from both. */
+const described = <S extends v.GenericSchema>(schema: S, says: string) => v.pipe(schema, v.description(says));
 
 /** The kernel's settings that decide how many connections a host holds: their names as sysctl(8) has them. */
 export const SYSCTLS = [
@@ -28,31 +32,67 @@ export const SYSCTLS = [
 /** One of {@linkcode SYSCTLS}. */
 export type Sysctl = typeof SYSCTLS[number];
 
-/** Facts of one host, ready to be written as JSON. Null: the system does not tell. */
-export interface HostFacts {
-  os: string;
-  arch: string;
-  /** The release of the kernel, as `uname -r` has it. */
-  kernel: string;
-  /** The model name of the processor. */
-  cpu: string | null;
-  /** Logical processors that this process may use: affinity and the quota of a container are counted in. */
-  cores: number;
-  memory_bytes: number;
-  /** The size of a page: the unit of `net.ipv4.tcp_mem`. */
-  page_bytes: number | null;
-  deno: string;
-  v8: string;
-  /** Of this process, and so of what it starts. On Linux null means unlimited. */
-  limits: { nofile_soft: number | null; nofile_hard: number | null; nproc: number | null };
-  /**
-   * Whether io_uring_setup(2) gives a ring to this process: `available`, or the name of the errno with which it
-   * refuses.
-   */
-  io_uring: string | null;
-  /** A setting of several numbers is an array of them. Null: this kernel has no such setting. */
-  sysctls: Record<Sysctl, number | number[] | null>;
-}
+const numberOrNull = v.nullable(v.number());
+
+/** The limits of one process. */
+export const LIMITS = v.strictObject({
+  nofile_soft: described(
+    numberOrNull,
+    "open descriptors of a process; each connection is one. `null` on Linux: unlimited",
+  ),
+  nofile_hard: described(numberOrNull, "how far a process may raise that by itself"),
+  nproc: described(numberOrNull, "processes and threads of the user"),
+});
+
+const SYSCTL_SAYS: Record<Sysctl, string> = {
+  "fs.file-max": "open files of the whole host",
+  "fs.nr_open": "the highest `nofile` that anybody may set",
+  "kernel.io_uring_disabled": "0: allowed, 1: for privileged processes only, 2: forbidden",
+  "kernel.pid_max": "the highest process or thread id, and so the highest number of them",
+  "kernel.threads-max": "threads of the whole host",
+  "net.core.somaxconn": "the longest accept queue, whatever backlog a server asks for",
+  "net.ipv4.ip_local_port_range": "the ports of clients: how many connections one address can make to one server",
+  "net.ipv4.tcp_max_syn_backlog": "handshakes that may be half done",
+  "net.ipv4.tcp_mem": "memory of all TCP buffers, in pages: low, pressure, high",
+  "net.ipv4.tcp_rmem": "receive buffer of one connection, in bytes: minimum, default, maximum",
+  "net.ipv4.tcp_wmem": "send buffer of one connection, in bytes: minimum, default, maximum",
+  "vm.max_map_count": "memory mappings of one process; each thread takes a few",
+};
+const setting = v.nullable(v.union([v.number(), v.array(v.number())]));
+
+/** The settings of the kernel. */
+export const SETTINGS = v.strictObject(
+  Object.fromEntries(SYSCTLS.map((name) => [name, described(setting, SYSCTL_SAYS[name])])) as unknown as Record<
+    Sysctl,
+    typeof setting
+  >,
+);
+
+/** Facts of one host, ready to be written as JSON. Null: the system does not say. */
+export const HOST = v.strictObject({
+  os: described(v.string(), "`linux`, `darwin` or `windows`"),
+  arch: described(v.string(), "`x86_64` or `aarch64`"),
+  kernel: described(v.string(), "its release, as `uname -r` prints it"),
+  cpu: described(v.nullable(v.string()), "the model name of the processor"),
+  cpu_family: described(
+    numberOrNull,
+    "its family, as /proc/cpuinfo has it: virtual machines often hide the model name",
+  ),
+  cpu_model: described(numberOrNull, "its model number"),
+  cpu_stepping: described(numberOrNull, "its stepping"),
+  cores: described(v.number(), "logical processors that the run could use: affinity and quota are counted in"),
+  memory_bytes: described(v.number(), "memory of the machine"),
+  page_bytes: described(numberOrNull, "the size of a page, which is the unit of `net.ipv4.tcp_mem`"),
+  deno: described(v.string(), "the version of the runtime"),
+  v8: described(v.string(), "the version of its engine"),
+  limits: described(LIMITS, "what one process may use: see [Limits](#limits)"),
+  io_uring: described(
+    v.nullable(v.string()),
+    "`available`, or the name of the errno with which io_uring_setup(2) refuses a ring",
+  ),
+  sysctls: described(SETTINGS, "settings of the kernel that limit connections: see [Sysctls](#sysctls)"),
+});
+export type HostFacts = v.InferOutput<typeof HOST>;
 
 /** Reads one setting after the other. `read` reads a file of /proc. */
 export function readSysctls(read: (path: string) => string): HostFacts["sysctls"] {
@@ -74,7 +114,7 @@ function readSysctl(read: (path: string) => string, path: string): number | numb
 const SYS_IO_URING_SETUP = 425; // <asm-generic/unistd.h>, the same on x86-64 and aarch64
 const IO_URING_PARAMS_BYTES = 120; // struct io_uring_params, <linux/io_uring.h>
 
-/** What only libc can tell. A ring is asked for, because a filter of a container can refuse what the sysctl allows. */
+/** Facts from libc. It asks for a ring, because the filter of a container can refuse what the sysctl allows. */
 function askLibc(): Pick<HostFacts, "page_bytes" | "io_uring"> {
   const libc = Deno.dlopen("libc.so.6", {
     getpagesize: { parameters: [], result: "i32" },
@@ -94,18 +134,30 @@ function askLibc(): Pick<HostFacts, "page_bytes" | "io_uring"> {
   }
 }
 
-/** What is told on Linux alone. */
-function linuxFacts(): Pick<HostFacts, "page_bytes" | "io_uring" | "limits" | "sysctls"> {
+/** Facts that only Linux gives. */
+type LinuxFacts = Pick<
+  HostFacts,
+  "cpu_family" | "cpu_model" | "cpu_stepping" | "page_bytes" | "io_uring" | "limits" | "sysctls"
+>;
+
+function linuxFacts(): LinuxFacts {
   const { nofileSoft, nofileHard, nprocSoft } = parseLimits(readProc("/proc/self/limits"));
+  const { family, model, stepping } = parseCpu(readProc("/proc/cpuinfo"));
   return {
     ...askLibc(),
+    cpu_family: family,
+    cpu_model: model,
+    cpu_stepping: stepping,
     limits: { nofile_soft: nofileSoft, nofile_hard: nofileHard, nproc: nprocSoft },
     sysctls: readSysctls(readProc),
   };
 }
 
-/** The same facts, where nothing of it is told. */
-export const UNTOLD: Pick<HostFacts, "page_bytes" | "io_uring" | "limits" | "sysctls"> = {
+/** The same on other systems. */
+export const NOT_AVAILABLE: LinuxFacts = {
+  cpu_family: null,
+  cpu_model: null,
+  cpu_stepping: null,
   page_bytes: null,
   io_uring: null,
   limits: { nofile_soft: null, nofile_hard: null, nproc: null },
@@ -135,10 +187,10 @@ export function hostFacts(): HostFacts {
     memory_bytes: Deno.systemMemoryInfo().total,
     deno: Deno.version.deno,
     v8: Deno.version.v8,
-    ...(Deno.build.os === "linux" ? linuxFacts() : UNTOLD),
+    ...(Deno.build.os === "linux" ? linuxFacts() : NOT_AVAILABLE),
   };
 }
 
 /** A machine in words. */
-export const machine = ({ cpu, cores, memory_bytes, os, kernel, deno }: HostFacts): string =>
+export const describeHost = ({ cpu, cores, memory_bytes, os, kernel, deno }: HostFacts): string =>
   `${cpu ?? "unknown CPU"}, ${cores} cores, ${bytes(memory_bytes)}, ${os} ${kernel}, Deno ${deno}`;

@@ -130,3 +130,12 @@ export function parseLimits(text: string): ProcessLimits {
     nprocSoft: limit("Max processes", 1),
   };
 }
+
+/** What /proc/cpuinfo says of the first processor. Null: other architectures than x86 have no such line. */
+export function parseCpu(text: string): { family: number | null; model: number | null; stepping: number | null } {
+  const read = (name: string) => {
+    const value = new RegExp(`^${name}\\s*:\\s*(\\d+)\\s*$`, "m").exec(text)?.[1];
+    return value === undefined ? null : Number(value);
+  };
+  return { family: read("cpu family"), model: read("model"), stepping: read("stepping") };
+}

@@ -1,6 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   parseContextSwitches,
+  parseCpu,
   parseCpuTimes,
   parseKb,
   parseLimits,
@@ -130,4 +131,11 @@ Deno.test("limits tell descriptors and processes, unlimited is null", () => {
 
 Deno.test("a limit that is missing is named", () => {
   assertThrows(() => parseLimits("Limit   Soft Limit\n"), Error, 'No line "Max open files"');
+});
+
+Deno.test("the family, model and stepping of the processor are read where the architecture has them", () => {
+  const text =
+    "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n";
+  assertEquals(parseCpu(text), { family: 25, model: 17, stepping: 1 });
+  assertEquals(parseCpu("processor\t: 0\nCPU implementer\t: 0x41\n"), { family: null, model: null, stepping: null });
 });

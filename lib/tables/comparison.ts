@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { boundOf } from "../results/findings.ts";
-import { bytes, count, microseconds, MISSING } from "../text/format.ts";
+import { boundOf, idsOf } from "../results/findings.ts";
+import { bytes, count, microseconds, MISSING, plural } from "../text/format.ts";
 import { signOf } from "./runs.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import { type Column, markdown } from "../text/table.ts";
@@ -28,12 +28,9 @@ const SHOWN: Record<string, [heading: string, write: (value: number | null) => s
 };
 
 const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === metric);
-/** What was found of one of the two that a row compares: rows name it in front of the finding. */
-const foundOf = (name: string, { findings }: ComparisonRow): string[] =>
-  findings.filter((of) => of.startsWith(`${name}: `)).map((of) => of.slice(name.length + 2));
 /** What the figure of one of the two is where findings weaken it; null: a figure. */
 export const boundIn = (row: ComparisonRow, name: string): "at least" | "at most" | null =>
-  boundOf(row.metric, foundOf(name, row));
+  boundOf(row.metric, idsOf(row.findings, name));
 /** Whether the ratio of a row says nothing: one of the two is a bound. */
 export const isVoid = (row: ComparisonRow): boolean =>
   boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
@@ -87,22 +84,19 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
   }));
 }
 
-const listed = (names: readonly string[]) => names.join(", ");
-
 /** Who took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
 export function notes(groups: readonly Rows[]): string[] {
   const first = groups.map((rows) => rows[0]!);
   const out = first.filter(({ reason }) => reason !== null);
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
-    ...out.map((row) => `  ${row.candidate}: out after ${row.rounds} rounds: ${reasonOf(row)}`),
-    ...[...Map.groupBy(found, ({ finding }) => finding.split(": ").at(-1)!)].map(([id, of]) => {
-      const own = of.filter(({ candidate, finding }) => finding.startsWith(`${candidate}: `));
-      const beside = of.filter(({ candidate, finding }) => !finding.startsWith(`${candidate}: `));
-      const reference = beside[0]?.finding.split(": ")[0];
-      return `  ${id}: ${listed(own.map(({ candidate }) => candidate))}` +
-        (beside.length === 0 ? "" : `${own.length > 0 ? "; " : ""}${reference} beside ` +
-          (beside.length === groups.length ? "each" : listed(beside.map(({ candidate }) => candidate))));
+    ...out.map((row) => `  ${row.candidate}: excluded after ${plural(row.rounds, "round")}: ${reasonOf(row)}`),
+    ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
+      const own = all.filter(({ candidate, finding }) => finding.server === candidate);
+      const pairs = all.length - own.length;
+      const servers = own.map(({ candidate }) => candidate).join(", ");
+      if (pairs === 0) return `  ${id}: ${servers}`;
+      return `  ${id}: ${servers}${servers === "" ? "" : "; "}the reference in ${pairs} of ${groups.length} pairs`;
     }),
   ];
 }

@@ -5,7 +5,7 @@
  */
 import type { Experiment } from "../catalogue/catalogue.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
-import { machine } from "../sampling/host.ts";
+import { describeHost } from "../sampling/host.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { best, type Shown, userMemory } from "../results/choose.ts";
 import { bounded, signOf } from "./runs.ts";
@@ -49,7 +49,7 @@ const OVERVIEW: Column<Shown>[] = [
 /** One sentence for each kind of machine that figures come from. */
 export function machines(results: readonly Pick<Result, "host">[]): string {
   if (results.length === 0) return "Nothing is measured yet.";
-  return `Measured on: ${[...new Set(results.map(({ host }) => machine(host)))].join("; ")}.`;
+  return `Measured on: ${[...new Set(results.map(({ host }) => describeHost(host)))].join("; ")}.`;
 }
 
 /** What each experiment holds, costs and reaches. */

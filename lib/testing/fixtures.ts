@@ -3,15 +3,16 @@
  *
  * @module
  */
-import type { ComparisonRow, CrosscheckRow, ReadinessRow, Rows } from "../results/rows.ts";
+import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type Night, type NightRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
-import { type HostFacts, UNTOLD } from "../sampling/host.ts";
+import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results/results.ts";
-import type { Stored, StoredKind } from "../results/stored.ts";
+import type { Stored } from "../results/stored.ts";
 import { HEAVY_US, MIN_ROUNDS } from "../results/conventions.ts";
-import type { Study } from "../results/studies.ts";
+import { machineOf } from "../results/machine.ts";
+import { type Study, STUDY_SCHEMA } from "../results/studies.ts";
 
 /** A row of a comparison as tests want it: with figures, unless they say otherwise. */
 export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRow => ({
@@ -82,7 +83,7 @@ export const HOST: HostFacts = {
   memory_bytes: 24 * 2 ** 30,
   deno: "2.9.6",
   v8: "15.0",
-  ...UNTOLD,
+  ...NOT_AVAILABLE,
   limits: { nofile_soft: 20_000, nofile_hard: 20_000, nproc: 90_000 },
 };
 
@@ -93,9 +94,11 @@ export interface Made {
   host: HostFacts;
   experiments: Experiment[];
   results: Result[];
-  rows: { [K in StoredKind]: Rows[K][] };
+  rows: { [K in Kind]: Rows[K][] };
   /** The command of all studies. */
   command: string;
+  /** Whether they are quick ones. */
+  quick: boolean;
 }
 
 export const experiment = (name: string, family = "readiness"): Experiment => ({
@@ -216,19 +219,33 @@ export const on = (host: Partial<HostFacts>): Piece => (into) => void (into.host
 export const exists = (name: string, family?: string): Piece => ({ experiments }) =>
   void experiments.push(experiment(name, family));
 
-/** Studies that another command made. */
-export const by = (command: string): Piece => (into) => void (into.command = command);
+/** Studies that another command made; with `--quick` in it, quick ones. */
+export const by = (command: string): Piece => (into) => {
+  into.command = command;
+  into.quick = command.includes("--quick");
+};
 
 /** All pieces together: of each kind one study. Changes of the machine come first. */
 export function storedOf(...pieces: readonly Piece[]): Stored {
-  const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [] };
-  const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up" };
+  const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [], selftest: [] };
+  const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
-  const studies = <K extends StoredKind>(kind: K): Study<K>[] => {
-    const common = { schema: 1, kind, id: "0badcafe", time: "2025-01-31T12:00:00.000Z", host: made.host };
-    return rows[kind].length === 0 ? [] : [{ ...common, command: made.command, manifests: {}, rows: rows[kind] }];
+  const studies = <K extends Kind>(kind: K): Study<K>[] => {
+    const { host, command, quick } = made;
+    const lab = { commit: null, load: null, served: null };
+    const common = {
+      schema: STUDY_SCHEMA,
+      kind,
+      id: "0badcafe",
+      time: "2025-01-31T12:00:00.000Z",
+      host,
+      lab,
+      quick,
+    } as const;
+    return rows[kind].length === 0 ? [] : [{ ...common, command, manifests: {}, rows: rows[kind] }];
   };
   return {
+    machine: machineOf(made.host),
     host: made.host,
     experiments: made.experiments,
     results: made.results,
@@ -237,6 +254,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       comparison: studies("comparison"),
       crosscheck: studies("crosscheck"),
       probe: studies("probe"),
+      selftest: studies("selftest"),
     },
   };
 }

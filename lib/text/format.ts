@@ -11,6 +11,9 @@ export function count(value: number | null | undefined, digits = 0): string {
   return fraction === undefined ? grouped : `${grouped}.${fraction}`;
 }
 
+/** A count with its noun: `1 round`, `7 rounds`. */
+export const plural = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+
 /** Bytes in binary units, e.g. `7.4 MiB`, `37 B`; a measured slope may be negative, which means nothing was found. */
 export function bytes(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;

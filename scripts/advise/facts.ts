@@ -6,7 +6,7 @@
 import { MARGIN } from "../../lib/claims/figure.ts";
 import type { Experiment } from "../../lib/catalogue/header.ts";
 import { median } from "../../lib/timing/stats.ts";
-import { resultPath, type Stored, studyPath, wholeRuns } from "../../lib/results/stored.ts";
+import { fullRuns, resultPath, type Stored, studyPath } from "../../lib/results/stored.ts";
 import { type Study } from "../../lib/results/studies.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import type { ComparisonRow, ReadinessRow } from "../../lib/results/rows.ts";
@@ -94,7 +94,7 @@ function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] 
       add(studyPath(study), connections, figureIn(same, name));
     }
   }
-  for (const run of wholeRuns(stored, name, "throughput").toReversed()) {
+  for (const run of fullRuns(stored, name, "throughput").toReversed()) {
     const us = run.metrics.cpu_us_per_request;
     const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
     add(resultPath(run), run.parameters.connections, figure);
@@ -162,7 +162,7 @@ function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
 
 /** What is known of one architecture; or the command that makes what is missing. */
 function factsOf(stored: Stored, name: string): Facts | Unknown {
-  const holds = wholeRuns(stored, name, "hold");
+  const holds = fullRuns(stored, name, "hold");
   const results = new Set<string>();
   const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
   const cpu = cpuPoints(stored, name, results);

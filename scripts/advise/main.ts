@@ -8,15 +8,15 @@ import { SIZES } from "./model.ts";
 import { advise, describeAdvice } from "./answer.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { readStored } from "../../lib/results/stored.ts";
+import { chooseStored } from "../../lib/results/stored.ts";
 
-const USAGE = `Usage: deno task advise --connections N [--cpu-us 0] [--idle 0] [--json]
+const USAGE = `Usage: deno task advise --connections N [--cpu-us 0] [--idle 0] [--machine NAME] [--json]
        --connections: at one time; --cpu-us: CPU that one request of a hundred burns, in µs; --idle: % of the connections that
        say nothing`;
 const MAKERS = ["epoll", "reactor-pool", "thread-per-conn"];
 
 await runScript(USAGE, async () => {
-  const flags = parseFlags(Deno.args, { string: ["connections", "cpu-us", "idle"], boolean: ["json"] });
+  const flags = parseFlags(Deno.args, { string: ["connections", "cpu-us", "idle", "machine"], boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}.`);
   if (flags.connections === undefined) throw new UsageError("Say how many connections: --connections 10000.");
   const load = {
@@ -24,8 +24,12 @@ await runScript(USAGE, async () => {
     cpuUs: numberFlag("cpu-us", flags["cpu-us"] ?? "0", { min: 0, max: 100_000 }),
     idlePercent: numberFlag("idle", flags.idle ?? "0", { min: 0, max: 100 }),
   };
-  const { stored, passedOver } = await readStored();
-  for (const { path, why } of passedOver) console.error(`passed over ${path}: ${why}`);
+  const { stored, passedOver, line } = await chooseStored({
+    machine: flags.machine,
+    covers: (stored) => collect(stored).known.map(({ name }) => `figures of ${name}`),
+  });
+  for (const { path, why } of passedOver) console.error(`Skipped ${path}: ${why}`);
+  console.error(line);
   const { known, unknown } = collect(stored);
   if (known.length === 0) {
     console.error("Nothing is stored that was measured on a machine like this one. These make what is needed:");

@@ -16,6 +16,7 @@ import { writeStudy } from "../../lib/results/studies.ts";
 import { installLine, isInstalled, TOOLS } from "../../lib/catalogue/tools.ts";
 import { table } from "../../lib/text/table.ts";
 import type { CrosscheckRow } from "../../lib/results/rows.ts";
+import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { CROSSCHECK_COLUMNS } from "../../lib/tables/studies.ts";
 
 const USAGE = "Usage: deno task crosscheck [name] [--connections 100] [--rounds 7] [--seconds 3] [--json] [--no-save]";
@@ -103,7 +104,7 @@ await runScript(USAGE, async () => {
   if (flags.save) {
     const command =
       `deno task crosscheck ${experiment.name} --connections ${connections} --rounds ${rounds} --seconds ${seconds}`;
-    console.error(`Stored ${await writeStudy("crosscheck", rows, command)}`);
+    console.error(`Stored ${await writeStudy("crosscheck", rows, { command, quick: rounds < MIN_ROUNDS })}`);
   }
   console.log(flags.json ? JSON.stringify(rows, null, 2) : `${table(rows, CROSSCHECK_COLUMNS)}\n\n${lines.join("\n")}`);
   return off === 0 ? 0 : 1;

@@ -6,7 +6,8 @@
 import type { Frame, Wanted } from "../../lib/run/watch.ts";
 import { count } from "../../lib/text/format.ts";
 import type { StartFailure } from "../../lib/server/server.ts";
-import { type Check, nullOr, object } from "../../lib/results/check.ts";
+import * as v from "valibot";
+import { wrongIn } from "../../lib/results/check.ts";
 
 /** What is wanted of the load, as it is sent. */
 export interface WireWanted {
@@ -58,10 +59,10 @@ export const HISTORY_S = 120;
 
 export const toWire = ({ connections, ratePerS }: Wanted): WireWanted => ({ connections, rate_per_s: ratePerS });
 
-const whole = (max: number): Check => (value, path) =>
-  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= max
-    ? undefined
-    : `${path} is not a whole number from 1 to ${count(max)}`;
+const whole = (max: number) => {
+  const isWhole = (value: number) => Number.isInteger(value) && value >= 1 && value <= max;
+  return v.pipe(v.number(), v.check(isWhole, `is not a whole number from 1 to ${count(max)}`));
+};
 
 /** Reads what a page wants; where that cannot be, what is wrong, such as `connections is not a whole number from 1 to 9`. */
 export function readWanted(text: string, limits: Limits): Wanted | { wrong: string } {
@@ -72,8 +73,10 @@ export function readWanted(text: string, limits: Limits): Wanted | { wrong: stri
     if (!(error instanceof SyntaxError)) throw error;
     return { wrong: "it is not JSON" };
   }
-  const shape = { connections: whole(limits.connections), rate_per_s: nullOr(whole(limits.rate_per_s)) };
-  const wrong = object(shape)(value, "");
+  const wrong = wrongIn(
+    v.strictObject({ connections: whole(limits.connections), rate_per_s: v.nullable(whole(limits.rate_per_s)) }),
+    value,
+  );
   if (wrong !== undefined) return { wrong };
   const { connections, rate_per_s } = value as WireWanted;
   return { connections, ratePerS: rate_per_s };

@@ -1,9 +1,11 @@
 /**
- * Measures experiments beside epoll and judges them against results/baseline.json: did one get slower?
+ * Measures experiments beside epoll and judges them against the baseline of this machine: did one get slower?
  *
  * deno task regress --experiments event-loop,deno-serve
  */
 import { catalogue, type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { join } from "node:path";
+import { machineOf } from "../../lib/results/machine.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { courses, tellChanges } from "../../lib/regress/trend.ts";
@@ -36,7 +38,7 @@ function choose(names: string | undefined): Experiment[] {
 
 /** What changed over the nights: it advises, and fails nothing. */
 async function advice(): Promise<string> {
-  const changes = tellChanges(courses((await readHistory()).values)); // of damaged lines `regress` has told
+  const changes = tellChanges(courses((await readHistory(join("results", machineOf(hostFacts())))).values)); // of damaged lines `regress` has told
   return changes.length === 0 ? "" : ["", "In the history, which fails nothing:", ...changes, ""].join("\n");
 }
 
@@ -50,6 +52,7 @@ await runScript(USAGE, () =>
     if (flags.quick && flags["update-baseline"]) {
       throw new UsageError("A baseline takes all rounds: leave out --quick.");
     }
+    const host = hostFacts();
     const reference = find(REFERENCE);
     const { rounds, ...load } = flags.quick ? QUICK_ROUND : ROUND;
     const candidates = choose(flags.experiments).map((experiment) => ({
@@ -64,10 +67,10 @@ await runScript(USAGE, () =>
       load,
       signal,
       measure: measurePairs(reference, { ...load, signal }),
-      host: hostFacts(),
+      host,
       updateBaseline: flags["update-baseline"],
       quick: flags.quick,
-      dir: "results",
+      dir: join("results", machineOf(host)),
       command: ["deno task regress", ...Deno.args].join(" "),
       say: (sentence) => console.error(sentence),
       onRound: (candidate) => tellRound(candidate, rounds),

@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import * as baselines from "../../lib/regress/baseline.ts";
-import { type BaselineEntry, DamagedBaseline, type HostKind } from "../../lib/regress/baseline.ts";
+import { BASELINE, type BaselineEntry, DamagedBaseline, type HostKind } from "../../lib/regress/baseline.ts";
 import { type Decision, isBaseline } from "../../lib/regress/decision.ts";
 import { foundOften } from "../../lib/results/findings.ts";
 import type { Experiment } from "../../lib/catalogue/header.ts";
@@ -23,7 +23,8 @@ import {
   type RoundsPlan,
   validLogs,
 } from "../../lib/regress/rounds.ts";
-import { digestOf, RunFile } from "../../lib/regress/journal.ts";
+import { RunFile } from "../../lib/regress/journal.ts";
+import { digestOf } from "../../lib/results/lab.ts";
 import { type Interval, medianOf, ratioInterval } from "../../lib/timing/stats.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
 
@@ -41,7 +42,7 @@ export interface RegressPlan {
   /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
   quick: boolean;
   signal: AbortSignal;
-  /** The folder: results/ unless it is a test. */
+  /** The folder of this machine in results/. */
   dir: string;
   /** The command line that repeats it. */
   command: string;
@@ -57,7 +58,6 @@ interface Entrant extends Candidate {
   missing: string | null;
 }
 
-const BASELINE = "baseline.json";
 const ROUNDS = "regress-run.jsonl";
 
 /**

@@ -6,15 +6,19 @@
 import { join } from "node:path";
 import { catalogue, type Experiment } from "../../lib/catalogue/catalogue.ts";
 import { type Course, courses } from "../../lib/regress/trend.ts";
-import type { HostFacts } from "../../lib/sampling/host.ts";
+import { HOST, type HostFacts, LIMITS, SETTINGS } from "../../lib/sampling/host.ts";
+import { describeFields } from "../../lib/results/check.ts";
+import { FINDING_SAYS } from "../../lib/results/findings.ts";
+import { END_SAYS, MANIFEST, METRICS_SCHEMA, PARAMETERS, RESULT, SCENARIO_SAYS } from "../../lib/results/schema.ts";
+import { chooseStored, coverage } from "../../lib/results/stored.ts";
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
-import { type PassedOver, readResults, type Result } from "../../lib/results/results.ts";
-import { readStudies, type Study } from "../../lib/results/studies.ts";
+import type { PassedOver, Result } from "../../lib/results/results.ts";
+import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 
-/** What a document says of each name that its table explains. */
+/** What each field means. */
 export type Meanings = ReadonlyMap<string, string>;
 
 /** All that the report shows. Lists of experiments are in reading order. */
@@ -32,16 +36,18 @@ export interface Material {
   /** Of each experiment that was measured at night. */
   courses: Course[];
   passedOver: PassedOver[];
+  /** Whose figures these are and why, in one line. */
+  line: string;
   meanings: Meanings;
   /** When it was made, as `Date.toISOString` has it. */
   time: string;
 }
 
-/** Reads every table of a document whose first column is a name in backticks. */
-export function readMeanings(markdown: string): Meanings {
-  const rows = markdown.matchAll(/^\| `([\w.-]+)`\s*\| (.*?)\s*\|$/gm);
-  return new Map([...rows].map(([, name, says]) => [name!, says!]));
-}
+/** The descriptions of the schemas. */
+const MEANINGS: Meanings = new Map(
+  [LIMITS, SETTINGS, HOST, PARAMETERS, METRICS_SCHEMA, MANIFEST, RESULT].flatMap(describeFields)
+    .concat(Object.entries(FINDING_SAYS), Object.entries(SCENARIO_SAYS), Object.entries(END_SAYS)),
+);
 
 /** The widest comparison at each scenario and number of connections, whatever its reference. */
 export function chosen(studies: readonly Study<"comparison">[]): Table[] {
@@ -94,27 +100,33 @@ export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Re
 
 /** Reads all of it. Needs `--allow-read` for the two folders. */
 export async function readMaterial(
-  { results: dir = "results", experiments = "experiments" }: { results?: string; experiments?: string } = {},
+  { results: dir = "results", experiments = "experiments", machine }: {
+    results?: string;
+    experiments?: string;
+    machine?: string | undefined;
+  } = {},
 ): Promise<Material> {
-  const { results, passedOver } = await readResults(dir);
-  const [comparison, readiness] = [await readStudies("comparison", dir), await readStudies("readiness", dir)];
-  const history = await readHistory(dir);
-  const torn = history.warnings.map((why) => ({ path: join(dir, HISTORY), why }));
+  const { stored, passedOver, line } = await chooseStored({ dir, machine, covers: coverage });
+  const folder = join(dir, stored.machine);
+  const { results, studies } = stored;
+  const history = await readHistory(folder);
+  const torn = history.warnings.map((why) => ({ path: join(folder, HISTORY), why }));
   const all: Experiment[] = catalogue(experiments);
   const damaged: PassedOver[] = [];
-  const claims = await readClaims(dir, (of) => damaged.push(of));
-  const comparisons = chosen(comparison.studies);
+  const claims = await readClaims(folder, (of) => damaged.push(of));
+  const comparisons = chosen(studies.comparison);
   return {
     shown: shown(all, results),
     own: ownServers(all, results, comparisons),
     sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),
     results,
     comparisons,
-    readiness: newestLaw(readiness.studies),
+    readiness: newestLaw(studies.readiness),
     claims,
     courses: courses(history.values),
-    passedOver: [passedOver, comparison.passedOver, readiness.passedOver, damaged, torn].flat(),
-    meanings: readMeanings(await Deno.readTextFile(join(dir, "README.md"))),
+    passedOver: [passedOver, damaged, torn].flat(),
+    line,
+    meanings: MEANINGS,
     time: new Date().toISOString(),
   };
 }

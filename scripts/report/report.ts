@@ -17,7 +17,7 @@ export async function bundleScripts(): Promise<Scripts> {
 }
 
 /** Reads results/ and experiments/ of the current folder and renders them. Needs `--allow-read` and `--allow-run` for Deno. */
-export async function makeReport(): Promise<{ html: string; material: Material }> {
-  const [material, scripts] = await Promise.all([readMaterial(), bundleScripts()]);
+export async function makeReport(machine?: string): Promise<{ html: string; material: Material }> {
+  const [material, scripts] = await Promise.all([readMaterial({ machine }), bundleScripts()]);
   return { html: renderReport(material, scripts), material };
 }

@@ -7,7 +7,6 @@ import { METRICS, type Result } from "../../lib/results/results.ts";
 import { label, RESULT_COLUMNS } from "../../lib/tables/runs.ts";
 import type { Cell } from "./servers.ts";
 import type { Column } from "../../lib/text/table.ts";
-import { isWhole } from "../../lib/results/choose.ts";
 
 /**
  * One run of each scenario and number of connections, in that order: the newest whole one, or where all were quick the newest.
@@ -17,7 +16,7 @@ export function newestRuns(results: readonly Result[], name: string): { runs: Re
   const own = results.filter(({ experiment }) => experiment === name);
   const kinds = Map.groupBy(own, ({ scenario, parameters }) => `${scenario} ${parameters.connections}`);
   const runs = [...kinds.values()].map((same) =>
-    same.toSorted((a, b) => Number(isWhole(b)) - Number(isWhole(a)) || b.time.localeCompare(a.time))[0]!
+    same.toSorted((a, b) => Number(a.quick) - Number(b.quick) || b.time.localeCompare(a.time))[0]!
   );
   const order = (a: Result, b: Result) =>
     a.scenario.localeCompare(b.scenario) || a.parameters.connections - b.parameters.connections;

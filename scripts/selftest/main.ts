@@ -12,6 +12,8 @@ import { DECISIONS, judgeSelftest, SAMPLES } from "../../lib/regress/selftest/ju
 import { selftest } from "./selftest.ts";
 import { REFERENCE } from "../../lib/regress/selftest/slowed_epoll.ts";
 import { SELFTEST_COLUMNS, selftestNotes } from "../../lib/regress/selftest/table.ts";
+import { join } from "node:path";
+import { machineOf } from "../../lib/results/machine.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { table } from "../../lib/text/table.ts";
 
@@ -43,19 +45,20 @@ await runScript(USAGE, () =>
       console.error(`Skipped: ${obstacle}`);
       return EX_UNAVAILABLE;
     }
+    const host = hostFacts();
     const plan = {
       rounds,
       load,
       signal,
-      host: hostFacts(),
-      dir: flags.save ? "results" : null,
+      host,
+      dir: flags.save ? join("results", machineOf(host)) : null,
       say: (sentence: string) => console.error(sentence),
       onRound: (candidate: Parameters<typeof tellRound>[0]) => tellRound(candidate, rounds),
     };
     const rows = await selftest(plan, async (rows) => {
       if (!flags.save || rows.every((row) => row.log_ratio === null)) return;
       const command = ["deno task selftest:regress", ...Deno.args].join(" ");
-      console.error(`Stored ${await writeStudy("selftest", rows, command)}`);
+      console.error(`Stored ${await writeStudy("selftest", rows, { command, quick: flags.quick })}`);
     });
     const cases = judgeSelftest(rows, flags.quick ? QUICK_DECISIONS : DECISIONS);
     if (flags.json) console.log(JSON.stringify(cases, null, 2));

@@ -91,7 +91,12 @@ await runScript(USAGE, async () => {
   const paths: string[] = [];
   for (const experiment of experiments) {
     const line = progressLine(experiment.name);
-    const result = await stress(experiment, host, { seconds, warmupSeconds, onProgress: line.show });
+    const result = await stress(experiment, host, {
+      seconds,
+      warmupSeconds,
+      quick: flags.quick,
+      onProgress: line.show,
+    });
     line.clear();
     results.push(result);
     if (flags.save) paths.push(await writeResult(result)); // at once, so that an interrupt loses one run only

@@ -20,10 +20,13 @@ import {
 } from "../../lib/results/results.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { experimentCommand, type Server, StartError, startServer } from "../../lib/server/server.ts";
+import { labVersion } from "../../lib/results/lab.ts";
 import { judgeStress, MORE_DESCRIPTORS } from "./judge.ts";
 
 /** How long to load a server, before and after its figures at rest are taken. */
 export interface StressPlan {
+  /** A run for a first look. */
+  quick?: boolean;
   seconds: number;
   warmupSeconds: number;
   /** How long a server may take to come to rest: 15 000 unless said, since tokio keeps idle threads for 10 s. */
@@ -152,6 +155,8 @@ export async function stress(experiment: Experiment, host: HostFacts, plan: Stre
     scenario: STRESS,
     parameters,
     host,
+    quick: plan.quick ?? false,
+    lab: await labVersion(experiment.path),
   } as const;
   const finish = (ended: Ended, reason: string | null, measured: Measured = { metrics: {} }) =>
     newResult({ ...common, histogram: null, findings: [], command, ...measured, ended, reason });

@@ -14,7 +14,7 @@ import { FINDING_IDS } from "../../../lib/results/findings.ts";
 /** How many rows of the comparisons bear a finding, of one of the two that they compare. */
 export function RowsWith({ id, comparisons }: { id: string; comparisons: Material["comparisons"] }) {
   const rows = comparisons.flatMap((table) => table.rows);
-  const found = rows.filter(({ findings }) => findings.some((of) => of.endsWith(`: ${id}`)));
+  const found = rows.filter(({ findings }) => findings.some((found) => found.id === id));
   return <>{found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`}</>;
 }
 

@@ -62,7 +62,11 @@ function data(material: Material): string {
       servers: serverRows(material, serverColumns(material)),
       runs: material.results.map(flatRun),
       comparisons: material.comparisons.flatMap(({ rows, study }) =>
-        rows.map(({ findings, ...row }) => ({ ...row, findings: findings.join("; "), command: study.command }))
+        rows.map(({ findings, ...row }) => ({
+          ...row,
+          findings: findings.map(({ server, id }) => `${server}: ${id}`).join("; "),
+          command: study.command,
+        }))
       ),
     },
   };

@@ -1,0 +1,46 @@
+/**
+ * The version of the lab: without it a figure cannot be tied to the code that made it.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import type { Lab } from "./schema.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const LOAD = fileURLToPath(new URL("../load", import.meta.url));
+
+/** Sixteen hexadecimal digits, the same for the same value. */
+export async function digestOf(value: unknown): Promise<string> {
+  const bytes = new TextEncoder().encode(JSON.stringify(value));
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
+}
+
+/** The commit of the checkout; null without git or outside of a repository. Needs `--allow-run`. */
+async function readCommit(): Promise<string | null> {
+  try {
+    const args = ["-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    const { success, stdout } = await new Deno.Command("git", { args, stdin: "null", stderr: "null" }).output();
+    return success ? new TextDecoder().decode(stdout).trim() : null;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) return null;
+    throw error;
+  }
+}
+
+/** A digest of the load generator's source: what it does differently may change every figure. Needs `--allow-read`. */
+export function loadDigest(): Promise<string> {
+  const names = [...Deno.readDirSync(LOAD)].map(({ name }) => name).filter((name) => !name.endsWith("_test.ts")).sort();
+  return digestOf(names.map((name) => [name, Deno.readTextFileSync(`${LOAD}/${name}`)]));
+}
+
+let known: Promise<Omit<Lab, "served">> | null = null;
+
+/**
+ * The version of the lab that runs.
+ *
+ * @param served The file that serves; null: it is none of this project.
+ */
+export async function labVersion(served: string | null): Promise<Lab> {
+  known ??= Promise.all([readCommit(), loadDigest()]).then(([commit, load]) => ({ commit, load }));
+  return { ...await known, served: served === null ? null : await digestOf(Deno.readTextFileSync(served)) };
+}
