@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
-import { createGuard, Guard } from "./guard.ts";
+import { availableMemory, createGuard, Guard } from "./guard.ts";
 
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
@@ -134,12 +134,12 @@ Deno.test("descriptors end it, with a reserve for what is no connection", () => 
   assertEquals(climb({ ...host, wanted: 19_936 }).stop, null);
   const { held, stop } = climb({ ...host, wanted: 100_000 });
   assertEquals(held, 19_936);
-  assertEquals(stop, "stopped at 19 936 of 100 000: descriptors, the limit is 20 000 a process");
+  assertEquals(stop, "stopped at 19 936 of 100 000: descriptors, limit 20 000 per process");
 });
 
 Deno.test("memory ends it with what a connection costs and what all would need", () => {
   const { stop } = climb({ budgetBytes: 14 * GIB, wanted: 10_000, cost: (n) => 60 * MIB + 7.4 * MIB * n });
-  assertMatch(stop!, /^stopped at 1 929 of 10 000: memory, 7\.4 MiB a connection; 10 000 would need 72\.\d GiB$/);
+  assertMatch(stop!, /^stopped at 1 929 of 10 000: memory, 7\.4 MiB per connection; 10 000 would need 72\.\d GiB$/);
 });
 
 Deno.test("asked before anything was observed it says so", () => {
@@ -171,5 +171,26 @@ Deno.test("a server that maps an area for each connection is stopped before the 
   }
   assertLess(600 + held * 33, 65_530);
   assertGreater(600 + held * 33, 0.8 * 65_530, `it stops too early: ${stop}`);
-  assertMatch(stop, /^stopped at 1 \d{3} of 10 000: mapped areas of memory, 33 a connection.* 65 530 .*would need 68/);
+  assertMatch(stop, /^stopped at 1 \d{3} of 10 000: memory mappings, 33 per connection.* 65 530 .*would need 68/);
+});
+
+Deno.test("a server with a thread per connection is stopped before pids.max refuses one", () => {
+  const guard = new Guard({ memAvailableBytes: 1e12, descriptorLimit: 1e6, taskLimit: 600 });
+  let held = 0;
+  for (;;) {
+    const step = guard.next(held, 10_000);
+    if ("stop" in step) {
+      assertMatch(step.stop, /^stopped at 5\d\d of 10 000: processes and threads, 1 per connection, limit 600 /);
+      break;
+    }
+    held += step.connect;
+    assert(held < 600, String(held));
+    guard.observe(held, held * 10_000, 0, 12 + held);
+  }
+});
+
+Deno.test("in a container its memory counts, where it is less than the host's", () => {
+  const host = Deno.systemMemoryInfo().available;
+  assertEquals(availableMemory({ memory_available_bytes: 600e6 }), Math.min(600e6, host));
+  assertEquals(availableMemory({ memory_available_bytes: null }) > 0, true);
 });

@@ -84,7 +84,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     climb.failed += step.connect - kept;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
     const now = look(server);
-    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
+    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings, now.threads);
     const tried = climb.kept + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
       const how = ask.answered === connect.connected

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { readCgroup } from "./cgroup.ts";
 import { processTree, unlessGone } from "./process.ts";
 import { parseContextSwitches, parseKb, parseSlabinfo } from "./proc_parse.ts";
 import { listProc, readProc, sizeProc } from "./procfs.ts";
@@ -169,6 +170,9 @@ export function sample(rootPid: number): Sample | null {
     mappings: Math.max(...found.map((process) => process.mappings)),
     context_switches: sum("context_switches"),
     kernel_socket_bytes: kernelSocketBytes(),
-    mem_available_bytes: parseKb(readProc("/proc/meminfo")).MemAvailable!,
+    mem_available_bytes: Math.min(
+      parseKb(readProc("/proc/meminfo")).MemAvailable!,
+      readCgroup().memory_available_bytes ?? Infinity,
+    ),
   };
 }
