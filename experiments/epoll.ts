@@ -4,18 +4,6 @@
  * @question   How can one thread hold ten thousand connections without asking about each of them every time?
  * @idea       The kernel keeps the interest set. A descriptor is registered once, epoll_wait(2) returns those that are
  *             ready and nothing else, so the cost of a call follows the activity and not the number of connections.
- *
- *             The life of a connection. Idle, it is a descriptor and nothing else; a name in brackets is the table that
- *             holds what it has left over in that state:
- *
- *             accept4 → reading → answering → lingering → closed
- *                       [partial]  [carried,   [lingering]
- *                                   unsent]
- *
- *             reading    waits for the end of a head: 10 s after its first byte it is answered 408
- *             answering  every whole request in the input; one that burns CPU ends the turn, and the rest is carried
- *             unsent     the socket is full: not read again before it has taken the answers, which leads back to reading
- *             lingering  the last answer is in the socket: input is thrown away until the peer closes, 1 s at most
  * @prediction 10 000 connections are held and answered by one thread, and an idle one costs the process under 256 bytes.
  * @expect     hold(10000).answered >= 10000
  *             hold(10000).user_bytes_per_conn < 256
@@ -29,6 +17,24 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  * @sources    epoll(7), epoll_wait(2), accept4(2), recv(2), send(2), tcp(7); RFC 9110, RFC 9112 (HTTP/1.1)
  */
+
+// The life of a connection. Idle, it is a descriptor and nothing else; in brackets stands the table that holds what it
+// has left over in a state.
+//
+//              ┌──────────────────── all is answered ──────────────────────┐
+//              ▼                                                           │
+//  accept4 ─► reading ── a head is whole ─► answering ── socket is full ─► unsent
+//             [partial]                     [carried]                      [unsent]
+//              │                              │                            │
+//              └─ 10 s and no whole head: 408 ┴─► last answer is sent ◄────┘
+//                                                 lingering ─► closed
+//                                                 [lingering]
+//
+// reading    waits for bytes. From the first byte of a head on there is a deadline.
+// answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
+// unsent     is not read: what a client does not take bounds what it may ask. The kernel ends one that takes nothing.
+// lingering  throws input away until the peer closes, 1 s at most. The clock starts when the socket has the last byte.
+
 import { getSystemErrorName, parseArgs } from "node:util";
 const EXPERIMENT = "epoll";
 
