@@ -191,7 +191,8 @@ function judgeRatio(
     return { outcome: "open", because: `not measured yet: ${command}` };
   }
   const { ratio, low, high } = found;
-  const because = `${metric} in ${kind}(${at}) was ${percent(ratio)} of ${server}'s [${percent(low)}, ${percent(high)}], ` +
+  const because =
+    `${metric} in ${kind}(${at}) was ${percent(ratio)} of ${server}'s [${percent(low)}, ${percent(high)}], ` +
     `${WORDS[sign]} ${percent(factor)} was expected`;
   return { outcome: decide(low, high, sign, factor), because };
 }
@@ -221,7 +222,10 @@ const TITLES: Record<Outcome, string> = {
  *
  * @throws {Error} If a condition cannot be understood.
  */
-export function judgePrediction({ name, expect }: Pick<Experiment, "name" | "expect">, stored: Stored): Prediction | null {
+export function judgePrediction(
+  { name, expect }: Pick<Experiment, "name" | "expect">,
+  stored: Stored,
+): Prediction | null {
   if (expect.length === 0) return null;
   const conditions = expect.map((text) => judgeCondition(parseCondition(text), name, stored));
   const outcome: Outcome = conditions.some(({ outcome }) => outcome === "failed")

@@ -22,7 +22,9 @@ Deno.test("a condition is parsed, and what is none is an error that quotes it", 
     factor: 1,
     server: "epoll",
   });
-  for (const text of ["hold.answered > 1", "holds(1).answered > 1", "hold(1).answered = 1", "hold(many).answered > 1"]) {
+  for (
+    const text of ["hold.answered > 1", "holds(1).answered > 1", "hold(1).answered = 1", "hold(many).answered > 1"]
+  ) {
     assertThrows(() => parseCondition(text), Error, text);
   }
 });
@@ -60,7 +62,13 @@ Deno.test("a bound decides in its own direction only", () => {
 
 Deno.test("another server is compared with by the whole interval of a pair, whichever of the two was the reference", () => {
   const stored = storedOf();
-  const row = comparisonRow({ reference: "event-loop", candidate: "epoll", ratio: 0.5, ratio_low: 0.45, ratio_high: 0.6 });
+  const row = comparisonRow({
+    reference: "event-loop",
+    candidate: "epoll",
+    ratio: 0.5,
+    ratio_low: 0.45,
+    ratio_high: 0.6,
+  });
   const study = { ...storedOf(probed("x", "y", "z", 1)).studies.probe[0]!, kind: "comparison" as const, rows: [row] };
   const paired: Stored = { ...stored, studies: { ...stored.studies, comparison: [study] } };
   const outcome = (text: string, name = "epoll") => judge(text, paired, name).outcome;
@@ -83,11 +91,19 @@ Deno.test("variants of a probe are compared by both intervals", () => {
 });
 
 Deno.test("a prediction fails with one of its conditions, and its sentence says which", () => {
-  const stored = storedOf(run("epoll", "hold", { connections: 10_000 }, { answered: 10_000, user_bytes_per_conn: 300 }));
+  const stored = storedOf(
+    run("epoll", "hold", { connections: 10_000 }, { answered: 10_000, user_bytes_per_conn: 300 }),
+  );
   const expect = ["hold(10000).answered >= 10000", "hold(10000).user_bytes_per_conn < 256"];
   const failed = judgePrediction({ name: "epoll", expect }, stored)!;
-  assertEquals(failed.sentence, "Prediction failed: user_bytes_per_conn in hold(10000) was 300 B, under 256 B was expected.");
+  assertEquals(
+    failed.sentence,
+    "Prediction failed: user_bytes_per_conn in hold(10000) was 300 B, under 256 B was expected.",
+  );
   assertEquals(judgePrediction({ name: "epoll", expect: expect.slice(0, 1) }, stored)!.outcome, "held");
-  assertEquals(judgePrediction({ name: "epoll", expect: [...expect.slice(0, 1), "rate(100).p99_us < 5000"] }, stored)!.outcome, "open");
+  assertEquals(
+    judgePrediction({ name: "epoll", expect: [...expect.slice(0, 1), "rate(100).p99_us < 5000"] }, stored)!.outcome,
+    "open",
+  );
   assertEquals(judgePrediction({ name: "epoll", expect: [] }, stored), null);
 });
