@@ -1,7 +1,7 @@
 /** The contract of the experiments: deadlines, bounds, clocks, signals and what a server does when the system refuses. */
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
-import { sample } from "../lib/sampler.ts";
+import { sample } from "../lib/sampling/sampler.ts";
 import { BrokenPromise, Client, head, until, within } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, refused, testAll } from "../lib/testing/contract.ts";
 import { serverEnd, SmallClient } from "../lib/testing/sockets.ts";
