@@ -627,6 +627,7 @@ async function serve(listener: number): Promise<void> {
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
     const turnMs = readClockMs();
+    let isLate = false;
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!, mask = events[i * EVENT_WORDS]!;
       let workUs = 0;
@@ -634,12 +635,13 @@ async function serve(listener: number): Promise<void> {
         // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
         if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
       } else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size > 0 && carried.has(fd)) unread.add(fd);
+      else if (isLate || (carried.size > 0 && carried.has(fd))) unread.add(fd); // it is not reported again
       else if (mask !== EPOLLOUT) workUs = onReadable(fd, (mask & ~(EPOLLIN | EPOLLOUT)) !== 0); // EPOLLOUT alone: it is new
       if (workUs > 0) await work(fd, workUs);
       else if (i % UNWATCHED < UNWATCHED - 1) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
+      isLate = stopping;
     }
     if (carried.size > 0) await serveCarried();
     if (unread.size > 0) await serveUnread();
