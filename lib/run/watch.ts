@@ -4,14 +4,14 @@
  *
  * @module
  */
-import { type Bench, findingsOf, look, percentiles } from "./bench.ts";
+import { type Bench, findingsOf, look, openBench, percentiles } from "./bench.ts";
 import type { Finding } from "../results/findings.ts";
 import { count } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
-import { LoadGenerator, type Window } from "../load/generator.ts";
+import type { Window } from "../load/generator.ts";
 import { crash, DEATH_MS, endOf } from "./step.ts";
-import { startSubject, type Subject } from "../server/subject.ts";
+import type { Subject } from "../server/subject.ts";
 
 /** What is wanted of the load now. */
 export interface Wanted {
@@ -41,8 +41,6 @@ export interface Frame {
   reason: string | null;
 }
 
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1; // a core each, where there are two
 const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
 const STEP_S = 0.5;
 const FIRST_STEP = 10; // what is connected at once, by the pace of the step before
@@ -69,12 +67,8 @@ export async function* watch(
   signal: AbortSignal,
   seconds = 1,
 ): AsyncGenerator<Frame> {
-  const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-  await using server = await startSubject(subject, { ...pin(SERVER_CPU), signal });
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
-    ...pin(CLIENT_CPU),
-    ...(server.pid !== null && { serverPid: server.pid }),
-  });
+  await using opened = await openBench(subject, { signal });
+  const { server, generator } = opened;
   const stop = () => void generator.stop(); // what it does fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
   const start = performance.now();
@@ -89,10 +83,9 @@ export async function* watch(
       load.bench.parameters.connections = wish.connections;
       if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
       if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
-      const [window] = wish.ratePerS === null
+      const window = wish.ratePerS === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
-        : [await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 })];
-      if (window === undefined) throw new Error(`${subject.name}: no connection was left`);
+        : await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 });
       load.climb.held -= window.lost;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }

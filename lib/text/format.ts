@@ -23,3 +23,6 @@ export function microseconds(value: number | null | undefined): string {
   if (value < 1000) return `${value.toFixed(0)} µs`;
   return value < 1e6 ? `${(value / 1e3).toFixed(1)} ms` : `${(value / 1e6).toFixed(2)} s`;
 }
+
+/** A count with its noun: `1 round`, `2 rounds`. */
+export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
