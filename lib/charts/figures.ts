@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChartSpec, LinesSpec, RankSpec, Value } from "./config.ts";
+import type { LinesSpec, RankSpec, Value } from "./config.ts";
 import type { Unit } from "./theme.ts";
 import { boundOf } from "../results/findings.ts";
 import { count } from "../text/format.ts";

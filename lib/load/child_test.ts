@@ -154,7 +154,10 @@ Deno.test({ name: "a generator runs on the core it is given, with taskset or wit
 
 Deno.test({ name: "a core that is not there is an error that says so", ignore: !LINUX }, async () => {
   const start = () => LoadGenerator.start({ host: "127.0.0.1", port: 1 }, { cpu: 1000 });
-  assertStringIncludes((await assertRejects(start, Error, "The load generator ended with exit code")).message, "nvalid");
+  assertStringIncludes(
+    (await assertRejects(start, Error, "The load generator ended with exit code")).message,
+    "nvalid",
+  );
 });
 
 Deno.test(

@@ -6,7 +6,7 @@ import { type Column, table } from "../text/table.ts";
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
-  { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections), key: true },
+  { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections), isKey: true },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
   { heading: "connects\n/s", cell: (of) => count(of.metrics.connects_per_s) },
   { heading: "requests\n/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },

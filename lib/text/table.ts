@@ -9,7 +9,7 @@ export interface Column<Row> {
   cell: (row: Row) => string;
   left?: boolean;
   /** Whether it says what a row is about: it stands in each block of a folded table. The first column always does. */
-  key?: boolean;
+  isKey?: boolean;
 }
 
 /** The width of a terminal that does not say its own, and of output that goes elsewhere. */
@@ -26,16 +26,16 @@ interface Laid {
   heading: string[];
   cells: string[];
   left: boolean;
-  key: boolean;
+  isKey: boolean;
   width: number;
 }
 
 const longest = (lines: readonly string[]) => Math.max(0, ...lines.map((line) => line.length));
 
-function lay<Row>(rows: readonly Row[], { heading, cell, left = false, key = false }: Column<Row>): Laid {
+function lay<Row>(rows: readonly Row[], { heading, cell, left = false, isKey = false }: Column<Row>): Laid {
   const lines = heading.split("\n");
   const cells = rows.map(cell);
-  return { heading: lines, cells, left, key, width: Math.max(longest(lines), longest(cells)) };
+  return { heading: lines, cells, left, isKey, width: Math.max(longest(lines), longest(cells)) };
 }
 
 const pad = (text: string, { left, width }: Laid) => left ? text.padEnd(width) : text.padStart(width);
@@ -70,7 +70,7 @@ function wrapped(column: Laid, width: number): Laid {
 
 /** Groups of columns that fit, each behind the columns that say what a row is about. */
 function groupsOf(columns: readonly Laid[], width: number): Laid[][] {
-  const isKey = (column: Laid) => column.key || column === columns[0];
+  const isKey = (column: Laid) => column.isKey || column === columns[0];
   const keys = columns.filter(isKey);
   const groups: Laid[][] = [];
   for (const column of columns.filter((column) => !isKey(column))) {

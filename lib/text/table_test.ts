@@ -8,7 +8,7 @@ interface Row {
 }
 const ROWS: Row[] = [{ name: "epoll", size: 10, note: "" }, { name: "select", size: 10_000, note: "a note of words" }];
 const NAME: Column<Row> = { heading: "name", cell: ({ name }) => name, left: true };
-const SIZE: Column<Row> = { heading: "size", cell: ({ size }) => String(size), key: true };
+const SIZE: Column<Row> = { heading: "size", cell: ({ size }) => String(size), isKey: true };
 const figure = (heading: string): Column<Row> => ({ heading, cell: ({ size }) => String(size * 1e6) });
 const NOTE: Column<Row> = { heading: "note", cell: ({ note }) => note, left: true };
 
