@@ -6,13 +6,18 @@
 import { findIn } from "../lib/catalogue/catalogue.ts";
 import { type Answer, judgeClaim, type Judged, LEDGER } from "../lib/claims/ledger.ts";
 import { describeClaims } from "../lib/claims/table.ts";
+import { EXIT } from "../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { Storing } from "../lib/results/durable_file.ts";
 import { readStored, type Stored } from "../lib/results/stored.ts";
 import { writeClaims } from "../lib/claims/file.ts";
 
 const USAGE = `Usage: deno task claims [--only T-switch,C-100x] [--quick] [--json] [--no-run] [--no-save]
-       --only: measures for these claims and shows them; --quick: measures briefly, and lets brief figures stand in where
-       there are no others; --no-run: judges what is stored and measures nothing`;
+       --only: measures for these claims and shows them; --quick: measures briefly, and
+       lets brief figures stand in where there are no others; --no-run: judges what is
+       stored and measures nothing; --no-save: stores nothing, so that no figure that is
+       measured now is judged`;
 
 /** Reads what is stored, and names what is passed over once. */
 async function read(told: Set<string>): Promise<Stored> {
@@ -24,13 +29,18 @@ async function read(told: Set<string>): Promise<Stored> {
   return stored;
 }
 
-/** Runs a task of this project; what it prints is progress here. */
-async function run(command: string): Promise<void> {
-  console.error(`\n${command}`);
-  const args = command.split(" ").slice(1); // without deno
-  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null" }).spawn();
+/** Runs a task of this project; what it prints is progress here. An interrupt is passed on, and its end is waited for. */
+async function run(command: string, save: boolean, signal: AbortSignal): Promise<void> {
+  const line = save ? command : `${command} --no-save`;
+  console.error(`\n${line}`);
+  const args = line.split(" ").slice(1); // without deno
+  // Detached: Ctrl-C in the terminal reaches this process alone. Of two signals the second one would end the task at once.
+  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null", detached: true }).spawn();
+  const onAbort = () => child.kill("SIGTERM");
+  signal.addEventListener("abort", onAbort, { once: true });
   const { code } = await child.status;
-  if (code !== 0) console.error(`${command} ended with code ${code}.`);
+  signal.removeEventListener("abort", onAbort);
+  if (code !== 0) console.error(`${line} ended with exit code ${code}.`);
 }
 
 await runScript(USAGE, async () => {
@@ -44,6 +54,10 @@ await runScript(USAGE, async () => {
     findIn(LEDGER.map((claim) => ({ name: claim.id })), id, "claim").name
   );
   const isAsked = ({ id }: { id: string }) => only === undefined || only.includes(id);
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(flags.save);
+  await storing.begin();
   const told = new Set<string>();
   const tried = new Set<string>(); // a command that did not help is not run again
   let stored = await read(told);
@@ -51,15 +65,20 @@ await runScript(USAGE, async () => {
     for (;;) {
       const { missing }: Answer = judgeClaim(claim, stored, flags.quick);
       const command = missing === null ? null : flags.quick ? missing.quick : missing.command;
-      if (!flags.run || command === null || tried.has(command)) break;
+      if (!flags.run || command === null || tried.has(command) || signal.aborted) break;
       tried.add(command);
-      await run(command);
+      await run(command, flags.save, signal);
       stored = await read(told);
     }
   }
   const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored, flags.quick).row);
   const asked = rows.filter(isAsked);
   console.log(flags.json ? JSON.stringify(asked, null, 2) : describeClaims(asked));
-  if (flags.save) console.error(`\nStored ${await writeClaims(rows)}`);
-  return asked.some(({ verdict }) => verdict === "not measured yet") ? 1 : 0;
+  await storing.add(() => writeClaims(rows));
+  storing.finish();
+  if (signal.aborted) {
+    console.error("\nInterrupted: what was measured until then is kept, and judged.");
+    return EXIT.interrupted;
+  }
+  return asked.some(({ verdict }) => verdict === "not measured yet") ? EXIT.failed : EXIT.ok;
 });

@@ -1,8 +1,8 @@
 /**
  * The HTTP side of the command `live`: who may ask for what.
  *
- * It listens on loopback, but every page in the reader's browser can send requests there. So the Host header must name this
- * server (a foreign name that was made to resolve to 127.0.0.1 does not: DNS rebinding), and what has an effect must come
+ * It listens on loopback, but every page in the reader's browser can send requests there. So the Host header must name
+ * loopback (a foreign name that was made to resolve to 127.0.0.1 does not: DNS rebinding), and what has an effect must come
  * from its own page (Origin and Sec-Fetch-Site, which a script cannot set: cross-site request forgery).
  *
  * @module
@@ -43,12 +43,15 @@ const HEADERS = {
 const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset=utf-8") =>
   new Response(body, { status, headers: { ...HEADERS, "Content-Type": type } });
 
+/** The names of this machine to itself, on any port: a tunnel or a proxy may listen on another one. */
+const LOOPBACK = /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
+
 /** Why a request is refused; null if it is not. */
-function refusal({ method, headers }: Request, path: string, port: number): string | null {
+function refusal({ method, headers }: Request, path: string): string | null {
   const host = headers.get("host");
   const origin = headers.get("origin");
   const site = headers.get("sec-fetch-site");
-  if (host !== `127.0.0.1:${port}` && host !== `localhost:${port}`) return `Host ${host} is not this server.`;
+  if (host === null || !LOOPBACK.test(host)) return `Host ${host} is not this server: use http://127.0.0.1.`;
   const isOwn = origin === `http://${host}`;
   if (origin !== null && !isOwn) return `Origin ${origin} is not this page.`;
   if (method === "POST" && !isOwn) return "There is no Origin: only the page of this server may change the load.";
@@ -70,10 +73,10 @@ async function change(request: Request, { limits, onWanted }: Desk): Promise<Res
 const look = ({ viewers, hello }: Desk): Response =>
   viewers.isFull ? answer(FULL, 503) : answer(viewers.join(hello()), 200, "text/event-stream");
 
-/** What answers the requests to the server on `port`. */
-export async function respond(request: Request, port: number, desk: Desk): Promise<Response> {
+/** Answers a request. */
+export async function respond(request: Request, desk: Desk): Promise<Response> {
   const path = new URL(request.url).pathname;
-  const refused = refusal(request, path, port);
+  const refused = refusal(request, path);
   if (refused !== null) return answer(refused, 403);
   const allowed = path === "/wanted" ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);

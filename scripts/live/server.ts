@@ -61,7 +61,7 @@ export function serveLive(options: LiveOptions): { port: number; ended: Promise<
   };
   const server: Deno.HttpServer<Deno.NetAddr> = Deno.serve(
     { hostname: "127.0.0.1", port: options.port, onListen: () => {} },
-    (request) => respond(request, server.addr.port, desk),
+    (request) => respond(request, desk),
   );
   const ended = run(options, viewers, state).then(async (ending) => {
     viewers.send("end", ending);
