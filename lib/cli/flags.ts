@@ -1,6 +1,7 @@
 import { stripVTControlCharacters } from "node:util";
 import { parseArgs } from "@std/cli";
 import { Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
+import { wrap } from "../text/table.ts";
 import { EXIT, EXIT_USAGE } from "./exit.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
@@ -92,6 +93,21 @@ export function numberList(name: string, text: string, rule: NumberRule): number
   return text.split(",").map((part) => numberFlag(name, part, rule));
 }
 
+/** Columns of a usage: it must read well on every terminal. */
+const USAGE_COLUMNS = 80;
+/** What continues a line that starts at the left: the width of `Usage: `. */
+const USAGE_INDENT = 7;
+
+/** Wraps the lines of a usage that are too long; the rest of each stands below its beginning. */
+export function wrapUsage(usage: string): string {
+  return usage.split("\n").flatMap((line) => {
+    if (line.length <= USAGE_COLUMNS) return [line];
+    const indent = " ".repeat(/^ */.exec(line)![0].length || USAGE_INDENT);
+    const [first, ...rest] = wrap(line.trimStart(), USAGE_COLUMNS - indent.length);
+    return [(line.startsWith(" ") ? indent : "") + first, ...rest.map((text) => indent + text.trimStart())];
+  }).join("\n");
+}
+
 /** What stands before the separator, where a command has one: behind it are the words of another program. */
 const ownWords = (args: readonly string[]): readonly string[] => {
   const words = args[0] === "--" ? args.slice(1) : args; // deno task passes a separator on
@@ -114,7 +130,7 @@ export async function runScript(
   args: readonly string[] = Deno.args,
 ): Promise<never> {
   if (asksForHelp(args)) {
-    console.log(`${usage}\n${EXIT_USAGE}`);
+    console.log(`${wrapUsage(usage)}\n${EXIT_USAGE}`);
     Deno.exit(EXIT.ok);
   }
   try {
@@ -146,7 +162,7 @@ function exitCodeOf(error: unknown): number {
 /** Reports an error that a body threw, without colours: stderr may be a file. Returns the exit code for it. */
 function report(error: unknown, usage: string): number {
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
-  const text = error instanceof UsageError ? `${error.message}\n${usage}` : sentenceOf(error) ?? stack;
+  const text = error instanceof UsageError ? `${error.message}\n${wrapUsage(usage)}` : sentenceOf(error) ?? stack;
   console.error(stripVTControlCharacters(text));
   return exitCodeOf(error);
 }

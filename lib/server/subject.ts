@@ -174,8 +174,9 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
     },
   };
   if (over === null && performance.now() < deadline) return running;
+  const ended = over; // before it is ended here
   await group.kill();
-  throw new StartError(failureOf(name, port, over, group.stderrTail));
+  throw new StartError(failureOf(name, port, ended, group.stderrTail));
 }
 
 /** Why nothing listens: the command has ended, or is not ready in time (`over` is null). */
