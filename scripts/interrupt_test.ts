@@ -1,7 +1,7 @@
 /** Whatever a command measures: a signal ends it in one way, and what was finished is kept. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isInstalled } from "../lib/catalogue/tools.ts";
-import { filesIn, project, ROOT, RunningTask } from "../lib/testing/task.ts";
+import { filesIn, project, RunningTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
 const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
@@ -144,43 +144,3 @@ Deno.test({
     assertEquals(stderr.match(/^it measures$/gm)!.length, 1); // the next one was not begun
   },
 });
-
-Deno.test({
-  name: "SIGINT ends live with 130 while a page shows a run, and nothing is left running",
-  ignore,
-  fn: async () => {
-    const port = freePort();
-    await using running = new RunningTask("live", ["epoll", "--no-open", "--port", String(port)], ROOT); // bundles from there
-    const events = await frames(port, running);
-    running.signal("SIGINT");
-    const { code, stderr } = await running.end();
-    await events.cancel();
-    assertEquals([code, stderr.trim()], [130, "Stopped."]);
-    assertEquals(running.leftovers(), []);
-  },
-});
-
-/** A port that nothing listens on now. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
-}
-
-/** The events of a run, once the first frame has come. */
-async function frames(port: number, running: RunningTask): Promise<ReadableStreamDefaultReader<string>> {
-  for (;;) {
-    try {
-      const { body } = await fetch(`http://127.0.0.1:${port}/frames`);
-      const reader = body!.pipeThrough(new TextDecoderStream()).getReader();
-      for (let said = ""; !said.includes("event: frame");) {
-        const { value, done } = await reader.read();
-        if (done) throw new Error(`The run ended before its first frame: ${said}`);
-        said += value;
-      }
-      return reader;
-    } catch (error) {
-      if (!(error instanceof TypeError) || running.hasEnded) throw error; // TypeError: it does not listen yet
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-}

@@ -17,7 +17,7 @@ import type { Subject } from "../server/subject.ts";
 export interface Wanted {
   connections: number;
   /** Requests/s of an open loop; null: as fast as it answers. */
-  ratePerS: number | null;
+  rate_per_s: number | null;
 }
 
 /** What one second showed. Null: not measured, or not told by this system. */
@@ -56,7 +56,7 @@ const BEHIND = 0.9; // answers in a second by those asked for: beyond what the l
  *
  * @example
  * ```ts
- * for await (const frame of watch(find("epoll"), () => ({ connections: 100, ratePerS: null }), signal)) {
+ * for await (const frame of watch(find("epoll"), () => ({ connections: 100, rate_per_s: null }), signal)) {
  *   console.log(frame.requests_per_s);
  * }
  * ```
@@ -83,9 +83,9 @@ export async function* watch(
       load.bench.parameters.connections = wish.connections;
       if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
       if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
-      const window = wish.ratePerS === null
+      const window = wish.rate_per_s === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
-        : await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 });
+        : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
       load.climb.held -= window.lost;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
@@ -126,14 +126,14 @@ async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<strin
 
 /** Why fewer requests were answered in a second than were due; null if it is not so, or not the server's fault. */
 export function behind(
-  { ratePerS }: Pick<Wanted, "ratePerS">,
+  { rate_per_s: wanted }: Pick<Wanted, "rate_per_s">,
   requestsPerS: number,
   findings: readonly Finding[],
 ): string | null {
-  if (ratePerS === null || requestsPerS >= BEHIND * ratePerS) return null;
+  if (wanted === null || requestsPerS >= BEHIND * wanted) return null;
   if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
   const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
-  return `${count(ratePerS)} requests/s were due and ${answered}`;
+  return `${count(wanted)} requests/s were due and ${answered}`;
 }
 
 function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
@@ -141,7 +141,7 @@ function frameOf({ bench, short }: Load, wanted: Wanted, window: Window, elapsed
   const { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: requests / seconds };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram);
-  const scenario = wanted.ratePerS === null ? "throughput" : "rate";
+  const scenario = wanted.rate_per_s === null ? "throughput" : "rate";
   const findings = findingsOf(scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
     elapsed_s,

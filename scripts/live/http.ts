@@ -8,8 +8,8 @@
  * @module
  */
 import type { Wanted } from "../../lib/run/watch.ts";
-import { FULL, type Hello, type Limits, readWanted } from "./wire.ts";
-import type { Viewers } from "./viewers.ts";
+import { type Hello, type Limits, readWanted } from "./wire.ts";
+import type { Viewer } from "./viewer.ts";
 
 /** A file of the page. */
 export interface Asset {
@@ -18,13 +18,13 @@ export interface Asset {
 }
 
 /** What the requests are about. */
-export interface Desk {
+export interface LiveContext {
   /** By path; `/` is the page. */
   assets: Readonly<Record<string, Asset>>;
-  viewers: Viewers;
+  viewer: Viewer;
   limits: Limits;
   hello: () => Hello;
-  /** Somebody wants something else. */
+  /** The page asks for another load. */
   onWanted: (wanted: Wanted) => void;
 }
 
@@ -60,7 +60,7 @@ function refusal({ method, headers }: Request, path: string): string | null {
 }
 
 /** Changes the load. */
-async function change(request: Request, { limits, onWanted }: Desk): Promise<Response> {
+async function change(request: Request, { limits, onWanted }: LiveContext): Promise<Response> {
   const length = Number(request.headers.get("content-length") ?? NaN);
   if (!(length <= MAX_BODY_BYTES)) return answer(`The body must have ${MAX_BODY_BYTES} bytes at most.`, 413);
   const wanted = readWanted(await request.text(), limits);
@@ -69,19 +69,15 @@ async function change(request: Request, { limits, onWanted }: Desk): Promise<Res
   return answer(null, 204);
 }
 
-/** Shows the run to one page more. */
-const look = ({ viewers, hello }: Desk): Response =>
-  viewers.isFull ? answer(FULL, 503) : answer(viewers.join(hello()), 200, "text/event-stream");
-
 /** Answers a request. */
-export async function respond(request: Request, desk: Desk): Promise<Response> {
+export async function respond(request: Request, context: LiveContext): Promise<Response> {
   const path = new URL(request.url).pathname;
   const refused = refusal(request, path);
   if (refused !== null) return answer(refused, 403);
   const allowed = path === "/wanted" ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);
-  if (path === "/wanted") return await change(request, desk);
-  if (path === "/frames") return look(desk);
-  const asset = Object.hasOwn(desk.assets, path) ? desk.assets[path] : undefined;
+  if (path === "/wanted") return await change(request, context);
+  if (path === "/frames") return answer(context.viewer.join(context.hello()), 200, "text/event-stream");
+  const asset = Object.hasOwn(context.assets, path) ? context.assets[path] : undefined;
   return asset === undefined ? answer(`There is no ${path}.`, 404) : answer(asset.body, 200, asset.type);
 }

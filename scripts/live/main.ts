@@ -59,7 +59,7 @@ await runScript(USAGE, async () => {
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {
     connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),
-    ratePerS: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
+    rate_per_s: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
   };
   const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
   const obstacle = await obstacleTo(experiment);
