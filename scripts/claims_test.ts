@@ -53,8 +53,8 @@ Deno.test("a command that leaves no figure is run once, and its claim stays open
   using dir = project("Deno.exit(3);");
   const { code, stderr } = await script("claims.ts", dir.path, "--only", "T-switch,C-pooling,T-switch", "--no-save");
   assertEquals(code, 1);
-  assertStringIncludes(stderr, "deno task probe context-switch ended with code 3.");
-  assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch\npooling\n");
+  assertStringIncludes(stderr, "deno task probe context-switch --no-save ended with exit code 3.");
+  assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch,--no-save\npooling,--no-save\n");
   assertEquals([...Deno.readDirSync(join(dir.path, "results"))], []);
 });
 
@@ -85,7 +85,7 @@ Deno.test("an unknown claim is a usage error that names the nearest", async () =
 
 Deno.test("without figures the advisor names the commands that make them, and ends with 1", async () => {
   using dir = project();
-  const { code, stdout, stderr } = await script("advise.ts", dir.path, "--connections", "100");
+  const { code, stdout, stderr } = await script("advise/main.ts", dir.path, "--connections", "100");
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, "  deno task exp epoll\n");
   assertStringIncludes(
@@ -96,6 +96,6 @@ Deno.test("without figures the advisor names the commands that make them, and en
 
 Deno.test("the advisor asks for connections, and takes no number out of its range", async () => {
   using dir = project();
-  assertEquals((await script("advise.ts", dir.path)).code, 2);
-  assertEquals((await script("advise.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path)).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
 });

@@ -12,7 +12,8 @@ const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
 
 function introduce(experiment: Experiment): void {
   const { name, title, question, idea, prediction } = experiment;
-  console.error(`\n${name}: ${title}\n\nQuestion    ${question}\nIdea        ${idea}\nPrediction  ${prediction}\n`);
+  const headline = title.startsWith(`${name}:`) ? title : `${name}: ${title}`;
+  console.error(`\n${headline}\n\nQuestion    ${question}\nIdea        ${idea}\nPrediction  ${prediction}\n`);
 }
 
 await runScript(USAGE, async () => {

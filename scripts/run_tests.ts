@@ -10,6 +10,8 @@ import { tmpdir } from "node:os";
 import { stripVTControlCharacters } from "node:util";
 import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { installLine, missingTools, obstacleTo } from "../lib/catalogue/tools.ts";
+import { EXIT, EXIT_USAGE } from "../lib/cli/exit.ts";
+import { asksForHelp, wrapUsage } from "../lib/cli/flags.ts";
 
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
@@ -139,7 +141,16 @@ async function runTests(args: string[], requireAll: boolean, jsr: boolean): Prom
   return runs.find(({ code }) => code !== 0)?.code ?? (tooFew ? 1 : 0);
 }
 
+const USAGE = `Usage: deno task test [file or folder/…] [--filter text] [--require-all] [--jsr]
+       --require-all: what this system could run must not be passed over; --jsr: with
+       the originals of the packages that lib/std stands in for. Every other argument
+       is passed on to deno test.`;
+
 if (import.meta.main) {
+  if (asksForHelp(Deno.args)) {
+    console.log(`${wrapUsage(USAGE)}\n${EXIT_USAGE}`);
+    Deno.exit(EXIT.ok);
+  }
   if (Deno.build.os !== "windows") {
     Deno.addSignalListener("SIGTERM", () => {
       for (const child of running) child.kill("SIGTERM");

@@ -12,7 +12,7 @@ import { DRAIN_US, NEVER, Patience, QUIET_US } from "./patience.ts";
 const MAX_FAILURES = 1000;
 
 class ChurnLoop implements Loop {
-  readonly scores = new Scores(false, false);
+  readonly scores = new Scores(false);
   live = 0;
   failuresInRow = 0;
   #startedAt = new Float64Array(64); // before connect(2); 0: not a connection of this loop

@@ -4,12 +4,12 @@
  * @module
  */
 import { type Connections, IDLE, type Loop, type Steps } from "./connections.ts";
-import { type Meter, type Reading, Scores, timesBetween } from "./tally.ts";
+import { type Meter, Scores, timesBetween } from "./tally.ts";
 import type { ClosedOptions, Window } from "./types.ts";
 import { drain, mustHold, NO_CONNECTION_LEFT } from "./patience.ts";
 
 class ClosedLoop implements Loop {
-  readonly scores = new Scores(false, false);
+  readonly scores = new Scores(false);
   asking = true;
   recording = false;
   constructor(readonly connections: Connections) {}
@@ -44,37 +44,28 @@ class ClosedLoop implements Loop {
   }
 }
 
-/**
- * Asks each held connection again as soon as it has answered. An answer belongs to the window in which it comes. Between
- * two windows the clocks are read: answers that come meanwhile wait for a millisecond or two, and it counts as latency.
- */
-export function* closedLoop(connections: Connections, meter: Meter, options: ClosedOptions): Steps<Window[]> {
-  const { seconds, warmupSeconds, slices } = options;
+/** Asks each held connection again as soon as it has answered. An answer belongs to the window if it comes within it. */
+export function* closedLoop(connections: Connections, meter: Meter, options: ClosedOptions): Steps<Window> {
+  const { seconds, warmupSeconds } = options;
   const { tally } = connections;
   mustHold(connections);
   const loop = connections.loop = new ClosedLoop(connections);
   loop.start();
   yield* loop.run(connections.clockUs() + warmupSeconds * 1e6);
-  const windows: Window[] = [];
   tally.take();
   loop.recording = true;
-  for (let from: Reading = meter.read(), to: Reading; windows.length < slices; from = to) {
-    yield* loop.run(from.endedUs + seconds * 1e6 / slices);
-    to = meter.read();
-    const none = connections.held === 0;
-    windows.push({
-      ...timesBetween(from, to),
-      ...loop.scores.take(),
-      ...tally.take(),
-      connections: connections.held,
-      unanswered: 0,
-      scheduled: null,
-      stopped_early: none ? NO_CONNECTION_LEFT : null,
-    });
-    if (none) break;
-  }
-  loop.asking = loop.recording = false;
+  const from = meter.read();
+  yield* loop.run(from.endedUs + seconds * 1e6);
+  const window = {
+    ...timesBetween(from, meter.read()),
+    ...loop.scores.take(),
+    ...tally.take(),
+    connections: connections.held,
+    scheduled: null,
+    stopped_early: connections.held === 0 ? NO_CONNECTION_LEFT : null,
+  };
+  loop.asking = false;
+  loop.recording = false;
   yield* drain(connections);
-  windows.at(-1)!.unanswered = connections.leave();
-  return windows;
+  return { ...window, unanswered: connections.leave() };
 }

@@ -136,7 +136,6 @@ export abstract class Connections {
     this.states[id] = BUSY;
     this.sentAt[id] = now;
     this.busy++;
-    this.tally.sent++;
     return true;
   }
 

@@ -20,7 +20,7 @@ for (const engine of ENGINES) {
     await using generator = await LoadGenerator.start(target, { engine, serverPid: server.pid });
     assertEquals((await generator.connect(50)).connected, 50);
     assertEquals((await generator.ask()).answered, 50);
-    const windows = await generator.closed({ seconds: 0.4, warmupSeconds: 0.1, slices: 2 });
+    const closed = await generator.closed({ seconds: 0.4, warmupSeconds: 0.1 });
     const open = await generator.open({
       rate: 500,
       seconds: 0.4,
@@ -31,16 +31,15 @@ for (const engine of ENGINES) {
     const slow = await generator.slow({ slow: 10, rate: 100, seconds: 0.3 });
     const churn = await generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 });
     await generator.drop();
-    for (const window of [...windows, open, slow, churn]) {
+    for (const window of [closed, open, slow, churn]) {
       assertEquals([window.errors, window.lost, window.unanswered, window.stopped_early], [{}, 0, 0, null]);
       assert(window.requests > 0 && window.client_cpu_us > 0 && window.server_cpu_us! > 0);
       assert(window.server_steal_share! >= 0 && window.foreign_cpu_share! >= 0);
     }
-    assertEquals([open.requests, open.heavy!.count, slow.requests], [200, 20, 30]);
-    assert(open.heavy!.min >= 50);
-    const { connections, sent, answered, lost, errors } = await generator.totals();
+    assertEquals([open.requests, open.histogram.count, slow.requests], [200, 180, 30]); // the heavy ones stand apart
+    const { connections, answered, lost, errors } = await generator.totals();
     const { stopped } = await server.stop();
-    assertEquals([sent, answered, connections], [stopped!.served, stopped!.served, stopped!.accepted]);
+    assertEquals([answered, connections], [stopped!.served, stopped!.accepted]);
     assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
   });
 }
@@ -99,6 +98,6 @@ for (const engine of ENGINES) {
       assert(Math.abs(foundS - expected) < 0.15, `p${percent}: ${foundS} s, expected ${expected} s`); // a busy host adds some
       assert(rawS < expected / 2, `p${percent} raw: ${rawS} s`);
     }
-    assert(window.raw!.max >= 450_000); // the one on each connection that was under way
+    assert(window.raw!.percentile(100) >= 450_000); // the one on each connection that was under way
   });
 }

@@ -34,7 +34,6 @@ const RANGES = {
   slow: [0, MAX_COUNT, "integer"],
   churning: [0, MAX_COUNT, "integer"],
   staying: [0, MAX_COUNT, "integer"],
-  slices: [1, 10_000, "integer"],
   timeoutMs: [1, MAX_SECONDS * 1000, "number"],
   rate: [0.01, MAX_COUNT, "number"],
   seconds: [0.01, MAX_SECONDS, "number"],
@@ -72,17 +71,16 @@ async function addressOf({ host, allow }: Target): Promise<{ address: string; lo
   throw new UsageError(`${which} is not this machine. Load only what is yours, and name it as allowed: "${host}".`);
 }
 
-type Serialised = { histogram: string; raw?: string | null; heavy?: string | null };
+type Serialised = { histogram: string; raw?: string | null };
 
 /** Turns the histograms of an outcome, which came as text, into histograms again. */
 function revive<T>(outcome: unknown): T {
-  const { histogram, raw, heavy } = outcome as Serialised;
+  const { histogram, raw } = outcome as Serialised;
   const parse = (text: string | null) => text === null ? null : Histogram.parse(text);
   return {
     ...(outcome as object),
     histogram: Histogram.parse(histogram),
     ...(raw !== undefined && { raw: parse(raw) }),
-    ...(heavy !== undefined && { heavy: parse(heavy) }),
   } as T;
 }
 
@@ -97,8 +95,8 @@ function revive<T>(outcome: unknown): T {
  * ```ts
  * await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: 8080 }, { cpu: 1 });
  * await generator.connect(100);
- * const [window] = await generator.closed({ seconds: 5 });
- * console.log(window!.requests / window!.seconds, window!.histogram.percentile(99));
+ * const { requests, seconds, histogram } = await generator.closed({ seconds: 5 });
+ * console.log(requests / seconds, histogram.percentile(99));
  * ```
  */
 export class LoadGenerator implements AsyncDisposable {
@@ -158,16 +156,15 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /**
-   * Closed loop: each held connection is asked again as soon as it has answered. Returns one window for each of `slices`
-   * (1) equal parts of `seconds`, after `warmupSeconds` (1); fewer if no connection is left. What is under way at the end
-   * is awaited, for 60 s at the most and 5 s without progress: it counts in the totals, and not in a window.
+   * Closed loop: each held connection is asked again as soon as it has answered, for `seconds` after `warmupSeconds` (1), or
+   * until no connection is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it
+   * counts in the totals, and not in the window.
    *
    * @throws {UsageError} If no connection is held, or a number is out of range.
    */
-  async closed(options: { seconds: number; warmupSeconds?: number; slices?: number }): Promise<Window[]> {
-    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, slices: 1, ...options });
-    const windows = await this.#child.run({ name: "closed", options: whole }) as unknown[];
-    return windows.map((window) => revive<Window>(window));
+  async closed(options: { seconds: number; warmupSeconds?: number }): Promise<Window> {
+    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, ...options });
+    return revive<Window>(await this.#child.run({ name: "closed", options: whole }));
   }
 
   /**

@@ -9,6 +9,7 @@
  */
 import { connect } from "./connect_and_ask.ts";
 import { type Connections, IDLE, type Loop, SLOW, type Steps } from "./connections.ts";
+import { passes } from "./shares.ts";
 import { type Meter, Scores, timesBetween } from "./tally.ts";
 import type { OpenOptions, SlowOptions, Window } from "./types.ts";
 import { DRAIN_US, mustHold, NEVER, NO_CONNECTION_LEFT, Patience, QUIET_US } from "./patience.ts";
@@ -99,13 +100,6 @@ class OpenLoop implements Loop {
     return this.#total - this.#next;
   }
 
-  /** 1 where the running sum of the heavy share passes a whole number: as even as can be, and the same in every run. */
-  #which(request: number): number {
-    const { heavyShare } = this.options;
-    const sum = request * heavyShare + 1e-9; // 100 × 0.29 is a little under 29 in doubles
-    return Math.floor(sum + heavyShare) - Math.floor(sum);
-  }
-
   /** Sends what is due, as long as a connection is idle. Returns when the next request is due; if none is idle: never. */
   #sendDue(startUs: number): number {
     const { connections } = this;
@@ -124,7 +118,7 @@ class OpenLoop implements Loop {
       const couldLeave = due <= this.#inTimeUntil ? due : Math.max(due, this.#idleSince[id]!);
       if (now - couldLeave > LATE_US) this.scores.lateSends++;
       this.#dueAt[id] = due;
-      const which = this.#isHeavy[id] = this.#which(this.#next);
+      const which = this.#isHeavy[id] = Number(passes(this.#next, this.options.heavyShare));
       if (!connections.send(id, now, which)) this.#next--; // that connection is gone, another one is asked
     }
     return NEVER;
@@ -134,10 +128,9 @@ class OpenLoop implements Loop {
     this.freed(id, now);
     if (status !== 200) return;
     const { scores } = this;
-    const latencyUs = now - this.#dueAt[id]!;
     scores.requests++;
-    if (this.#isHeavy[id] === 1) return scores.heavy!.record(latencyUs);
-    scores.latency.record(latencyUs);
+    if (this.#isHeavy[id] === 1) return; // its latency is mostly the CPU time that it burns
+    scores.latency.record(now - this.#dueAt[id]!);
     scores.raw!.record(now - this.connections.sentAt[id]!);
   }
 
@@ -175,7 +168,7 @@ function* measure(
   trickle: Trickle | null,
 ): Steps<Window> {
   mustHold(connections);
-  const scores = new Scores(true, options.heavyShare > 0);
+  const scores = new Scores(true);
   const { tally } = connections;
   tally.take();
   const from = meter.read();

@@ -5,6 +5,7 @@
  * @module
  */
 import { grown, type Loop, type Steps } from "./connections.ts";
+import { passes } from "./shares.ts";
 import { StressConnections } from "./stress_epoll.ts";
 import type { EngineConfig, Progress, StressOptions, StressOutcome } from "./types.ts";
 import { sample } from "../sampling/sampler.ts";
@@ -28,12 +29,6 @@ const NONE = 0;
 const PLAIN = 1;
 const RESET = 2;
 const HALF_CLOSE = 3; // how the request ends that is under way; NONE is under way
-
-/** 1 where the running sum of a share passes a whole number: as even as can be, and the same in every run. */
-function passes(number: number, share: number, start: number): boolean {
-  const sum = start + number * share + 1e-9; // 100 × 0.29 is a little under 29 in doubles
-  return Math.floor(sum + share) > Math.floor(sum);
-}
 
 class StressLoop implements Loop {
   requests = 0;
@@ -78,7 +73,7 @@ class StressLoop implements Loop {
 
   #fateOf(number: number): number {
     const { resetShare, halfCloseShare } = this.options;
-    if (passes(number, resetShare, 0)) return RESET;
+    if (passes(number, resetShare)) return RESET;
     return passes(number, halfCloseShare, 0.5) ? HALF_CLOSE : PLAIN; // in the middle between two resets
   }
 

@@ -10,7 +10,6 @@ import { cpuUs, hostCpuUs } from "../sampling/process.ts";
 /** Counts over the whole life of a generator, and of what happened since the last `take`. */
 export class Tally {
   connections = 0;
-  sent = 0;
   answered = 0;
   lost = 0;
   #errors: ErrorCounts = {};
@@ -39,8 +38,8 @@ export class Tally {
   }
 
   totals(): Totals {
-    const { connections, sent, answered, lost } = this;
-    return { connections, sent, answered, lost, errors: { ...this.#errors } };
+    const { connections, answered, lost } = this;
+    return { connections, answered, lost, errors: { ...this.#errors } };
   }
 }
 
@@ -50,12 +49,10 @@ export class Scores {
   lateSends = 0;
   readonly latency = new Counts();
   readonly raw: Counts | null;
-  readonly heavy: Counts | null;
 
-  /** @param raw Latencies are counted from the actual send, too. @param heavy Some requests are counted apart. */
-  constructor(raw: boolean, heavy: boolean) {
+  /** @param raw Latencies are counted from the actual send, too. */
+  constructor(raw: boolean) {
     this.raw = raw ? new Counts() : null;
-    this.heavy = heavy ? new Counts() : null;
   }
 
   /** Hands out what was counted, and starts again. */
@@ -65,7 +62,6 @@ export class Scores {
       late_sends: this.lateSends,
       histogram: this.latency.take(),
       raw: this.raw?.take() ?? null,
-      heavy: this.heavy?.take() ?? null,
     };
     this.requests = 0;
     this.lateSends = 0;

@@ -51,7 +51,6 @@ Deno.test("a tally counts over the whole life, and what is new apart", () => {
   assertEquals(tally.take(), { errors: {}, lost: 0 });
   assertEquals(tally.totals(), {
     connections: 0,
-    sent: 0,
     answered: 0,
     lost: 1,
     errors: { http_500: 3, timeout: 1 },

@@ -85,8 +85,6 @@ export interface AskOutcome {
 export interface ClosedOptions {
   seconds: number;
   warmupSeconds: number;
-  /** Into how many windows of equal length the time is cut. */
-  slices: number;
 }
 
 /** An open loop: requests are due at fixed times, whether or not answers come. */
@@ -169,8 +167,6 @@ export interface Window {
   histogram: Histogram;
   /** Open loop: the same latencies counted from the actual send. */
   raw: Histogram | null;
-  /** Open loop with a heavy share: latencies of the heavy requests, from the time at which they were due. */
-  heavy: Histogram | null;
   /** CPU time of the server's process tree; null without `serverPid` or where the system does not tell. */
   server_cpu_us: number | null;
   /** CPU time of the load generator itself. */
@@ -191,8 +187,6 @@ export interface Window {
 export interface Totals {
   /** Connections that were made, of all kinds. */
   connections: number;
-  /** Requests that were sent whole. */
-  sent: number;
   /** Answers with status 200. */
   answered: number;
   lost: number;
@@ -203,7 +197,7 @@ export interface Totals {
 export interface Commands {
   connect: { options: ConnectOptions; outcome: ConnectOutcome };
   ask: { options: AskOptions; outcome: AskOutcome };
-  closed: { options: ClosedOptions; outcome: Window[] };
+  closed: { options: ClosedOptions; outcome: Window };
   open: { options: OpenOptions; outcome: Window };
   churn: { options: ChurnOptions; outcome: Window };
   slow: { options: SlowOptions; outcome: Window };

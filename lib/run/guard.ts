@@ -155,12 +155,6 @@ export class Guard {
     this.#tasks.observe(connections, tasks);
   }
 
-  /** Memory that `connections` are expected to take, in bytes; null as long as nothing was observed with a connection. */
-  predict(connections: number): { bytes: number } | null {
-    const predicted = this.#memory.predict(connections);
-    return predicted === null ? null : { bytes: predicted };
-  }
-
   /**
    * How many connections may be made next, from 1 to `wanted - held`, so that memory is expected to stay within the
    * budget, descriptors and mappings below their limits; or why no more may be made.

@@ -131,3 +131,11 @@ export function chooseCores(
     siblings: server.some((id) => siblingsOf(id).some((other) => other !== id && load.includes(other))),
   };
 }
+
+/** One core for the server and one for the load; null where they have to share one, or the system does not say. */
+export function corePair(): { server: number; load: number } | null {
+  const cpus = Deno.build.os === "linux" ? readCpus() : [];
+  if (cpus.length === 0) return null;
+  const { server, load, shared } = planCores(cpus);
+  return shared ? null : { server: server[0]!, load: load[0]! };
+}

@@ -25,8 +25,6 @@ export interface Sample {
    * megabytes when any other process that runs the same program starts or ends.
    */
   pss_anon_bytes: number | null;
-  /** Pages that nobody else maps: what would come free if the tree ended. */
-  uss_bytes: number;
   /** Areas of memory that a process has mapped; of several processes the most: the kernel's limit is for each of them. */
   mappings: number;
   /**
@@ -133,7 +131,6 @@ function sampleProcess(pid: number) {
     rss_bytes: memory.Rss ?? 0,
     pss_bytes: memory.Pss ?? 0,
     pss_anon_bytes: memory.Pss_Anon ?? null,
-    uss_bytes: (memory.Private_Clean ?? 0) + (memory.Private_Dirty ?? 0),
     mappings: linesIn(readProc(`/proc/${pid}/maps`)),
     context_switches: switches.reduce((sum, count) => sum + count, 0),
   };
@@ -166,7 +163,6 @@ export function sample(rootPid: number): Sample | null {
       (total, { pss_anon_bytes }) => total === null || pss_anon_bytes === null ? null : total + pss_anon_bytes,
       0,
     ),
-    uss_bytes: sum("uss_bytes"),
     mappings: Math.max(...found.map((process) => process.mappings)),
     context_switches: sum("context_switches"),
     kernel_socket_bytes: kernelSocketBytes(),

@@ -23,7 +23,7 @@ function result(run: Partial<Run>): Result {
 }
 
 Deno.test("what was not measured is shown as missing, never as zero", () => {
-  const row = describe([result({ metrics: { answered: 10_000 } })]).split("\n").at(-1)!;
+  const row = describe([result({ metrics: { answered: 10_000 } })], 200).split("\n").at(-1)!;
   assertMatch(row, /^hold +10 000 +10 000 +– +– +– +– +– +– +– +– +– +– +ok$/);
 });
 

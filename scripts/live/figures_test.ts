@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { boundIn, FIGURES, remarks, shown, spoken } from "./figures.ts";
-import type { WireFrame } from "./wire.ts";
+import type { Frame } from "../../lib/run/watch.ts";
 
-const FRAME: WireFrame = {
+const FRAME: Frame = {
   elapsed_s: 1,
   wanted: { connections: 100, rate_per_s: null },
   connections: 100,
@@ -17,9 +17,9 @@ const FRAME: WireFrame = {
   findings: [],
   reason: null,
 };
-const BOUND: WireFrame = { ...FRAME, findings: [{ id: "client_bound", sentence: "the generator is full" }] };
+const BOUND: Frame = { ...FRAME, findings: [{ id: "client_bound", sentence: "the generator is full" }] };
 
-const written = (frame: WireFrame) =>
+const written = (frame: Frame) =>
   FIGURES.map((figure) => Object.values(shown(figure, frame)).filter((part) => part !== "").join(" "));
 
 Deno.test("every figure is shown with its unit", () => {

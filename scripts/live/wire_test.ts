@@ -5,8 +5,8 @@ const LIMITS = { connections: 500, rate_per_s: 1000 };
 
 Deno.test("what a page wants is read within the limits", () => {
   const read = (value: unknown) => readWanted(JSON.stringify(value), LIMITS);
-  assertEquals(read({ connections: 500, rate_per_s: null }), { connections: 500, ratePerS: null });
-  assertEquals(read({ connections: 1, rate_per_s: 1000 }), { connections: 1, ratePerS: 1000 });
+  assertEquals(read({ connections: 500, rate_per_s: null }), { connections: 500, rate_per_s: null });
+  assertEquals(read({ connections: 1, rate_per_s: 1000 }), { connections: 1, rate_per_s: 1000 });
 });
 
 Deno.test("what cannot be wanted is refused, with what is wrong about it", () => {

@@ -8,9 +8,11 @@ import { join } from "node:path";
 import { machineOf } from "../../lib/results/machine.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { interruptible } from "../../lib/cli/interrupt.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
 import { courses, tellChanges } from "../../lib/regress/trend.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { appendTo, CONNECTIONS, judged, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { appendTo, CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
 import { nightMarkdown, readHistory, showNight } from "../../lib/regress/record.ts";
 import { regress } from "./regress.ts";
 import { measurePairs } from "../../lib/regress/rounds.ts";
@@ -18,10 +20,9 @@ import { measurePairs } from "../../lib/regress/rounds.ts";
 const REFERENCE = "epoll";
 const USAGE = `Usage: deno task regress [--experiments a,b] [--quick] [--update-baseline] [--json]
        Without --experiments: all that run here, but for the peers and ${REFERENCE}, which is the reference.
-       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed, and nothing is written
-       into the history.
-       --update-baseline: these rounds are what later ones are compared with.
-Ends with 0: no regression, 1: a regression, confirmed by fresh rounds, 3: inconclusive, 2: usage.`;
+       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed,
+       and nothing is written into the history.
+       --update-baseline: these rounds are what later ones are compared with.`;
 
 /** Those that were named, or all that run here. */
 function choose(names: string | undefined): Experiment[] {
@@ -46,7 +47,7 @@ async function advice(): Promise<string> {
 const connectionsOf = ({ cannot }: Experiment) => Object.hasOwn(cannot, "serve-others") ? 1 : CONNECTIONS;
 
 await runScript(USAGE, () =>
-  judged(async (signal) => {
+  interruptible(async (signal) => {
     const flags = parseFlags(Deno.args, { boolean: ["quick", "update-baseline", "json"], string: ["experiments"] });
     if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: --experiments takes the names.`);
     if (flags.quick && flags["update-baseline"]) {
@@ -71,7 +72,7 @@ await runScript(USAGE, () =>
       updateBaseline: flags["update-baseline"],
       quick: flags.quick,
       dir: join("results", machineOf(host)),
-      command: ["deno task regress", ...Deno.args].join(" "),
+      command: taskLine("regress", Deno.args),
       say: (sentence) => console.error(sentence),
       onRound: (candidate) => tellRound(candidate, rounds),
     });

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import * as baselines from "../../lib/regress/baseline.ts";
 import { BASELINE, type BaselineEntry, DamagedBaseline, type HostKind } from "../../lib/regress/baseline.ts";
 import { type Decision, isBaseline } from "../../lib/regress/decision.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { foundOften } from "../../lib/results/findings.ts";
 import type { Experiment } from "../../lib/catalogue/header.ts";
 import { bootId, type HostFacts } from "../../lib/sampling/host.ts";
@@ -142,11 +143,12 @@ function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
   };
 }
 
-/** 1: something got slower, or broke; 3: something could not be judged; 0: neither. */
+/** Failed: something got slower, or broke; unavailable: nothing runs here; inconclusive: something could not be judged. */
 export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
   const has = (...verdicts: NightRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
-  if (has("regression", "broken")) return 1;
-  return has("inconclusive", "alarm", "skipped") || rows.length === 0 ? 3 : 0;
+  if (has("regression", "broken")) return EXIT.failed;
+  if (rows.length > 0 && rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
+  return has("inconclusive", "alarm", "skipped") || rows.length === 0 ? EXIT.inconclusive : EXIT.ok;
 }
 
 /** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
@@ -195,7 +197,7 @@ async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Pr
   } catch (error) {
     if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
     plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
-    night.exit ||= 3;
+    night.exit ||= EXIT.harness;
   }
 }
 

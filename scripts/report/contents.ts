@@ -72,6 +72,8 @@ const unknown = (name: string): Experiment => ({
   question: "",
   idea: "",
   prediction: "",
+  expect: [],
+  workers: null,
   sources: "",
   compare: [],
   requires: [{ os: "any", kernel: null }],

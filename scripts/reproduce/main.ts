@@ -14,7 +14,7 @@ import { PROBES } from "../../lib/probes/mod.ts";
 import { digestOf, labVersion } from "../../lib/results/lab.ts";
 import { machineOf, referenceMachine } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { plural } from "../../lib/text/format.ts";
+import { counted } from "../../lib/text/format.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
 import { reproduce, type Reproduced } from "./reproduce.ts";
 
@@ -86,10 +86,10 @@ function tell({ done, failed, spoilt, interrupted }: Reproduced, steps: number):
   for (const { step, exit } of failed) console.error(`${step} failed with exit code ${exit}.`);
   if (spoilt.length > 0) console.error(`Disturbed by other processes in every attempt: ${spoilt.join(", ")}.`);
   if (interrupted) {
-    console.log(`Interrupted after ${done} of ${plural(steps, "step")}; the same command resumes.`);
+    console.log(`Interrupted after ${done} of ${counted(steps, "step")}; the same command resumes.`);
     return EXIT.interrupted;
   }
-  console.log(`Reproduced ${done} of ${plural(steps, "step")}.`);
+  console.log(`Reproduced ${done} of ${counted(steps, "step")}.`);
   return failed.length > 0 ? EXIT.failed : EXIT.ok;
 }
 
