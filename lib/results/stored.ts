@@ -24,7 +24,7 @@ export interface Stored {
   studies: { readonly [K in Kind]: readonly Study<K>[] };
 }
 
-const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : 1;
+const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0;
 
 /**
  * Reads what is stored of a machine. Needs `--allow-read`, and what `hostFacts` needs.

@@ -11,7 +11,6 @@ import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
 import { hasWork, isOwn, repeat, type Running, startSubject, type Subject } from "../server/subject.ts";
-import { WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
