@@ -11,7 +11,7 @@ import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table } from "../lib/text/table.ts";
-import { HEAVY_SHARE, HEAVY_US } from "../lib/results/conventions.ts";
+import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
 import type { Manifest } from "../lib/results/schema.ts";
@@ -113,7 +113,7 @@ await runScript(USAGE, async () => {
     console.error(
       `Stored ${await writeStudy("comparison", rows, {
         command,
-        quick: flags.quick,
+        quick: flags.quick || rows.every(({ rounds }) => rounds < MIN_ROUNDS),
         manifests: Object.fromEntries(manifests),
       })}`,
     );
