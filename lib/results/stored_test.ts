@@ -99,7 +99,7 @@ Deno.test("else the reference is shown alone, and the line names what is missing
   using many = await results({ here: ["epoll"], far: ALL });
   assertEquals((await choose(many.path)).line, `${line}hold of poll, hold of select and 1 more.`);
   using none = await results({ far: ALL });
-  const nothing = "nothing is measured on this one yet";
+  const nothing = "nothing of what they show is measured on this one yet";
   assertEquals((await choose(none.path)).line, `Figures of ${REFERENCE}, the reference machine: ${nothing}.`);
 });
 
