@@ -2,10 +2,12 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { hostFacts } from "../lib/sampling/host.ts";
+import { machineOf } from "../lib/results/machine.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { readClaims } from "../lib/claims/file.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const MACHINE = machineOf(hostFacts());
 const PERMISSIONS = [
   "--no-prompt",
   "--allow-read",
@@ -45,7 +47,7 @@ Deno.test("where nothing is measured every claim is told and stored as such, and
   assertEquals(code, 1);
   assertStringIncludes(stdout, "T-switch: A context switch takes about 10 µs.");
   assertMatch(stdout, /^T-switch +not measured yet +–$/m);
-  const { rows } = (await readClaims(join(dir.path, "results")))!;
+  const { rows } = (await readClaims(join(dir.path, "results", MACHINE)))!;
   assertEquals([rows.length, rows.some(({ verdict }) => verdict === "not measured yet")], [38, true]);
 });
 
@@ -60,11 +62,12 @@ Deno.test("a command that leaves no figure is run once, and its claim stays open
 
 Deno.test("what is missing is measured by its command, and its figures decide; a second time nothing is run", async () => {
   using dir = project(`
-    Deno.mkdirSync("results/studies/probe", { recursive: true });
-    Deno.copyFileSync("made.json", "results/studies/probe/made.json");`);
+    Deno.mkdirSync("results/${MACHINE}/studies/probe", { recursive: true });
+    Deno.copyFileSync("made.json", "results/${MACHINE}/studies/probe/made.json");`);
   const row = { probe: "context-switch", metric: "switch_us", value: 2, low: 1.9, high: 2.1, runs: 7, note: null };
   const rows = ["pipe one-core", "pipe two-cores"].map((variant) => ({ ...row, variant }));
-  const study = await writeStudy("probe", rows, "deno task probe context-switch", { dir: join(dir.path, "elsewhere") });
+  const command = "deno task probe context-switch";
+  const study = await writeStudy("probe", rows, { command, quick: false, dir: join(dir.path, "elsewhere") });
   Deno.copyFileSync(study, join(dir.path, "made.json"));
   for (const _ of [1, 2]) {
     const { code, stdout } = await script("claims.ts", dir.path, "--only", "T-switch", "--json");
@@ -72,7 +75,7 @@ Deno.test("what is missing is measured by its command, and its figures decide; a
     assertEquals([code, verdict, figure, low, high], [0, "does not hold", 2, 1.9, 2.1]);
   }
   assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch\n");
-  const claims = (await readClaims(join(dir.path, "results")))!;
+  const claims = (await readClaims(join(dir.path, "results", MACHINE)))!;
   assertEquals([claims.rows.length, claims.host.cores], [38, hostFacts().cores]);
 });
 

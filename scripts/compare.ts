@@ -17,7 +17,7 @@ import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table } from "../lib/text/table.ts";
-import { HEAVY_SHARE, HEAVY_US } from "../lib/results/conventions.ts";
+import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
 import type { Manifest } from "../lib/results/schema.ts";
@@ -157,7 +157,11 @@ await runScript(USAGE, async () => {
   const rounds = Math.max(0, ...all.rows.map((row) => row.rounds));
   if (rounds > 0) {
     await storing.add(() =>
-      writeStudy("comparison", all.rows, { command: taskLine("compare", Deno.args), quick: flags.quick, manifests })
+      writeStudy("comparison", all.rows, {
+        command: taskLine("compare", Deno.args),
+        quick: flags.quick || rounds < MIN_ROUNDS,
+        manifests,
+      })
     );
   }
   console.log(flags.json ? JSON.stringify({ rows: all.rows, manifests }, null, 2) : all.tables.join("\n\n"));

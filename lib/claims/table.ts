@@ -1,5 +1,5 @@
 /**
- * The file results/claims.json, and the tables that show it.
+ * The tables that show verdicts.
  *
  * @module
  */

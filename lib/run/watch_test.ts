@@ -88,7 +88,7 @@ Deno.test({
 
 Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
   const due = { connections: 1, rate_per_s: 400 };
-  const finding = (id: FindingId) => [{ id, sentence: "" }];
+  const finding = (id: FindingId) => [{ server: "epoll", id, sentence: "" }];
   assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);
   assertEquals([behind(due, 360, []), behind(due, 359, []) === null], [null, false]);
   assertEquals([behind(due, 50, finding("client_bound")), behind(due, 50, finding("late_sends"))], [null, null]);

@@ -1,15 +1,14 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { BASELINE_ENTRY, DamagedBaseline, hostKind, readBaseline } from "../../lib/regress/baseline.ts";
+import { DamagedBaseline, hostKind, readBaseline } from "../../lib/regress/baseline.ts";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { CannotCompare } from "../../lib/compare/contender.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { NIGHT, type Night, NIGHT_ROW, nightMarkdown, readHistory, showNight } from "../../lib/regress/record.ts";
+import { type Night, nightMarkdown, readHistory, showNight } from "../../lib/regress/record.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";
-import { AlreadyRunning, STORED_ROUND } from "../../lib/regress/journal.ts";
+import { AlreadyRunning } from "../../lib/regress/journal.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
-import { explained } from "../../lib/testing/format_doc.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
 import type { RoundFound } from "../../lib/results/rows.ts";
 
@@ -356,13 +355,6 @@ Deno.test(
     }
   },
 );
-
-Deno.test("results/README.md explains every field of the baseline, the history and the rounds, and no other", () => {
-  assertEquals(explained("Baseline"), Object.keys(BASELINE_ENTRY));
-  assertEquals(explained("History"), Object.keys(NIGHT));
-  assertEquals(explained("History of one experiment"), Object.keys(NIGHT_ROW));
-  assertEquals(explained("Rounds of a run that is not over"), Object.keys(STORED_ROUND));
-});
 
 Deno.test("the Markdown says the verdict in its heading, and has a row for each experiment", async () => {
   using at = lab();
