@@ -6,6 +6,7 @@
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { liveAssets } from "./assets.ts";
 import { liveLimits, serveLive } from "./server.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
@@ -48,7 +49,6 @@ await runScript(USAGE, async () => {
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
   const limits = liveLimits();
-  const stop = new AbortController();
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {
     connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),
@@ -60,9 +60,8 @@ await runScript(USAGE, async () => {
     console.error(obstacle);
     return EX_UNAVAILABLE;
   }
-  Deno.addSignalListener("SIGINT", () => stop.abort());
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => stop.abort());
-  const live = serveLive({ experiment, wanted, limits, port, assets: await liveAssets(), signal: stop.signal });
+  using interrupt = onInterrupt();
+  const live = serveLive({ experiment, wanted, limits, port, assets: await liveAssets(), signal: interrupt.signal });
   const url = `http://127.0.0.1:${live.port}/`;
   console.log(`${experiment.name} runs while this page is open: ${url}`);
   if (flags.open) openPage(url);
