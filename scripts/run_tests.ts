@@ -134,8 +134,15 @@ async function printUntried(output: string): Promise<void> {
 
 /** Whether format, lint and types are right. `deno test` need not check types again then. */
 async function areChecked({ checks, packages }: Flags, signal: AbortSignal): Promise<boolean> {
-  const commands = [...(checks ? [["fmt", "--check"], ["lint"]] : []), ["check", "--quiet", ...packages]];
-  for (const args of commands) if (!await succeeds(args, signal)) return false;
+  const tests = FOLDERS.flatMap((folder) => [...testsIn(folder)]);
+  const commands = [
+    ...(checks ? [["fmt", "--check"], ["lint"]] : []),
+    ["cache", ...packages, ...tests], // else a child of a test writes what it downloads among its messages
+    ["check", "--quiet", ...packages],
+  ];
+  for (const args of commands) {
+    if (!await succeeds(args, signal)) return false;
+  }
   return true;
 }
 
