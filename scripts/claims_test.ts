@@ -85,7 +85,7 @@ Deno.test("an unknown claim is a usage error that names the nearest", async () =
 
 Deno.test("without figures the advisor names the commands that make them, and ends with 1", async () => {
   using dir = project();
-  const { code, stdout, stderr } = await script("advise.ts", dir.path, "--connections", "100");
+  const { code, stdout, stderr } = await script("advise/main.ts", dir.path, "--connections", "100");
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, "  deno task exp epoll\n");
   assertStringIncludes(
@@ -96,6 +96,6 @@ Deno.test("without figures the advisor names the commands that make them, and en
 
 Deno.test("the advisor asks for connections, and takes no number out of its range", async () => {
   using dir = project();
-  assertEquals((await script("advise.ts", dir.path)).code, 2);
-  assertEquals((await script("advise.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path)).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
 });

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { EXIT } from "../lib/cli/exit.ts";
 
 interface Lock {
   specifiers: Record<string, string>;
@@ -51,7 +52,8 @@ Deno.test("every command starts with the packages of its lock file", async () =>
   assert(commands.length > 15);
   for (const command of commands) {
     const args = ["run", "--no-prompt", ...command.split(" "), "--help"];
-    const { success, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null" }).output();
-    assert(success, `${command}: ${new TextDecoder().decode(stderr)}`);
+    const { code, stderr } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, stdin: "null" }).output();
+    const isStarted = code === EXIT.ok || code === EXIT.unavailable; // wine has no help of ours, and may be missing
+    assert(isStarted, `${command}: ${new TextDecoder().decode(stderr)}`);
   }
 });

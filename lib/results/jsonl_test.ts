@@ -1,5 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { cacheFor } from "../testing/folder.ts";
 import { appendLine, filterLines, readLines, repairLines } from "./jsonl.ts";
 import { number, object } from "./check.ts";
 import { CannotStore } from "./durable_file.ts";
@@ -87,12 +89,12 @@ Deno.test({
         "sh",
         Deno.execPath(),
         "run",
-        "--no-config",
-        "--no-lock",
+        "--config",
+        fileURLToPath(new URL("../../deno.json", import.meta.url)),
         "-A",
         script,
       ],
-      env: { DENO_DIR: join(lines.path, "..", "cache") }, // the limit must not damage what other programs keep there
+      env: { DENO_DIR: cacheFor(join(lines.path, "..", "cache")) },
     }).output();
     assertStringIncludes(new TextDecoder().decode(stdout), `Cannot store ${lines.path}`);
     assertEquals(lines.text(), content);

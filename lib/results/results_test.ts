@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { FINDING_IDS } from "./findings.ts";
 import { hostFacts } from "../sampling/host.ts";
 import {
@@ -14,7 +15,7 @@ import {
   writeResult,
 } from "./results.ts";
 import { explained } from "../testing/format_doc.ts";
-import { folder } from "../testing/folder.ts";
+import { cacheFor, folder } from "../testing/folder.ts";
 
 function example(change: Partial<Result> = {}, time?: string): Result {
   const run = {
@@ -139,12 +140,12 @@ async function storeElsewhere(dir: string, limit: string, before: string) {
     "sh",
     Deno.execPath(),
     "run",
-    "--no-config",
-    "--no-lock",
+    "--config",
+    fileURLToPath(new URL("../../deno.json", import.meta.url)),
     "--allow-all",
     file,
   ];
-  const env = { DENO_DIR: join(dir, "cache") }; // the limit must not damage what other programs keep there
+  const env = { DENO_DIR: cacheFor(join(dir, "cache")) };
   const { stdout, signal } = await new Deno.Command("sh", { args, env }).output();
   return { signal, said: new TextDecoder().decode(stdout) };
 }
