@@ -3,6 +3,7 @@
  *
  * deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
  */
+import { limitAsync } from "es-toolkit";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
@@ -29,6 +30,10 @@ const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
   `experiments/${file}`
 );
+
+// Tests mostly wait, for servers and for a browser, so four parts share a machine well, even one of two cores.
+const PARTS_AT_ONCE = 4;
+const CHUNKS = 6; // of what is no contract: enough to share out evenly, and few, as each starts a process
 
 /** The flags that were given. */
 interface Flags {
@@ -115,14 +120,14 @@ function* testsIn(folder: string): Generator<string> {
 /** One `deno test`: its arguments, and those of the tests. */
 type Part = [args: string[], own: string[]];
 
-/** What runs at once. Tests mostly wait, for servers and for a browser, so four parts share a machine well. */
+/** The parts of the run, the longest first, so that no long one is left at the end. */
 function split(files: string[]): Part[] {
   if (files.length > 0) return [[files, []]];
   const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)]).filter((path) => !CONTRACT.includes(path)).sort();
   return [
-    ...[0, 1].map((half): Part => [rest.filter((_, i) => i % 2 === half), []]),
-    [CONTRACT, ["--own"]],
-    [CONTRACT, ["--peers"]],
+    [CONTRACT, ["--peers"]], // one part: each peer is compiled once
+    ...CONTRACT.map((file): Part => [[file], ["--own"]]),
+    ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
 }
 
@@ -170,9 +175,9 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
   if ((isWhole || flags.checks) && !await areChecked(flags, signal)) return EXIT.failed;
   const common = [...flags.packages, ...(isWhole ? ["--no-check"] : []), ...flags.filter];
   const own = flags.requireAll ? ["--require-all"] : [];
-  const parts = split(flags.files);
+  const run = limitAsync(denoTest, PARTS_AT_ONCE);
   const runs = await Promise.all(
-    parts.map(([files, half]) => denoTest([...common, ...files], [...half, ...own], signal)),
+    split(flags.files).map(([files, half]) => run([...common, ...files], [...half, ...own], signal)),
   );
   const output = runs.map((of) => of.output).join("\n");
   for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
