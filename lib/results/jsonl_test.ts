@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFor } from "../testing/folder.ts";
 import { appendLine, filterLines, readLines, repairLines } from "./jsonl.ts";
 import * as v from "valibot";
 import { number } from "./check.ts";
@@ -89,14 +90,14 @@ Deno.test({
         "sh",
         Deno.execPath(),
         "run",
-        "--no-lock",
-        "--no-check",
-        "--no-code-cache",
+        "--config",
+        fileURLToPath(new URL("../../deno.json", import.meta.url)),
         "-A",
         "--config",
         fileURLToPath(new URL("../../deno.json", import.meta.url)),
         script,
       ],
+      env: { DENO_DIR: cacheFor(join(lines.path, "..", "cache")) },
     }).output();
     assertStringIncludes(new TextDecoder().decode(stdout), `Cannot store ${lines.path}`);
     assertEquals(lines.text(), content);

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { machineOf } from "./machine.ts";
 import { METRICS, newResult, readResults, type Result, SCHEMA, writeResult } from "./results.ts";
 import { HOST } from "../testing/fixtures.ts";
-import { folder } from "../testing/folder.ts";
+import { cacheFor, folder } from "../testing/folder.ts";
 
 const MACHINE = machineOf(HOST);
 
@@ -150,15 +150,15 @@ async function storeElsewhere(dir: string, limit: string, before: string) {
     "sh",
     Deno.execPath(),
     "run",
-    "--no-lock",
-    "--no-check",
-    "--no-code-cache",
+    "--config",
+    fileURLToPath(new URL("../../deno.json", import.meta.url)),
     "--allow-all",
     "--config",
     fileURLToPath(new URL("../../deno.json", import.meta.url)),
     file,
   ];
-  const { stdout, signal } = await new Deno.Command("sh", { args }).output();
+  const env = { DENO_DIR: cacheFor(join(dir, "cache")) };
+  const { stdout, signal } = await new Deno.Command("sh", { args, env }).output();
   return { signal, said: new TextDecoder().decode(stdout) };
 }
 

@@ -1,5 +1,4 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import wilcoxon from "@stdlib/stats-wilcoxon";
 import { bootstrapMedian, median, medianInterval, medianShift, ratioInterval, signInterval } from "./stats.ts";
 import { seededRandom } from "./random.ts";
 
@@ -96,11 +95,46 @@ Deno.test("the shift of a sample against another holds the true one as often as 
   assertEquals(medianShift([1, 2, 3], [0, 0, 0]), { estimate: 2, low: null, high: null });
 });
 
-/** Whether Wilcoxon's signed-rank test, as another library has it, says that values are not around a shift. */
-const refusesShift = (values: number[], shift: number, alternative: "greater" | "less") =>
-  wilcoxon(values, { mu: shift, alternative, alpha: 0.01 }).rejected;
+/** In how many ways ranks chosen from 1 to n add up to each sum: the exact null distribution of the signed-rank sum. */
+function waysBySum(n: number): number[] {
+  let ways = [1];
+  for (let rank = 1; rank <= n; rank++) {
+    const without = ways;
+    ways = Array.from({ length: without.length + rank }, (_, sum) => (without[sum] ?? 0) + (without[sum - rank] ?? 0));
+  }
+  return ways;
+}
 
-Deno.test("what the interval puts on one side, the signed-rank test of another library refuses too", () => {
+/** The sum of the ranks, by distance from 0, of the values above 0. It takes values without ties. */
+function positiveRankSum(values: number[]): number {
+  const ranked = values.toSorted((a, b) => Math.abs(a) - Math.abs(b));
+  return ranked.reduce((sum, value, i) => value > 0 ? sum + i + 1 : sum, 0);
+}
+
+/** The p-value of Wilcoxon's signed-rank test against "above 0"; exact, 2^n splits of the ranks are equally likely. */
+function aboveZero(values: number[]): number {
+  const atLeast = waysBySum(values.length).slice(positiveRankSum(values));
+  return atLeast.reduce((sum, ways) => sum + ways, 0) / 2 ** values.length;
+}
+
+Deno.test("the signed-rank test of the next test agrees with an enumeration of all signs and with printed tables", () => {
+  const distances = [3, 1, 4, 15, 9, 2, 6, 5, 35, 8];
+  const signed = (bits: number) => distances.map((distance, i) => bits & (1 << i) ? distance : -distance);
+  const all = Array.from({ length: 2 ** distances.length }, (_, bits) => signed(bits));
+  const sums = all.map(positiveRankSum);
+  for (const [i, values] of all.entries()) {
+    const expected = sums.filter((sum) => sum >= sums[i]!).length / all.length;
+    assertEquals(aboveZero(values), expected, String(values));
+  }
+  // As textbooks print it for one side and 1 %: the greatest sum that is still refused.
+  for (const [n, greatest] of [[8, 1], [10, 5], [15, 19], [20, 43], [25, 76], [30, 120]] as const) {
+    const ways = waysBySum(n);
+    const upTo = (sum: number) => ways.slice(0, sum + 1).reduce((total, of) => total + of, 0) / 2 ** n;
+    assert(upTo(greatest) <= 0.01 && upTo(greatest + 1) > 0.01, `of ${n}: ${upTo(greatest)}, ${upTo(greatest + 1)}`);
+  }
+});
+
+Deno.test("what the interval puts on one side, the exact signed-rank test refuses too", () => {
   const random = seededRandom(31);
   let clear = 0;
   let contrary = 0;
@@ -108,7 +142,7 @@ Deno.test("what the interval puts on one side, the signed-rank test of another l
     const shift = (random() - 0.5) * 0.2; // symmetric around it, as that test wants
     const values = Array.from({ length: 30 }, () => shift + (random() + random() + random() - 1.5) * 0.1);
     const { low, high } = bootstrapMedian(values, 0.98, i);
-    const [above, below] = [refusesShift(values, 0, "greater"), refusesShift(values, 0, "less")];
+    const [above, below] = [aboveZero(values) <= 0.01, aboveZero(values.map((value) => -value)) <= 0.01];
     if (low > 0 || high < 0) clear++;
     if ((low > 0 && below) || (high < 0 && above)) contrary++;
     // The median needs more rounds than the rank sum does, so it may see less, and hardly ever more.
