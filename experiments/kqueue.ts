@@ -583,10 +583,10 @@ function change(fd: number, filter: number, flags: number): void {
 
 /** Makes the changes at once, where there are more than one call takes. */
 function handOver(): void {
-  const ready = libc.kevent(queue, changes, changed, failures, CHANGES, noTime);
-  if (ready < 0 && errno[0] !== EINTR) must(ready, "change the interest set");
+  const reported = libc.kevent(queue, changes, changed, failures, CHANGES, noTime);
+  if (reported < 0 && errno[0] !== EINTR) must(reported, "change the interest set");
   changed = 0;
-  for (let at = 0; at < ready * KEVENT_WORDS; at += KEVENT_WORDS) {
+  for (let at = 0; at < reported * KEVENT_WORDS; at += KEVENT_WORDS) {
     const isFailure = (failures[at + FILTER_WORD]! >>> FLAGS_SHIFT & EV_ERROR) !== 0;
     if (isFailure) onFailure(failures[at]!, failures[at + DATA_WORD]!); // what is ready is so still at the next wait
   }
