@@ -29,6 +29,14 @@ function contents(dir: string, under = ""): Map<string, string> {
 const changes = (before: Map<string, string>, after: Map<string, string>): string[] =>
   [...new Set([...before.keys(), ...after.keys()])].filter((path) => before.get(path) !== after.get(path)).sort();
 
+/** Copies the files that lie in a folder of this project, without its folders. */
+function copyFiles(folder: string, to: string): void {
+  Deno.mkdirSync(join(to, folder));
+  for (const { name, isFile } of Deno.readDirSync(join(ROOT, folder))) {
+    if (isFile) Deno.copyFileSync(join(ROOT, folder, name), join(to, folder, name));
+  }
+}
+
 /** A copy of this project's results, measured on a machine of another processor, and one run that was measured here. */
 async function project() {
   const dir = folder();
@@ -45,7 +53,7 @@ async function project() {
   }
   Deno.writeTextFileSync(join(dir.path, "results", "reference"), `${reference}\n`);
   Deno.copyFileSync(join(ROOT, "README.md"), join(dir.path, "README.md"));
-  Deno.symlinkSync(join(ROOT, "experiments"), join(dir.path, "experiments"));
+  for (const folder of ["experiments", join("experiments", "peers")]) copyFiles(folder, dir.path);
   const here = newResult({
     experiment: "epoll",
     family: "readiness",

@@ -10,7 +10,7 @@ import { store } from "../results/durable_file.ts";
 import { parseLine, readIfThere } from "../results/jsonl.ts";
 import type { HostFacts } from "../sampling/host.ts";
 
-export const BASELINE_SCHEMA = 1;
+const BASELINE_SCHEMA = 1;
 /** The file in the folder of a machine. */
 export const BASELINE = "baseline.json";
 

@@ -17,7 +17,7 @@ export const HISTORY_SCHEMA = 2;
 export const HISTORY = "history.jsonl";
 
 /** The verdicts on one experiment, with what each means. */
-export const VERDICT_SAYS = {
+const VERDICT_SAYS = {
   regression: "slower, confirmed by fresh rounds",
   broken: "it crashed or did not answer, twice",
   alarm: "slower, but not confirmed: a new baseline or a first look",

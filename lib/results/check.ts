@@ -38,7 +38,7 @@ export function wrongIn(schema: v.GenericSchema, value: unknown): string | undef
   const path = v.getDotPath(issue) ?? "the value";
   if (issue.type === "strict_object" && issue.expected === "never") return `${path}: unknown field`;
   if (issue.type === "strict_object" && issue.received === "undefined") return `${path}: missing`;
-  if (issue.type === "regex" || issue.type === "check") return `${path} ${issue.message}`;
+  if (issue.type === "regex" || issue.type === "custom") return `${path} ${issue.message}`;
   if (issue.type === "finite") return `${path}: expected finite number, found ${issue.received}`;
   return `${path}: expected ${issue.expected}, found ${issue.received}`;
 }

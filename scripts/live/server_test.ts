@@ -123,7 +123,7 @@ test("what cannot be wanted is refused with a sentence, and nothing changes", as
   const bad: [body: string, status: number, sentence: string][] = [
     ['{"connections":51,"rate_per_s":null}', 400, "connections is not a whole number from 1 to 50"],
     ['{"connections":1,"rate_per_s":0}', 400, "rate_per_s is not a whole number from 1 to 1 000"],
-    ['{"connections":1}', 400, "rate_per_s is not"],
+    ['{"connections":1}', 400, "rate_per_s: missing"],
     ["connections=1", 400, "it is not JSON"],
     [" ".repeat(2000), 413, "1024 bytes at most"],
   ];

@@ -43,8 +43,8 @@ export interface Events {
 export const HISTORY_S = 120;
 
 const whole = (max: number) => {
-  const isWhole = (value: number) => Number.isInteger(value) && value >= 1 && value <= max;
-  return v.pipe(v.number(), v.check(isWhole, `is not a whole number from 1 to ${count(max)}`));
+  const isWhole = (value: unknown) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= max;
+  return v.custom<number>(isWhole, `is not a whole number from 1 to ${count(max)}`);
 };
 
 /** Reads what a page wants; where that cannot be, what is wrong, such as `connections is not a whole number from 1 to 9`. */
