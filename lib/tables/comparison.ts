@@ -4,7 +4,7 @@
  * @module
  */
 import { boundOf } from "../results/findings.ts";
-import { bytes, count, microseconds, MISSING } from "../text/format.ts";
+import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { signOf } from "./runs.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import { type Column, markdown } from "../text/table.ts";
@@ -95,7 +95,7 @@ export function notes(groups: readonly Rows[]): string[] {
   const out = first.filter(({ reason }) => reason !== null);
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
-    ...out.map((row) => `  ${row.candidate}: out after ${row.rounds} rounds: ${reasonOf(row)}`),
+    ...out.map((row) => `  ${row.candidate}: out after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.split(": ").at(-1)!)].map(([id, of]) => {
       const own = of.filter(({ candidate, finding }) => finding.startsWith(`${candidate}: `));
       const beside = of.filter(({ candidate, finding }) => !finding.startsWith(`${candidate}: `));
@@ -147,9 +147,9 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
-  const heading = `${scenario}, ${
-    count(connections)
-  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
+  const heading = `${scenario}, ${count(connections)} connections${at}${work}, ratios to ${reference}, ${
+    counted(rounds, "round")
+  }:`;
   return { heading, groups, columns, notes: notes(candidates) };
 }
 
