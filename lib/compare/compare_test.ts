@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { readOwn } from "../server/custom.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { compare, type ComparePlan } from "./compare.ts";
 
@@ -113,5 +114,33 @@ Deno.test({
     const path = find("epoll").path;
     const { rows } = await compare(find("epoll"), [{ ...without, path }], mixed);
     assertEquals([rows[0]!.reason, rows[0]!.heavy_us], ["without has no /work", 10]);
+  },
+});
+
+/** A server of one's own that ends after some requests. */
+const DIES = readOwn(
+  { name: "dies" },
+  [
+    ...[Deno.execPath(), "eval", "--no-lock"],
+    `let served = 0;
+     Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, () => {
+       if (++served === 500) { console.error("the last words"); Deno.exit(3); }
+       return new Response("x");
+     });`,
+  ],
+  [],
+);
+
+Deno.test({
+  name: "a server that dies in a round is named with its last words, be it the candidate or the reference",
+  ignore,
+  fn: async () => {
+    for (const [reference, candidate] of [[find("epoll"), DIES], [DIES, find("epoll")]] as const) {
+      const { rows, failures } = await compare(reference, [candidate], { ...plan, rounds: 2 });
+      assertEquals(failures.map((failure) => [failure.candidate, failure.error.subject.name, failure.error.ended]), [
+        [candidate.name, "dies", "crashed"],
+      ]);
+      assertEquals(rows[0]!.reason, "dies: the server ended during the run with exit code 3: the last words");
+    }
   },
 });

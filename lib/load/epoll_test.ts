@@ -103,7 +103,10 @@ for (const engine of ENGINES) {
       assert(found >= 0.999 * least, `p${percent}: ${found} s, expected ${least} s`);
       assert(raw.percentile(percent) <= window.histogram.percentile(percent));
     }
-    assert(window.histogram.percentile(100) <= elapsedS * 1.001e6, `${window.histogram.percentile(100)} µs of ${elapsedS} s`);
+    assert(
+      window.histogram.percentile(100) <= elapsedS * 1.001e6,
+      `${window.histogram.percentile(100)} µs of ${elapsedS} s`,
+    );
     // A connection waits for one request at a time, so all raw latencies fit into the time of all connections.
     const rawS = raw.mean * raw.count / 1e6;
     assert(rawS <= 1.001 * CONNECTIONS * elapsedS, `${rawS} s in ${elapsedS} s`);

@@ -1,6 +1,6 @@
 import { delay } from "@std/async";
 import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
-import { count } from "../text/format.ts";
+import { count, counted } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { Metrics } from "../results/results.ts";
 import { kernelSocketBytes, type Sample } from "../sampling/sampler.ts";
@@ -127,7 +127,7 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   const lost = connected - again.asked + again.lost;
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
-  const reason = unanswered ?? (lost > 0 ? `${count(lost)} connections were lost` : null);
+  const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
   return { answered: again.answered, histogram: again.histogram, lost, reason };
 }
 

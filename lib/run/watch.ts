@@ -6,7 +6,7 @@
  */
 import { type Bench, findingsOf, look, openBench, percentiles } from "./bench.ts";
 import type { Finding } from "../results/findings.ts";
-import { count } from "../text/format.ts";
+import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
 import type { Window } from "../load/generator.ts";
@@ -158,7 +158,7 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
     processes: now?.processes ?? null,
     findings,
     reason: short ?? window.stopped_early ??
-      (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null) ??
+      (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null) ??
       behind(wanted, metrics.requests_per_s, findings),
   };
 }

@@ -66,7 +66,7 @@ Deno.test({
         }
       },
       StartError,
-      "nobody listens on port 1",
+      "nothing listens on 127.0.0.1:1",
     );
   },
 });

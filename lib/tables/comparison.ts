@@ -141,9 +141,9 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
-  const heading = `${scenario}, ${
-    count(connections)
-  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
+  const heading = `${scenario}, ${count(connections)} connections${at}${work}, ratios to ${reference}, ${
+    counted(rounds, "round")
+  }:`;
   return { heading, groups, columns, notes: notes(candidates) };
 }
 

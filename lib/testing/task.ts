@@ -5,7 +5,6 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { stripVTControlCharacters } from "node:util";
 import { listProc, readProc } from "../sampling/procfs.ts";
 import { folder } from "./folder.ts";
 
@@ -41,11 +40,11 @@ export class RunningTask implements AsyncDisposable {
   hasEnded = false;
   #changed = Promise.withResolvers<void>();
 
-  constructor(name: string, args: readonly string[], cwd: string) {
+  constructor(name: string, args: readonly string[], cwd: string, env: Record<string, string> = {}) {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: wordsOf(name, args),
       cwd,
-      env: { NO_COLOR: "1", [MARK]: this.#mark },
+      env: { FORCE_COLOR: "1", ...env, [MARK]: this.#mark }, // colours where they are not wanted would show
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -56,7 +55,7 @@ export class RunningTask implements AsyncDisposable {
 
   async #collect(): Promise<void> {
     for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#said += stripVTControlCharacters(text);
+      this.#said += text;
       this.#wake();
     }
     this.hasEnded = true;
@@ -111,8 +110,13 @@ export class RunningTask implements AsyncDisposable {
 }
 
 /** Runs a task to its end. */
-export async function runTask(name: string, args: readonly string[], cwd: string) {
-  await using task = new RunningTask(name, args, cwd);
+export async function runTask(
+  name: string,
+  args: readonly string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  await using task = new RunningTask(name, args, cwd, env);
   return await task.end();
 }
 

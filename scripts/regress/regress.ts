@@ -27,6 +27,7 @@ import {
 import { RunFile } from "../../lib/regress/journal.ts";
 import { digestOf } from "../../lib/results/lab.ts";
 import { type Interval, medianOf, ratioInterval } from "../../lib/timing/stats.ts";
+import { counted } from "../../lib/text/format.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
 
 /** What is to be measured, and where what is found is kept. */
@@ -220,7 +221,7 @@ export async function regress(plan: RegressPlan): Promise<Night> {
   // What could not run then may run now, and costs nothing to try.
   for (const { key, rounds } of all) rounds.push(...stored.get(key)!.filter((round) => !isSkipped(round)));
   const found = all.reduce((sum, { rounds }) => sum + rounds.length, 0);
-  if (found > 0) warnings.push(`Going on with ${found} rounds that an unfinished run has left.`);
+  if (found > 0) warnings.push(`Going on with ${counted(found, "round")} that an unfinished run has left.`);
   for (const sentence of warnings) plan.say(sentence);
   await measureRounds(all, {
     rounds: plan.rounds,
