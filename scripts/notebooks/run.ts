@@ -103,7 +103,7 @@ async function check(
   if (wrong.length > 0) return false;
   if (write) await store(path, outcome.text);
   const cells = counted(executed.cells.filter(({ cell_type }) => cell_type === "code").length, "cell");
-  console.log(`${path}: ${cells} ${write ? "executed and stored" : "show what they are stored with"}`);
+  console.log(`${path}: ${cells} ${write ? "executed and stored" : "checked against what is stored"}`);
   return true;
 }
 
