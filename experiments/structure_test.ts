@@ -18,7 +18,16 @@ const DOORS: Record<string, string[]> = {
   load: ["generator.ts", "libc.ts"],
   probes: ["mod.ts", "readiness.ts"],
   page: ["bundle.ts", "fonts.ts"],
-  server: ["custom.ts", "launch.ts", "manifest.ts", "process_group.ts", "server.ts", "subject.ts", "wine.ts"],
+  server: [
+    "custom.ts",
+    "deno_versions.ts",
+    "launch.ts",
+    "manifest.ts",
+    "process_group.ts",
+    "server.ts",
+    "subject.ts",
+    "wine.ts",
+  ],
 };
 /** Rooms that need no second command: each is one instrument, or what a kind of reader calls. */
 const WHOLE_ROOMS = ["claims", "notebook", "testing"];

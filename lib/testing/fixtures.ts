@@ -59,7 +59,7 @@ export function night(day: number, change: Partial<NightRow> & { ratio: number |
   const row: NightRow = {
     experiment: "event-loop",
     connections: 10,
-    verdict: "unchanged",
+    verdict: "not_slower",
     reason: null,
     rounds: 30,
     valid_rounds: 30,

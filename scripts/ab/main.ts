@@ -13,7 +13,7 @@ import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
 import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
-import { fetchDeno } from "./deno_versions.ts";
+import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 
 const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, from npm
        deno task ab <experiment> --v8-flags=--single-threaded
@@ -58,14 +58,6 @@ function readFlags() {
       commands: flags.cmd,
     },
   };
-}
-
-/** Where npm keeps what it has fetched: in the cache folder of this project, which experiments/peers use too. */
-function cacheFolder(): string {
-  const home = Deno.env.get("HOME");
-  const caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
-  if (!caches) throw new UsageError("Versions of Deno are kept in a cache folder: set HOME or XDG_CACHE_HOME.");
-  return `${caches}/c10k-lab/npm`;
 }
 
 /** Measures a pair, shows the answer, and returns the exit code. An interrupt shows what the rounds until then say. */

@@ -130,26 +130,25 @@ export async function readPair(wish: PairWish, folder: string, fetch: Fetch): Pr
 }
 
 const ANSWER: Record<Says, string> = {
-  slower: "slower",
-  faster: "faster",
-  unchanged: "no slower and no faster, as far as 2 % matter",
-  too_few: "inconclusive: too few valid rounds",
-  too_wide: "inconclusive: the interval is too wide",
+  slower: "slower by more than 2 %",
+  not_slower: "not slower by 2 %",
+  undecided: "the interval includes +2 %",
+  too_few: "too few valid rounds",
 };
 
 /** The answer in words: did it get slower, by how much, how sure. */
 export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcome): string {
   if (outcome.ended !== "decided") return `${b.name} against ${a.name}: ${outcome.ended}. ${outcome.reason}`;
-  const { verdict, reason, first, confirmation }: Decision = outcome.decision;
-  const line = (which: string, { says, change }: Decision["first"]) =>
+  const { verdict, reason, all, fresh }: Decision = outcome.decision;
+  const line = (which: string, { says, change }: Decision["all"]) =>
     change === null
       ? `  ${which}: no valid round`
       : `  ${which}: ${changeInterval(change.estimate, change.low, change.high)} CPU time per request, ${ANSWER[says]}`;
   const lost = lostRounds(candidate);
   return [
-    `${b.name} against ${a.name}: ${verdict}${reason === null ? "" : `, ${reason}`}`,
-    line("rounds", first),
-    ...(confirmation === null ? [] : [line("fresh rounds", confirmation)]),
+    `${b.name} against ${a.name}: ${verdict.replace("_", " ")}${reason === null ? "" : `, ${reason}`}`,
+    line(fresh === null ? "rounds" : "all rounds", all),
+    ...(fresh === null ? [] : [line("fresh rounds", fresh)]),
     ...(lost === null ? [] : [`  ${lost}`]),
     "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
   ].join("\n");
@@ -170,6 +169,6 @@ export function exitOfPair(outcome: Outcome): number {
   if (outcome.ended === "skipped") return EXIT.unavailable;
   if (outcome.ended !== "decided") return outcome.ended === "broken" ? EXIT.failed : EXIT.inconclusive;
   const { verdict } = outcome.decision;
-  if (verdict === "regression") return EXIT.failed;
-  return verdict === "inconclusive" || verdict === "alarm" ? EXIT.inconclusive : EXIT.ok;
+  if (verdict === "slower") return EXIT.failed;
+  return verdict === "inconclusive" ? EXIT.inconclusive : EXIT.ok;
 }

@@ -15,7 +15,7 @@ import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { manifestOf } from "../../lib/server/manifest.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
 import type { Candidate, Outcome, PlacedRound } from "../../lib/regress/rounds.ts";
-import { CannotFetch, fetchDeno } from "./deno_versions.ts";
+import { CannotFetch, fetchDeno } from "../../lib/server/deno_versions.ts";
 import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
 import { isOwn, startSubject, type Variant } from "../../lib/server/subject.ts";
 import { Client } from "../../lib/testing/client.ts";

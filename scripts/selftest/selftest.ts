@@ -20,8 +20,8 @@ import { counted } from "../../lib/text/format.ts";
 import { SELFTEST, type SelftestRow } from "../../lib/results/rows.ts";
 
 /** What the copies are to burn, in % of the CPU time that a request of epoll takes. */
-export const EXTRA_PERCENT = [5, 10];
-/** Rounds of epoll against itself that tell what a request costs, before a copy can be made dearer by a share of it. */
+export const EXTRA_PERCENT = [1, 4, 5, 10];
+/** Rounds of epoll against itself that tell what a request costs, before a copy can be slowed by a share of it. */
 const CALIBRATION_ROUNDS = 5;
 /** Rounds of a copy that tell what a turn of its loop costs under this load, before its turns are chosen. */
 const PILOT_ROUNDS = 3;
