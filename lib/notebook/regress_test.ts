@@ -51,7 +51,7 @@ Deno.test({
     assertEquals(found.decision!.verdict, "inconclusive"); // of one round there is no interval
   });
   assertEquals(shown.map(({ type }) => type), ["display_data", "display_data"]);
-  assertMatch(shown[1]!.data["text/plain"]!, /about 20 % dearer\*\*: inconclusive .*too few rounds.*; put in: -?\d/);
+  assertMatch(shown[1]!.data["text/plain"]!, /about 20 % slower\*\*: inconclusive .*too few rounds.*; injected: -?\d/);
 });
 
 Deno.test("where nothing was measured the sentence says so", () => {

@@ -6,6 +6,7 @@ import {
   findEntry,
   type HostKind,
   hostKind,
+  MAX_NIGHTS,
   readBaseline,
   updateBaseline,
 } from "./baseline.ts";
@@ -17,13 +18,11 @@ const entry: BaselineEntry = {
   reference: "epoll",
   connections: 10,
   kind,
-  time: "2026-01-31T12:00:00.000Z",
-  deno: "2.9.6",
-  v8: "15.0",
-  log_ratios: [0.5, 0.51],
+  digests: { reference: "a", generator: "b", load: "c" },
+  nights: [{ time: "2026-01-31T12:00:00.000Z", deno: "2.9.6", v8: "15.0", log_ratios: [0.5, 0.51] }],
 };
-const { experiment, reference, connections } = entry;
-const wanted = { experiment, reference, connections, kind };
+const { experiment, reference, connections, digests } = entry;
+const wanted = { experiment, reference, connections, kind, digests };
 
 function baseline(content?: string) {
   const dir = Deno.makeTempDirSync();
@@ -44,15 +43,39 @@ Deno.test("the kind of a machine is its processor, cores and kernel, not the ver
   assert(of({ kernel: "6.1.0" }).kernel !== of({ kernel: "6.18.0" }).kernel);
 });
 
-Deno.test("an update takes the place of the same measurement, and leaves all others as they were", async () => {
+Deno.test("an update adds a night to the same measurement, and leaves all others as they were", async () => {
   using file = baseline();
   assertEquals(await readBaseline(file.path), []);
   const elsewhere = { ...entry, kind: { ...kind, cpu: "Model 2" } };
   const other = { ...entry, experiment: "select" };
   await updateBaseline(file.path, [entry, elsewhere, other]);
-  const newer = { ...entry, log_ratios: [0.4] };
+  const newer = { ...entry, nights: [{ ...entry.nights[0]!, log_ratios: [0.4] }] };
   await updateBaseline(file.path, [newer]);
-  assertEquals(await readBaseline(file.path), [elsewhere, newer, other]);
+  const grown = { ...entry, nights: [...entry.nights, ...newer.nights] };
+  assertEquals(
+    await readBaseline(file.path),
+    [elsewhere, other, grown].toSorted((a, b) => a.experiment < b.experiment ? -1 : 1),
+  );
+  for (let i = 0; i < MAX_NIGHTS; i++) await updateBaseline(file.path, [newer]);
+  const last = (await readBaseline(file.path)).find((each) =>
+    each.experiment === experiment && each.kind.cpu === kind.cpu
+  )!;
+  assertEquals(last.nights, Array(MAX_NIGHTS).fill(newer.nights[0]));
+});
+
+Deno.test("another reference, generator or load begins a new baseline, and its rounds are not compared with the old one's", async () => {
+  using file = baseline();
+  await updateBaseline(file.path, [entry]);
+  for (const name of ["reference", "generator", "load"] as const) {
+    const found = findEntry([entry], { ...wanted, digests: { ...digests, [name]: "z" } });
+    assertMatch(
+      "missing" in found ? found.missing : "",
+      /^its baseline was measured with another (reference|load generator|load): /,
+    );
+  }
+  const changed = { ...entry, digests: { ...digests, generator: "z" } };
+  await updateBaseline(file.path, [changed]);
+  assertEquals(await readBaseline(file.path), [changed]);
 });
 
 Deno.test("an entry counts for its own kind of machine, reference and connections; why there is none is said", () => {
@@ -71,12 +94,12 @@ Deno.test("an entry counts for its own kind of machine, reference and connection
 });
 
 Deno.test("a damaged or newer baseline is an error that tells the remedy, and is not written over", async () => {
-  const good = { schema: 1, entries: [entry] };
+  const good = { schema: 2, entries: [entry] };
   for (
     const content of [
       JSON.stringify(good).slice(0, -9),
-      JSON.stringify({ ...good, schema: 2 }),
-      JSON.stringify({ ...good, entries: [{ ...entry, log_ratios: [null] }] }),
+      JSON.stringify({ ...good, schema: 3 }),
+      JSON.stringify({ ...good, entries: [{ ...entry, nights: [{ ...entry.nights[0]!, log_ratios: [null] }] }] }),
       "[]",
     ]
   ) {

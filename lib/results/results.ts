@@ -91,7 +91,9 @@ export async function readResults(
   const results: Result[] = [];
   const passedOver: PassedOver[] = [];
   const folders = await entries(join(dir, machine));
-  for (const folder of folders.filter(({ isDirectory, name }) => isDirectory && name !== STUDIES)) {
+  for (
+    const folder of folders.filter(({ isDirectory, name }) => isDirectory && name !== STUDIES && !name.startsWith("."))
+  ) {
     for (const entry of await entries(join(dir, machine, folder.name))) {
       if (!entry.isFile || !entry.name.endsWith(".json")) continue;
       const path = join(dir, machine, folder.name, entry.name);

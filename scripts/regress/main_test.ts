@@ -13,7 +13,7 @@ async function command(name: string, ...args: string[]) {
 Deno.test("what cannot be understood ends regress and ab with 2 and a sentence, before anything is measured", async () => {
   const cases: [string, string[], string][] = [
     ["regress", ["--experiments", "event-lop"], "Did you mean event-loop?"],
-    ["regress", ["--experiments", "epoll"], "epoll is the reference: leave it out."],
+    ["regress", ["--experiments", "c-epoll"], "c-epoll is the reference: leave it out."],
     ["regress", ["--experiments", "select,select"], "Name each experiment once."],
     ["regress", ["--quick", "--update-baseline"], "A baseline takes all rounds"],
     ["ab", ["event-loop", "--rounds", "6", "--v8-flags=--x"], "--rounds 6 is not a whole number from 7"],

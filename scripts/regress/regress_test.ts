@@ -69,7 +69,7 @@ Deno.test("against its baseline an experiment is unchanged, regressed, or improv
   assertEquals([update.exit, update.experiments[0]!.reason], [0, "this is its first baseline here"]);
   const nights = [await at.night(() => 0.7), await at.night(() => 0.8), await at.night(() => 0.6)];
   assertEquals(nights.map(({ exit }) => exit), [0, 1, 0]);
-  assertEquals(nights.flatMap(verdicts), ["unchanged", "regression", "improvement"]);
+  assertEquals(nights.flatMap(verdicts), ["not_slower", "slower", "not_slower"]);
   const slower = nights[1]!.experiments[0]!;
   assert(
     slower.change_low! > 1.08 && slower.change_high! < 1.13 && slower.confirmed_low! > 1.08,
@@ -80,12 +80,12 @@ Deno.test("against its baseline an experiment is unchanged, regressed, or improv
   assertEquals(at.names(), ["baseline.json", "history.jsonl"]); // the rounds stand in the history now
 });
 
-Deno.test("an alarm that fresh rounds do not confirm fails nothing", async () => {
+Deno.test("slower first rounds that fresh ones do not confirm are inconclusive, and fail nothing", async () => {
   using at = lab();
   await at.night(() => 0, UPDATE);
   const night = await at.night((n) => n <= 30 ? 0.1 : 0);
-  assertEquals([night.exit, verdicts(night)], [0, ["unchanged"]]);
-  assertMatch(night.experiments[0]!.reason!, /did not confirm/);
+  assertEquals([night.exit, verdicts(night)], [3, ["inconclusive"]]);
+  assertMatch(night.experiments[0]!.reason!, /includes \+2 %/);
 });
 
 Deno.test("without a baseline, or with that of another machine, there is no verdict but a sentence, and rounds are no alarm", async () => {
@@ -109,7 +109,7 @@ Deno.test("a first look asks for no fresh rounds, so it fails nothing, and leave
   using at = lab();
   await at.night(() => 0, UPDATE);
   const quick = await at.night(() => 0.5, { quick: true });
-  assertEquals([quick.exit, verdicts(quick)], [3, ["alarm"]]);
+  assertEquals([quick.exit, verdicts(quick)], [3, ["inconclusive"]]);
   assertEquals([(await at.history()).length, at.names()], [1, ["baseline.json", "history.jsonl"]]);
 });
 
@@ -120,7 +120,7 @@ Deno.test("a new baseline is no verdict, and says so", async () => {
   assertEquals([slower.exit, slower.new_baseline], [0, true]);
   for (const shown of [showNight(slower), nightMarkdown(slower)]) {
     assertStringIncludes(shown, "A new baseline: nothing was judged.");
-    assert(!shown.includes("No regression"));
+    assert(!shown.includes("Not slower"));
   }
 });
 
@@ -171,7 +171,7 @@ Deno.test("what broke fails with its reason, what cannot run is skipped, and the
     {},
     names,
   );
-  assertEquals([night.exit, verdicts(night)], [1, ["unchanged", "broken", "skipped"]]);
+  assertEquals([night.exit, verdicts(night)], [1, ["not_slower", "broken", "skipped"]]);
   assertEquals(night.experiments[1]!.reason, "crashed: select: 2 connections lost");
   assertStringIncludes(showNight(night), "poll: poll needs Linux.");
   assertEquals((await readBaseline(at.path("baseline.json"))).length, 3);
@@ -193,15 +193,15 @@ Deno.test("what could not run when a run was killed is tried again", async () =>
       names,
     )
   );
-  assertEquals(verdicts(await at.night(() => 0, {}, names)), ["unchanged", "unchanged"]);
+  assertEquals(verdicts(await at.night(() => 0, {}, names)), ["not_slower", "not_slower"]);
 });
 
 Deno.test("the exit code: any regression or break is 1, else what is open is 3, or 69 where nothing runs here, else 0", () => {
   const of = (...verdicts: Night["experiments"][number]["verdict"][]) =>
     exitOf(verdicts.map((verdict) => ({ verdict })));
-  assertEquals([of("unchanged", "regression"), of("broken"), of("inconclusive", "regression")], [1, 1, 1]);
-  assertEquals([of("unchanged", "inconclusive"), of("alarm"), of("skipped"), of()], [3, 3, 69, 3]);
-  assertEquals([of("unchanged", "improvement"), of("unchanged", "skipped")], [0, 3]); // nobody has judged what was skipped
+  assertEquals([of("not_slower", "slower"), of("broken"), of("inconclusive", "slower")], [1, 1, 1]);
+  assertEquals([of("not_slower", "inconclusive"), of("skipped"), of()], [3, 69, 3]);
+  assertEquals([of("not_slower", "not_slower"), of("not_slower", "skipped")], [0, 3]); // nobody has judged what was skipped
 });
 
 Deno.test("rounds that are too unlike make no baseline, and the one that was there stays", async () => {
@@ -360,7 +360,7 @@ Deno.test("the Markdown says the verdict in its heading, and has a row for each 
   using at = lab();
   await at.night(() => 0, UPDATE, ["event-loop", "select"]);
   const text = nightMarkdown(await at.night(() => 0, {}, ["event-loop", "select"]));
-  assertMatch(text, /^## No regression\.\n/);
+  assertMatch(text, /^## Not slower\.\n/);
   assertMatch(text, /^\| event-loop \| unchanged \| .+%\] \| – \|/m);
   assertMatch(text, /^\| select \| unchanged \|/m);
 });
