@@ -234,5 +234,5 @@ export function judgePrediction(
     ? "open"
     : "held";
   const telling = conditions.filter((judged) => judged.outcome === outcome).map(({ because }) => because);
-  return { outcome, conditions, sentence: `${TITLES[outcome]}: ${telling.join("; ")}.` };
+  return { outcome, conditions, sentence: `${TITLES[outcome]}: ${[...new Set(telling)].join("; ")}.` };
 }

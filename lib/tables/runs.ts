@@ -1,7 +1,7 @@
 import { boundOf } from "../results/findings.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import type { Metrics, Result } from "../results/results.ts";
-import { type Column, table } from "../text/table.ts";
+import { type Column, table, wrap } from "../text/table.ts";
 
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
@@ -46,13 +46,46 @@ function rawLatency(of: Result): string[] {
   return [`${label(of)}: latency counts from the scheduled send; from the actual send p50, p99, p99.9 are ${raw}`];
 }
 
+/** Columns where nobody says how many there are. */
+const DEFAULT_WIDTH = 80;
+
+/** What one run showed, as a part of a sentence; null: nothing worth a word. */
+function outcomeOf(run: Result): string | null {
+  const { metrics: { answered, requests_per_s, cpu_us_per_request, p99_us }, scenario, parameters } = run;
+  const size = `at ${count(parameters.connections)} connections`;
+  if (scenario === "hold") {
+    return `held and answered ${count(answered)} of ${count(parameters.connections)} connections`;
+  }
+  if (scenario === "throughput" || scenario === "churn") {
+    const rate = bounded(run, count(requests_per_s));
+    const cost = cpu_us_per_request === null ? "" : `, ${count(cpu_us_per_request, 2)} CPU-µs each`;
+    return `answered ${rate} requests/s ${size}${cost}`;
+  }
+  if (p99_us === null) return null;
+  return `p99 was ${bounded(run, microseconds(p99_us), "p99_us")} at ${count(parameters.rate_per_s)} requests/s`;
+}
+
+/** The result in one sentence: of each scenario the run with the most connections that has figures. */
+export function conclude(name: string, results: readonly Result[]): string {
+  const told = results.filter(({ ended }) => ended === "ok" || ended === "limited");
+  const last = [...Map.groupBy(told, ({ scenario }) => scenario).values()].map((runs) =>
+    runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0]!
+  );
+  const parts = last.map(outcomeOf).filter((part) => part !== null);
+  if (parts.length > 0) return `${name}: ${parts.join("; ")}.`;
+  return `${name}: nothing was measured${results[0]?.reason ? `, ${results[0].reason.replace(/\.$/, "")}` : ""}.`;
+}
+
 /** What a run ends with: the table, then what broke and why, then what weakens the figures. */
 export function describe(results: readonly Result[], width?: number): string {
   if (results.length === 0) return "Nothing was measured.";
   const broke = results.filter((of) => of.ended !== "ok").map((of) => `${label(of)}: ${of.ended}, ${of.reason}`);
   const notes = results.flatMap((of) => of.findings.map(({ id, sentence }) => `${label(of)}: ${id}, ${sentence}`));
   const raw = results.flatMap(rawLatency);
-  const list = (heading: string, lines: string[]) => lines.length > 0 ? `\n\n${heading}\n  ${lines.join("\n  ")}` : "";
-  return table(results, RESULT_COLUMNS, width) + list("What broke, and why", broke) + list("Raw latency", raw) +
-    list("What to mind in these figures", notes);
+  const indent = "  ";
+  const fold = (line: string) => wrap(line, (width ?? DEFAULT_WIDTH) - 2 * indent.length).join(`\n${indent}${indent}`);
+  const list = (heading: string, lines: string[]) =>
+    lines.length > 0 ? `\n\n${heading}\n${lines.map((line) => indent + fold(line)).join("\n")}` : "";
+  return table(results, RESULT_COLUMNS, width) + list("Failures and limits", broke) + list("Raw latency", raw) +
+    list("Caveats", notes);
 }
