@@ -107,7 +107,7 @@ static void send_answers(struct connection *connection, const char *bytes, int l
     if (sent < 0) sent = 0;
     ADD(bytes_out, sent);
     if (sent == length) return wait_for_more(connection);
-    if (!keep(&connection->unsent, bytes + sent, length - sent)) return drop_connection(connection, ENOBUFS);
+    if (!keep(&connection->unsent, bytes + sent, length - sent)) return drop_connection(connection, KEPT_TOO_MUCH);
     unsents++;
     watch(EPOLL_CTL_MOD, fd, EPOLLOUT); // fails only for a descriptor that is not in the set
 }
@@ -138,7 +138,7 @@ static void answer_input(struct connection *connection, char *input, int length)
     leave_queue(connection);
     if (!done.keep_alive) connection->phase = CLOSING;
     if (input == carried->bytes) consume(carried, length - rest);
-    else if (rest > 0 && !keep(carried, input + done.taken, rest)) return drop_connection(connection, ENOBUFS);
+    else if (rest > 0 && !keep(carried, input + done.taken, rest)) return drop_connection(connection, KEPT_TOO_MUCH);
     if (done.out.length > 0) send_answers(connection, done.out.bytes, done.out.length);
     else wait_for_more(connection);
 }
@@ -156,7 +156,7 @@ static void on_readable(struct connection *connection) {
     ADD(bytes_in, got);
     if (connection->phase != OPEN) return; // thrown away: the last answer is out
     if (carried->length == 0) return answer_input(connection, inbox, got);
-    if (!keep(carried, inbox, got)) return drop_connection(connection, ENOBUFS);
+    if (!keep(carried, inbox, got)) return drop_connection(connection, KEPT_TOO_MUCH);
     answer_input(connection, carried->bytes, carried->length);
 }
 
@@ -228,7 +228,7 @@ static bool turn(int listener, bool *accepting, bool is_draining) {
     static int ready, next;
     if (!is_empty(&unfinished)) answer_unfinished(is_draining);
     if (next >= ready) {
-        const int wait_ms = !is_empty(&unfinished) ? 0 : is_draining ? 1 : TURN_MS;
+        const int wait_ms = !is_empty(&unfinished) ? 0 : is_draining ? QUIET_MS : TURN_MS;
         next = 0;
         ready = epoll_wait(epoll, events, EVENTS, wait_ms);
         if (ready < 0 && errno != EINTR) must(ready, "wait for events");

@@ -24,9 +24,9 @@ static pthread_cond_t left = PTHREAD_COND_INITIALIZER;
 
 /** Counts bytes that a thread keeps while it waits. Returns false if all threads together would keep too many. */
 static bool reserve(long bytes) {
-    if (ADD(kept_bytes, bytes) + bytes <= MAX_KEPT) return true;
+    if (ADD(kept_bytes, bytes) + bytes <= MAX_KEPT_BYTES) return true;
     ADD(kept_bytes, -bytes);
-    count_error(ENOBUFS);
+    count_error(KEPT_TOO_MUCH);
     return false;
 }
 

@@ -28,13 +28,16 @@ enum {
     PADDING = 8,          // bytes behind an input: the parser ends at a NUL there, and reads words of 8 bytes
     OUTBOX = 96 * 1024,   // bytes of answers to one INBOX: 1024 heads of 16 bytes, at most 66 bytes each
     MAX_ANSWER = 128,     // bytes of one answer at most
-    MAX_KEPT = 64 << 20,  // bytes of all partial heads and unsent answers together; a connection above it is dropped
+    MIN_KEPT = 256,       // bytes of the first buffer for a partial head; it doubles
+    MAX_KEPT_BYTES = 64 << 20, // of all connections together, partial and unsent; beyond, a connection is dropped
     MAX_WORK_US = 100000,
     TURN_MS = 50,         // the longest wait: so late a signal is noticed that arrived just before the call
     HEAD_MS = 10000,      // from the first byte of a head to its last; then 408
     LINGER_MS = 1000,     // how long a connection may go on sending after its last answer was taken by the socket
     STOP_MS = 1000,       // how long what is in flight may take after SIGTERM
+    QUIET_MS = 10,        // without an event, after SIGTERM, until nothing is taken to be in flight
     KEYS = 600,           // of counts of errors: an errno of Linux is below 200, a status is not
+    KEPT_TOO_MUCH = 599,  // the key of connections dropped because of MAX_KEPT_BYTES
 };
 
 // A peer that vanished, or that does not read: the kernel ends its connection, without code in the loop.
@@ -128,13 +131,14 @@ static inline void release(struct kept *kept) {
     *kept = (struct kept){0};
 }
 
-/** Appends bytes. Returns false if all connections together would keep more than MAX_KEPT. */
+/** Appends bytes. Returns false if all connections together would keep too much. */
 static inline bool keep(struct kept *kept, const void *bytes, int length) {
     const int needed = kept->length + length;
     if (needed > kept->capacity) {
-        const int doubled = 2 * kept->capacity;
-        const int capacity = needed > doubled ? needed : doubled; // so that a head in single bytes is not copied for each
-        if (atomic_load_explicit(&kept_bytes, memory_order_relaxed) + capacity - kept->capacity > MAX_KEPT) return false;
+        int capacity = kept->capacity > MIN_KEPT ? kept->capacity : MIN_KEPT;
+        while (capacity < needed) capacity *= 2;
+        const long all = atomic_load_explicit(&kept_bytes, memory_order_relaxed) + capacity - kept->capacity;
+        if (all > MAX_KEPT_BYTES) return false;
         kept->bytes = must_have(realloc(kept->bytes, capacity + PADDING));
         ADD(kept_bytes, (long)capacity - kept->capacity);
         kept->capacity = capacity;
@@ -269,16 +273,13 @@ static inline position parse_fields(position at, struct request *request) {
 
 /** The path of a target in origin form (/a?b) or absolute form (http://host/a?b), without its query. */
 static inline struct text path_of(struct text target) {
-    if (target.length > 7 && strncasecmp(target.bytes, "http://", 7) == 0) {
-        const char *authority = target.bytes + 7;
-        const size_t length = target.length - 7;
-        const size_t host = strcspn(authority, "/? "); // behind a target stands a space
-        if (host >= length || authority[host] == '?') return TEXT("/");
-        target = (struct text){authority + host, length - host};
-    }
+    const bool has_scheme = target.length > 7 && strncasecmp(target.bytes, "http://", 7) == 0;
+    const char *authority = target.bytes + 7, *end = target.bytes + target.length;
+    const size_t host = has_scheme ? strcspn(authority, "/? ") : 0; // behind a target stands a space
+    if (host > 0) target = (struct text){authority + host, end - authority - host};
     const char *query = memchr(target.bytes, '?', target.length);
     if (query != NULL) target.length = query - target.bytes;
-    return target;
+    return host > 0 && target.length == 0 ? TEXT("/") : target;
 }
 
 static inline int status_of(struct text method, struct text target, int *work_us) {
@@ -335,11 +336,11 @@ static inline size_t parse_head(position input, size_t length, size_t searched, 
         const bool is_root = length >= empty_line + root && memcmp(start, ROOT, root) == 0;
         position at = is_root ? start + root : parse_request_line(start, request);
         if (at != NULL) at = parse_fields(at, request);
-        if (at != NULL && at - start <= MAX_HEAD) return at - input;
+        if (at != NULL && at - input <= MAX_HEAD) return at - input;
     }
     // Rare: it is incomplete, too long or malformed. What stands behind is refused too, as the connection closes.
     position blank = find_blank_line(from, end);
-    const bool is_too_long = blank == NULL ? end - start >= MAX_HEAD : blank + 4 - start > MAX_HEAD;
+    const bool is_too_long = blank == NULL ? length >= MAX_HEAD : blank + 4 - input > MAX_HEAD;
     if (blank == NULL && !is_too_long) return 0;
     *request = (struct request){.status = is_too_long ? 431 : 400};
     return length;
@@ -383,7 +384,8 @@ static inline struct answered answer(char *input, size_t length, size_t searched
         searched = 0;
         done.taken += head;
         if (request.work_us > 0) burn(request.work_us);
-        done.keep_alive = request.keep_alive && !atomic_load_explicit(&stopping, memory_order_relaxed);
+        const bool is_end = done.taken == length && atomic_load_explicit(&stopping, memory_order_relaxed);
+        done.keep_alive = request.keep_alive && !is_end;
         const struct text text = answer_of(request.status, done.keep_alive);
         if (done.out.length == 0) done.out = text;
         else {
@@ -477,13 +479,15 @@ static inline void say_ready(const char *experiment, const struct options *optio
     fprintf(stderr, "Listening. Try: curl -i http://%s:%d/\n", options->host, options->port);
 }
 
-/** Ends the line of counts that was begun. */
-static inline void say_errors(void) {
-    printf("\"errors\":{");
+/** Ends a line that was begun with the counts. */
+static inline void say_counts(void) {
+    printf(",\"accepted\":%lu,\"served\":%lu", accepted, served);
+    printf(",\"bytes_in\":%lu,\"bytes_out\":%lu,\"errors\":{", bytes_in, bytes_out);
     const char *separator = "";
     for (int key = 0; key < KEYS; key++) {
         if (errors[key] == 0) continue;
-        if (key < 200) printf("%s\"%s\":%lu", separator, strerrorname_np(key), errors[key]);
+        if (key == KEPT_TOO_MUCH) printf("%s\"MAX_KEPT_BYTES\":%lu", separator, errors[key]);
+        else if (key < 200) printf("%s\"%s\":%lu", separator, strerrorname_np(key), errors[key]);
         else printf("%s\"%d\":%lu", separator, key, errors[key]);
         separator = ",";
     }
@@ -491,20 +495,14 @@ static inline void say_errors(void) {
     fflush(stdout);
 }
 
-static inline void say_counts(const char *event) {
-    printf("{\"event\":\"%s\",\"accepted\":%lu,\"served\":%lu,", event, accepted, served);
-    printf("\"bytes_in\":%lu,\"bytes_out\":%lu,", bytes_in, bytes_out);
-}
-
 /** Prints the line that SIGUSR1 asks for. */
 static inline void say_stats(void) {
     atomic_store(&wants_stats, false);
-    say_counts("stats");
-    printf("\"open\":%ld,", open_connections);
-    say_errors();
+    printf("{\"event\":\"stats\",\"open\":%ld", open_connections);
+    say_counts();
 }
 
 static inline void say_stopped(void) {
-    say_counts("stopped");
-    say_errors();
+    printf("{\"event\":\"stopped\"");
+    say_counts();
 }
