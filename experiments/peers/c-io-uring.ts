@@ -24,8 +24,8 @@ const EXPERIMENT = "c-io-uring";
 // ---- Build: once, into a cache folder; again when a source or the command has changed -------------------------------
 
 const SOURCES = ["c/c-io-uring.c", "c/lab.h"]; // the first is compiled, the others are included
-const COMPILE = ["gcc", "-std=gnu11", "-O2", "-luring"];
-const INSTALL = "apt-get install -y gcc libc6-dev liburing-dev";
+const COMPILE = ["gcc", "-std=gnu11", "-O2"];
+const INSTALL = "apt-get install -y gcc libc6-dev";
 
 /** Says in one sentence why this cannot run here, and ends with EX_UNAVAILABLE of <sysexits.h>. */
 function unavailable(reason: string): never {

@@ -6,7 +6,6 @@ enum {
     DESCRIPTORS = 1 << 20, // size of the table; fs.nr_open allows as many. Only the pages in use are memory
     EVENTS = 1024,         // events taken from the kernel in one call: enough to make the cost of the call vanish
     ACCEPTS = 64,          // connections accepted in a row, so that a flood of new ones cannot starve the old ones
-    BURN_US = 25000,       // CPU that requests burn until the loop looks at signals, clocks and the listener again
 };
 
 // ---- Connection: an entry of the table, and bytes of its own only while there are any ------------------------------
@@ -186,11 +185,6 @@ static bool accept_all(int listener, int at_most) {
 
 static bool is_in_flight(void) {
     return unsents > 0 || !is_empty(&heads) || !is_empty(&unfinished) || !is_empty(&lingers);
-}
-
-/** Whether the rest of a turn has to wait: enough was burnt, or a signal to stop has just come. */
-static bool is_turn_over(bool is_draining) {
-    return burnt_us > BURN_US || (!is_draining && atomic_load_explicit(&stopping, memory_order_relaxed));
 }
 
 /** Gives each connection with whole requests left its turn, in their order. */

@@ -31,6 +31,7 @@ enum {
     MIN_KEPT = 256,       // bytes of the first buffer for a partial head; it doubles
     MAX_KEPT_BYTES = 64 << 20, // of all connections together, partial and unsent; beyond, a connection is dropped
     MAX_WORK_US = 100000,
+    BURN_US = 25000,      // CPU that requests burn until the loop looks at signals, clocks and the listener again
     TURN_MS = 50,         // the longest wait: so late a signal is noticed that arrived just before the call
     HEAD_MS = 10000,      // from the first byte of a head to its last; then 408
     LINGER_MS = 1000,     // how long a connection may go on sending after its last answer was taken by the socket
@@ -346,7 +347,12 @@ static inline size_t parse_head(position input, size_t length, size_t searched, 
     return length;
 }
 
-static _Thread_local long burnt_us; // since the loop looked at it
+static _Thread_local long burnt_us; // since the turn began
+
+/** Whether the rest of a turn has to wait: enough was burnt, or a signal to stop has just come. */
+static inline bool is_turn_over(bool is_draining) {
+    return burnt_us > BURN_US || (!is_draining && atomic_load_explicit(&stopping, memory_order_relaxed));
+}
 
 /** Burns CPU time of this thread; time in which the thread does not run is not counted. */
 static inline void burn(int us) {
@@ -365,6 +371,7 @@ static inline void burn(int us) {
 struct answered {
     size_t taken;      // bytes of the input
     struct text out;   // the answers: a constant if it is a single one, else they stand in the outbox
+    int status;        // of the last one
     bool keep_alive;
     bool is_cut_short; // more whole requests may follow in the input
 };
@@ -376,6 +383,8 @@ struct answered {
 static inline struct answered answer(char *input, size_t length, size_t searched, char *outbox) {
     struct answered done = {.keep_alive = true};
     unsigned long greetings = 0;
+    char behind[PADDING]; // the next piece may stand there already
+    memcpy(behind, input + length, PADDING);
     memset(input + length, 0, PADDING);
     while (done.taken < length && done.keep_alive && !done.is_cut_short) {
         struct request request;
@@ -387,6 +396,7 @@ static inline struct answered answer(char *input, size_t length, size_t searched
         const bool is_end = done.taken == length && atomic_load_explicit(&stopping, memory_order_relaxed);
         done.keep_alive = request.keep_alive && !is_end;
         const struct text text = answer_of(request.status, done.keep_alive);
+        done.status = request.status;
         if (done.out.length == 0) done.out = text;
         else {
             if (done.out.bytes != outbox) memcpy(outbox, done.out.bytes, done.out.length); // it is no single one
@@ -397,6 +407,7 @@ static inline struct answered answer(char *input, size_t length, size_t searched
         else count_error(request.status);
         done.is_cut_short = request.work_us > 0 || done.out.length > OUTBOX - MAX_ANSWER;
     }
+    memcpy(input + length, behind, PADDING);
     if (greetings > 0) ADD(served, greetings);
     return done;
 }
