@@ -1,5 +1,5 @@
 /**
- * @title      c-io-uring: the same rings in C, with liburing
+ * @title      c-io-uring: the same rings in C, the floor that the kernel sets
  * @family     completion
  * @question   What does one thread with io_uring cost if no runtime stands between it and the kernel?
  * @idea       The submissions of io-uring.ts, made by liburing: multishot accept and receive, buffers that the kernel

@@ -1,4 +1,7 @@
 // epoll, as in experiments/epoll.ts, its system calls in their order: one thread asks only for what has happened.
+#ifndef EXPERIMENT
+#define EXPERIMENT "c-epoll"
+#endif
 #include "lab.h"
 #include <sys/epoll.h>
 
@@ -265,12 +268,12 @@ static void serve(int listener) {
 }
 
 int main(int argc, char **argv) {
-    struct options options = read_options("c-epoll", argc, argv);
+    struct options options = read_options(argc, argv);
     const int listener = listen_on(&options, SOCK_NONBLOCK);
     epoll = must(epoll_create1(EPOLL_CLOEXEC), "create an epoll instance");
     connections = map(DESCRIPTORS * sizeof *connections);
     handle_signals(stop_soon);
-    say_ready("c-epoll", &options);
+    say_ready(&options);
     serve(listener);
     say_stopped();
 }

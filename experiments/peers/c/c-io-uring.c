@@ -1,4 +1,5 @@
 // io_uring by its system calls, as in experiments/io-uring.ts: one thread hands work over and collects the results.
+#define EXPERIMENT "c-io-uring"
 #include "lab.h"
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -467,7 +468,7 @@ static void refuse_to_run(const char *action, int error) {
         snprintf(reason, sizeof reason, text, (unsigned long)locked.rlim_cur / 1024);
     }
     const char *name = strerrorname_np(error);
-    fprintf(stderr, "c-io-uring cannot run here: io_uring, %s: %s (%d), %s.\n", action, name, error, reason);
+    fprintf(stderr, EXPERIMENT " cannot run here: io_uring, %s: %s (%d), %s.\n", action, name, error, reason);
     exit(69);
 }
 
@@ -508,7 +509,9 @@ static void lend_buffers(int fd) {
 static void open_ring(void) {
     struct io_uring_params params;
     const int fd = set_up(&params);
-    char *rings = map_ring(fd, params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe), IORING_OFF_SQ_RING);
+    const size_t cq_end = params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe);
+    const size_t sq_end = params.sq_off.array + params.sq_entries * sizeof(unsigned);
+    char *rings = map_ring(fd, cq_end > sq_end ? cq_end : sq_end, IORING_OFF_SQ_RING);
     ring.sqes = (void *)map_ring(fd, params.sq_entries * sizeof(struct io_uring_sqe), IORING_OFF_SQES);
     ring.cqes = (void *)(rings + params.cq_off.cqes);
     ring.sq_head = (void *)(rings + params.sq_off.head);
@@ -525,12 +528,12 @@ static void open_ring(void) {
 }
 
 int main(int argc, char **argv) {
-    struct options options = read_options("c-io-uring", argc, argv);
+    struct options options = read_options(argc, argv);
     connections = map(DESCRIPTORS * sizeof *connections);
     open_ring();
     const int listener = listen_on(&options, 0); // io_uring waits on a blocking socket, and gives EAGAIN on another
     handle_signals(stop_soon);
-    say_ready("c-io-uring", &options);
+    say_ready(&options);
     serve(listener);
     say_stopped();
 }

@@ -1,5 +1,5 @@
 // What the servers in C share: limits, counts, the end by a signal, the listener, the protocol and the command line.
-// Include it first. It speaks the same minimal HTTP/1.1 as the experiments in TypeScript, byte for byte.
+// Define EXPERIMENT, the name, and include it first. It speaks the same minimal HTTP/1.1 as the experiments in TypeScript, byte for byte.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -420,7 +420,7 @@ struct options {
     struct sockaddr_in address;
 };
 
-static inline struct options read_options(const char *experiment, int argc, char **argv) {
+static inline struct options read_options(int argc, char **argv) {
     static const struct option known[] = {
         {"host", required_argument, NULL, 'h'},
         {"port", required_argument, NULL, 'p'},
@@ -436,7 +436,7 @@ static inline struct options read_options(const char *experiment, int argc, char
     }
     right = right && optind == argc && options.port >= 0 && options.port <= 65535;
     if (!right || inet_pton(AF_INET, options.host, &options.address.sin_addr) != 1) {
-        fprintf(stderr, "Usage: %s [--port N] [--host ADDRESS]\n", experiment);
+        fprintf(stderr, "Usage: " EXPERIMENT " [--port N] [--host ADDRESS]\n");
         exit(2);
     }
     options.address.sin_port = htons(options.port);
@@ -484,8 +484,9 @@ static inline bool is_of_one_connection(int error) {
     }
 }
 
-static inline void say_ready(const char *experiment, const struct options *options) {
-    printf("{\"event\":\"ready\",\"experiment\":\"%s\",\"port\":%d,\"pid\":%d}\n", experiment, options->port, getpid());
+static inline void say_ready(const struct options *options) {
+    const char *line = "{\"event\":\"ready\",\"experiment\":\"" EXPERIMENT "\",\"port\":%d,\"pid\":%d}\n";
+    printf(line, options->port, getpid());
     fflush(stdout); // where nobody reads it, nobody waits for it
     fprintf(stderr, "Listening. Try: curl -i http://%s:%d/\n", options->host, options->port);
 }
