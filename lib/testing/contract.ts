@@ -12,6 +12,7 @@ import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/asse
 import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { catalogue, type Experiment } from "../catalogue.ts";
+import { processTree } from "../proc.ts";
 import {
   experimentCommand,
   type Server,
@@ -118,6 +119,18 @@ export class Lab {
     await this.turn(port); // between recv(2) and what the server makes of it, another client is served
   }
 
+  /** Holds up a server while something happens, so that it finds all of that at once, and what follows is no race. */
+  async atOnce(happens: () => Promise<void>, server = this.shared): Promise<void> {
+    if (Deno.build.os !== "linux" || this.wine !== null) return await happens();
+    server.signalAll("SIGSTOP");
+    try {
+      await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
+      await happens();
+    } finally {
+      server.signalAll("SIGCONT");
+    }
+  }
+
   /**
    * Lets the server turn its loop: another client is served meanwhile, so what was sent before is very likely read.
    * Nothing where one client holds up all others.
@@ -148,6 +161,9 @@ export interface Check {
   /** @throws {BrokenPromise | AssertionError} If the promise is not kept. */
   holds(lab: Lab): Promise<void>;
 }
+
+/** Whether a process was stopped by SIGSTOP, or is dead: its state stands behind the name, which may have any character. */
+const isStopped = (pid: number) => /\) [TZ] /.test(Deno.readTextFileSync(`/proc/${pid}/stat`));
 
 /** The answer to `/` and to `/work/N`. */
 export const hello = (answer: Answer) => assertEquals([answer.status, answer.body], [200, "Hello World"]);
