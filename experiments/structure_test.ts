@@ -13,8 +13,8 @@ const MAX_LONG_EXPERIMENT_LINES = 450;
 /** What needs more: rings, a slab, or a loop and besides it threads or processes that must be made, counted and ended. */
 const LONG_EXPERIMENTS = "io-uring iocp process-per-conn prefork reactor-pool multi-reactor xdp".split(" ");
 const SECTIONS = [
-  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The architecture"],
-  ...["Where there is no io_uring", "Command line"],
+  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The rings"],
+  ...["The architecture", "Command line"],
 ];
 const SPEAKS_BY_RUNTIME = ["deno-serve"]; // the runtime speaks HTTP, so there is no protocol in the file
 
