@@ -45,7 +45,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000; // <bits/socket_ty
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
 const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
-const MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>, <sys/socket.h>
+const MSG_DONTWAIT = 0x40, MSG_WAITALL = 0x100, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>, <sys/socket.h>
 const CLOCK_THREAD_CPUTIME_ID = 3, CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const RLIMIT_MEMLOCK = 8, RLIM_INFINITY = -1n; // <sys/resource.h>
 const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
@@ -65,18 +65,22 @@ const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22;
 const IORING_OFF_SQ_RING = 0n, IORING_OFF_SQES = 0x10000000n; // what to map of a ring: both queues, the submissions
 const IORING_FEAT_MIN_TIMEOUT = 1 << 15; // 6.12: a call may wait a little for several completions
 const IOU_PBUF_RING_INC = 2; // 6.12: a buffer is filled piece by piece, by one receive after the other
-const IORING_OP_SENDMSG = 9,
-  IORING_OP_ACCEPT = 13,
-  IORING_OP_ASYNC_CANCEL = 14,
-  IORING_OP_SEND = 26,
-  IORING_OP_RECV = 27;
-const IOSQE_BUFFER_SELECT = 1 << 5, IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1;
+const IORING_OP_NOP = 0, IORING_OP_SENDMSG = 9, IORING_OP_ACCEPT = 13, IORING_OP_ASYNC_CANCEL = 14;
+const IORING_OP_SEND = 26, IORING_OP_RECV = 27, IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1;
+const IOSQE_BUFFER_SELECT = 1 << 5, IOSQE_CQE_SKIP_SUCCESS = 1 << 6; // with the last only a failure completes
+const IORING_SQ_CQ_OVERFLOW = 1 << 1; // completions wait outside of a full queue
 // Flags of a completion: a buffer's number stands above them, a multishot goes on, a buffer gets more pieces.
 const IORING_CQE_BUFFER_SHIFT = 16, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_BUF_MORE = 1 << 4;
 
 // Words (of 4 bytes) of struct io_uring_params, of which sq_off is at 10 and cq_off at 20.
 const PARAMS_WORDS = 30, PARAMS_CQ_ENTRIES = 1, PARAMS_FLAGS = 2, PARAMS_FEATURES = 5;
-const SQ_OFF_HEAD = 10, SQ_OFF_TAIL = 11, SQ_OFF_ARRAY = 16, CQ_OFF_HEAD = 20, CQ_OFF_TAIL = 21, CQ_OFF_CQES = 25;
+const SQ_OFF_HEAD = 10,
+  SQ_OFF_TAIL = 11,
+  SQ_OFF_FLAGS = 14,
+  SQ_OFF_ARRAY = 16,
+  CQ_OFF_HEAD = 20,
+  CQ_OFF_TAIL = 21,
+  CQ_OFF_CQES = 25;
 // struct io_uring_sqe: an operation (u8), its flags (u8) and its ioprio (u16) share the first word.
 const SQE_WORDS = 16, SQE_OPERATION = 0, SQE_FD = 1, SQE_ADDRESS = 4, SQE_LENGTH = 6, SQE_OPERATION_FLAGS = 7;
 const SQE_USER_DATA = 8, SQE_FLAGS_SHIFT = 8, SQE_IOPRIO_SHIFT = 16;
@@ -395,7 +399,8 @@ const UNREAD = 8; // `partial` may hold whole requests
 const LAST = 16; // the last answer is made: input is thrown away
 const LINGERING = 32; // the last answer is in the socket
 const ENDED = 64; // no more input will come
-const states = new Uint8Array(DESCRIPTORS); // by descriptor: all that an idle connection costs
+const CONTINUING = 128; // a completion will come that goes on with it
+const states = new Uint8Array(DESCRIPTORS), quickTurns = new Uint32Array(DESCRIPTORS); // by descriptor: see `sendQuickly`
 // By descriptor. A Map keeps the order of insertion, so those whose time is over stand in front.
 const partial = new Map<number, Partial>();
 const lingering = new Map<number, number>(); // when it is closed at the latest
@@ -403,6 +408,7 @@ const reply = { first: HELLO_KEPT, count: 0, length: 0, isLast: false }; // what
 const counts = { accepted: 0, served: 0, bytes_in: 0, bytes_out: 0, errors: {} as Record<string, number> };
 let open = 0, sending = 0; // connections, and sends in flight
 let isListening = true;
+let turn = 1; // counts up when all completions of the turn before were handled
 let keptBytes = 0; // of all buffers in `partial`
 let stopping = false, isPaused = false; // paused: the system had no room for more, so none is accepted for a while
 
@@ -472,15 +478,19 @@ function keepRest(fd: number, input: Uint8Array<ArrayBuffer>, from: number, to: 
   return true;
 }
 
-/** Answers input, or keeps it while answers are on their way. Returns the µs of CPU to burn before `reply` may be sent. */
+/**
+ * Answers input, or keeps it: answers must not overtake others that the socket has not taken yet. Returns the µs of CPU to
+ * burn before `reply` may be sent.
+ */
 function take(fd: number, from: number, to: number): number {
-  const isSending = (states[fd]! & SENDING) !== 0;
-  if (!isSending && (partial.size === 0 || !partial.has(fd))) return answer(fd, memory, from, to, 0);
+  const mustWait = (states[fd]! & (SENDING | UNREAD)) !== 0 || quickTurns[fd] === turn;
+  if (!mustWait && (partial.size === 0 || !partial.has(fd))) return answer(fd, memory, from, to, 0);
   const scanned = partial.get(fd)?.length ?? 0;
   const kept = keep(fd, memory, from, to);
   if (kept === null) return 0;
-  if (!isSending) return answer(fd, kept.bytes, 0, kept.length, scanned);
+  if (!mustWait) return answer(fd, kept.bytes, 0, kept.length, scanned);
   states[fd]! |= UNREAD;
+  if ((states[fd]! & (SENDING | CONTINUING)) === 0) submitContinue(fd);
   if (kept.length >= MAX_CARRIED && (states[fd]! & (RECEIVING | CANCELLING)) === RECEIVING) cancelReceive(fd);
   return 0;
 }
@@ -530,6 +540,7 @@ function append(bytes: Uint8Array<ArrayBuffer>): void {
 /** Hands `reply` to the kernel, which has it until it is sent: with MSG_WAITALL it completes then, or with an error. */
 function flush(fd: number): void {
   const { first, count, length, isLast } = reply;
+  if (count === 1 && first === HELLO_KEPT && (states[fd]! & UNREAD) === 0) return sendQuickly(fd);
   states[fd]! |= isLast ? SENDING | LAST : SENDING;
   sending++;
   if (count === 1) submitSend(IORING_OP_SEND, fd, addressOf(first), length, length);
@@ -539,7 +550,11 @@ function flush(fd: number): void {
 /** Goes on when something has completed: with kept requests, the linger, another receive, or the close. Returns µs to burn. */
 function proceed(fd: number): number {
   const state = states[fd]!;
-  if ((state & SENDING) !== 0) return 0;
+  if ((state & (SENDING | CONTINUING)) !== 0) return 0;
+  if (quickTurns[fd] === turn) { // the answer is not sent yet
+    submitContinue(fd);
+    return 0;
+  }
   if ((state & UNREAD) !== 0) {
     states[fd] = state & ~UNREAD;
     const { bytes, length } = partial.get(fd)!;
@@ -584,6 +599,56 @@ function endLate(turnMs: number): void {
   }
 }
 
+/** Takes a piece of a buffer. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
+function onReceived(fd: number, result: number, flags: number): number {
+  let workUs = 0;
+  if (result > 0) {
+    const buffer = flags >>> IORING_CQE_BUFFER_SHIFT;
+    const from = bufferAt(buffer) + filled[buffer]!;
+    counts.bytes_in += result;
+    if ((states[fd]! & (LAST | ENDED)) === 0) workUs = take(fd, from, from + result);
+    if ((flags & IORING_CQE_F_BUF_MORE) !== 0) filled[buffer]! += result;
+    else giveBack(buffer);
+  } else if (result === 0) states[fd]! |= ENDED;
+  else if (result !== -ENOBUFS && result !== -ECANCELED && (states[fd]! & ENDED) === 0) {
+    dropConnection(fd, getSystemErrorName(result)); // this connection only
+  }
+  if ((flags & IORING_CQE_F_MORE) !== 0) return workUs;
+  states[fd]! &= ~RECEIVING;
+  return workUs > 0 ? workUs : proceed(fd);
+}
+
+function onSent(fd: number, result: number, expected: number): number {
+  sending--;
+  states[fd]! &= ~SENDING;
+  if (result > 0) counts.bytes_out += result;
+  if (result < 0 && (states[fd]! & ENDED) === 0) dropConnection(fd, getSystemErrorName(result));
+  else if (result < expected) abandon(fd); // by an error that the receive will report
+  return proceed(fd);
+}
+
+/** The socket did not take all of a quick answer: the rest is sent as others are. */
+function onQuickFailed(fd: number, result: number): void {
+  const taken = Math.max(result, 0), rest = HELLO_KEPT.length - taken;
+  counts.bytes_out -= rest;
+  if ((states[fd]! & LAST) !== 0) return; // it was abandoned
+  if (result < 0 && result !== -EAGAIN) return dropConnection(fd, getSystemErrorName(result));
+  states[fd]! |= SENDING;
+  sending++;
+  submitSend(IORING_OP_SEND, fd, helloAddress + taken, rest, rest);
+}
+
+function onContinued(fd: number): number {
+  states[fd]! &= ~CONTINUING;
+  return proceed(fd);
+}
+
+function onCancelled(fd: number): number {
+  if ((states[fd]! & CANCELLING) === 0) return 0; // it was the listener's
+  states[fd]! &= ~CANCELLING;
+  return proceed(fd);
+}
+
 // ---- The rings: how they are opened, and what is submitted -----------------------------------------------------------
 
 // One piece of memory holds all that the kernel reads or writes while JavaScript runs. At these offsets:
@@ -608,7 +673,7 @@ for (const answer of [HELLO_KEPT, HELLO_LAST, ...REFUSED_KEPT.values(), ...REFUS
 const helloAddress = addresses.get(HELLO_KEPT)!;
 const addressOf = (answer: Uint8Array) => answer === HELLO_KEPT ? helloAddress : addresses.get(answer)!;
 
-const { ringFd, rings, sqes, ringIndex, SQ_HEAD, SQ_TAIL, CQ_HEAD, CQ_TAIL, CQES, hasMinWait } = openRing();
+const { ringFd, rings, sqes, ringIndex, SQ_HEAD, SQ_TAIL, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQES, hasMinWait } = openRing();
 putAddress(words, (WAIT_AT >> 2) + WAIT_TIMESPEC, address + TIMESPEC_AT);
 let tail = 0, lentTail = 0; // of submissions and of buffers, before the kernel is told
 let messageAt = MESSAGES_AT >> 2; // the word at which the next msghdr starts
@@ -655,6 +720,7 @@ function openRing() {
     ringIndex: update[0]!,
     SQ_HEAD: params[SQ_OFF_HEAD]! >> 2,
     SQ_TAIL: params[SQ_OFF_TAIL]! >> 2,
+    SQ_FLAGS: params[SQ_OFF_FLAGS]! >> 2,
     CQ_HEAD: params[CQ_OFF_HEAD]! >> 2,
     CQ_TAIL: params[CQ_OFF_TAIL]! >> 2,
     CQES,
@@ -715,7 +781,7 @@ function endMessage(count: number): number {
 }
 
 // The kind of a submission stands in the upper half of its user_data, above it the bytes of a send; below, the descriptor.
-const ACCEPT = 0, RECEIVE = 1, SEND = 2, CANCEL = 3, KIND_MASK = 3, KIND_BITS = 2;
+const ACCEPT = 0, RECEIVE = 1, SEND = 2, QUICK = 3, CONTINUE = 4, CANCEL = 5, KIND_MASK = 7, KIND_BITS = 3;
 
 /** Fills a struct io_uring_sqe: words that no operation here uses stay 0. If none is free, all are submitted at once. */
 function submit(operation: number, fd: number, at: number, length: number, flags: number, kind: number): void {
@@ -745,6 +811,24 @@ function submitReceive(fd: number): void {
 /** `bytes`: how many are sent if all goes well. */
 function submitSend(operation: number, fd: number, at: number, length: number, bytes: number): void {
   submit(operation, fd, at, length, MSG_NOSIGNAL | MSG_WAITALL, SEND | bytes << KIND_BITS);
+}
+
+const SEND_QUICKLY = IORING_OP_SEND | IOSQE_CQE_SKIP_SUCCESS << SQE_FLAGS_SHIFT;
+
+/**
+ * Sends the usual answer without a completion if the socket takes all of it: that spares half of all completions. As it
+ * does not wait, it is over when the next call returns. If the socket is full, a completion says how much it has taken.
+ */
+function sendQuickly(fd: number): void {
+  quickTurns[fd] = turn;
+  counts.bytes_out += HELLO_KEPT.length;
+  submit(SEND_QUICKLY, fd, helloAddress, HELLO_KEPT.length, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT, QUICK);
+}
+
+/** Asks for a completion, which comes behind those of what was submitted before. */
+function submitContinue(fd: number): void {
+  states[fd]! |= CONTINUING;
+  submit(IORING_OP_NOP, fd, 0, 0, 0, CONTINUE);
 }
 
 /** What is cancelled completes too. Where the kernel, at work on it, finds nothing, the next receive cancels again. */
@@ -795,40 +879,6 @@ function onAccepted(listener: number, result: number, flags: number): void {
   isPaused = true;
 }
 
-/** Takes a piece of a buffer. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
-function onReceived(fd: number, result: number, flags: number): number {
-  let workUs = 0;
-  if (result > 0) {
-    const buffer = flags >>> IORING_CQE_BUFFER_SHIFT;
-    const from = bufferAt(buffer) + filled[buffer]!;
-    counts.bytes_in += result;
-    if ((states[fd]! & (LAST | ENDED)) === 0) workUs = take(fd, from, from + result);
-    if ((flags & IORING_CQE_F_BUF_MORE) !== 0) filled[buffer]! += result;
-    else giveBack(buffer);
-  } else if (result === 0) states[fd]! |= ENDED;
-  else if (result !== -ENOBUFS && result !== -ECANCELED && (states[fd]! & ENDED) === 0) {
-    dropConnection(fd, getSystemErrorName(result)); // this connection only
-  }
-  if ((flags & IORING_CQE_F_MORE) !== 0) return workUs;
-  states[fd]! &= ~RECEIVING;
-  return workUs > 0 ? workUs : proceed(fd);
-}
-
-function onSent(fd: number, result: number, expected: number): number {
-  sending--;
-  states[fd]! &= ~SENDING;
-  if (result > 0) counts.bytes_out += result;
-  if (result < 0 && (states[fd]! & ENDED) === 0) dropConnection(fd, getSystemErrorName(result));
-  else if (result < expected) abandon(fd); // by an error that the receive will report
-  return proceed(fd);
-}
-
-function onCancelled(fd: number): number {
-  if ((states[fd]! & CANCELLING) === 0) return 0; // it was the listener's
-  states[fd]! &= ~CANCELLING;
-  return proceed(fd);
-}
-
 /** Takes one completion. Returns the µs of CPU to burn before `reply` may be sent. */
 function onCompleted(cqe: number): number {
   const fd = rings[cqe + CQE_USER_DATA]!, kind = rings[cqe + CQE_USER_DATA + 1]!;
@@ -838,6 +888,11 @@ function onCompleted(cqe: number): number {
       return onReceived(fd, result, flags);
     case SEND:
       return onSent(fd, result, kind >>> KIND_BITS);
+    case QUICK:
+      onQuickFailed(fd, result);
+      return 0;
+    case CONTINUE:
+      return onContinued(fd);
     case CANCEL:
       return onCancelled(fd);
     default:
@@ -854,25 +909,33 @@ async function hearSignals(): Promise<void> {
   heardMs = readClockMs();
 }
 
-/** Takes the completions that are there. Returns how many. */
-async function takeCompletions(isDraining: boolean): Promise<number> {
+let came = 0; // completions of this turn
+let worker = 0; // the connection that has asked for CPU
+
+/** Takes completions, up to one that burns CPU: returns its µs. What is left is there in the next turn. */
+function takeCompletions(): number {
   const start = rings[CQ_HEAD]!, end = Atomics.load(rings, CQ_TAIL);
-  let head = start;
-  while (head !== end) {
-    const cqe = CQES + CQE_WORDS * (head & COMPLETIONS - 1), fd = rings[cqe + CQE_USER_DATA]!;
-    const workUs = onCompleted(cqe);
+  let head = start, workUs = 0;
+  while (head !== end && workUs === 0) {
+    const cqe = CQES + CQE_WORDS * (head & COMPLETIONS - 1);
+    worker = rings[cqe + CQE_USER_DATA]!;
+    workUs = onCompleted(cqe);
     head = head + 1 | 0;
-    if (workUs > 0) {
-      await burn(workUs); // no other connection is served meanwhile
-      flush(fd);
-    } else if ((head & UNWATCHED - 1) !== 0) continue;
-    if (readClockMs() - heardMs < TURN_MS) continue;
-    await hearSignals();
-    if (stopping && !isDraining) break; // the other completions stay where they are
+    if ((head & UNWATCHED - 1) === 0 && readClockMs() - heardMs >= TURN_MS) break;
   }
   Atomics.store(rings, CQ_HEAD, head);
   Atomics.store(halves, (LENT_AT >> 1) + BUF_RING_TAIL_HALF, lentTail);
-  return head - start | 0;
+  if (head === end && (rings[SQ_FLAGS]! & IORING_SQ_CQ_OVERFLOW) === 0) turn = turn + 1 >>> 0;
+  came = head - start | 0;
+  return workUs;
+}
+
+/** Burns the CPU that a request asks for, then sends its answer. No other connection is served meanwhile. */
+async function work(us: number): Promise<void> {
+  const fd = worker;
+  await burn(us);
+  flush(fd);
+  if ((states[fd]! & RECEIVING) === 0) proceed(fd); // its receive has ended meanwhile
 }
 
 /** Accepts all whose handshake is done, as close(2) would reset them, and ends the accept that waits for more. */
@@ -881,7 +944,8 @@ async function stopAccepting(listener: number): Promise<void> {
   for (let i = 0; i < BACKLOG && before !== counts.accepted; i++) {
     before = counts.accepted;
     enter(0, 0);
-    await takeCompletions(true);
+    const workUs = takeCompletions();
+    if (workUs > 0) await work(workUs);
   }
   isListening = false;
   submit(IORING_OP_ASYNC_CANCEL, listener, listener + ACCEPT * 2 ** 32, 0, 0, CANCEL);
@@ -890,17 +954,17 @@ async function stopAccepting(listener: number): Promise<void> {
 
 /** Serves until `stopping`, then until nothing is in flight any more or STOP_MS are over. */
 async function serve(listener: number): Promise<void> {
-  let tickMs = heardMs, stopAtMs = Infinity, came = 0;
+  let tickMs = heardMs, stopAtMs = Infinity;
   submitAccept(listener);
   for (;;) {
-    const isDraining = stopAtMs < Infinity;
-    const waitFor = hasMinWait && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
-    enter(waitFor, isDraining ? QUIET_MS : TURN_MS);
+    const batch = hasMinWait && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
+    enter(batch, stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
-    came = await takeCompletions(isDraining);
+    const workUs = takeCompletions();
+    if (workUs > 0) await work(workUs);
     if (turnMs >= stopAtMs) return;
-    if (isDraining && came + sending + partial.size + lingering.size === 0) return;
-    if (stopping && !isDraining) {
+    if (stopAtMs < Infinity && came + sending + partial.size + lingering.size === 0) return;
+    if (stopping && stopAtMs === Infinity) {
       await stopAccepting(listener);
       stopAtMs = readClockMs() + STOP_MS;
     }
@@ -908,7 +972,7 @@ async function serve(listener: number): Promise<void> {
     tickMs = turnMs;
     await hearSignals();
     endLate(turnMs);
-    if (isPaused && !stopping) {
+    if (isPaused && isListening) {
       isPaused = false;
       submitAccept(listener);
     }
