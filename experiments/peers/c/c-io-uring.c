@@ -7,9 +7,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-// Newer than some <linux/io_uring.h>. The kernel refuses what it does not know with EINVAL: see `open_ring`.
+// Newer than some <linux/io_uring.h>. A kernel that does not know them says so: see `open_ring`.
 enum {
-    SETUP_NO_SQARRAY = 1 << 16, // 6.6: submissions are taken in the order of their entries
     PBUF_RING_INC = 2,          // 6.12: a buffer is filled piece by piece, by one receive after the other
     CQE_F_BUF_MORE = 1 << 4,    // 6.12: more pieces of this buffer will come
     FEAT_MIN_TIMEOUT = 1 << 15, // 6.12: a call may wait a little for several completions
@@ -483,15 +482,11 @@ static void refuse_to_run(const char *action, int error) {
     exit(69);
 }
 
-/** Opens a ring and returns its descriptor. What the kernel does not know of the optional flags is left out. */
+/** Opens a ring and returns its descriptor. */
 static int set_up(struct io_uring_params *params) {
-    const unsigned needed = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE;
-    *params = (struct io_uring_params){.flags = needed | SETUP_NO_SQARRAY, .cq_entries = COMPLETIONS};
-    int fd = syscall(SYS_io_uring_setup, SUBMISSIONS, params);
-    if (fd < 0 && errno == EINVAL) {
-        *params = (struct io_uring_params){.flags = needed, .cq_entries = COMPLETIONS};
-        fd = syscall(SYS_io_uring_setup, SUBMISSIONS, params);
-    }
+    const unsigned flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+    *params = (struct io_uring_params){.flags = flags, .cq_entries = COMPLETIONS};
+    const int fd = syscall(SYS_io_uring_setup, SUBMISSIONS, params);
     if (fd < 0) refuse_to_run("set up", errno);
     return fd;
 }
@@ -531,7 +526,7 @@ static void open_ring(void) {
     ring.cq_head = (void *)(rings + params.cq_off.head);
     ring.cq_tail = (void *)(rings + params.cq_off.tail);
     unsigned *array = (void *)(rings + params.sq_off.array);
-    if (!(params.flags & SETUP_NO_SQARRAY)) for (unsigned i = 0; i < SUBMISSIONS; i++) array[i] = i;
+    for (unsigned i = 0; i < SUBMISSIONS; i++) array[i] = i; // submissions are taken in the order of their entries
     struct io_uring_rsrc_update update = {.offset = -1U, .data = fd};
     if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &update, 1) < 0) refuse_to_run("register it", errno);
     ring.index = update.offset;
