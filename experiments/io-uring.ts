@@ -74,7 +74,7 @@ const IORING_ENTER_GETEVENTS = 1 << 0, IORING_ENTER_EXT_ARG = 1 << 3, IORING_ENT
 const IORING_REGISTER_RING_FDS = 20, IORING_REGISTER_PBUF_RING = 22;
 const IORING_OFF_SQ_RING = 0n, IORING_OFF_SQES = 0x10000000n; // what to map of a ring: both queues, the submissions
 const IORING_FEAT_MIN_TIMEOUT = 1 << 15; // 6.12: a call may wait a little for several completions
-const IOU_PBUF_RING_INC = 2; // 6.12: a buffer is filled piece by piece, by one receive after the other
+const IOU_PBUF_RING_INC = 2; // 6.12 too: a buffer is filled piece by piece, by one receive after the other
 const IORING_OP_NOP = 0, IORING_OP_SENDMSG = 9, IORING_OP_ACCEPT = 13, IORING_OP_ASYNC_CANCEL = 14;
 const IORING_OP_SEND = 26, IORING_OP_RECV = 27, IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1;
 const IOSQE_BUFFER_SELECT = 1 << 5, IOSQE_CQE_SKIP_SUCCESS = 1 << 6; // with the last only a failure completes
@@ -108,9 +108,10 @@ const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it
 const DESCRIPTORS = 2 ** 20; // size of the table of states; fs.nr_open allows as many
 const SUBMISSIONS = 1024; // a power of two; once all are filled, they are submitted at once
 const COMPLETIONS = 4096; // a power of two; a full queue loses nothing, but ends multishots
-const BUFFERS = 64; // for all that is received (a power of two); none free: ENOBUFS, and the receive is armed again
-const BUFFER = 16384; // bytes of each
-const STRIDE = BUFFER + 64; // from one to the next: at the same offset in a page they would share one set of a cache
+// For all that is received (a power of two), and bytes of each. None free: ENOBUFS, and the receive is armed again. From
+// 6.12 on they are filled piece by piece, so few of them serve many requests; before, each serves one receive.
+const BUFFERS = 16, BUFFER = 65536, OLD_BUFFERS = 256, OLD_BUFFER = 4096;
+const GAP = 64; // bytes from one to the next: at the same offset in a page they would share one set of a cache
 const IOVECS = 16384; // answers of which several leave at once, of all connections in a turn
 const MAX_ANSWERS = 1024; // to one connection in a row: the kernel takes no more iovecs in one call
 const MAX_CARRIED = 16384; // bytes kept of a connection while it is sent to; then no more is received
@@ -665,14 +666,16 @@ function onCancelled(fd: number): number {
 const ANSWERS_AT = 0; // each answer once, for all sends
 const WAIT_AT = 4096, TIMESPEC_AT = WAIT_AT + 24; // how long a call waits: struct io_uring_getevents_arg and its timespec
 const MESSAGES_AT = 8192, MESSAGES_END = MESSAGES_AT + 4 * IOVEC_WORDS * IOVECS; // struct msghdr, each with its iovecs
-const LENT_AT = MESSAGES_END; // the ring of lent buffers, at the start of a page
-const BUFFERS_AT = LENT_AT + 4096;
-const { memory: shared, address } = map(BUFFERS_AT + BUFFERS * STRIDE, -1, 0n) ?? refuseToRun("map memory");
+const LENT_AT = MESSAGES_END; // the ring of lent buffers, at the start of a page: a struct io_uring_buf for each
+const BUFFERS_AT = LENT_AT + 16 * OLD_BUFFERS;
+const { ringFd, rings, sqes, ringIndex, SQ_HEAD, SQ_TAIL, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQES, is612 } = openRing();
+const lentBuffers = is612 ? BUFFERS : OLD_BUFFERS, lentBytes = is612 ? BUFFER : OLD_BUFFER;
+const bufferAt = (buffer: number) => BUFFERS_AT + buffer * (lentBytes + GAP);
+const { memory: shared, address } = map(bufferAt(lentBuffers), -1, 0n) ?? refuseToRun("map memory");
 const memory = new Uint8Array(shared), words = new Int32Array(shared), halves = new Uint16Array(shared);
 const waitPointer = Deno.UnsafePointer.create(BigInt(address + WAIT_AT)),
   waitBytes = Deno.UnsafePointer.create(WAIT_BYTES);
-const filled = new Int32Array(BUFFERS); // bytes of each buffer that earlier receives have filled
-const bufferAt = (buffer: number) => BUFFERS_AT + buffer * STRIDE;
+const filled = new Int32Array(lentBuffers); // bytes of each buffer that earlier receives have filled
 
 const addresses = new Map<Uint8Array, number>(); // of the answers
 for (const answer of [HELLO_KEPT, HELLO_LAST, ...REFUSED_KEPT.values(), ...REFUSED_LAST.values()]) {
@@ -683,7 +686,6 @@ for (const answer of [HELLO_KEPT, HELLO_LAST, ...REFUSED_KEPT.values(), ...REFUS
 const helloAddress = addresses.get(HELLO_KEPT)!;
 const addressOf = (answer: Uint8Array) => answer === HELLO_KEPT ? helloAddress : addresses.get(answer)!;
 
-const { ringFd, rings, sqes, ringIndex, SQ_HEAD, SQ_TAIL, SQ_FLAGS, CQ_HEAD, CQ_TAIL, CQES, hasMinWait } = openRing();
 putAddress(words, (WAIT_AT >> 2) + WAIT_TIMESPEC, address + TIMESPEC_AT);
 let tail = 0, lentTail = 0; // of submissions and of buffers, before the kernel is told
 let messageAt = MESSAGES_AT >> 2; // the word at which the next msghdr starts
@@ -734,22 +736,21 @@ function openRing() {
     CQ_HEAD: params[CQ_OFF_HEAD]! >> 2,
     CQ_TAIL: params[CQ_OFF_TAIL]! >> 2,
     CQES,
-    hasMinWait: (params[PARAMS_FEATURES]! & IORING_FEAT_MIN_TIMEOUT) !== 0,
+    is612: (params[PARAMS_FEATURES]! & IORING_FEAT_MIN_TIMEOUT) !== 0, // or newer: of that release are several features
   };
 }
 
-/** Lends the buffers to the kernel: filled piece by piece if it can do that, else each by one receive. */
+/** Lends the buffers to the kernel. */
 function lendBuffers(): void {
-  for (let buffer = 0; buffer < BUFFERS; buffer++) giveBack(buffer);
+  for (let buffer = 0; buffer < lentBuffers; buffer++) giveBack(buffer);
   halves[(LENT_AT >> 1) + BUF_RING_TAIL_HALF] = lentTail;
-  const lend = (flags: number) => {
-    const lent = new Int32Array(10); // struct io_uring_buf_reg { u64 ring_addr; u32 ring_entries; u16 bgid; u16 flags; … }
-    putAddress(lent, 0, address + LENT_AT);
-    lent[2] = BUFFERS;
-    lent[3] = flags << 16;
-    return libc.io_uring_register(SYS_IO_URING_REGISTER, ringFd, IORING_REGISTER_PBUF_RING, lent, 1);
-  };
-  if (lend(IOU_PBUF_RING_INC) < 0 && (errno[0] !== EINVAL || lend(0) < 0)) refuseToRun("lend the buffers");
+  const lent = new Int32Array(10); // struct io_uring_buf_reg { u64 ring_addr; u32 ring_entries; u16 bgid; u16 flags; … }
+  putAddress(lent, 0, address + LENT_AT);
+  lent[2] = lentBuffers;
+  lent[3] = is612 ? IOU_PBUF_RING_INC << 16 : 0;
+  if (libc.io_uring_register(SYS_IO_URING_REGISTER, ringFd, IORING_REGISTER_PBUF_RING, lent, 1) < 0) {
+    refuseToRun("lend the buffers");
+  }
 }
 
 /** Writes an address of 64 bits into two words: what is above the lower half is cut off. */
@@ -760,11 +761,11 @@ function putAddress(target: Int32Array, at: number, value: number): void {
 
 /** Writes a struct io_uring_buf, except for its resv: in the first one that is the tail of the ring. */
 function giveBack(buffer: number): void {
-  const at = (LENT_AT >> 2) + BUF_WORDS * (lentTail & BUFFERS - 1);
+  const at = (LENT_AT >> 2) + BUF_WORDS * (lentTail & lentBuffers - 1);
   lentTail = lentTail + 1 & 0xffff;
   filled[buffer] = 0;
   putAddress(words, at + BUF_ADDRESS, address + bufferAt(buffer));
-  words[at + BUF_LENGTH] = BUFFER;
+  words[at + BUF_LENGTH] = lentBytes;
   halves[2 * at + BUF_NUMBER_HALF] = buffer;
 }
 
@@ -967,7 +968,7 @@ async function serve(listener: number): Promise<void> {
   let tickMs = heardMs, stopAtMs = Infinity;
   submitAccept(listener);
   for (;;) {
-    const batch = hasMinWait && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
+    const batch = is612 && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
     enter(batch, stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
     const workUs = takeCompletions();

@@ -18,9 +18,13 @@ enum {
     DESCRIPTORS = 1 << 20, // size of the table; fs.nr_open allows as many. Only the pages in use are memory
     SUBMISSIONS = 1024,    // a power of two; once all are filled, they are submitted at once
     COMPLETIONS = 4096,    // a power of two; a full queue loses nothing, but ends multishots
-    BUFFERS = 64,          // for all that is received (a power of two); none free: ENOBUFS, and it is armed again
-    BUFFER = 16384,        // bytes of each
-    STRIDE = BUFFER + 64,  // from one to the next: at the same offset in a page they would share one set of a cache
+    // For all that is received (a power of two), and bytes of each. None free: ENOBUFS, and the receive is armed again.
+    // From 6.12 on they are filled piece by piece, so few serve many requests; before, each serves one receive.
+    BUFFERS = 16,
+    BUFFER = 65536,
+    OLD_BUFFERS = 256,
+    OLD_BUFFER = 4096,
+    GAP = 64, // bytes from one to the next: at the same offset in a page they would share one set of a cache
     // From 6.13 on one call runs so much of the work that makes completions, or as much as it is asked to wait for. So
     // where a turn brought as many, the next one waits a little for as many again: otherwise there are more calls.
     USUAL_BATCH = 20,
@@ -100,11 +104,12 @@ static struct {
     struct io_uring_buf_ring *lent; // the buffers that the kernel may fill
     unsigned tail;                  // of the submissions, before the kernel is told
     unsigned short lent_tail;       // of the buffers, before the kernel is told
-    bool has_min_wait;
+    int buffers, buffer_bytes;      // lent
+    bool is_6_12;                   // or newer: of that release are several features
 } ring;
 
-static char *buffers;
-static int filled[BUFFERS]; // bytes of each that earlier receives have filled
+static char *received;
+static int filled[OLD_BUFFERS]; // bytes of each that earlier receives have filled
 
 enum { STATUS_SHIFT = 40, KIND_SHIFT = 32 }; // in user_data: the status of a quick answer, the kind, the descriptor
 enum kind { ACCEPT, RECEIVE, SEND, QUICK, CONTINUE, CANCEL };
@@ -304,10 +309,12 @@ static void proceed(struct connection *connection) {
 //   in its ring ──► filled by the kernel ──► named in the flags of a completion ──► read in place by parse_head ──┐
 //        ▲──── give_back, which the kernel sees after the batch ◄──── the start of a head is copied to `carried` ◄┘
 
+static char *buffer_at(int buffer) { return received + (size_t)buffer * (ring.buffer_bytes + GAP); }
+
 static void give_back(int buffer) {
-    struct io_uring_buf *entry = &ring.lent->bufs[ring.lent_tail++ & (BUFFERS - 1)];
-    entry->addr = (uintptr_t)buffers + (size_t)buffer * STRIDE;
-    entry->len = BUFFER;
+    struct io_uring_buf *entry = &ring.lent->bufs[ring.lent_tail++ & (ring.buffers - 1)];
+    entry->addr = (uintptr_t)buffer_at(buffer);
+    entry->len = ring.buffer_bytes;
     entry->bid = buffer; // what stands behind it is in the first entry the tail of the ring
 }
 
@@ -336,7 +343,7 @@ static void on_received(struct connection *connection, int result, unsigned flag
         const int buffer = flags >> IORING_CQE_BUFFER_SHIFT;
         ADD(bytes_in, result);
         if (connection->phase == OPEN) {
-            take_input(connection, buffers + (size_t)buffer * STRIDE + filled[buffer], result);
+            take_input(connection, buffer_at(buffer) + filled[buffer], result);
         }
         filled[buffer] += result;
         if (!(flags & CQE_F_BUF_MORE)) {
@@ -392,7 +399,7 @@ static void on_completed(const struct io_uring_cqe *cqe) {
 static unsigned exchange(int wait_ms, bool is_draining) {
     static unsigned came; // in the turn before
     const unsigned batch = came < MAX_BATCH ? came : MAX_BATCH;
-    const int error = enter(ring.has_min_wait && batch >= USUAL_BATCH ? batch : 1, wait_ms);
+    const int error = enter(ring.is_6_12 && batch >= USUAL_BATCH ? batch : 1, wait_ms);
     if (error != 0 && error != ETIME && error != EINTR && error != EAGAIN && error != EBUSY) { // those mean: later
         fail("enter the ring", error, "see io_uring_enter(2)");
     }
@@ -497,19 +504,19 @@ static char *map_ring(int fd, size_t length, off_t offset) {
     return memory;
 }
 
-/** Lends the buffers to the kernel: filled piece by piece if it can do that, else each by one receive. */
 static void lend_buffers(int fd) {
-    buffers = map((size_t)BUFFERS * STRIDE);
-    ring.lent = map(BUFFERS * sizeof(struct io_uring_buf));
-    for (int buffer = 0; buffer < BUFFERS; buffer++) give_back(buffer);
+    ring.buffers = ring.is_6_12 ? BUFFERS : OLD_BUFFERS;
+    ring.buffer_bytes = ring.is_6_12 ? BUFFER : OLD_BUFFER;
+    received = map((size_t)ring.buffers * (ring.buffer_bytes + GAP));
+    ring.lent = map(ring.buffers * sizeof(struct io_uring_buf));
+    for (int buffer = 0; buffer < ring.buffers; buffer++) give_back(buffer);
     ring.lent->tail = ring.lent_tail;
     // The group is 0; the last value is `flags`, which an old <linux/io_uring.h> calls `pad`.
-    struct io_uring_buf_reg lending = {(uintptr_t)ring.lent, BUFFERS, 0, PBUF_RING_INC, {0}};
-    if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_PBUF_RING, &lending, 1) == 0) return;
-    struct io_uring_buf_reg plain = {(uintptr_t)ring.lent, BUFFERS, 0, 0, {0}};
-    const bool is_old = errno == EINVAL;
-    if (is_old && syscall(SYS_io_uring_register, fd, IORING_REGISTER_PBUF_RING, &plain, 1) == 0) return;
-    refuse_to_run("lend the buffers", errno);
+    const unsigned short flags = ring.is_6_12 ? PBUF_RING_INC : 0;
+    struct io_uring_buf_reg lending = {(uintptr_t)ring.lent, ring.buffers, 0, flags, {0}};
+    if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_PBUF_RING, &lending, 1) < 0) {
+        refuse_to_run("lend the buffers", errno);
+    }
 }
 
 static void open_ring(void) {
@@ -530,7 +537,7 @@ static void open_ring(void) {
     struct io_uring_rsrc_update update = {.offset = -1U, .data = fd};
     if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &update, 1) < 0) refuse_to_run("register it", errno);
     ring.index = update.offset;
-    ring.has_min_wait = params.features & FEAT_MIN_TIMEOUT;
+    ring.is_6_12 = params.features & FEAT_MIN_TIMEOUT;
     lend_buffers(fd);
 }
 
