@@ -69,8 +69,7 @@ const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 byt
 const MIN_PARTIAL = 256; // bytes of the first buffer for a partial head; it doubles up to INBOX
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // of all connections together, partial and unsent; beyond, a connection is dropped
 const MAX_WORK_US = 100_000;
-const SLICE_US = 20_000; // the longest burn without a look at signals
-const TURN_MS = 40; // the longest stretch of other work without a look at signals; a look costs about 90 µs
+const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
@@ -312,10 +311,9 @@ function isNumber(input: Uint8Array, from: number, to: number): boolean {
 
 /** Burns CPU time of this thread. Signals are heard meanwhile; clients wait, as they would for any computation. */
 async function burn(us: number): Promise<void> {
-  for (let left = us; left > 0; left -= SLICE_US) {
-    if (left < us) await hearSignals();
-    const untilUs = readCpuUs() + Math.min(left, SLICE_US);
-    while (readCpuUs() < untilUs);
+  const untilUs = readCpuUs() + us;
+  while (readCpuUs() < untilUs) {
+    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
   }
 }
 
@@ -358,13 +356,21 @@ let stopping = false;
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+/** Gives memory back at once: garbage would wait for a collection, and MAX_KEPT_BYTES would be no bound. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  keptBytes -= bytes.length;
+  bytes.buffer.transfer(0);
+}
+
 function forgetPartial(fd: number): void {
-  keptBytes -= partial.get(fd)?.bytes.length ?? 0;
+  const known = partial.get(fd);
+  if (known !== undefined) release(known.bytes);
   partial.delete(fd);
 }
 
 function forgetUnsent(fd: number): void {
-  keptBytes -= unsent.get(fd)?.bytes.length ?? 0;
+  const known = unsent.get(fd);
+  if (known !== undefined) release(known.bytes);
   unsent.delete(fd);
 }
 
@@ -404,12 +410,16 @@ function keep(fd: number, from: number, to: number): boolean {
   let capacity = MIN_PARTIAL;
   while (capacity < to - from) capacity *= 2;
   if (!reserve(fd, capacity)) return false;
-  const deadlineMs = known?.deadlineMs ?? readClockMs() + HEAD_MS;
-  const buffer = new Uint8Array(capacity);
-  buffer.set(inbox.subarray(from, to));
-  if (known === undefined) forgetPartial(fd); // so that the new head stands behind all others
-  else keptBytes -= known.bytes.length;
-  partial.set(fd, { bytes: buffer, length: to - from, deadlineMs });
+  const bytes = new Uint8Array(capacity);
+  bytes.set(inbox.subarray(from, to));
+  if (known !== undefined) {
+    release(known.bytes);
+    known.bytes = bytes;
+    known.length = to;
+    return true;
+  }
+  forgetPartial(fd); // so that the new head stands behind all others
+  partial.set(fd, { bytes, length: to - from, deadlineMs: readClockMs() + HEAD_MS });
   return true;
 }
 
