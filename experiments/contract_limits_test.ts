@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
 import { sample } from "../lib/sampling/sampler.ts";
-import { BrokenPromise, Client, head, until, within } from "../lib/testing/client.ts";
+import { BrokenPromise, Client, head, listens, until, within } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, refused, testAll } from "../lib/testing/contract.ts";
 import { serverEnd, SmallClient } from "../lib/testing/sockets.ts";
 
@@ -307,8 +307,13 @@ const SIGNALS: Check[] = [{
     using client = await lab.connect(server.port);
     await client.send(head(`/work/${WORK_US}`).repeat(WORKS));
     hello(await client.answer());
-    Deno.kill(server.leaderPid, "SIGTERM");
-    Deno.kill(server.leaderPid, "SIGINT"); // of another number, so that the kernel does not make one of both
+    const { stopSignal = "SIGTERM" } = lab.command();
+    Deno.kill(server.leaderPid, stopSignal);
+    // Of another number, or later: so that the kernel does not make one of both.
+    if (stopSignal === "SIGINT") {
+      await until(async () => !await listens(server.port), lab.patienceMs, "the first signal to be heard");
+    }
+    Deno.kill(server.leaderPid, "SIGINT");
     let answers = 0;
     try {
       for (; answers < WORKS; answers++) hello(await client.answer());
