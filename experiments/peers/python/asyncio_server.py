@@ -87,8 +87,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             tally.keep(kept - self.kept)
             self.kept = kept
-        except OSError as error:
-            tally.add(error.errno)
+        except lab.KeptError:
+            tally.add(lab.DROPPED)
             self.transport.abort()
 
     def refuse_late_head(self):

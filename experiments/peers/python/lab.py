@@ -20,7 +20,7 @@ import time
 BACKLOG = 4096  # connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
 MAX_HEAD = 8192  # bytes of a request head; a longer one is answered 431
 INBOX = 16384  # bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
-MAX_KEPT = 64 * 2**20  # bytes of unfinished heads and unsent answers of all connections; above it one is dropped
+MAX_KEPT_BYTES = 64 * 2**20  # of all connections together, partial heads and unsent answers; beyond, one is dropped
 MAX_WORK_US = 100_000
 PAUSE_S = 0.05  # how long nothing is accepted after the last descriptor was taken
 HEAD_S = 10.0  # how long a head may take from its first byte to its last
@@ -62,7 +62,7 @@ CLOSE = re.compile(rb"^connection:(?:[^\r]*,)?[\t ]*close[\t ]*[,\r]", re.IGNORE
 # Bodies are never read, so behind a request that has one nothing can follow.
 LENGTH = re.compile(rb"^content-length:[\t ]*([^\r]*?)[\t ]*\r", re.IGNORECASE | re.MULTILINE)
 CODING = re.compile(rb"^transfer-encoding:", re.IGNORECASE | re.MULTILINE)
-ABSOLUTE = re.compile(rb"https?://[^/?]+", re.IGNORECASE)
+ABSOLUTE = re.compile(rb"http://[^/?]+", re.IGNORECASE)
 WORK = re.compile(rb"/work/([0-9]{1,6})")
 
 
@@ -74,9 +74,7 @@ def parse_head(data, at):
     head = SIMPLE.match(data, at)
     if head is not None and head.end() - at <= MAX_HEAD:
         return 200, 0, True, head.end()
-    start = at
-    while data.startswith(b"\r\n", start):  # an empty line before a request is no part of it (RFC 9112, section 2.2)
-        start += 2
+    start = at + 2 if data.startswith(b"\r\n", at) else at  # one empty line may stand before it (RFC 9112, section 2.2)
     blank = data.find(b"\r\n\r\n", start)
     if (len(data) + 1 if blank < 0 else blank + 4) - at > MAX_HEAD:
         return 431, 0, False, len(data)
@@ -86,11 +84,11 @@ def parse_head(data, at):
     if head is None:
         return 400, 0, False, len(data)  # what stands behind it is refused too, as the connection closes
     method, target, major, minor, fields = head.groups()
-    if major != b"1":
-        return 505, 0, False, len(data)
     lengths = LENGTH.findall(fields)
     if not all(length.isdigit() for length in lengths):  # of bytes: ASCII digits only, and at least one
         return 400, 0, False, len(data)
+    if major != b"1":
+        return 505, 0, False, len(data)
     has_body = CODING.search(fields) is not None or any(int(length) != 0 for length in lengths)
     status, work_us = judge(method, target)
     return status, work_us, minor != b"0" and not has_body and CLOSE.search(fields) is None, head.end()
@@ -150,9 +148,13 @@ def answer(data, may_work=True):
 # ---- Counts, and how it ends -----------------------------------------------------------------------------------------
 
 KEYS = 640  # an errno of Linux is below 200, a status is below 600, and what stands here is above
-ACCEPTED, CLOSED, BYTES_IN, BYTES_OUT, KEPT = 600, 601, 602, 603, 604
+ACCEPTED, CLOSED, BYTES_IN, BYTES_OUT, KEPT, DROPPED = 600, 601, 602, 603, 604, 605
 
 stopping = False
+
+
+class KeptError(Exception):
+    """All connections together would keep more than MAX_KEPT_BYTES."""
 
 
 class Tally:
@@ -179,10 +181,10 @@ class Tally:
             self.cells[key] += length
 
     def keep(self, change):
-        """Keeps more or fewer bytes for a connection, or raises OSError where all of them together would keep too many."""
+        """Keeps more or fewer bytes for a connection; raises KeptError where all of them together would keep too many."""
         with self._lock:
-            if change > 0 and self.cells[KEPT] + change > MAX_KEPT:
-                raise OSError(errno.ENOBUFS, "too many bytes are kept")
+            if change > 0 and self.cells[KEPT] + change > MAX_KEPT_BYTES:
+                raise KeptError
             self.cells[KEPT] += change
 
 
@@ -202,6 +204,8 @@ def say(event, cells, **more):
         "bytes_out": cells[BYTES_OUT],
         "errors": {name: cells[key] for key, name in names.items()},
     }
+    if cells[DROPPED] > 0:
+        counts["errors"]["MAX_KEPT_BYTES"] = cells[DROPPED]
     os.write(1, json.dumps({"event": event, **counts, **more}).encode() + b"\n")
 
 
@@ -256,6 +260,8 @@ class Visit:
                     self._linger()
         except OSError as error:
             self.tally.add(error.errno)
+        except KeptError:
+            self.tally.add(DROPPED)
         finally:
             self.tally.keep(-self.kept)
             self.tally.add(CLOSED)
