@@ -33,6 +33,7 @@ const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
 
 /** Workers asked for where an experiment has some: enough for the checks, and quickly started. */
 export const WORKERS = 4;
+const ONLY = "--only=";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
 const DOUBT_MS = 500; // how long the absence of what `@cannot` names is watched
 
@@ -218,14 +219,20 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   }
 }
 
+/** The experiments whose names stand behind `--only=`, joined by commas; all of them without that argument. */
+export function chosen(): Experiment[] {
+  const names = Deno.args.find((arg) => arg.startsWith(ONLY))?.slice(ONLY.length).split(",");
+  return catalogue().filter(({ name }) => names === undefined || names.includes(name));
+}
+
 /**
  * Registers tests of all checks for all experiments, or with `--own` or `--peers` among the arguments for that half of
- * them. A header that is incomplete or out of order ends it with an error.
+ * them, or with `--only=epoll,select` for those. A header that is incomplete or out of order ends it with an error.
  */
 export async function testAll(checks: Check[]): Promise<void> {
   const halves = { "--own": false, "--peers": true };
   const half = Object.entries(halves).find(([flag]) => Deno.args.includes(flag))?.[1];
-  for (const experiment of catalogue()) {
+  for (const experiment of chosen()) {
     if (half === undefined || experiment.peer === half) await testOne(experiment, checks);
   }
 }
