@@ -11,7 +11,7 @@
  * @version    java --version
  * @fairness   Netty 4.1.127 with its native transport, epoll without the Selector of the JDK. An event loop for each core
  *             that the affinity of the process leaves. SerialGC with 16 MiB of young and 512 MiB of all heap; the
- *             compiler makes the first seconds dear. Reads of up to 16 KiB, and as long as one finds it full another;
+ *             compiler makes the first seconds slow. Reads of up to 16 KiB, and as long as one finds it full another;
  *             the answers of one read are flushed together. Names of fields are answered in lower case. No access log,
  *             no date. Where no descriptor is left it pauses 50 ms, not the second that Netty would.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-netty.ts --port 8080
