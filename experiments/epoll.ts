@@ -21,14 +21,15 @@
 // The life of a connection. Idle, it is a descriptor and nothing else; in brackets stands the table that holds what it
 // has left over in a state.
 //
-//              ┌──────────────────── all is answered ──────────────────────┐
-//              ▼                                                           │
-//  accept4 ─► reading ── a head is whole ─► answering ── socket is full ─► unsent
-//             [partial]                     [carried]                      [unsent]
-//              │                              │                            │
-//              └─ 10 s and no whole head: 408 ┴─► last answer is sent ◄────┘
-//                                                 lingering ─► closed
-//                                                 [lingering]
+//              ┌─────────────── all answers are sent ──┬───────────────────┐
+//              ▼                                       │                   │
+//  accept4 ─► reading ─── a head is whole ─────► answering ─ socket full ─► unsent
+//             [partial]                          [carried]                 [unsent]
+//              │                                       │                   │
+//              └─ no whole head after 10 s: 408 ─┐     │ the last answer   │
+//                                                ▼     ▼ is sent           │
+//                                               lingering ◄────────────────┘
+//                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
@@ -261,7 +262,10 @@ function parseFields(input: Uint8Array, from: number): number {
     while (IS_TOKEN[input[at]!] === 1) at++;
     const colon = at;
     if (colon === name || input[colon] !== COLON) return MALFORMED;
-    do at++; while (input[at]! >= SPACE || input[at] === HT);
+    do {
+      at++;
+      while (input[at]! >= SPACE) at++;
+    } while (input[at] === HT);
     if (input[at] !== CR || input[at + 1] !== LF) return MALFORMED;
     if (colon - name === CONNECTION.length && isWord(input, name, CONNECTION)) {
       if (hasClose(input, colon + 1, at)) request.keepAlive = false;

@@ -134,6 +134,16 @@ export class Server implements AsyncDisposable {
     return this.#group.stderrTail;
   }
 
+  /** The last line of stdout. */
+  lastLine(): string {
+    return this.#group.lastLine;
+  }
+
+  /** Sends a signal to every process of the group. */
+  signalAll(signal: Deno.Signal): void {
+    Deno.kill(-this.leaderPid, signal);
+  }
+
   /**
    * Sends SIGTERM (or what its command names instead) and, after 5 s, SIGKILL to the whole group. The second call gives
    * what the first one gave.

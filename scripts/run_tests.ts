@@ -16,9 +16,7 @@ const PERMISSIONS = [ // playwright-core looks into /proc, which would else need
   "--allow-net=127.0.0.1,localhost",
 ];
 const FOLDERS = ["lib", "scripts", "experiments"];
-const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
-  `experiments/${file}`
-);
+const CONTRACT = ["", "_protocol", "_limits", "_fuzz", "_stress"].map((part) => `experiments/contract${part}_test.ts`);
 
 /** What the last lines of `deno test` said. */
 export interface Outcome {
