@@ -22,6 +22,7 @@ inbox = memoryview(bytearray(lab.INBOX))  # shared by all: it is filled and empt
 tally = lab.Tally()
 connections = set()
 working = collections.deque()  # connections whose next request asks for work, in the order in which they are served
+is_scheduled = False  # the loop will call `work`
 reads = 0
 
 
@@ -151,22 +152,24 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def queue_work(connection):
+    global is_scheduled
     working.append(connection)
-    if len(working) == 1:
+    if not is_scheduled:
+        is_scheduled = True
         asyncio.get_running_loop().call_soon(work)
 
 
 def work():
-    """Serves those that wait for work, in turn, for WORK_S."""
+    """Serves those that wait for work, in turn, for WORK_S. Meanwhile they may come to wait again."""
+    global is_scheduled
     loop = asyncio.get_running_loop()
     until = loop.time() + WORK_S
-    while working:
+    while working and loop.time() < until:
         connection = working.popleft()
         if connection in connections and not connection.transport.is_closing():
             connection.work()
-        if loop.time() >= until:
-            break
-    if working:
+    is_scheduled = len(working) > 0
+    if is_scheduled:
         loop.call_soon(work)
 
 
