@@ -12,7 +12,6 @@ import io.netty.channel.ChannelInitializer;
 import io.netty.channel.ChannelOption;
 import io.netty.channel.ChannelOutboundBuffer;
 import io.netty.channel.ChannelPromise;
-import io.netty.channel.EventLoop;
 import io.netty.channel.EventLoopGroup;
 import io.netty.channel.FixedRecvByteBufAllocator;
 import io.netty.channel.MultiThreadIoEventLoopGroup;
@@ -46,6 +45,7 @@ import io.netty.handler.codec.http.HttpVersion;
 import io.netty.handler.codec.http.ReadOnlyHttpHeaders;
 import io.netty.handler.codec.http.TooLongHttpHeaderException;
 import io.netty.handler.codec.http.TooLongHttpLineException;
+import io.netty.util.concurrent.EventExecutor;
 import io.netty.util.concurrent.GlobalEventExecutor;
 import io.netty.util.concurrent.ScheduledFuture;
 import java.io.IOException;
@@ -63,7 +63,7 @@ final class Netty {
         Unpooled.unreleasableBuffer(Unpooled.directBuffer().writeBytes("Hello World".getBytes(StandardCharsets.US_ASCII)));
     private static final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
 
-    private static final Object STOP = new Object(), LATE = new Object(); // events: the server stops, a head takes too long
+    private static final Object LATE = new Object(); // the event that a head takes too long
 
     private Netty() {}
 
@@ -143,12 +143,16 @@ final class Netty {
             super.channelReadComplete(context);
             int partial = actualReadableBytes();
             boolean hasBegun = headBytes > 0 || partial > 0;
-            if (hasBegun && due == null) {
-                due = context.executor().schedule(
-                    () -> context.fireUserEventTriggered(LATE), Lab.HEAD_MS, TimeUnit.MILLISECONDS);
-            }
+            if (hasBegun && due == null) startClock(context);
             ChannelOutboundBuffer unsent = context.channel().unsafe().outboundBuffer();
             keep(context, partial + (unsent == null ? 0 : (int) unsent.totalPendingWriteBytes()));
+        }
+
+        private void startClock(ChannelHandlerContext context) {
+            due = context.executor().schedule(() -> {
+                if (context.channel().config().isAutoRead()) context.fireUserEventTriggered(LATE);
+                else startClock(context); // it waits for this server, not for the peer
+            }, Lab.HEAD_MS, TimeUnit.MILLISECONDS);
         }
 
         private void keep(ChannelHandlerContext context, int bytes) {
@@ -170,21 +174,18 @@ final class Netty {
             super.channelInactive(context);
         }
 
-        /** Does not pass on that the server stops where half a head has come: its answer will be the last one. */
-        @Override
-        public void userEventTriggered(ChannelHandlerContext context, Object event) throws Exception {
-            boolean isIdle = headBytes == 0 && actualReadableBytes() == 0;
-            if (event != STOP || isIdle) super.userEventTriggered(context, event);
+        boolean isBusy() {
+            return kept > 0 || headBytes > 0;
         }
     }
 
     private static final class Answerer extends SimpleChannelInboundHandler<HttpObject> {
         private boolean isLeaving; // it was answered for the last time, or nothing more is to come
+        private boolean hasEnded; // the peer has closed its half
         private ArrayDeque<HttpRequest> queue; // requests behind one that asks for work, and are not read any more; or null
 
         @Override
         public void channelActive(ChannelHandlerContext context) {
-            Lab.accepted.getAndIncrement();
             connections.add(context.channel());
         }
 
@@ -206,7 +207,8 @@ final class Netty {
             HttpRequest request = queue.poll();
             if (request == null || isLeaving || !context.channel().isActive()) {
                 queue = null;
-                setReading(context);
+                if (hasEnded) closeWhenSent(context);
+                else setReading(context);
                 return;
             }
             answer(context, request);
@@ -277,10 +279,20 @@ final class Netty {
                 Lab.countStatus(HttpResponseStatus.REQUEST_TIMEOUT.code());
                 context.write(answerTo(HttpResponseStatus.REQUEST_TIMEOUT, true));
                 leave(context);
-            } else if (event instanceof ChannelInputShutdownEvent || (event == STOP && queue == null)) {
-                isLeaving = true; // nothing more will be asked: close when the answers are sent
-                context.writeAndFlush(Unpooled.EMPTY_BUFFER).addListener(sent -> context.close());
+                return;
             }
+            hasEnded |= event instanceof ChannelInputShutdownEvent;
+            if (queue == null && hasEnded) closeWhenSent(context);
+        }
+
+        boolean isBusy() {
+            return isLeaving || queue != null;
+        }
+
+        /** Ends a connection on which nothing more will be asked. */
+        private void closeWhenSent(ChannelHandlerContext context) {
+            isLeaving = true;
+            context.writeAndFlush(Unpooled.EMPTY_BUFFER).addListener(sent -> context.close());
         }
 
         @Override
@@ -292,7 +304,13 @@ final class Netty {
 
     /** Where no descriptor is left, accepting pauses. Netty's own pause is a second, and the log it keeps needs a file. */
     @Sharable
-    private static final class AcceptErrors extends ChannelInboundHandlerAdapter {
+    private static final class Accepter extends ChannelInboundHandlerAdapter {
+        @Override
+        public void channelRead(ChannelHandlerContext context, Object connection) throws Exception {
+            Lab.accepted.getAndIncrement();
+            super.channelRead(context, connection);
+        }
+
         @Override
         public void exceptionCaught(ChannelHandlerContext context, Throwable error) {
             if (error instanceof IOException passing && Lab.isPassing(passing)) return;
@@ -310,7 +328,7 @@ final class Netty {
             .group(loops)
             .channel(EpollServerSocketChannel.class)
             .option(ChannelOption.SO_BACKLOG, Lab.BACKLOG)
-            .handler(new AcceptErrors())
+            .handler(new Accepter())
             .childOption(ChannelOption.TCP_NODELAY, true) // a listener of Netty takes none of these
             .childOption(ChannelOption.SO_KEEPALIVE, true)
             .childOption(EpollChannelOption.TCP_KEEPIDLE, Lab.KEEPALIVE_IDLE_S)
@@ -330,30 +348,56 @@ final class Netty {
     }
 
     /**
-     * Accepts what has completed its handshake: close(2) would reset it. Between two tasks of an event loop stands a look
-     * at its descriptors.
+     * Accepts what has completed its handshake, since close(2) would reset it. Between two tasks of an event loop stands a
+     * look at its descriptors.
      */
-    private static void acceptWaiting(EventLoop loop) throws InterruptedException {
+    private static void acceptWaiting(EventLoopGroup loops) throws InterruptedException {
         long before;
         do {
             before = Lab.accepted.get();
-            for (int i = 0; i < 2; i++) loop.submit(() -> {}).await();
+            for (int i = 0; i < 2; i++) waitForTurn(loops);
         } while (Lab.accepted.get() != before);
     }
 
-    /** Closes those of which nothing is in flight, and waits until all have left or STOP_MS are over. */
-    private static void seeOff() throws InterruptedException {
-        for (Channel connection : connections) connection.pipeline().fireUserEventTriggered(STOP);
-        connections.newCloseFuture().await(Lab.STOP_MS);
+    /** Waits for a turn of each loop, or no longer than what is in flight may take. */
+    private static void waitForTurn(EventLoopGroup loops) throws InterruptedException {
+        for (EventExecutor loop : loops) loop.submit(() -> {}).await(Lab.STOP_MS);
+    }
+
+    /** Waits as Lab.seeOff does. What the loops know of their connections is seen after a turn of them. */
+    private static void seeOff(EventLoopGroup loops) throws InterruptedException {
+        long untilMs = Lab.nowMs() + Lab.STOP_MS, before = -1;
+        for (int quiet = 0; quiet < 2 && Lab.nowMs() < untilMs;) {
+            Thread.sleep(Lab.QUIET_MS);
+            waitForTurn(loops);
+            long now = Lab.bytesIn.get();
+            quiet = now == before && connections.stream().noneMatch(Netty::isBusy) ? quiet + 1 : 0;
+            before = now;
+        }
+    }
+
+    private static boolean isBusy(Channel connection) {
+        Decoder decoder = connection.pipeline().get(Decoder.class);
+        Answerer answerer = connection.pipeline().get(Answerer.class);
+        return !connection.isWritable() || (decoder != null && decoder.isBusy()) || (answerer != null && answerer.isBusy());
+    }
+
+    private static void waitForever() {
+        try {
+            new CountDownLatch(1).await();
+        } catch (InterruptedException error) {
+            throw new IllegalStateException(error); // nobody interrupts
+        }
     }
 
     /** Asks itself once: a class is loaded when it is first used, which must not be when no descriptor is left for it. */
-    private static void warmUp(InetSocketAddress address) throws IOException, InterruptedException {
+    private static void warmUp(InetSocketAddress address, EventLoopGroup loops) throws IOException, InterruptedException {
         try (Socket client = new Socket(address.getAddress(), address.getPort())) {
             client.getOutputStream().write("GET / HTTP/1.0\r\n\r\n".getBytes(StandardCharsets.US_ASCII));
             client.getInputStream().readAllBytes(); // up to the end of the connection
         }
         connections.newCloseFuture().await();
+        waitForTurn(loops); // in which its handlers hear of the end
         Lab.forgetCounts();
     }
 
@@ -368,14 +412,15 @@ final class Netty {
             new MultiThreadIoEventLoopGroup(Runtime.getRuntime().availableProcessors(), EpollIoHandler.newFactory());
         ChannelFuture bound = listen(loops, address);
         if (!bound.isSuccess()) Lab.cannotBind(address, bound.cause());
-        warmUp((InetSocketAddress) bound.channel().localAddress());
+        warmUp((InetSocketAddress) bound.channel().localAddress(), loops);
         CountDownLatch stop = new CountDownLatch(1);
+        Lab.beforeHalt = () -> loops.forEach(loop -> loop.execute(Netty::waitForever));
         Lab.onSignal(stop::countDown);
         Lab.sayReady("java-netty", (InetSocketAddress) bound.channel().localAddress());
         stop.await();
-        acceptWaiting(bound.channel().eventLoop());
+        acceptWaiting(loops);
         bound.channel().close().await(); // it cannot fail
-        seeOff();
+        seeOff(loops);
         Lab.sayStoppedAndExit();
     }
 }
