@@ -20,6 +20,9 @@
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the event loop, so all its connections wait; an executor group for the
  *             handler would be the remedy. The codec is that of HttpServerCodec, taken apart to bound the whole head.
+ * @cannot     malformed-400 Without validation of fields it takes one whose name is empty.
+ * @cannot     exact-parser Its decoder takes a bare LF for the end of a line, joins folded lines, reads bodies away, and
+ *             gives more names and lengths a meaning.
  * @cannot     close-after-body It reads the body away and keeps the connection.
  * @sources    https://netty.io/4.2/api/; io/netty/handler/codec/http/HttpObjectDecoder.java of Netty
  */

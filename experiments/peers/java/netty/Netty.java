@@ -348,20 +348,24 @@ final class Netty {
     }
 
     /**
-     * Accepts what has completed its handshake, since close(2) would reset it. Between two tasks of an event loop stands a
-     * look at its descriptors.
+     * Accepts what has completed its handshake, since close(2) would reset it. A turn of the loop accepts a few.
      */
     private static void acceptWaiting(EventLoopGroup loops) throws InterruptedException {
         long before;
         do {
             before = Lab.accepted.get();
-            for (int i = 0; i < 2; i++) waitForTurn(loops);
+            waitForTurn(loops);
         } while (Lab.accepted.get() != before);
     }
 
-    /** Waits for a turn of each loop, or no longer than what is in flight may take. */
+    /**
+     * Waits for a turn of each loop, or no longer than what is in flight may take. A task may run in the turn that is on;
+     * one that is scheduled runs in the next, behind a look at the descriptors.
+     */
     private static void waitForTurn(EventLoopGroup loops) throws InterruptedException {
-        for (EventExecutor loop : loops) loop.submit(() -> {}).await(Lab.STOP_MS);
+        for (EventExecutor loop : loops) {
+            for (int i = 0; i < 2; i++) loop.schedule(() -> {}, 1, TimeUnit.MILLISECONDS).await(Lab.STOP_MS);
+        }
     }
 
     /** Waits as Lab.seeOff does. What the loops know of their connections is seen after a turn of them. */
