@@ -416,6 +416,8 @@ start() -> spawn(fun main/0).
 
 main() ->
     [Host, PortText] = init:get_plain_arguments(),
+    % The machine loads a module when it is first called, which must not be when no descriptor is left for its file.
+    ok = code:ensure_modules_loaded([binary, gen_tcp, inet, inet_tcp, lists, maps, re, string, timer, unicode_util]),
     persistent_term:put(counts, atomics:new(8, [])),
     ets:new(errors, [named_table, public]),
     persistent_term:put(request_line, request_line()),
