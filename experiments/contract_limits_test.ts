@@ -19,6 +19,8 @@ const BACKLOG_CLIENTS = 300; // more than any loop accepts in a row
 const KEEPALIVE_S = 60;
 const HELLO_BYTES = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World".length;
 
+const ACCEPT_CALL = /libc\.(accept4?)\(/;
+
 const field = (line: string) => head("/", "GET", line);
 
 /** The deadline of one experiment: what the client was answered whose head never ends, and after how long. */
@@ -259,11 +261,12 @@ const BOUNDS: Check[] = [{
 }, {
   says: "pauses and counts while accept4(2) has no memory, and serves afterwards",
   copies: true,
-  concerns: (source) => source.includes("const libc = openLibc();") && source.includes("libc.accept4("),
+  concerns: (source) => source.includes("const libc = openLibc();") && ACCEPT_CALL.test(source),
   async holds(lab) {
+    const name = ACCEPT_CALL.exec(Deno.readTextFileSync(lab.experiment.path))![1];
     const refusing = `const realLibc = openLibc(), refusingUntil = performance.now() + ${REFUSAL_MS};
-const libc = { ...realLibc, accept4(fd, address, length, flags) {
-  if (performance.now() > refusingUntil) return realLibc.accept4(fd, address, length, flags);
+const libc = { ...realLibc, ${name}(fd, address, length, flags) {
+  if (performance.now() > refusingUntil) return realLibc.${name}(fd, address, length, flags);
   errno[0] = 12; // ENOMEM
   return -1;
 } };`;

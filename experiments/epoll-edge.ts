@@ -364,13 +364,21 @@ let stopping = false;
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+/** Gives memory back at once: garbage would wait for a collection, and MAX_KEPT_BYTES would be no bound. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  keptBytes -= bytes.length;
+  bytes.buffer.transfer(0);
+}
+
 function forgetPartial(fd: number): void {
-  keptBytes -= partial.get(fd)?.bytes.length ?? 0;
+  const known = partial.get(fd);
+  if (known !== undefined) release(known.bytes);
   partial.delete(fd);
 }
 
 function forgetUnsent(fd: number): void {
-  keptBytes -= unsent.get(fd)?.bytes.length ?? 0;
+  const known = unsent.get(fd);
+  if (known !== undefined) release(known.bytes);
   unsent.delete(fd);
 }
 
@@ -410,12 +418,16 @@ function keep(fd: number, from: number, to: number): boolean {
   let capacity = MIN_PARTIAL;
   while (capacity < to - from) capacity *= 2;
   if (!reserve(fd, capacity)) return false;
-  const deadlineMs = known?.deadlineMs ?? readClockMs() + HEAD_MS;
-  const buffer = new Uint8Array(capacity);
-  buffer.set(inbox.subarray(from, to));
-  if (known === undefined) forgetPartial(fd); // so that the new head stands behind all others
-  else keptBytes -= known.bytes.length;
-  partial.set(fd, { bytes: buffer, length: to - from, deadlineMs });
+  const bytes = new Uint8Array(capacity);
+  bytes.set(inbox.subarray(from, to));
+  if (known !== undefined) {
+    release(known.bytes);
+    known.bytes = bytes;
+    known.length = to;
+    return true;
+  }
+  forgetPartial(fd); // so that the new head stands behind all others
+  partial.set(fd, { bytes, length: to - from, deadlineMs: readClockMs() + HEAD_MS });
   return true;
 }
 
@@ -627,6 +639,7 @@ async function serve(listener: number): Promise<void> {
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
     const turnMs = readClockMs();
+    let isLate = false;
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!, mask = events[i * EVENT_WORDS]!;
       let workUs = 0;
@@ -634,12 +647,13 @@ async function serve(listener: number): Promise<void> {
         // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
         if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
       } else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size > 0 && carried.has(fd)) unread.add(fd);
+      else if (isLate || (carried.size > 0 && carried.has(fd))) unread.add(fd); // it is not reported again
       else if (mask !== EPOLLOUT) workUs = onReadable(fd, (mask & ~(EPOLLIN | EPOLLOUT)) !== 0); // EPOLLOUT alone: it is new
       if (workUs > 0) await work(fd, workUs);
       else if (i % UNWATCHED < UNWATCHED - 1) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
+      isLate = stopping;
     }
     if (carried.size > 0) await serveCarried();
     if (unread.size > 0) await serveUnread();

@@ -358,13 +358,21 @@ let stopping = false;
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+/** Gives memory back at once: garbage would wait for a collection, and MAX_KEPT_BYTES would be no bound. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  keptBytes -= bytes.length;
+  bytes.buffer.transfer(0);
+}
+
 function forgetPartial(fd: number): void {
-  keptBytes -= partial.get(fd)?.bytes.length ?? 0;
+  const known = partial.get(fd);
+  if (known !== undefined) release(known.bytes);
   partial.delete(fd);
 }
 
 function forgetUnsent(fd: number): void {
-  keptBytes -= unsent.get(fd)?.bytes.length ?? 0;
+  const known = unsent.get(fd);
+  if (known !== undefined) release(known.bytes);
   unsent.delete(fd);
 }
 
@@ -404,12 +412,16 @@ function keep(fd: number, from: number, to: number): boolean {
   let capacity = MIN_PARTIAL;
   while (capacity < to - from) capacity *= 2;
   if (!reserve(fd, capacity)) return false;
-  const deadlineMs = known?.deadlineMs ?? readClockMs() + HEAD_MS;
-  const buffer = new Uint8Array(capacity);
-  buffer.set(inbox.subarray(from, to));
-  if (known === undefined) forgetPartial(fd); // so that the new head stands behind all others
-  else keptBytes -= known.bytes.length;
-  partial.set(fd, { bytes: buffer, length: to - from, deadlineMs });
+  const bytes = new Uint8Array(capacity);
+  bytes.set(inbox.subarray(from, to));
+  if (known !== undefined) {
+    release(known.bytes);
+    known.bytes = bytes;
+    known.length = to;
+    return true;
+  }
+  forgetPartial(fd); // so that the new head stands behind all others
+  partial.set(fd, { bytes, length: to - from, deadlineMs: readClockMs() + HEAD_MS });
   return true;
 }
 

@@ -77,7 +77,7 @@ Deno.test("a header that needs nothing but its system says so by silence", () =>
   const { expect, needs, version, fairness, workers } = parseHeader(
     "example",
     PATH,
-    HEADER.replace(/ \* @(expect|needs|version|fairness|workers).*\n(?: \*  .*\n)*/g, ""),
+    HEADER.replace(/ \* @(expect|needs|version|fairness|workers).*\n(?: \* {2}.*\n)*/g, ""),
   );
   assertEquals([expect, needs, version, fairness, workers], [[], [], null, null, null]);
 });
