@@ -6,7 +6,7 @@
  *             with a pool that grows and shrinks, and with all of HTTP, modules and files on the way to the answer.
  * @prediction With 256 workers connection 257 is not answered before another one is closed. A request needs at least
  *             three times the CPU that it needs with nginx.
- * @compare    prefork, nginx, c-epoll
+ * @compare    prefork, apache-event, nginx, c-epoll
  * @requires   linux 2.6.28
  * @needs      apache2 (apache2-bin), setpriv (util-linux)
  * @version    apache2 -v
@@ -73,7 +73,8 @@ function claimPort(hostname: string, port: number): number {
 function configure(host: string, port: number, workers: number): string {
   const folder = Deno.makeTempDirSync({ prefix: `${EXPERIMENT}-` });
   globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
-  const text = Deno.readTextFileSync(`${import.meta.dirname}/apache/httpd.conf`).replaceAll("FOLDER", folder)
+  const read = (name: string) => Deno.readTextFileSync(`${import.meta.dirname}/apache/${name}`);
+  const text = read("httpd.conf").replace(/^POOL$/m, read("prefork.conf")).replaceAll("FOLDER", folder)
     .replace("HOST:PORT", `${host}:${port}`).replaceAll("WORKERS", String(workers));
   Deno.writeTextFileSync(`${folder}/httpd.conf`, text);
   Deno.mkdirSync(`${folder}/site`);

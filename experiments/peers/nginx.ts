@@ -159,7 +159,7 @@ async function start(host: string, wanted: number) {
     const server = launch(folder);
     let ended = false;
     server.over.then(() => ended = true);
-    for (const until = Date.now() + START_MS; !ended && Date.now() < until; await pause(LOOK_MS)) {
+    for (const until = performance.now() + START_MS; !ended && performance.now() < until; await pause(LOOK_MS)) {
       if (await ask(folder) !== null) return { ...server, folder, port };
     }
     if (!lastWords.includes(`(${EADDRINUSE}: `)) {
@@ -188,7 +188,7 @@ async function stop({ master, over, folder }: Awaited<ReturnType<typeof start>>)
   Deno.removeSync(`${folder}/enabled/site.conf`);
   tell(master, "SIGHUP");
   let counters = await ask(folder);
-  for (const until = Date.now() + STOP_MS; counters?.active !== 0 && Date.now() < until;) {
+  for (const until = performance.now() + STOP_MS; counters?.active !== 0 && performance.now() < until;) {
     await pause(LOOK_MS);
     counters = await ask(folder) ?? counters;
   }
