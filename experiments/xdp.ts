@@ -50,7 +50,8 @@ const EAGAIN = 11;
 const EACCES = 13;
 const EBUSY = 16;
 const ENOBUFS = 105;
-const SIOCGIFMTU = 0x8921; // <linux/sockios.h>
+const SIOCGIFCONF = 0x8912; // <linux/sockios.h>
+const SIOCGIFMTU = 0x8921;
 const SIOCGIFHWADDR = 0x8927;
 const IFREQ_BYTES = 40; // struct ifreq: 16 bytes of name, then a union
 const IFREQ_VALUE = 16;
@@ -122,6 +123,7 @@ const MAX_CHALLENGES_PER_S = 1000; // RFC 5961, section 7; half of it is random,
 const COOKIE_PERIOD_MS = 64_000; // a cookie is good for one to two of them
 const TIME_WAIT_S = 60; // as Linux has it, and FIN-WAIT-2 without a process as well
 const MTU = 1500;
+const MAX_OWN_ADDRESSES = 1024; // of this system, looked at before the start
 
 // ---- libc: every system call of this server ----------------------------------------------------------------------
 
@@ -377,15 +379,20 @@ function describeInterface(name: string): { mac: Uint8Array; mtu: number } {
 /** Ends if the kernel itself answers on the address: to take it away would cut off whatever else uses it. */
 function refuseOwnAddress(address: string): void {
   const socket = must(libc.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "create a socket");
-  const name = new Uint8Array(16); // struct sockaddr_in: family (native order), port and address (network order)
-  name.set([AF_INET, 0, 0, 0, ...address.split(".").map(Number)]);
-  const isOwn = libc.bind(socket, name, 16) === 0;
+  const requests = new Uint8Array(MAX_OWN_ADDRESSES * IFREQ_BYTES);
+  const list = new Uint8Array(16); // struct ifconf: bytes, then a pointer to so many of struct ifreq
+  const view = new DataView(list.buffer);
+  view.setInt32(0, requests.length, true);
+  view.setBigUint64(8, address64(requests), true);
+  must(libc.ioctl(socket, SIOCGIFCONF, list), "list the addresses of this system");
   libc.close(socket);
-  if (!isOwn) return;
-  console.error(
-    `Cannot serve ${address}: the kernel answers on it; choose an --address of the network that nobody has`,
-  );
-  Deno.exit(1);
+  const wanted = address.split(".").map(Number);
+  for (let at = 0; at < view.getInt32(0, true); at += IFREQ_BYTES) {
+    const own = requests.subarray(at + IFREQ_VALUE + 4, at + IFREQ_VALUE + 8); // of struct sockaddr_in
+    if (own.some((byte, i) => byte !== wanted[i])) continue;
+    console.error(`Cannot serve ${address}: the kernel answers on it; choose an --address that nobody has`);
+    Deno.exit(1);
+  }
 }
 
 /** Opens an AF_XDP socket on queue 0 of an interface and leads all frames to `address` (a number) into it. */
