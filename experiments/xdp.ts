@@ -891,6 +891,7 @@ export class Tcp {
   readonly #hash = new Int32Array(2);
   #swept = 0; // the slot that the sweep looks at next
   #sweptMs = 1;
+  #sweepDue = 0; // slots to look at, with the fraction that is left over
   #secondMs = 1; // the second that the two budgets below belong to
   #challenges = 0;
   #probes = 0;
@@ -1699,7 +1700,7 @@ export class Tcp {
         r[at + RTT_AT] = this.nowMs;
       }
     } else this.packets.retransmissions++;
-    this.#finishSegment(at, frame, seq, ACK | PSH | (hasFin ? FIN : 0), length);
+    this.#finishSegment(at, frame, seq, ACK | (length > 0 ? PSH : 0) | (hasFin ? FIN : 0), length);
     return true;
   }
 
@@ -1906,7 +1907,9 @@ export class Tcp {
     const table = this.#table;
     const slots = this.#tableEnd / SLOT_WORDS;
     const elapsed = Math.min(this.nowMs - this.#sweptMs, 100); // after a pause it does not catch up at once
-    let count = Math.ceil(slots * elapsed / (KEEPALIVE_INTERVAL_S * 1000));
+    this.#sweepDue += slots * elapsed / (KEEPALIVE_INTERVAL_S * 1000);
+    let count = Math.floor(this.#sweepDue);
+    this.#sweepDue -= count;
     this.#sweptMs = this.nowMs;
     if (this.open === 0) return;
     this.#renewBudgets();
