@@ -77,7 +77,12 @@ const COMMAND_LINE: Check[] = [{
     const lines = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
     const [ready, stopped] = lines;
     assertEquals(lines.length, 2, text);
-    assertEquals(Object.keys(ready!).filter((key) => key !== "io"), ["event", "experiment", "port", "pid"]);
+    assertEquals(Object.keys(ready!).filter((key) => key !== "io" && key !== "mode"), [
+      "event",
+      "experiment",
+      "port",
+      "pid",
+    ]);
     const { loops: _, ...rest } = stopped!; // where there are several event loops, what each of them did
     assertEquals(rest, { event: "stopped", accepted: 0, served: 0, errors: {} });
   },

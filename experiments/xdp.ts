@@ -18,6 +18,8 @@
  *             transmit checksum offload must be off where the two ends of a veth share a machine.
  *             A request body is never read: the connection closes after the answer. Host is not demanded.
  *             /work burns the CPU of the only thread, so everybody waits for it: that is the price of one thread.
+ * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
+ * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    Documentation/networking/af_xdp.rst, bpf(2), packet(7); RFC 9293 (TCP), RFC 5681 and 6582 (congestion),
  *             RFC 6298 (retransmission), RFC 5961 (blind attacks), RFC 4987 (SYN cookies), RFC 6928 (initial window),
  *             RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP), RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein

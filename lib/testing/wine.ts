@@ -20,6 +20,8 @@
 import { type Experiment, runsHere } from "../catalogue.ts";
 import type { ServerCommand } from "../server.ts";
 import { installLine, missingTools, TOOLS } from "../tools.ts";
+import { WireGround } from "./ground.ts";
+import { networkObstacle } from "./namespaces.ts";
 
 /** The release of Deno that runs under Wine. */
 const DENO_VERSION = "2.9.5";
@@ -151,19 +153,23 @@ export class Wine implements AsyncDisposable {
 }
 
 /**
- * What an experiment can run on: this system (`wine` is null), or Wine. Else the reason, and whether this system should be
- * able to. Needs `--allow-sys=osRelease`, and `--allow-run` for Wine.
+ * What an experiment can run on: this system (`wine` and `wire` are null), Wine, or two namespaces with a wire between them
+ * where it goes around the kernel. Else the reason, and whether this system should be able to. Needs `--allow-sys=osRelease`, and `--allow-run` for Wine.
  */
 export async function findGround(
   experiment: Experiment,
-): Promise<{ wine: Wine | null } | { reason: string; isOurs: boolean }> {
+): Promise<{ wine: Wine | null; wire: WireGround | null } | { reason: string; isOurs: boolean }> {
   const here = runsHere(experiment);
-  if (here.runs) return { wine: null };
+  if (here.runs && experiment.family === "bypass") {
+    const reason = await networkObstacle();
+    return reason === null ? { wine: null, wire: await WireGround.open() } : { reason, isOurs: false };
+  }
+  if (here.runs) return { wine: null, wire: null };
   const needs = (wanted: string) => experiment.requires.some(({ os }) => os === wanted);
   if (!needs("windows") || !HAS_WINE) return { reason: here.reason, isOurs: needs("any") || needs(Deno.build.os) };
   try {
     const reason = await wineObstacle();
-    return reason === null ? { wine: await Wine.start() } : { reason, isOurs: true };
+    return reason === null ? { wine: await Wine.start(), wire: null } : { reason, isOurs: true };
   } catch (error) {
     if (error instanceof WineError) return { reason: error.message, isOurs: true };
     throw error;
