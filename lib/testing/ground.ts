@@ -1,12 +1,18 @@
 /**
- * The ground of experiments that go around the kernel: the server runs in a network namespace, and the test in another one
- * whose 127.0.0.1 is the server at the other end of a veth pair. So every test of a server holds for them unchanged.
+ * The ground of experiments that go around the kernel: servers run in a network namespace, and the test in another one whose
+ * 127.0.0.1 is, by the port, a server at the other end of a veth pair. So every test of a server holds for them unchanged.
  *
  * @module
  */
 import type { ServerCommand } from "../server.ts";
-import { leadLoopback, type Network, openNetwork } from "./namespaces.ts";
+import { join, Namespace } from "./namespaces.ts";
 
+/** Wires, so many servers at a time: a test may start others beside the one that all share. */
+const WIRES = 4;
+/** The ports of the first wire; those of the others follow. The port of 127.0.0.1 says over which wire it goes. */
+const FIRST_PORT = 20_000;
+const PORTS = 1000;
+const FIRST_TABLE = 100;
 const CLONE_NEWNET = 0x40000000; // <sched.h>
 const O_RDONLY = 0;
 
@@ -18,27 +24,62 @@ function openLibc() {
   });
 }
 
+/** Joins the namespaces by one more wire, over which some ports of 127.0.0.1 are the server's. */
+async function addWire(server: Namespace, client: Namespace, wire: number): Promise<void> {
+  const near = `lab${wire}`;
+  const first = FIRST_PORT + wire * PORTS;
+  const table = String(FIRST_TABLE + wire);
+  await join(client, near, server, near);
+  for (const namespace of [server, client]) await namespace.run("ip", ["link", "set", near, "up"]);
+  await client.run("ip", ["addr", "add", `10.${wire}.0.2/16`, "dev", near]);
+  const setting = `net.ipv4.conf.${near}`;
+  await client.run("sysctl", ["-qw", `${setting}.route_localnet=1`, `${setting}.rp_filter=0`]);
+  await client.run("ip", ["route", "add", "127.0.0.1/32", "dev", near, "src", `10.${wire}.0.2`, "table", table]);
+  const range = `${first}-${first + PORTS - 1}`;
+  await client.run("ip", ["rule", "add", "to", "127.0.0.1", "ipproto", "tcp", "dport", range, "lookup", table]);
+}
+
 /** Two namespaces, and the way into the client's. */
 export class WireGround implements AsyncDisposable {
-  readonly #network: Network;
+  readonly #server: Namespace;
+  readonly #client: Namespace;
+  readonly #owned: AsyncDisposableStack;
+  #started = 0;
 
-  private constructor(network: Network) {
-    this.#network = network;
+  private constructor(server: Namespace, client: Namespace, owned: AsyncDisposableStack) {
+    this.#server = server;
+    this.#client = client;
+    this.#owned = owned;
   }
 
   /** @throws {Error} If a step fails. Nothing is left then. */
   static async open(): Promise<WireGround> {
-    const network = await openNetwork();
-    await leadLoopback(network);
-    return new WireGround(network);
+    await using stack = new AsyncDisposableStack();
+    const server = stack.use(await Namespace.make());
+    const client = stack.use(await Namespace.make());
+    for (let wire = 0; wire < WIRES; wire++) await addWire(server, client, wire);
+    await client.run("sysctl", ["-qw", "net.ipv4.conf.all.rp_filter=0"]);
+    return new WireGround(server, client, stack.move());
   }
 
-  /** The command that starts a server in its namespace, on the interface and the address that are there. */
+  /** The command that starts a server in its namespace: the first one over a wire of its own, the others by turns. */
   command(command: ServerCommand): ServerCommand {
-    const given: Record<string, string> = { "--interface": this.#network.interface, "--address": "127.0.0.1" };
-    const args = command.args.map((word, i, words) => given[words[i - 1] ?? ""] ?? word);
+    const words = command.args;
+    const wanted = Number(words[words.lastIndexOf("--port") + 1]);
+    const isChosen = wanted >= FIRST_PORT && wanted < FIRST_PORT + WIRES * PORTS;
+    const wire = isChosen ? Math.floor((wanted - FIRST_PORT) / PORTS) : this.#nextWire();
+    const port = isChosen ? wanted : FIRST_PORT + wire * PORTS + this.#started % PORTS;
+    const given: Record<string, string> = { "--interface": `lab${wire}`, "--address": "127.0.0.1" };
+    if (wanted === 0) given["--port"] = String(port);
+    const args = words.map((word, i) => given[words[i - 1] ?? ""] ?? word);
     for (const [flag, value] of Object.entries(given)) if (!args.includes(flag)) args.push(flag, value);
-    return this.#network.server.command({ ...command, args });
+    return this.#server.command({ ...command, args });
+  }
+
+  #nextWire(): number {
+    const wire = this.#started === 0 ? 0 : 1 + this.#started % (WIRES - 1);
+    this.#started++;
+    return wire;
   }
 
   /**
@@ -54,7 +95,7 @@ export class WireGround implements AsyncDisposable {
       return namespace;
     };
     const home = enter("/proc/thread-self/ns/net");
-    const away = enter(`/proc/${this.#network.client.pid}/ns/net`);
+    const away = enter(`/proc/${this.#client.pid}/ns/net`);
     try {
       if (libc.setns(away, CLONE_NEWNET) < 0) throw new Error("Cannot enter the client's namespace.");
       return await act();
@@ -66,6 +107,6 @@ export class WireGround implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#network[Symbol.asyncDispose]();
+    await this.#owned.disposeAsync();
   }
 }

@@ -139,7 +139,7 @@ export interface Network extends AsyncDisposable {
  * Joins two namespaces by a veth pair. One queue on each side, so that every frame takes the same way. What an end sends
  * has its checksum and is one frame: nothing behind a veth completes or divides what a network card would.
  */
-async function join(one: Namespace, oneName: string, other: Namespace, otherName: string): Promise<void> {
+export async function join(one: Namespace, oneName: string, other: Namespace, otherName: string): Promise<void> {
   const queues = ["numrxqueues", "1", "numtxqueues", "1"];
   await one.run("ip", [
     ...["link", "add", oneName, ...queues, "type", "veth"],
@@ -195,14 +195,4 @@ export async function openNetwork(wire?: BadWire): Promise<Network> {
     address: SERVER_ADDRESS,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-}
-
-/**
- * Lets 127.0.0.1 of the client's namespace be the server at the other end of the wire, so that programs and tests which know
- * no other address reach it. The server answers on 127.0.0.1 then.
- */
-export async function leadLoopback({ client }: Network): Promise<void> {
-  const device = `net.ipv4.conf.${CLIENT_INTERFACE}`;
-  await client.run("sysctl", ["-qw", `${device}.route_localnet=1`, `${device}.rp_filter=0`]);
-  await client.run("ip", ["route", "add", "127.0.0.1/32", "dev", CLIENT_INTERFACE, "src", CLIENT_ADDRESS]);
 }
