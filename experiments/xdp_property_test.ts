@@ -244,7 +244,12 @@ Deno.test("over a wire that loses, repeats, reorders and damages frames every an
           turn < TURNS && exchange.answers.length < expected.length && !exchange.isReset;
           turn++
         ) exchange.turn();
-        assertEquals([exchange.isReset, exchange.answers], [false, expected]);
+        const { errors } = exchange.host.tcp.counts;
+        if (errors.ETIMEDOUT === undefined) {
+          return assertEquals([exchange.isReset, exchange.answers], [false, expected]);
+        }
+        // Of 30 % loss each way, five in a row take 31 s: then the connection is given up, and what had arrived is right.
+        assertEquals([loss >= 0.1, expected.startsWith(exchange.answers)], [true, true]);
       },
     ),
     { numRuns: WIRES, seed: SEED },
