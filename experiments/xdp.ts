@@ -185,7 +185,7 @@ function must(result: number | bigint, action: string, remedy = "see the manual 
 const timespec = new Int32Array(4);
 
 /** Milliseconds since the start of the system, to the kernel's tick (1 to 10 ms). Nobody can set this clock: it never steps. */
-function readClockMs(): number {
+export function readClockMs(): number {
   libc.clock_gettime(CLOCK_MONOTONIC_COARSE, timespec); // fails for an unknown clock only
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
@@ -223,15 +223,19 @@ function bpf(command: number, attribute: Uint8Array<ArrayBuffer>, action: string
 }
 
 /** Puts an eBPF instruction together: opcode, registers, jump offset, constant (struct bpf_insn, 8 bytes). */
-const instruction = (code: number, to: number, from: number, jump: number, constant: number): bigint =>
+export const instruction = (code: number, to: number, from: number, jump: number, constant: number): bigint =>
   BigInt(code) | BigInt(to | from << 4) << 8n | BigInt(jump & 0xffff) << 16n | BigInt(constant >>> 0) << 32n;
+
+/** A number as it lies in a frame, where the highest byte comes first. */
+export const swapBytes = (word: number): number =>
+  word >>> 24 | word >>> 8 & 0xff00 | (word & 0xff00) << 8 | word << 24;
 
 /**
  * The program that the kernel runs for each frame: IPv4 to this address, and ARP that asks for it, go to the socket;
  * everything else goes on to the kernel. The verifier demands that each read is shown to lie within the frame.
  */
 function steering(address: number, map: number): BigUint64Array<ArrayBuffer> {
-  const wire = (address >>> 24 | address >>> 8 & 0xff00 | (address & 0xff00) << 8 | address << 24) | 0; // as it lies there
+  const wire = swapBytes(address);
   return BigUint64Array.from([
     instruction(0x61, 2, 1, 0, 0), //        r2 = ctx->data
     instruction(0x61, 3, 1, 4, 0), //        r3 = ctx->data_end
@@ -397,8 +401,11 @@ function refuseOwnAddress(address: string): void {
   }
 }
 
-/** Opens an AF_XDP socket on queue 0 of an interface and leads all frames to `address` (a number) into it. */
-export function openXdp(name: string, address: number, where: string): XdpSocket {
+/**
+ * Opens an AF_XDP socket on queue 0 of an interface. `steer` makes the program that chooses its frames; `where` stands in
+ * the message if somebody else is there.
+ */
+export function openXdp(name: string, steer: (map: number) => BigUint64Array<ArrayBuffer>, where: string): XdpSocket {
   const index = libc.if_nametoindex(new TextEncoder().encode(`${name}\0`));
   must(index === 0 ? -1 : 0, `find the interface ${name}`, "ip link shows those that are there");
   const fd = libc.socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
@@ -414,7 +421,7 @@ export function openXdp(name: string, address: number, where: string): XdpSocket
   const bound = libc.bind(fd, binding, 16);
   if (bound < 0 && errno[0] === EBUSY) inUse(where);
   must(bound, `bind to queue 0 of ${name}`);
-  const program = loadProgram(steering(address, createSocketMap(fd)));
+  const program = loadProgram(steer(createSocketMap(fd)));
   return { fd, mode: attach(program, index, where), ...description, ...rings };
 }
 
@@ -2340,7 +2347,7 @@ if (import.meta.main) {
   startMs = readClockMs() - 1;
   refuseOwnAddress(options.address);
   const address = addressNumber(options.address);
-  const socket = openXdp(options.interface, address, `${options.address}:${port}`);
+  const socket = openXdp(options.interface, (map) => steering(address, map), `${options.address}:${port}`);
   const rings = new Rings(socket);
   const slots = Math.ceil(options.connections / LOAD_FACTOR);
   const tcp = new Tcp({

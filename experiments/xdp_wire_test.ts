@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 import { find } from "../lib/catalogue.ts";
 import { experimentCommand, type Server, startServer } from "../lib/server.ts";
 import type { Exactness } from "../lib/testing/exact_client.ts";
-import { type BadWire, type Network, networkObstacle, openNetwork } from "../lib/testing/namespaces.ts";
+import { badWire } from "../lib/testing/bad_wire.ts";
+import { type Network, networkObstacle, openNetwork, type Relay } from "../lib/network/namespaces.ts";
 import { isInstalled } from "../lib/tools.ts";
 
 const EXACT = fileURLToPath(new URL("../lib/testing/exact_client.ts", import.meta.url));
@@ -22,14 +23,8 @@ const obstacle = await networkObstacle();
 
 console.log(`seed ${SEED}`);
 
-const badWire = (loss: number): BadWire => ({
-  seed: SEED,
-  loss,
-  duplication: 0.01,
-  reordering: 0.25,
-  corruption: 0.01,
-  delayMs: 5,
-});
+const lossy = (loss: number): Relay =>
+  badWire({ seed: SEED, loss, duplication: 0.01, reordering: 0.25, corruption: 0.01, delayMs: 5 });
 
 /** Starts xdp at one end of a network. */
 function serve(net: Network): Promise<Server> {
@@ -38,12 +33,12 @@ function serve(net: Network): Promise<Server> {
 }
 
 /** A test with a network, and xdp in it. */
-function testWire(name: string, wire: BadWire | undefined, act: (net: Network, server: Server) => Promise<void>): void {
+function testWire(name: string, relay: Relay | undefined, act: (net: Network, server: Server) => Promise<void>): void {
   Deno.test({
     name: obstacle === null ? name : `${name} (${obstacle})`,
     ignore: obstacle !== null,
     async fn() {
-      await using net = await openNetwork(wire);
+      await using net = await openNetwork(relay);
       await using server = await serve(net);
       await act(net, server);
     },
@@ -53,7 +48,7 @@ function testWire(name: string, wire: BadWire | undefined, act: (net: Network, s
 for (const loss of [0.01, 0.1]) {
   testWire(
     `${CLIENTS} kernel clients get all ${REQUESTS} answers, byte for byte, at ${loss * 100} % loss`,
-    badWire(loss),
+    lossy(loss),
     async (net, { port }) => {
       const plan = { host: net.address, port, clients: CLIENTS, requests: REQUESTS, seed: SEED, timeoutMs: 240_000 };
       const args = ["run", "--no-config", "--allow-net", EXACT, JSON.stringify(plan)];
@@ -64,7 +59,7 @@ for (const loss of [0.01, 0.1]) {
   );
 }
 
-testWire("curl gets its answers at 10 % loss", badWire(0.1), async (net, { port }) => {
+testWire("curl gets its answers at 10 % loss", lossy(0.1), async (net, { port }) => {
   const urls = ["/", "/work/100", "/"].map((path) => `http://${net.address}:${port}${path}`);
   assertEquals(await net.client.run("curl", ["-sS", "--max-time", "60", ...urls]), "Hello World".repeat(3));
 });
@@ -75,7 +70,7 @@ const LOADS: [program: string, args: string[], requests: RegExp][] = [
 ];
 for (const [program, args, requests] of LOADS) {
   if (await isInstalled(program)) {
-    testWire(`${program} sees no error at 1 % loss`, badWire(0.01), async (net, { port }) => {
+    testWire(`${program} sees no error at 1 % loss`, lossy(0.01), async (net, { port }) => {
       const said = await net.client.run(program, [...args, `http://${net.address}:${port}/`]);
       assertEquals(/Socket errors|Non-2xx/.test(said), false, said);
       assertGreater(Number(requests.exec(said)?.[1]), 0, said);

@@ -7,7 +7,25 @@
  */
 import { getSystemErrorName } from "node:util";
 import { seededRandom } from "../stats.ts";
-import type { BadWire } from "./namespaces.ts";
+import type { Relay } from "../network/namespaces.ts";
+import { fileURLToPath } from "node:url";
+
+/** How frames suffer on the way, each as a share of all. */
+export interface BadWire {
+  seed: number;
+  loss: number;
+  duplication: number;
+  reordering: number;
+  corruption: number;
+  /** How long a frame that is overtaken waits at most, in ms. */
+  delayMs: number;
+}
+
+/** The relay that treats frames so. */
+export const badWire = (wire: BadWire): Relay => ({
+  file: fileURLToPath(import.meta.url),
+  argument: JSON.stringify(wire),
+});
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;

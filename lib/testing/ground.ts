@@ -5,7 +5,7 @@
  * @module
  */
 import type { ServerCommand } from "../server.ts";
-import { join, Namespace } from "./namespaces.ts";
+import { join, Namespace } from "../network/namespaces.ts";
 
 /** Wires, so many servers at a time: a test may start others beside the one that all share. */
 const WIRES = 4;

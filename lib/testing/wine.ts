@@ -21,7 +21,7 @@ import { type Experiment, runsHere } from "../catalogue.ts";
 import type { ServerCommand } from "../server.ts";
 import { installLine, missingTools, TOOLS } from "../tools.ts";
 import { WireGround } from "./ground.ts";
-import { networkObstacle } from "./namespaces.ts";
+import { networkObstacle } from "../network/namespaces.ts";
 
 /** The release of Deno that runs under Wine. */
 const DENO_VERSION = "2.9.5";

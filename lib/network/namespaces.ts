@@ -24,24 +24,20 @@ export const SERVER_ADDRESS = "10.0.0.1";
 export const CLIENT_INTERFACE = "lab1";
 export const CLIENT_ADDRESS = "10.0.0.2";
 const CLIENT_NETWORK = `${CLIENT_ADDRESS}/8`;
-const SERVER_MAC = "02:00:00:00:00:01";
-const CLIENT_MAC = "02:00:00:00:00:02";
+export const SERVER_MAC = "02:00:00:00:00:01";
+export const CLIENT_MAC = "02:00:00:00:00:02";
 const PROGRAMS = ["ip", "nsenter", "unshare", "sysctl"];
 const OFFLOAD = fileURLToPath(new URL("offload.ts", import.meta.url));
-const BAD_WIRE = fileURLToPath(new URL("bad_wire.ts", import.meta.url));
 
 // Says that the namespace is there, and lives as long as the pipe of its standard input.
 const HOLD = "echo ready; exec cat";
 
-/** How frames suffer on the way, each as a share of all; see bad_wire.ts. */
-export interface BadWire {
-  seed: number;
-  loss: number;
-  duplication: number;
-  reordering: number;
-  corruption: number;
-  /** How long a frame that is overtaken waits at most, in ms. */
-  delayMs: number;
+/** A program that passes frames on between two interfaces, `near` and `far`, and ends with its standard input. */
+export interface Relay {
+  /** Its file, which `deno run --allow-ffi` runs; it says `ready` on its first line. */
+  file: string;
+  /** What stands behind the names of the interfaces. */
+  argument: string;
 }
 
 /** Why there can be no namespaces here; null if there can. Needs `--allow-run` and `--allow-sys=uid`. */
@@ -157,14 +153,19 @@ async function address(server: Namespace, client: Namespace): Promise<void> {
 }
 
 /** Starts the relay in a namespace of its own, between the two others. */
-async function openRelay(server: Namespace, client: Namespace, wire: BadWire, stack: AsyncDisposableStack) {
+async function openRelay(
+  { file, argument }: Relay,
+  server: Namespace,
+  client: Namespace,
+  stack: AsyncDisposableStack,
+): Promise<void> {
   const relay = stack.use(await Namespace.make());
   await join(relay, "near", server, SERVER_INTERFACE);
   await join(relay, "far", client, CLIENT_INTERFACE);
   for (const name of ["near", "far"]) await relay.run("ip", ["link", "set", name, "up", "promisc", "on"]);
   const { command, args } = relay.command({
     command: Deno.execPath(),
-    args: ["run", "--no-config", "--allow-ffi", BAD_WIRE, "near", "far", JSON.stringify(wire)],
+    args: ["run", "--no-config", "--allow-ffi", file, "near", "far", argument],
   });
   const child = new Deno.Command(command, { args, stdin: "piped", stdout: "piped", stderr: "inherit" }).spawn();
   stack.defer(async () => {
@@ -172,20 +173,20 @@ async function openRelay(server: Namespace, client: Namespace, wire: BadWire, st
     await child.status;
   });
   const said = await firstLine(child);
-  if (said !== "ready") throw new Error(`The bad wire is not ready: ${said || "it has ended"}.`);
+  if (said !== "ready") throw new Error(`The relay is not ready: ${said || "it has ended"}.`);
 }
 
 /**
- * Makes two namespaces and what joins them: a veth pair, or a relay that treats frames badly.
+ * Makes two namespaces and what joins them: a veth pair, or two with a relay between.
  *
  * @throws {Error} If a step fails. Nothing is left then.
  */
-export async function openNetwork(wire?: BadWire): Promise<Network> {
+export async function openNetwork(relay?: Relay): Promise<Network> {
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await Namespace.make());
   const client = stack.use(await Namespace.make());
-  if (wire === undefined) await join(client, CLIENT_INTERFACE, server, SERVER_INTERFACE);
-  else await openRelay(server, client, wire, stack);
+  if (relay === undefined) await join(client, CLIENT_INTERFACE, server, SERVER_INTERFACE);
+  else await openRelay(relay, server, client, stack);
   await address(server, client);
   const owned = stack.move();
   return {
