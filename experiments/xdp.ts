@@ -1241,7 +1241,11 @@ export class Tcp {
     table[entry + SLOT_META]! &= ~(PROBES << PROBES_SHIFT); // it lives
     if (this.#from === this.#to && (this.#flags & FIN) === 0) return;
     const record = this.#promote(entry);
-    if (record >= 0) this.#work(record);
+    if (record < 0) return;
+    this.#records[record * RECORD_WORDS + MAC_HIGH] = this.#view.getUint16(this.#frame + 6);
+    this.#records[record * RECORD_WORDS + MAC_LOW] = this.#view.getInt32(this.#frame + 8);
+    this.#remember();
+    this.#work(record);
   }
 
   #onBusy(record: number): void {
@@ -1249,6 +1253,10 @@ export class Tcp {
     const r = this.#records;
     const window = r[at + RCV_EDGE]! - r[at + RCV_NXT]! | 0;
     const verdict = this.#judge(r[at + RCV_NXT]!, window, r[at + UNA]!, r[at + MAX]!);
+    if (verdict === DROP) return;
+    // No checksum covers the hardware address: one that was damaged must not outlive the next segment.
+    r[at + MAC_HIGH] = this.#view.getUint16(this.#frame + 6);
+    r[at + MAC_LOW] = this.#view.getInt32(this.#frame + 8);
     if (verdict === ACCEPT) this.#work(record);
     else if (verdict === RESET) this.#drop(record, "ECONNRESET");
     else if (verdict === REPLY || verdict === CHALLENGE && this.#mayChallenge()) this.#sendAck(record);
@@ -1258,8 +1266,6 @@ export class Tcp {
   #work(record: number): void {
     const at = record * RECORD_WORDS;
     const r = this.#records;
-    r[at + MAC_HIGH] = this.#view.getUint16(this.#frame + 6);
-    r[at + MAC_LOW] = this.#view.getInt32(this.#frame + 8);
     this.#onAck(at);
     if (!this.#onData(record)) return;
     if ((r[at + FLAGS]! & (BLOCKED | IN_TURN)) === BLOCKED && r[at + COUNT]! < QUEUE / 2) this.#resume(record);

@@ -1,6 +1,14 @@
 /** The TCP of xdp as what it is: a function from frames and time to frames. Each case names what demands it. */
 import { assert, assertEquals, assertGreater, assertLess, assertNotEquals } from "@std/assert";
-import { ethernetFrame, internetSum, ipFrame, mssOption, SERVER_MAC, tcpFrame } from "../lib/testing/frames.ts";
+import {
+  CLIENT_MAC,
+  ethernetFrame,
+  internetSum,
+  ipFrame,
+  mssOption,
+  SERVER_MAC,
+  tcpFrame,
+} from "../lib/testing/frames.ts";
 import {
   bytesOf,
   CLIENT,
@@ -922,6 +930,19 @@ Deno.test("RFC 792: an echo with a wrong checksum, and any other message, gets n
   host.give(ipFrame(CLIENT[0], SERVER_IP, Uint8Array.of(3, 4, 0xfc, 0xfb, 0, 0, 0, 0), { protocol: 1 }));
   host.give(ipFrame(CLIENT[0], SERVER_IP, Uint8Array.of(1, 2, 3, 4), { protocol: 17 }));
   assertEquals([host.sent.length, host.tcp.packets.bad_checksum, host.tcp.packets.unwanted], [0, 1, 2]);
+});
+
+Deno.test("RFC 826: a hardware address that was damaged on the way does not outlive the next segment", () => {
+  const peer = peerOf();
+  const { host, seq, ack } = peer;
+  const frame = tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) });
+  const damaged = frame.slice();
+  damaged[7]! ^= 4;
+  assertNotEquals(host.give(damaged)[0]!.slice(0, 6), CLIENT_MAC);
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again, and is told that it has come
+  host.sent = [];
+  host.advance(RTO_MS + 50);
+  assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);
 });
 
 // -- what is bounded

@@ -1,0 +1,40 @@
+/**
+ * What a run of c10m is told and stored as.
+ *
+ * @module
+ */
+import { count } from "../../lib/format.ts";
+import type { ProbeRow } from "../../lib/study.ts";
+import type { Outcome } from "./measure.ts";
+
+/** The rows of a study: one for each figure. */
+export function rowsOf(outcome: Outcome): ProbeRow[] {
+  const variant = `${outcome.connections} connections`;
+  const note = `xdp, ${outcome.mode} mode, over veth; its clients on another core`;
+  const row = (metric: string, value: number): ProbeRow => ({
+    ...{ probe: "c10m", variant, metric, value, low: null, high: null, runs: 1, note },
+  });
+  return [
+    ...outcome.phases.map(({ name, seconds }) => row(`${name.replaceAll(" ", "_")}_seconds`, seconds)),
+    row("held", outcome.held),
+    row("answered", outcome.answered),
+    row("lost", outcome.lost),
+    row("retransmissions", outcome.retransmissions),
+    row("server_bytes_per_connection", outcome.serverBytesPerConnection),
+  ];
+}
+
+/** The result in a few lines, the last one a sentence. */
+export function summary(outcome: Outcome): string {
+  const { connections, phases, held, answered, lost, losses, serverBytesPerConnection } = outcome;
+  const lines = phases.map(({ name, seconds, done }) =>
+    `${name.padEnd(16)}${seconds.toFixed(1).padStart(8)} s  ${count(Math.round(done / seconds)).padStart(9)}/s`
+  );
+  const why = Object.entries(losses).map(([reason, times]) => `${reason} ${count(times)}`).join(", ");
+  lines.push(
+    `xdp held ${count(held)} of ${count(connections)} connections and answered ${count(answered)} requests; ` +
+      `${count(lost)} were lost${why === "" ? "" : ` (${why})`}; ` +
+      `${serverBytesPerConnection.toFixed(1)} bytes of the server's memory for each.`,
+  );
+  return lines.join("\n");
+}
