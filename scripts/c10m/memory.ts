@@ -5,6 +5,7 @@
  */
 import { bytes } from "../../lib/format.ts";
 import { MEMORY_SHARE } from "../../lib/guard.ts";
+import { readProc } from "../../lib/procfs.ts";
 
 const SERVER_BYTES = 20; // 16 bytes in a table of which four fifths are used
 const CLIENT_BYTES = 7; // a state, a sequence number and a slot
@@ -14,7 +15,7 @@ const CGROUP = "/sys/fs/cgroup";
 /** What a file of the control group says; Infinity where there is no such file, or no limit. */
 function limitOf(name: string): number {
   try {
-    const value = Deno.readTextFileSync(`${CGROUP}/${name}`).trim();
+    const value = readProc(`${CGROUP}/${name}`).trim();
     return value === "max" ? Infinity : Number(value);
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return Infinity;
@@ -45,7 +46,7 @@ export function memoryObstacle(connections: number, available: number = availabl
 
 /** The anonymous memory of a process in bytes, each page divided by those that share it. */
 export function anonymousBytes(pid: number): number {
-  const rollup = Deno.readTextFileSync(`/proc/${pid}/smaps_rollup`);
+  const rollup = readProc(`/proc/${pid}/smaps_rollup`);
   const kilobytes = /^Pss_Anon:\s+(\d+) kB$/m.exec(rollup)?.[1];
   if (kilobytes === undefined) {
     throw new Error(`/proc/${pid}/smaps_rollup has no Pss_Anon: the kernel is older than 5.4.`);
