@@ -5,6 +5,7 @@
  */
 import type { Experiment } from "../../lib/catalogue.ts";
 import { count } from "../../lib/format.ts";
+import { cpuUs } from "../../lib/proc.ts";
 import type { Network } from "../../lib/network/namespaces.ts";
 import { experimentCommand, type Server, startServer } from "../../lib/server.ts";
 import type { ClientPlan, Progress } from "./client.ts";
@@ -29,6 +30,9 @@ export interface PhaseOutcome {
   name: string;
   seconds: number;
   done: number;
+  /** CPU time of both processes for each connection; what the kernel does for them in softirq is not in it. */
+  serverCpuUs: number;
+  clientCpuUs: number;
 }
 
 /** What came of a run. */
@@ -69,6 +73,11 @@ class Client implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #lines: AsyncIterator<Progress>;
+
+  /** The process that spends the CPU time. */
+  get pid(): number {
+    return this.#child.pid;
+  }
 
   constructor(plan: RunPlan, server: Server) {
     const told: ClientPlan = {
@@ -149,8 +158,12 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
   let serverBytes = 0;
   let last: Progress | null = null;
   for (const [i, [command, name]] of PHASES.entries()) {
+    const before = [cpuUs(server.pid)!, cpuUs(client.pid)!];
     last = await runPhase(client, plan, command, name);
-    phases.push({ name, seconds: last.seconds, done: last.done });
+    const [serverCpuUs, clientCpuUs] = [server.pid, client.pid].map((pid, of) =>
+      (cpuUs(pid)! - before[of]!) / last!.done
+    );
+    phases.push({ name, seconds: last.seconds, done: last.done, serverCpuUs: serverCpuUs!, clientCpuUs: clientCpuUs! });
     if (i === 0) {
       serverBytes = anonymousBytes(server.pid);
       plan.say(`holding ${count(last.held!)} connections for ${plan.holdS} s`);

@@ -15,7 +15,14 @@ export function rowsOf(outcome: Outcome): ProbeRow[] {
     ...{ probe: "c10m", variant, metric, value, low: null, high: null, runs: 1, note },
   });
   return [
-    ...outcome.phases.map(({ name, seconds }) => row(`${name.replaceAll(" ", "_")}_seconds`, seconds)),
+    ...outcome.phases.flatMap(({ name, seconds, serverCpuUs, clientCpuUs }) => {
+      const phase = name.replaceAll(" ", "_");
+      return [
+        row(`${phase}_seconds`, seconds),
+        row(`${phase}_server_cpu_us_per_connection`, serverCpuUs),
+        row(`${phase}_client_cpu_us_per_connection`, clientCpuUs),
+      ];
+    }),
     row("held", outcome.held),
     row("answered", outcome.answered),
     row("lost", outcome.lost),
@@ -27,8 +34,9 @@ export function rowsOf(outcome: Outcome): ProbeRow[] {
 /** The result in a few lines, the last one a sentence. */
 export function summary(outcome: Outcome): string {
   const { connections, phases, held, answered, lost, losses, serverBytesPerConnection } = outcome;
-  const lines = phases.map(({ name, seconds, done }) =>
-    `${name.padEnd(16)}${seconds.toFixed(1).padStart(8)} s  ${count(Math.round(done / seconds)).padStart(9)}/s`
+  const lines = phases.map(({ name, seconds, done, serverCpuUs, clientCpuUs }) =>
+    `${name.padEnd(16)}${seconds.toFixed(1).padStart(8)} s  ${count(Math.round(done / seconds)).padStart(9)}/s  ` +
+    `CPU-µs for each: server ${serverCpuUs.toFixed(1)}, client ${clientCpuUs.toFixed(1)}`
   );
   const why = Object.entries(losses).map(([reason, times]) => `${reason} ${count(times)}`).join(", ");
   lines.push(
