@@ -6,9 +6,10 @@ import { assertEquals, assertGreater } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { find } from "../lib/catalogue.ts";
 import { experimentCommand, type Server, startServer } from "../lib/server.ts";
+import { PATIENCE_MS, until } from "../lib/testing/client.ts";
 import type { Exactness } from "../lib/testing/exact_client.ts";
 import { badWire } from "../lib/testing/bad_wire.ts";
-import { type Network, networkObstacle, openNetwork, type Relay } from "../lib/network/namespaces.ts";
+import { CLIENT_INTERFACE, type Network, networkObstacle, openNetwork, type Relay } from "../lib/network/namespaces.ts";
 import { isInstalled } from "../lib/tools.ts";
 
 const EXACT = fileURLToPath(new URL("../lib/testing/exact_client.ts", import.meta.url));
@@ -19,6 +20,10 @@ const seedArgument = Deno.args.find((arg) => arg.startsWith("--seed="));
 const SEED = seedArgument
   ? Number(seedArgument.slice("--seed=".length))
   : crypto.getRandomValues(new Uint16Array(1))[0]!;
+const FLOOD = fileURLToPath(new URL("../lib/testing/syn_flood.ts", import.meta.url));
+const SYNS = IS_THOROUGH ? 1_000_000 : 100_000;
+const SYNS_PER_S = 100_000;
+const LIVED_S = 2; // of wrk, before the flood
 const obstacle = await networkObstacle();
 
 console.log(`seed ${SEED}`);
@@ -77,3 +82,37 @@ for (const [program, args, requests] of LOADS) {
     });
   }
 }
+
+interface Stats {
+  open: number;
+  busy: number;
+  packets: Record<string, number>;
+}
+
+/** Asks a server for its counts. */
+async function statsOf(server: Server): Promise<Stats> {
+  const before = server.lastLine();
+  Deno.kill(server.leaderPid, "SIGUSR1");
+  await until(() => server.lastLine() !== before, PATIENCE_MS, "the counts of the server");
+  return JSON.parse(server.lastLine()) as Stats;
+}
+
+testWire("a flood of SYNs makes no state, and wrk sees no error meanwhile", undefined, async (net, server) => {
+  const wrk = async (seconds: number) => {
+    const said = await net.client.run("wrk", ["-t1", "-c50", `-d${seconds}s`, `http://${net.address}:${server.port}/`]);
+    assertEquals(/Socket errors|Non-2xx/.test(said), false, said);
+    return Number(/Requests\/sec: +([\d.]+)/.exec(said)?.[1]);
+  };
+  const plan = { interface: CLIENT_INTERFACE, address: 0x0a000001, port: server.port, syns: SYNS, seed: SEED };
+  const flood = () => {
+    const told = JSON.stringify({ ...plan, rate: SYNS_PER_S });
+    return net.client.run(Deno.execPath(), ["run", "--no-config", "--allow-ffi", FLOOD, told]);
+  };
+  const before = await wrk(LIVED_S);
+  const [meanwhile, sent] = await Promise.all([wrk(SYNS / SYNS_PER_S + LIVED_S), flood()]);
+  const { open, busy, packets } = await statsOf(server);
+  console.log(`wrk: ${before} requests/s before, ${meanwhile} during ${sent.trim()} SYNs; ${packets.syns} were seen`);
+  assertEquals([open, busy], [0, 0]); // wrk has ended its connections
+  assertGreater(packets.syns!, SYNS / 2); // what a full ring loses is no state either
+  if (IS_THOROUGH) assertGreater(meanwhile / before, 0.5);
+});

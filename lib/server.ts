@@ -30,6 +30,9 @@ export interface Stopped {
   event: "stopped";
   accepted: number;
   served: number;
+  /** Bytes that the sockets gave and took; missing where the server cannot count them. */
+  bytes_in?: number;
+  bytes_out?: number;
   errors: Record<string, number>;
   /** The same of each loop, where a server has several. */
   loops?: { accepted: number; served: number }[];
@@ -85,13 +88,17 @@ function parseReady(line: string): Ready | null {
 }
 
 function parseStopped(line: string): Stopped | null {
-  const { event, accepted, served, errors, loops } = parseLine(line) ?? {};
+  const { event, accepted, served, bytes_in, bytes_out, errors, loops } = parseLine(line) ?? {};
   const right = event === "stopped" && isCount(accepted) && isCount(served) && typeof errors === "object" &&
     errors !== null && Object.values(errors).every(isCount);
   const perLoop = Array.isArray(loops) && loops.every((loop) => isCount(loop?.accepted) && isCount(loop?.served));
-  return right
-    ? { event, accepted, served, errors: errors as Record<string, number>, ...(perLoop && { loops }) }
-    : null;
+  if (!right) return null;
+  return {
+    ...{ event, accepted, served, errors: errors as Record<string, number> },
+    ...(isCount(bytes_in) && { bytes_in }),
+    ...(isCount(bytes_out) && { bytes_out }),
+    ...(perLoop && { loops }),
+  };
 }
 
 /** A running server. Stop it, or bind it with `await using`. */
@@ -125,6 +132,16 @@ export class Server implements AsyncDisposable {
   /** The last 8 192 characters of stderr. */
   stderrTail(): string {
     return this.#group.stderrTail;
+  }
+
+  /** The last line of stdout. */
+  lastLine(): string {
+    return this.#group.lastLine;
+  }
+
+  /** Sends a signal to every process of the group. */
+  signalAll(signal: Deno.Signal): void {
+    Deno.kill(-this.leaderPid, signal);
   }
 
   /**
