@@ -528,7 +528,10 @@ function parseFields(input: Uint8Array, from: number): number {
     while (IS_TOKEN[input[at]!] === 1) at++;
     const colon = at;
     if (colon === name || input[colon] !== COLON) return MALFORMED;
-    do at++; while (input[at]! >= SPACE || input[at] === HT);
+    do {
+      at++;
+      while (input[at]! >= SPACE) at++;
+    } while (input[at] === HT);
     if (input[at] !== CR || input[at + 1] !== LF) return MALFORMED;
     if (colon - name === CONNECTION.length && isWord(input, name, CONNECTION)) {
       if (hasClose(input, colon + 1, at)) request.keepAlive = false;

@@ -114,14 +114,20 @@ export class Direction {
   }
 }
 
-/** Relays between two interfaces until standard input ends. */
-async function relay(names: [string, string], wire: BadWire): Promise<void> {
+/** libc, and what it takes to call it. */
+function useLibc() {
   const libc = openLibc();
   const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.__errno_location()!, 4));
   const must = (result: number, action: string) => {
     if (result >= 0) return result;
     throw new Error(`Cannot ${action}: ${getSystemErrorName(-errno[0]!)}`);
   };
+  return { libc, errno, must };
+}
+
+/** Relays between two interfaces until standard input ends. */
+async function relay(names: [string, string], wire: BadWire): Promise<void> {
+  const { libc, errno, must } = useLibc();
   const open = (name: string) => {
     const socket = must(libc.socket(AF_PACKET, SOCK_RAW, 0), "create a packet socket");
     const address = new Uint8Array(SOCKADDR_LL_BYTES);
