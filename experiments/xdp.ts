@@ -24,6 +24,24 @@
  *             RFC 6298 (retransmission), RFC 5961 (blind attacks), RFC 4987 (SYN cookies), RFC 6928 (initial window),
  *             RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP), RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein
  */
+// The life of a connection. Idle, it is 16 bytes in a table; in brackets stands what a state adds to them.
+//
+//                          ┌──── all is acknowledged ─────┐
+//                          ▼                              │
+//  SYN ─► nothing ─ACK─► idle ── data or FIN ─► busy [a record: answers, timers, a partial head]
+//         the answer       │                      │
+//         is a cookie      │        last answer and FIN are acknowledged
+//                          │                      │
+//                          │                      ├─ peer has closed before ─► forgotten
+//                          │                      ├─ peer closes now ─► TIME-WAIT ─ 60 s ─► forgotten
+//                          │                      └─ peer goes on ─► lingering ─ 1 s ─► FIN-WAIT-2 ─ 60 s ─► forgotten
+//                          └─ six keepalive probes without an answer ─► forgotten
+//
+// nothing     what a SYN says is in the initial sequence number of the answer: a flood of SYNs fills no memory.
+// busy        bytes are not acknowledged, or a head is not complete; there is a deadline for each of these.
+// lingering   input is acknowledged and thrown away. The clock starts when the peer has acknowledged the last byte.
+// TIME-WAIT, FIN-WAIT-2   16 bytes again.
+
 import { getSystemErrorName, parseArgs } from "node:util";
 const EXPERIMENT = "xdp";
 
@@ -595,12 +613,6 @@ function readCpuUs(): number {
 }
 
 // ---- Connection: 16 bytes in a table, and a record only while something is in flight -------------------------------
-//
-//   SYN ──► (nothing: the answer carries a cookie) ──ACK──► idle ◄──────────► busy ──────► lingering ──► FIN-WAIT-2
-//                                                          16 bytes   a record: bytes that      │            │
-//                                                                     are not acknowledged,     └─► TIME-WAIT (16 bytes)
-//                                                                     a partial head, a FIN              └──► forgotten
-//
 // A slot of the table: the peer's address; its port with the state in the low bits; two sequence numbers, or the number of
 // a record. Sequence numbers are 32-bit integers that wrap around: a − b | 0 tells which of two comes first.
 
@@ -652,10 +664,11 @@ const RTO = 23; // ms
 const RTT_SEQ = 24; // the byte whose acknowledgement is timed, and when it was sent
 const RTT_AT = 25;
 const TRIES = 26; // timeouts without a new acknowledgement
-const RTO_AT = 27; // deadlines in ms; 0: none
+const RTO_AT = 27; // deadlines in ms, but for PROGRESS_AT, which is in the past; 0: none
 const PROGRESS_AT = 28;
 const HEAD_AT = 29;
 const LINGER_AT = 30;
+const DEADLINES = [RTO_AT, HEAD_AT, LINGER_AT];
 const FIRST = 31; // in the ring of answers: the first one that is not wholly acknowledged
 const COUNT = 32; // answers in the ring
 const UNA_OFFSET = 33; // bytes of the first answer that are acknowledged
@@ -870,8 +883,10 @@ export class Tcp {
   readonly packets = packetCounts();
   /** The time in ms, set by the caller before a frame or a tick; it starts at 1 or later, and never goes back. */
   nowMs = 1;
-  /** Connections in the table: established ones, and those that still leave. */
+  /** Connections in the table. */
   open = 0;
+  /** Those of them that have ended, and wait until nothing of them can be on its way any more. */
+  leaving = 0;
   /** Those of them that have a record. */
   busy = 0;
   /** Connections with a request that burns CPU: their turn is over until somebody else has done that. */
@@ -904,7 +919,7 @@ export class Tcp {
   #swept = 0; // the slot that the sweep looks at next
   #sweptMs = 1;
   #sweepDue = 0; // slots to look at, with the fraction that is left over
-  #secondMs = 1; // the second that the two budgets below belong to
+  #secondMs = -Infinity; // the second that the two budgets below belong to
   #challenges = 0;
   #probes = 0;
 
@@ -1223,8 +1238,8 @@ export class Tcp {
   }
 
   #renewBudgets(): void {
-    if (this.nowMs - this.#secondMs < 1000 && this.#secondMs !== 1) return;
-    this.#secondMs = this.nowMs + (this.#secondMs === 1 ? 1 : 0);
+    if (this.nowMs - this.#secondMs < 1000) return;
+    this.#secondMs = this.nowMs;
     this.#challenges = Math.floor(MAX_CHALLENGES_PER_S * (0.5 + Math.random() / 2));
     this.#probes = MAX_PROBES_PER_S;
   }
@@ -1383,6 +1398,7 @@ export class Tcp {
   /** Leaves 16 bytes of a connection, in one of the states that need no record. */
   #demote(record: number, state: number): void {
     const r = this.#records;
+    if (state !== IDLE) this.leaving++;
     const at = record * RECORD_WORDS;
     const entry = r[at + ENTRY]!;
     this.#setState(entry, state);
@@ -1463,7 +1479,7 @@ export class Tcp {
     r[at + DUPACKS] = 0;
     r[at + TRIES] = 0;
     r[at + RTO] = this.#timeoutOf(at);
-    r[at + RTO_AT] = r[at + MAX] === ack ? 0 : this.nowMs + r[at + RTO]!;
+    r[at + RTO_AT] = r[at + MAX] === ack ? 0 : this.#in(r[at + RTO]!);
     r[at + PROGRESS_AT] = this.nowMs;
   }
 
@@ -1490,7 +1506,7 @@ export class Tcp {
   /** RFC 6298, section 2, in fixed point. */
   #measure(at: number): void {
     const r = this.#records;
-    const ms = Math.max(1, this.nowMs - r[at + RTT_AT]!);
+    const ms = Math.max(1, this.#since(r[at + RTT_AT]!));
     if (r[at + SRTT] === 0) {
       r[at + SRTT] = ms << 3;
       r[at + RTTVAR] = ms << 1;
@@ -1587,7 +1603,7 @@ export class Tcp {
     if ((r[at + FLAGS]! & FIN_QUEUED) !== 0) return;
     if ((r[at + FLAGS]! & PEER_FIN) === 0) r[at + FLAGS]! |= ACTIVE_CLOSE;
     r[at + FLAGS]! |= FIN_QUEUED | DISCARD;
-    if (r[at + PROGRESS_AT] === 0 || r[at + UNA] === r[at + END]) r[at + PROGRESS_AT] = this.nowMs;
+    if (r[at + UNA] === r[at + END]) r[at + PROGRESS_AT] = this.nowMs;
   }
 
   /** Takes data in order. Usually whole heads, which are read where they lie. False if the connection was dropped. */
@@ -1639,7 +1655,7 @@ export class Tcp {
       }
       const head = parseHead(input, next, to, next === from ? scanned : 0);
       if (head === INCOMPLETE) {
-        if (r[at + HEAD_AT] === 0) r[at + HEAD_AT] = this.nowMs + HEAD_MS;
+        if (r[at + HEAD_AT] === 0) r[at + HEAD_AT] = this.#in(HEAD_MS);
         break;
       }
       r[at + HEAD_AT] = 0;
@@ -1693,7 +1709,7 @@ export class Tcp {
     }
     const outstanding = r[at + UNA] !== r[at + END] || (r[at + FLAGS]! & FIN_QUEUED) !== 0;
     if (outstanding && r[at + RTO_AT] === 0 && (r[at + UNA]! - r[at + END]! | 0) <= 0) {
-      r[at + RTO_AT] = this.nowMs + r[at + RTO]!; // also if nothing could be sent: then it probes the window
+      r[at + RTO_AT] = this.#in(r[at + RTO]!); // also if nothing could be sent: then it probes the window
     }
     const edge = r[at + RCV_NXT]! + RECEIVE_WINDOW - (this.#kept[at / RECORD_WORDS]?.length ?? 0);
     const opened = (edge - r[at + RCV_EDGE]! | 0) >= RECEIVE_WINDOW >> 1; // RFC 1122, section 4.2.3.3
@@ -1823,7 +1839,7 @@ export class Tcp {
       if (r[at + UNA] === (r[at + END]! + 1 | 0)) { // FIN is acknowledged
         if ((flags & PEER_FIN) === 0) {
           if ((flags & UNASKED) !== 0) return this.#demote(record, FIN_WAIT_2);
-          if (r[at + LINGER_AT] === 0) r[at + LINGER_AT] = this.nowMs + LINGER_MS;
+          if (r[at + LINGER_AT] === 0) r[at + LINGER_AT] = this.#in(LINGER_MS);
         } else if ((flags & ACTIVE_CLOSE) !== 0) return this.#demote(record, TIME_WAIT);
         else return this.#forget(record);
       }
@@ -1838,14 +1854,27 @@ export class Tcp {
   /** The next time at which something has to be done for a record. */
   #earliest(at: number): number {
     const r = this.#records;
-    let earliest = this.nowMs + PROGRESS_MS;
-    if (r[at + PROGRESS_AT] !== 0 && this.#isOutstanding(at)) {
-      earliest = Math.min(earliest, r[at + PROGRESS_AT]! + PROGRESS_MS);
+    let leftMs = PROGRESS_MS;
+    if (this.#isOutstanding(at)) leftMs = Math.min(leftMs, PROGRESS_MS - this.#since(r[at + PROGRESS_AT]!));
+    for (const field of DEADLINES) {
+      const deadline = r[at + field]!;
+      if (deadline !== 0) leftMs = Math.min(leftMs, -this.#since(deadline));
     }
-    if (r[at + RTO_AT] !== 0) earliest = Math.min(earliest, r[at + RTO_AT]!);
-    if (r[at + HEAD_AT] !== 0) earliest = Math.min(earliest, r[at + HEAD_AT]!);
-    if (r[at + LINGER_AT] !== 0) earliest = Math.min(earliest, r[at + LINGER_AT]!);
-    return earliest;
+    return this.#in(Math.max(0, leftMs));
+  }
+
+  /** The time in so many ms, as a record holds it: 32 bits that wrap around after 49 days. It is never 0. */
+  #in(ms: number): number {
+    return this.nowMs + ms | 0 || 1;
+  }
+
+  /** The ms since a time; below 0 before it. */
+  #since(time: number): number {
+    return this.nowMs - time | 0;
+  }
+
+  #isDue(deadline: number): boolean {
+    return deadline !== 0 && this.#since(deadline) >= 0;
   }
 
   /** Whether the peer owes an acknowledgement of data or of FIN, sent or not. */
@@ -1859,7 +1888,7 @@ export class Tcp {
   tick(): void {
     for (let record = 0; record < this.#usedRecords; record++) {
       const deadline = this.#deadlines[record]!;
-      if (deadline !== 0 && deadline <= this.nowMs) this.#onDeadline(record);
+      if (this.#isDue(deadline)) this.#onDeadline(record);
     }
     if (this.busy === 0) this.#usedRecords = 0;
     this.#sweep();
@@ -1868,11 +1897,12 @@ export class Tcp {
   #onDeadline(record: number): void {
     const r = this.#records;
     const at = record * RECORD_WORDS;
-    const now = this.nowMs;
-    if (this.#isOutstanding(at) && r[at + PROGRESS_AT]! + PROGRESS_MS <= now) return this.#abort(record, "ETIMEDOUT");
-    if (r[at + LINGER_AT] !== 0 && r[at + LINGER_AT]! <= now) return this.#demote(record, FIN_WAIT_2);
-    if (r[at + HEAD_AT] !== 0 && r[at + HEAD_AT]! <= now) this.#onLateHead(record);
-    if (r[at + RTO_AT] !== 0 && r[at + RTO_AT]! <= now && !this.#onTimeout(record)) return;
+    if (this.#isOutstanding(at) && this.#since(r[at + PROGRESS_AT]!) >= PROGRESS_MS) {
+      return this.#abort(record, "ETIMEDOUT");
+    }
+    if (this.#isDue(r[at + LINGER_AT]!)) return this.#demote(record, FIN_WAIT_2);
+    if (this.#isDue(r[at + HEAD_AT]!)) this.#onLateHead(record);
+    if (this.#isDue(r[at + RTO_AT]!) && !this.#onTimeout(record)) return;
     this.#output(at);
     this.#settle(record);
   }
@@ -1894,7 +1924,7 @@ export class Tcp {
     this.#rewind(at);
     if (r[at + WND] === 0 && r[at + UNA] !== r[at + END]) {
       r[at + FLAGS]! |= PROBING;
-      r[at + RTO_AT] = this.nowMs + r[at + RTO]!;
+      r[at + RTO_AT] = this.#in(r[at + RTO]!);
       this.packets.window_probes++;
       this.#sendData(at, 1, false);
       return true;
@@ -2066,6 +2096,8 @@ export class Tcp {
     const slots = this.#tableEnd / SLOT_WORDS;
     let hole = entry;
     let next = entry;
+    const state = table[entry + SLOT_META]! & STATE;
+    if (state === TIME_WAIT || state === FIN_WAIT_2) this.leaving--;
     this.open--;
     for (;;) {
       next += SLOT_WORDS;
@@ -2347,7 +2379,7 @@ function stop(): void {
   stopping = true;
 }
 
-let startMs = 0; // the clock of connections starts at 1: 32 bits of ms last for 24 days
+let startMs = 0; // the clock of connections starts at 1
 
 if (import.meta.main) {
   const options = readOptions();
@@ -2369,8 +2401,8 @@ if (import.meta.main) {
   });
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
   Deno.addSignalListener("SIGUSR1", () => {
-    const { open, busy, counts, packets } = tcp;
-    console.log(JSON.stringify({ event: "stats", open, ...counts, busy, packets }));
+    const { open, leaving, busy, counts, packets } = tcp;
+    console.log(JSON.stringify({ event: "stats", open: open - leaving, ...counts, leaving, busy, packets }));
   });
   const { mode } = socket;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid, mode }));

@@ -945,6 +945,33 @@ Deno.test("RFC 826: a hardware address that was damaged on the way does not outl
   assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);
 });
 
+Deno.test("times of 32 bits wrap around: after 25 and after 50 days timers work as before", () => {
+  for (const days of [2 ** 31, 2 ** 32]) {
+    const host = hostOf();
+    host.tcp.nowMs = days - 500;
+    host.tcp.tick();
+    const peer = new Peer(host).connect();
+    const [first] = peer.send(get());
+    host.advance(RTO_MS - 50);
+    assertEquals(host.take(), []);
+    host.advance(100);
+    assertEquals(host.take(), [first]);
+    peer.acknowledge([first!]);
+    peer.send("GET");
+    host.advance(9_900);
+    assertEquals(host.take(), []);
+    host.advance(200);
+    assertEquals(text(host.take()).slice(0, 13), "HTTP/1.1 408 ");
+  }
+});
+
+Deno.test("what has ended and waits is not counted as open", () => {
+  const { host } = waiting();
+  assertEquals([host.tcp.open, host.tcp.leaving], [1, 1]);
+  host.advance(90_000);
+  assertEquals([host.tcp.open, host.tcp.leaving], [0, 0]);
+});
+
 // -- what is bounded
 
 Deno.test("no record is left: a request is dropped and counted, and served when it comes again", () => {

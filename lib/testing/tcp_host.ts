@@ -18,6 +18,7 @@ import { type End, parseTcp, SERVER_MAC, tcpFrame, type TcpSegment } from "./fra
 export interface TcpUnderTest {
   nowMs: number;
   open: number;
+  leaving: number;
   busy: number;
   readonly counts: { accepted: number; served: number; errors: Record<string, number> };
   readonly packets: Record<string, number>;
