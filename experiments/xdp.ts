@@ -131,7 +131,7 @@ const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long 
 const KEEPALIVE_S = 60; // as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT
 const KEEPALIVE_INTERVAL_S = 10;
 const KEEPALIVE_PROBES = 6;
-const MAX_PROBES_PER_S = 20_000; // a million idle connections must not become a flood of probes
+const MAX_PROBES = 64; // in one tick: ten million idle connections must not become a flood of probes
 const MAX_IDLE_S = 600; // the longest --idle
 const RTO_INITIAL_MS = 1000; // RFC 6298, section 2
 const RTO_MIN_MS = 200; // less than the second of RFC 6298, as all systems have it
@@ -919,9 +919,9 @@ export class Tcp {
   #swept = 0; // the slot that the sweep looks at next
   #sweptMs = 1;
   #sweepDue = 0; // slots to look at, with the fraction that is left over
-  #secondMs = -Infinity; // the second that the two budgets below belong to
+  #secondMs = -Infinity; // the second that the challenges below are for
   #challenges = 0;
-  #probes = 0;
+  #probes = 0; // that may still be sent in this tick
 
   // The segment under work: fields, so that it costs no allocation.
   #frame = 0;
@@ -1230,18 +1230,14 @@ export class Tcp {
 
   /** RFC 5961, section 7: whether one more challenge may be sent in this second. */
   #mayChallenge(): boolean {
-    this.#renewBudgets();
+    if (this.nowMs - this.#secondMs >= 1000) {
+      this.#secondMs = this.nowMs;
+      this.#challenges = Math.floor(MAX_CHALLENGES_PER_S * (0.5 + Math.random() / 2));
+    }
     if (this.#challenges <= 0) return false;
     this.#challenges--;
     this.packets.challenges++;
     return true;
-  }
-
-  #renewBudgets(): void {
-    if (this.nowMs - this.#secondMs < 1000) return;
-    this.#secondMs = this.nowMs;
-    this.#challenges = Math.floor(MAX_CHALLENGES_PER_S * (0.5 + Math.random() / 2));
-    this.#probes = MAX_PROBES_PER_S;
   }
 
   #onIdle(entry: number): void {
@@ -1960,7 +1956,7 @@ export class Tcp {
     this.#sweepDue -= count;
     this.#sweptMs = this.nowMs;
     if (this.open === 0) return;
-    this.#renewBudgets();
+    this.#probes = MAX_PROBES;
     const stamp = this.#stamp();
     for (; count > 0; count--) {
       const entry = this.#swept;
@@ -1991,17 +1987,20 @@ export class Tcp {
       this.#countError("ETIMEDOUT");
       return false;
     }
+    if (!this.#probe(entry, meta >>> 16)) return true; // one that was not sent will not be answered
     this.#probes--;
     this.packets.keepalive_probes++;
     this.#table[entry + SLOT_META] = meta + (1 << PROBES_SHIFT);
-    this.#probe(entry, meta >>> 16);
     return true;
   }
 
-  /** Sends the byte before the next one, which is acknowledged by every peer that still knows the connection. */
-  #probe(entry: number, port: number): void {
+  /**
+   * Sends the number before the next one, which every peer acknowledges that still knows the connection. False if there is
+   * no frame.
+   */
+  #probe(entry: number, port: number): boolean {
     const frame = this.#take();
-    if (frame < 0) return;
+    if (frame < 0) return false;
     const ip = this.#table[entry + SLOT_IP]!;
     const neighbour = this.#neighbourOf(ip);
     const seq = this.#table[entry + SLOT_SND_NXT]! - 1 | 0;
@@ -2009,6 +2008,7 @@ export class Tcp {
     this.#tcpHeader(frame, port, seq, this.#table[entry + SLOT_RCV_NXT]!, ACK, RECEIVE_WINDOW, 20);
     this.#ipHeader(frame, ip, PROTOCOL_TCP, 20);
     this.#sumAndSend(frame, 20);
+    return true;
   }
 
   /** The CPU time in µs that a connection of `working` has asked for; 0 if it has ended meanwhile. */

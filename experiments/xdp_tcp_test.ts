@@ -812,6 +812,18 @@ Deno.test("RFC 1122, 4.2.3.6: a peer that does not answer six probes is forgotte
   assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
 });
 
+Deno.test("probes of many idle peers are spread over time, and one that could not be sent does not count", () => {
+  const host = hostOf({ slots: 4000 });
+  for (let port = 1; port <= 3000; port++) new Peer(host, [CLIENT[0], port]).connect();
+  host.hasFrames = false;
+  host.advance(182_000); // in the pass in which the third probe is due
+  assertEquals([host.tcp.open, host.tcp.packets.keepalive_probes], [3000, 0]);
+  host.hasFrames = true;
+  host.advance(100);
+  const burst = host.take().length;
+  assert(burst > 0 && burst <= 640, `${burst} probes in ten ticks`);
+});
+
 Deno.test("a connection without a request is closed after the idle timeout, if there is one", () => {
   const peer = peerOf({ idleS: 20 });
   peer.host.advance(15_000);

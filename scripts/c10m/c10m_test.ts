@@ -35,6 +35,7 @@ const outcome: Outcome = {
   answered: 1998,
   lost: 2,
   losses: { ECONNRESET: 2 },
+  serverErrors: {},
   retransmissions: 7,
   serverBytesPerConnection: 20.04,
 };
@@ -49,8 +50,8 @@ Deno.test("as many connections fit as the refusal of too many says", () => {
 
 Deno.test("progress tells how many, how fast, and how long it will take", () => {
   assertEquals(progressLine("ask", progress({}), 1000), "ask: 0 of 1 000, 0/s");
-  const line = progressLine("ask", progress({ done: 600, lost: 100, seconds: 2 }), 1000);
-  assertEquals(line, "ask: 600 of 1 000, 300/s, 1 s left, 100 lost");
+  const line = progressLine("ask", progress({ done: 600, lost: 100, losses: { ECONNRESET: 100 }, seconds: 2 }), 1000);
+  assertEquals(line, "ask: 600 of 1 000, 300/s, 1 s left, 100 lost (ECONNRESET)");
 });
 
 Deno.test("the summary ends in a sentence with what was held, answered and lost, and why", () => {

@@ -45,6 +45,8 @@ export interface Outcome {
   answered: number;
   lost: number;
   losses: Record<string, number>;
+  /** What the server counted besides answers. */
+  serverErrors: Record<string, number>;
   retransmissions: number;
   /** Anonymous memory of the server for each connection: what it has with all of them, less what it has for one. */
   serverBytesPerConnection: number;
@@ -128,12 +130,16 @@ async function* readProgress(stream: ReadableStream<Uint8Array>): AsyncGenerator
 }
 
 /** One line of progress: how many, how fast, how long yet. */
-export function progressLine(name: string, { done, lost, seconds }: Progress, connections: number): string {
+export function progressLine(
+  name: string,
+  { done, lost, losses, seconds }: Progress,
+  connections: number,
+): string {
   const rate = seconds > 0 ? done / seconds : 0;
   const leftS = rate > 0 ? Math.ceil((connections - done - lost) / rate) : null;
   const parts = [`${name}: ${count(done)} of ${count(connections)}`, `${count(Math.round(rate))}/s`];
   if (leftS !== null) parts.push(`${count(leftS)} s left`);
-  if (lost > 0) parts.push(`${count(lost)} lost`);
+  if (lost > 0) parts.push(`${count(lost)} lost (${Object.keys(losses).join(", ")})`);
   return parts.join(", ");
 }
 
@@ -172,8 +178,10 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
     if (i === 1) held = last.held!;
   }
   const { answered, lost, losses, packets } = last!;
+  const { stopped } = await server.stop();
   return {
     ...{ connections: plan.connections, mode, phases, held, answered, lost, losses },
+    serverErrors: stopped?.errors ?? {},
     retransmissions: packets.retransmissions!,
     serverBytesPerConnection: (serverBytes - base) / plan.connections,
   };
