@@ -712,7 +712,7 @@ const TYPE_ARP = 0x0806;
 const PROTOCOL_ICMP = 1;
 const PROTOCOL_TCP = 6;
 const HALF_A_COOKIE = -2; // the part of a cookie is right that does not depend on the sequence number
-const NEIGHBOURS = 1024; // peers whose hardware address is remembered; a power of two
+const NEIGHBOURS = 65_536; // peers whose hardware address is remembered; a power of two
 
 /** The constants of ANSWERS, numbered, with a copy that is padded to whole words. */
 const answers: { bytes: Uint8Array; words: Int32Array }[] = [];
@@ -1996,13 +1996,13 @@ export class Tcp {
 
   /**
    * Sends the number before the next one, which every peer acknowledges that still knows the connection. False if there is
-   * no frame.
+   * no frame, or the hardware address was forgotten: then nothing can be said against the peer.
    */
   #probe(entry: number, port: number): boolean {
-    const frame = this.#take();
-    if (frame < 0) return false;
     const ip = this.#table[entry + SLOT_IP]!;
     const neighbour = this.#neighbourOf(ip);
+    const frame = this.#neighbours[neighbour] === ip ? this.#take() : -1;
+    if (frame < 0) return false;
     const seq = this.#table[entry + SLOT_SND_NXT]! - 1 | 0;
     this.#ethernet(frame, this.#neighbours[neighbour + 1]!, this.#neighbours[neighbour + 2]!, TYPE_IPV4);
     this.#tcpHeader(frame, port, seq, this.#table[entry + SLOT_RCV_NXT]!, ACK, RECEIVE_WINDOW, 20);
@@ -2122,7 +2122,7 @@ export class Tcp {
     this.#neighbours[neighbour + 2] = this.#view.getInt32(this.#frame + 8);
   }
 
-  /** Where the hardware address of a peer stands. If two peers share the place, both are most likely behind one router. */
+  /** Where the hardware address of a peer stands, unless another one has taken the place meanwhile. */
   #neighbourOf(ip: number): number {
     return (ip & NEIGHBOURS - 1) * 3;
   }

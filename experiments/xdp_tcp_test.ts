@@ -824,6 +824,19 @@ Deno.test("probes of many idle peers are spread over time, and one that could no
   assert(burst > 0 && burst <= 640, `${burst} probes in ten ticks`);
 });
 
+Deno.test("a peer whose hardware address was forgotten is not probed, and not given up", () => {
+  const host = hostOf();
+  const peers = [CLIENT[0], CLIENT[0] + 65_536].map((address) => new Peer(host, [address, 7]).connect());
+  for (let s = 0; s < 300; s++) {
+    host.advance(1000);
+    for (const { to } of host.take()) {
+      assertEquals(to[0], CLIENT[0] + 65_536);
+      peers[1]!.segment("A");
+    }
+  }
+  for (const peer of peers) assertEquals(peer.ask(), HELLO);
+});
+
 Deno.test("a connection without a request is closed after the idle timeout, if there is one", () => {
   const peer = peerOf({ idleS: 20 });
   peer.host.advance(15_000);
