@@ -1,9 +1,9 @@
 /** What c10m says before, during and after a run; and a run of a few thousand connections where namespaces can be made. */
-import { assertEquals, assertLess, assertMatch } from "@std/assert";
+import { assertEquals, assertLess, assertMatch, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { networkObstacle } from "../../lib/network/namespaces.ts";
 import type { Progress } from "./client.ts";
-import { type Outcome, progressLine } from "./measure.ts";
+import { type Outcome, parseWrk, progressLine } from "./measure.ts";
 import { memoryObstacle, neededBytes } from "./memory.ts";
 import { rowsOf, summary } from "./report.ts";
 
@@ -36,6 +36,7 @@ const outcome: Outcome = {
   lost: 2,
   losses: { ECONNRESET: 2 },
   serverErrors: {},
+  kernelClient: { alone: { requestsPerS: 1000.4, p99Us: 900 }, beside: { requestsPerS: 900, p99Us: 1200 } },
   retransmissions: 7,
   serverBytesPerConnection: 20.04,
 };
@@ -56,7 +57,15 @@ Deno.test("progress tells how many, how fast, and how long it will take", () => 
 
 Deno.test("the summary ends in a sentence with what was held, answered and lost, and why", () => {
   assertMatch(summary(outcome), /^connect and ask +2\.0 s +500\/s .*server 5\.3, client 6\.0$/m);
+  assertMatch(summary(outcome), /^wrk beside +900 requests\/s, p99 1 200 µs$/m);
   assertMatch(summary(outcome), /held 998 of 1 000 .* 1 998 requests; 2 were lost \(ECONNRESET 2\); 20\.0 bytes/);
+});
+
+Deno.test("what wrk says is read in µs, and an error is none of it", () => {
+  const said =
+    "  Latency Distribution\n     50%  727.00us\n     99%   21.22ms\n  5 requests in 5.00s\nRequests/sec:  41546.72\n";
+  assertEquals(parseWrk(said), { requestsPerS: 41_546.72, p99Us: 21_220 });
+  assertThrows(() => parseWrk(said + "  Socket errors: connect 0, read 1\n"));
 });
 
 Deno.test("each figure is a row with a name that says its unit", () => {
@@ -70,6 +79,10 @@ Deno.test("each figure is a row with a name that says its unit", () => {
     ["lost", 2],
     ["retransmissions", 7],
     ["server_bytes_per_connection", 20.04],
+    ["wrk_alone_requests_per_s", 1000.4],
+    ["wrk_alone_p99_us", 900],
+    ["wrk_beside_requests_per_s", 900],
+    ["wrk_beside_p99_us", 1200],
   ]);
 });
 

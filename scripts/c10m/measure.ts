@@ -6,6 +6,7 @@
 import type { Experiment } from "../../lib/catalogue.ts";
 import { count } from "../../lib/format.ts";
 import { cpuUs } from "../../lib/proc.ts";
+import { isInstalled } from "../../lib/tools.ts";
 import type { Network } from "../../lib/network/namespaces.ts";
 import { experimentCommand, type Server, startServer } from "../../lib/server.ts";
 import type { ClientPlan, Progress } from "./client.ts";
@@ -35,6 +36,12 @@ export interface PhaseOutcome {
   clientCpuUs: number;
 }
 
+/** What wrk, a client of the kernel, saw of the server. */
+export interface KernelClient {
+  requestsPerS: number;
+  p99Us: number;
+}
+
 /** What came of a run. */
 export interface Outcome {
   connections: number;
@@ -47,6 +54,8 @@ export interface Outcome {
   losses: Record<string, number>;
   /** What the server counted besides answers. */
   serverErrors: Record<string, number>;
+  /** Before there were any other connections, and while all of them were held; null without wrk(1). */
+  kernelClient: { alone: KernelClient; beside: KernelClient } | null;
   retransmissions: number;
   /** Anonymous memory of the server for each connection: what it has with all of them, less what it has for one. */
   serverBytesPerConnection: number;
@@ -54,13 +63,23 @@ export interface Outcome {
 
 const SERVER_CORE = 0;
 const CLIENT_CORE = 1;
+const SPARE = 1000; // slots of the table for the kernel's client
+const WRK_CONNECTIONS = 100;
+const WRK_S = 5;
 const WINDOW = 512; // connections that wait for something at a time: their packets fit into the server's fill ring
 const FIRST_ADDRESS = "10.1.0.0";
 const PHASES = [["ask", "connect and ask"], ["ask", "ask again"], ["close", "close"]] as const;
 
 /** Starts xdp with a table for so many connections. */
 function serve({ network, experiment }: RunPlan, connections: number): Promise<Server> {
-  const args = ["--interface", network.interface, "--address", network.address, "--connections", String(connections)];
+  const args = [
+    "--interface",
+    network.interface,
+    "--address",
+    network.address,
+    "--connections",
+    String(connections + SPARE),
+  ];
   return startServer(network.server.command(experimentCommand(experiment, args)), { cpu: SERVER_CORE });
 }
 
@@ -143,6 +162,24 @@ export function progressLine(
   return parts.join(", ");
 }
 
+const US: Record<string, number> = { us: 1, ms: 1000, s: 1_000_000 };
+
+/** Reads what wrk says with --latency. */
+export function parseWrk(said: string): KernelClient {
+  const [, value, unit] = /^ *99% +([\d.]+)(us|ms|s)$/m.exec(said) ?? [];
+  const rate = /^Requests\/sec: +([\d.]+)$/m.exec(said)?.[1];
+  if (value === undefined || rate === undefined || /Socket errors|Non-2xx/.test(said)) {
+    throw new Error(`wrk said: ${said}`);
+  }
+  return { requestsPerS: Number(rate), p99Us: Number(value) * US[unit!]! };
+}
+
+/** Has wrk ask for some seconds, on the client's core. */
+async function runWrk({ network }: RunPlan, { port }: Server): Promise<KernelClient> {
+  const wrk = ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${WRK_S}s`, "--latency", `http://${network.address}:${port}/`];
+  return parseWrk(await network.client.run("taskset", ["-c", String(CLIENT_CORE), ...wrk]));
+}
+
 /** Has all of the crowd do something, and says how far they are. */
 async function runPhase(client: Client, plan: RunPlan, command: string, name: string): Promise<Progress> {
   await client.command(command);
@@ -159,6 +196,9 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
   await using server = await serve(plan, plan.connections);
   await using client = new Client(plan, server);
   const { mode } = await client.next();
+  const hasWrk = await isInstalled("wrk");
+  const alone = hasWrk ? await runWrk(plan, server) : null;
+  let beside: KernelClient | null = null;
   const phases: PhaseOutcome[] = [];
   let held = 0;
   let serverBytes = 0;
@@ -174,6 +214,7 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
       serverBytes = anonymousBytes(server.pid);
       plan.say(`holding ${count(last.held!)} connections for ${plan.holdS} s`);
       await new Promise((resolve) => setTimeout(resolve, plan.holdS * 1000)); // the length of the measurement
+      if (hasWrk) beside = await runWrk(plan, server);
     }
     if (i === 1) held = last.held!;
   }
@@ -182,6 +223,7 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
   return {
     ...{ connections: plan.connections, mode, phases, held, answered, lost, losses },
     serverErrors: stopped?.errors ?? {},
+    kernelClient: alone !== null && beside !== null ? { alone, beside } : null,
     retransmissions: packets.retransmissions!,
     serverBytesPerConnection: (serverBytes - base) / plan.connections,
   };

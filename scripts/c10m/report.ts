@@ -28,6 +28,10 @@ export function rowsOf(outcome: Outcome): ProbeRow[] {
     row("lost", outcome.lost),
     row("retransmissions", outcome.retransmissions),
     row("server_bytes_per_connection", outcome.serverBytesPerConnection),
+    ...Object.entries(outcome.kernelClient ?? {}).flatMap(([when, { requestsPerS, p99Us }]) => [
+      row(`wrk_${when}_requests_per_s`, requestsPerS),
+      row(`wrk_${when}_p99_us`, p99Us),
+    ]),
   ];
 }
 
@@ -38,6 +42,11 @@ export function summary(outcome: Outcome): string {
     `${name.padEnd(16)}${seconds.toFixed(1).padStart(8)} s  ${count(Math.round(done / seconds)).padStart(9)}/s  ` +
     `CPU-µs for each: server ${serverCpuUs.toFixed(1)}, client ${clientCpuUs.toFixed(1)}`
   );
+  for (const [when, { requestsPerS, p99Us }] of Object.entries(outcome.kernelClient ?? {})) {
+    lines.push(
+      `wrk ${when.padEnd(10)}${count(Math.round(requestsPerS)).padStart(10)} requests/s, p99 ${count(p99Us)} µs`,
+    );
+  }
   const why = Object.entries(losses).map(([reason, times]) => `${reason} ${count(times)}`).join(", ");
   lines.push(
     `xdp held ${count(held)} of ${count(connections)} connections and answered ${count(answered)} requests; ` +
