@@ -17,7 +17,7 @@
  *             hole is not kept. A handshake whose last ACK is lost is forgotten after two minutes of silence. The peer's
  *             transmit checksum offload must be off where the two ends of a veth share a machine.
  *             A request body is never read: the connection closes after the answer. Host is not demanded.
- *             /work burns the CPU of the only thread, so everybody waits for it: that is the price of one thread.
+ *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
  * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    Documentation/networking/af_xdp.rst, bpf(2), packet(7); RFC 9293 (TCP), RFC 5681 and 6582 (congestion),
@@ -189,7 +189,7 @@ export function useLibc(): void {
   errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.__errno_location()!, 4));
 }
 
-/** Passes the result of a system call on. If it failed: ends with what was tried, the errno by name and what to do about it. */
+/** Returns the result of a system call. If it failed: ends with what was tried, the errno by name and what to do about it. */
 function must(result: number | bigint, action: string, remedy = "see the manual page of the call"): number {
   if (result >= 0) return Number(result);
   const code = errno[0]!;
@@ -278,7 +278,7 @@ function steering(address: number, map: number): BigUint64Array<ArrayBuffer> {
   ]);
 }
 
-/** Loads the program. Nothing but its instructions and a licence is needed; the log tells why the verifier refused it. */
+/** Loads the program. The kernel verifies it, and compiles it to machine code. */
 function loadProgram(program: BigUint64Array<ArrayBuffer>): number {
   const license = new TextEncoder().encode("Dual MIT/GPL\0");
   const attribute = new Uint8Array(128);
@@ -327,7 +327,7 @@ function inUse(where: string): never {
   return Deno.exit(1);
 }
 
-/** A ring that is shared with the kernel: who produces and who consumes, as 32-bit counters that wrap around. */
+/** A ring that is shared with the kernel. Producer and consumer are 32-bit counters that wrap around. */
 interface Ring {
   producer: Int32Array;
   consumer: Int32Array;
@@ -651,7 +651,7 @@ const UNA = 10; // the first byte that is not acknowledged
 const NXT = 11; // the next byte to send; after a timeout it goes back to UNA
 const MAX = 12; // the end of what was ever sent
 const END = 13; // the end of what is queued, without FIN
-const WND = 14; // the peer's window, and the segment that told it
+const WND = 14; // the peer's window, and the numbers of the segment that it stood in
 const WL1 = 15;
 const WL2 = 16;
 const CWND = 17; // congestion window, slow-start threshold, duplicate ACKs, end of the recovery
@@ -969,7 +969,7 @@ export class Tcp {
     else this.packets.unwanted++;
   }
 
-  /** RFC 826: answers who asks for the own address. */
+  /** RFC 826: answers a request for the own address. */
   #onArp(arp: number, length: number): void {
     const view = this.#view;
     const isRequest = length >= 28 && view.getUint32(arp) === 0x00010800 && view.getUint32(arp + 4) === 0x06040001;
@@ -2192,7 +2192,7 @@ export class Tcp {
 //
 //   fill: free frames ──► kernel ──► rx: frames that came ──► Tcp ──► tx: frames to send ──► kernel ──► completion: sent
 
-/** Hands frames to the kernel and takes them back. Who produces a ring writes its producer, the other its consumer. */
+/** Hands frames to the kernel and takes them back. Each side writes one counter of a ring and reads the other. */
 export class Rings {
   readonly #socket: XdpSocket;
   readonly #unused = Int32Array.from({ length: TX_FRAMES }, (_, i) => (RX_FRAMES + i) * FRAME_BYTES + 2);

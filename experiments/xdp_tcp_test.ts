@@ -552,7 +552,7 @@ Deno.test("RFC 9293, 3.8.6: no more is sent than the peer's window holds", () =>
   assertEquals(lengthsOf(sent).filter((length) => length > 0), [1460]);
 });
 
-Deno.test("RFC 9293, 3.8.6: the last segment that told the window counts, not one that came late", () => {
+Deno.test("RFC 9293, 3.8.6: the window of the newest segment counts, not that of one that came late", () => {
   const peer = peerOf();
   const before = peer.seq;
   peer.send("GET / HTTP/1.1\r\n", "A");
@@ -923,13 +923,13 @@ const arpRequest = (target: number) => {
   return ethernetFrame(0x0806, new Uint8Array(view.buffer));
 };
 
-Deno.test("RFC 826: who asks for the own address gets the hardware address", () => {
+Deno.test("RFC 826: a request for the own address is answered with the hardware address", () => {
   const [answer] = hostOf().give(arpRequest(SERVER_IP));
   assertEquals(answer!.slice(0, 22), Uint8Array.of(2, 0, 0, 0, 0, 2, ...SERVER_MAC, 8, 6, 0, 1, 8, 0, 6, 4, 0, 2));
   assertEquals(answer!.slice(22), Uint8Array.of(...SERVER_MAC, 10, 0, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2));
 });
 
-Deno.test("RFC 826: who asks for another address gets no answer", () => {
+Deno.test("RFC 826: a request for another address is not answered", () => {
   assertEquals(hostOf().give(arpRequest(SERVER_IP + 1)), []);
 });
 
@@ -964,7 +964,7 @@ Deno.test("RFC 826: a hardware address that was damaged on the way does not outl
   const damaged = frame.slice();
   damaged[7]! ^= 4;
   assertNotEquals(host.give(damaged)[0]!.slice(0, 6), CLIENT_MAC);
-  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again, and is told that it has come
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again, and it is acknowledged
   host.sent = [];
   host.advance(RTO_MS + 50);
   assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);

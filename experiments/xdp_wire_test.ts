@@ -125,8 +125,8 @@ testWire("a flood of SYNs makes no state, and wrk sees no error meanwhile", unde
   };
   const plan = { interface: CLIENT_INTERFACE, address: 0x0a000001, port: server.port, syns: SYNS, seed: SEED };
   const flood = () => {
-    const told = JSON.stringify({ ...plan, rate: SYNS_PER_S });
-    return net.client.run(Deno.execPath(), ["run", "--no-config", "--allow-ffi", FLOOD, told]);
+    const argument = JSON.stringify({ ...plan, rate: SYNS_PER_S });
+    return net.client.run(Deno.execPath(), ["run", "--no-config", "--allow-ffi", FLOOD, argument]);
   };
   const before = await wrk(LIVED_S);
   const [meanwhile, sent] = await Promise.all([wrk(SYNS / SYNS_PER_S + LIVED_S), flood()]);

@@ -87,11 +87,11 @@ test("nothing is left after SIGKILL: no namespace, no process, no program, no ma
   const kinds = [BPF_PROG_GET_NEXT_ID, BPF_MAP_GET_NEXT_ID, BPF_LINK_GET_NEXT_ID];
   const before = kinds.map((kind) => new Set(bpfIds(kind)));
   const fresh = () => kinds.map((kind, i) => bpfIds(kind).filter((id) => !before[i]!.has(id)));
-  const told = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
+  const argument = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
   const script = await Deno.makeTempFile({ suffix: ".ts" });
   await Deno.writeTextFile(script, HARNESS);
   await using harness = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--config", CONFIG, script, told],
+    args: ["run", "-A", "--config", CONFIG, script, argument],
     stdout: "piped",
   }).spawn();
   const [line] = await Array.fromAsync(take(harness.stdout, 1));

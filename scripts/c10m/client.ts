@@ -17,7 +17,7 @@ import {
 } from "../../experiments/xdp.ts";
 import { Crowd, type Phase } from "./crowd.ts";
 
-/** What the client is told. */
+/** What the client is to do. */
 export interface ClientPlan {
   interface: string;
   connections: number;
@@ -28,7 +28,7 @@ export interface ClientPlan {
   kernelAddress: string;
 }
 
-/** What the client tells. */
+/** What the client reports. */
 export interface Progress {
   event: "ready" | "progress" | "over";
   mode: string;

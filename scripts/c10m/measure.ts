@@ -89,7 +89,7 @@ async function baseBytes(plan: RunPlan): Promise<number> {
   return anonymousBytes(server.pid);
 }
 
-/** The client's process: it is given commands and tells how far it is. */
+/** The client's process: it takes commands and reports its progress. */
 class Client implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
@@ -101,7 +101,7 @@ class Client implements AsyncDisposable {
   }
 
   constructor(plan: RunPlan, server: Server) {
-    const told: ClientPlan = {
+    const argument: ClientPlan = {
       interface: plan.clientInterface,
       connections: plan.connections,
       window: WINDOW,
@@ -113,7 +113,7 @@ class Client implements AsyncDisposable {
       command: "taskset",
       args: [
         ...["-c", String(CLIENT_CORE), Deno.execPath(), "run", "--no-config", "--allow-ffi"],
-        ...[plan.client, JSON.stringify(told)],
+        ...[plan.client, JSON.stringify(argument)],
       ],
     });
     this.#child = new Deno.Command(command, { args, stdin: "piped", stdout: "piped", stderr: "inherit" }).spawn();

@@ -1,5 +1,5 @@
 /**
- * What a run of c10m is told and stored as.
+ * How a run of c10m is shown and stored.
  *
  * @module
  */
