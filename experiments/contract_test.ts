@@ -77,7 +77,12 @@ const COMMAND_LINE: Check[] = [{
     const lines = text.trimEnd().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
     const [ready, stopped] = lines;
     assertEquals(lines.length, 2, text);
-    assertEquals(Object.keys(ready!).filter((key) => key !== "io"), ["event", "experiment", "port", "pid"]);
+    assertEquals(Object.keys(ready!).filter((key) => key !== "io" && key !== "mode"), [
+      "event",
+      "experiment",
+      "port",
+      "pid",
+    ]);
     // `loops` where there are several event loops; no bytes where a library has the sockets.
     const { loops: _, bytes_in = 0, bytes_out = 0, ...rest } = stopped!;
     assertEquals([bytes_in, bytes_out], [0, 0]);

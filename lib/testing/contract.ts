@@ -27,7 +27,8 @@ import type { Ability } from "./abilities.ts";
 import { type Answer, BrokenPromise, Client, PATIENCE_MS, until, within } from "./client.ts";
 import { folder } from "./folder.ts";
 import { serverEnd } from "./sockets.ts";
-import { findGround, type Wine } from "../server/wine.ts";
+import type { Wine } from "../server/wine.ts";
+import { findGround, type WireGround } from "./ground.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
 const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
@@ -49,6 +50,7 @@ export class Lab {
     readonly wine: Wine | null,
     readonly shared: Server,
     readonly patienceMs: number = PATIENCE_MS,
+    readonly wire: WireGround | null = null,
   ) {}
 
   /** Whether the header says so. */
@@ -61,9 +63,14 @@ export class Lab {
     return this.here(experimentCommand(this.experiment, [...this.args, ...options]));
   }
 
-  /** The same command, but under Wine if the experiment needs it. */
+  /** The same command, but under Wine or behind a wire if the experiment needs it. */
   here(command: ServerCommand): ServerCommand {
-    return this.wine?.command(command) ?? command;
+    return this.wine?.command(command) ?? this.wire?.command(command) ?? command;
+  }
+
+  /** Makes a check where its clients have to be. */
+  holds(check: Check): Promise<void> {
+    return this.wire === null ? check.holds(this) : this.wire.inside(() => check.holds(this));
   }
 
   /** Starts a server of its own for a check that ends it, limits it or counts what it did. */
@@ -212,28 +219,32 @@ function passOver(name: string, reason: string, required = REQUIRE_ALL): void {
 
 /** Makes sure that a promise is not kept, and that the server is none the worse. */
 async function isBroken(check: Check, lab: Lab): Promise<void> {
-  const doubtful = new Lab(lab.experiment, lab.args, lab.wine, lab.shared, DOUBT_MS);
+  const doubtful = new Lab(lab.experiment, lab.args, lab.wine, lab.shared, DOUBT_MS, lab.wire);
   let kept = true;
   try {
-    await check.holds(doubtful);
+    await doubtful.holds(check);
   } catch (error) {
     if (!(error instanceof BrokenPromise || error instanceof AssertionError)) throw error;
     kept = false;
   }
   assert(!kept, `The header says that it cannot, but it ${check.says}.`);
-  hello(await lab.ask("/"));
+  const serves = async () => hello(await lab.ask("/"));
+  await (lab.wire === null ? serves() : lab.wire.inside(serves));
 }
 
 /** Starts the server that the checks share. */
-async function open(experiment: Experiment, wine: Wine | null): Promise<Lab | StartFailure> {
+async function open(
+  experiment: Experiment,
+  { wine, wire }: { wine: Wine | null; wire: WireGround | null },
+): Promise<Lab | StartFailure> {
   const hasWorkers = Deno.readTextFileSync(experiment.path).includes("[--workers N]");
   const args = hasWorkers ? ["--workers", String(WORKERS)] : [];
   const start = (run: string) => {
     const command = experimentCommand({ ...experiment, run }, args);
-    return startServer(wine?.command(command) ?? command);
+    return startServer(wine?.command(command) ?? wire?.command(command) ?? command);
   };
   try {
-    return new Lab(experiment, args, wine, await start(experiment.run));
+    return new Lab(experiment, args, wine, await start(experiment.run), PATIENCE_MS, wire);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     if (error.failure.ended !== "skipped") return error.failure;
@@ -253,15 +264,19 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   const { name } = experiment;
   const ground = await findGround(experiment);
   if ("reason" in ground) return passOver(`${name} keeps the contract`, ground.reason, REQUIRE_ALL && ground.isOurs);
-  const lab = await open(experiment, ground.wine);
-  if (!(lab instanceof Lab)) {
+  const lab = await open(experiment, ground);
+  const leave = async () => {
     await ground.wine?.[Symbol.asyncDispose]();
+    await ground.wire?.[Symbol.asyncDispose]();
+  };
+  if (!(lab instanceof Lab)) {
+    await leave();
     const isExcused = lab.ended === "skipped" && (!REQUIRE_ALL || await unobtainable(experiment) !== null);
     return passOver(`${name} keeps the contract`, lab.reason, !isExcused);
   }
   Deno.test.afterAll(async () => {
     await lab.shared[Symbol.asyncDispose]();
-    await ground.wine?.[Symbol.asyncDispose]();
+    await leave();
   });
   // The shared server outlives each test, so the end of one that dies would be taken for a leak of the next.
   const shared = { sanitizeOps: false, sanitizeResources: false };
@@ -273,7 +288,7 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
     const reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
     if (reason !== null) passOver(`${name} ${check.says}`, reason, REQUIRE_ALL && never === null);
-    else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => check.holds(lab) });
+    else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => lab.holds(check) });
     else {
       const says = `indeed cannot ${id}: ${experiment.cannot[id]}`;
       Deno.test({ ...shared, name: `${name} ${says}`, fn: () => isBroken(check, lab) });

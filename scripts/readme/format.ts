@@ -78,8 +78,12 @@ const KIND_TEXT: Record<Kind, string> = {
 /** The document. */
 export function formatDocument(): string {
   const studies = (Object.keys(ROWS) as Kind[]).map((kind) => fields(`### \`${kind}\``, KIND_TEXT[kind], ROWS[kind]));
-  const parts = [
-    INTRODUCTION,
+  return `${[INTRODUCTION, ...ofResults(), ...studies, ...ofRegressions()].join("\n\n")}\n`;
+}
+
+/** The parts on a result, and on studies up to their kinds. */
+function ofResults(): string[] {
+  return [
     fields("## The file", "", RESULT),
     section(
       "## Scenarios",
@@ -102,7 +106,12 @@ export function formatDocument(): string {
       "What many runs together show: `<machine>/studies/<kind>/<time>-<id>.json`, with its `kind` and its `rows`.",
       STUDY,
     ),
-    ...studies,
+  ];
+}
+
+/** The parts on claims, and on what `deno task regress` keeps. */
+function ofRegressions(): string[] {
+  return [
     fields(
       "## Claims",
       "`<machine>/claims.json` has the verdicts on the claims of two texts: `schema`, `time`, `host` and `rows`. `deno task claims` makes it from the figures of this machine, by the rule next to each verdict.",
@@ -125,5 +134,4 @@ export function formatDocument(): string {
       STORED_ROUND,
     ),
   ];
-  return `${parts.join("\n\n")}\n`;
 }
