@@ -133,6 +133,11 @@ Deno.test("every room of lib stands in the order of rooms, and every file of lib
   assertEquals(folders.map(({ name }) => name).sort(), [...ROOMS, "std"].sort());
 });
 
+Deno.test("the README names the rooms in their order", () => {
+  const readme = Deno.readTextFileSync(join(ROOT, "README.md")).replaceAll("\n", " ");
+  assert(readme.includes(`\`${ROOMS.join(" ")}\``), ROOMS.join(" "));
+});
+
 Deno.test("a room of lib imports only rooms that stand before it", () => {
   console.log(`    ${ROOMS.join(" ← ")}`);
   const upward = edges.filter(({ from, to }) => {
