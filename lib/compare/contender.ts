@@ -4,11 +4,10 @@
  * @module
  */
 import type { Bench } from "../run/bench.ts";
-import { UsageError } from "../cli/errors.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
-import { LoadGenerator, type Window } from "../load/generator.ts";
+import { LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
 import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
@@ -140,14 +139,11 @@ export class Contender implements AsyncDisposable {
   /** Runs a load in which nothing may go wrong. */
   async #run(load: () => Promise<Window | undefined>): Promise<Window> {
     const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
-    const window = await load().catch((error) => {
-      // The generator refuses where no connection is left: the server has closed them all, or died.
-      throw error instanceof UsageError ? broken(error.message) : error;
-    });
+    const window = await load();
     if (window === undefined) throw broken("no connection was left to measure on");
-    const { requests, lost, unanswered } = window;
+    const { requests, lost, dropped, unanswered } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
-    if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
+    if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;
     throw broken(`${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`);
   }
 
@@ -155,16 +151,18 @@ export class Contender implements AsyncDisposable {
   findings(): Found[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
+    const shares = sharesOf(this.#windows);
     const scheduled = sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
-      generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
+      generatorCoreShare: sum((window) => (window.client_cpu_us - window.client_spin_us) / window.client_processes) /
+        (seconds * 1e6),
       lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
       connections: this.load.connections,
       ratePerS: null,
       meanLatencyUs: null,
       lost: 0,
-      stealShare: sum((window) => (window.server_steal_share ?? 0) * window.seconds) / seconds,
-      foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
+      stealShare: shares.steal,
+      foreignShare: shares.foreign,
       seconds,
       closedLoop: false,
     }).map(({ server, id }) => ({ server, id }));

@@ -113,8 +113,8 @@ export class Rig implements AsyncDisposable {
 
   /** Passes a window on in which nothing went wrong. */
   whole(window: Window | undefined): Window {
-    const { requests, lost, unanswered } = window ?? { requests: 0, lost: 0, unanswered: 0 };
-    if (window !== undefined && requests > 0 && lost === 0 && unanswered === 0) return window;
+    const { requests, lost, dropped, unanswered } = window ?? { requests: 0, lost: 0, dropped: 0, unanswered: 0 };
+    if (window !== undefined && requests > 0 && lost + dropped + unanswered === 0) return window;
     throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
   }
 
