@@ -7,7 +7,7 @@ import { type Connections, grown, type Loop, type Steps } from "./connections.ts
 import { Scores } from "./tally.ts";
 import type { ChurnPart, WindowPart } from "./types.ts";
 import { DRAIN_US, NEVER, Patience, QUIET_US, RETRY_US, sleepUntil } from "./patience.ts";
-import { type Cut, windowPart } from "./window.ts";
+import { addBroken, type Cut, windowPart } from "./window.ts";
 
 /** Failures in a row after which the server is held to be gone: a loop of refused connections would measure nothing. */
 const MAX_FAILURES = 1000;
@@ -124,6 +124,7 @@ export function* churn(connections: Connections, cut: Cut, part: ChurnPart): Ste
   const stopped_early = loop.over ? `${MAX_FAILURES} connections in a row failed.` : null;
   yield* loop.run(endUs);
   yield* loop.finish(to.us);
+  addBroken(taken, tally.take());
   tally.takeEnded();
   return windowPart(from, to, loop.scores, taken, { connections: concurrency, scheduled: null, stopped_early });
 }

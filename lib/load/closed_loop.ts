@@ -6,8 +6,8 @@
 import { BUSY, CONNECTING, type Connections, IDLE, type Loop, type Steps } from "./connections.ts";
 import { Scores } from "./tally.ts";
 import type { ClosedPart, WindowPart } from "./types.ts";
-import { drain, NO_CONNECTION_HELD, Presence, RETRY_US, sleepUntil } from "./patience.ts";
-import { type Cut, windowPart } from "./window.ts";
+import { DRAIN_US, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, RETRY_US, sleepUntil } from "./patience.ts";
+import { addBroken, type Cut, windowPart } from "./window.ts";
 
 class ClosedLoop implements Loop {
   readonly scores = new Scores(false, false);
@@ -92,6 +92,18 @@ class ClosedLoop implements Loop {
     while (connections.now < untilUs && this.presence.over === null) yield Math.min(this.#reconnect(), untilUs);
   }
 
+  /** Waits, bounded, for all that is under way, clients that have to reconnect for a request included. */
+  *drain(): Steps<void> {
+    const { connections } = this;
+    const patience = new Patience(connections, QUIET_US, connections.now + DRAIN_US);
+    this.asking = false;
+    while (this.presence.over === null && !patience.over()) {
+      const untilUs = this.#reconnect();
+      if (connections.busy + connections.reconnecting + this.#waiting.length === 0) break;
+      yield untilUs;
+    }
+  }
+
   /** Gives up the requests that were due before `untilUs` and have no answer. */
   giveUp(untilUs: number): void {
     const { connections } = this;
@@ -136,13 +148,13 @@ export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart
   loop.recording = false;
   const last = windows.at(-1)!;
   if (last.stopped_early === null) yield* loop.run(part.endUs);
-  loop.asking = false;
-  yield* drain(connections);
+  yield* loop.drain();
   connections.now = connections.clockUs();
   loop.giveUp(last.to_us);
   const { unanswered, censored } = loop.scores.take();
   last.unanswered += unanswered;
   last.censored.merge(censored);
+  addBroken(last, tally.take());
   connections.leave();
   tally.takeEnded();
   return windows;

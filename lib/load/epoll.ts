@@ -14,6 +14,9 @@ export { ownCpuUs } from "./libc.ts";
 
 const GONE = sys.EPOLLRDHUP | sys.EPOLLHUP | sys.EPOLLERR;
 
+/** How long the first connection to a name with several addresses may take. */
+const CONNECT_MS = 1000;
+
 const isLoopback = (address: string) => address.startsWith("127.") || address === "::1";
 
 /** Runs each loop to its end without giving the thread back. */
@@ -44,18 +47,40 @@ export class EpollConnections extends Connections {
   }
 
   override open(): number {
-    let fd = this.#dialer.dial();
-    while (fd === -sys.ECONNREFUSED && this.#nextAddress()) fd = this.#dialer.dial();
+    const fd = this.#others.length > 0 ? this.#openFirst() : this.#dialer.dial();
     if (fd >= 0) this.opened(fd);
     else this.openError = sys.errnoName(-fd);
     return fd;
   }
 
-  /** Nobody listens where the name was resolved to first: true if it has another address, which is the target from now on. */
-  #nextAddress(): boolean {
-    if (this.tally.connections > 0 || this.#others.length === 0) return false;
-    this.#dialer.target = this.#others.shift()!;
-    return true;
+  /**
+   * Opens the first connection to a name with several addresses: the first of them where somebody listens is the target from now
+   * on. To know it this attempt is waited for; on loopback that takes no time.
+   */
+  #openFirst(): number {
+    for (;;) {
+      const fd = this.#dialer.dial();
+      const failed = fd < 0 ? -fd : this.#awaitConnect(fd);
+      if (failed === 0) {
+        this.#others.length = 0;
+        return fd;
+      }
+      if (fd >= 0) this.#dialer.hangUp(fd);
+      if (failed !== sys.ECONNREFUSED || this.#others.length === 0) return -failed;
+      this.#dialer.target = this.#others.shift()!;
+    }
+  }
+
+  /** Waits until a connection is made. Returns the errno if it cannot be. */
+  #awaitConnect(fd: number): number {
+    const pollfd = new Int32Array([fd, sys.POLLOUT]);
+    if (sys.must(libc.poll(pollfd, 1, CONNECT_MS), "wait for a connection") === 0) return sys.ETIMEDOUT;
+    return this.#errorOf(fd);
+  }
+
+  #errorOf(fd: number): number {
+    sys.must(libc.getsockopt(fd, sys.SOL_SOCKET, sys.SO_ERROR, this.#error, this.#errorBytes), "read SO_ERROR");
+    return this.#error[0]!;
   }
 
   override drive<T>(steps: Steps<T>): T {
@@ -106,11 +131,8 @@ export class EpollConnections extends Connections {
   }
 
   #settle(fd: number, mask: number): void {
-    this.#error[0] = 0;
-    if ((mask & sys.EPOLLERR) !== 0) {
-      sys.must(libc.getsockopt(fd, sys.SOL_SOCKET, sys.SO_ERROR, this.#error, this.#errorBytes), "read SO_ERROR");
-    }
-    this.settled(fd, this.#error[0] === 0 ? "" : sys.errnoName(this.#error[0]!));
+    const failed = (mask & sys.EPOLLERR) !== 0 ? this.#errorOf(fd) : 0;
+    this.settled(fd, failed === 0 ? "" : sys.errnoName(failed));
     if ((mask & GONE) !== 0 && this.states[fd] !== FREE) this.#receive(fd, mask);
   }
 

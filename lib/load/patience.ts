@@ -63,12 +63,6 @@ export class Presence {
   }
 }
 
-/** Waits, bounded, for the answers to all requests that are under way, so that totals are exact. */
-export function* drain(connections: Connections): Steps<void> {
-  const patience = new Patience(connections, QUIET_US, connections.now + DRAIN_US);
-  while (connections.busy + connections.reconnecting > 0 && !patience.over()) yield NEVER;
-}
-
 /** Waits until a time has come. */
 export function* sleepUntil(connections: Connections, us: number): Steps<void> {
   connections.now = connections.clockUs();

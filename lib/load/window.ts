@@ -42,3 +42,15 @@ export function windowPart(
     ...rest,
   };
 }
+
+/**
+ * Adds what broke while the last answers of a window were awaited. Answers that came then belong to no window, but a connection that
+ * broke had been silent until then.
+ */
+export function addBroken(to: Taken, after: Taken): void {
+  to.lost += after.lost;
+  to.dropped += after.dropped;
+  for (const [key, times] of Object.entries(after.errors)) {
+    if (!key.startsWith("http_")) to.errors[key] = (to.errors[key] ?? 0) + times;
+  }
+}
