@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { allowedCpus, cpuUs, monotonicUs, processCpuUs } from "../sampling/process.ts";
+import { allowedCpus, cpuReading, monotonicUs, processCpuUs } from "../sampling/process.ts";
 import { countCpus, type CpuUs, parseCpuTimes } from "../sampling/proc_parse.ts";
 import { readProc } from "../sampling/procfs.ts";
 import type { CoreTimes, CpuTimes, Timing, Window } from "./types.ts";
@@ -88,10 +88,8 @@ export class Meter {
 
   read(): Reading {
     const first = this.#around();
-    const beganUs = monotonicUs();
-    const serverUs = this.serverPid === null ? null : cpuUs(this.serverPid);
-    const atUs = (beganUs + monotonicUs()) / 2;
-    return { first, serverUs, atUs, last: this.#around() };
+    const server = this.serverPid === null ? null : cpuReading(this.serverPid);
+    return { first, serverUs: server?.us ?? null, atUs: server?.atUs ?? monotonicUs(), last: this.#around() };
   }
 
   /**

@@ -2,6 +2,7 @@ import { type Bench, look, type Measured, percentiles, plateau } from "./bench.t
 import { count } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
+import { switchesBetween } from "../sampling/sampler.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
@@ -14,7 +15,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   const answers = (await generator.totals()).answered - answeredBefore;
   const { requests, drained, histogram, raw, unanswered, lost } = window;
   const inTime = requests - drained; // its CPU time is that of the window, too
-  const switches = before && after ? after.context_switches - before.context_switches : null;
+  const switches = before && after ? switchesBetween(before, after) : null;
   return {
     metrics: {
       connections: window.connections,
@@ -28,7 +29,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
         raw_p99_9_us: raw.percentile(99.9),
       }),
       cpu_us_per_request: window.server_cpu_us === null || inTime === 0 ? null : window.server_cpu_us / inTime,
-      context_switches_per_request: switches === null || switches < 0 || answers === 0 ? null : switches / answers,
+      context_switches_per_request: switches === null || answers === 0 ? null : switches / answers,
       ...plateau(after),
     },
     histogram,

@@ -20,6 +20,8 @@ export interface ProcessStat {
   ppid: number;
   /** CPU time, user and system, of children that were waited for (and of theirs), in ticks. */
   waitedForTicks: number;
+  /** Page faults of children that were waited for: each process makes some, so that it rises with every one that ends. */
+  waitedForFaults: number;
   /** It ignores SIGCHLD: the kernel forgets its children as they end, and their CPU time with them. */
   ignoresChildren: boolean;
 }
@@ -44,6 +46,7 @@ export function parseStat(text: string): ProcessStat {
     state: fields[0]!,
     ppid: field(4),
     waitedForTicks: field(16) + field(17), // cutime and cstime
+    waitedForFaults: field(11), // cminflt
     ignoresChildren: (field(33) & 1 << (SIGCHLD - 1)) !== 0, // sigignore, the first 31 signals
   };
 }

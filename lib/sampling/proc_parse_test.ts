@@ -25,6 +25,7 @@ Deno.test("a stat line gives the pid, the name, the state, the parent and the ti
     state: "Z",
     ppid: 8841,
     waitedForTicks: 154,
+    waitedForFaults: 512,
     ignoresChildren: false,
   });
 });
@@ -48,6 +49,7 @@ const process = (pid: number, ppid: number): ProcessStat => ({
   comm: "x",
   state: "S",
   waitedForTicks: 0,
+  waitedForFaults: 0,
   ignoresChildren: false,
 });
 const pidsOf = (all: ProcessStat[], root: number) => treeOf(all, root).map(({ pid }) => pid);
