@@ -132,15 +132,14 @@ export class Contender implements AsyncDisposable {
     return window;
   }
 
-  async #closed(seconds: number): Promise<Window | undefined> {
-    return (await this.generator.closed({ seconds, warmupSeconds: 0 }))[0];
+  #closed(seconds: number): Promise<Window> {
+    return this.generator.closed({ seconds, warmupSeconds: 0 });
   }
 
   /** Runs a load in which nothing may go wrong. */
-  async #run(load: () => Promise<Window | undefined>): Promise<Window> {
+  async #run(load: () => Promise<Window>): Promise<Window> {
     const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
     const window = await load();
-    if (window === undefined) throw broken("no connection was left to measure on");
     const { requests, lost, dropped, unanswered } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
     if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;

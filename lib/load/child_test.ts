@@ -15,7 +15,7 @@ const PATIENCE_MS = 10_000; // only something broken lets it pass
 /** A loop that ends long after the test. */
 const long = (clockUs: number): Command => {
   const endUs = clockUs + 600e6;
-  return { name: "closed", options: { startUs: clockUs, edgesUs: [clockUs, endUs], endUs } };
+  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs } };
 };
 
 const server = () => new FakeServer(({ write }) => write(HELLO));
@@ -220,7 +220,6 @@ Deno.test("numbers out of range are refused by name", async () => {
     "count 1.5": () => generator.connect(1.5),
     "window 0": () => generator.ask({ window: 0 }),
     "seconds NaN": () => generator.closed({ seconds: NaN }),
-    "slices 0": () => generator.closed({ seconds: 1, slices: 0 }),
     "rate 0": () => generator.open({ rate: 0, seconds: 1 }),
     "heavyShare 2": () => generator.open({ rate: 1, seconds: 1, heavyShare: 2, heavyPath: "/work/1" }),
     "heavyShare needs": () => generator.open({ rate: 1, seconds: 1, heavyShare: 0.5 }),

@@ -13,7 +13,7 @@ import { addBroken, type Cut, windowPart } from "./window.ts";
 const MAX_FAILURES = 1000;
 
 class ChurnLoop implements Loop {
-  readonly scores = new Scores(false, false);
+  readonly scores = new Scores(false);
   recording = false;
   live = 0;
   failuresInRow = 0;
@@ -109,15 +109,15 @@ class ChurnLoop implements Loop {
 
 /** Connects, asks once and closes, over and over. */
 export function* churn(connections: Connections, cut: Cut, part: ChurnPart): Steps<WindowPart> {
-  const { concurrency, edgesUs, startUs, endUs } = part;
+  const { concurrency, startUs, fromUs, toUs, endUs } = part;
   const { tally } = connections;
   yield* sleepUntil(connections, startUs);
   const loop = connections.loop = new ChurnLoop(connections, concurrency);
-  yield* loop.run(edgesUs[0]!);
+  yield* loop.run(fromUs);
   tally.take();
   loop.recording = true;
   const from = cut();
-  yield* loop.run(edgesUs[1]!);
+  yield* loop.run(toUs);
   const to = cut();
   const taken = tally.take();
   loop.recording = false;

@@ -10,7 +10,7 @@ import { DRAIN_US, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, RETRY_US, s
 import { addBroken, type Cut, windowPart } from "./window.ts";
 
 class ClosedLoop implements Loop {
-  readonly scores = new Scores(false, false);
+  readonly scores = new Scores(false);
   readonly presence: Presence;
   asking = true;
   recording = false;
@@ -118,44 +118,35 @@ class ClosedLoop implements Loop {
 }
 
 /**
- * Asks each client again as soon as it has its answer. An answer belongs to the window in which it comes. Load goes on behind the
- * last window until `endUs`, and what is under way then is awaited, so that totals are exact.
+ * Asks each client again as soon as it has its answer. An answer belongs to the window if it comes within it. Load goes on behind it
+ * until `endUs`, and what is under way then is awaited, so that totals are exact.
  */
-export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart): Steps<WindowPart[]> {
-  const [first, ...edges] = part.edgesUs;
+export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart): Steps<WindowPart> {
   const { tally } = connections;
   const loop = new ClosedLoop(connections);
   const rest = (stopped_early: string | null) => ({ connections: connections.clients, scheduled: null, stopped_early });
   if (connections.clients === 0) {
     const now = cut();
-    return [windowPart(now, now, loop.scores, tally.take(), rest(NO_CONNECTION_HELD))];
+    return windowPart(now, now, loop.scores, tally.take(), rest(NO_CONNECTION_HELD));
   }
   yield* sleepUntil(connections, part.startUs);
   connections.loop = loop;
   loop.start();
-  yield* loop.run(first!);
-  const windows: WindowPart[] = [];
+  yield* loop.run(part.fromUs);
   tally.take();
   loop.recording = true;
-  for (let at = 0, from = cut(); at < edges.length; at++) {
-    yield* loop.run(edges[at]!);
-    const to = cut();
-    const over = loop.presence.over;
-    windows.push(windowPart(from, to, loop.scores, tally.take(), rest(over)));
-    if (over !== null) break;
-    from = to;
-  }
+  const from = cut();
+  yield* loop.run(part.toUs);
+  const to = cut();
+  const taken = tally.take();
+  const ended = rest(loop.presence.over);
   loop.recording = false;
-  const last = windows.at(-1)!;
-  if (last.stopped_early === null) yield* loop.run(part.endUs);
+  yield* loop.run(part.endUs);
   yield* loop.drain();
   connections.now = connections.clockUs();
-  loop.giveUp(last.to_us);
-  const { unanswered, censored } = loop.scores.take();
-  last.unanswered += unanswered;
-  last.censored.merge(censored);
-  addBroken(last, tally.take());
+  loop.giveUp(to.us);
+  addBroken(taken, tally.take());
   connections.leave();
   tally.takeEnded();
-  return windows;
+  return windowPart(from, to, loop.scores, taken, ended);
 }

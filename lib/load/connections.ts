@@ -211,7 +211,6 @@ export abstract class Connections {
     this.sentAt[id] = now;
     this.which[id] = which;
     this.busy++;
-    this.tally.sent++;
     return true;
   }
 

@@ -74,7 +74,6 @@ const RANGES = {
   slow: [0, MAX_COUNT, "integer"],
   churning: [0, MAX_COUNT, "integer"],
   staying: [0, MAX_COUNT, "integer"],
-  slices: [1, 10_000, "integer"],
   timeoutMs: [1, MAX_SECONDS * 1000, "number"],
   rate: [0.01, MAX_COUNT, "number"],
   seconds: [0.01, MAX_SECONDS, "number"],
@@ -178,8 +177,8 @@ const shares = (whole: number, parts: number): number[] =>
  * ```ts
  * await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: 8080 }, { cpus: [1] });
  * await generator.connect(100);
- * const [window] = await generator.closed({ seconds: 5 });
- * console.log(window!.requests / window!.seconds, window!.histogram.percentile(99));
+ * const { requests, seconds, histogram } = await generator.closed({ seconds: 5 });
+ * console.log(requests / seconds, histogram.percentile(99));
  * ```
  */
 export class LoadGenerator implements AsyncDisposable {
@@ -307,31 +306,26 @@ export class LoadGenerator implements AsyncDisposable {
     });
   }
 
-  /** When a load on all processes at once begins, and its windows. */
-  #timing(warmupSeconds: number, seconds: number, slices: number): Timing {
+  /** When a load on all processes at once begins, and its window. */
+  #timing(warmupSeconds: number, seconds: number): Timing {
     const startUs = monotonicUs() + LEAD_US;
-    const firstUs = startUs + warmupSeconds * 1e6;
-    const edgesUs = Array.from({ length: slices + 1 }, (_, i) => firstUs + i * seconds * 1e6 / slices);
-    return { startUs, edgesUs, endUs: edgesUs.at(-1)! + TAIL_US };
+    const fromUs = startUs + warmupSeconds * 1e6;
+    const toUs = fromUs + seconds * 1e6;
+    return { startUs, fromUs, toUs, endUs: toUs + TAIL_US };
   }
 
   /** The same times on the clock of a process. */
-  #onClockOf(child: LoadChild, { startUs, edgesUs, endUs }: Timing): Timing {
-    const by = child.clockOffsetUs;
-    return { startUs: startUs + by, edgesUs: edgesUs.map((us) => us + by), endUs: endUs + by };
+  #onClockOf({ clockOffsetUs: by }: LoadChild, { startUs, fromUs, toUs, endUs }: Timing): Timing {
+    return { startUs: startUs + by, fromUs: fromUs + by, toUs: toUs + by, endUs: endUs + by };
   }
 
-  /** Reads the clocks at each edge while `running` does its work, and at its end for all edges that it did not reach. */
-  async #readAt(edgesUs: readonly number[], running: Promise<unknown>): Promise<Reading[]> {
-    let over = false;
-    const ended = running.then(() => over = true, () => over = true);
-    const readings: Reading[] = [];
-    for (const us of edgesUs) {
-      await sleepUntil(us, ended);
-      readings.push(this.#meter.read());
-      if (over) break;
-    }
-    return readings;
+  /** Reads the clocks at both edges of a window while `running` does its work, and at its end for an edge that it did not reach. */
+  async #readAt(fromUs: number, toUs: number, running: Promise<unknown>): Promise<[from: Reading, to: Reading]> {
+    const ended = running.catch(() => {}); // its error is the caller's
+    await sleepUntil(fromUs, ended);
+    const from = this.#meter.read();
+    await sleepUntil(toUs, ended);
+    return [from, this.#meter.read()];
   }
 
   /** Adds what only this process knows to the merged parts of a window that began at `fromUs`. */
@@ -348,28 +342,23 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /**
-   * Closed loop: each client asks again as soon as it has its answer. Returns one window for each of `slices`
-   * (1) equal parts of `seconds`, after `warmupSeconds` (1); fewer if no client is left. What is under way at the end
-   * is awaited, for 60 s at the most and 5 s without progress: it counts in the totals, and not in a window.
+   * Closed loop: each client asks again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no client
+   * is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
+   * totals, and not in the window.
    *
    * @throws {UsageError} If a number is out of range.
    */
-  async closed(options: { seconds: number; warmupSeconds?: number; slices?: number }): Promise<Window[]> {
-    const { seconds, warmupSeconds, slices } = inRange({ warmupSeconds: WARMUP_S, slices: 1, ...options });
+  async closed(options: { seconds: number; warmupSeconds?: number }): Promise<Window> {
+    const { seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
     return await this.#queue(async () => {
-      const timing = this.#timing(warmupSeconds, seconds, slices);
-      const running = this.#run<unknown[]>(this.#holding, (child) => ({
+      const timing = this.#timing(warmupSeconds, seconds);
+      const running = this.#run<unknown>(this.#holding, (child) => ({
         name: "closed",
         options: this.#onClockOf(child, timing),
       }));
-      const readings = await this.#readAt(timing.edgesUs, running);
-      const found = (await running).map((parts) => parts.map((part) => revive<WindowPart>(part)));
-      const windows = Math.max(...found.map(({ length }) => length));
-      return Array.from({ length: windows }, (_, i) => {
-        const parts = found.flatMap((of) => of[i] ?? []);
-        const last = readings.at(-1)!;
-        return this.#complete(parts, [readings[i] ?? last, readings[i + 1] ?? last], timing, timing.edgesUs[i]!);
-      });
+      const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
+      const parts = (await running).map((part) => revive<WindowPart>(part));
+      return this.#complete(parts, readings, timing, timing.fromUs);
     });
   }
 
@@ -413,9 +402,9 @@ export class LoadGenerator implements AsyncDisposable {
         heavyPath,
       },
     }));
-    const readings = await this.#readAt([monotonicUs(), endUs], running);
+    const readings = await this.#readAt(monotonicUs(), endUs, running);
     const parts = (await running).map((part) => revive<WindowPart>(part));
-    return this.#complete(parts, [readings[0]!, readings.at(-1)!], { startUs, endUs }, startUs);
+    return this.#complete(parts, readings, { startUs, endUs }, startUs);
   }
 
   /**
@@ -427,7 +416,7 @@ export class LoadGenerator implements AsyncDisposable {
   async churn(options: { concurrency: number; seconds: number; warmupSeconds?: number }): Promise<Window> {
     const { concurrency, seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
     return await this.#queue(async () => {
-      const timing = this.#timing(warmupSeconds, seconds, 1);
+      const timing = this.#timing(warmupSeconds, seconds);
       const each = shares(concurrency, this.#children.length);
       const running = this.#run<unknown>(
         this.#children,
@@ -436,9 +425,9 @@ export class LoadGenerator implements AsyncDisposable {
             ? null
             : { name: "churn", options: { ...this.#onClockOf(child, timing), concurrency: each[i]! } },
       );
-      const readings = await this.#readAt(timing.edgesUs, running);
+      const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
       const parts = (await running).map((part) => revive<WindowPart>(part));
-      return this.#complete(parts, [readings[0]!, readings.at(-1)!], timing, timing.edgesUs[0]!);
+      return this.#complete(parts, readings, timing, timing.fromUs);
     });
   }
 

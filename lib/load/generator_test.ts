@@ -33,10 +33,10 @@ testEngines("connections without an answer are counted, kept, and asked again on
   await generator.connect(5);
   const { asked, answered, lost, unanswered } = await generator.ask({ window: 2, timeoutMs: 200 });
   assertEquals({ asked, answered, lost, unanswered }, { asked: 5, answered: 0, lost: 0, unanswered: 5 });
-  assertEquals((await generator.totals()).sent, 2);
+  assertEquals(server.paths.length, 2); // the window is full
   assertEquals((await generator.ask()).answered, 5);
-  const { sent, answered: all, connections } = await generator.totals();
-  assertEquals({ sent, all, connections }, { sent: 7, all: 7, connections: 5 });
+  const { answered: all, connections } = await generator.totals();
+  assertEquals({ sent: server.paths.length, all, connections }, { sent: 7, all: 7, connections: 5 });
 });
 
 testEngines("connections that are not made in time are failed", async (start) => {
@@ -118,7 +118,7 @@ testEngines("each connection of a churn asks once", async (start) => {
   const totals = await generator.totals();
   assertEquals({ lost, unanswered, errors }, { lost: 0, unanswered: 0, errors: {} });
   assert(requests > 0 && requests <= totals.answered);
-  assertEquals([totals.connections, totals.sent, totals.answered], Array(3).fill(server.clients.length));
+  assertEquals([totals.connections, totals.answered], Array(2).fill(server.clients.length));
   await until(() => server.open === 0, PATIENCE_MS, "the end of all connections");
 });
 
@@ -143,33 +143,32 @@ testEngines("answers of the runtime's own server and of node are understood", as
   for (const port of [deno.addr.port, (node.address() as { port: number }).port]) {
     await using generator = await start(port);
     await generator.connect(3);
-    const [window] = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
-    assert(window!.requests > 3);
-    assertEquals([window!.errors, window!.lost], [{}, 0]);
+    const window = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
+    assert(window.requests > 3);
+    assertEquals([window.errors, window.lost], [{}, 0]);
   }
   await new Promise((resolve) => node.close(resolve));
 });
 
-testEngines("slices follow each other, and progress is told meanwhile", async (start) => {
+testEngines("a closed loop lasts as long as it is asked to, and progress is told meanwhile", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   const seen: Progress[] = [];
   await using generator = await start(server.port, { onProgress: (progress) => seen.push(progress) });
   await generator.connect(2);
-  const windows = await generator.closed({ seconds: 0.9, warmupSeconds: 0, slices: 3 });
-  assertEquals(windows.map(({ connections }) => connections), [2, 2, 2]);
-  assert(windows.every(({ seconds, requests, histogram }) => seconds > 0.25 && histogram.count === requests));
+  const { connections, seconds, requests, histogram } = await generator.closed({ seconds: 0.9, warmupSeconds: 0 });
+  assertEquals([connections, histogram.count], [2, requests]);
+  assert(Math.abs(seconds - 0.9) < 0.3, `${seconds} s`); // a busy machine begins late
   assert(seen.length > 0 && seen.every(({ phase, connections }) => phase === "closed" && connections === 2));
-  const counted = windows.reduce((sum, { requests }) => sum + requests, 0);
   const { answered } = await generator.totals();
-  assert(counted <= answered && answered === server.paths.length);
+  assert(requests <= answered && answered === server.paths.length);
 });
 
 testEngines("a loop without a connection says so, and what follows is done", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using generator = await start(server.port);
-  const [closed] = await generator.closed({ seconds: 1 });
+  const closed = await generator.closed({ seconds: 1 });
   const open = await generator.open({ seconds: 1, rate: 5, warmupSeconds: 0 });
-  for (const { requests, stopped_early } of [closed!, open]) {
+  for (const { requests, stopped_early } of [closed, open]) {
     assertEquals([requests, stopped_early], [0, "No connection was held."]);
   }
   assertEquals([open.scheduled, open.unanswered], [5, 5]);

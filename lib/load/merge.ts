@@ -9,7 +9,7 @@ import type { AskOutcome, ConnectOutcome, ErrorCounts, StressPart, Totals, Windo
 /** A limit of the server shows where so large a share of its closes came after the same number of answers. */
 const SAME_CLOSES = 0.9;
 
-const HISTOGRAMS = ["histogram", "censored", "raw", "lateness", "heavy", "heavy_censored"] as const;
+const HISTOGRAMS = ["histogram", "censored", "raw", "lateness"] as const;
 
 /** Turns the histograms of an outcome, which came as text, into histograms again. */
 export function revive<T>(outcome: unknown): T {
@@ -61,7 +61,6 @@ export const mergeAsks = (parts: readonly AskOutcome[]): AskOutcome => ({
 
 export const mergeTotals = (parts: readonly Totals[]): Totals => ({
   connections: sum(parts, (part) => part.connections),
-  sent: sum(parts, (part) => part.sent),
   answered: sum(parts, (part) => part.answered),
   lost: sum(parts, (part) => part.lost),
   dropped: sum(parts, (part) => part.dropped),
@@ -116,8 +115,6 @@ export function mergeWindows(parts: readonly WindowPart[]): Merged {
     histogram: merged("histogram")!,
     censored: merged("censored")!,
     raw: merged("raw"),
-    heavy: merged("heavy"),
-    heavy_censored: merged("heavy_censored"),
     lateness: merged("lateness"),
     client_cpu_us: sum(parts, (part) => part.client_cpu_us),
     client_spin_us: sum(parts, (part) => part.client_spin_us),

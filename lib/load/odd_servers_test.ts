@@ -18,10 +18,10 @@ const cleanOf = ({ lost, dropped, unanswered, errors }: Window) => ({ lost, drop
 async function loads(generator: LoadGenerator): Promise<{ closed: Window; open: Window; churn: Window }> {
   await generator.connect(4);
   await generator.ask();
-  const [closed] = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
+  const closed = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
   const open = await generator.open({ rate: 200, seconds: 0.2, warmupSeconds: 0 });
   const churn = await generator.churn({ concurrency: 2, seconds: 0.2, warmupSeconds: 0 });
-  return { closed: closed!, open, churn };
+  return { closed, open, churn };
 }
 
 const MEASURED: Record<string, Answering> = {
@@ -96,9 +96,9 @@ testEngines("a limit of requests per connection is found and named", async (star
     await using generator = await start(server.port);
     await generator.connect(3);
     assertEquals((await generator.ask()).closed, 0);
-    const [window] = await generator.closed({ seconds: 0.4, warmupSeconds: 0 });
-    assertEquals([cleanOf(window!), window!.closes_after, window!.connections], [CLEAN, 10, 3]);
-    assert(window!.requests > 30 && window!.reconnects > 2);
+    const window = await generator.closed({ seconds: 0.4, warmupSeconds: 0 });
+    assertEquals([cleanOf(window), window.closes_after, window.connections], [CLEAN, 10, 3]);
+    assert(window.requests > 30 && window.reconnects > 2);
     const open = await generator.open({ rate: 200, seconds: 0.5, warmupSeconds: 0 });
     assertEquals([cleanOf(open), open.requests, open.closes_after], [CLEAN, 100, 10]);
   }
@@ -117,7 +117,7 @@ testEngines("the time to reconnect is a part of the latency of the request for w
   assertEquals([cleanOf(window), window.requests, window.closes_after], [CLEAN, 10, 2]);
   // The first request was the second on its connection; of the others every other one waited for a new connection.
   assertGreater(window.histogram.percentile(60), slowMs * 1e3 - 1);
-  assert(window.histogram.min < slowMs * 1e3);
+  assert(window.histogram.percentile(0) < slowMs * 1e3);
 });
 
 for (const [status, text] of [[204, "204 No Content"], [302, "302 Found"], [404, "404 Not Found"]] as const) {
@@ -155,7 +155,7 @@ testEngines("one failing answer in ten is counted in each window, whatever the l
   }
   assertEquals(open.requests + open.errors.http_503!, open.scheduled);
   const totals = await generator.totals();
-  assertEquals(totals.sent, totals.answered + totals.errors.http_503!);
+  assertEquals(server.paths.length, totals.answered + totals.errors.http_503!);
 });
 
 testEngines("a connection that is closed or cut in the middle of a request is lost, by its kind", async (start) => {
@@ -199,9 +199,9 @@ testEngines("a server that goes away in mid-run ends the loop with a sentence", 
   await generator.connect(2);
   await generator.ask();
   await server[Symbol.asyncDispose]();
-  const [window] = await generator.closed({ seconds: 60, warmupSeconds: 0 });
-  assertEquals(window!.stopped_early, "The server closed all connections and accepts no new ones.");
-  assertGreater(window!.errors[Object.keys(window!.errors).find((key) => /REFUSED/i.test(key))!]!, 0);
+  const { stopped_early, errors } = await generator.closed({ seconds: 60, warmupSeconds: 0 });
+  assertEquals(stopped_early, "The server closed all connections and accepts no new ones.");
+  assertEquals(Object.keys(errors), ["ECONNREFUSED"]);
 });
 
 Deno.test(

@@ -9,6 +9,7 @@
  * @module
  */
 import { BUSY, CONNECTING, type Connections, grown, IDLE, type Loop, type Steps } from "./connections.ts";
+import { passes } from "./shares.ts";
 import { Scores } from "./tally.ts";
 import type { OpenPart, WindowPart } from "./types.ts";
 import { DRAIN_US, NEVER, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, sleepUntil } from "./patience.ts";
@@ -108,7 +109,7 @@ class OpenLoop implements Loop {
   readonly #again: { due: number; which: number }[] = [];
 
   constructor(readonly connections: Connections, readonly part: OpenPart, readonly trickle: Trickle) {
-    this.scores = new Scores(true, part.heavyShare > 0);
+    this.scores = new Scores(true);
     this.presence = new Presence(connections);
     this.#idle = new IdleQueue(connections);
     this.#total = Math.max(0, Math.ceil((part.total - part.first) / part.step));
@@ -127,11 +128,8 @@ class OpenLoop implements Loop {
     return this.part.startUs + this.#numberOf(request) * 1e6 / this.part.rate;
   }
 
-  /** 1 where the running sum of the heavy share passes a whole number: as even as can be, and the same in every run. */
   #which(request: number): number {
-    const { heavyShare } = this.part;
-    const sum = this.#numberOf(request) * heavyShare + 1e-9; // 100 × 0.29 is a little under 29 in doubles
-    return Math.floor(sum + heavyShare) - Math.floor(sum);
+    return Number(passes(this.#numberOf(request), this.part.heavyShare));
   }
 
   /** Sends what is due, as long as a client is idle. Returns when the next request is due; if none is idle: never. */
@@ -205,7 +203,7 @@ class OpenLoop implements Loop {
     const latencyUs = now - connections.dueAt[id]!;
     scores.requests++;
     if (now > part.endUs) scores.drained++;
-    if (connections.which[id] === 1) return scores.heavy!.record(latencyUs);
+    if (connections.which[id] === 1) return; // its latency is mostly the CPU time that it burns
     scores.latency.record(latencyUs);
     scores.raw!.record(now - connections.sentAt[id]!);
   }

@@ -5,6 +5,7 @@
  * @module
  */
 import { grown, type Loop, type Steps } from "./connections.ts";
+import { passes } from "./shares.ts";
 import { StressConnections } from "./stress_epoll.ts";
 import type { EngineConfig, Progress, StressOptions, StressPart } from "./types.ts";
 import { DRAIN_US, NEVER, Patience, QUIET_US } from "./patience.ts";
@@ -21,12 +22,6 @@ const NONE = 0;
 const PLAIN = 1;
 const RESET = 2;
 const HALF_CLOSE = 3; // how the request ends that is under way; NONE is under way
-
-/** 1 where the running sum of a share passes a whole number: as even as can be, and the same in every run. */
-function passes(number: number, share: number, start: number): boolean {
-  const sum = start + number * share + 1e-9; // 100 × 0.29 is a little under 29 in doubles
-  return Math.floor(sum + share) > Math.floor(sum);
-}
 
 class StressLoop implements Loop {
   requests = 0;
@@ -71,7 +66,7 @@ class StressLoop implements Loop {
 
   #fateOf(number: number): number {
     const { resetShare, halfCloseShare } = this.options;
-    if (passes(number, resetShare, 0)) return RESET;
+    if (passes(number, resetShare)) return RESET;
     return passes(number, halfCloseShare, 0.5) ? HALF_CLOSE : PLAIN; // in the middle between two resets
   }
 

@@ -22,7 +22,6 @@ export interface Taken extends Counters {
 /** Counts over the whole life of a generator, and of what happened since the last `take`. */
 export class Tally implements Counters {
   connections = 0;
-  sent = 0;
   answered = 0;
   lost = 0;
   dropped = 0;
@@ -81,8 +80,8 @@ export class Tally implements Counters {
   }
 
   totals(): Totals {
-    const { connections, sent, answered, lost, dropped, closed, reconnects, redials } = this;
-    return { connections, sent, answered, lost, dropped, closed, reconnects, redials, errors: { ...this.#errors } };
+    const { connections, answered, lost, dropped, closed, reconnects, redials } = this;
+    return { connections, answered, lost, dropped, closed, reconnects, redials, errors: { ...this.#errors } };
   }
 }
 
@@ -96,21 +95,17 @@ export class Scores {
   readonly censored = new Counts();
   readonly raw: Counts | null;
   readonly lateness: Counts | null;
-  readonly heavy: Counts | null;
-  readonly heavyCensored: Counts | null;
 
-  /** @param open Of an open loop: latencies are counted from the actual send, too. @param heavy Some requests are counted apart. */
-  constructor(open: boolean, heavy: boolean) {
+  /** @param open Of an open loop: latencies are counted from the actual send, too. */
+  constructor(open: boolean) {
     this.raw = open ? new Counts() : null;
     this.lateness = open ? new Counts() : null;
-    this.heavy = heavy ? new Counts() : null;
-    this.heavyCensored = heavy ? new Counts() : null;
   }
 
-  /** A request has no answer, and has waited for so long. */
+  /** A request has no answer, and has waited for so long. Latencies of heavy ones are left out. */
   giveUp(waitedUs: number, heavy = false): void {
     this.unanswered++;
-    (heavy ? this.heavyCensored! : this.censored).record(Math.max(waitedUs, 0));
+    if (!heavy) this.censored.record(Math.max(waitedUs, 0));
   }
 
   /** Hands out what was counted, and starts again. */
@@ -124,8 +119,6 @@ export class Scores {
       censored: this.censored.take(),
       raw: this.raw?.take() ?? null,
       lateness: this.lateness?.take() ?? null,
-      heavy: this.heavy?.take() ?? null,
-      heavy_censored: this.heavyCensored?.take() ?? null,
     };
     this.requests =
       this.drained =

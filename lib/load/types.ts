@@ -119,8 +119,6 @@ export interface AskOutcome {
 export interface ClosedOptions {
   seconds: number;
   warmupSeconds: number;
-  /** Into how many windows of equal length the time is cut. */
-  slices: number;
 }
 
 /** An open loop: requests are due at fixed times, whether or not answers come. */
@@ -241,13 +239,10 @@ export interface Window {
    * which a client had to reconnect counts from before connect(2) in each of them.
    */
   histogram: Histogram;
-  /** How long the unanswered requests had waited when waiting ended: their latencies are at least that. */
+  /** How long the unanswered requests had waited when waiting ended: their latencies are at least that. Without heavy ones, as above. */
   censored: Histogram;
   /** Open loop: the same latencies as in `histogram` counted from the actual send. */
   raw: Histogram | null;
-  /** Open loop with a heavy share: latencies of the heavy requests, from the time at which they were due. */
-  heavy: Histogram | null;
-  heavy_censored: Histogram | null;
   /** Open loop: how long after it could leave a request left, because it was due and a connection was idle: the generator's own fault. */
   lateness: Histogram | null;
   /** CPU time of the server's process tree; null without `serverPid`, or where the system does not tell all of it. */
@@ -276,8 +271,6 @@ export interface Window {
 export interface Totals {
   /** Connections that were made, of all kinds. */
   connections: number;
-  /** Requests that were sent whole. */
-  sent: number;
   /** Answers with status 200. */
   answered: number;
   lost: number;
@@ -293,8 +286,9 @@ export interface Totals {
 /** Times are in µs on the clock of the process, and absolute: all processes of a generator begin and end at once. */
 export interface Timing {
   startUs: number;
-  /** The edges of the windows, one more than there are windows. Load before the first is warm-up. */
-  edgesUs: number[];
+  /** When the window begins and ends. Load before it is warm-up. */
+  fromUs: number;
+  toUs: number;
   /** Load goes on until then, so that the clocks of the server can be read under load. */
   endUs: number;
 }
@@ -334,7 +328,7 @@ export type WindowPart =
 export interface Commands {
   connect: { options: ConnectOptions; outcome: ConnectOutcome };
   ask: { options: AskOptions; outcome: AskOutcome };
-  closed: { options: ClosedPart; outcome: WindowPart[] };
+  closed: { options: ClosedPart; outcome: WindowPart };
   open: { options: OpenPart; outcome: WindowPart };
   churn: { options: ChurnPart; outcome: WindowPart };
   /** Connects slow clients, which are served by each `open` from then on; `slowEnd` closes them. */

@@ -97,8 +97,7 @@ export class Rig implements AsyncDisposable {
    */
   async closed(seconds: number, warmupSeconds = 0): Promise<Window> {
     this.signal.throwIfAborted();
-    const [window] = await this.generator.closed({ seconds, warmupSeconds });
-    return this.whole(window);
+    return this.whole(await this.generator.closed({ seconds, warmupSeconds }));
   }
 
   /**
@@ -112,9 +111,9 @@ export class Rig implements AsyncDisposable {
   }
 
   /** Passes a window on in which nothing went wrong. */
-  whole(window: Window | undefined): Window {
-    const { requests, lost, dropped, unanswered } = window ?? { requests: 0, lost: 0, dropped: 0, unanswered: 0 };
-    if (window !== undefined && requests > 0 && lost + dropped + unanswered === 0) return window;
+  whole(window: Window): Window {
+    const { requests, lost, dropped, unanswered } = window;
+    if (requests > 0 && lost + dropped + unanswered === 0) return window;
     throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
   }
 

@@ -89,10 +89,9 @@ export async function* watch(
       load.bench.parameters.connections = wish.connections;
       if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
       if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
-      const [window] = wish.ratePerS === null
+      const window = wish.ratePerS === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
-        : [await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 })];
-      if (window === undefined) throw new Error(`${subject.name}: no connection was left`);
+        : await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 });
       load.climb.held -= window.lost + window.dropped;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }

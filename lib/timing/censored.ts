@@ -29,5 +29,5 @@ export interface BoundedPercentile {
 export function percentileOf(answered: Histogram, censored: Histogram, percent: number): BoundedPercentile {
   if (censored.count === 0) return { us: answered.percentile(percent), atLeast: false };
   const us = new Histogram().merge(answered).merge(censored).percentile(percent);
-  return { us, atLeast: us >= censored.min };
+  return { us, atLeast: us >= censored.percentile(0) };
 }

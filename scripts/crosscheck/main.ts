@@ -38,12 +38,12 @@ const lab: Client = async (port, serverPid, connections, seconds) => {
   await generator.connect(connections);
   const { answered: held } = await generator.ask(); // now the server has them all
   if (held < connections) throw new Error(`${held} of ${connections} connections were answered`);
-  const [window] = await generator.closed({ seconds, warmupSeconds: WARMUP_SECONDS });
+  const window = await generator.closed({ seconds, warmupSeconds: WARMUP_SECONDS });
   const { answered } = await generator.totals();
-  const { requests, client_cpu_us, histogram } = window!;
+  const { requests, client_cpu_us, histogram } = window;
   return {
     client: "lab",
-    requests_per_s: requests / window!.seconds,
+    requests_per_s: requests / window.seconds,
     client_cpu_us_per_request: client_cpu_us / requests,
     mean_us: histogram.mean,
     p99_us: histogram.percentile(99),
