@@ -39,7 +39,7 @@ export type {
   StressOptions,
   StressOutcome,
 } from "./types.ts";
-export { sharesOf } from "./meter.ts";
+export { type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
 export { HEADS } from "./request.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for by default

@@ -158,3 +158,58 @@ export function sharesOf(windows: readonly Pick<Window, "host_cpu" | "own_cpu">[
   const share = (us: number) => Math.min(Math.max(us / total, 0), 1);
   return { steal: share(steal), foreign: server === null ? null : share(foreign - server) };
 }
+
+/** Shares of the time of the cores that one side is pinned to, 0 to 1, over all of some windows. */
+export interface CoreShares {
+  /** What ran on them, interrupts included. */
+  busy: number;
+  softirq: number;
+  /** What the hypervisor gave to other guests. */
+  steal: number;
+  /** What the side itself used; null where its CPU time is not known. */
+  own: number | null;
+  /** What neither server nor generator used; null where the CPU time of one that may run there is not known. */
+  foreign: number | null;
+}
+
+/**
+ * How busy the cores of the server, or of the generator, were, and by whom. Null where they are not pinned, or the system does not
+ * tell. As in {@linkcode sharesOf}, what is summed first and bounded once has no bias.
+ *
+ * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): they are nobody's CPU time, and not foreign.
+ */
+export function coreSharesOf(
+  windows: readonly Pick<Window, "cores" | "own_cpu">[],
+  side: "server" | "client",
+  irqApart = false,
+): CoreShares | null {
+  const sum = { busy: 0, softirq: 0, steal: 0, total: 0, interrupts: 0 };
+  const used: Record<"server" | "client", number | null> = { server: 0, client: 0 };
+  const shared = { server: false, client: false };
+  for (const { cores, own_cpu } of windows) {
+    used.client! += own_cpu.client_us;
+    used.server = used.server === null || own_cpu.server_us === null ? null : used.server + own_cpu.server_us;
+    for (const core of cores.filter((each) => each[side])) {
+      sum.busy += core.busy_us;
+      sum.softirq += core.softirq_us;
+      sum.interrupts += core.softirq_us + core.irq_us;
+      sum.steal += core.steal_us;
+      sum.total += core.total_us;
+      shared.server ||= core.server;
+      shared.client ||= core.client;
+    }
+  }
+  if (sum.total <= 0) return null;
+  const share = (us: number) => Math.min(Math.max(us / sum.total, 0), 1);
+  const parties = (["server", "client"] as const).filter((party) => shared[party]).map((party) => used[party]);
+  const known = parties.every((us) => us !== null);
+  const own = used[side];
+  const ours = parties.reduce<number>((total, us) => total + (us ?? 0), irqApart ? sum.interrupts : 0);
+  return {
+    busy: share(sum.busy),
+    softirq: share(sum.softirq),
+    steal: share(sum.steal),
+    own: own === null ? null : share(own),
+    foreign: known ? share(sum.busy - ours) : null,
+  };
+}

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { Meter, type Reading, sharesOf } from "./meter.ts";
-import type { CpuTimes } from "./types.ts";
+import { coreSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import type { CoreTimes, CpuTimes } from "./types.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -84,4 +84,39 @@ Deno.test("shares are of all windows together, and bounded once", () => {
   assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: own(null, 0) }]), { steal: 0, foreign: null });
   assertEquals(sharesOf([{ host_cpu: host(0, 0, 0), own_cpu: own(5, 0) }]), { steal: null, foreign: null });
   assertEquals(sharesOf([{ host_cpu: null, own_cpu: own(5, 0) }]), { steal: null, foreign: null });
+});
+
+const core = (cpu: number, sides: Partial<CoreTimes>, busy: number, softirq: number, steal = 0): CoreTimes => ({
+  cpu,
+  server: false,
+  client: false,
+  busy_us: busy,
+  irq_us: 0,
+  softirq_us: softirq,
+  steal_us: steal,
+  total_us: 1e6,
+  ...sides,
+});
+
+Deno.test("a core's time is its side's own, other people's, or stolen", () => {
+  const cores = [core(0, { server: true }, 900_000, 200_000, 50_000), core(1, { client: true }, 700_000, 100_000)];
+  const windows = [{ cores, own_cpu: { server_us: 700_000, client_us: 700_000 } }];
+  assertEquals(coreSharesOf(windows, "server"), { busy: 0.9, softirq: 0.2, steal: 0.05, own: 0.7, foreign: 0.2 });
+  assertEquals(coreSharesOf([...windows, ...windows], "client"), {
+    busy: 0.7,
+    softirq: 0.1,
+    steal: 0,
+    own: 0.7,
+    foreign: 0,
+  });
+  // Where interrupts have an account of their own, the fifth of the server's core was its network stack, and nobody else.
+  assertEquals(coreSharesOf(windows, "server", true)!.foreign, 0);
+  assertEquals(coreSharesOf([{ cores, own_cpu: { server_us: null, client_us: 0 } }], "server")!.own, null);
+  assertEquals(coreSharesOf([{ cores: [], own_cpu: { server_us: 1, client_us: 1 } }], "server"), null);
+});
+
+Deno.test("on a core that both sides share neither is foreign to the other", () => {
+  const cores = [core(0, { server: true, client: true }, 1e6, 0)];
+  const { own, foreign } = coreSharesOf([{ cores, own_cpu: { server_us: 600_000, client_us: 300_000 } }], "server")!;
+  assertEquals([own, Math.round(foreign! * 10)], [0.6, 1]);
 });
