@@ -34,7 +34,7 @@ const COMMAND_LINE: Check[] = [{
       if (!words.includes("--port")) words.push("--port", "0");
       const cwd = peer ? join(path, "..") : folder;
       await using server = await startServer(lab.here({ command: Deno.execPath(), args: words, cwd }));
-      const { code, stdout } = await run("curl", ["-sS", `http://127.0.0.1:${server.port}/`]);
+      const { code, stdout } = await run("curl", ["-sS", "--noproxy", "*", `http://127.0.0.1:${server.port}/`]);
       assertEquals([code, stdout], [0, "Hello World"]);
     } finally {
       await Deno.remove(folder, { recursive: true });
@@ -79,7 +79,7 @@ const COMMAND_LINE: Check[] = [{
     assertEquals(lines.length, 2, text);
     assertEquals(Object.keys(ready!).filter((key) => key !== "io"), ["event", "experiment", "port", "pid"]);
     const { loops: _, ...rest } = stopped!; // where there are several event loops, what each of them did
-    assertEquals(rest, { event: "stopped", accepted: 0, served: 0, errors: {} });
+    assertEquals(rest, { event: "stopped", accepted: 0, served: 0, bytes_in: 0, bytes_out: 0, errors: {} });
   },
 }, {
   says: "ends with one sentence and exit code 1 if the port is in use",
@@ -114,13 +114,15 @@ async function stopHolding(lab: Lab, server: Server) {
   using client = await lab.connect(server.port);
   hello(await client.ask("/"));
   await client.send(head("/").slice(0, HALF));
-  await lab.turn(server.port);
+  await lab.taken(client, server.port);
   const start = performance.now();
   const exit = server.stop();
   while (performance.now() - start < REFUSED_MS && await listens(server.port)) await delay(5);
   if (performance.now() - start > STOP_LATE_MS) return null;
   await client.send(head("/").slice(HALF));
-  hello(await client.answer());
+  const answer = await client.answer();
+  hello(answer);
+  if (!lab.cannot("last-says-close")) assertEquals(answer.fields.get("connection"), "close");
   await assertRejects(() => client.ask("/"), BrokenPromise); // one more answer, and no other
   return exit; // not awaited here, so that the client closes first
 }
@@ -189,7 +191,7 @@ const STOPPING: Check[] = [{
     using served = await lab.connect(server.port);
     hello(await served.ask("/"));
     using _silent = await lab.connect(server.port);
-    await lab.turn(server.port);
+    await lab.taken(served, server.port);
     const { stopped, code, signal } = await server.stop();
     assertEquals([code, signal, stopped?.errors], [0, null, {}]);
     await served.ended();
@@ -205,7 +207,7 @@ const STOPPING: Check[] = [{
     hello(await half.ask("/"));
     await half.send(head("/").slice(0, HALF)); // holds up the first signal for a second
     if (lab.cannot("stop-in-flight")) await keepBusy(lab, server.port, clients);
-    else await lab.turn(server.port);
+    else await lab.taken(half, server.port);
     const { stopSignal = "SIGTERM" } = lab.command();
     Deno.kill(server.leaderPid, stopSignal);
     // Of another number, or later: so that the kernel does not take the two for one.

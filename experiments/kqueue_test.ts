@@ -6,7 +6,10 @@ import { isInstalled } from "../lib/catalogue/tools.ts";
 const SOURCE = Deno.readTextFileSync(new URL("kqueue.ts", import.meta.url));
 const SECTION = /^\/\/ ---- Kernel ABI.*?(?=^\/\/ ---- Limits)/ms.exec(SOURCE)![0];
 const NAMES = [...SECTION.matchAll(/\b([A-Z][A-Z_]+) = /g)].map((match) => match[1]!);
-const OWN_NAMES = ["LIBRARY", "ACCEPT", "ACCEPT_FLAGS"]; // not those of a header, no more than the _WORDs
+// Not those of a header, no more than the _WORDs.
+const OWN_NAMES = "LIBRARY ACCEPT ACCEPT_FLAGS KEEP_IDLE USER_TIMEOUT COARSE_CLOCK FLAGS_SHIFT".split(" ").concat(
+  "TIMESPEC_SECONDS TIMESPEC_NANOSECONDS".split(" "),
+);
 
 /** Runs the section of the constants alone, as a module, so that no library is opened and any system can be looked at. */
 async function constantsOn(os: string): Promise<Record<string, number>> {
@@ -27,12 +30,19 @@ const EXT_BYTES: Record<string, number> = {
 const WRITTEN: Record<string, Record<string, number>> = {
   darwin: {
     ...{ SOL_SOCKET: 0xffff, SO_REUSEADDR: 0x4, MSG_NOSIGNAL: 0x80000, O_NONBLOCK: 0x4, F_SETFL: 4, SHUT_WR: 1 },
-    ...{ EINTR: 4, ENFILE: 23, EMFILE: 24, EAGAIN: 35, ECONNABORTED: 53, CLOCK_THREAD_CPUTIME_ID: 16 },
+    ...{ EINTR: 4, EAGAIN: 35, ECONNABORTED: 53, ENETDOWN: 50, ENETUNREACH: 51, EHOSTDOWN: 64, EHOSTUNREACH: 65 },
+    ...{ EPROTO: 100, ENOPROTOOPT: 42, EOPNOTSUPP: 102, CLOCK_THREAD_CPUTIME_ID: 16, SO_KEEPALIVE: 8 },
+    KEEP_IDLE: 0x10, // TCP_KEEPALIVE
+    ...{ TCP_KEEPINTVL: 0x101, TCP_KEEPCNT: 0x102 },
+    COARSE_CLOCK: 5, // CLOCK_MONOTONIC_RAW_APPROX
     ACCEPT_FLAGS: 0, // there is no accept4(2): an accepted socket is as the listener
   },
   freebsd: {
     ...{ SOL_SOCKET: 0xffff, SO_REUSEADDR: 0x4, MSG_NOSIGNAL: 0x20000, O_NONBLOCK: 0x4, F_SETFL: 4, SHUT_WR: 1 },
-    ...{ EINTR: 4, ENFILE: 23, EMFILE: 24, EAGAIN: 35, ECONNABORTED: 53, CLOCK_THREAD_CPUTIME_ID: 14 },
+    ...{ EINTR: 4, EAGAIN: 35, ECONNABORTED: 53, ENETDOWN: 50, ENETUNREACH: 51, EHOSTDOWN: 64, EHOSTUNREACH: 65 },
+    ...{ EPROTO: 92, ENOPROTOOPT: 42, EOPNOTSUPP: 45, CLOCK_THREAD_CPUTIME_ID: 14, SO_KEEPALIVE: 8 },
+    ...{ KEEP_IDLE: 0x100, TCP_KEEPINTVL: 0x200, TCP_KEEPCNT: 0x400 },
+    COARSE_CLOCK: 12, // CLOCK_MONOTONIC_FAST
     ACCEPT_FLAGS: 0x20000000 + 0x10000000, // SOCK_NONBLOCK | SOCK_CLOEXEC
   },
 };

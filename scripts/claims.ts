@@ -6,8 +6,11 @@
 import { findIn } from "../lib/catalogue/catalogue.ts";
 import { type Answer, judgeClaim, type Judged, LEDGER } from "../lib/claims/ledger.ts";
 import { describeClaims } from "../lib/claims/table.ts";
+import { EXIT } from "../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { join } from "node:path";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { Storing } from "../lib/results/durable_file.ts";
 import { machineOf } from "../lib/results/machine.ts";
 import type { PassedOver } from "../lib/results/results.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
@@ -15,12 +18,13 @@ import type { Claim } from "../lib/claims/claim.ts";
 import { chooseStored, readStored, type Stored } from "../lib/results/stored.ts";
 import { writeClaims } from "../lib/claims/file.ts";
 
-const USAGE =
-  `Usage: deno task claims [--only T-switch,C-100x] [--quick] [--json] [--no-run] [--no-save] [--machine NAME]
-       --only: measures for these claims and shows them; --quick: measures briefly, and lets brief figures stand in where
-       there are no others; --no-run: judges what is stored and measures nothing: the figures of this machine where it has all that the
-       reference has, else those of the reference, which then stay as they are; --machine: those of that one, and nothing is
-       measured`;
+const USAGE = `Usage: deno task claims [--only T-switch,C-100x] [--quick] [--json] [--no-run] [--no-save]
+                        [--machine NAME]
+       --only: measures for these claims and shows them; --quick: measures briefly;
+       --no-run: judges what is stored and measures nothing: this machine where it has all
+       that the reference has, else the reference, whose verdicts then stay as they are;
+       --machine: judges that one, and measures nothing; --no-save: stores nothing, so
+       that no figure that is measured now is judged`;
 
 /** Names each file that cannot be used once. */
 function nameSkipped(passedOver: readonly PassedOver[], named: Set<string>): void {
@@ -47,13 +51,18 @@ async function readShown(isAsked: (claim: Claim) => boolean, machine: string | u
   return stored;
 }
 
-/** Runs a task of this project; what it prints is progress here. */
-async function run(command: string): Promise<void> {
-  console.error(`\n${command}`);
-  const args = command.split(" ").slice(1); // without deno
-  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null" }).spawn();
+/** Runs a task of this project; what it prints is progress here. An interrupt is passed on, and its end is waited for. */
+async function run(command: string, save: boolean, signal: AbortSignal): Promise<void> {
+  const line = save ? command : `${command} --no-save`;
+  console.error(`\n${line}`);
+  const args = line.split(" ").slice(1); // without deno
+  // Detached: Ctrl-C in the terminal reaches this process alone. Of two signals the second one would end the task at once.
+  const child = new Deno.Command(Deno.execPath(), { args, stdin: "null", stdout: "null", detached: true }).spawn();
+  const onAbort = () => child.kill("SIGTERM");
+  signal.addEventListener("abort", onAbort, { once: true });
   const { code } = await child.status;
-  if (code !== 0) console.error(`${command} ended with code ${code}.`);
+  signal.removeEventListener("abort", onAbort);
+  if (code !== 0) console.error(`${line} ended with exit code ${code}.`);
 }
 
 await runScript(USAGE, async () => {
@@ -67,6 +76,10 @@ await runScript(USAGE, async () => {
     findIn(LEDGER.map((claim) => ({ name: claim.id })), id, "claim").name
   );
   const isAsked = ({ id }: { id: string }) => only === undefined || only.includes(id);
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(flags.save);
+  await storing.begin();
   const named = new Set<string>();
   const tried = new Set<string>(); // a command that did not help is not run again
   const measures = flags.run && flags.machine === undefined;
@@ -75,18 +88,22 @@ await runScript(USAGE, async () => {
     for (;;) {
       const { missing }: Answer = judgeClaim(claim, stored, flags.quick);
       const command = missing === null ? null : flags.quick ? missing.quick : missing.command;
-      if (!measures || command === null || tried.has(command)) break;
+      if (!measures || command === null || tried.has(command) || signal.aborted) break;
       tried.add(command);
-      await run(command);
+      await run(command, flags.save, signal);
       stored = await readHere(named);
     }
   }
   const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored, true).row);
   const asked = rows.filter(isAsked);
   console.log(flags.json ? JSON.stringify(asked, null, 2) : describeClaims(asked));
-  const isHere = stored.machine === machineOf(hostFacts());
-  if (flags.save && isHere) {
-    console.error(`\nStored ${await writeClaims(rows, stored.host, join("results", stored.machine))}`);
+  if (stored.machine === machineOf(hostFacts())) {
+    await storing.add(() => writeClaims(rows, stored.host, join("results", stored.machine)));
   }
-  return asked.some(({ verdict }) => verdict === "not measured yet") ? 1 : 0;
+  storing.finish();
+  if (signal.aborted) {
+    console.error("\nInterrupted: what was measured until then is kept, and judged.");
+    return EXIT.interrupted;
+  }
+  return asked.some(({ verdict }) => verdict === "not measured yet") ? EXIT.failed : EXIT.ok;
 });

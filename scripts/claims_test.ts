@@ -2,10 +2,12 @@ import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { hostFacts } from "../lib/sampling/host.ts";
+import { machineOf } from "../lib/results/machine.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { readClaims } from "../lib/claims/file.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const MACHINE = machineOf(hostFacts());
 const PERMISSIONS = [
   "--no-prompt",
   "--allow-read",
@@ -45,7 +47,7 @@ Deno.test("where nothing is measured every claim is told and stored as such, and
   assertEquals(code, 1);
   assertStringIncludes(stdout, "T-switch: A context switch takes about 10 µs.");
   assertMatch(stdout, /^T-switch +not measured yet +–$/m);
-  const { rows } = (await readClaims(join(dir.path, "results")))!;
+  const { rows } = (await readClaims(join(dir.path, "results", MACHINE)))!;
   assertEquals([rows.length, rows.some(({ verdict }) => verdict === "not measured yet")], [38, true]);
 });
 
@@ -53,18 +55,19 @@ Deno.test("a command that leaves no figure is run once, and its claim stays open
   using dir = project("Deno.exit(3);");
   const { code, stderr } = await script("claims.ts", dir.path, "--only", "T-switch,C-pooling,T-switch", "--no-save");
   assertEquals(code, 1);
-  assertStringIncludes(stderr, "deno task probe context-switch ended with code 3.");
-  assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch\npooling\n");
+  assertStringIncludes(stderr, "deno task probe context-switch --no-save ended with exit code 3.");
+  assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch,--no-save\npooling,--no-save\n");
   assertEquals([...Deno.readDirSync(join(dir.path, "results"))], []);
 });
 
 Deno.test("what is missing is measured by its command, and its figures decide; a second time nothing is run", async () => {
   using dir = project(`
-    Deno.mkdirSync("results/studies/probe", { recursive: true });
-    Deno.copyFileSync("made.json", "results/studies/probe/made.json");`);
+    Deno.mkdirSync("results/${MACHINE}/studies/probe", { recursive: true });
+    Deno.copyFileSync("made.json", "results/${MACHINE}/studies/probe/made.json");`);
   const row = { probe: "context-switch", metric: "switch_us", value: 2, low: 1.9, high: 2.1, runs: 7, note: null };
   const rows = ["pipe one-core", "pipe two-cores"].map((variant) => ({ ...row, variant }));
-  const study = await writeStudy("probe", rows, "deno task probe context-switch", { dir: join(dir.path, "elsewhere") });
+  const command = "deno task probe context-switch";
+  const study = await writeStudy("probe", rows, { command, quick: false, dir: join(dir.path, "elsewhere") });
   Deno.copyFileSync(study, join(dir.path, "made.json"));
   for (const _ of [1, 2]) {
     const { code, stdout } = await script("claims.ts", dir.path, "--only", "T-switch", "--json");
@@ -72,7 +75,7 @@ Deno.test("what is missing is measured by its command, and its figures decide; a
     assertEquals([code, verdict, figure, low, high], [0, "does not hold", 2, 1.9, 2.1]);
   }
   assertEquals(Deno.readTextFileSync(join(dir.path, "runs.txt")), "context-switch\n");
-  const claims = (await readClaims(join(dir.path, "results")))!;
+  const claims = (await readClaims(join(dir.path, "results", MACHINE)))!;
   assertEquals([claims.rows.length, claims.host.cores], [38, hostFacts().cores]);
 });
 
@@ -85,7 +88,7 @@ Deno.test("an unknown claim is a usage error that names the nearest", async () =
 
 Deno.test("without figures the advisor names the commands that make them, and ends with 1", async () => {
   using dir = project();
-  const { code, stdout, stderr } = await script("advise.ts", dir.path, "--connections", "100");
+  const { code, stdout, stderr } = await script("advise/main.ts", dir.path, "--connections", "100");
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, "  deno task exp epoll\n");
   assertStringIncludes(
@@ -96,6 +99,6 @@ Deno.test("without figures the advisor names the commands that make them, and en
 
 Deno.test("the advisor asks for connections, and takes no number out of its range", async () => {
   using dir = project();
-  assertEquals((await script("advise.ts", dir.path)).code, 2);
-  assertEquals((await script("advise.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path)).code, 2);
+  assertEquals((await script("advise/main.ts", dir.path, "--connections", "1", "--idle", "101")).code, 2);
 });

@@ -4,24 +4,30 @@
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
 import { catalogue, type Experiment, find } from "../lib/catalogue/catalogue.ts";
-import { compare, type ComparePlan } from "../lib/compare/compare.ts";
+import { compare, type ComparePlan, type Comparison } from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
+import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
+import { taskLine } from "../lib/cli/shell.ts";
+import { Storing } from "../lib/results/durable_file.ts";
+import { counted } from "../lib/text/format.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table } from "../lib/text/table.ts";
-import { HEAVY_SHARE, HEAVY_US } from "../lib/results/conventions.ts";
+import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
-const USAGE =
-  `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--connections 100,1000] [--rounds 10]
-       [--scenario throughput|rate|mixed|hold] [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--quick]
-       [--json] [--no-save]
-       --all: with every experiment and peer that runs here; --family F: with those of a family. The reference is epoll
-       unless it is named. --work: of mixed, what one request of a hundred burns, in CPU-µs; several by commas.`;
+const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
+       [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold]
+       [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
+       --all: with every experiment and peer that runs here; --family F: with those
+       of a family. The reference is epoll if none is named. --work: what one request
+       of a hundred burns in mixed, in CPU-µs; several by commas.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
@@ -80,6 +86,59 @@ async function readNames(
   return [reference, chosen];
 }
 
+/** What all plans found. */
+interface Compared {
+  rows: ComparisonRow[];
+  manifests: Map<string, Manifest>;
+  failures: Comparison["failures"];
+  tables: string[];
+}
+
+/** Reports one round of a pair, on stderr. */
+function showRound(reference: Experiment, { connections, heavy, rounds }: ComparePlan): ComparePlan["onRound"] {
+  const work = heavy === null ? "" : ` beside ${heavy.us} µs`;
+  return (round, name, values) => {
+    const known = Object.entries(values).filter(([, value]) => value !== null);
+    const shown = known.map(([key, value]) => `${key} ${value!.toFixed(3)}`);
+    console.error(
+      `${name}/${reference.name} at ${connections}${work}, round ${round} of ${rounds}: ${shown.join(", ")}`,
+    );
+  };
+}
+
+/** Compares by one plan after the other. An interrupt keeps the rounds until then. */
+async function compareAll(reference: Experiment, candidates: Experiment[], plans: ComparePlan[]): Promise<Compared> {
+  const all: Compared = { rows: [], manifests: new Map(), failures: [], tables: [] };
+  for (const plan of plans) {
+    if (plan.signal.aborted) break;
+    const onRound = showRound(reference, plan);
+    const { rows, manifests, failures } = await compare(reference, candidates, {
+      ...plan,
+      ...(onRound && { onRound }),
+    });
+    all.rows.push(...rows);
+    all.failures.push(...failures);
+    for (const [name, manifest] of manifests) all.manifests.set(name, manifest);
+    all.tables.push(comparison(rows, (groups, columns) => table(groups, columns, outputColumns())));
+  }
+  const lines = differences(all.manifests);
+  if (lines.length > 0) all.tables.push(["Not equal between them:", ...lines].join("\n"));
+  return all;
+}
+
+/** The exit code, after a sentence for each server that died or was not ready: it is not always the candidate. */
+function exitOf({ rows, failures }: Compared): number {
+  const broken = failures.filter(({ error: { ended } }) => ended === "crashed" || ended === "not_ready");
+  for (const { candidate, error } of broken) {
+    const { name } = error.subject;
+    if (name !== candidate) console.error(`${candidate} is excluded because the reference failed: ${error.message}`);
+  }
+  const isMeasured = rows.some(({ rounds }) => rounds > 0);
+  if (broken.length > 0) return EXIT.failed;
+  if (isMeasured) return EXIT.ok;
+  return failures.every(({ error }) => error.ended === "skipped") ? EXIT.unavailable : EXIT.failed;
+}
+
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work"],
@@ -87,42 +146,27 @@ await runScript(USAGE, async () => {
     negatable: ["save"],
     defaults: { save: true },
   });
-  const interrupt = new AbortController();
-  Deno.addSignalListener("SIGINT", () => interrupt.abort());
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
   const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
-  const rows: ComparisonRow[] = [];
-  const manifests = new Map<string, Manifest>();
-  const tables: string[] = [];
-  for (const plan of readPlans(flags, interrupt.signal)) {
-    const onRound: ComparePlan["onRound"] = (round, name, values) => {
-      const shown = Object.entries(values).filter(([, value]) => value !== null).map(([key, value]) =>
-        `${key} ${value!.toFixed(3)}`
-      );
-      const work = plan.heavy === null ? "" : ` beside ${plan.heavy.us} µs`;
-      const where = `${name}/${reference.name} at ${plan.connections}${work}, round ${round} of ${plan.rounds}`;
-      console.error(`${where}: ${shown.join(", ")}`);
-    };
-    const found = await compare(reference, candidates, { ...plan, onRound });
-    rows.push(...found.rows);
-    for (const [name, manifest] of found.manifests) manifests.set(name, manifest);
-    tables.push(comparison(found.rows, table));
-  }
-  if (interrupt.signal.aborted) console.error("Interrupted: what was compared until then is shown, and not stored.");
-  else if (flags.save) {
-    const command = `deno task compare ${Deno.args.join(" ")}`;
-    console.error(
-      `Stored ${await writeStudy("comparison", rows, {
-        command,
-        quick: flags.quick,
-        manifests: Object.fromEntries(manifests),
-      })}`,
+  const plans = readPlans(flags, signal);
+  const storing = new Storing(flags.save);
+  await storing.begin();
+  const all = await compareAll(reference, candidates, plans);
+  const manifests = Object.fromEntries(all.manifests);
+  const rounds = Math.max(0, ...all.rows.map((row) => row.rounds));
+  if (rounds > 0) {
+    await storing.add(() =>
+      writeStudy("comparison", all.rows, {
+        command: taskLine("compare", Deno.args),
+        quick: flags.quick || rounds < MIN_ROUNDS,
+        manifests,
+      })
     );
   }
-  const lines = differences(manifests);
-  if (lines.length > 0) tables.push(["Not equal between them:", ...lines].join("\n"));
-  console.log(
-    flags.json ? JSON.stringify({ rows, manifests: Object.fromEntries(manifests) }, null, 2) : tables.join("\n\n"),
-  );
-  if (interrupt.signal.aborted) return 130;
-  return rows.some(({ rounds }) => rounds > 0) ? 0 : 1;
+  console.log(flags.json ? JSON.stringify({ rows: all.rows, manifests }, null, 2) : all.tables.join("\n\n"));
+  storing.finish();
+  if (!signal.aborted) return exitOf(all);
+  console.error(`\nInterrupted after ${counted(rounds, "round")}: these are kept.`);
+  return EXIT.interrupted;
 });

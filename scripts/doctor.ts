@@ -5,15 +5,25 @@
  * deno task doctor
  */
 import { catalogue, runsHere } from "../lib/catalogue/catalogue.ts";
-import { diagnose, type Row } from "../lib/run/limits.ts";
+import { adviceFor, diagnose, readRights, type Rights, type Row } from "../lib/run/limits.ts";
 import { UsageError } from "../lib/cli/errors.ts";
+import { EXIT } from "../lib/cli/exit.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
+import { readProc } from "../lib/sampling/procfs.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { count } from "../lib/text/format.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
-import { installLine, missingTools } from "../lib/catalogue/tools.ts";
-import { type Column, table } from "../lib/text/table.ts";
+import { installLine, isInstalled, missingTools } from "../lib/catalogue/tools.ts";
+import { type Column, table, wrap } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task doctor [--json]";
+
+/** What this user may change; all of it where the system does not tell. */
+async function rights(): Promise<Rights> {
+  const sudo = await isInstalled("sudo");
+  if (Deno.build.os === "linux") return readRights(readProc, Deno.uid(), sudo);
+  return { root: false, sudo, limits: true, sysctls: true };
+}
 
 const COLUMNS: Column<Row>[] = [
   { heading: "limit", cell: (row) => row.what, left: true },
@@ -31,24 +41,25 @@ await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unknown argument ${flags._[0]}.`);
   const facts = hostFacts();
-  const limits = diagnose(facts);
+  const may = await rights();
+  const limits = diagnose(facts).map((row) => ({ ...row, raise: adviceFor(row.raise, may) }));
   const cannotRun = catalogue().map((experiment) => runsHere(experiment)).filter((answer) => !answer.runs);
   const missing = await missingTools();
   if (flags.json) {
     const experiments_not_here = cannotRun.map(({ reason }) => reason);
     const programs_missing = missing.map(({ command, reason }) => ({ command, reason }));
     console.log(JSON.stringify({ facts, limits, experiments_not_here, programs_missing }, null, 2));
-    return 0;
+    return EXIT.ok;
   }
-  console.log(table(limits, COLUMNS));
+  const width = outputColumns();
+  const say = (text: string) => console.log(`\n${wrap(text, width).join("\n")}`);
+  console.log(table(limits, COLUMNS, width));
   const first = lowest(limits);
   if (first !== undefined) {
-    console.log(
-      `\nA single process meets this limit first: ${first.what}, at ${count(first.connections)} connections.`,
-    );
+    say(`A single process meets this limit first: ${first.what}, at ${count(first.connections)} connections.`);
   }
-  for (const { reason } of cannotRun) console.log(`\nDoes not run here: ${reason}`);
-  for (const { command, reason } of missing) console.log(`\nMissing: ${command}, ${reason}.`);
+  for (const { reason } of cannotRun) say(`Does not run here: ${reason}`);
+  for (const { command, reason } of missing) say(`Missing: ${command}, ${reason}.`);
   if (missing.length > 0) console.log(`Install: ${installLine(missing)}`);
-  return 0;
+  return EXIT.ok;
 });

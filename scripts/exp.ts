@@ -6,13 +6,22 @@
 import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
+import { wrap } from "../lib/text/table.ts";
 import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
 
-function introduce(experiment: Experiment): void {
-  const { name, title, question, idea, prediction } = experiment;
-  console.error(`\n${name}: ${title}\n\nQuestion    ${question}\nIdea        ${idea}\nPrediction  ${prediction}\n`);
+const LABEL = 12; // columns of `Question` and its like
+
+/** A label and its text, which is wrapped beside it. */
+const labelled = (label: string, text: string): string =>
+  wrap(text, outputColumns() - LABEL).map((line, i) => (i === 0 ? label : "").padEnd(LABEL) + line).join("\n");
+
+function introduce({ name, title, question, idea, prediction }: Experiment): void {
+  const headline = title.startsWith(`${name}:`) ? title : `${name}: ${title}`;
+  const texts = Object.entries({ Question: question, Idea: idea, Prediction: prediction });
+  console.error(`\n${headline}\n\n${texts.map(([label, text]) => labelled(label, text)).join("\n")}\n`);
 }
 
 await runScript(USAGE, async () => {

@@ -6,11 +6,11 @@
 import { catalogue, type Experiment } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { wrap } from "../lib/text/table.ts";
 
 const USAGE = "Usage: deno task list [--json]";
-const WIDTH = 100; // columns, where the output is no terminal that tells its own
 const MIN_TEXT = 30; // columns that the idea gets, however narrow the terminal is
 
 /** An experiment and why it does not run here; null if it does. */
@@ -40,6 +40,6 @@ await runScript(USAGE, async () => {
   if (flags.json) {
     const rows = entries.map(({ experiment, reason }) => ({ ...experiment, runs_here: reason === null, reason }));
     console.log(JSON.stringify(rows, null, 2));
-  } else console.log(describe(entries, Deno.stdout.isTerminal() ? Deno.consoleSize().columns : WIDTH));
+  } else console.log(describe(entries, outputColumns()));
   return 0;
 });

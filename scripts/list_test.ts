@@ -36,7 +36,7 @@ Deno.test("every experiment is listed below its family or below the peers, and s
     assertStringIncludes(said, `${experiment.idea} ${reason === null ? "runs here" : `skipped: ${reason}`}`);
   }
   assertEquals(stdout.match(/^ {2}\S/gm)?.length, experiments.length);
-  assert(stdout.split("\n").every((line) => line.length <= 100), "no line is longer than 100 characters");
+  assert(stdout.split("\n").every((line) => line.length <= 80), "no line is longer than 80 characters");
   assertEquals(code, 0);
 });
 

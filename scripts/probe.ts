@@ -3,8 +3,13 @@
  *
  * deno task probe context-switch system-calls --quick
  */
-import { bytes, count } from "../lib/text/format.ts";
+import { bytes, count, counted } from "../lib/text/format.ts";
+import { EXIT } from "../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
+import { taskLine } from "../lib/cli/shell.ts";
+import { Storing } from "../lib/results/durable_file.ts";
 import { findProbe, type Probe, type ProbeRow, PROBES } from "../lib/probes/mod.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { type Column, table } from "../lib/text/table.ts";
@@ -12,7 +17,6 @@ import { type Column, table } from "../lib/text/table.ts";
 const USAGE = `Usage: deno task probe [name …] [--quick] [--json] [--no-save]
 Without a name, all of them:
 ${PROBES.map(({ name, title }) => `  ${name.padEnd(16)}${title}`).join("\n")}`;
-const EX_UNAVAILABLE = 69; // <sysexits.h>
 
 /** A figure in the unit of its metric; of a small one, more digits. */
 function figure(metric: string, value: number | null): string {
@@ -25,7 +29,7 @@ const interval = ({ metric, low, high }: ProbeRow) =>
 
 const COLUMNS: Column<ProbeRow>[] = [
   { heading: "probe", cell: (row) => row.probe, left: true },
-  { heading: "variant", cell: (row) => row.variant, left: true },
+  { heading: "variant", cell: (row) => row.variant, left: true, isKey: true },
   { heading: "metric", cell: (row) => row.metric, left: true },
   { heading: "median", cell: (row) => figure(row.metric, row.value) },
   { heading: "[98 %]", cell: interval },
@@ -33,20 +37,40 @@ const COLUMNS: Column<ProbeRow>[] = [
   { heading: "note", cell: (row) => row.note ?? "", left: true },
 ];
 
-/** Runs one probe and stores it at once, so that an interrupt loses one only. Returns null where it cannot run here. */
-async function runOne(probe: Probe, { quick, save }: { quick: boolean; save: boolean }, signal: AbortSignal) {
-  const { name } = probe;
-  const obstacle = await probe.obstacle();
-  if (obstacle !== null) {
-    console.error(`${name} is skipped: ${obstacle}`);
-    return null;
+/** What the probes found, and how many of them could run here. */
+interface Found {
+  rows: ProbeRow[];
+  ran: number;
+  /** Rows of a probe that was interrupted. They are shown and not stored: a reader would take them for the whole. */
+  partial: ProbeRow[];
+}
+
+/** Runs one probe after the other and stores each at once, so that an interrupt loses one only. */
+async function runAll(probes: readonly Probe[], quick: boolean, storing: Storing, signal: AbortSignal, into: Found) {
+  for (const probe of probes) {
+    const { name } = probe;
+    const obstacle = await probe.obstacle();
+    if (obstacle !== null) {
+      console.error(`${name} is skipped: ${obstacle}`);
+      continue;
+    }
+    const onProgress = (what: string) => console.error(`${name}: ${what}…`);
+    const rows = await probe.run({ quick, signal, onProgress, onRows: (rows) => void into.partial.push(...rows) });
+    into.partial = [];
+    into.ran++;
+    into.rows.push(...rows);
+    console.error(`${name} is over.`);
+    if (rows.every(({ value }) => value === null)) continue; // an empty study would say nothing
+    const command = taskLine("probe", [name, ...(quick ? ["--quick"] : [])]);
+    await storing.add(() => writeStudy("probe", rows, { command, quick }));
   }
-  const rows = await probe.run({ quick, signal, onProgress: (what) => console.error(`${name}: ${what}…`) });
-  if (save) {
-    const command = `deno task probe ${name}${quick ? " --quick" : ""}`;
-    console.error(`Stored ${await writeStudy("probe", rows, { command, quick })}`);
-  }
-  return rows;
+}
+
+/** Shows what was found, as far as it goes. */
+function show({ rows, partial }: Found, json: boolean): void {
+  const all = [...rows, ...partial];
+  if (json) console.log(JSON.stringify(all, null, 2));
+  else if (all.length > 0) console.log(table(all, COLUMNS, outputColumns()));
 }
 
 await runScript(USAGE, async () => {
@@ -56,22 +80,26 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   const probes = flags._.length > 0 ? flags._.map(findProbe) : PROBES;
-  const interrupt = new AbortController();
-  const rows: ProbeRow[] = [];
-  Deno.addSignalListener("SIGINT", () => interrupt.abort());
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => interrupt.abort());
-  let ran = 0;
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(flags.save);
+  await storing.begin();
+  const found: Found = { rows: [], ran: 0, partial: [] };
   try {
-    for (const probe of probes) {
-      const found = await runOne(probe, flags, interrupt.signal);
-      if (found !== null) ran++;
-      rows.push(...found ?? []);
-    }
+    await runAll(probes, flags.quick, storing, signal, found);
   } catch (error) {
-    if (!interrupt.signal.aborted) throw error;
-    console.error("Interrupted: what was measured until then is kept.");
+    if (!signal.aborted) {
+      show(found, flags.json); // it would be lost otherwise
+      throw error;
+    }
   }
-  if (flags.json) console.log(JSON.stringify(rows, null, 2));
-  else if (rows.length > 0) console.log(table(rows, COLUMNS));
-  return interrupt.signal.aborted ? 130 : ran > 0 ? 0 : EX_UNAVAILABLE;
+  show(found, flags.json);
+  storing.finish();
+  if (signal.aborted) {
+    const rest = found.partial.length > 0 ? " What the last one found is shown, and not stored." : "";
+    console.error(`\nInterrupted after ${counted(found.ran, "probe")}: these are kept.${rest}`);
+    return EXIT.interrupted;
+  }
+  if (found.ran === 0) return EXIT.unavailable;
+  return found.rows.some(({ value }) => value !== null) ? EXIT.ok : EXIT.failed;
 });

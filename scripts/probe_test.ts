@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { type ProbeRow, PROBES } from "../lib/probes/mod.ts";
 
@@ -11,14 +11,15 @@ async function probe(...args: string[]) {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [words[0]!, "--no-prompt", ...words.slice(1), ...args],
     cwd: fileURLToPath(ROOT),
-    env: { NO_COLOR: "1", TMPDIR: "/tmp" }, // where the task may write
+    env: { NO_COLOR: "1" },
   }).output();
   return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
 }
 
 Deno.test("--help names every probe, and an unknown one is a usage error that names the nearest", async () => {
   const help = await probe("--help");
-  for (const { name, title } of PROBES) assertMatch(help.stdout, new RegExp(`^  ${name} +${title}$`, "m"));
+  const text = help.stdout.replaceAll(/ *\n +/g, "\n").replaceAll(/\s+/g, " "); // long titles are wrapped
+  for (const { name, title } of PROBES) assertStringIncludes(text, ` ${name} ${title}`);
   assertEquals(help.code, 0);
   const { code, stdout, stderr } = await probe("bcklog");
   assertEquals([code, stdout], [2, ""]);

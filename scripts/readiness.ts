@@ -3,19 +3,27 @@
  *
  * deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
  */
-import { UsageError } from "../lib/cli/errors.ts";
+import { Unavailable, UsageError } from "../lib/cli/errors.ts";
+import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
-import { count } from "../lib/text/format.ts";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { outputColumns } from "../lib/cli/progress.ts";
+import { taskLine } from "../lib/cli/shell.ts";
+import { MIN_ROUNDS } from "../lib/results/conventions.ts";
+import { Storing } from "../lib/results/durable_file.ts";
+import { count, counted } from "../lib/text/format.ts";
 import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { table } from "../lib/text/table.ts";
 import { readinessColumns } from "../lib/tables/studies.ts";
 
-const USAGE = "Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]";
+const USAGE = `Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
+       --sizes: how many descriptors are watched; --batches: ${MIN_ROUNDS} at least, for an interval.`;
 /** Fewer sizes show no law, fewer batches give wide intervals: a first look. */
 const FULL_SIZES = 4;
 const FULL_BATCHES = 30;
+
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["sizes", "batches"],
@@ -25,22 +33,30 @@ await runScript(USAGE, async () => {
   });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}.`);
   if (Deno.build.os !== "linux") {
-    console.error(`readiness cannot run here: epoll is a part of Linux, this is ${Deno.build.os}.`);
-    return 69;
+    throw new Unavailable(`readiness needs Linux, as epoll is a part of it. This is ${Deno.build.os}.`);
   }
   const { nofile_hard } = hostFacts().limits;
   const max = (nofile_hard ?? 1e6) - DESCRIPTOR_RESERVE;
   const sizes = numberList("sizes", flags.sizes ?? "10,100,1000,10000", { min: 2, max, integer: true });
-  const batches = numberFlag("batches", flags.batches ?? "30", { min: 7, max: 1000, integer: true });
+  const batches = numberFlag("batches", flags.batches ?? "30", { min: MIN_ROUNDS, max: 1000, integer: true });
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(flags.save);
+  await storing.begin();
   const { measureReadiness } = await import("../lib/probes/readiness.ts"); // it loads libc: Linux only
   const onSize = (size: number) => console.error(`${count(size)} descriptors…`);
-  const rows = (await measureReadiness({ sizes: sizes.toSorted((a, b) => a - b), batches, onSize }))
-    .toSorted((a, b) => a.call < b.call ? -1 : a.call > b.call ? 1 : a.descriptors - b.descriptors);
-  if (flags.save) {
+  const found = await measureReadiness({ sizes: sizes.toSorted((a, b) => a - b), batches, onSize, signal });
+  const rows = found.toSorted((a, b) => a.call < b.call ? -1 : a.call > b.call ? 1 : a.descriptors - b.descriptors);
+  if (rows.length > 0) {
     const quick = sizes.length < FULL_SIZES || batches < FULL_BATCHES;
-    const command = `deno task readiness --sizes ${sizes} --batches ${batches}`;
-    console.error(`Stored ${await writeStudy("readiness", rows, { command, quick })}`);
+    const line = taskLine("readiness", ["--sizes", sizes.join(), "--batches", String(batches)]);
+    await storing.add(() => writeStudy("readiness", rows, { command: line, quick }));
   }
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : table(rows, readinessColumns(rows)));
-  return 0;
+  const text = rows.length === 0 ? "No size was finished." : table(rows, readinessColumns(rows), outputColumns());
+  console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
+  storing.finish();
+  if (!signal.aborted) return EXIT.ok;
+  const kept = new Set(rows.map(({ descriptors }) => descriptors)).size;
+  console.error(`\nInterrupted after ${counted(kept, "size")}: these are kept.`);
+  return EXIT.interrupted;
 });

@@ -1,24 +1,47 @@
 /**
- * Runs the tests, tells what was passed over and how to get it, and ends with one line of numbers.
+ * Runs the tests, reports what was skipped and how to get it, and ends with one line of numbers.
  *
- * deno task test [file or folder/…] [--filter text] [--require-all] [--jsr]
- *
- * --require-all: what this system could run must not be passed over. --jsr: with the originals of the packages that
- * lib/std stands in for. Every other argument is passed on to `deno test`.
+ * deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
  */
+import { limitAsync } from "es-toolkit";
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { createInterface } from "node:readline";
+import { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
 import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { installLine, missingTools, obstacleTo } from "../lib/catalogue/tools.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { EXIT } from "../lib/cli/exit.ts";
+import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { onInterrupt } from "../lib/cli/interrupt.ts";
 
+const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
+       Without a file: the types once, then all tests.
+       --filter: only tests with this text in their name, or with a name that matches /this/.
+       --require-all: fail if a tool is missing that this system could have.
+       --jsr: with the packages of JSR in place of lib/std. --checks: format and lint first.
+Exit codes: 0 all passed, 1 something failed, 2 usage.`;
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
   "--allow-net=127.0.0.1,localhost",
 ];
 const FOLDERS = ["lib", "scripts", "experiments"];
-const CONTRACT = ["contract_test.ts", "contract_protocol_test.ts", "contract_stress_test.ts"].map((file) =>
-  `experiments/${file}`
-);
+const CONTRACT = ["", "_protocol", "_limits", "_fuzz", "_stress"].map((part) => `experiments/contract${part}_test.ts`);
+
+// Tests mostly wait, for servers and for a browser, so four parts share a machine well, even one of two cores.
+const PARTS_AT_ONCE = 4;
+const CHUNKS = 6; // of what is no contract: enough to share out evenly, and few, as each starts a process
+
+/** The flags that were given. */
+interface Flags {
+  files: string[];
+  filter: string[];
+  requireAll: boolean;
+  /** Format and lint too. */
+  checks: boolean;
+  packages: string[];
+}
 
 /** What the last lines of `deno test` said. */
 export interface Outcome {
@@ -42,49 +65,46 @@ export function readIgnored(output: string): string[] {
   return [...stripVTControlCharacters(output).matchAll(/^(.+) \.\.\. ignored \(/gm)].map(([_, name]) => name!.trim());
 }
 
-/** Shows what a process prints, line by line, so that several can print at once; and returns it. */
+/** Prints what a process writes, line by line, so that several can print at once; and returns it. */
 async function show(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
   let text = "";
-  for await (const line of stream.pipeThrough(new TextDecoderStream()).pipeThrough(splitLines())) {
+  for await (const line of createInterface({ input: Readable.fromWeb(stream) })) {
     console.log(line);
     text += `${line}\n`;
   }
   return text;
 }
 
-function splitLines(): TransformStream<string, string> {
-  let rest = "";
-  return new TransformStream({
-    transform(text, controller) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) controller.enqueue(line);
-    },
-    flush: (controller) => rest === "" ? undefined : controller.enqueue(rest),
-  });
+/** Which packages the code gets: the arguments that each `deno` gets. The adapters give way to what they stand in for. */
+function packageArgs(jsr: boolean): string[] {
+  if (!jsr) return ["--lock=scripts/all.lock"];
+  const { imports } = JSON.parse(Deno.readTextFileSync("scripts/imports.json"));
+  const originals = JSON.parse(Deno.readTextFileSync("scripts/jsr.json"));
+  const map = JSON.stringify({ imports: { ...imports, ...originals.imports } });
+  return ["--no-lock", `--import-map=data:application/json,${encodeURIComponent(map)}`]; // the lock files have no JSR in them
 }
 
-const running = new Set<Deno.ChildProcess>();
+/** Runs `deno` and waits; throws if the signal aborts. */
+async function succeeds(args: string[], signal: AbortSignal): Promise<boolean> {
+  const { success } = await new Deno.Command(Deno.execPath(), { args, stdin: "null", signal }).spawn().status;
+  signal.throwIfAborted();
+  return success;
+}
 
 /** Runs `deno test` once. */
-async function denoTest(args: string[], own: string[], jsr: boolean): Promise<{ code: number; output: string }> {
+async function denoTest(args: string[], own: string[], signal: AbortSignal): Promise<{ code: number; output: string }> {
+  const written = `--allow-write=results,${tmpdir()}`;
+  // The servers under test are on this machine, whatever proxy leads to others.
+  const unproxied = [Deno.env.get("no_proxy") ?? Deno.env.get("NO_PROXY") ?? [], "127.0.0.1", "localhost"].flat()
+    .join();
   const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "test",
-      "--no-prompt",
-      "--sanitize-ops",
-      ...PERMISSIONS,
-      `--allow-write=results,${tmpdir()}`,
-      ...(jsr ? ["--config", "scripts/jsr.json", "--no-lock"] : []), // a lock file belongs to one configuration
-      ...args,
-      "--",
-      ...own,
-    ],
+    args: ["test", "--no-prompt", "--sanitize-ops", ...PERMISSIONS, written, ...args, "--", ...own],
+    env: { NO_PROXY: unproxied, no_proxy: unproxied },
     stdout: "piped",
+    signal,
   }).spawn();
-  running.add(child);
   const output = await show(child.stdout);
-  running.delete(child);
+  signal.throwIfAborted();
   return { code: (await child.status).code, output };
 }
 
@@ -95,19 +115,22 @@ function* testsIn(folder: string): Generator<string> {
   }
 }
 
-/** What runs at once. Tests mostly wait, for servers and for a browser, so four parts share a machine well. */
-function split(args: string[]): [files: string[], own: string[]][] {
-  if (args.some((arg) => FOLDERS.some((folder) => arg.startsWith(folder)))) return [[args, []]]; // files were named
+/** One `deno test`: its arguments, and those of the tests. */
+type Part = [args: string[], own: string[]];
+
+/** The parts of the run, the longest first, so that no long one is left at the end. */
+function split(files: string[]): Part[] {
+  if (files.length > 0) return [[files, []]];
   const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)]).filter((path) => !CONTRACT.includes(path)).sort();
   return [
-    ...[0, 1].map((half): [string[], string[]] => [[...args, ...rest.filter((_, i) => i % 2 === half)], []]),
-    [[...args, ...CONTRACT], ["--own"]],
-    [[...args, ...CONTRACT], ["--peers"]],
+    [CONTRACT, ["--peers"]], // one part: each peer is compiled once
+    ...CONTRACT.map((file): Part => [[file], ["--own"]]),
+    ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
 }
 
-/** Tells which experiments were not tried, and why. A test that ran tells that one was, be it under another system. */
-async function tellUntried(output: string): Promise<void> {
+/** Prints which experiments were not tried, and why. One that a test ran was, if only under another system. */
+async function printUntried(output: string): Promise<void> {
   for (const experiment of catalogue()) {
     const reason = await obstacleTo(experiment);
     if (reason !== null && !output.includes(`\n${experiment.name} says on one line`)) {
@@ -116,18 +139,22 @@ async function tellUntried(output: string): Promise<void> {
   }
 }
 
-/** Runs the tests and tells how it went. The exit code is the first of `deno test` that is not 0. */
-async function runTests(args: string[], requireAll: boolean, jsr: boolean): Promise<number> {
-  const runs = await Promise.all(
-    split(args).map(([files, own]) => denoTest(files, [...own, ...(requireAll ? ["--require-all"] : [])], jsr)),
-  );
-  const output = runs.map((of) => of.output).join("\n");
-  for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
-  await tellUntried(output);
-  const missing = await missingTools();
-  for (const { command, reason } of missing) console.log(`Not installed: ${command}, ${reason}.`);
-  const tooFew = requireAll && missing.length > 0;
-  if (missing.length > 0) console.log(`${tooFew ? "Required by --require-all" : "Install"}: ${installLine(missing)}`);
+/** Whether format, lint and types are right. `deno test` need not check types again then. */
+async function areChecked({ checks, packages }: Flags, signal: AbortSignal): Promise<boolean> {
+  const tests = FOLDERS.flatMap((folder) => [...testsIn(folder)]);
+  const commands = [
+    ...(checks ? [["fmt", "--check"], ["lint"]] : []),
+    ["cache", ...packages, ...tests], // else a child of a test writes what it downloads among its messages
+    ["check", "--quiet", ...packages],
+  ];
+  for (const args of commands) {
+    if (!await succeeds(args, signal)) return false;
+  }
+  return true;
+}
+
+/** Adds up what the parts of the run said. A part without a summary ran no test, which counts as a failure. */
+function total(runs: { code: number; output: string }[]): Outcome {
   const sum = { passed: 0, failed: 0, skipped: 0 };
   for (const { code, output } of runs) {
     const outcome = readSummary(output);
@@ -137,18 +164,51 @@ async function runTests(args: string[], requireAll: boolean, jsr: boolean): Prom
     sum.failed += failed;
     sum.skipped += skipped;
   }
-  console.log(`${sum.passed} passed, ${sum.failed} failed${sum.skipped > 0 ? `, ${sum.skipped} skipped` : ""}`);
-  return runs.find(({ code }) => code !== 0)?.code ?? (tooFew ? 1 : 0);
+  return sum;
+}
+
+/** Runs the tests and reports how it went. */
+async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
+  const isWhole = flags.files.length === 0;
+  if ((isWhole || flags.checks) && !await areChecked(flags, signal)) return EXIT.failed;
+  const common = [...flags.packages, ...(isWhole ? ["--no-check"] : []), ...flags.filter];
+  const own = flags.requireAll ? ["--require-all"] : [];
+  const run = limitAsync(denoTest, PARTS_AT_ONCE);
+  const runs = await Promise.all(
+    split(flags.files).map(([files, half]) => run([...common, ...files], [...half, ...own], signal)),
+  );
+  const output = runs.map((of) => of.output).join("\n");
+  for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
+  await printUntried(output);
+  const missing = await missingTools();
+  for (const { command, reason } of missing) console.log(`Not installed: ${command}, ${reason}.`);
+  const tooFew = flags.requireAll && missing.length > 0;
+  if (missing.length > 0) console.log(`${tooFew ? "Required by --require-all" : "Install"}: ${installLine(missing)}`);
+  const { passed, failed, skipped } = total(runs);
+  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
+  return tooFew || runs.some(({ code }) => code !== 0) ? EXIT.failed : EXIT.ok;
+}
+
+/** @throws {UsageError} If an argument is not known, or names no file. */
+function readFlags(args: string[]): Flags {
+  const words = args.filter((arg) => arg !== "--"); // deno task passes separators on
+  const flags = parseFlags(words, { string: ["filter"], boolean: ["require-all", "jsr", "checks"] });
+  for (const path of flags._) {
+    if (!existsSync(path)) throw new UsageError(`There is no file or folder ${path}.`);
+  }
+  return {
+    files: flags._,
+    filter: flags.filter === undefined ? [] : ["--filter", flags.filter],
+    requireAll: flags["require-all"],
+    checks: flags.checks,
+    packages: packageArgs(flags.jsr),
+  };
 }
 
 if (import.meta.main) {
-  if (Deno.build.os !== "windows") {
-    Deno.addSignalListener("SIGTERM", () => {
-      for (const child of running) child.kill("SIGTERM");
-      Deno.exit(143);
-    });
-  }
-  const own = ["--require-all", "--jsr", "--"];
-  const rest = Deno.args.filter((arg) => !own.includes(arg));
-  Deno.exit(await runTests(rest, Deno.args.includes("--require-all"), Deno.args.includes("--jsr")));
+  await runScript(USAGE, async () => {
+    const flags = readFlags(Deno.args);
+    using interrupt = onInterrupt();
+    return await runTests(flags, interrupt.signal);
+  });
 }

@@ -1,4 +1,5 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { readIgnored, readSummary } from "./run_tests.ts";
 
 // Captured from deno test 2.9.6, with its colours.
@@ -19,4 +20,29 @@ Deno.test("the last summary counts, and without one no test was run", () => {
 
 Deno.test("the names of ignored tests are read", () => {
   assertEquals(readIgnored(OUTPUT), ["wrk drives it"]);
+});
+
+/** The command, with the permissions of its task. */
+async function runTests(...args: string[]) {
+  const cwd = new URL("../", import.meta.url);
+  const { command } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", cwd))).tasks.test;
+  const words = [...command.split(" ").slice(1), ...args];
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: words, cwd: fileURLToPath(cwd) })
+    .output();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
+}
+
+Deno.test("help goes to standard output; an unknown flag or file is a usage error, and no test runs", async () => {
+  const { code, stdout } = await runTests("--jsr", "--help");
+  assertEquals(code, 0);
+  assertMatch(stdout, /^Usage: deno task test /);
+  for (
+    const [word, sentence] of [["--fliter", "Unknown flag --fliter."], [
+      "lib/no.ts",
+      "There is no file or folder lib/no.ts.",
+    ]]
+  ) {
+    const { code, stdout, stderr } = await runTests(word!);
+    assertEquals([code, stdout, stderr.split("\n")[0]], [2, "", sentence]);
+  }
 });

@@ -3,26 +3,35 @@
  *
  * deno task setup
  */
-import { UsageError } from "../lib/cli/errors.ts";
+import { KnownFailure, Unavailable, UsageError } from "../lib/cli/errors.ts";
+import { EXIT } from "../lib/cli/exit.ts";
+import { shellQuote } from "../lib/cli/shell.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { installLine, isInstalled, missingTools } from "../lib/catalogue/tools.ts";
 
-/** Runs apt-get as root and without questions; ends the process if it fails. */
+const USAGE = `Usage: deno task setup
+       Installs the programs that tests and measurements can use by apt-get, as root or
+       with sudo; elsewhere it says which to install by hand.`;
+
+/**
+ * Runs apt-get as root and without questions.
+ *
+ * @throws {KnownFailure} If it fails.
+ */
 async function aptGet(args: string[]): Promise<void> {
   const root = Deno.uid() === 0 ? [] : ["sudo", "-n"]; // -n: it fails where it would ask for a password
   const [command, ...rest] = [...root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", ...args];
   const { code } = await new Deno.Command(command!, { args: rest, stdin: "null" }).spawn().status;
   if (code === 0) return;
-  console.error(`Cannot install: ${[command, ...rest].join(" ")} ended with code ${code}.`);
-  Deno.exit(1);
+  throw new KnownFailure(`Cannot install: ${shellQuote([command!, ...rest])} ended with exit code ${code}.`);
 }
 
-await runScript("Usage: deno task setup", async () => {
+await runScript(USAGE, async () => {
   if (parseFlags(Deno.args, {})._.length > 0) throw new UsageError("setup takes no names.");
   let missing = await missingTools();
   if (missing.length === 0) {
     console.log("Every program is installed already.");
-    return 0;
+    return EXIT.ok;
   }
   for (const { command, reason } of missing) console.log(`Missing: ${command}, ${reason}.`);
   const mayInstall = Deno.build.os === "linux" && await isInstalled("apt-get") &&
@@ -33,9 +42,8 @@ await runScript("Usage: deno task setup", async () => {
     missing = await missingTools();
   }
   if (missing.length > 0) {
-    console.error(`Install by hand: ${installLine(missing)}`);
-    return 1;
+    throw new Unavailable(`Install by hand: ${installLine(missing)}`);
   }
   console.log("Every program is installed.");
-  return 0;
+  return EXIT.ok;
 });

@@ -50,6 +50,12 @@ Deno.test("a workflow may read and no more; only the job that tells of a regress
   }
 });
 
+Deno.test("what a workflow keeps of results/ lies in the folders of machines, as the commands store it", () => {
+  const paths = workflows.flatMap(({ text }) => [...text.matchAll(/results\/[\w.*/-]+/g)].map(([path]) => path));
+  const stored = ["baseline.json", "history.jsonl", "regress-run.jsonl"];
+  assertEquals([...new Set(paths)].sort(), stored.map((name) => `results/*/${name}`));
+});
+
 Deno.test("every job ends by itself, and runs of one workflow do not overlap", () => {
   for (const { name, text } of workflows) {
     assertEquals(text.match(/^ {4}timeout-minutes: \d+$/gm)?.length, text.match(/^ {4}runs-on: /gm)?.length, name);

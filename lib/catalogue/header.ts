@@ -32,6 +32,8 @@ export interface Experiment {
   question: string;
   idea: string;
   prediction: string;
+  /** The prediction as conditions that a program can judge, such as `hold(10000).answered >= 10000`. */
+  expect: string[];
   /** Names of the experiments to put beside this one. */
   compare: string[];
   /** Alternatives: one of them must hold. */
@@ -42,6 +44,8 @@ export interface Experiment {
   version: string | null;
   /** What a comparison with others has to know of it, in prose: threads, buffers, flags; null: nothing out of the common. */
   fairness: string | null;
+  /** What `--workers` counts, and how many there are by default; null: it has no such option. */
+  workers: string | null;
   run: string;
   try: string;
   simplified: string;
@@ -52,11 +56,11 @@ export interface Experiment {
 
 const HEADER = /^\/\*\*\r?\n(.*?)^ \*\//ms; // the first block of documentation in the file
 const KEYS =
-  "title family question idea prediction compare requires needs version fairness run try simplified cannot sources"
+  "title family question idea prediction expect compare requires needs version fairness workers run try simplified cannot sources"
     .split(
       " ",
     );
-const OPTIONAL = ["needs", "version", "fairness", "cannot"];
+const OPTIONAL = ["expect", "needs", "version", "fairness", "workers", "cannot"];
 const REPEATED = "cannot"; // the only key that may stand several times
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const REQUIREMENT = /^(any|darwin|freebsd|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$/;
@@ -69,7 +73,8 @@ function* headerEntries(path: string, source: string): Generator<[key: string, v
   if (before!.trim() !== "") throw new Error(`${path}: text before the first key of the header.`);
   for (const part of parts) {
     const [, key, value] = /^(\S*)(.*)$/s.exec(part)!;
-    yield [key!, value!.trim().replace(/\s+/g, " ")];
+    // The conditions of @expect stand on a line each; any other value is one text.
+    yield [key!, key === "expect" ? value!.trim() : value!.trim().replace(/\s+/g, " ")];
   }
 }
 
@@ -154,11 +159,13 @@ export function parseHeader(name: string, path: string, source: string): Experim
     question: value("question"),
     idea: value("idea"),
     prediction: value("prediction"),
+    expect: values.get("expect")?.split("\n").map((condition) => condition.trim()) ?? [],
     compare,
     requires: parseRequires(path, value("requires")),
     needs: values.has("needs") ? parseNeeds(path, value("needs")) : [],
     version: values.get("version") ?? null,
     fairness: values.get("fairness") ?? null,
+    workers: values.get("workers") ?? null,
     run: value("run"),
     try: value("try"),
     simplified: value("simplified"),

@@ -10,11 +10,14 @@ const HEADER = `/**
  *
  *             After a blank line it goes on.
  * @prediction It holds 10 connections.
+ * @expect     hold(10).answered >= 10
+ *             throughput(10).cpu_us_per_request < 0.85 * event-loop
  * @compare    epoll, event-loop
  * @requires   linux 5.19 | darwin, with a library that is named here
  * @needs      libkqueue.so.0 (libkqueue0), gcc (gcc), x.h (libx-dev), liby.so (-)
  * @version    gcc --version
  * @fairness   one thread; -O2
+ * @workers    threads, 4 by default
  * @run        deno run --allow-ffi --allow-read=example.ts example.ts --port 8080
  * @try        curl http://127.0.0.1:8080/
  * @simplified Nothing.
@@ -46,6 +49,7 @@ Deno.test("a header becomes an experiment, and a value of several lines is joine
     question: "Does it stand on two lines?",
     idea: "An idea. After a blank line it goes on.",
     prediction: "It holds 10 connections.",
+    expect: ["hold(10).answered >= 10", "throughput(10).cpu_us_per_request < 0.85 * event-loop"],
     compare: ["epoll", "event-loop"],
     requires: [{ os: "linux", kernel: "5.19" }, { os: "darwin", kernel: null }],
     needs: [
@@ -56,6 +60,7 @@ Deno.test("a header becomes an experiment, and a value of several lines is joine
     ],
     version: "gcc --version",
     fairness: "one thread; -O2",
+    workers: "threads, 4 by default",
     run: "deno run --allow-ffi --allow-read=example.ts example.ts --port 8080",
     try: "curl http://127.0.0.1:8080/",
     simplified: "Nothing.",
@@ -69,12 +74,12 @@ Deno.test("a header with line ends of Windows is the same header", () => {
 });
 
 Deno.test("a header that needs nothing but its system says so by silence", () => {
-  const { needs, version, fairness } = parseHeader(
+  const { expect, needs, version, fairness, workers } = parseHeader(
     "example",
     PATH,
-    HEADER.replace(/ \* @(needs|version|fairness).*\n/g, ""),
+    HEADER.replace(/ \* @(expect|needs|version|fairness|workers).*\n(?: \* {2}.*\n)*/g, ""),
   );
-  assertEquals([needs, version, fairness], [[], null, null]);
+  assertEquals([expect, needs, version, fairness, workers], [[], [], null, null, null]);
 });
 
 Deno.test("a key that is missing, unknown, empty, repeated or out of order is named with the file", () => {

@@ -4,6 +4,8 @@
  * @module
  */
 import { basename, join } from "node:path";
+import { CannotStore } from "../cli/errors.ts";
+import { type TemporaryFolder, temporaryFolder } from "../cli/temporary_folder.ts";
 import { find } from "./catalogue.ts";
 import type { Experiment } from "./header.ts";
 
@@ -28,7 +30,12 @@ export function replaced(source: string, { name, replace, by }: Change, path: st
 
 /** Changed copies in a folder of their own, which is removed when they are disposed of. */
 export class Changed implements Disposable {
-  readonly #folder = Deno.makeTempDirSync({ prefix: "c10k-lab-" });
+  readonly #folder: TemporaryFolder;
+
+  /** @param dir Where the folder is made; results/.tmp of the current folder unless a caller may write elsewhere. */
+  constructor(dir?: string) {
+    this.#folder = temporaryFolder(dir);
+  }
 
   /**
    * Writes a changed copy of an experiment. Without a change it is the experiment itself, under another name.
@@ -38,7 +45,7 @@ export class Changed implements Disposable {
   make(of: string, change: Change, ...more: Omit<Change, "name">[]): Experiment {
     const experiment = find(of);
     const { name } = change;
-    const path = join(this.#folder, `${name}.ts`);
+    const path = join(this.#folder.path, `${name}.ts`);
     const source = Deno.readTextFileSync(experiment.path);
     const changed = [change, ...more].reduce((text, of) => replaced(text, { ...of, name }, experiment.path), source);
     Deno.writeTextFileSync(path, changed);
@@ -46,7 +53,7 @@ export class Changed implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    Deno.removeSync(this.#folder, { recursive: true });
+    this.#folder[Symbol.dispose]();
   }
 }
 
@@ -56,7 +63,7 @@ export function cannotChange(): string | null {
     using _ = new Changed();
     return null;
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotCapable || error instanceof Deno.errors.PermissionDenied)) throw error;
-    return `It writes changed copies of an experiment into the folder of temporary files: ${error.message}`;
+    if (!(error instanceof CannotStore)) throw error;
+    return `It writes changed copies of an experiment. ${error.message}`;
   }
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ChartSpec, LinesSpec, RankSpec, Value } from "./config.ts";
+import type { LinesSpec, RankSpec, Value } from "./config.ts";
 import type { Unit } from "./theme.ts";
 import { boundOf } from "../results/findings.ts";
 import { count } from "../text/format.ts";
@@ -12,9 +12,6 @@ import type { Metrics, Result } from "../results/results.ts";
 import { boundIn, isVoid, reasonOf } from "../tables/comparison.ts";
 import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
 import { type Shown, telling, userMemory } from "../results/choose.ts";
-
-/** A figure by the name of its file, results/charts/<name>.png. */
-export type Figures = Record<string, ChartSpec>;
 
 const byValue = (a: Value, b: Value) => (a.value ?? Infinity) - (b.value ?? Infinity);
 const byValueDown = (a: Value, b: Value) => (b.value ?? -Infinity) - (a.value ?? -Infinity); // what is missing stands last

@@ -3,14 +3,14 @@ import { catalogue } from "../catalogue/catalogue.ts";
 import { held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "./figures.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { hostFacts } from "../sampling/host.ts";
+import type { FindingId } from "../results/findings.ts";
 import { newResult, type Result } from "../results/results.ts";
 import { userMemoryText } from "../tables/overview.ts";
 import { NOISE_BYTES } from "../results/conventions.ts";
 import { shown } from "../results/choose.ts";
-import { comparisonRow as row } from "../testing/fixtures.ts";
+import { comparisonRow as row, found } from "../testing/fixtures.ts";
 
 const family = () => "readiness";
-const QUICK = { connections: 9000, seconds: 1, warmup_seconds: 0, climb_seconds: 3 };
 const run = (change: Partial<Omit<Result, "metrics">> & { metrics?: Partial<Result["metrics"]> }) =>
   newResult({
     experiment: "epoll",
@@ -45,16 +45,18 @@ Deno.test("ratios stand in order with their intervals, and who has none says why
 });
 
 Deno.test("a ratio of bounds is none, and what was the limit is said; what bounds a latency does not bound CPU", () => {
-  const of = (metric: "cpu_us_per_request" | "p99_us", finding: string) =>
-    ratios([row({ metric, findings: [finding] })], metric, "", family).items.map(({ value, note }) => [value, note]);
-  assertEquals(of("p99_us", "c-epoll: late_sends"), [[null, "the load generator was the limit"]]);
-  assertEquals(of("p99_us", "epoll: foreign_load"), [[null, "other processes took part of the CPU time"]]);
-  assertEquals(of("p99_us", "epoll: short_run"), [[1.1, undefined]]);
-  assertEquals(of("cpu_us_per_request", "epoll: client_bound"), [[1.1, undefined]]);
+  const of = (metric: "cpu_us_per_request" | "p99_us", server: string, id: FindingId) =>
+    ratios([row({ metric, findings: [found(server, id)] })], metric, "", family).items.map((
+      { value, note },
+    ) => [value, note]);
+  assertEquals(of("p99_us", "c-epoll", "late_sends"), [[null, "the load generator was the limit"]]);
+  assertEquals(of("p99_us", "epoll", "foreign_load"), [[null, "other processes took part of the CPU time"]]);
+  assertEquals(of("p99_us", "epoll", "short_run"), [[1.1, undefined]]);
+  assertEquals(of("cpu_us_per_request", "epoll", "client_bound"), [[1.1, undefined]]);
 });
 
 Deno.test("what is reached at one rate shows the reference too, bounds where findings make them, what is missing last", () => {
-  const findings = ["epoll: client_bound"];
+  const findings = [found("epoll", "client_bound")];
   const rate_per_s = 200;
   const none = {
     candidate: "blocking",
@@ -105,7 +107,7 @@ Deno.test("what was held is a bound where all that was asked for was held; what 
   ]);
 });
 
-Deno.test("what a connection takes is told by the largest whole run that tells it, less than noise is a bound", () => {
+Deno.test("what a connection takes is told by the largest full run that tells it, less than noise is a bound", () => {
   const runs = (name: string, ...all: [connections: number, bytes: number | null][]) =>
     all.map(([connections, user_bytes_per_conn]) =>
       run({ experiment: name, metrics: { connections, user_bytes_per_conn }, reason: "no more", ended: "limited" })
@@ -113,7 +115,7 @@ Deno.test("what a connection takes is told by the largest whole run that tells i
   const results = [
     ...runs("select", [10, 5e6], [1000, 4096], [2000, null]),
     ...runs("epoll", [16_384, -5]),
-    run({ experiment: "select", metrics: { connections: 9000, user_bytes_per_conn: 1 }, parameters: QUICK }),
+    run({ experiment: "select", metrics: { connections: 9000, user_bytes_per_conn: 1 }, quick: true }),
   ];
   const all = shown(catalogue().filter(({ name }) => ["epoll", "select"].includes(name)), results);
   const { items } = held(all, "user_bytes_per_conn", MEMORY);
@@ -134,7 +136,7 @@ Deno.test("percentiles that stand on fewer than ten requests are not drawn", () 
   assertEquals(series.map(({ name, note }) => [name, note]), [["epoll", undefined], ["epoll", "skipped"]]);
   assertEquals(series[0]!.points.map(({ x }) => x), [2, 4, 10, 20, 100]);
   assertEquals([series[0]!.points[0]!.value, series[0]!.points[0]!.bound], [500, undefined]);
-  const late = run({ histogram: histogram.toJSON(), findings: [{ id: "late_sends", sentence: "" }] });
+  const late = run({ histogram: histogram.toJSON(), findings: [{ server: "epoll", id: "late_sends", sentence: "" }] });
   assert(latencies([late], "").series[0]!.points.every(({ bound }) => bound === "at most"));
 });
 

@@ -4,11 +4,10 @@
  *
  * @module
  */
-import semibold from "@fontsource/inter/files/inter-latin-600-normal.woff2" with { type: "bytes" };
-import regular from "@fontsource/inter/files/inter-latin-400-normal.woff2" with { type: "bytes" };
 import { createCanvas, GlobalFonts } from "@napi-rs/canvas";
 import { Chart, type ChartItem, registerables } from "chart.js";
 import { Buffer } from "node:buffer";
+import { INTER } from "../page/fonts.ts";
 import { chartConfig, type ChartSpec, heightOf } from "./config.ts";
 import { GROUND, type Theme } from "./theme.ts";
 
@@ -18,7 +17,7 @@ const RATIO = 2; // pixels of the picture for each of the layout: sharp on any s
 let isReady = false;
 function prepare(): void {
   if (isReady) return;
-  for (const font of [regular, semibold]) {
+  for (const font of Object.values(INTER)) {
     if (GlobalFonts.register(Buffer.from(font), FONT) === null) throw new Error(`Cannot register the font ${FONT}.`);
   }
   Chart.register(...registerables);

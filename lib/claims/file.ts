@@ -15,7 +15,7 @@ import type { Judged } from "./ledger.ts";
 /** The version of the format of claims.json. */
 export const CLAIMS_SCHEMA = 1;
 /** The file in the folder of a machine. */
-export const CLAIMS_FILE = "claims.json";
+const CLAIMS_FILE = "claims.json";
 
 /** One claim with its verdict. */
 export const CLAIM_ROW = v.strictObject({

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
 import { findProbe } from "../probes/mod.ts";
+import type { Found } from "../results/findings.ts";
 import type { Metrics } from "../results/results.ts";
 import { type Verdict, VERDICTS } from "./claim.ts";
 import { judgeClaim, LEDGER } from "./ledger.ts";
@@ -10,6 +11,7 @@ import {
   compared,
   counted,
   exists,
+  found,
   held,
   heldQuickly,
   loaded,
@@ -53,7 +55,7 @@ const mixed = (metric: string, of: string, ratio: number): Piece =>
   compared(["mixed", 100, metric], [of, "epoll"], [ratio, ratio * 0.9, ratio * 1.1]);
 const cpu = (of: string, to: string, ratio: number, connections = 100): Piece =>
   compared(["throughput", connections, "cpu_us_per_request"], [of, to], [ratio, ratio * 0.98, ratio * 1.02]);
-const tail = (of: string, low: number, high: number, findings: string[] = []): Piece =>
+const tail = (of: string, low: number, high: number, findings: Found[] = []): Piece =>
   compared(["rate", 100, "p99_us"], [of, "c-epoll"], [(low + high) / 2, low, high], { findings });
 const calls = (ring: number, loop: number): Piece[] =>
   [["io-uring", ring], ["c-io-uring", ring], ["epoll", loop], ["c-epoll", loop]].flatMap(([name, value]) =>
@@ -282,7 +284,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ],
     [
       "holds in part",
-      [cpu("rust-tokio", "c-epoll", 1.03), tail("rust-tokio", 0.7, 1.4, ["c-epoll: client_bound"])]
+      [cpu("rust-tokio", "c-epoll", 1.03), tail("rust-tokio", 0.7, 1.4, [found("c-epoll", "client_bound")])]
         .concat(held("rust-tokio", 10_000, each(5000))),
     ],
   ],
@@ -300,7 +302,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     [
       "holds in part",
       [cpu("c-io-uring", "c-epoll", 0.96), cpu("io-uring", "epoll", 0.96)]
-        .concat(tail("c-io-uring", 0.5, 1.8, ["c-epoll: client_bound"]), calls(0.02, 2)),
+        .concat(tail("c-io-uring", 0.5, 1.8, [found("c-epoll", "client_bound")]), calls(0.02, 2)),
     ],
   ],
   "C-c10m": [
@@ -458,7 +460,7 @@ Deno.test("of two that are set against each other both must be counted", () => {
 });
 
 Deno.test("who was compared directly comes before a newer comparison of both with a third, and what says nothing comes last", () => {
-  const bound = { findings: ["rust-tokio: client_bound"] };
+  const bound = { findings: [found("rust-tokio", "client_bound")] };
   const asked = ["rate", 100, "p99_us"] as ["rate", number, string];
   const direct = compared(asked, ["rust-tokio", "c-epoll"], [1.2, 1.1, 1.3]);
   const third = [
@@ -484,12 +486,12 @@ Deno.test("what two cores take for a switch is told, but decides nothing", () =>
 Deno.test("a verdict names the files and the commands of its figures", () => {
   const { row } = judgeClaim(claimOf("C-tuning"), storedOf(...queues(129, 4097), epollEach));
   assertEquals(row.results.length, 2);
-  assertMatch(row.results[0]!, /^results\/studies\/probe\/\d{8}T\d{6}Z-0badcafe\.json$/);
-  assertMatch(row.results[1]!, /^results\/epoll\/\d{8}T\d{6}Z-[0-9a-f]{8}\.json$/);
+  assertMatch(row.results[0]!, /^results\/a-cpu-2c-24g-linux\/studies\/probe\/\d{8}T\d{6}Z-0badcafe\.json$/);
+  assertMatch(row.results[1]!, /^results\/a-cpu-2c-24g-linux\/epoll\/\d{8}T\d{6}Z-[0-9a-f]{8}\.json$/);
   assertEquals(row.commands, ["deno task made-up", "deno task exp epoll --scenario hold"]);
 });
 
-Deno.test("quick figures stand in only where they are allowed and there is no whole one", () => {
+Deno.test("quick figures stand in only where they are allowed and there is no full one", () => {
   const claim = claimOf("C-node");
   const much = { pss_bytes: 4e8, threads: 11 };
   const little = { pss_bytes: 1e8, threads: 11 };

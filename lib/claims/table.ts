@@ -1,5 +1,5 @@
 /**
- * The file results/claims.json, and the tables that show it.
+ * The tables that show verdicts.
  *
  * @module
  */
@@ -33,12 +33,17 @@ export function describeClaims(rows: readonly Judged[]): string {
   return [...reasons, table(rows, SHORT), tally(rows)].join("\n\n");
 }
 
-const linkOf = ({ id, results }: Judged) => results.length === 0 ? id : `[${id}](${results[0]})`;
+const linkOf = (top: string) => ({ id, results }: Judged) =>
+  results.length === 0 ? id : `[${id}](${top}/${results[0]})`;
 
-/** The ledger in Markdown, with a link from each claim to the first file that its figures are from. */
-export function claimsTable({ rows }: Pick<ClaimsFile, "rows">): string {
+/**
+ * The ledger in Markdown, with a link from each claim to the first file of its figures.
+ *
+ * @param top The top of the project, from the document that the table stands in.
+ */
+export function claimsTable({ rows }: Pick<ClaimsFile, "rows">, top: string): string {
   const columns: Column<Judged>[] = [
-    { heading: "", cell: linkOf, left: true },
+    { heading: "", cell: linkOf(top), left: true },
     { heading: "where", cell: (row) => row.section, left: true },
     { heading: "the claim", cell: (row) => row.claim.en, left: true },
     { heading: "verdict", cell: verdictOf, left: true },
@@ -46,7 +51,6 @@ export function claimsTable({ rows }: Pick<ClaimsFile, "rows">): string {
     { heading: "because", cell: (row) => row.because, left: true },
   ];
   const hosts = [...new Set(rows.flatMap((row) => row.hosts))];
-  return `${tally(rows)}\n\n${markdown(rows, columns)}\n\n\`deno task claims\` makes it. Measured on: ${
-    hosts.join("; ")
-  }.`;
+  const made = `Reproduce: \`deno task claims\`. Measured on: ${hosts.join("; ")}.`;
+  return [tally(rows), markdown(rows, columns), made].join("\n\n");
 }

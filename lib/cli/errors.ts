@@ -21,6 +21,11 @@ export class KnownFailure extends Error {
   override readonly name: string = "KnownFailure";
 }
 
+/** Something could not be stored: the disk is full, or the folder is read-only. What was there before is untouched. */
+export class CannotStore extends KnownFailure {
+  override readonly name = "CannotStore";
+}
+
 /** This system cannot do it, or a tool is missing. A script prints the message and ends with exit code 69. */
 export class Unavailable extends KnownFailure {
   override readonly name = "Unavailable";

@@ -19,6 +19,6 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
-/** What a command's usage says of them. */
-export const EXIT_USAGE =
-  "Exit codes: 0 ok, 1 failed or slower, 2 usage, 3 inconclusive, 69 unavailable, 70 harness failure, 130 interrupted.";
+/** What `--help` says of them. */
+export const EXIT_USAGE = `Exit codes: 0 ok, 1 failed or slower, 2 usage, 3 inconclusive, 69 unavailable,
+            70 harness failure, 130 interrupted.`;

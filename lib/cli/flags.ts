@@ -1,7 +1,8 @@
 import { stripVTControlCharacters } from "node:util";
 import { parseArgs } from "@std/cli";
 import { Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
-import { EXIT } from "./exit.ts";
+import { wrap } from "../text/table.ts";
+import { EXIT, EXIT_USAGE } from "./exit.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
 export type Flags<B extends string, S extends string, C extends string = never> =
@@ -32,7 +33,7 @@ export function parseFlags<
 ): Flags<B, S, C> {
   const { boolean = [], string = [], collect = [], negatable = [], defaults = {} } = known;
   const words = args[0] === "--" ? args.slice(1) : [...args]; // deno task passes a separator on
-  const parsed = parseArgs(words, {
+  const parsed = parseArgs(joinNegative(words, [...string, ...collect]), {
     boolean: boolean as readonly string[],
     string: [...string, ...collect] as readonly string[],
     collect: collect as readonly string[],
@@ -48,6 +49,19 @@ export function parseFlags<
     if ([flags[name]].flat().includes("")) throw new UsageError(`--${name} needs a value.`);
   }
   return { ...flags, _: parsed._.map(String) } as Flags<B, S, C>;
+}
+
+/** Joins a flag and a negative number behind it, which would pass for a flag: `--seconds -1` becomes `--seconds=-1`. */
+function joinNegative(words: readonly string[], withValue: readonly string[]): string[] {
+  const joined: string[] = [];
+  const end = words.includes("--") ? words.indexOf("--") : words.length;
+  for (const [i, word] of words.entries()) {
+    const before = joined.at(-1) ?? "";
+    const isValue = i < end && /^-\.?\d/.test(word) && before.startsWith("--") && withValue.includes(before.slice(2));
+    if (isValue) joined[joined.length - 1] = `${before}=${word}`;
+    else joined.push(word);
+  }
+  return joined;
 }
 
 /** What a number must be. */
@@ -79,14 +93,44 @@ export function numberList(name: string, text: string, rule: NumberRule): number
   return text.split(",").map((part) => numberFlag(name, part, rule));
 }
 
+/** Columns of a usage: it must read well on every terminal. */
+const USAGE_COLUMNS = 80;
+/** What continues a line that starts at the left: the width of `Usage: `. */
+const USAGE_INDENT = 7;
+
+/** Wraps the lines of a usage that are too long; the rest of each stands below its beginning. */
+export function wrapUsage(usage: string): string {
+  return usage.split("\n").flatMap((line) => {
+    if (line.length <= USAGE_COLUMNS) return [line];
+    const indent = " ".repeat(/^ */.exec(line)![0].length || USAGE_INDENT);
+    const [first, ...rest] = wrap(line.trimStart(), USAGE_COLUMNS - indent.length);
+    return [(line.startsWith(" ") ? indent : "") + first, ...rest.map((text) => indent + text.trimStart())];
+  }).join("\n");
+}
+
+/** What stands before the separator, where a command has one: behind it are the words of another program. */
+const ownWords = (args: readonly string[]): readonly string[] => {
+  const words = args[0] === "--" ? args.slice(1) : args; // deno task passes a separator on
+  return words.includes("--") ? words.slice(0, words.indexOf("--")) : words;
+};
+
+/** Whether these arguments ask a command for its usage. */
+export const asksForHelp = (args: readonly string[]): boolean =>
+  ownWords(args).some((word) => word === "--help" || word === "-h");
+
 /**
  * Runs the body of a command and ends the process with the exit code it returns. Errors end with the codes of
  * {@linkcode EXIT}: those with a known cause in one sentence, others with their stack trace. `--help` prints the usage.
+ *
+ * @param args Where `--help` is looked for: all arguments, or fewer where a command passes the others on.
  */
-export async function runScript(usage: string, body: () => Promise<number>): Promise<never> {
-  const ownArgs = Deno.args.includes("--") ? Deno.args.slice(0, Deno.args.indexOf("--")) : Deno.args;
-  if (ownArgs.includes("--help") || ownArgs.includes("-h")) {
-    console.log(usage);
+export async function runScript(
+  usage: string,
+  body: () => Promise<number>,
+  args: readonly string[] = Deno.args,
+): Promise<never> {
+  if (asksForHelp(args)) {
+    console.log(`${wrapUsage(usage)}\n${EXIT_USAGE}`);
     Deno.exit(EXIT.ok);
   }
   try {
@@ -96,20 +140,29 @@ export async function runScript(usage: string, body: () => Promise<number>): Pro
   }
 }
 
-/** Reports an error that a body threw, and returns the exit code for it. */
+/** What the system refuses where it is at its limit of processes or threads: fork(2) and clone(2) say EAGAIN. */
+const NO_PROCESS =
+  "No process or thread more can be started here: raise the limit (ulimit -u, pids.max of the container).";
+
+/** The sentence for an error whose cause is known; null if it is not. */
+function sentenceOf(error: unknown): string | null {
+  if (error instanceof KnownFailure || error instanceof Interrupted) return error.message;
+  if (error instanceof Deno.errors.WouldBlock) return `${NO_PROCESS} ${error.message}`;
+  const isRefusal = error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable;
+  return isRefusal ? error.message : null;
+}
+
+/** The exit code for an error that a body threw. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof UsageError) return EXIT.usage;
+  if (error instanceof Interrupted) return EXIT.interrupted;
+  return error instanceof Unavailable ? EXIT.unavailable : EXIT.harness;
+}
+
+/** Reports an error that a body threw, without colours: stderr may be a file. Returns the exit code for it. */
 function report(error: unknown, usage: string): number {
-  if (error instanceof UsageError) {
-    console.error(`${error.message}\n${usage}`);
-    return EXIT.usage;
-  }
-  if (error instanceof Interrupted) {
-    console.error(error.message);
-    return EXIT.interrupted;
-  }
-  if (error instanceof KnownFailure) {
-    console.error(error.message);
-    return error instanceof Unavailable ? EXIT.unavailable : EXIT.harness;
-  }
-  console.error(error instanceof Error ? stripVTControlCharacters(error.stack ?? error.message) : error);
-  return EXIT.harness;
+  const stack = error instanceof Error ? error.stack ?? error.message : String(error);
+  const text = error instanceof UsageError ? `${error.message}\n${wrapUsage(usage)}` : sentenceOf(error) ?? stack;
+  console.error(stripVTControlCharacters(text));
+  return exitCodeOf(error);
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "./errors.ts";
-import { numberFlag, numberList, parseFlags } from "./flags.ts";
+import { asksForHelp, numberFlag, numberList, parseFlags, wrapUsage } from "./flags.ts";
 
 Deno.test("flags are parsed by kind, and words that belong to none are kept in order as text", () => {
   const flags = parseFlags(["epoll", "--quick", "--rate", "10", "12"], {
@@ -52,4 +52,56 @@ Deno.test("a flag that may be repeated is a list of what it was given, and each 
   assertEquals([flags.cmd, flags.rate], [["a b", "c"], "2"]);
   assertEquals([parseFlags(["--cmd", "a"], known).cmd, parseFlags([], known).cmd], [["a"], []]);
   assertThrows(() => parseFlags(["--cmd", "a", "--cmd="], known), UsageError, "--cmd needs a value");
+});
+
+Deno.test("a negative number behind a flag is its value, and behind the separator nothing is", () => {
+  const known = { string: ["seconds"], boolean: ["quick"] } as const;
+  assertEquals(parseFlags(["--seconds", "-1", "--quick"], known).seconds, "-1");
+  assertEquals(parseFlags(["--seconds", "-.5"], known).seconds, "-.5");
+  assertThrows(() => parseFlags(["--quick", "-1"], known), UsageError, "Unknown flag -1.");
+});
+
+Deno.test("help is asked for before the separator: what stands behind it is another program's", () => {
+  assertEquals(asksForHelp(["epoll", "--help"]), true);
+  assertEquals(asksForHelp(["--", "-h"]), true); // deno task passes a separator on
+  assertEquals(asksForHelp(["--name", "x", "--", "node", "--help"]), false);
+});
+
+Deno.test("a usage is wrapped at 80 columns, below where its lines begin", () => {
+  const flags = "[--flag value] ".repeat(8).trim();
+  const lines = wrapUsage(`Usage: deno task x ${flags}\n  name   ${flags}`).split("\n");
+  assertEquals(lines.every((line) => line.length <= 80), true);
+  assertEquals(lines.map((line) => /^ */.exec(line)![0].length), [0, 7, 2, 2]);
+});
+
+/** Runs a script that throws, and returns what `runScript` makes of it. */
+async function outcomeOf(error: string): Promise<{ code: number; stderr: string }> {
+  const script = `
+    import { runScript } from ${JSON.stringify(new URL("./flags.ts", import.meta.url).href)};
+    import * as errors from ${JSON.stringify(new URL("./errors.ts", import.meta.url).href)};
+    await runScript("Usage: x", () => Promise.reject(${error}));`;
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--no-lock", "--no-check", script],
+    env: { FORCE_COLOR: "1" },
+  }).output();
+  return { code, stderr: new TextDecoder().decode(stderr).trimEnd() };
+}
+
+Deno.test("an error with a known cause is one sentence, and its code is that of its kind", async () => {
+  const cases: [string, number, string][] = [
+    ["new errors.UsageError('No.')", 2, "No.\nUsage: x"],
+    ["new errors.Unavailable('Not here.')", 69, "Not here."],
+    ["new errors.CannotStore('Disk full.')", 70, "Disk full."],
+    ["new errors.KnownFailure('\\x1b[31mred\\x1b[0m')", 70, "red"],
+    ["new errors.Interrupted()", 130, "Interrupted."],
+    ["new Deno.errors.PermissionDenied('Cannot open x.')", 70, "Cannot open x."],
+  ];
+  for (const [error, code, stderr] of cases) assertEquals(await outcomeOf(error), { code, stderr }, error);
+  const limit = await outcomeOf("new Deno.errors.WouldBlock('Failed to spawn')");
+  assertEquals([limit.code, limit.stderr.startsWith("No process or thread more can be started here")], [70, true]);
+});
+
+Deno.test("an error that nobody knows keeps its stack trace, without colours, and is no verdict", async () => {
+  const { code, stderr } = await outcomeOf("new TypeError('what?')");
+  assertEquals([code, stderr.startsWith("TypeError: what?\n    at "), stderr.includes("\x1b")], [70, true, false]);
 });

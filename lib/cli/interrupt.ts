@@ -37,3 +37,19 @@ export function onInterrupt(): Interrupt {
     },
   };
 }
+
+/**
+ * Runs the body of a command that an interrupt may end: then it reports what is kept, and returns the exit code for it.
+ *
+ * @param kept What an interrupted command leaves, as the end of a sentence.
+ */
+export async function interruptible(body: (signal: AbortSignal) => Promise<number>, kept: string): Promise<number> {
+  using interrupt = onInterrupt();
+  try {
+    return await body(interrupt.signal);
+  } catch (error) {
+    if (!interrupt.signal.aborted) throw error;
+    console.error(`Interrupted: ${kept}`);
+    return EXIT.interrupted;
+  }
+}

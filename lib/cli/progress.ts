@@ -12,12 +12,16 @@ export interface ProgressLine {
   clear(): void;
 }
 
-/** The width of a terminal that does not say its own. */
+/** The width of a terminal that does not say its own, and of output that goes elsewhere. */
 const DEFAULT_COLUMNS = 80;
 
 /** Cuts a line so that a terminal of `columns` shows it on one row. */
 export const fit = (text: string, columns: number): string =>
   [...text].length < columns ? text : `${[...text].slice(0, Math.max(0, columns - 2)).join("")}…`;
+
+/** The width of the terminal that shows stdout; {@linkcode DEFAULT_COLUMNS} where there is none. */
+export const outputColumns = (): number =>
+  Deno.stdout.isTerminal() ? Deno.consoleSize().columns || DEFAULT_COLUMNS : DEFAULT_COLUMNS;
 
 /** Starts a line of progress. */
 export function progressLine(): ProgressLine {

@@ -33,6 +33,8 @@ export interface Comparison {
   rows: ComparisonRow[];
   /** Of the last round, by the experiment's name. */
   manifests: Map<string, Manifest>;
+  /** Why candidates were excluded, with the one of the pair that could not go on. */
+  failures: { candidate: string; error: CannotCompare }[];
 }
 
 /** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
@@ -104,11 +106,11 @@ export async function compare(
   plan: ComparePlan,
 ): Promise<Comparison> {
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
-  const reasons = new Map<Subject, string>();
+  const failed = new Map<Subject, CannotCompare>();
   const manifests = new Map<string, Manifest>();
   for (let i = 1; i <= plan.rounds; i++) {
     for (const candidate of shuffle([...candidates])) {
-      if (reasons.has(candidate) || plan.signal.aborted) continue;
+      if (failed.has(candidate) || plan.signal.aborted) continue;
       try {
         const round = plan.scenario === "hold"
           ? await holdRound(reference, candidate, plan, manifests)
@@ -119,12 +121,13 @@ export async function compare(
       } catch (error) {
         if (plan.signal.aborted) continue; // the round under way is lost, those before it are not
         if (!(error instanceof CannotCompare)) throw error;
-        reasons.set(candidate, error.message);
+        failed.set(candidate, error);
       }
     }
   }
   const rows = candidates.flatMap((candidate) =>
-    rowsOf(reference.name, candidate.name, plan, rounds.get(candidate)!, reasons.get(candidate) ?? null)
+    rowsOf(reference.name, candidate.name, plan, rounds.get(candidate)!, failed.get(candidate)?.message ?? null)
   );
-  return { rows, manifests };
+  const failures = [...failed].map(([{ name }, error]) => ({ candidate: name, error }));
+  return { rows, manifests, failures };
 }

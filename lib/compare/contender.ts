@@ -3,15 +3,17 @@
  *
  * @module
  */
-import type { Bench } from "../run/bench.ts";
+import { type Bench, openBench } from "../run/bench.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
-import { LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
+import { crash, DEATH_MS, endOf } from "../run/step.ts";
+import { counted } from "../text/format.ts";
+import { type LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
 import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
-import { hasWork, startSubject, type Subject } from "../server/subject.ts";
+import { hasWork, type Running, type Subject } from "../server/subject.ts";
 import { heavyPath } from "../results/conventions.ts";
 import type { Manifest } from "../results/schema.ts";
 
@@ -42,8 +44,6 @@ export class CannotCompare extends Error {
  * row cost the same within so much; a JVM takes seconds to get there, most others two.
  */
 const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1;
 
 /**
  * Whether a warm-up is over.
@@ -65,6 +65,7 @@ export class Contender implements AsyncDisposable {
     readonly experiment: Subject,
     readonly memory: Partial<Metrics>,
     readonly manifest: Manifest,
+    readonly server: Running,
     readonly generator: LoadGenerator,
     readonly load: Load,
     readonly owned: AsyncDisposableStack,
@@ -80,27 +81,20 @@ export class Contender implements AsyncDisposable {
     if (load.heavy !== null && !hasWork(experiment)) {
       throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
     }
-    const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-    const starting = startSubject(experiment, { ...pin(SERVER_CPU), signal: load.signal }).catch((error) => {
+    const opening = openBench(experiment, { signal: load.signal }).catch((error) => {
       if (!(error instanceof StartError)) throw error;
       const { name } = experiment;
       const { ended, reason } = error.failure;
       throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
     });
-    const server = stack.use(await starting);
-    const target = { host: "127.0.0.1", port: server.port };
-    const generator = stack.use(
-      await LoadGenerator.start(target, {
-        ...pin(CLIENT_CPU),
-        ...(server.pid !== null && { serverPid: server.pid }),
-      }),
-    );
+    const { server, generator } = stack.use(await opening);
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
     const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
     const { climb, low, reason } = await climbAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const memory = spent(bench, climb, low);
-    return new Contender(experiment, memory, await manifestOf(experiment, server), generator, load, stack.move());
+    const manifest = await manifestOf(experiment, server);
+    return new Contender(experiment, memory, manifest, server, generator, load, stack.move());
   }
 
   /** As fast as it answers, until what an answer costs has settled. Returns how many requests/s that are. */
@@ -139,11 +133,19 @@ export class Contender implements AsyncDisposable {
   /** Runs a load in which nothing may go wrong. */
   async #run(load: () => Promise<Window>): Promise<Window> {
     const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
-    const window = await load();
-    const { requests, lost, dropped, unanswered } = window;
+    const window = await load().catch(async (error) => {
+      if (this.load.signal.aborted) throw error;
+      const over = await endOf(this.server, DEATH_MS);
+      throw over === null ? error : broken(crash(over, this.server));
+    });
+    const { requests, lost, dropped, unanswered, stopped_early } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
     if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;
-    throw broken(`${requests} answers, ${lost} connections lost, ${unanswered} unanswered${errors}`);
+    const over = lost > 0 || stopped_early !== null ? await endOf(this.server, DEATH_MS) : null;
+    if (over !== null) throw broken(crash(over, this.server));
+    throw broken(
+      `${counted(requests, "answer")}, ${counted(lost, "connection")} lost, ${unanswered} unanswered${errors}`,
+    );
   }
 
   /** The findings of all slices together. */

@@ -5,22 +5,16 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { UsageError } from "../cli/errors.ts";
+import { KnownFailure, UsageError } from "../cli/errors.ts";
+import { howEnded, linesOf, PIN_AND_BIND, Tail } from "../server/launch.ts";
 import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
 const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
 const STOP_MS = 2000; // it sees the end of stdin within 100 ms, unless the machine is overloaded
 
-// Both words are prefixed where there is such a command, and replace the shell, so that the process id stays. taskset(1) pins
-// the threads of V8 as well, which sched_setaffinity(2) from inside would not. PR_SET_PDEATHSIG ends the process at the
-// moment its parent ends; without setpriv(1) it goes when stdin ends.
-const LAUNCH = `
-cpu=$1
-shift
-if [ -n "$cpu" ] && command -v taskset >/dev/null; then set -- taskset -c "$cpu" "$@"; fi
-if setpriv --pdeathsig KILL true 2>/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
-exec "$@"`;
+const LAUNCH = `${PIN_AND_BIND}
+exec "$@"`; // without setpriv(1) it goes when stdin ends
 
 /** What the engine needs and no more: libc, or connections to the one target, or both for the clocks of the portable one. */
 function permissions({ engine, addresses, port }: EngineConfig): string[] {
@@ -38,6 +32,11 @@ function command(config: EngineConfig): Deno.Command {
   return new Deno.Command("sh", { ...pipes, args: ["-c", LAUNCH, "sh", String(config.cpu ?? ""), ...words] });
 }
 
+/** The process of a load generator has ended, and with it what it was to do. */
+export class GeneratorEnded extends KnownFailure {
+  override readonly name = "GeneratorEnded";
+}
+
 /** A running process of main.ts. */
 export class LoadChild {
   /** How many clients it held after the last command. */
@@ -47,8 +46,8 @@ export class LoadChild {
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #replies: AsyncGenerator<Reply, void>;
+  readonly #said = new Tail(STDERR_TAIL);
   readonly #stderr: Promise<void>;
-  #stderrTail = "";
   #last: Promise<unknown> = Promise.resolve();
   #stopped: Promise<void> | null = null;
 
@@ -56,7 +55,7 @@ export class LoadChild {
     this.#process = command(config).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#replies = this.#read();
-    this.#stderr = this.#collect();
+    this.#stderr = this.#said.collect(this.#process.stderr);
   }
 
   /**
@@ -83,18 +82,7 @@ export class LoadChild {
   }
 
   async *#read(): AsyncGenerator<Reply, void> {
-    let line = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (line + text).split("\n");
-      line = lines.pop()!;
-      for (const text of lines) yield JSON.parse(text);
-    }
-  }
-
-  async #collect(): Promise<void> {
-    for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_TAIL);
-    }
+    for await (const line of linesOf(this.#process.stdout)) yield JSON.parse(line);
   }
 
   /** The next reply that is not progress. */
@@ -108,9 +96,9 @@ export class LoadChild {
   }
 
   async #ended(): Promise<Error> {
-    const [{ code, signal }] = await Promise.all([this.#process.status, this.#stderr]);
-    const how = this.#stopped !== null ? "was stopped" : `ended with ${signal ?? `code ${code}`}`;
-    return new Error(`The load generator ${how}. ${this.#stderrTail}`.trim());
+    const [status] = await Promise.all([this.#process.status, this.#stderr]);
+    const how = this.#stopped !== null ? "was stopped" : `ended ${howEnded(status)}`;
+    return new GeneratorEnded(`The load generator ${how}. ${this.#said.text}`.trim());
   }
 
   /**

@@ -142,8 +142,8 @@ Deno.test({
       onProgress: () => Deno.kill(generator.pid, "SIGKILL"),
     });
     await generator.connect(1);
-    await assertRejects(() => generator.closed({ seconds: 600 }), Error, "The load generator ended with SIGKILL");
-    await assertRejects(() => generator.totals(), Error, "The load generator ended with SIGKILL");
+    await assertRejects(() => generator.closed({ seconds: 600 }), Error, "The load generator ended by SIGKILL");
+    await assertRejects(() => generator.totals(), Error, "The load generator ended by SIGKILL");
   },
 });
 
@@ -168,7 +168,10 @@ Deno.test({
 
 Deno.test({ name: "a core that is not there is an error that says so", ignore: !LINUX }, async () => {
   const start = () => LoadGenerator.start({ host: "127.0.0.1", port: 1 }, { cpu: 1000 });
-  assertStringIncludes((await assertRejects(start, Error, "The load generator ended with code")).message, "nvalid");
+  assertStringIncludes(
+    (await assertRejects(start, Error, "The load generator ended with exit code")).message,
+    "nvalid",
+  );
 });
 
 Deno.test(

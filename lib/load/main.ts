@@ -5,12 +5,11 @@
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
+import { linesOf } from "../server/launch.ts";
 import { Engine } from "./engine.ts";
 import { requestFor } from "./request.ts";
 import type { Stress } from "./stress.ts";
 import type { Command, EngineConfig, Progress, Reply, StressCommand, StressOptions, StressPart } from "./types.ts";
-
-const MAX_LINE_BYTES = 64 * 1024; // a command has a few numbers and a path
 
 const encoder = new TextEncoder();
 
@@ -58,14 +57,8 @@ async function run(engine: Engine, command: Command | StressCommand): Promise<vo
 if (import.meta.main) {
   const engine = await startEngine(JSON.parse(Deno.args[0]!));
   reply({ ready: true, clockUs: engine.connections.clockUs() });
-  let line = "";
-  for await (const text of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
-    const lines = (line + text).split("\n");
-    line = lines.pop()!;
-    if (line.length > MAX_LINE_BYTES) throw new Error(`A command is longer than ${MAX_LINE_BYTES} bytes.`);
-    // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
-    for (const text of lines) run(engine, JSON.parse(text));
-  }
+  // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
+  for await (const line of linesOf(Deno.stdin.readable)) run(engine, JSON.parse(line));
   engine.drop(); // so that nothing is left in TIME_WAIT
   Deno.exit(0);
 }

@@ -1,5 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import { crossing, crossingChart, crossingLive, type CrossingPoint, loadOf, pointOf } from "./crossing.ts";
+import type { Found } from "../results/findings.ts";
+import { found } from "../testing/fixtures.ts";
 import { showing } from "../testing/jupyter.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
@@ -39,13 +41,13 @@ Deno.test("chance is what the farthest of all rounds without work shows, and unk
 });
 
 Deno.test("where p99 of one server is a bound there is no ratio of it, the ratio of CPU stands", () => {
-  const row = (metric: string, ratio: number, findings: string[]) =>
+  const row = (metric: string, ratio: number, findings: Found[]) =>
     ({ reference: "epoll", candidate: "pool", metric, ratio, findings, reason: null }) as ComparisonRow;
-  const at = (...findings: string[]) =>
+  const at = (...findings: Found[]) =>
     pointOf(100, [row("p99_us", 0.5, findings), row("cpu_us_per_request", 1.1, findings)], [0.5]);
-  const known = at("epoll: short_run");
+  const known = at(found("epoll", "short_run"));
   assertEquals([known.p99.ratio, known.rounds, known.bounds, known.reason], [0.5, [0.5], [], null]);
-  const weak = at("epoll: short_run", "pool: late_sends");
+  const weak = at(found("epoll", "short_run"), found("pool", "late_sends"));
   assertEquals([weak.p99.ratio, weak.rounds, weak.cpuRatio, weak.bounds], [null, [], 1.1, ["pool"]]);
   assertEquals(weak.reason, "p99 is an upper bound for pool: the ratio says nothing");
 });

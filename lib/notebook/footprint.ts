@@ -4,14 +4,13 @@
  * @module
  */
 import type { Experiment } from "../catalogue/catalogue.ts";
+import { openBench } from "../run/bench.ts";
 import { count } from "../text/format.ts";
-import { LoadGenerator } from "../load/generator.ts";
 import { processTree, unlessGone } from "../sampling/process.ts";
 import { parseKb } from "../sampling/proc_parse.ts";
 import { readProc } from "../sampling/procfs.ts";
 import { sample } from "../sampling/sampler.ts";
 import { StartError } from "../server/server.ts";
-import { startSubject } from "../server/subject.ts";
 
 /** A server with so many connections, of which each was answered. */
 export interface Footprint {
@@ -36,8 +35,8 @@ const addressBytes = (rootPid: number): number =>
  * @throws {Error} If a connection cannot be made or is not answered.
  */
 export async function* footprints(experiment: Experiment, sizes: readonly number[]): AsyncGenerator<Footprint> {
-  await using server = await startSubject(experiment);
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port });
+  await using bench = await openBench(experiment, { pinned: false });
+  const { server, generator } = bench;
   let held = 0;
   for (const size of sizes) {
     const { connected } = await generator.connect(size - held);
@@ -46,12 +45,12 @@ export async function* footprints(experiment: Experiment, sizes: readonly number
       throw new Error(`${experiment.name}: of ${count(size)} connections only ${count(held + answered)} were answered`);
     }
     held = size;
-    const now = sample(server.pid!); // a server that was started here is known by its process
+    const now = sample(server.pid);
     if (now === null) {
       throw new StartError({ ended: "skipped", reason: `${Deno.build.os} has no /proc to tell what a process takes.` });
     }
     const { threads, pss_bytes } = now;
-    yield { connections: size, threads, address_bytes: addressBytes(server.pid!), pss_bytes };
+    yield { connections: size, threads, address_bytes: addressBytes(server.pid), pss_bytes };
   }
 }
 

@@ -1,6 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { chartConfig } from "../charts/config.ts";
 import { compareLive, extremes, roundsChart, showManifests, sides, unequalIn, verdict, weakened } from "./pairs.ts";
+import { found } from "../testing/fixtures.ts";
 import { showing } from "../testing/jupyter.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
@@ -40,7 +41,7 @@ Deno.test("a verdict has no ratio where none was measured, or where the load gen
     "**io-uring** was not compared with epoll: it needs gcc.",
   );
   assertEquals(
-    verdict(row({ metric: "p99_us", findings: ["epoll: client_bound"] })),
+    verdict(row({ metric: "p99_us", findings: [found("epoll", "client_bound")] })),
     "**io-uring**, p99: no ratio, for the load generator was the limit",
   );
 });
@@ -63,12 +64,17 @@ Deno.test("candidates are sorted to a side by their intervals, and the extremes 
 });
 
 Deno.test("what weakens the figures is told once with all whom it concerns, and shortness is not", () => {
-  const findings = ["epoll: foreign_load", "epoll: short_run", "io-uring: foreign_load", "io-uring: client_bound"];
+  const findings = [
+    found("epoll", "foreign_load"),
+    found("epoll", "short_run"),
+    found("io-uring", "foreign_load"),
+    found("io-uring", "client_bound"),
+  ];
   assertEquals(weakened([row({ findings }), row({ findings })]), [
     "what weakens the figures of epoll and io-uring: foreign_load",
     "what weakens the figures of io-uring: client_bound",
   ]);
-  assertEquals(weakened([row({ findings: ["epoll: short_run"] })]), []);
+  assertEquals(weakened([row({ findings: [found("epoll", "short_run")] })]), []);
 });
 
 Deno.test("each round is a dot, who took part in none stands there with the reason, and 1 lies within the chart", () => {

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { showProbe, withInterval } from "./probes.ts";
+import { readBook } from "./stored.ts";
 import type { Study } from "../results/studies.ts";
 import { showing } from "../testing/jupyter.ts";
 import type { ProbeRow } from "../results/rows.ts";
@@ -34,6 +35,7 @@ Deno.test("a figure stands with its interval where it has one, and what is missi
 });
 
 Deno.test("a variant that was never probed says how to probe it, in a table all the same", async () => {
+  await showing(() => readBook()); // the first call shows whose figures these are
   const shown = await showing(() => showProbe("no-such-probe", ["epoll"], { some_us: "some time" }));
   assertEquals(shown.map(({ data }) => Object.keys(data)), [["text/markdown", "text/plain"]]);
   const text = shown[0]!.data["text/markdown"]!;

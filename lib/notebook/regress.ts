@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { catalogue, find } from "../catalogue/catalogue.ts";
 import { changePoints } from "../regress/change_points.ts";
@@ -76,17 +77,17 @@ function judge(rounds: readonly PlacedRound[], wanted: number, extraUs: number):
     foundPercent: found === null ? null : percent(Math.exp(found)),
     alonePercent: spreadPercent(alone),
     pairedPercent: spreadPercent(logs.map(Math.exp)),
-    decision: logs.length === 0 ? null : decide({ first: logs, confirmation: null, baseline: null, rounds: wanted }),
+    decision: logs.length === 0 ? null : decide({ first: logs, fresh: null, baseline: null, rounds: wanted }),
   };
 }
 
 /** The verdict in words. */
 export function tellJudgement(name: string, { addedPercent, decision }: LiveJudgement): string {
   if (decision === null) return `${name}: there is no figure`;
-  const { verdict, reason, first: { change } } = decision;
+  const { verdict, reason, all: { change } } = decision;
   const found = change === null ? "" : `, ${changeInterval(change.estimate, change.low, change.high)}`;
-  const put = addedPercent ? `; put in: ${addedPercent.toFixed(1)} %` : "";
-  return `**${name}**: ${verdict}${reason === null ? "" : ` (${reason})`}${found}${put}`;
+  const put = addedPercent ? `; injected: ${addedPercent.toFixed(1)} %` : "";
+  return `**${name}**: ${verdict.replace("_", " ")}${reason === null ? "" : ` (${reason})`}${found}${put}`;
 }
 
 /**
@@ -102,11 +103,11 @@ export async function judgeLive(
   rounds: number,
   cpuUs: number | null = null,
 ): Promise<LiveJudgement> {
-  using changed = new Changed();
+  using changed = new Changed(join(tmpdir(), "c10k-lab")); // a kernel stands in notebooks/, and may write anywhere
   const wanted = isQuick ? Math.min(rounds, 2) : rounds;
   const isSlower = extraPercent > 0 && cpuUs !== null;
   const turns = isSlower ? guessTurns(cpuUs * extraPercent / 100) : 0;
-  const name = isSlower ? `${REFERENCE}, about ${extraPercent} % dearer` : `${REFERENCE} again`;
+  const name = isSlower ? `${REFERENCE}, about ${extraPercent} % slower` : `${REFERENCE} again`;
   const copy = slowed(changed, "copy", turns);
   const extraUs: number[] = [];
   const candidate: Candidate = {

@@ -58,13 +58,14 @@ export async function runLive(
   const picture = new Picture();
   const stop = new AbortController();
   const frames: Frame[] = [];
-  const wanted = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
+  const frameCount = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
+  const wanted = { connections: load.connections, rate_per_s: load.ratePerS };
   const title = `${name}, ${count(load.connections)} connections`;
   try {
-    for await (const frame of watch(find(name), () => load, stop.signal, FRAME_S)) {
+    for await (const frame of watch(find(name), () => wanted, stop.signal, FRAME_S)) {
       frames.push(frame);
       await picture.draw(course(name, title, frames));
-      if (frames.length >= wanted) stop.abort();
+      if (frames.length >= frameCount) stop.abort();
     }
     await tell(name, frames.at(-1)!);
   } catch (error) {

@@ -77,7 +77,7 @@ const RESULT_COLUMNS: Column<Result>[] = [
 
 /** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */
 function short({ rate_per_s }: Parameters, { requests_per_s }: Result["metrics"], findings: Result["findings"]) {
-  return requests_per_s === null ? null : behind({ ratePerS: rate_per_s ?? null }, requests_per_s, findings);
+  return requests_per_s === null ? null : behind({ rate_per_s: rate_per_s ?? null }, requests_per_s, findings);
 }
 
 /**

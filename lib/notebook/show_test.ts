@@ -52,7 +52,10 @@ Deno.test("results have no column without a figure, and tell what broke and what
     command: "",
     parameters: { connections: 20, seconds: 1, warmup_seconds: 0 },
     metrics: { answered: 7 },
-    findings: [{ id: "short_run", sentence: "it was short" }, { id: "little", sentence: "it does not add up" }],
+    findings: [
+      { server: "epoll", id: "short_run", sentence: "it was short" },
+      { server: "epoll", id: "little", sentence: "it does not add up" },
+    ],
     ended: "limited",
     reason: "no more",
   });
@@ -73,7 +76,7 @@ Deno.test("results tell the rate that was asked for, mark a latency that is a bo
       command: "",
       parameters: { connections: 20, seconds: 1, warmup_seconds: 0, rate_per_s: 1000 },
       metrics: { requests_per_s, p99_us: 5000 },
-      findings: ids.map((id) => ({ id, sentence: "it was weak" })),
+      findings: ids.map((id) => ({ server: "epoll", id, sentence: "it was weak" })),
       ended: "ok" as const,
       reason: null,
     });

@@ -42,11 +42,15 @@ Deno.test({
   },
 });
 
+/** What V8 does whenever it likes: its threads compile and collect garbage, and wake each other. */
+const OF_V8 = ["futex", "madvise", "mmap", "mprotect", "munmap", "sched_yield"];
+
 Deno.test({
   name: "epoll receives, sends and waits for each request, and nothing else",
   ignore: Deno.build.os !== "linux" || !await isInstalled("strace"),
   fn: async () => {
-    const names = (await trace(find("epoll"))).map((line) => line.split("(")[0]!);
+    const all = (await trace(find("epoll"))).map((line) => line.split("(")[0]!);
+    const names = all.filter((name) => !OF_V8.includes(name));
     assertEquals([...new Set(names)], ["recvfrom", "sendto", "epoll_wait"], names.join());
     assert(names.filter((name) => name === "recvfrom").length === 1);
   },

@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { fileURLToPath } from "node:url";
+
+const LOCK = fileURLToPath(new URL("../../scripts/all.lock", import.meta.url));
 
 /**
  * One script without imports. Needs `--allow-run`.
@@ -12,7 +15,7 @@
  */
 export async function bundle(entry: string): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["bundle", "--quiet", "--platform", "browser", "--minify", entry],
+    args: ["bundle", "--quiet", `--lock=${LOCK}`, "--platform", "browser", "--minify", entry],
     stdin: "null",
   }).output();
   if (!success) throw new Error(`Cannot bundle ${entry}: ${new TextDecoder().decode(stderr).trim()}`);

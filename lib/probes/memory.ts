@@ -5,7 +5,7 @@
  * @module
  */
 import { type Grower, memorySlope, type Slope } from "./memory_slope.ts";
-import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf } from "./probe.ts";
+import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing } from "./rig.ts";
 
 /** A variant and its two numbers of connections, in a whole run and in a quick one. */
@@ -100,12 +100,9 @@ const probeOf = (name: string, title: string, metrics: Metrics, variants: Varian
   run: (plan) => {
     const chosen = variants.filter(({ variant }) => !plan.quick || quickNames.includes(variant));
     const sized = chosen.map((variant) => ({ ...variant, at: plan.quick ? variant.quick : variant.sizes }));
-    return measureSlopes(name, metrics, sized, plan.quick ? 1 : FULL_RUNS, plan);
+    return measureSlopes(name, metrics, sized, plan.quick ? 1 : RUNS, plan);
   },
 });
-
-/** Fresh servers each: memory varies little, and starting them takes most of the time. */
-const FULL_RUNS = 7;
 
 export const threadMemory = probeOf(
   "thread-memory",

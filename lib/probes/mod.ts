@@ -3,8 +3,7 @@
  *
  * @module
  */
-import { closest } from "fastest-levenshtein";
-import { UsageError } from "../cli/errors.ts";
+import { findIn } from "../catalogue/catalogue.ts";
 import { backlog } from "./backlog.ts";
 import { bandwidth } from "./bandwidth.ts";
 import { contextSwitch } from "./context_switch.ts";
@@ -44,7 +43,5 @@ export const PROBES: readonly Probe[] = [
  * @throws {UsageError} If there is none: `Unknown probe contxt-switch. Did you mean context-switch?`
  */
 export function findProbe(name: string): Probe {
-  const found = PROBES.find((probe) => probe.name === name);
-  if (found !== undefined) return found;
-  throw new UsageError(`Unknown probe ${name}. Did you mean ${closest(name, PROBES.map((probe) => probe.name))}?`);
+  return findIn(PROBES, name, "probe");
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
+import { MIN_ROUNDS } from "../results/conventions.ts";
 import type { ProbeRow } from "../results/rows.ts";
 
 export type { ProbeRow };
@@ -16,6 +17,8 @@ export interface ProbePlan {
   signal: AbortSignal;
   /** Told in a few words what is measured now. */
   onProgress: (what: string) => void;
+  /** Takes the rows of each variant as it ends: an interrupted probe has these to show. */
+  onRows?: (rows: readonly ProbeRow[]) => void;
 }
 
 /** One measurement. */
@@ -27,8 +30,8 @@ export interface Probe {
   run(plan: ProbePlan): Promise<ProbeRow[]>;
 }
 
-/** So many runs have an interval: with fewer than 7 there is none of 98 %. */
-export const RUNS = 7;
+/** Runs of a whole probe: enough for an interval. */
+export const RUNS = MIN_ROUNDS;
 
 /** Linux is what these probes look into: /proc, its system calls, its limits. */
 export const linuxOnly = (): string | null =>
@@ -37,7 +40,7 @@ export const linuxOnly = (): string | null =>
 /** The rows of variants that are measured one after the other; each is told by its name before it begins. */
 export async function inTurn<Variant>(
   variants: readonly Variant[],
-  { signal, onProgress }: ProbePlan,
+  { signal, onProgress, onRows }: ProbePlan,
   nameOf: (variant: Variant) => string,
   measure: (variant: Variant) => Promise<ProbeRow[]>,
 ): Promise<ProbeRow[]> {
@@ -45,7 +48,9 @@ export async function inTurn<Variant>(
   for (const variant of variants) {
     signal.throwIfAborted();
     onProgress(nameOf(variant));
-    rows.push(...await measure(variant));
+    const found = await measure(variant);
+    onRows?.(found);
+    rows.push(...found);
   }
   return rows;
 }

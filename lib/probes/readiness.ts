@@ -7,7 +7,9 @@
  *
  * @module
  */
+import { delay } from "@std/async";
 import { shuffle } from "es-toolkit";
+import { MIN_ROUNDS } from "../results/conventions.ts";
 import { LoadGenerator } from "../load/generator.ts";
 import * as sys from "../load/libc.ts";
 import { medianInterval } from "../timing/stats.ts";
@@ -167,16 +169,15 @@ class Connections implements Disposable {
   }
 }
 
-/** With fewer there is no interval of 98 %. */
-const MIN_BATCHES = 7;
-
 /** How the cost is measured. */
 export interface ReadinessPlan {
   /** How many descriptors are watched, one size after the other, ascending. */
   sizes: readonly number[];
-  /** Batches of each way at each size, MIN_BATCHES at least; their number decides the width of the intervals. */
+  /** Batches of each way at each size, MIN_ROUNDS at least; their number decides the width of the intervals. */
   batches: number;
   onSize?: (size: number) => void;
+  /** Ends the run: the rows are those of the sizes until then. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -187,41 +188,52 @@ export interface ReadinessPlan {
  * @throws {RangeError} If there are too few batches.
  * @throws {Error} If the connections cannot be made, or a call does not find the one that is ready.
  */
-export async function measureReadiness({ sizes, batches, onSize }: ReadinessPlan): Promise<ReadinessRow[]> {
-  if (batches < MIN_BATCHES) throw new RangeError(`${batches} batches give no interval: take ${MIN_BATCHES} at least`);
+export async function measureReadiness(plan: ReadinessPlan): Promise<ReadinessRow[]> {
+  const { sizes, batches, onSize, signal } = plan;
+  if (batches < MIN_ROUNDS) throw new RangeError(`${batches} batches give no interval: take ${MIN_ROUNDS} at least`);
   using connections = new Connections();
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: connections.port });
   const rows: ReadinessRow[] = [];
   for (const size of sizes) {
     onSize?.(size);
-    while (connections.accepted.length < size - 1) {
+    while (connections.accepted.length < size - 1 && !signal?.aborted) {
       const more = Math.min(SOMAXCONN, size - 1 - connections.accepted.length);
       const { connected } = await generator.connect(more); // they wait in the backlog
       if (connected < more) throw new Error(`Cannot watch ${size} connections: ${connected} of ${more} could be made`);
       connections.accept();
     }
     const ready = connections.addReady();
-    rows.push(...measureAt(Int32Array.from(connections.accepted.slice(-size)), ready, batches));
+    const found = await measureAt(Int32Array.from(connections.accepted.slice(-size)), ready, plan);
+    if (found === null) break;
+    rows.push(...found);
   }
   return rows;
 }
 
-function measureAt(descriptors: Int32Array, ready: number, batches: number): ReadinessRow[] {
+/** The rows of one size; null if it was interrupted. */
+async function measureAt(descriptors: Int32Array, ready: number, plan: ReadinessPlan): Promise<ReadinessRow[] | null> {
   const epoll = sys.must(sys.libc.epoll_create1(0), "create an epoll instance");
   try {
-    return measureWays([bySelect(descriptors), byPoll(descriptors), byEpoll(descriptors, epoll)], ready, batches)
-      .map((row) => ({ ...row, descriptors: descriptors.length }));
+    const ways = [bySelect(descriptors), byPoll(descriptors), byEpoll(descriptors, epoll)];
+    const rows = await measureWays(ways, ready, plan);
+    return rows?.map((row) => ({ ...row, descriptors: descriptors.length })) ?? null;
   } finally {
     sys.libc.close(epoll);
   }
 }
 
-function measureWays(ways: Way[], ready: number, batches: number): Omit<ReadinessRow, "descriptors">[] {
+async function measureWays(
+  ways: Way[],
+  ready: number,
+  { batches, signal }: ReadinessPlan,
+): Promise<Omit<ReadinessRow, "descriptors">[] | null> {
   const timers = ways.map(({ call, wait, turn }) => {
     if (wait() !== 1 || turn() !== ready) throw new Error(`${call} does not find the one descriptor that is ready`);
     return { wait: new Timer(wait), turn: new Timer(turn) };
   });
   for (let i = 0; i < batches; i++) {
+    await delay(0); // signals are heard between two batches: CPU time of this thread does not count what comes between
+    if (signal?.aborted) return null;
     for (const timer of shuffle(timers.flatMap(({ wait, turn }) => [wait, turn]))) timer.measure();
   }
   return ways.map(({ call }, i) => {
@@ -231,7 +243,7 @@ function measureWays(ways: Way[], ready: number, batches: number): Omit<Readines
       call,
       wait_us: wait.estimate,
       wait_us_low: wait.low!,
-      wait_us_high: wait.high!, // MIN_BATCHES give bounds
+      wait_us_high: wait.high!, // MIN_ROUNDS give bounds
       turn_us: turn.estimate,
       turn_us_low: turn.low!,
       turn_us_high: turn.high!,

@@ -3,14 +3,15 @@
  *
  * @module
  */
-import type { Bench } from "../run/bench.ts";
-import { find, runsHere } from "../catalogue/catalogue.ts";
+import { type Bench, openBench } from "../run/bench.ts";
+import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { rise, startClimb } from "../run/hold.ts";
-import { LoadGenerator, type Window } from "../load/generator.ts";
+import type { LoadGenerator, Window } from "../load/generator.ts";
+import { withLastWords } from "../server/launch.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
-import { experimentCommand, type Server, StartError, startServer } from "../server/server.ts";
+import { type Server, StartError } from "../server/server.ts";
 import type { ProbePlan, ProbeRow, Rows } from "./probe.ts";
 
 /** Why a figure cannot be had: the server does not hold the connections, or does not answer on all of them. */
@@ -31,9 +32,6 @@ export interface RigOptions {
   signal: AbortSignal;
 }
 
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1;
-
 /** A server and its load generator. Stop them, or bind it with `await using`. */
 export class Rig implements AsyncDisposable {
   private constructor(
@@ -52,15 +50,7 @@ export class Rig implements AsyncDisposable {
   static async start({ server: which, args = [], prlimit = [], pinned = true, signal }: RigOptions): Promise<Rig> {
     await using stack = new AsyncDisposableStack();
     const experiment = typeof which === "string" ? find(which) : which;
-    const here = runsHere(experiment);
-    if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
-    const pin = (cpu: number) => pinned && navigator.hardwareConcurrency > 1 ? { cpu } : {};
-    const limits = prlimit.length > 0 ? { prlimit } : {};
-    const command = experimentCommand(experiment, args);
-    const server = stack.use(await startServer(command, { ...pin(SERVER_CPU), ...limits, signal }));
-    const target = { host: "127.0.0.1", port: server.port };
-    const options = { ...pin(CLIENT_CPU), serverPid: server.pid };
-    const generator = stack.use(await LoadGenerator.start(target, options));
+    const { server, generator } = stack.use(await openBench(experiment, { args, prlimit, pinned, signal }));
     return new Rig(experiment.name, server, generator, signal, stack.move());
   }
 
@@ -124,7 +114,7 @@ export class Rig implements AsyncDisposable {
    */
   look(): Sample {
     const taken = sample(this.server.pid);
-    if (taken === null) throw new CannotProbe(`${this.name} has ended: ${this.server.stderrTail().trim()}`);
+    if (taken === null) throw new CannotProbe(withLastWords(`${this.name} has ended`, this.server.stderrTail()));
     return taken;
   }
 

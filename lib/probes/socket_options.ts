@@ -11,17 +11,18 @@ import type { ComparisonRow } from "../results/rows.ts";
 
 const NAME = "socket-options";
 const SERVER = "epoll";
-const NODELAY = '  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");\n';
-// <asm-generic/socket.h>: SO_SNDBUF 7, SO_RCVBUF 8, SO_KEEPALIVE 9. Accepted sockets inherit them from the listener.
+// Entries of its table of options.
+const NODELAY = '  [IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"],\n';
+const KEEPALIVE = '  [SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"],\n';
+// <asm-generic/socket.h>: SO_SNDBUF 7, SO_RCVBUF 8. Accepted sockets inherit them from the listener.
 // The kernel doubles a size of buffers, and cuts it to net.core.rmem_max and wmem_max before that, see socket(7).
-const set = (option: number, value: number) =>
-  `  must(libc.setsockopt(listener, SOL_SOCKET, ${option}, new Int32Array([${value}]), 4), "set an option");\n`;
+const set = (option: number, value: number) => `  [SOL_SOCKET, ${option}, ${value}, "an option"],\n`;
 const BUFFER_BYTES = 256 * 1024;
 
 /** The options, each as a change of the experiment. */
 export const OPTIONS: readonly Change[] = [
   { name: "no-nodelay", replace: NODELAY, by: "" },
-  { name: "keepalive", replace: NODELAY, by: NODELAY + set(9, 1) },
+  { name: "no-keepalive", replace: KEEPALIVE, by: "" },
   { name: "large-buffers", replace: NODELAY, by: NODELAY + set(7, BUFFER_BYTES) + set(8, BUFFER_BYTES) },
   { name: "backlog-128", replace: "const BACKLOG = 4096;", by: "const BACKLOG = 128;" },
 ];

@@ -55,6 +55,7 @@ export async function measureThreadCount(extent: Extent, plan: ProbePlan): Promi
       }
       return found;
     });
+    plan.onRows?.(found);
     rows.push(...found);
   }
   return rows;

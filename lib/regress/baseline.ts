@@ -10,7 +10,9 @@ import { store } from "../results/durable_file.ts";
 import { parseLine, readIfThere } from "../results/jsonl.ts";
 import type { HostFacts } from "../sampling/host.ts";
 
-export const BASELINE_SCHEMA = 1;
+const BASELINE_SCHEMA = 2;
+/** Nights that a baseline holds; the oldest are dropped. */
+export const MAX_NIGHTS = 10;
 /** The file in the folder of a machine. */
 export const BASELINE = "baseline.json";
 
@@ -26,18 +28,28 @@ export const HOST_KIND = v.strictObject({
 });
 export type HostKind = v.InferOutput<typeof HOST_KIND>;
 
+/** Digests of what a ratio depends on besides the candidate: with another one there is another baseline. */
+export const DIGESTS = v.strictObject({ reference: text, generator: text, load: text });
+export type Digests = v.InferOutput<typeof DIGESTS>;
+
+/** One night of a baseline. */
+const BASELINE_NIGHT = v.strictObject({ time: text, deno: text, v8: text, log_ratios: v.array(number) });
+export type BaselineNight = v.InferOutput<typeof BASELINE_NIGHT>;
+
 /** What was measured of one experiment. */
 export const BASELINE_ENTRY = v.strictObject({
   experiment: field(text, "which one"),
   reference: field(text, "next to which it was measured"),
   connections: field(number, "how many each of the two held"),
   kind: field(HOST_KIND, "`cpu`, `cores`, `kernel` (major and minor number) and `io_uring`"),
-  time: field(text, "when it was measured, in UTC"),
-  deno: field(text, "the version of the runtime then: later ones are compared with it"),
-  v8: field(text, "the version of its engine"),
-  log_ratios: field(
-    v.array(number),
-    "for each valid round the logarithm of candidate / reference: the baseline's own uncertainty is in them",
+  digests: field(
+    DIGESTS,
+    "of what the ratios depend on besides the candidate: `reference` its source, `generator` lib/load, `load` the plan",
+  ),
+  nights: field(
+    v.array(BASELINE_NIGHT),
+    "the nights that it was measured in: `time`, `deno` and `v8` then, and `log_ratios`, for each valid round the logarithm " +
+      "of candidate / reference; what differs between nights is in them",
   ),
 });
 export type BaselineEntry = v.InferOutput<typeof BASELINE_ENTRY>;
@@ -79,16 +91,30 @@ export async function readBaseline(path: string): Promise<BaselineEntry[]> {
 }
 
 /** What an entry must agree in to be the one for a measurement. */
-export type Wanted = Pick<BaselineEntry, "experiment" | "reference" | "connections" | "kind">;
+export type Wanted = Pick<BaselineEntry, "experiment" | "reference" | "connections" | "kind" | "digests">;
 
-const isFor = (entry: BaselineEntry, { experiment, reference, connections, kind }: Wanted) =>
+const isAbout = (entry: BaselineEntry, { experiment, reference, connections, kind }: Wanted) =>
   entry.experiment === experiment && entry.reference === reference && entry.connections === connections &&
   isSameKind(entry.kind, kind);
+const isSameInstrument = (a: Digests, b: Digests) =>
+  a.reference === b.reference && a.generator === b.generator && a.load === b.load;
+const isFor = (entry: BaselineEntry, wanted: Wanted) =>
+  isAbout(entry, wanted) && isSameInstrument(entry.digests, wanted.digests);
+
+const NAMES: Record<keyof Digests, string> = { reference: "reference", generator: "load generator", load: "load" };
 
 /** Finds the entry for a measurement, or says why there is none. */
 export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): BaselineEntry | { missing: string } {
   const found = entries.find((entry) => isFor(entry, wanted));
   if (found !== undefined) return found;
+  const old = entries.find((entry) => isAbout(entry, wanted));
+  if (old !== undefined) {
+    const changed = (Object.keys(old.digests) as (keyof Digests)[])
+      .filter((name) => old.digests[name] !== wanted.digests[name]).map((name) => NAMES[name]);
+    return {
+      missing: `its baseline was measured with another ${changed.join(" and ")}: --update-baseline makes a new one`,
+    };
+  }
   const others = entries.filter(({ experiment }) => experiment === wanted.experiment);
   const far = others.find(({ kind }) => !isSameKind(kind, wanted.kind));
   if (others.length === 0) return { missing: "there is no baseline of it: --update-baseline makes one" };
@@ -100,14 +126,19 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
 }
 
 /**
- * Stores entries: each takes the place of the one for the same measurement, all others stay. Needs `--allow-read` and
- * `--allow-write`.
+ * Adds nights: one for the same measurement joins those before, {@linkcode MAX_NIGHTS} at most; one with another reference,
+ * generator or load takes the place of the old baseline. All others stay. Needs `--allow-read` and `--allow-write`.
  *
  * @throws {DamagedBaseline} If the file that is there cannot be read; it is left as it is.
  * @throws {CannotStore} If it cannot be stored; the file is as it was.
  */
 export async function updateBaseline(path: string, entries: readonly BaselineEntry[]): Promise<void> {
-  const old = (await readBaseline(path)).filter((each) => !entries.some((entry) => isFor(each, entry)));
-  const all = [...old, ...entries].toSorted((a, b) => a.experiment < b.experiment ? -1 : 1);
+  const stored = await readBaseline(path);
+  const grown = entries.map((entry) => {
+    const before = stored.find((each) => isFor(each, entry))?.nights ?? [];
+    return { ...entry, nights: [...before, ...entry.nights].slice(-MAX_NIGHTS) };
+  });
+  const others = stored.filter((each) => !entries.some((entry) => isAbout(each, entry)));
+  const all = [...others, ...grown].toSorted((a, b) => a.experiment < b.experiment ? -1 : 1);
   await store(path, `${JSON.stringify({ schema: BASELINE_SCHEMA, entries: all }, null, 1)}\n`);
 }

@@ -1,9 +1,8 @@
 /**
- * What the commands have in common that judge: their load, an end by signal, and that nothing but a verdict ends with 1.
+ * What the commands have in common that judge: their load, and how they report a round.
  *
  * @module
  */
-import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { count } from "../text/format.ts";
 import type { Candidate } from "./rounds.ts";
 
@@ -16,8 +15,6 @@ export const ROUND = { rounds: 30, slices: 24, seconds: 0.125, settleSeconds: 10
 export const QUICK_ROUND = { rounds: 10, slices: 16, seconds: 0.125, settleSeconds: 3 };
 /** Enough for every loop to find several that are ready, few enough for a thread or a process each. */
 export const CONNECTIONS = 10;
-/** Exit codes: nothing got slower, something did, the command line is wrong, nobody can tell; as the shell has it, Ctrl-C. */
-export const EXIT = { inconclusive: 3, interrupted: 130 };
 
 /** Tells of one round, on stderr. */
 export function tellRound({ subject, rounds }: Candidate, wanted: number): void {
@@ -29,34 +26,6 @@ export function tellRound({ subject, rounds }: Candidate, wanted: number): void 
   const what = phase === "first" ? "round" : "fresh round";
   const at = rate_per_s === null ? "" : ` at ${count(rate_per_s)}/s`;
   console.error(`${subject.name}: ${what} ${number} of ${wanted}${at}, ${found}`);
-}
-
-/**
- * Runs the body of a command that judges. An error of the program must not look like a verdict to who reads the exit code: it
- * is told, and ends as inconclusive.
- *
- * @param kept What an interrupted run leaves, as a sentence.
- * @throws {UsageError} As the body does.
- */
-export async function judged(body: (signal: AbortSignal) => Promise<number>, kept: string): Promise<number> {
-  const interrupt = new AbortController();
-  const onSignal = () => interrupt.abort();
-  const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
-  try {
-    return await body(interrupt.signal);
-  } catch (error) {
-    if (error instanceof UsageError) throw error;
-    if (interrupt.signal.aborted) {
-      console.error(`Interrupted: ${kept}`);
-      return EXIT.interrupted;
-    }
-    console.error(error instanceof KnownFailure ? error.message : error);
-    console.error("Inconclusive: there is no verdict.");
-    return EXIT.inconclusive;
-  } finally {
-    for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
-  }
 }
 
 /** Adds to a file whose path only the environment knows, so that no task can permit it: by a process of its own. */

@@ -17,13 +17,11 @@ export const HISTORY_SCHEMA = 2;
 export const HISTORY = "history.jsonl";
 
 /** The verdicts on one experiment, with what each means. */
-export const VERDICT_SAYS = {
-  regression: "slower, confirmed by fresh rounds",
+const VERDICT_SAYS = {
+  slower: "by more than 2 %, confirmed by fresh rounds",
   broken: "it crashed or did not answer, twice",
-  alarm: "slower, but not confirmed: a new baseline or a first look",
   inconclusive: "it could not be decided",
-  improvement: "faster",
-  unchanged: "no slower and no faster",
+  not_slower: "by less than 2 %, or faster",
   skipped: "it cannot run here",
 } as const;
 export type NightVerdict = keyof typeof VERDICT_SAYS;
@@ -45,10 +43,10 @@ export const NIGHT_ROW = v.strictObject({
   ratio: field(numberOrNull, "experiment / reference, the median of the valid rounds"),
   ratio_low: field(numberOrNull, "lower end of its 98 % interval"),
   ratio_high: field(numberOrNull, "upper end"),
-  change: field(numberOrNull, "that ratio / the baseline's ratio: over 1 it got slower"),
+  change: field(numberOrNull, "that ratio / the baseline's ratio, of all rounds: over 1 it got slower"),
   change_low: field(numberOrNull, "lower end of its interval, which has the uncertainty of both"),
   change_high: field(numberOrNull, "upper end"),
-  confirmed: field(numberOrNull, "the same by the fresh rounds after an alarm; `null`: there were none"),
+  confirmed: field(numberOrNull, "the same by the fresh rounds alone; `null`: there were none"),
   confirmed_low: field(numberOrNull, "lower end of its interval"),
   confirmed_high: field(numberOrNull, "upper end"),
   findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
@@ -102,16 +100,16 @@ const COLUMNS: Column<NightRow>[] = [
     cell: (of) => changeInterval(of.confirmed, of.confirmed_low, of.confirmed_high),
     left: true,
   },
-  { heading: "by the\nreference", cell: (of) => count(of.ratio, 3) },
+  { heading: "ratio to\nreference", cell: (of) => count(of.ratio, 3) },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.candidate_cpu_us_per_request, 2) },
   { heading: "connec-\ntions", cell: (of) => count(of.connections) },
   { heading: "valid\nrounds", cell: (of) => `${of.valid_rounds}/${of.rounds}` },
 ];
 
 const SENTENCE: Record<number, string> = {
-  0: "No regression.",
-  1: "Regression: at least one experiment got slower, and fresh rounds agree, or it broke.",
-  3: "Inconclusive: no regression was confirmed, but not every experiment could be judged.",
+  0: "Not slower.",
+  1: "Slower: at least one experiment got slower, and fresh rounds agree, or it broke.",
+  3: "Inconclusive: nothing is shown to be slower, but not every experiment is shown to be not slower.",
 };
 
 const BASELINE_SENTENCE: Record<number, string> = {

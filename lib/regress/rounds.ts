@@ -12,7 +12,7 @@ import { type PairPlan, pairRound } from "../compare/pair.ts";
 import type { Subject } from "../server/subject.ts";
 import type { RoundFound } from "../results/rows.ts";
 
-/** Rounds before an alarm, or fresh ones after it. */
+/** First rounds, or fresh ones after them. */
 export type Phase = "first" | "confirmation";
 
 /** A round with its place. */
@@ -31,7 +31,8 @@ export interface Candidate {
    * it sleeps less often, and to be woken is dear.
    */
   ratePerS: number | "half" | null;
-  baseline: Logs | null;
+  /** The rounds of each night of the baseline; null: it is judged against the reference itself. */
+  baseline: readonly Logs[] | null;
   rounds: PlacedRound[];
 }
 
@@ -46,7 +47,7 @@ export type Outcome =
 /** What is the same for all candidates. */
 export interface RoundsPlan {
   rounds: number;
-  /** Whether fresh rounds follow an alarm. */
+  /** Whether fresh rounds follow where the first ones do not decide. */
   confirm: boolean;
   signal: AbortSignal;
   /** Measures one round. */
@@ -104,7 +105,7 @@ export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">
   const fresh = candidate.rounds.some(({ phase }) => phase === "confirmation");
   const decision = decide({
     first: validLogs(candidate, "first"),
-    confirmation: fresh ? validLogs(candidate, "confirmation") : null,
+    fresh: fresh ? validLogs(candidate, "confirmation") : null,
     baseline: candidate.baseline,
     rounds: plan.rounds,
   });
@@ -156,19 +157,19 @@ async function onePhase(candidates: readonly Candidate[], phase: Phase, plan: Ro
 
 /**
  * Measures what is missing of the rounds of all candidates, in turns, so that a drift of the machine falls on all alike; then
- * fresh rounds of those that alarm.
+ * fresh rounds of those that the first ones do not show to be not slower.
  *
  * @throws The reason of the signal, if it aborts; the round under way is lost, those before it were kept.
  */
 export async function measureRounds(candidates: readonly Candidate[], plan: RoundsPlan): Promise<void> {
   await onePhase(candidates, "first", plan);
   if (!plan.confirm) return;
-  const alarms = candidates.filter((candidate) => {
-    if (candidate.rounds.some(({ phase }) => phase === "confirmation")) return true; // it alarmed before it was killed
+  const open = candidates.filter((candidate) => {
+    if (candidate.rounds.some(({ phase }) => phase === "confirmation")) return true; // it was interrupted in between
     const outcome = outcomeOf(candidate, plan);
-    return outcome.ended === "decided" && outcome.decision.verdict === "alarm";
+    return outcome.ended === "decided" && outcome.decision.wantsFresh;
   });
-  await onePhase(alarms, "confirmation", plan);
+  await onePhase(open, "confirmation", plan);
 }
 
 /** Measures rounds by real servers. */

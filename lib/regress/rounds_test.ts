@@ -2,10 +2,12 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
 import { CannotCompare } from "../compare/contender.ts";
 import { type Candidate, lostRounds, measurePairs, measureRounds, outcomeOf, validLogs } from "./rounds.ts";
+import type { Found } from "../results/findings.ts";
 import type { RoundFound } from "../results/rows.ts";
+import { found } from "../testing/fixtures.ts";
 
 const never = new AbortController().signal;
-const found = (log: number | null, findings: string[] = []): RoundFound => ({
+const measured = (log: number | null, findings: Found[] = []): RoundFound => ({
   log_ratio: log,
   rate_per_s: 5000,
   reference_cpu_us_per_request: 10,
@@ -48,7 +50,7 @@ const verdict = (of: Candidate) => {
 
 Deno.test("without an alarm there are as many rounds as were wanted; each is kept; all but the first have its rate", async () => {
   const one = candidate();
-  const { asked, kept } = await run([one], () => found(0));
+  const { asked, kept } = await run([one], () => measured(0));
   assertEquals(kept, Array(30).fill("event-loop first"));
   assertEquals(asked.map(({ ratePerS }) => ratePerS), ["half", ...Array(29).fill(5000)]);
   assertEquals(verdict(one), "unchanged");
@@ -57,7 +59,7 @@ Deno.test("without an alarm there are as many rounds as were wanted; each is kep
 Deno.test("an alarm asks for as many fresh rounds, of that candidate alone, and they decide", async () => {
   const [slow, lucky, same] = [candidate("event-loop"), candidate("select"), candidate("poll")];
   const { kept } = await run([slow, lucky, same], (n, name) => {
-    return found(name === "event-loop" || (name === "select" && n <= 30) ? 0.1 : 0);
+    return measured(name === "event-loop" || (name === "select" && n <= 30) ? 0.1 : 0);
   });
   assertEquals([slow, lucky, same].map(verdict), ["regression", "unchanged", "unchanged"]);
   const fresh = (name: string) => kept.filter((each) => each === `${name} confirmation`).length;
@@ -65,7 +67,7 @@ Deno.test("an alarm asks for as many fresh rounds, of that candidate alone, and 
 });
 
 Deno.test("candidates take turns: none has a second round before each has its first", async () => {
-  const { asked } = await run([candidate("event-loop"), candidate("select"), candidate("poll")], () => found(0));
+  const { asked } = await run([candidate("event-loop"), candidate("select"), candidate("poll")], () => measured(0));
   for (let i = 0; i < asked.length; i += 3) {
     assertEquals(new Set(asked.slice(i, i + 3).map(({ name }) => name)).size, 3);
   }
@@ -74,17 +76,20 @@ Deno.test("candidates take turns: none has a second round before each has its fi
 Deno.test("rounds that are there are not measured again, those of a confirmation either", async () => {
   const one = candidate();
   one.rounds = [
-    ...Array.from({ length: 30 }, () => ({ experiment: "event-loop", phase: "first" as const, ...found(0.1) })),
-    ...Array.from({ length: 20 }, () => ({ experiment: "event-loop", phase: "confirmation" as const, ...found(0.1) })),
+    ...Array.from({ length: 30 }, () => ({ experiment: "event-loop", phase: "first" as const, ...measured(0.1) })),
+    ...Array.from(
+      { length: 20 },
+      () => ({ experiment: "event-loop", phase: "confirmation" as const, ...measured(0.1) }),
+    ),
   ];
-  const { kept } = await run([one], () => found(0.1));
+  const { kept } = await run([one], () => measured(0.1));
   assertEquals(kept, Array(10).fill("event-loop confirmation"));
   assertEquals(verdict(one), "regression");
 });
 
 Deno.test("rounds with load from outside do not count, and with too many of them nothing is decided", async () => {
   const noisy = (often: number) => (n: number) =>
-    found(n <= often ? 0.5 : 0, n <= often ? ["epoll: foreign_load"] : []);
+    measured(n <= often ? 0.5 : 0, n <= often ? [found("epoll", "foreign_load")] : []);
   const some = candidate();
   const most = candidate();
   const late = candidate();
@@ -93,14 +98,14 @@ Deno.test("rounds with load from outside do not count, and with too many of them
   assertEquals(lostRounds(some), "10 of 30 rounds do not count: foreign_load");
   await run([most], noisy(11));
   assertEquals(verdict(most), "inconclusive");
-  await run([late], () => found(0, ["event-loop: late_sends", "epoll: client_bound"])); // these say nothing of CPU time
+  await run([late], () => measured(0, [found("event-loop", "late_sends"), found("epoll", "client_bound")])); // these say nothing of CPU time
   assertEquals([verdict(late), lostRounds(late)], ["unchanged", null]);
 });
 
 Deno.test("a server that fails once loses a round, twice it is broken, and the rest is spared", async () => {
   const fails = (...rounds: number[]) => (n: number): RoundFound => {
     if (rounds.includes(n)) throw new CannotCompare(find("event-loop"), "event-loop: 3 connections lost", "crashed");
-    return found(0);
+    return measured(0);
   };
   const once = candidate();
   const twice = candidate();
@@ -141,7 +146,7 @@ Deno.test("what has run before cannot say that it cannot run: its rounds count, 
   const one = candidate();
   await run([one], (n) => {
     if (n === 7) throw new CannotCompare(find("event-loop"), "This system does not tell the CPU time.", "skipped");
-    return found(0);
+    return measured(0);
   });
   assertEquals([verdict(one), one.rounds.length, validLogs(one, "first").length], ["unchanged", 30, 29]);
 });
@@ -151,11 +156,11 @@ Deno.test("an error that is no server's fault ends the run, and so does an abort
   await assertRejects(() =>
     run([one], (n) => {
       if (n === 3) throw new TypeError("the generator broke");
-      return found(0);
+      return measured(0);
     }), TypeError);
   assertEquals(one.rounds.length, 2);
   const abort = new AbortController();
-  await assertRejects(() => run([one], () => (abort.abort(), found(0)), abort.signal), DOMException);
+  await assertRejects(() => run([one], () => (abort.abort(), measured(0)), abort.signal), DOMException);
   assertEquals(one.rounds.length, 3);
 });
 
@@ -170,7 +175,8 @@ Deno.test({
     );
     assert(Number.isFinite(log_ratio) && candidate_cpu_us_per_request! > 0);
     assertEquals([rate_per_s, failure], [500, null]);
-    assert(findings.includes("event-loop: short_run")); // 0.2 s: nobody may judge by it
+    const short = found("event-loop", "short_run");
+    assert(findings.some(({ server, id }) => server === short.server && id === short.id)); // 0.2 s: nobody may judge by it
     const absent = await assertRejects(() => measure(find("iocp"), 2, 500), CannotCompare);
     assertEquals([absent.subject.name, absent.ended], ["iocp", "skipped"]);
   },

@@ -37,10 +37,16 @@ export function wrongIn(schema: v.GenericSchema, value: unknown): string | undef
   if (issue === undefined) return undefined;
   const path = v.getDotPath(issue) ?? "the value";
   if (issue.type === "strict_object" && issue.expected === "never") return `${path}: unknown field`;
-  if (issue.type === "regex" || issue.type === "check") return `${path} ${issue.message}`;
+  if (issue.type === "strict_object" && issue.received === "undefined") return `${path}: missing`;
+  if (issue.type === "regex" || issue.type === "custom") return `${path} ${issue.message}`;
+  if (issue.type === "finite") return `${path}: expected finite number, found ${issue.received}`;
   return `${path}: expected ${issue.expected}, found ${issue.received}`;
 }
 
 /** The fields of an object schema in order, each with its description. */
 export const describeFields = (schema: { entries: v.ObjectEntries }): [name: string, says: string][] =>
-  Object.entries(schema.entries).map(([name, entry]) => [name, v.getDescription(entry as v.GenericSchema) ?? ""]);
+  Object.entries(schema.entries).map(([name, entry]) => {
+    const isOptional = entry.type === "exact_optional";
+    const described = isOptional ? (entry as v.ExactOptionalSchema<v.GenericSchema, undefined>).wrapped : entry;
+    return [name, v.getDescription(described as v.GenericSchema) ?? ""];
+  });

@@ -1,23 +1,17 @@
 import { assertEquals } from "@std/assert";
-import { hostFacts } from "../sampling/host.ts";
-import { type Study, STUDY_SCHEMA } from "./studies.ts";
+import type { Study } from "./studies.ts";
 import { newestLaw, widest } from "./choose.ts";
 import type { ReadinessRow } from "./rows.ts";
-import { comparisonRow as row } from "../testing/fixtures.ts";
+import { comparisonRow as row, studyOf } from "../testing/fixtures.ts";
+
+const two = [row(), row({ candidate: "nginx" })];
+const study = (id: string, time: string, rows: Study<"comparison">["rows"], quick = false) =>
+  studyOf("comparison", rows, { id, time, quick });
+const shownOf = (...studies: Study<"comparison">[]) =>
+  widest(studies, "throughput", "c-epoll").map(({ study, rows }) => [study.id, rows.length]);
 
 Deno.test("of comparisons the widest is shown for each number of connections, of equals the newest, of few rounds none", () => {
-  const study = (id: string, time: string, rows: Study<"comparison">["rows"]): Study<"comparison"> => ({
-    schema: STUDY_SCHEMA,
-    kind: "comparison",
-    id,
-    time,
-    host: hostFacts(),
-    command: id,
-    manifests: {},
-    rows,
-  });
-  const two = [row(), row({ candidate: "nginx" })];
-  const studies = [
+  const found = shownOf(
     study("wide", "2026-01-01", two),
     study("wide and newer", "2026-01-02", two),
     study("newest", "2026-01-03", [row()]),
@@ -25,25 +19,27 @@ Deno.test("of comparisons the widest is shown for each number of connections, of
     study("few rounds", "2026-01-05", [row({ connections: 10, rounds: 6 }), row({ connections: 10, rounds: 6 })]),
     study("another reference", "2026-01-06", [row({ reference: "epoll", connections: 10 })]),
     study("another scenario", "2026-01-06", [row({ scenario: "rate", connections: 10 })]),
-  ];
-  const found = widest(studies, "throughput", "c-epoll");
-  assertEquals(found.map(({ study, rows }) => [study.id, rows.length]), [["wide and newer", 2], [
-    "many connections",
-    2,
-  ]]);
+  );
+  assertEquals(found, [["wide and newer", 2], ["many connections", 2]]);
+});
+
+Deno.test("a full comparison comes before a quick one, even one that is newer and wider", () => {
+  const full = study("full", "2026-01-01", [row()]);
+  const quick = study("quick", "2026-01-02", two, true);
+  assertEquals(shownOf(full, quick), [["full", 1]]);
+  assertEquals(shownOf(quick, full), [["full", 1]]);
+});
+
+Deno.test("a quick comparison is shown where there is no full one, of few rounds never", () => {
+  const full = study("full", "2026-01-01", [row()]);
+  const quick = study("quick", "2026-01-02", [row({ connections: 10 })], true);
+  const few = study("few", "2026-01-03", [row({ connections: 1000, rounds: 6 })], true);
+  assertEquals(shownOf(full, quick, few), [["quick", 1], ["full", 1]]);
 });
 
 Deno.test("of studies of wait calls the newest is shown that has enough sizes", () => {
-  const of = (id: string, sizes: number[]): Study<"readiness"> => ({
-    schema: STUDY_SCHEMA,
-    kind: "readiness",
-    id,
-    time: id,
-    host: hostFacts(),
-    command: id,
-    manifests: {},
-    rows: sizes.map((descriptors) => ({ descriptors }) as ReadinessRow),
-  });
+  const of = (id: string, sizes: number[]): Study<"readiness"> =>
+    studyOf("readiness", sizes.map((descriptors) => ({ descriptors }) as ReadinessRow), { id, time: id });
   const studies = [of("old", [1, 2, 3, 4]), of("new", [1, 2, 3, 4]), of("quick", [1, 2, 3, 3])];
   assertEquals(newestLaw(studies)?.id, "new");
   assertEquals(newestLaw([]), undefined);

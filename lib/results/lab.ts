@@ -15,10 +15,10 @@ export async function digestOf(value: unknown): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex().slice(0, 16);
 }
 
-/** The commit of the checkout; null without git or outside of a repository. Needs `--allow-run`. */
-async function readCommit(): Promise<string | null> {
+/** The commit of a checkout; null without git or outside of a repository. Needs `--allow-run`. */
+export async function readCommit(folder: string = ROOT): Promise<string | null> {
   try {
-    const args = ["-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
+    const args = ["-C", folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
     const { success, stdout } = await new Deno.Command("git", { args, stdin: "null", stderr: "null" }).output();
     return success ? new TextDecoder().decode(stdout).trim() : null;
   } catch (error) {

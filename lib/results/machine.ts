@@ -9,7 +9,7 @@ import { entries } from "./durable_file.ts";
 import { readIfThere } from "./jsonl.ts";
 
 /** The file in results/ that names the machine whose figures are published. */
-export const REFERENCE_FILE = "reference";
+const REFERENCE_FILE = "reference";
 /** Folders of results/ that belong to no machine. */
 const OTHER_FOLDERS = ["charts"];
 

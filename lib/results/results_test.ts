@@ -1,20 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { basename, dirname, join } from "node:path";
-import { FINDING_IDS } from "./findings.ts";
-import { hostFacts } from "../sampling/host.ts";
-import {
-  ENDS,
-  FIELDS,
-  newest,
-  newResult,
-  readResults,
-  type Result,
-  SCENARIOS,
-  SCHEMA,
-  writeResult,
-} from "./results.ts";
-import { explained } from "../testing/format_doc.ts";
-import { folder } from "../testing/folder.ts";
+import { fileURLToPath } from "node:url";
+import { machineOf } from "./machine.ts";
+import { METRICS, newResult, readResults, type Result, SCHEMA, writeResult } from "./results.ts";
+import { HOST } from "../testing/fixtures.ts";
+import { cacheFor, folder } from "../testing/folder.ts";
+
+const MACHINE = machineOf(HOST);
 
 function example(change: Partial<Result> = {}, time?: string): Result {
   const run = {
@@ -22,10 +14,10 @@ function example(change: Partial<Result> = {}, time?: string): Result {
     family: "readiness",
     scenario: "hold",
     parameters: { connections: 100, seconds: 1, warmup_seconds: 0 },
-    host: hostFacts(),
+    host: HOST,
     metrics: { answered: 100, p99_us: 410.5, user_bytes_per_conn: -3 },
     histogram: "HISTFAAAA",
-    findings: [{ id: "short_run", sentence: "it ran for 0.5 s" }],
+    findings: [{ server: "epoll", id: "short_run", sentence: "it ran for 0.5 s" }],
     ended: "ok",
     reason: null,
     command: "deno task exp epoll --scenario hold --connections 100",
@@ -39,26 +31,48 @@ Deno.test("what was stored is read again, from a file that bears its time and id
   using dir = folder();
   const result = example({}, "2025-01-31T12:34:56.789Z");
   const path = await writeResult(result, dir.path);
-  assertEquals(path, join(dir.path, "epoll", `20250131T123456Z-${result.id}.json`));
-  assertEquals(await readResults(dir.path), { results: [result], passedOver: [] });
+  assertEquals(path, join(dir.path, MACHINE, "epoll", `20250131T123456Z-${result.id}.json`));
+  assertEquals(await readResults(dir.path, MACHINE), { results: [result], passedOver: [] });
   assertEquals(names(dirname(path)), [basename(path)]);
 });
 
 Deno.test("a metric that was not measured is null, and each has its place", () => {
   const { metrics } = example();
-  assertEquals(Object.keys(metrics), Object.keys(FIELDS.metrics));
-  assertEquals([metrics.answered, metrics.threads, metrics.ratio], [100, null, null]);
+  assertEquals(Object.keys(metrics), [...METRICS]);
+  assertEquals([metrics.answered, metrics.threads, metrics.rss_bytes], [100, null, null]);
+});
+
+Deno.test("a run is a full one, its manifest and the version of the lab unknown, where it does not say more", () => {
+  const { quick, manifest, lab } = example();
+  assertEquals({ quick, manifest, lab }, {
+    quick: false,
+    manifest: null,
+    lab: { commit: null, load: null, served: null },
+  });
+});
+
+Deno.test("a file of another machine is never read, and a newer kernel or runtime makes no other machine", async () => {
+  using dir = folder();
+  const here = example();
+  const there = example({ host: { ...HOST, memory_bytes: 2 * HOST.memory_bytes } });
+  const newer = example({ host: { ...HOST, kernel: "7.0", deno: "3.0.0" } });
+  for (const result of [here, there, newer]) await writeResult(result, dir.path);
+  Deno.writeTextFileSync(join(dir.path, machineOf(there.host), "epoll", "damaged.json"), "{");
+  const { results, passedOver } = await readResults(dir.path, MACHINE);
+  assertEquals([results.map(({ id }) => id).sort(), passedOver], [[here.id, newer.id].sort(), []]);
+  assertEquals((await readResults(dir.path, machineOf(there.host))).results, [there]);
 });
 
 Deno.test("where nothing was stored yet there are no results", async () => {
   using dir = folder();
-  assertEquals(await readResults(join(dir.path, "none")), { results: [], passedOver: [] });
+  assertEquals(await readResults(join(dir.path, "none"), MACHINE), { results: [], passedOver: [] });
 });
 
-Deno.test("files that are damaged, of another shape or newer are named and passed over, the others are read", async () => {
+Deno.test("files that are damaged, of another shape or version are named and passed over, the others are read", async () => {
   using dir = folder();
   const whole = JSON.stringify(example());
   const { host, metrics, ...headless } = example();
+  const older = (schema: number) => JSON.stringify({ ...example(), schema, findings: [] });
   const cases: [name: string, content: string, why: string][] = [
     ["a-truncated", whole.slice(0, -20), "it is damaged: "],
     ["b-empty", "", "it is damaged: "],
@@ -67,53 +81,50 @@ Deno.test("files that are damaged, of another shape or newer are named and passe
       JSON.stringify({ ...example(), schema: SCHEMA + 1 }),
       `its schema is ${SCHEMA + 1}, this program knows ${SCHEMA}`,
     ],
-    ["d-none", "null", "it is not an object"],
-    ["e-headless", JSON.stringify({ ...headless, metrics }), "host is not an object"],
+    ["c-old-1", older(1), `its schema is 1, this program knows ${SCHEMA}`],
+    ["c-old-2", older(2), `its schema is 2, this program knows ${SCHEMA}`],
+    ["d-none", "null", "the value: expected Object, found null"],
+    ["e-headless", JSON.stringify({ ...headless, metrics }), "host: missing"],
     [
       "f-text",
       JSON.stringify({ ...example(), metrics: { ...metrics, p99_us: "410" } }),
-      "metrics.p99_us is not a number",
+      'metrics.p99_us: expected number, found "410"',
     ],
-    ["g-more", JSON.stringify({ ...example(), metrics: { ...metrics, p99_ms: 4 } }), "metrics.p99_ms is unknown"],
-    ["h-ended", JSON.stringify({ ...example(), ended: "fine" }), "ended is not one of ok, limited, "],
+    ["g-more", JSON.stringify({ ...example(), metrics: { ...metrics, p99_ms: 4 } }), "metrics.p99_ms: unknown field"],
+    [
+      "h-ended",
+      JSON.stringify({ ...example(), ended: "fine" }),
+      'ended: expected ("ok" | "limited" | "crashed" | "not_ready" | "skipped"), found "fine"',
+    ],
     ["i-time", JSON.stringify({ ...example(), time: "yesterday" }), "time is not a time like "],
     [
       "j-finding",
-      JSON.stringify({ ...example(), findings: [{ id: "short_run" }] }),
-      "findings[0].sentence is not text",
+      JSON.stringify({ ...example(), findings: [{ server: "epoll", id: "short_run" }] }),
+      "findings.0.sentence: missing",
     ],
-    ["k-sysctl", JSON.stringify({ ...example(), host: { ...host, sysctls: {} } }), "host.sysctls.fs.file-max is not "],
+    ["k-sysctl", JSON.stringify({ ...example(), host: { ...host, sysctls: {} } }), "host.sysctls.fs.file-max: missing"],
+    ["l-quick", JSON.stringify({ ...example(), quick: undefined }), "quick: missing"],
   ];
   const good = example();
   await writeResult(good, dir.path);
-  for (const [name, content] of cases) Deno.writeTextFileSync(join(dir.path, "epoll", `${name}.json`), content);
-  Deno.writeTextFileSync(join(dir.path, "README.md"), "no result");
-  const { results, passedOver } = await readResults(dir.path);
+  for (const [name, content] of cases) {
+    Deno.writeTextFileSync(join(dir.path, MACHINE, "epoll", `${name}.json`), content);
+  }
+  Deno.writeTextFileSync(join(dir.path, MACHINE, "README.md"), "no result");
+  Deno.writeTextFileSync(join(dir.path, MACHINE, "epoll", "left.json.tmp"), "half");
+  const { results, passedOver } = await readResults(dir.path, MACHINE);
   assertEquals(results, [good]);
-  assertEquals(passedOver.map(({ path }) => path), cases.map(([name]) => join(dir.path, "epoll", `${name}.json`)));
+  assertEquals(
+    passedOver.map(({ path }) => path),
+    cases.map(([name]) => join(dir.path, MACHINE, "epoll", `${name}.json`)),
+  );
   for (const [i, [, , why]] of cases.entries()) assertStringIncludes(passedOver[i]!.why, why);
-});
-
-Deno.test("a file of schema 1 is read, and what it did not have is null", async () => {
-  using dir = folder();
-  const { manifest: _, metrics, ...rest } = example();
-  const { connect_seconds: _seconds, processes: _processes, ...old } = metrics;
-  Deno.mkdirSync(join(dir.path, "epoll"));
-  Deno.writeTextFileSync(join(dir.path, "epoll", "a.json"), JSON.stringify({ ...rest, schema: 1, metrics: old }));
-  const { results, passedOver } = await readResults(dir.path);
-  assertEquals(passedOver, []);
-  assertEquals(results, [{
-    ...rest,
-    schema: SCHEMA,
-    manifest: null,
-    metrics: { ...old, connect_seconds: null, processes: null },
-  }]);
 });
 
 Deno.test("what is no valid result is not stored", async () => {
   using dir = folder();
   const result = example({ reason: 3 as unknown as string });
-  await assertRejects(() => writeResult(result, dir.path), Error, "reason is not text");
+  await assertRejects(() => writeResult(result, dir.path), Error, "reason: expected string, found 3");
   assertEquals(names(dir.path), []);
 });
 
@@ -121,7 +132,7 @@ Deno.test("a folder that cannot be written is an error that names the path", asy
   using dir = folder();
   const file = join(dir.path, "file");
   Deno.writeTextFileSync(file, "in the way");
-  await assertRejects(() => writeResult(example(), file), Error, `Cannot store ${join(file, "epoll")}`);
+  await assertRejects(() => writeResult(example(), file), Error, `Cannot store ${join(file, MACHINE, "epoll")}`);
 });
 
 /** Stores a result in a process of its own, which first runs `before` and then tells the error, if there is one. */
@@ -131,7 +142,7 @@ async function storeElsewhere(dir: string, limit: string, before: string) {
     ${before}
     try { await writeResult(${JSON.stringify(example())}, ${JSON.stringify(dir)}); }
     catch (error) { console.log(error.message); }`;
-  const file = join(dir, "store.ts");
+  const file = join(dir, "store.mjs"); // no TypeScript: nothing has to be kept in the cache of Deno, which is shared
   Deno.writeTextFileSync(file, script);
   const args = [
     "-c",
@@ -139,12 +150,14 @@ async function storeElsewhere(dir: string, limit: string, before: string) {
     "sh",
     Deno.execPath(),
     "run",
-    "--no-config",
-    "--no-lock",
+    "--config",
+    fileURLToPath(new URL("../../deno.json", import.meta.url)),
     "--allow-all",
+    "--config",
+    fileURLToPath(new URL("../../deno.json", import.meta.url)),
     file,
   ];
-  const env = { DENO_DIR: join(dir, "cache") }; // the limit must not damage what other programs keep there
+  const env = { DENO_DIR: cacheFor(join(dir, "cache")) };
   const { stdout, signal } = await new Deno.Command("sh", { args, env }).output();
   return { signal, said: new TextDecoder().decode(stdout) };
 }
@@ -155,45 +168,15 @@ onUnix("a disk that is full in mid-write is an error that names the path, and le
   using dir = folder();
   // ulimit counts in blocks of 512 bytes. Who ignores SIGXFSZ gets EFBIG from write(2).
   const { said } = await storeElsewhere(dir.path, "trap '' XFSZ; ulimit -f 2;", "");
-  assertStringIncludes(said, `Cannot store ${join(dir.path, "epoll")}`);
-  assertEquals(names(join(dir.path, "epoll")), []);
+  assertStringIncludes(said, `Cannot store ${join(dir.path, MACHINE, "epoll")}`);
+  assertEquals(names(join(dir.path, MACHINE, "epoll")), []);
 });
 
 onUnix("a process that dies between writing and renaming leaves nothing that is read as a result", async () => {
   using dir = folder();
   const { signal } = await storeElsewhere(dir.path, "", `Deno.rename = () => Deno.kill(Deno.pid, "SIGKILL");`);
   assertEquals(signal, "SIGKILL");
-  const [left, ...more] = names(join(dir.path, "epoll"));
+  const [left, ...more] = names(join(dir.path, MACHINE, "epoll"));
   assert(left?.endsWith(".json.tmp") && more.length === 0, `left: ${left}`);
-  assertEquals(await readResults(dir.path), { results: [], passedOver: [] });
-});
-
-Deno.test("the newest result is that of the experiment, the scenario and the parameters that were asked for", () => {
-  const at = (time: string, change: Partial<Result> = {}) => example(change, time);
-  const thousand = { connections: 1000, seconds: 1, warmup_seconds: 0 };
-  const results = [
-    at("2025-01-03T00:00:00.000Z"),
-    at("2025-01-05T00:00:00.000Z", { parameters: thousand }),
-    at("2025-01-04T00:00:00.000Z"),
-    at("2025-01-06T00:00:00.000Z", { scenario: "rate" }),
-    at("2025-01-07T00:00:00.000Z", { experiment: "poll" }),
-  ];
-  assertEquals(newest(results, "epoll", "hold"), results[1]);
-  assertEquals(newest(results, "epoll", "hold", { connections: 100 }), results[2]);
-  assertEquals(newest(results, "epoll", "churn"), undefined);
-});
-
-Deno.test("results/README.md explains every field, scenario, finding and end, and no other", () => {
-  const sections: [heading: string, names: readonly string[]][] = [
-    ["The file", Object.keys(FIELDS.result)],
-    ["Scenarios", SCENARIOS],
-    ["Parameters", Object.keys(FIELDS.parameters)],
-    ["Metrics", Object.keys(FIELDS.metrics)],
-    ["Host", Object.keys(FIELDS.host)],
-    ["Limits", Object.keys(FIELDS.limits)],
-    ["Sysctls", Object.keys(FIELDS.sysctls)],
-    ["Findings", FINDING_IDS],
-    ["Ends", ENDS],
-  ];
-  for (const [heading, names] of sections) assertEquals(explained(heading), [...names], heading);
+  assertEquals(await readResults(dir.path, MACHINE), { results: [], passedOver: [] });
 });

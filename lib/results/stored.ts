@@ -24,7 +24,7 @@ export interface Stored {
   studies: { readonly [K in Kind]: readonly Study<K>[] };
 }
 
-const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : 1;
+const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0;
 
 /**
  * Reads what is stored of a machine. Needs `--allow-read`, and what `hostFacts` needs.
@@ -110,7 +110,9 @@ export async function chooseStored({ dir = "results", machine, covers, here }: C
   const has = new Set(covers(own.stored));
   const missing = [...covers(other.stored)].filter((key) => !has.has(key));
   if (missing.length === 0) return ours;
-  const why = has.size === 0 ? "nothing is measured on this one yet" : `this one lacks ${describeMissing(missing)}`;
+  const why = has.size === 0
+    ? "nothing of what they show is measured on this one yet"
+    : `this one lacks ${describeMissing(missing)}`;
   return { ...other, line: `Figures of ${reference}, the reference machine: ${why}.` };
 }
 

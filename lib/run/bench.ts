@@ -1,11 +1,57 @@
 import type { Guard } from "./guard.ts";
 import { type Finding, judge } from "../results/findings.ts";
 import { Histogram } from "../timing/histogram.ts";
-import { type LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
+import { LoadGenerator, type Progress, sharesOf, type Window } from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
+import { corePair } from "../sampling/cores.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
-import type { Running } from "../server/subject.ts";
+import { versionOf } from "../server/manifest.ts";
+import { type Running, type RunningOf, startSubject, type Subject, type SubjectOptions } from "../server/subject.ts";
+
+/** How server and generator are started. */
+export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "onWait"> {
+  /** Whether each gets a core of its own, where there are two; true by default. */
+  pinned?: boolean;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** A server and its load generator. Stop them, or bind them with `await using`. */
+export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable {
+  readonly server: RunningOf<S>;
+  readonly generator: LoadGenerator;
+}
+
+/**
+ * Starts a server and a load generator for it, each on a core of its own, where this process may use two: they would
+ * measure each other otherwise.
+ *
+ * @throws {StartError} If the server cannot run here, or does not get ready. Nothing is left running then.
+ *
+ * @example
+ * ```ts
+ * await using bench = await openBench(find("epoll"), { signal });
+ * await bench.generator.connect(100);
+ * ```
+ */
+export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
+  const { pinned = true, onProgress, ...rest } = options;
+  await using stack = new AsyncDisposableStack();
+  await versionOf(subject); // it starts a process, for which there may be no room under the load
+  const cores = pinned ? corePair() : null;
+  const onWait = (seconds: number) =>
+    onProgress?.({ phase: "waiting for the server", connections: 0, answered: 0, seconds });
+  const server = stack.use(await startSubject(subject, { ...rest, ...(cores && { cpu: cores.server }), onWait }));
+  const generator = stack.use(
+    await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
+      ...(cores && { cpu: cores.load }),
+      ...(server.pid !== null && { serverPid: server.pid }),
+      ...(onProgress && { onProgress }),
+    }),
+  );
+  const owned = stack.move();
+  return { server, generator, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
 
 /** What a scenario works with: one server, one load generator, and what the user asked for. */
 export interface Bench {

@@ -5,6 +5,7 @@
  * @module
  */
 import { bytes, count } from "../text/format.ts";
+import { type CgroupLimits, readCgroup } from "../sampling/cgroup.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { MEMORY_SHARE } from "../results/conventions.ts";
 
@@ -19,6 +20,10 @@ const MAPPING_SHARE = 0.85;
 const NOISE_BYTES = 32 * 1024 * 1024;
 /** The same for the mappings with which such heaps come and go. */
 const NOISE_MAPPINGS = 128;
+/** Threads of a runtime come and go. */
+const NOISE_TASKS = 16;
+/** Share of the processes and threads that a run may make: the harness and the load generator need some too. */
+const TASK_SHARE = 0.9;
 
 /** What the host has to give when the run begins. */
 export interface Budget {
@@ -26,8 +31,10 @@ export interface Budget {
   memAvailableBytes: number;
   /** Descriptors that one process may open; Infinity where there is no limit. */
   descriptorLimit: number;
-  /** Areas of memory that one process may map; Infinity, as it is unless said: no limit. */
+  /** Memory mappings that one process may have; default: no limit. */
   mappingLimit?: number;
+  /** Processes and threads that may be made; default: no limit. */
+  taskLimit?: number;
 }
 
 /** How much of something is in use at a number of connections. */
@@ -119,6 +126,8 @@ export class Guard {
   readonly #mappings: Line;
   readonly #descriptorLimit: number;
   readonly #mappingLimit: number;
+  readonly #tasks: Line;
+  readonly #taskLimit: number;
 
   /** @param share The share of the available memory that may be used, in 0..1. */
   constructor(budget: Budget, share: number = MEMORY_SHARE) {
@@ -126,6 +135,8 @@ export class Guard {
     this.#mappingLimit = budget.mappingLimit ?? Infinity;
     this.#memory = new Line(budget.memAvailableBytes * share, NOISE_BYTES);
     this.#mappings = new Line(this.#mappingLimit * MAPPING_SHARE, NOISE_MAPPINGS);
+    this.#taskLimit = budget.taskLimit ?? Infinity;
+    this.#tasks = new Line(this.#taskLimit * TASK_SHARE, NOISE_TASKS);
   }
 
   /**
@@ -135,17 +146,13 @@ export class Guard {
    * @param usedBytes Everything the run takes, server and clients: the larger of the server tree's PSS and of the drop of
    * MemAvailable since the start. PSS misses the kernel's part and the clients, MemAvailable hides what the page cache
    * gave back.
-   * @param mappings Areas of memory that the server has mapped; of several processes the one with the most.
+   * @param mappings Memory mappings of the server; of several processes the one with the most.
+   * @param tasks Threads of all processes of the server: the kernel counts a process as its threads.
    */
-  observe(connections: number, usedBytes: number, mappings = 0): void {
+  observe(connections: number, usedBytes: number, mappings = 0, tasks = 0): void {
     this.#memory.observe(connections, usedBytes);
     this.#mappings.observe(connections, mappings);
-  }
-
-  /** Memory that `connections` are expected to take, in bytes; null as long as nothing was observed with a connection. */
-  predict(connections: number): { bytes: number } | null {
-    const predicted = this.#memory.predict(connections);
-    return predicted === null ? null : { bytes: predicted };
+    this.#tasks.observe(connections, tasks);
   }
 
   /**
@@ -159,36 +166,65 @@ export class Guard {
     const descriptors = this.#descriptorLimit - DESCRIPTOR_RESERVE - held;
     if (descriptors < 1) return { stop: this.explain(held, wanted) };
     if (this.#memory.slope === null) return { connect: 1 };
-    if (this.#memory.isFull(held) || this.#mappings.isFull(held)) return { stop: this.explain(held, wanted) };
+    const lines = [this.#memory, this.#mappings, this.#tasks];
+    if (lines.some((line) => line.isFull(held))) return { stop: this.explain(held, wanted) };
     const remaining = Math.min(wanted - held, descriptors);
-    const room = Math.min(this.#memory.room(held, remaining), this.#mappings.room(held, remaining));
+    const room = Math.min(...lines.map((line) => line.room(held, remaining)));
     return { connect: room === remaining ? remaining : Math.max(1, Math.floor(room / 2)) };
   }
 
   /**
-   * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB a connection; 10 000 would
-   * need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, the limit is 20 000 a process`.
+   * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB per connection; 10 000 would
+   * need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, limit 20 000 per process`.
    */
   explain(held: number, wanted: number): string {
     const stopped = `stopped at ${count(held)} of ${count(wanted)}`;
     if (this.#descriptorLimit - DESCRIPTOR_RESERVE - held < 1) {
-      return `${stopped}: descriptors, the limit is ${count(this.#descriptorLimit)} a process`;
+      return `${stopped}: descriptors, limit ${count(this.#descriptorLimit)} per process`;
     }
     const { slope } = this.#memory;
     if (slope === null) return `${stopped}: nothing was observed yet`;
-    const memory = `${bytes(slope)} a connection; ${count(wanted)} would need ${bytes(this.#memory.predict(wanted))}`;
+    const memory = `${bytes(slope)} per connection; ${count(wanted)} would need ${bytes(this.#memory.predict(wanted))}`;
+    if (!this.#memory.isFull(held) && this.#tasks.isFull(held)) {
+      return `${stopped}: processes and threads, ${count(this.#tasks.slope)} per connection, limit ` +
+        `${count(this.#taskLimit)} (pids.max or ulimit -u)`;
+    }
     if (this.#memory.isFull(held) || !this.#mappings.isFull(held)) return `${stopped}: memory, ${memory}`;
-    return `${stopped}: mapped areas of memory, ${count(this.#mappings.slope)} a connection, and a process may have ` +
-      `${count(this.#mappingLimit)} (vm.max_map_count). Memory: ${memory}`;
+    return `${stopped}: memory mappings, ${count(this.#mappings.slope)} per connection, limit ` +
+      `${count(this.#mappingLimit)} per process (vm.max_map_count). Memory: ${memory}`;
   }
 }
 
-/** A guard for this host as it is now. Needs what `hostFacts` needs. A limit that the system does not tell is not kept. */
+/** The least of some limits. */
+const least = (...limits: (number | null | undefined)[]) =>
+  Math.min(...limits.map((limit) => typeof limit === "number" ? limit : Infinity));
+
+/** Memory that this process may still use: of the host, or of its container where that is less. */
+export function availableMemory(cgroup: Pick<CgroupLimits, "memory_available_bytes"> = hereCgroup()): number {
+  return least(Deno.systemMemoryInfo().available, cgroup.memory_available_bytes);
+}
+
+const NO_CGROUP: CgroupLimits = {
+  memory_available_bytes: null,
+  memory_max_bytes: null,
+  pids_available: null,
+  pids_max: null,
+  cpu_quota_cores: null,
+};
+const hereCgroup = (): CgroupLimits => Deno.build.os === "linux" ? readCgroup() : NO_CGROUP;
+
+/**
+ * A guard for this host and container as they are now. Needs what `hostFacts` needs. A limit that the system does not say is
+ * not kept.
+ */
 export function createGuard(): Guard {
   const { limits, sysctls } = hostFacts();
   const mappings = sysctls["vm.max_map_count"];
+  const threads = sysctls["kernel.threads-max"];
+  const cgroup = hereCgroup();
   return new Guard({
-    memAvailableBytes: Deno.systemMemoryInfo().available,
+    memAvailableBytes: availableMemory(cgroup),
+    taskLimit: least(cgroup.pids_available, typeof threads === "number" ? threads : null, limits.nproc),
     descriptorLimit: limits.nofile_hard ?? Infinity,
     mappingLimit: typeof mappings === "number" ? mappings : Infinity,
   });

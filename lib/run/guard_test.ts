@@ -1,5 +1,13 @@
-import { assert, assertEquals, assertGreater, assertLess, assertLessOrEqual, assertMatch } from "@std/assert";
-import { createGuard, Guard } from "./guard.ts";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertLessOrEqual,
+  assertMatch,
+  assertStringIncludes,
+} from "@std/assert";
+import { availableMemory, createGuard, Guard } from "./guard.ts";
 
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
@@ -72,7 +80,7 @@ Deno.test("measuring that is off by some megabytes does not lead over the budget
 Deno.test("without any knowledge the first step is a single connection", () => {
   const guard = new Guard({ memAvailableBytes: GIB, descriptorLimit: 1000 });
   assertEquals(guard.next(0, 500), { connect: 1 });
-  assertEquals(guard.predict(100), null);
+  assertStringIncludes(guard.explain(0, 100), "nothing was observed yet");
   guard.observe(0, 60 * MIB); // a look at the idle server tells nothing of connections
   assertEquals(guard.next(0, 500), { connect: 1 });
 });
@@ -109,16 +117,16 @@ Deno.test("the line has an intercept: what the server takes anyway is not charge
   const guard = new Guard({ memAvailableBytes: GIB, descriptorLimit: Infinity });
   guard.observe(10, 110 * MIB);
   guard.observe(60, 160 * MIB);
-  assertEquals(guard.predict(110), { bytes: 210 * MIB });
+  assertStringIncludes(guard.explain(60, 110), "110 would need 210 MiB");
   guard.observe(35, 135 * MIB); // between the two it changes nothing
-  assertEquals(guard.predict(110), { bytes: 210 * MIB });
+  assertStringIncludes(guard.explain(60, 110), "110 would need 210 MiB");
 });
 
 Deno.test("memory that falls while connections grow is taken as costing nothing, never as a gain", () => {
   const guard = new Guard({ memAvailableBytes: GIB, descriptorLimit: Infinity });
   guard.observe(10, 110 * MIB);
   guard.observe(60, 100 * MIB);
-  assertEquals(guard.predict(1000), { bytes: 100 * MIB });
+  assertStringIncludes(guard.explain(60, 1000), "1 000 would need 100 MiB");
 });
 
 Deno.test("a server that leaks while its connections stay the same is stopped", () => {
@@ -134,12 +142,12 @@ Deno.test("descriptors end it, with a reserve for what is no connection", () => 
   assertEquals(climb({ ...host, wanted: 19_936 }).stop, null);
   const { held, stop } = climb({ ...host, wanted: 100_000 });
   assertEquals(held, 19_936);
-  assertEquals(stop, "stopped at 19 936 of 100 000: descriptors, the limit is 20 000 a process");
+  assertEquals(stop, "stopped at 19 936 of 100 000: descriptors, limit 20 000 per process");
 });
 
 Deno.test("memory ends it with what a connection costs and what all would need", () => {
   const { stop } = climb({ budgetBytes: 14 * GIB, wanted: 10_000, cost: (n) => 60 * MIB + 7.4 * MIB * n });
-  assertMatch(stop!, /^stopped at 1 929 of 10 000: memory, 7\.4 MiB a connection; 10 000 would need 72\.\d GiB$/);
+  assertMatch(stop!, /^stopped at 1 929 of 10 000: memory, 7\.4 MiB per connection; 10 000 would need 72\.\d GiB$/);
 });
 
 Deno.test("asked before anything was observed it says so", () => {
@@ -171,5 +179,26 @@ Deno.test("a server that maps an area for each connection is stopped before the 
   }
   assertLess(600 + held * 33, 65_530);
   assertGreater(600 + held * 33, 0.8 * 65_530, `it stops too early: ${stop}`);
-  assertMatch(stop, /^stopped at 1 \d{3} of 10 000: mapped areas of memory, 33 a connection.* 65 530 .*would need 68/);
+  assertMatch(stop, /^stopped at 1 \d{3} of 10 000: memory mappings, 33 per connection.* 65 530 .*would need 68/);
+});
+
+Deno.test("a server with a thread per connection is stopped before pids.max refuses one", () => {
+  const guard = new Guard({ memAvailableBytes: 1e12, descriptorLimit: 1e6, taskLimit: 600 });
+  let held = 0;
+  for (;;) {
+    const step = guard.next(held, 10_000);
+    if ("stop" in step) {
+      assertMatch(step.stop, /^stopped at 5\d\d of 10 000: processes and threads, 1 per connection, limit 600 /);
+      break;
+    }
+    held += step.connect;
+    assert(held < 600, String(held));
+    guard.observe(held, held * 10_000, 0, 12 + held);
+  }
+});
+
+Deno.test("in a container its memory counts, where it is less than the host's", () => {
+  const host = Deno.systemMemoryInfo().available;
+  assertEquals(availableMemory({ memory_available_bytes: 600e6 }), Math.min(600e6, host));
+  assertEquals(availableMemory({ memory_available_bytes: null }) > 0, true);
 });

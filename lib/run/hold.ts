@@ -1,6 +1,6 @@
 import { delay } from "@std/async";
 import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
-import { count } from "../text/format.ts";
+import { count, counted } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { ErrorCounts } from "../load/generator.ts";
 import type { Metrics } from "../results/results.ts";
@@ -105,7 +105,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose 
     climb.failed += step.connect - kept;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
     const now = look(server);
-    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings);
+    if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings, now.threads);
     const tried = climb.kept + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
       const how = mainCause(climb.errors, mayClose ? 0 : ask.closed);
@@ -146,7 +146,7 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   const lost = connected - again.asked + again.lost + again.dropped + again.closed;
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
-  const reason = unanswered ?? (lost > 0 ? `${count(lost)} connections were lost` : null);
+  const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
   return { answered: again.answered, histogram: again.histogram, lost, reason };
 }
 

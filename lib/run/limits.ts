@@ -194,3 +194,36 @@ export function diagnose(facts: HostFacts): Row[] {
     bufferRow(facts),
   ];
 }
+
+/** What this user may change. */
+export interface Rights {
+  root: boolean;
+  sudo: boolean;
+  /** CAP_SYS_RESOURCE: the limits of processes may be raised. */
+  limits: boolean;
+  /** /proc/sys may be written: in a container it is often read-only, also for root. */
+  sysctls: boolean;
+}
+
+const CAP_SYS_RESOURCE = 24n; // <linux/capability.h>
+
+/** Reads the rights of this process; `read` reads a file of /proc. */
+export function readRights(read: (path: string) => string, uid: number | null, sudo: boolean): Rights {
+  const capabilities = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(read("/proc/self/status"))?.[1] ?? "0"}`);
+  const isReadOnly = /^\S+ \/proc\/sys \S+ ro\b/m.test(read("/proc/self/mounts"));
+  return {
+    root: uid === 0,
+    sudo,
+    limits: (capabilities >> CAP_SYS_RESOURCE & 1n) === 1n,
+    sysctls: !isReadOnly,
+  };
+}
+
+/** The line that raises a limit as this user can type it, or who can. */
+export function adviceFor(raise: string, { root, sudo, limits, sysctls }: Rights): string {
+  if (!raise.startsWith("sudo ")) return raise;
+  const command = raise.slice("sudo ".length);
+  if (!root) return sudo ? raise : `as root: ${command}`;
+  const isAllowed = command.startsWith("sysctl") ? sysctls : limits;
+  return isAllowed ? command : `outside of this container: ${command}`;
+}

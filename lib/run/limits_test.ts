@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { diagnose, NOT_AVAILABLE as UNTOLD_VALUE, type Row } from "./limits.ts";
+import { adviceFor, diagnose, NOT_AVAILABLE as UNTOLD_VALUE, readRights, type Rights, type Row } from "./limits.ts";
 import { type HostFacts, hostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 
 /** A made-up Linux host; the limits differ from each other so that none can be taken for another. */
@@ -8,6 +8,9 @@ const LINUX: HostFacts = {
   arch: "x86_64",
   kernel: "6.1.0",
   cpu: "Abacus 3000",
+  cpu_family: 25,
+  cpu_model: 17,
+  cpu_stepping: 1,
   cores: 4,
   memory_bytes: 16 * 2 ** 30,
   page_bytes: 4096,
@@ -115,4 +118,25 @@ Deno.test("the facts of this host can be told", () => {
   for (const { caps, value, raise } of diagnose(hostFacts())) {
     assert(!/NaN|undefined|Infinity/.test(caps + value + raise), caps);
   }
+});
+
+Deno.test("advice is a line that this user can type, or names who can", () => {
+  const all: Rights = { root: true, sudo: false, limits: true, sysctls: true };
+  const [prlimit, sysctl] = ["sudo prlimit --nofile=9", "sudo sysctl -w a=1"];
+  const of = (rights: Partial<Rights>) => [prlimit, sysctl].map((raise) => adviceFor(raise!, { ...all, ...rights }));
+  assertEquals(of({}), ["prlimit --nofile=9", "sysctl -w a=1"]);
+  assertEquals(of({ limits: false }), ["outside of this container: prlimit --nofile=9", "sysctl -w a=1"]);
+  assertEquals(of({ sysctls: false }), ["prlimit --nofile=9", "outside of this container: sysctl -w a=1"]);
+  assertEquals(of({ root: false, sudo: true }), [prlimit, sysctl]);
+  assertEquals(of({ root: false })[0], "as root: prlimit --nofile=9");
+  assertEquals(adviceFor("a machine with more", all), "a machine with more");
+});
+
+Deno.test("rights are read from the capabilities and the mounts of this process", () => {
+  const host = (capabilities: string, mounts: string) => (path: string) =>
+    path.endsWith("status") ? `Uid:\t0\nCapEff:\t${capabilities}\n` : `proc /proc proc rw 0 0\n${mounts}`;
+  const whole = readRights(host("000001ffffffffff", ""), 0, false);
+  assertEquals(whole, { root: true, sudo: false, limits: true, sysctls: true });
+  const caged = readRights(host("00000000a80425fb", "proc /proc/sys proc ro,nosuid 0 0\n"), 0, false);
+  assertEquals(caged, { root: true, sudo: false, limits: false, sysctls: false });
 });

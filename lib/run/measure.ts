@@ -1,14 +1,18 @@
 /**
- * What the commands that measure one server have in common: their flags, the line of progress, and the run itself.
+ * What the commands that measure one server have in common: their flags, their progress, and the run itself.
  *
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
+import { EXIT } from "../cli/exit.ts";
 import { numberFlag, numberList } from "../cli/flags.ts";
-import { count } from "../text/format.ts";
+import { onInterrupt } from "../cli/interrupt.ts";
+import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.ts";
+import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { ladder, type Wish } from "./ladder.ts";
+import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
 import { runStep, type StepProgress } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
@@ -23,8 +27,8 @@ export const WISH_FLAGS = {
 } as const;
 
 /** How they stand in a usage. */
-export const WISH_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}] [--connections 10,100]
-       [--seconds S] [--rate N] [--json] [--no-save]`;
+export const WISH_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
+       [--connections 10,100] [--seconds S] [--rate N (requests/s)] [--json] [--no-save]`;
 
 /**
  * Reads what the user asked for.
@@ -51,72 +55,71 @@ export function readWish(
   } satisfies Wish;
 }
 
-/** Progress: on a terminal one line that is written over, elsewhere a line for each new phase. */
-function progressLine() {
-  const terminal = Deno.stderr.isTerminal();
-  const encoder = new TextEncoder();
-  let phase = "";
-  return {
-    show({ step, progress }: StepProgress): void {
-      if (progress.phase === "") return; // between two commands
-      const { scenario, parameters } = step;
-      const { connections, answered, seconds } = progress;
-      const size = `${scenario} ${count(parameters.connections)}: ${progress.phase}`;
-      const text = `${size}, ${count(connections)} connected, ${count(answered)} answered, ${seconds.toFixed(1)} s`;
-      if (terminal) Deno.stderr.writeSync(encoder.encode(`\r\x1b[K${text}`));
-      else if (size !== phase) console.error(text);
-      phase = size;
-    },
-    clear: () => terminal && Deno.stderr.writeSync(encoder.encode("\r\x1b[K")),
-  };
+/** Shows where a step stands. */
+function showStep(line: ProgressLine, { step, progress }: StepProgress): void {
+  if (progress.phase === "") return; // between two commands
+  const { connections, answered, seconds } = progress;
+  const phase = `${step.scenario} ${count(step.parameters.connections)}: ${progress.phase}`;
+  line.show(`${phase}, ${count(connections)} connected, ${count(answered)} answered, ${seconds.toFixed(1)} s`, phase);
 }
 
 /** Runs all steps. An interrupt ends the step under way; what was measured before is kept. */
-async function measure(experiment: Subject, wish: Wish, save: boolean) {
+async function measure(experiment: Subject, wish: Wish, storing: Storing, signal: AbortSignal): Promise<Result[]> {
   const results: Result[] = [];
-  const paths: string[] = [];
-  const interrupt = new AbortController();
-  const onSignal = () => interrupt.abort();
-  Deno.addSignalListener("SIGINT", onSignal);
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", onSignal);
   const line = progressLine();
   const host = hostFacts();
-  const steps = ladder(wish, (step, guard) => {
-    return runStep({ experiment, host, step, guard, signal: interrupt.signal, onProgress: line.show });
-  }, createGuard());
+  const onProgress = (progress: StepProgress) => showStep(line, progress);
+  const runs = ladder(
+    wish,
+    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress }),
+    createGuard(),
+  );
   try {
-    for await (const result of steps) {
+    for await (const result of runs) {
       results.push(result);
-      if (save) paths.push(await writeResult(result));
+      await storing.add(() => writeResult(result));
     }
   } catch (error) {
-    if (!interrupt.signal.aborted) {
-      line.clear();
-      console.error(describe(results)); // it would be lost otherwise
-      throw error;
-    }
-  } finally {
     line.clear();
+    if (signal.aborted) return results;
+    if (results.length > 0) console.error(describe(results)); // it would be lost otherwise
+    storing.finish();
+    throw error;
   }
-  return { results, paths, interrupted: interrupt.signal.aborted };
+  line.clear();
+  return results;
 }
 
 /**
- * Measures a subject, tells what came out, and returns the exit code: 1 if the server crashed or was not ready, 130 if
- * somebody interrupted it.
+ * The exit code of runs: unavailable if none could run here, failed if a server crashed, was not ready or answered nothing.
+ */
+export function exitOfRuns(results: readonly Result[]): number {
+  const ran = results.filter(({ ended }) => ended !== "skipped");
+  if (ran.length === 0) return EXIT.unavailable;
+  const hasFailed = ({ ended, metrics }: Result) =>
+    ended === "crashed" || ended === "not_ready" || (metrics.answered ?? 0) === 0;
+  return ran.some(hasFailed) ? EXIT.failed : EXIT.ok;
+}
+
+/**
+ * Measures a subject, shows what came out, and returns the exit code: see {@linkcode exitOfRuns}.
+ *
+ * @throws {CannotStore} If nothing can be stored: before the load, or after the figures where that shows late.
  */
 export async function measureAndTell(
   experiment: Subject,
   wish: Wish,
   { json, save }: { json: boolean; save: boolean },
-) {
-  const { results, paths, interrupted } = await measure(experiment, wish, save);
+): Promise<number> {
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(save);
+  await storing.begin();
+  const results = await measure(experiment, wish, storing, signal);
   if (json) console.log(JSON.stringify(results, null, 2));
-  else console.log(describe(results));
-  if (paths.length > 0) console.error(`\nStored:\n${paths.map((path) => `  ${path}`).join("\n")}`);
-  if (interrupted) {
-    console.error("\nInterrupted: what was measured until then is kept.");
-    return 130;
-  }
-  return results.some((result) => result.ended === "crashed" || result.ended === "not_ready") ? 1 : 0;
+  else console.log(describe(results, outputColumns()));
+  storing.finish();
+  if (!signal.aborted) return exitOfRuns(results);
+  console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
+  return EXIT.interrupted;
 }

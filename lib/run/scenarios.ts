@@ -1,5 +1,5 @@
 import { type Bench, look, type Measured, percentiles, plateau } from "./bench.ts";
-import { count } from "../text/format.ts";
+import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
@@ -35,7 +35,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
     histogram,
     window,
     lost,
-    reason: window.stopped_early ?? (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null),
+    reason: window.stopped_early ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
   };
 }
 

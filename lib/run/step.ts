@@ -1,16 +1,17 @@
 import { delay } from "@std/async";
-import { findingsOf } from "./bench.ts";
+import { findingsOf, type OpenBench, openBench } from "./bench.ts";
 import { count } from "../text/format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "../sampling/host.ts";
 import { type Step } from "./ladder.ts";
-import { LoadGenerator, type Progress } from "../load/generator.ts";
+import type { Progress } from "../load/generator.ts";
+import { howEnded, withLastWords } from "../server/launch.ts";
 import { manifestOf } from "../server/manifest.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { hasWork, isOwn, repeat, type Running, startSubject, type Subject } from "../server/subject.ts";
+import { hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -29,10 +30,6 @@ export interface RunOptions {
   onProgress: (progress: StepProgress) => void;
 }
 
-/** Server and generator have a core each, where there are two: they would measure each other otherwise. */
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1;
-
 /** So long after its last connection broke the end of a server is waited for. */
 export const DEATH_MS = 1000;
 
@@ -45,13 +42,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ experiment, step, guard, signal, onProgress }: RunOptions, server: Running, cores: number) {
-  const target = { host: "127.0.0.1", port: server.port };
-  await using generator = await LoadGenerator.start(target, {
-    ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
-    ...(server.pid !== null && { serverPid: server.pid }),
-    onProgress: (progress) => onProgress({ step, progress }),
-  });
+async function drive({ experiment, step, guard, signal }: RunOptions, { server, generator }: OpenBench) {
   const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
   measuring.catch(() => {}); // told below, unless the abort was told first
   const measured = await Promise.race([measuring, aborted(signal)]);
@@ -59,12 +50,12 @@ async function drive({ experiment, step, guard, signal, onProgress }: RunOptions
 }
 
 /** The flags of a command line that repeats a step. */
-function flagsOf({ scenario, parameters, quick }: Step): string {
+function flagsOf({ scenario, parameters, quick }: Step): string[] {
   const { connections, seconds, rate_per_s: rate } = parameters;
-  const flags = [`--scenario ${scenario}`, `--connections ${connections}`, `--seconds ${seconds}`];
-  if (rate !== undefined) flags.push(`--rate ${Math.round(rate)}`);
+  const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
+  if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
   if (quick) flags.push("--quick");
-  return flags.join(" ");
+  return flags;
 }
 
 /**
@@ -74,7 +65,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string {
  * @throws The reason of `signal`, if it aborts; nothing is left running then.
  */
 export async function runStep(options: RunOptions): Promise<Result> {
-  const { experiment, host, step, signal } = options;
+  const { experiment, host, step, signal, onProgress } = options;
   const common = {
     experiment: experiment.name,
     family: experiment.family,
@@ -98,10 +89,13 @@ export async function runStep(options: RunOptions): Promise<Result> {
   signal.throwIfAborted();
   if (step.scenario === "mixed" && !hasWork(experiment)) return finish("skipped", `${experiment.name} has no /work.`);
   try {
-    const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
-    await using server = await startSubject(experiment, { ...pinned, signal });
+    await using bench = await openBench(experiment, {
+      signal,
+      onProgress: (progress) => onProgress({ step, progress }),
+    });
+    const { server } = bench;
     try {
-      const measured = await drive(options, server, host.cores);
+      const measured = await drive(options, bench);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
       if (measured.reason === null) return finish("ok", null, measured);
@@ -137,7 +131,5 @@ export async function endOf(server: Running, ms: number): Promise<Deno.CommandSt
 }
 
 /** How it ended, with its last words. */
-export function crash({ code, signal }: Deno.CommandStatus, server: Running): string {
-  const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
-  return `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`;
-}
+export const crash = (status: Deno.CommandStatus, server: Pick<Running, "stderrTail">): string =>
+  withLastWords(`the server ended during the run ${howEnded(status)}`, server.stderrTail());

@@ -2,9 +2,11 @@ import { assert, assertEquals, assertGreater, assertRejects, assertStringInclude
 import { type Experiment, find } from "../catalogue/catalogue.ts";
 import { createGuard, Guard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
+import { labVersion } from "../results/lab.ts";
 import type { Step } from "./ladder.ts";
 import { processTree } from "../sampling/process.ts";
 import { type RunOptions, runStep } from "./step.ts";
+import type { Subject } from "../server/subject.ts";
 import { until } from "../testing/client.ts";
 
 const linux = Deno.build.os === "linux";
@@ -36,12 +38,13 @@ async function withFake(source: string, body: (experiment: Experiment) => Promis
   }
 }
 
-const step = (scenario: Step["scenario"], connections: number, more = {}): Step => ({
+const step = (scenario: Step["scenario"], connections: number, more = {}, quick = false): Step => ({
   scenario,
   parameters: { connections, seconds: 0.2, warmup_seconds: 0, ...more },
+  quick,
 });
 
-const options = (experiment: Experiment, step: Step): RunOptions => ({
+const options = (experiment: Subject, step: Step): RunOptions => ({
   experiment,
   host,
   step,
@@ -109,10 +112,12 @@ Deno.test("a server that says that it cannot run here is skipped, with its sente
 
 Deno.test("an experiment of another system is skipped without being started", async () => {
   const requires = [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const];
-  const elsewhere = { ...find("event-loop"), path: "does-not-exist.ts", requires };
-  const result = await runStep(options(elsewhere, step("hold", 1)));
-  assertEquals(result.ended, "skipped");
-  assertEquals(result.metrics.answered, null, "nothing was measured, so there is no zero");
+  await withFake("Deno.exit(3);", async (experiment) => {
+    const run = "deno run -A fake.ts --port 8080";
+    const result = await runStep(options({ ...experiment, run, requires }, step("hold", 1)));
+    assertEquals(result.ended, "skipped"); // what starts and ends at once would be "not_ready"
+    assertEquals(result.metrics.answered, null, "nothing was measured, so there is no zero");
+  });
 });
 
 Deno.test({
@@ -176,17 +181,28 @@ Deno.test("what a server has never answered costs it no memory, whatever the slo
   });
 });
 
-Deno.test("the command of a quick run says so, and that of a whole run does not", async () => {
+Deno.test("a quick run and its command say so, a full run and its command do not", async () => {
   const elsewhere = {
     ...find("event-loop"),
     requires: [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const],
   };
-  const commandOf = async (more: object, scenario: Step["scenario"]) =>
-    (await runStep(options(elsewhere, step(scenario, 5, more)))).command;
+  const saidOf = async (scenario: Step["scenario"], isQuick: boolean) => {
+    const { quick, command } = await runStep(options(elsewhere, step(scenario, 5, {}, isQuick)));
+    return [quick, command];
+  };
   const quick = "deno task exp event-loop --scenario throughput --connections 5 --seconds 0.2 --quick";
-  assertEquals(await commandOf({ warmup_seconds: 0.5 }, "throughput"), quick);
-  assertEquals(await commandOf({ warmup_seconds: 1 }, "throughput"), quick.replace(" --quick", ""));
-  assertStringIncludes(await commandOf({ climb_seconds: 3 }, "hold"), "--quick");
+  assertEquals(await saidOf("throughput", true), [true, quick]);
+  assertEquals(await saidOf("throughput", false), [false, quick.replace(" --quick", "")]);
+  assertEquals(await saidOf("hold", true), [true, quick.replace("throughput", "hold")]);
+});
+
+Deno.test("a result says which version of the lab and which file served", async () => {
+  const requires = [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const];
+  const { lab } = await runStep(options({ ...find("event-loop"), requires }, step("hold", 1)));
+  assertEquals(lab, await labVersion(find("event-loop").path));
+  const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+  const mine = await runStep(options(own, step("hold", 1)));
+  assertEquals([mine.ended, mine.lab], ["not_ready", await labVersion(null)]);
 });
 
 Deno.test({

@@ -4,20 +4,20 @@
  *
  * @module
  */
-import { type Bench, findingsOf, look, percentiles } from "./bench.ts";
+import { type Bench, findingsOf, look, openBench, percentiles } from "./bench.ts";
 import type { Finding } from "../results/findings.ts";
-import { count } from "../text/format.ts";
+import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
-import { answersPerS, LoadGenerator, type Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
 import { crash, DEATH_MS, endOf } from "./step.ts";
-import { startSubject, type Subject } from "../server/subject.ts";
+import type { Subject } from "../server/subject.ts";
 
 /** What is wanted of the load now. */
 export interface Wanted {
   connections: number;
   /** Requests/s of an open loop; null: as fast as it answers. */
-  ratePerS: number | null;
+  rate_per_s: number | null;
 }
 
 /** What one second showed. Null: not measured, or not told by this system. */
@@ -41,8 +41,6 @@ export interface Frame {
   reason: string | null;
 }
 
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1; // a core each, where there are two
 const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
 const STEP_S = 0.5;
 const FIRST_STEP = 10; // what is connected at once, by the pace of the step before
@@ -58,7 +56,7 @@ const BEHIND = 0.9; // answers in a second by those asked for: beyond what the l
  *
  * @example
  * ```ts
- * for await (const frame of watch(find("epoll"), () => ({ connections: 100, ratePerS: null }), signal)) {
+ * for await (const frame of watch(find("epoll"), () => ({ connections: 100, rate_per_s: null }), signal)) {
  *   console.log(frame.requests_per_s);
  * }
  * ```
@@ -69,12 +67,8 @@ export async function* watch(
   signal: AbortSignal,
   seconds = 1,
 ): AsyncGenerator<Frame> {
-  const pin = (cpu: number) => navigator.hardwareConcurrency > 1 ? { cpu } : {};
-  await using server = await startSubject(subject, { ...pin(SERVER_CPU), signal });
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
-    ...pin(CLIENT_CPU),
-    ...(server.pid !== null && { serverPid: server.pid }),
-  });
+  await using opened = await openBench(subject, { signal });
+  const { server, generator } = opened;
   const stop = () => void generator.stop(); // what it does fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
   const start = performance.now();
@@ -89,9 +83,9 @@ export async function* watch(
       load.bench.parameters.connections = wish.connections;
       if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
       if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
-      const window = wish.ratePerS === null
+      const window = wish.rate_per_s === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
-        : await generator.open({ rate: wish.ratePerS, seconds, warmupSeconds: 0 });
+        : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
       load.climb.held -= window.lost + window.dropped;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
@@ -134,14 +128,14 @@ async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<strin
 
 /** Why fewer requests were answered in a second than were due; null if it is not so, or not the server's fault. */
 export function behind(
-  { ratePerS }: Pick<Wanted, "ratePerS">,
+  { rate_per_s: wanted }: Pick<Wanted, "rate_per_s">,
   requestsPerS: number,
   findings: readonly Finding[],
 ): string | null {
-  if (ratePerS === null || requestsPerS >= BEHIND * ratePerS) return null;
+  if (wanted === null || requestsPerS >= BEHIND * wanted) return null;
   if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
   const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
-  return `${count(ratePerS)} requests/s were due and ${answered}`;
+  return `${count(wanted)} requests/s were due and ${answered}`;
 }
 
 function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
@@ -149,7 +143,7 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
   const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
-  const scenario = wanted.ratePerS === null ? "throughput" : "rate";
+  const scenario = wanted.rate_per_s === null ? "throughput" : "rate";
   const findings = findingsOf(name, scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
     elapsed_s,
@@ -164,7 +158,7 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
     processes: now?.processes ?? null,
     findings,
     reason: short ?? window.stopped_early ??
-      (unanswered > 0 ? `${count(unanswered)} requests got no answer` : null) ??
+      (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null) ??
       behind(wanted, metrics.requests_per_s, findings),
   };
 }

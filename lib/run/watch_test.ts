@@ -31,8 +31,8 @@ Deno.test({
   name: "the load follows what is wanted, up, down, open and closed, and each frame tells what was",
   ignore,
   fn: async () => {
-    const wishes = [20, 50, 5].map((connections) => ({ connections, ratePerS: null }));
-    const seen = await frames("epoll", [...wishes, { connections: 5, ratePerS: 10 }]);
+    const wishes = [20, 50, 5].map((connections) => ({ connections, rate_per_s: null }));
+    const seen = await frames("epoll", [...wishes, { connections: 5, rate_per_s: 10 }]);
     assertEquals(seen.map(({ connections }) => connections), [20, 50, 5, 5]);
     assert(seen[2]!.requests_per_s > seen[3]!.requests_per_s, "a closed loop asks as fast as it can");
     // One request is due in a tenth of a second, which a busy machine can make longer but not shorter.
@@ -49,7 +49,7 @@ Deno.test({
   name: "a server that cannot hold all says so in every frame",
   ignore,
   fn: async () => {
-    const seen = await frames("blocking", [{ connections: 3, ratePerS: 10 }, { connections: 3, ratePerS: null }]);
+    const seen = await frames("blocking", [{ connections: 3, rate_per_s: 10 }, { connections: 3, rate_per_s: null }]);
     for (const { reason } of seen) assert(/2 of 3 connections got no answer/.test(reason!), String(reason));
   },
 });
@@ -61,12 +61,12 @@ Deno.test({
     const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
     await assertRejects(
       async () => {
-        for await (const _ of watch(own, () => ({ connections: 1, ratePerS: null }), new AbortController().signal)) {
+        for await (const _ of watch(own, () => ({ connections: 1, rate_per_s: null }), new AbortController().signal)) {
           break;
         }
       },
       StartError,
-      "nobody listens on port 1",
+      "nothing listens on 127.0.0.1:1",
     );
   },
 });
@@ -80,18 +80,18 @@ Deno.test({
       await write(HELLO);
     });
     const own = { name: "slow", family: "own", port: slow.port, pid: null, words: null } as const;
-    const [frame] = await frames(own, [{ connections: 1, ratePerS: 400 }]); // 50 at the most: one after the other
+    const [frame] = await frames(own, [{ connections: 1, rate_per_s: 400 }]); // 50 at the most: one after the other
     assertEquals(frame!.reason, behind(frame!.wanted, frame!.requests_per_s, frame!.findings));
     assertMatch(String(behind(frame!.wanted, frame!.requests_per_s, [])), SHORT); // of whichever finding there is none
   },
 });
 
 Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
-  const due = { connections: 1, ratePerS: 400 };
-  const finding = (id: FindingId) => [{ id, sentence: "" }];
+  const due = { connections: 1, rate_per_s: 400 };
+  const finding = (id: FindingId) => [{ server: "epoll", id, sentence: "" }];
   assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);
   assertEquals([behind(due, 360, []), behind(due, 359, []) === null], [null, false]);
   assertEquals([behind(due, 50, finding("client_bound")), behind(due, 50, finding("late_sends"))], [null, null]);
   assertMatch(behind(due, 50, finding("lost_connections"))!, SHORT);
-  assertEquals(behind({ ratePerS: null }, 0, []), null);
+  assertEquals(behind({ rate_per_s: null }, 0, []), null);
 });

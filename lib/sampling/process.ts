@@ -30,16 +30,6 @@ export function unlessGone<T>(read: () => T): T | null {
   }
 }
 
-/** The stat line of a process; null where the system hides the processes of others (hidepid). */
-function readStat(pid: string): ProcessStat | null {
-  try {
-    return parseStat(readProc(`/proc/${pid}/stat`));
-  } catch (error) {
-    if (error instanceof Deno.errors.PermissionDenied) return null;
-    throw error;
-  }
-}
-
 /**
  * The stat lines of a process and of all its descendants, also of those that have ended and were not waited for yet.
  * Empty if there is no process `rootPid`.
@@ -47,14 +37,24 @@ function readStat(pid: string): ProcessStat | null {
  * All processes of the host are looked at. /proc/PID/task/TID/children would be shorter, but proc(5) warns of it: a
  * child that ends while the file is read can hide children that live. It would also be read once for each thread.
  */
-function readTree(rootPid: number): ProcessStat[] {
+const readTree = (rootPid: number): ProcessStat[] => treeOf(readableStats(listProc("/proc"), readProc), rootPid);
+
+/**
+ * The stat lines of all processes that can be read. With the mount option hidepid of /proc, those of other users cannot: no
+ * process of a server that this user has started is among them.
+ */
+export function readableStats(names: readonly string[], read: (path: string) => string): ProcessStat[] {
   const all: ProcessStat[] = [];
-  for (const name of listProc("/proc")) {
+  for (const name of names) {
     if (!/^\d+$/.test(name)) continue;
-    const stat = unlessGone(() => readStat(name));
-    if (stat !== null) all.push(stat);
+    try {
+      all.push(parseStat(read(`/proc/${name}/stat`)));
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) continue;
+      throw error;
+    }
   }
-  return treeOf(all, rootPid);
+  return all;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { cpuUsage } from "node:process";
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertThrows } from "@std/assert";
-import { allowedCpus, cpuUs, hostCpuUs, processTree, unlessGone } from "./process.ts";
+import { allowedCpus, cpuUs, hostCpuUs, processTree, readableStats, unlessGone } from "./process.ts";
+import { readProc } from "./procfs.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -130,4 +131,14 @@ Deno.test({ name: "only a missing file becomes null, any other error goes on", i
 
 Deno.test({ name: "a system without /proc is told by null", ignore: !ignore }, () => {
   assertEquals([processTree(Deno.pid), cpuUs(Deno.pid), hostCpuUs()], [null, null, null]);
+});
+
+Deno.test("processes of others that /proc hides are passed over, as with hidepid", { ignore }, () => {
+  const read = (path: string) => {
+    if (path === "/proc/1/stat") throw new Deno.errors.PermissionDenied("Cannot open /proc/1/stat: EPERM (1)");
+    if (path === "/proc/2/stat") throw new Deno.errors.NotFound("it has ended");
+    return readProc(path);
+  };
+  const stats = readableStats(["1", "2", "self", String(Deno.pid)], read);
+  assertEquals(stats.map(({ pid }) => pid), [Deno.pid]);
 });

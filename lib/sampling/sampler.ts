@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { readCgroup } from "./cgroup.ts";
 import { processCpuUs, processTree, unlessGone } from "./process.ts";
 import { parseContextSwitches, parseKb, parseSlabinfo, parseStat } from "./proc_parse.ts";
 import { listProc, readProc, sizeProc } from "./procfs.ts";
@@ -24,8 +25,6 @@ export interface Sample {
    * megabytes when any other process that runs the same program starts or ends.
    */
   pss_anon_bytes: number | null;
-  /** Pages that nobody else maps: what would come free if the tree ended. */
-  uss_bytes: number;
   /** Areas of memory that a process has mapped; of several processes the most: the kernel's limit is for each of them. */
   mappings: number;
   /**
@@ -153,7 +152,6 @@ function sampleProcess(pid: number) {
     rss_bytes: memory.Rss ?? 0,
     pss_bytes: memory.Pss ?? 0,
     pss_anon_bytes: memory.Pss_Anon ?? null,
-    uss_bytes: (memory.Private_Clean ?? 0) + (memory.Private_Dirty ?? 0),
     mappings: linesIn(readProc(`/proc/${pid}/maps`)),
     context_switches: threads.reduce((sum, { switches }) => sum + switches, 0),
     thread_ids: threads.map(({ tid }) => tid),
@@ -186,7 +184,6 @@ export function sample(rootPid: number): Sample | null {
     rss_bytes: sum("rss_bytes"),
     pss_bytes: sum("pss_bytes"),
     pss_anon_bytes: found.reduce<number | null>((total, { pss_anon_bytes }) => addOrNull(total, pss_anon_bytes), 0),
-    uss_bytes: sum("uss_bytes"),
     mappings: Math.max(...found.map((process) => process.mappings)),
     context_switches: sum("context_switches"),
     thread_ids: found.flatMap(({ thread_ids }) => thread_ids),
@@ -196,7 +193,10 @@ export function sample(rootPid: number): Sample | null {
     ),
     ended_children_faults: sum("ended_children_faults"),
     kernel_socket_bytes: kernelSocketBytes(),
-    mem_available_bytes: parseKb(readProc("/proc/meminfo")).MemAvailable!,
+    mem_available_bytes: Math.min(
+      parseKb(readProc("/proc/meminfo")).MemAvailable!,
+      readCgroup().memory_available_bytes ?? Infinity,
+    ),
   };
 }
 

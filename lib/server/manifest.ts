@@ -67,14 +67,26 @@ function lookAtSockets(pids: number[]): Sockets {
   return found;
 }
 
-/** The first line that names a version, of what the header's command prints. */
-async function versionOf(subject: Subject): Promise<string> {
+const versions = new Map<string, Promise<string>>(); // by command: at most one for each experiment
+
+/**
+ * The version of what serves. The command that tells it runs once: a caller asks before the load, because under a load that
+ * takes all processes there may be none left for it.
+ */
+export async function versionOf(subject: Subject): Promise<string> {
   if (isOwn(subject)) return "a server of one's own";
   const { name, version } = subject;
   if (version === null) {
     const runtime = runtimeOf(subject);
     return [`Deno ${runtime.version}`, ...runtime.v8Flags].join(" ");
   }
+  const known = versions.get(version) ?? askVersion(name, version);
+  versions.set(version, known);
+  return await known;
+}
+
+/** The first line that names a version, of what a command prints. */
+async function askVersion(name: string, version: string): Promise<string> {
   const [command, ...args] = version.split(" ");
   let output: Deno.CommandOutput;
   try {

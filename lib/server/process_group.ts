@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { limited, PIN_AND_BIND, Tail } from "./launch.ts";
 
 /** A program to start. `env` is added to the environment of this process. */
 export interface GroupCommand {
@@ -33,10 +34,7 @@ const LINE = 64 * 1024; // characters of one line of stdout that are kept
 // Waits for the word that the watchdog stands, or ends if the pipe does. Then exec, so that the process id stays.
 const LAUNCH = `
 read -r go || exit 1
-cpu=$1
-shift
-if [ -n "$cpu" ] && command -v taskset >/dev/null; then set -- taskset -c "$cpu" "$@"; fi
-if setpriv --pdeathsig KILL true 2>/dev/null; then set -- setpriv --pdeathsig KILL "$@"; fi
+${PIN_AND_BIND}
 exec "$@" </dev/null`;
 
 // A killed process may take a while to give back its memory: wait until those of the group that are left are zombies, which
@@ -82,7 +80,7 @@ export class Group {
   readonly gone: Promise<Deno.CommandStatus>;
   /** The last line of stdout that is not blank. */
   lastLine = "";
-  stderrTail = "";
+  readonly #stderr = new Tail(TAIL);
   #child: Deno.ChildProcess;
   #watchdog: Deno.ChildProcess | null;
   #swept: Promise<unknown> | null = null;
@@ -102,9 +100,14 @@ export class Group {
       if (lines.length > 0) first.resolve(lines[0]!);
       this.lastLine = lines.findLast((text) => text.trim() !== "") ?? this.lastLine;
     });
-    const errors = drain(child.stderr, over, (text) => this.stderrTail = (this.stderrTail + text).slice(-TAIL));
+    const errors = drain(child.stderr, over, (text) => this.#stderr.add(text));
     const said = output.then(() => this.lastLine = line.trim() === "" ? this.lastLine : line);
     this.gone = Promise.all([child.status, over, said, errors]).then(([status]) => status);
+  }
+
+  /** What it said last on stderr. */
+  get stderrTail(): string {
+    return this.#stderr.text;
   }
 
   /** Ends the pipe that the watchdog reads: it kills what there is of the group, and ends. */
@@ -137,8 +140,7 @@ export class Group {
 /** Spawns the command as the leader of a group that a watchdog stands behind before the first instruction runs. */
 export async function spawnGroup(server: GroupCommand, options: GroupOptions = {}): Promise<Group> {
   const { cwd, env } = server;
-  const limits = options.prlimit ?? [];
-  const words = [...(limits.length > 0 ? ["prlimit", ...limits] : []), server.command, ...server.args];
+  const words = limited(options.prlimit ?? [], [server.command, ...server.args]);
   const common = { ...(cwd && { cwd }), ...(env && { env }), stdout: "piped", stderr: "piped" } as const;
   if (Deno.build.os === "windows") {
     return new Group(new Deno.Command(words[0]!, { ...common, args: words.slice(1), stdin: "null" }).spawn(), null);

@@ -13,6 +13,8 @@
 import { basename, dirname, resolve } from "node:path";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import { type Group, type GroupCommand, type GroupOptions, settles, spawnGroup } from "./process_group.ts";
+import { EXIT } from "../cli/exit.ts";
+import { howEnded, lastWords } from "./launch.ts";
 import { processTree } from "../sampling/process.ts";
 
 /** The first line of stdout, once the server accepts. */
@@ -30,6 +32,9 @@ export interface Stopped {
   event: "stopped";
   accepted: number;
   served: number;
+  /** Bytes that the sockets gave and took; missing where the server cannot count them. */
+  bytes_in?: number;
+  bytes_out?: number;
   errors: Record<string, number>;
   /** The same of each loop, where a server has several. */
   loops?: { accepted: number; served: number }[];
@@ -47,6 +52,8 @@ export interface ServerOptions extends GroupOptions {
   readyTimeoutMs?: number;
   /** Ends the wait until it is ready. */
   signal?: AbortSignal;
+  /** Called once a second while it is waited for. */
+  onWait?: (seconds: number) => void;
 }
 
 /** Why there is no server: it cannot run here, was not ready in time, or ended before it was ready. */
@@ -62,7 +69,13 @@ export class StartError extends Error {
 
 const READY_MS = 120_000; // a peer may compile its source and what it stands on first
 const STOP_MS = 5_000; // the contract gives a server 1 s for what is in flight
-const EX_UNAVAILABLE = 69; // <sysexits.h>
+
+/** Calls `onWait` once a second, with the seconds since now, until it is disposed of. */
+export function waiting(onWait: ServerOptions["onWait"]): Disposable {
+  const from = performance.now();
+  const timer = onWait === undefined ? undefined : setInterval(() => onWait((performance.now() - from) / 1000), 1000);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
 
 /** Parses a line of JSON; null if it is none or not an object. */
 function parseLine(line: string): Record<string, unknown> | null {
@@ -85,13 +98,17 @@ function parseReady(line: string): Ready | null {
 }
 
 function parseStopped(line: string): Stopped | null {
-  const { event, accepted, served, errors, loops } = parseLine(line) ?? {};
+  const { event, accepted, served, bytes_in, bytes_out, errors, loops } = parseLine(line) ?? {};
   const right = event === "stopped" && isCount(accepted) && isCount(served) && typeof errors === "object" &&
     errors !== null && Object.values(errors).every(isCount);
   const perLoop = Array.isArray(loops) && loops.every((loop) => isCount(loop?.accepted) && isCount(loop?.served));
-  return right
-    ? { event, accepted, served, errors: errors as Record<string, number>, ...(perLoop && { loops }) }
-    : null;
+  if (!right) return null;
+  return {
+    ...{ event, accepted, served, errors: errors as Record<string, number> },
+    ...(isCount(bytes_in) && { bytes_in }),
+    ...(isCount(bytes_out) && { bytes_out }),
+    ...(perLoop && { loops }),
+  };
 }
 
 /** A running server. Stop it, or bind it with `await using`. */
@@ -127,6 +144,16 @@ export class Server implements AsyncDisposable {
     return this.#group.stderrTail;
   }
 
+  /** The last line of stdout. */
+  lastLine(): string {
+    return this.#group.lastLine;
+  }
+
+  /** Sends a signal to every process of the group. */
+  signalAll(signal: Deno.Signal): void {
+    Deno.kill(-this.leaderPid, signal);
+  }
+
   /**
    * Sends SIGTERM (or what its command names instead) and, after 5 s, SIGKILL to the whole group. The second call gives
    * what the first one gave.
@@ -149,14 +176,12 @@ export class Server implements AsyncDisposable {
 }
 
 /** Tells why a server ended before it was ready. */
-function failureOf({ code, signal }: Deno.CommandStatus, stderrTail: string): StartFailure {
+function failureOf(status: Deno.CommandStatus, stderrTail: string): StartFailure {
   const said = stderrTail.trim();
-  const lastSaid = said.slice(said.lastIndexOf("\n") + 1);
-  if (code === EX_UNAVAILABLE) {
-    return { ended: "skipped", reason: lastSaid || "It cannot run here and did not say why." };
+  if (status.code === EXIT.unavailable) {
+    return { ended: "skipped", reason: lastWords(said) || "It cannot run here and did not say why." };
   }
-  const how = signal === null ? `with exit code ${code}` : `by ${signal}`;
-  return { ended: "crashed", reason: `Ended ${how} before it was ready${said ? `: ${said}` : "."}` };
+  return { ended: "crashed", reason: `Ended ${howEnded(status)} before it was ready${said ? `: ${said}` : "."}` };
 }
 
 /**
@@ -170,6 +195,7 @@ export async function startServer(command: ServerCommand, options: ServerOptions
   const group = await spawnGroup(command, options);
   const { promise: abort, resolve: onAbort } = Promise.withResolvers<null>();
   options.signal?.addEventListener("abort", () => onAbort(null), { once: true });
+  using _ = waiting(options.onWait);
   const first = Promise.race([group.firstLine, group.gone, abort]);
   const said = await settles(first, readyMs) ? await first : null;
   const ready = typeof said === "string" ? parseReady(said) : null;

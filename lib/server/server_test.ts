@@ -110,8 +110,10 @@ onUnix("an experiment starts, serves, and tells at its end what it has served", 
   const response = await fetch(`http://127.0.0.1:${server.port}/`);
   assertEquals(await response.text(), "Hello World");
   assertEquals(server.ready.experiment, "epoll");
-  const stopped = { event: "stopped", accepted: 1, served: 1, errors: {} } as const;
-  assertEquals(await server.stop(), { stopped, code: 0, signal: null });
+  const { stopped, code, signal } = await server.stop();
+  const { bytes_in = 0, bytes_out = 0, ...rest } = stopped!;
+  assertEquals([rest, code, signal], [{ event: "stopped", accepted: 1, served: 1, errors: {} }, 0, null]);
+  assert(bytes_in > 0 && bytes_out > 0, `${bytes_in} ${bytes_out}`);
   assertEquals(await server.stop(), await server.stop());
 });
 

@@ -5,16 +5,21 @@
  */
 import { delay } from "@std/async";
 import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
-import { settles, spawnGroup } from "./process_group.ts";
+import { shellQuote, taskLine } from "../cli/shell.ts";
 import { sample } from "../sampling/sampler.ts";
+import { howEnded, withLastWords } from "./launch.ts";
+import { settles, spawnGroup } from "./process_group.ts";
 import {
   experimentCommand,
   type Runtime,
+  type Server,
   type ServerOptions,
   StartError,
+  type StartFailure,
   startServer,
   type Stopped,
   thisRuntime,
+  waiting,
 } from "./server.ts";
 
 /** A server of one's own: a command that starts it, or the address of one that runs already. */
@@ -63,34 +68,61 @@ const READY_MS = 60_000; // somebody's framework may compile first
 const LOOK_MS = 20;
 const STOP_MS = 5_000; // as for experiments
 
+/** How a subject is started. */
+export interface SubjectOptions extends ServerOptions {
+  /** Further options of an experiment, such as `["--workers", "2"]`. */
+  args?: string[];
+  /** Added to the environment of an experiment. */
+  env?: Record<string, string>;
+}
+
+/** What runs of a subject: an experiment says more of itself than a server of one's own. */
+export type RunningOf<S extends Subject> = S extends Own ? Running : Server;
+
 /**
  * Starts what is to be measured. A server that runs already is left as it is, also at the end.
  *
  * @throws {StartError} If it cannot run here, or does not get ready.
  */
-export async function startSubject(subject: Subject, options: ServerOptions = {}): Promise<Running> {
-  if (isOwn(subject)) return subject.words === null ? attach(subject) : await startOwn(subject, subject.words, options);
+export async function startSubject<S extends Subject>(subject: S, options: SubjectOptions = {}): Promise<RunningOf<S>> {
+  const { args = [], env, ...rest } = options;
+  if (isOwn(subject)) {
+    const started = subject.words === null ? attach(subject) : startOwn(subject, subject.words, rest);
+    return await started as RunningOf<S>;
+  }
   const here = runsHere(subject);
   if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
-  return await startServer(experimentCommand(subject, [], runtimeOf(subject)), options);
+  const command = experimentCommand(subject, args, runtimeOf(subject));
+  return await startServer({ ...command, ...(env && { env }) }, rest) as RunningOf<S>;
 }
 
-/** The command line that measures a subject again, with flags. */
-export function repeat(subject: Subject, flags: string): string {
-  if (!isOwn(subject)) return `deno task exp ${subject.name} ${flags}`;
+/** The command line that measures a subject again, with flags; a shell reads it back as it was. */
+export function repeat(subject: Subject, flags: readonly string[]): string {
+  if (!isOwn(subject)) return taskLine("exp", [subject.name, ...flags]);
   const { name, words, port } = subject;
-  const own = port === null ? "" : ` --port ${port}`;
-  const start = words === null ? ` --url http://127.0.0.1:${port}` : `${own} -- ${words.join(" ")}`;
-  return `deno task measure --name ${name} ${flags}${start}`;
+  const line = ["--name", name, ...flags];
+  if (words === null) return taskLine("measure", [...line, "--url", `http://127.0.0.1:${port}`]);
+  const own = port === null ? [] : ["--port", String(port)];
+  return `${taskLine("measure", [...line, ...own])} -- ${shellQuote(words)}`;
+}
+
+/** Why a process cannot be sampled; null if it can, or if the system has no /proc to ask. */
+function cannotSample(pid: number): string | null {
+  if (Deno.build.os !== "linux") return null;
+  try {
+    return sample(pid) === null ? `there is no process ${pid}.` : null;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    return `process ${pid} belongs to another user: measure as that user, or leave out --pid. ${error.message}`;
+  }
 }
 
 async function attach({ name, pid, ...own }: Own): Promise<Running> {
   const port = own.port!; // an address has one
-  if (pid !== null && Deno.build.os === "linux" && sample(pid) === null) {
-    throw new StartError({ ended: "not_ready", reason: `${name}: there is no process ${pid}.` });
-  }
+  const obstacle = pid === null ? null : cannotSample(pid);
+  if (obstacle !== null) throw new StartError({ ended: "not_ready", reason: `${name}: ${obstacle}` });
   if (!await answers(port)) {
-    throw new StartError({ ended: "not_ready", reason: `${name}: nobody listens on port ${port}.` });
+    throw new StartError({ ended: "not_ready", reason: `${name}: nothing listens on 127.0.0.1:${port}.` });
   }
   return {
     pid,
@@ -112,7 +144,7 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
   const { name } = own;
   const port = own.port ?? freePort();
   if (await answers(port)) {
-    throw new StartError({ ended: "not_ready", reason: `${name}: somebody listens on port ${port} already.` });
+    throw new StartError({ ended: "not_ready", reason: `${name}: port ${port} is in use already.` });
   }
   const [command, ...args] = words;
   const group = await spawnGroup({ command: command!, args, env: { PORT: String(port) } }, options).catch((error) => {
@@ -123,6 +155,7 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
   group.gone.then((status) => over = status);
   const deadline = performance.now() + (options.readyTimeoutMs ?? READY_MS);
   const { signal } = options;
+  using _ = waiting(options.onWait);
   while (over === null && !signal?.aborted && performance.now() < deadline && !await answers(port)) {
     await delay(LOOK_MS);
   }
@@ -141,12 +174,16 @@ async function startOwn(own: Own, words: readonly string[], options: ServerOptio
     },
   };
   if (over === null && performance.now() < deadline) return running;
-  const ended = over === null ? "not_ready" : "crashed";
+  const ended = over; // before it is ended here
   await group.kill();
-  const said = group.stderrTail.trim().split("\n").at(-1) ?? "";
-  const { code } = await group.gone;
-  const what = ended === "crashed" ? `ended with exit code ${code} before it listened on` : "does not listen on";
-  throw new StartError({ ended, reason: `${name} ${what} port ${port}, which PORT names in its environment. ${said}` });
+  throw new StartError(failureOf(name, port, ended, group.stderrTail));
+}
+
+/** Why nothing listens: the command has ended, or is not ready in time (`over` is null). */
+function failureOf(name: string, port: number, over: Deno.CommandStatus | null, stderrTail: string): StartFailure {
+  const what = over === null ? "does not listen on" : `ended ${howEnded(over)} before it listened on`;
+  const reason = withLastWords(`${name} ${what} port ${port}, which PORT names in its environment`, stderrTail);
+  return { ended: over === null ? "not_ready" : "crashed", reason };
 }
 
 /** Whether a connection to a port of this machine is taken. */

@@ -4,7 +4,7 @@ import { hostFacts } from "../sampling/host.ts";
 import { readOwn } from "./custom.ts";
 import { runStep } from "../run/step.ts";
 import { StartError } from "./server.ts";
-import { type Own, startSubject, type Subject } from "./subject.ts";
+import { type Own, repeat, startSubject, type Subject } from "./subject.ts";
 
 /** A server that knows nothing of this project: it says nothing, and listens where PORT says, after a while. */
 const FOREIGN = `
@@ -61,7 +61,7 @@ Deno.test("a command that ends, a command that is not there and an address where
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "no config");
   const absent = await reasonOf({ ...own(""), words: ["no-such-program-7f3a"] });
   assertStringIncludes(absent, Deno.build.os === "windows" ? "cannot be started" : "ended with exit code 127");
-  assertStringIncludes(await reasonOf({ ...own(""), words: null, port: 1 }), "nobody listens on port");
+  assertStringIncludes(await reasonOf({ ...own(""), words: null, port: 1 }), "nothing listens on 127.0.0.1:1.");
 });
 
 Deno.test("a command that never listens is ended, and a port that is taken is not measured in its place", async () => {
@@ -70,5 +70,29 @@ Deno.test("a command that never listens is ended, and a port that is taken is no
   assertEquals(error.failure.ended, "not_ready");
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const taken = { ...own(FOREIGN), port: listener.addr.port };
-  await assertRejects(() => startSubject(taken), StartError, "somebody listens on port");
+  await assertRejects(() => startSubject(taken), StartError, "is in use already");
+});
+
+Deno.test({
+  name: "a stored command line starts the same command when it is pasted into a shell",
+  ignore: Deno.build.os === "windows", // sh
+  fn: async () => {
+    const words = ["sh", "-c", 'exec node "/a b/odd.mjs" plain', "it's", "$HOME"];
+    const line = repeat(readOwn({ name: "q", port: "80" }, words, []), ["--scenario", "hold"]);
+    const { stdout } = await new Deno.Command("sh", { args: ["-c", `printf '%s\\0' ${line}`] }).output();
+    const read = new TextDecoder().decode(stdout).split("\0").slice(0, -1);
+    const flags = ["deno", "task", "measure", "--name", "q", "--scenario", "hold", "--port", "80", "--"];
+    assertEquals(read, [...flags, ...words]);
+  },
+});
+
+Deno.test("a server that does not come up is told of once a second", async () => {
+  const seconds: number[] = [];
+  const options = { readyTimeoutMs: 2500, onWait: (waited: number) => void seconds.push(Math.round(waited)) };
+  await assertRejects(
+    () => startSubject(own("setInterval(() => {}, 1000)"), options),
+    StartError,
+    "does not listen on",
+  );
+  assertEquals(seconds, [1, 2]);
 });

@@ -4,7 +4,7 @@
  * @module
  */
 import { boundOf, idsOf } from "../results/findings.ts";
-import { bytes, count, microseconds, MISSING, plural } from "../text/format.ts";
+import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { signOf } from "./runs.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import { type Column, markdown } from "../text/table.ts";
@@ -90,7 +90,7 @@ export function notes(groups: readonly Rows[]): string[] {
   const out = first.filter(({ reason }) => reason !== null);
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
-    ...out.map((row) => `  ${row.candidate}: excluded after ${plural(row.rounds, "round")}: ${reasonOf(row)}`),
+    ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
       const own = all.filter(({ candidate, finding }) => finding.server === candidate);
       const pairs = all.length - own.length;
@@ -141,9 +141,9 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
-  const heading = `${scenario}, ${
-    count(connections)
-  } connections${at}${work}, ratios to ${reference}, ${rounds} rounds:`;
+  const heading = `${scenario}, ${count(connections)} connections${at}${work}, ratios to ${reference}, ${
+    counted(rounds, "round")
+  }:`;
   return { heading, groups, columns, notes: notes(candidates) };
 }
 

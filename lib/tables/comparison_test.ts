@@ -1,23 +1,29 @@
 import { assert, assertEquals } from "@std/assert";
+import type { Found } from "../results/findings.ts";
 import { boundIn, figure, isVoid, notes, ofReference, ratio } from "./comparison.ts";
-import { comparisonRow as row } from "../testing/fixtures.ts";
+import { comparisonRow as row, found } from "../testing/fixtures.ts";
 
-const bound = ["epoll: client_bound", "c-epoll: client_bound"];
+const bound = [found("epoll", "client_bound"), found("c-epoll", "client_bound")];
 
-Deno.test("each finding is one line that names all it weakens, the reference beside whom", () => {
+Deno.test("each finding is one line that names all it weakens, the reference in how many pairs", () => {
   const groups = [
     [row({ findings: bound })],
-    [row({ candidate: "nginx", findings: ["c-epoll: client_bound", "nginx: foreign_load"] })],
+    [row({ candidate: "nginx", findings: [found("c-epoll", "client_bound"), found("nginx", "foreign_load")] })],
   ];
-  assertEquals(notes(groups), ["  client_bound: epoll; c-epoll beside each", "  foreign_load: nginx"]);
-  assertEquals(notes([groups[0]!, [row({ candidate: "go-net" })]]), ["  client_bound: epoll; c-epoll beside epoll"]);
+  assertEquals(notes(groups), [
+    "  client_bound: epoll; the reference in 2 of 2 pairs",
+    "  foreign_load: nginx",
+  ]);
+  assertEquals(notes([groups[0]!, [row({ candidate: "go-net" })]]), [
+    "  client_bound: epoll; the reference in 1 of 2 pairs",
+  ]);
   assertEquals(notes([[row()]]), []);
 });
 
-Deno.test("who was out before the end says after how many rounds, and why", () => {
+Deno.test("a candidate that was excluded says after how many rounds, and why", () => {
   const reason = "blocking: 99 of 100 connections got no answer";
   assertEquals(notes([[row({ candidate: "blocking", rounds: 0, ratio: null, reason })]]), [
-    "  blocking: out after 0 rounds: 99 of 100 connections got no answer",
+    "  blocking: excluded after 0 rounds: 99 of 100 connections got no answer",
   ]);
 });
 
@@ -35,13 +41,13 @@ Deno.test("what the load generator limits is a bound, and there is no ratio of b
 });
 
 Deno.test("a figure that findings of either weaken is a bound, findings of others weaken nothing", () => {
-  const p99 = (...findings: string[]) => row({ metric: "p99_us", findings });
+  const p99 = (...findings: Found[]) => row({ metric: "p99_us", findings });
   for (const name of ["epoll", "c-epoll"]) {
-    for (const id of ["late_sends", "foreign_load", "client_bound"]) assert(isVoid(p99(`${name}: ${id}`)), id);
+    for (const id of ["late_sends", "foreign_load", "client_bound"] as const) assert(isVoid(p99(found(name, id))), id);
   }
-  assert(!isVoid(p99("nginx: client_bound", "epoll: short_run")));
-  assert(!isVoid(row({ metric: "requests_per_s", findings: ["epoll: foreign_load"] })));
-  assertEquals(boundIn(p99("c-epoll: late_sends"), "epoll"), null);
+  assert(!isVoid(p99(found("nginx", "client_bound"), found("epoll", "short_run"))));
+  assert(!isVoid(row({ metric: "requests_per_s", findings: [found("epoll", "foreign_load")] })));
+  assertEquals(boundIn(p99(found("c-epoll", "late_sends")), "epoll"), null);
 });
 
 Deno.test("the reference's own figures are those beside the first candidate that took part", () => {

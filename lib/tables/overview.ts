@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { relative } from "node:path";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
@@ -30,19 +31,24 @@ export function p99({ throughput, rate }: Shown): string {
   return bounded(rate!, microseconds(rate!.metrics.p99_us), "p99_us");
 }
 
-const link = ({ name, path }: Experiment) => `[${name}](${path})`;
+/** The path of a file of the project, from its top, with slashes on every system. */
+const fromTop = (path: string) => relative(Deno.cwd(), path).replaceAll("\\", "/");
 
-const OVERVIEW: Column<Shown>[] = [
-  { heading: "experiment", cell: ({ experiment }) => link(experiment), left: true },
+const overviewColumns = (top: string): Column<Shown>[] => [
+  {
+    heading: "experiment",
+    cell: ({ experiment: { name, path } }) => `[${name}](${top}/${fromTop(path)})`,
+    left: true,
+  },
   { heading: "family", cell: ({ experiment }) => experiment.family, left: true },
   { heading: "held and answered", cell: ({ hold }) => count(hold?.metrics.answered) },
-  { heading: "user memory a connection", cell: userMemoryText },
+  { heading: "user memory per connection", cell: userMemoryText },
   { heading: "connections under load", cell: ({ throughput }) => count(throughput?.parameters.connections) },
   {
     heading: "requests/s",
     cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
   },
-  { heading: "server CPU-µs a request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
+  { heading: "server CPU-µs per request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
   { heading: "p99 at half of that rate", cell: p99 },
 ];
 
@@ -52,10 +58,14 @@ export function machines(results: readonly Pick<Result, "host">[]): string {
   return `Measured on: ${[...new Set(results.map(({ host }) => describeHost(host)))].join("; ")}.`;
 }
 
-/** What each experiment holds, costs and reaches. */
-export function overview(rows: readonly Shown[]): string {
+/**
+ * What each experiment holds, costs and reaches.
+ *
+ * @param top The top of the project, from the document that the table stands in.
+ */
+export function overview(rows: readonly Shown[], top: string): string {
   const used = rows.flatMap(({ hold, throughput, rate }) => [hold, throughput, rate]).filter((of) => of !== undefined);
-  return `${markdown(rows, OVERVIEW)}\n\n${machines(used)}`;
+  return `${markdown(rows, overviewColumns(top))}\n\n${machines(used)}`;
 }
 
 const duration = (seconds: number | null) => seconds === null ? MISSING : `${seconds.toFixed(2)} s`;
@@ -77,7 +87,7 @@ const HOLDS: Column<Result>[] = [
 /**
  * How many connections each holds, and what stops it.
  *
- * @param most Runs that were asked for more are passed over.
+ * @param most Runs that were asked for more are skipped.
  */
 export function holds(experiments: readonly Experiment[], results: readonly Result[], most = Infinity): string {
   const rows = experiments.map(({ name }) => best(results, name, "hold", most)).filter((of) => of !== undefined);

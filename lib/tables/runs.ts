@@ -6,7 +6,7 @@ import { type Column, table } from "../text/table.ts";
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
-  { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections) },
+  { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections), isKey: true },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
   { heading: "connects\n/s", cell: (of) => count(of.metrics.connects_per_s) },
   { heading: "requests\n/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
@@ -47,12 +47,12 @@ function rawLatency(of: Result): string[] {
 }
 
 /** What a run ends with: the table, then what broke and why, then what weakens the figures. */
-export function describe(results: readonly Result[]): string {
+export function describe(results: readonly Result[], width?: number): string {
   if (results.length === 0) return "Nothing was measured.";
   const broke = results.filter((of) => of.ended !== "ok").map((of) => `${label(of)}: ${of.ended}, ${of.reason}`);
   const notes = results.flatMap((of) => of.findings.map(({ id, sentence }) => `${label(of)}: ${id}, ${sentence}`));
   const raw = results.flatMap(rawLatency);
   const list = (heading: string, lines: string[]) => lines.length > 0 ? `\n\n${heading}\n  ${lines.join("\n  ")}` : "";
-  return table(results, RESULT_COLUMNS) + list("What broke, and why", broke) + list("Raw latency", raw) +
+  return table(results, RESULT_COLUMNS, width) + list("What broke, and why", broke) + list("Raw latency", raw) +
     list("What to mind in these figures", notes);
 }

@@ -23,7 +23,7 @@ function result(run: Partial<Run>): Result {
 }
 
 Deno.test("what was not measured is shown as missing, never as zero", () => {
-  const row = describe([result({ metrics: { answered: 10_000 } })]).split("\n").at(-1)!;
+  const row = describe([result({ metrics: { answered: 10_000 } })], 200).split("\n").at(-1)!;
   assertMatch(row, /^hold +10 000 +10 000 +– +– +– +– +– +– +– +– +– +– +ok$/);
 });
 
@@ -34,7 +34,7 @@ Deno.test("a step that broke is told below the table with its reason", () => {
 });
 
 Deno.test("a throughput that the generator limited is marked as a lower bound, and the finding is told", () => {
-  const findings = [{ id: "client_bound" as const, sentence: "it was at its limit" }];
+  const findings = [{ server: "epoll", id: "client_bound" as const, sentence: "it was at its limit" }];
   const text = describe([result({ scenario: "throughput", metrics: { requests_per_s: 40_000 }, findings })]);
   assertStringIncludes(text, "≥ 40 000");
   assertStringIncludes(text, "client_bound, it was at its limit");

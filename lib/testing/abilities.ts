@@ -11,6 +11,14 @@ export const ABILITIES = [
   "wait-at-emfile", // who comes when descriptors have run out is served later
   "survive-resets",
   "half-close",
+  "late-reader", // no answer is cut, however late a client reads
+  "head-deadline", // 408 for a head that is not complete after 10 s
+  "keepalive", // idle peers are probed after 60 s
+  "bad-length", // 400 for a Content-Length that is not digits
+  "any-form", // absolute-form, a leading empty line, queries, HTTP/1.2
+  "refuse-version", // 505 for HTTP/2.0
+  "last-says-close", // the last answer of a connection carries Connection: close
+  "exact-parser", // the same answers as the reference parser, whatever is sent
   "malformed-400",
   "bound-head", // 431 for a head over 8 KiB
   "linger", // the answer to what is refused survives what the client still sends
@@ -22,6 +30,9 @@ export const ABILITIES = [
   "burn-cpu", // /work/N: CPU time, not time on the wall
   "see-port-in-use",
   "stop-in-flight", // answers on SIGTERM what is in flight
+  "stop-backlog", // accepts on SIGTERM what has completed its handshake
+  "hear-signals", // within 100 ms, whatever is asked
+  "show-stats", // a line of counts on SIGUSR1
   "second-signal",
   "count-accepted", // the numbers of the stopped line; `served` is true for all
   "count-errors",

@@ -127,6 +127,11 @@ export class Client implements Disposable {
     }
   }
 
+  /** The port at this end. */
+  get port(): number {
+    return (this.#connection.localAddr as Deno.NetAddr).port;
+  }
+
   /** Closes the half that sends (FIN); the other one stays open. */
   async finish(): Promise<void> {
     await this.#connection.closeWrite();

@@ -8,9 +8,11 @@
  *
  * @module
  */
-import { assert, assertEquals, AssertionError } from "@std/assert";
+import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/assert";
+import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { catalogue, type Experiment } from "../catalogue/catalogue.ts";
+import { processTree } from "../sampling/process.ts";
 import {
   experimentCommand,
   type Server,
@@ -22,7 +24,9 @@ import {
 } from "../server/server.ts";
 import { installLine, missingTools, TOOLS, unobtainable } from "../catalogue/tools.ts";
 import type { Ability } from "./abilities.ts";
-import { type Answer, BrokenPromise, Client, PATIENCE_MS, within } from "./client.ts";
+import { type Answer, BrokenPromise, Client, PATIENCE_MS, until, within } from "./client.ts";
+import { folder } from "./folder.ts";
+import { serverEnd } from "./sockets.ts";
 import { findGround, type Wine } from "../server/wine.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
@@ -33,6 +37,7 @@ const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
 
 /** Workers asked for where an experiment has some: enough for the checks, and quickly started. */
 export const WORKERS = 4;
+const ONLY = "--only=";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
 const DOUBT_MS = 500; // how long the absence of what `@cannot` names is watched
 
@@ -82,6 +87,51 @@ export class Lab {
   }
 
   /**
+   * Starts a copy of the experiment in which something is changed, such as a limit that no test can wait for. Its folder
+   * is removed with the server.
+   *
+   * @param edit Makes the text of the copy. It must not leave the text as it is.
+   */
+  async changed(edit: (source: string) => string): Promise<AsyncDisposable & { server: Server }> {
+    const source = Deno.readTextFileSync(this.experiment.path), text = edit(source);
+    assertNotEquals(text, source, "nothing was changed");
+    const place = folder(), path = join(place.path, basename(this.experiment.path));
+    Deno.writeTextFileSync(path, text);
+    try {
+      const server = await startServer(this.here(experimentCommand({ ...this.experiment, path }, this.args)));
+      const dispose = async () => {
+        await server[Symbol.asyncDispose]();
+        place[Symbol.dispose]();
+      };
+      return { server, [Symbol.asyncDispose]: dispose };
+    } catch (error) {
+      place[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Waits until the server has taken all that a client has sent. */
+  async taken(client: Client, port = this.shared.port): Promise<void> {
+    if (Deno.build.os === "linux") {
+      const isTaken = () => serverEnd(port, client.port)?.unread === 0;
+      await until(isTaken, this.patienceMs, "the server to take what was sent");
+    }
+    await this.turn(port); // between recv(2) and what the server makes of it, another client is served
+  }
+
+  /** Holds up a server while something happens, so that it finds all of that at once, and what follows is no race. */
+  async atOnce(happens: () => Promise<void>, server = this.shared): Promise<void> {
+    if (Deno.build.os !== "linux" || this.wine !== null) return await happens();
+    server.signalAll("SIGSTOP");
+    try {
+      await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
+      await happens();
+    } finally {
+      server.signalAll("SIGCONT");
+    }
+  }
+
+  /**
    * Lets the server turn its loop: another client is served meanwhile, so what was sent before is very likely read.
    * Nothing where one client holds up all others.
    */
@@ -102,9 +152,18 @@ export interface Check {
   linux?: true;
   /** Asks a server to stop. */
   stops?: true;
+  /** Starts a changed copy: for experiments, not for peers. */
+  copies?: true;
+  /** Whether there is such a thing in the source; true where it is left out. */
+  concerns?(source: string): boolean;
+  /** What takes long, started before the first test; `holds` awaits it. */
+  begins?(lab: Lab): void;
   /** @throws {BrokenPromise | AssertionError} If the promise is not kept. */
   holds(lab: Lab): Promise<void>;
 }
+
+/** Whether a process was stopped by SIGSTOP, or is dead: its state stands behind the name, which may have any character. */
+const isStopped = (pid: number) => /\) [TZ] /.test(Deno.readTextFileSync(`/proc/${pid}/stat`));
 
 /** The answer to `/` and to `/work/N`. */
 export const hello = (answer: Answer) => assertEquals([answer.status, answer.body], [200, "Hello World"]);
@@ -206,7 +265,10 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   });
   // The shared server outlives each test, so the end of one that dies would be taken for a leak of the next.
   const shared = { sanitizeOps: false, sanitizeResources: false };
+  const source = Deno.readTextFileSync(experiment.path);
   for (const check of checks) {
+    if ((check.copies && experiment.peer) || check.concerns?.(source) === false) continue;
+    if (impossible(check, lab) === null && await obstacle(check) === null) check.begins?.(lab);
     const never = impossible(check, lab);
     const reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
@@ -219,14 +281,20 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   }
 }
 
+/** The experiments whose names stand behind `--only=`, joined by commas; all of them without that argument. */
+export function chosen(): Experiment[] {
+  const names = Deno.args.find((arg) => arg.startsWith(ONLY))?.slice(ONLY.length).split(",");
+  return catalogue().filter(({ name }) => names === undefined || names.includes(name));
+}
+
 /**
  * Registers tests of all checks for all experiments, or with `--own` or `--peers` among the arguments for that half of
- * them. A header that is incomplete or out of order ends it with an error.
+ * them, or with `--only=epoll,select` for those. A header that is incomplete or out of order ends it with an error.
  */
 export async function testAll(checks: Check[]): Promise<void> {
   const halves = { "--own": false, "--peers": true };
   const half = Object.entries(halves).find(([flag]) => Deno.args.includes(flag))?.[1];
-  for (const experiment of catalogue()) {
+  for (const experiment of chosen()) {
     if (half === undefined || experiment.peer === half) await testOne(experiment, checks);
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { FindingId, Found } from "../results/findings.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type Night, type NightRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
@@ -13,6 +14,24 @@ import type { Stored } from "../results/stored.ts";
 import { HEAVY_US, MIN_ROUNDS } from "../results/conventions.ts";
 import { machineOf } from "../results/machine.ts";
 import { type Study, STUDY_SCHEMA } from "../results/studies.ts";
+
+/** A finding on a server. */
+export const found = (server: string, id: FindingId): Found => ({ server, id });
+
+/** A study of the machine {@linkcode HOST}, with these rows. */
+export const studyOf = <K extends Kind>(kind: K, rows: Rows[K][], change: Partial<Study<K>> = {}): Study<K> => ({
+  schema: STUDY_SCHEMA,
+  kind,
+  id: "0badcafe",
+  time: "2025-01-31T12:00:00.000Z",
+  quick: false,
+  host: HOST,
+  lab: { commit: null, load: null, served: null },
+  command: "deno task made-up",
+  manifests: {},
+  rows,
+  ...change,
+});
 
 /** A row of a comparison as tests want it: with figures, unless they say otherwise. */
 export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRow => ({
@@ -40,7 +59,7 @@ export function night(day: number, change: Partial<NightRow> & { ratio: number |
   const row: NightRow = {
     experiment: "event-loop",
     connections: 10,
-    verdict: "unchanged",
+    verdict: "not_slower",
     reason: null,
     rounds: 30,
     valid_rounds: 30,
@@ -124,6 +143,7 @@ export function run(
   scenario: ScenarioName,
   parameters: Partial<Parameters>,
   metrics: Partial<Metrics>,
+  quick = false,
 ): Piece {
   return (into) => {
     if (!into.experiments.some((of) => of.name === name)) into.experiments.push(experiment(name));
@@ -136,6 +156,7 @@ export function run(
       metrics,
       ended,
       parameters: { connections: 100, seconds: 1, warmup_seconds: scenario === "hold" ? 0 : 1, ...parameters },
+      quick,
       histogram: null,
       findings: [],
       reason: ended === "ok" ? null : "it broke",
@@ -150,7 +171,7 @@ export const held = (name: string, answered: number, metrics: Partial<Metrics> =
 
 /** A quick one. */
 export const heldQuickly = (name: string, answered: number, metrics: Partial<Metrics> = {}): Piece =>
-  run(name, "hold", { connections: 10_000, climb_seconds: 3 }, { answered, ...metrics });
+  run(name, "hold", { connections: 10_000, climb_seconds: 3 }, { answered, ...metrics }, true);
 
 /** A run under full load. */
 export const loaded = (name: string, metrics: Partial<Metrics>, connections = 100): Piece =>
@@ -232,17 +253,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
   for (const piece of pieces) piece(made);
   const studies = <K extends Kind>(kind: K): Study<K>[] => {
     const { host, command, quick } = made;
-    const lab = { commit: null, load: null, served: null };
-    const common = {
-      schema: STUDY_SCHEMA,
-      kind,
-      id: "0badcafe",
-      time: "2025-01-31T12:00:00.000Z",
-      host,
-      lab,
-      quick,
-    } as const;
-    return rows[kind].length === 0 ? [] : [{ ...common, command, manifests: {}, rows: rows[kind] }];
+    return rows[kind].length === 0 ? [] : [studyOf(kind, rows[kind], { host, command, quick })];
   };
   return {
     machine: machineOf(made.host),

@@ -11,9 +11,6 @@ export function count(value: number | null | undefined, digits = 0): string {
   return fraction === undefined ? grouped : `${grouped}.${fraction}`;
 }
 
-/** A count with its noun: `1 round`, `7 rounds`. */
-export const plural = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
-
 /** Bytes in binary units, e.g. `7.4 MiB`, `37 B`; a measured slope may be negative, which means nothing was found. */
 export function bytes(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return MISSING;
@@ -26,3 +23,6 @@ export function microseconds(value: number | null | undefined): string {
   if (value < 1000) return `${value.toFixed(0)} µs`;
   return value < 1e6 ? `${(value / 1e3).toFixed(1)} ms` : `${(value / 1e6).toFixed(2)} s`;
 }
+
+/** A count with its noun: `1 round`, `2 rounds`. */
+export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;

@@ -8,25 +8,110 @@ export interface Column<Row> {
   heading: string;
   cell: (row: Row) => string;
   left?: boolean;
+  /** Whether it says what a row is about: it stands in each block of a folded table. The first column always does. */
+  isKey?: boolean;
+}
+
+/** The width of a terminal that does not say its own, and of output that goes elsewhere. */
+const DEFAULT_WIDTH = 80;
+const GAP = "  "; // between two columns
+/** A text column may be wrapped to so few characters. */
+const MIN_TEXT = 24;
+/** A table whose wide columns are mostly text is easier to read as one block for each row. */
+const LONG_TEXT = 40;
+
+/** A column with its cells as they are printed. */
+interface Laid {
+  /** The lines of the heading. */
+  heading: string[];
+  cells: string[];
+  left: boolean;
+  isKey: boolean;
+  width: number;
+}
+
+const longest = (lines: readonly string[]) => Math.max(0, ...lines.map((line) => line.length));
+
+function lay<Row>(rows: readonly Row[], { heading, cell, left = false, isKey = false }: Column<Row>): Laid {
+  const lines = heading.split("\n");
+  const cells = rows.map(cell);
+  return { heading: lines, cells, left, isKey, width: Math.max(longest(lines), longest(cells)) };
+}
+
+const pad = (text: string, { left, width }: Laid) => left ? text.padEnd(width) : text.padStart(width);
+const widthOf = (columns: readonly Laid[]) =>
+  columns.reduce((sum, { width }) => sum + width, GAP.length * (columns.length - 1));
+
+/** One block: the columns side by side. A cell of several lines makes its row as high. */
+function block(columns: readonly Laid[]): string {
+  const depth = Math.max(...columns.map(({ heading }) => heading.length));
+  const line = (cells: readonly string[]) => cells.map((text, i) => pad(text, columns[i]!)).join(GAP).trimEnd();
+  const head = Array.from(
+    { length: depth },
+    (_, i) => line(columns.map(({ heading }) => heading[i - depth + heading.length] ?? "")),
+  );
+  const body = columns[0]!.cells.flatMap((_, row) => {
+    const parts = columns.map(({ cells }) => cells[row]!.split("\n"));
+    const height = Math.max(...parts.map((lines) => lines.length));
+    return Array.from({ length: height }, (_, i) => line(parts.map((lines) => lines[i] ?? "")));
+  });
+  return [...head, columns.map(({ width }) => "-".repeat(width)).join(GAP), ...body].join("\n");
+}
+
+/** A text column whose cells are wrapped to a width. */
+function wrapped(column: Laid, width: number): Laid {
+  const cells = column.cells.map((cell) => wrap(cell, width).join("\n"));
+  return {
+    ...column,
+    cells,
+    width: Math.max(longest(column.heading), longest(cells.flatMap((cell) => cell.split("\n")))),
+  };
+}
+
+/** Groups of columns that fit, each behind the columns that say what a row is about. */
+function groupsOf(columns: readonly Laid[], width: number): Laid[][] {
+  const isKey = (column: Laid) => column.isKey || column === columns[0];
+  const keys = columns.filter(isKey);
+  const groups: Laid[][] = [];
+  for (const column of columns.filter((column) => !isKey(column))) {
+    const room = Math.max(MIN_TEXT, width - widthOf(keys) - GAP.length);
+    const fitting = column.left && column.width > room ? wrapped(column, room) : column;
+    const last = groups.at(-1);
+    if (last !== undefined && widthOf([...last, fitting]) <= width) last.push(fitting);
+    else groups.push([...keys, fitting]);
+  }
+  return groups;
+}
+
+/** One paragraph for each row: the first column, and below it what the others say. */
+function paragraphs([key, ...others]: readonly Laid[], width: number): string {
+  return key!.cells.map((title, row) => {
+    const lines = others.filter(({ cells }) => cells[row] !== "").flatMap(({ heading, cells }) => {
+      const [first, ...rest] = wrap(`${heading.join(" ")}: ${cells[row]}`, width - 4);
+      return [`  ${first}`, ...rest.map((line) => `    ${line}`)];
+    });
+    return [title, ...lines].join("\n");
+  }).join("\n");
 }
 
 /**
- * Lays rows out in aligned columns, for a terminal. Headings may have several lines, separated by `\n`.
+ * Lays rows out in aligned columns, for a terminal. Headings may have several lines, separated by `\n`. Columns that do not
+ * fit the width follow in further blocks, each behind the key columns again; a table of long texts becomes a paragraph for
+ * each row.
+ *
+ * @param width The columns of the terminal; 80 by default.
  *
  * @example
  * ```ts
  * console.log(table([{ name: "epoll" }], [{ heading: "name", cell: (row) => row.name, left: true }]));
  * ```
  */
-export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
-  const headings = columns.map((column) => column.heading.split("\n"));
-  const depth = Math.max(...headings.map((lines) => lines.length));
-  const head = Array.from({ length: depth }, (_, i) => headings.map((lines) => lines[i - depth + lines.length] ?? ""));
-  const body = rows.map((row) => columns.map((column) => column.cell(row)));
-  const widths = columns.map((_, i) => Math.max(...[...head, ...body].map((line) => line[i]!.length)));
-  const line = (cells: string[]) =>
-    cells.map((cell, i) => columns[i]!.left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)).join("  ").trimEnd();
-  return [...head.map(line), widths.map((width) => "-".repeat(width)).join("  "), ...body.map(line)].join("\n");
+export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[], width = DEFAULT_WIDTH): string {
+  const laid = columns.map((column) => lay(rows, column));
+  if (widthOf(laid) <= width) return block(laid);
+  const texts = laid.slice(1).filter((column) => column.left && column.width > LONG_TEXT);
+  if (texts.length > 1) return paragraphs(laid, width);
+  return groupsOf(laid, width).map(block).join("\n\n");
 }
 
 /** The same rows as a Markdown table. */
@@ -38,8 +123,6 @@ export function markdown<Row>(rows: readonly Row[], columns: readonly Column<Row
     ...rows.map((row) => line(columns.map((column) => column.cell(row)))),
   ].join("\n");
 }
-
-// columns that the idea gets, however narrow the terminal is
 
 /** Breaks a text into lines of at most `width` characters; a longer word stands alone. */
 export function wrap(text: string, width: number): string[] {

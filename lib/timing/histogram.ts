@@ -60,16 +60,6 @@ export class Histogram {
     return this.count === 0 ? NaN : this.#hdr.mean;
   }
 
-  /** The shortest latency in µs, up to 0.1 % low; NaN if nothing was recorded. */
-  get min(): number {
-    return this.percentile(0);
-  }
-
-  /** The longest latency in µs, up to 0.1 % high; NaN if nothing was recorded. */
-  get max(): number {
-    return this.percentile(100);
-  }
-
   /**
    * The latency in µs that `percent` per cent of all did not exceed, up to 0.1 % high; NaN if nothing was recorded.
    *

@@ -3,22 +3,29 @@
  *
  * deno task ab event-loop --deno 2.8.x,2.9.6
  */
-import { describePair, exitOfPair, type Pair, readPair } from "./pair.ts";
+import { describeInterrupted, describePair, exitOfPair, mustStart, type Pair, readPair } from "./pair.ts";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { CONNECTIONS, judged, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
+import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
-import { fetchDeno } from "./deno_versions.ts";
+import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 
-const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, which npm fetches
-       deno task ab <experiment> --v8-flags=--single-threaded   without and with flags of V8
-       deno task ab <experiment> --ref HEAD~1                   as a commit had it, and as it is
-       deno task ab --cmd "A" --cmd "B"                         two servers of one's own; PORT tells each its port
+const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, from npm
+       deno task ab <experiment> --v8-flags=--single-threaded
+                                                 without and with flags of V8
+       deno task ab <experiment> --ref HEAD~1    as a commit had it, and as it is
+       deno task ab --cmd "A" --cmd "B"          two servers of your own, in the
+                                                 words of sh; PORT names the port
 Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
-       Without --rate both are asked as fast as they answer; half: of what the slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
-Ends with 0: not slower, 1: slower, confirmed by fresh rounds, 3: inconclusive, 2: usage.`;
-const FEWEST_ROUNDS = 7; // that an interval of 98 % can be made of
+       Without --rate both are asked as fast as they answer; half: of what the
+       slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
+       It ends with 1 if B is slower, confirmed by fresh rounds, or breaks under
+       the load, and with 70 if one of the two cannot be started.`;
 
 function readFlags() {
   const flags = parseFlags(Deno.args, {
@@ -31,7 +38,7 @@ function readFlags() {
   const { rate } = flags;
   return {
     load,
-    rounds: numberFlag("rounds", flags.rounds ?? String(most), { min: FEWEST_ROUNDS, max: 1000, integer: true }),
+    rounds: numberFlag("rounds", flags.rounds ?? String(most), { min: MIN_ROUNDS, max: 1000, integer: true }),
     connections: numberFlag("connections", flags.connections ?? String(CONNECTIONS), {
       min: 1,
       max: 1e6,
@@ -53,15 +60,7 @@ function readFlags() {
   };
 }
 
-/** Where npm keeps what it has fetched: in the cache folder of this project, which experiments/peers use too. */
-function cacheFolder(): string {
-  const home = Deno.env.get("HOME");
-  const caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
-  if (!caches) throw new UsageError("Versions of Deno are kept in a cache folder: set HOME or XDG_CACHE_HOME.");
-  return `${caches}/c10k-lab/npm`;
-}
-
-/** Measures a pair, tells the answer, and returns the exit code. */
+/** Measures a pair, shows the answer, and returns the exit code. An interrupt shows what the rounds until then say. */
 async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: AbortSignal): Promise<number> {
   const [a, b] = pair;
   const { rounds, connections, ratePerS, load } = flags;
@@ -72,27 +71,24 @@ async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: 
     signal,
     measure: measurePairs(a, { ...load, signal }),
     keep: (candidate) => Promise.resolve(tellRound(candidate, rounds)),
+  }).catch((error) => {
+    if (!signal.aborted) throw error;
   });
   const outcome = outcomeOf(candidate, { rounds });
-  const exit = exitOfPair(outcome);
+  const exit = signal.aborted ? EXIT.interrupted : exitOfPair(outcome);
+  const text = signal.aborted ? describeInterrupted(pair, candidate) : describePair(pair, candidate, outcome);
   if (flags.json) {
     console.log(JSON.stringify({ a: a.name, b: b.name, exit, ...outcome, rounds: candidate.rounds }, null, 2));
-  } else console.log(describePair(pair, candidate, outcome));
+  } else console.log(text);
   return exit;
 }
 
-await runScript(USAGE, () =>
-  judged(async (signal) => {
-    const flags = readFlags();
-    const { ref } = flags.wish;
-    const folder = ref === undefined ? null : await Deno.makeTempDir({ dir: "/tmp" }); // the task may write nowhere else
-    try {
-      return await measure(
-        await readPair(flags.wish, folder ?? "", (version) => fetchDeno(version, cacheFolder())),
-        flags,
-        signal,
-      );
-    } finally {
-      if (folder !== null) await Deno.remove(folder, { recursive: true });
-    }
-  }, "nothing of it is kept."));
+await runScript(USAGE, async () => {
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const flags = readFlags();
+  using folder = flags.wish.ref === undefined ? null : temporaryFolder();
+  const pair = await readPair(flags.wish, folder?.path ?? "", (version) => fetchDeno(version, cacheFolder()));
+  for (const subject of pair) await mustStart(subject, signal);
+  return await measure(pair, flags, signal);
+});

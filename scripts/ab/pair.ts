@@ -6,13 +6,16 @@
  */
 import { basename, join } from "node:path";
 import type { Decision, Says } from "../../lib/regress/decision.ts";
-import { UsageError } from "../../lib/cli/errors.ts";
+import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
 import { changeInterval } from "../../lib/regress/record.ts";
 import { readOwn } from "../../lib/server/custom.ts";
-import { type Candidate, lostRounds, type Outcome } from "../../lib/regress/rounds.ts";
-import { type Runtime, thisRuntime } from "../../lib/server/server.ts";
-import type { Subject, Variant } from "../../lib/server/subject.ts";
+import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
+import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
+import { startSubject, type Subject, type Variant } from "../../lib/server/subject.ts";
+import { counted } from "../../lib/text/format.ts";
+import { ratioInterval } from "../../lib/timing/stats.ts";
 
 /** Before and after: B is judged against A. */
 export type Pair = [a: Subject, b: Subject];
@@ -75,8 +78,32 @@ export async function asOf(ref: string, { name, path, peer }: Experiment, folder
   return { ...parseHeader(name, copy, text), name: `${name} ${ref}` };
 }
 
-/** A command of one's own. The shell reads it, so that it may have variables and $PORT in it, and becomes it. */
-const byCommand = (name: string, command: string) => readOwn({ name }, ["sh", "-c", `exec env ${command}`], []);
+/** What a shell does itself: no program can take its place. */
+const BUILTIN = /^\s*(cd|export|set|unset|ulimit|umask|\.|source|for|while|until|if|case|\(|\{)(\s|$)|&&|\|\||[;\n]/;
+
+/**
+ * A command of one's own. The shell reads it, so that it may have variables and $PORT in it. It becomes the program where
+ * there is only one, so that the shell itself is not measured.
+ */
+const byCommand = (name: string, command: string) =>
+  readOwn({ name }, ["sh", "-c", BUILTIN.test(command) ? command : `exec env ${command}`], []);
+
+/**
+ * Starts a subject once and stops it: one that cannot start is a failure of the measurement, and no verdict on its speed.
+ *
+ * @throws {Unavailable} If it cannot run here.
+ * @throws {KnownFailure} If it does not start.
+ */
+export async function mustStart(subject: Subject, signal: AbortSignal): Promise<void> {
+  try {
+    await using _ = await startSubject(subject, { signal });
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    const { ended, reason } = error.failure;
+    const text = reason.startsWith(subject.name) ? reason : `${subject.name}: ${reason}`;
+    throw ended === "skipped" ? new Unavailable(text) : new KnownFailure(`Nothing can be compared: ${text}`);
+  }
+}
 
 /**
  * Makes the two. Permissions: those of `fetchDeno`; or `--allow-run=git` and `--allow-write` for the folder.
@@ -103,34 +130,45 @@ export async function readPair(wish: PairWish, folder: string, fetch: Fetch): Pr
 }
 
 const ANSWER: Record<Says, string> = {
-  slower: "slower",
-  faster: "faster",
-  unchanged: "no slower and no faster, as far as 2 % matter",
-  too_few: "not told: too few valid rounds",
-  too_wide: "not told: the interval is too wide",
+  slower: "slower by more than 2 %",
+  not_slower: "not slower by 2 %",
+  undecided: "the interval includes +2 %",
+  too_few: "too few valid rounds",
 };
 
 /** The answer in words: did it get slower, by how much, how sure. */
 export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcome): string {
   if (outcome.ended !== "decided") return `${b.name} against ${a.name}: ${outcome.ended}. ${outcome.reason}`;
-  const { verdict, reason, first, confirmation }: Decision = outcome.decision;
-  const line = (which: string, { says, change }: Decision["first"]) =>
+  const { verdict, reason, all, fresh }: Decision = outcome.decision;
+  const line = (which: string, { says, change }: Decision["all"]) =>
     change === null
       ? `  ${which}: no valid round`
       : `  ${which}: ${changeInterval(change.estimate, change.low, change.high)} CPU time per request, ${ANSWER[says]}`;
   const lost = lostRounds(candidate);
   return [
-    `${b.name} against ${a.name}: ${verdict}${reason === null ? "" : `, ${reason}`}`,
-    line("rounds", first),
-    ...(confirmation === null ? [] : [line("fresh rounds", confirmation)]),
+    `${b.name} against ${a.name}: ${verdict.replace("_", " ")}${reason === null ? "" : `, ${reason}`}`,
+    line(fresh === null ? "rounds" : "all rounds", all),
+    ...(fresh === null ? [] : [line("fresh rounds", fresh)]),
     ...(lost === null ? [] : [`  ${lost}`]),
     "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
   ].join("\n");
 }
 
-/** 1: slower, and confirmed, or broken; 3: not told; 0: neither. */
+/** What the rounds until an interrupt say: an estimate, and no verdict. */
+export function describeInterrupted([a, b]: Pair, candidate: Candidate): string {
+  const logs = validLogs(candidate, "first");
+  const after = `Interrupted after ${counted(candidate.rounds.length, "round")}`;
+  if (logs.length === 0) return `${b.name} against ${a.name}: no verdict. ${after}, of which none counts.`;
+  const { estimate, low, high } = ratioInterval(logs);
+  const figure = `${changeInterval(estimate, low, high)} CPU time per request`;
+  return `${b.name} against ${a.name}: no verdict. ${after}: ${figure}`;
+}
+
+/** The exit code: failed if the second is slower, and confirmed, or breaks under the load. */
 export function exitOfPair(outcome: Outcome): number {
-  if (outcome.ended !== "decided") return outcome.ended === "broken" ? 1 : 3;
+  if (outcome.ended === "skipped") return EXIT.unavailable;
+  if (outcome.ended !== "decided") return outcome.ended === "broken" ? EXIT.failed : EXIT.inconclusive;
   const { verdict } = outcome.decision;
-  return verdict === "regression" ? 1 : verdict === "inconclusive" || verdict === "alarm" ? 3 : 0;
+  if (verdict === "slower") return EXIT.failed;
+  return verdict === "inconclusive" ? EXIT.inconclusive : EXIT.ok;
 }

@@ -1,13 +1,21 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
-import { describePair, exitOfPair, type Fetch, type PairWish, readPair } from "./pair.ts";
+import {
+  describeInterrupted,
+  describePair,
+  exitOfPair,
+  type Fetch,
+  mustStart,
+  type PairWish,
+  readPair,
+} from "./pair.ts";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { decide } from "../../lib/regress/decision.ts";
-import { UsageError } from "../../lib/cli/errors.ts";
+import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { manifestOf } from "../../lib/server/manifest.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
-import type { Candidate, Outcome } from "../../lib/regress/rounds.ts";
-import { CannotFetch, fetchDeno } from "./deno_versions.ts";
+import type { Candidate, Outcome, PlacedRound } from "../../lib/regress/rounds.ts";
+import { CannotFetch, fetchDeno } from "../../lib/server/deno_versions.ts";
 import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
 import { isOwn, startSubject, type Variant } from "../../lib/server/subject.ts";
 import { Client } from "../../lib/testing/client.ts";
@@ -154,6 +162,58 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "what a shell does itself works in a command: cd, &&, and what follows them",
+  ignore,
+  fn: async () => {
+    using dir = folder();
+    const code = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen() {} },
+      () => new Response(Deno.cwd()))`;
+    Deno.writeTextFileSync(join(dir.path, "server.ts"), code);
+    const command = `cd ${dir.path} && ${Deno.execPath()} run --no-lock --allow-net --allow-read server.ts $PORT`;
+    const [a] = await pair({ commands: [command, command] });
+    await using server = await startSubject(a);
+    using client = await Client.connect(server.port);
+    assertEquals((await client.ask("/")).body, Deno.realPathSync(dir.path));
+  },
+});
+
+Deno.test({
+  name: "a subject that cannot start is a failure of the measurement, and one of another system is unavailable",
+  ignore,
+  fn: async () => {
+    const { signal } = new AbortController();
+    const [a] = await pair({ commands: ["./missing", "./missing"] });
+    const failed = await assertRejects(
+      () => mustStart(a, signal),
+      KnownFailure,
+      "Nothing can be compared: a ended with",
+    );
+    assertStringIncludes(failed.message, "./missing");
+    const requires = [{ os: "windows", kernel: null } as const];
+    await assertRejects(() => mustStart({ ...experiment, requires }, signal), Unavailable, "event-loop needs Windows");
+  },
+});
+
+Deno.test("an interrupt shows what the rounds until then say, and gives no verdict", async () => {
+  const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
+  const round = (log_ratio: number): PlacedRound => ({
+    experiment: "event-loop 2.9.6",
+    phase: "first",
+    log_ratio,
+    rate_per_s: null,
+    reference_cpu_us_per_request: 1,
+    candidate_cpu_us_per_request: 1,
+    findings: [],
+    failure: null,
+  });
+  const after = (...rounds: PlacedRound[]): string =>
+    describeInterrupted(two, { subject: two[1], connections: 10, ratePerS: 1, baseline: null, rounds });
+  assertStringIncludes(after(), "no verdict. Interrupted after 0 rounds, of which none counts.");
+  assertStringIncludes(after(round(Math.log(1.1))), "Interrupted after 1 round: +10.0 % [too few rounds]");
+  assertStringIncludes(after(...Array(7).fill(round(0))), "Interrupted after 7 rounds: ");
+});
+
 Deno.test("the answer says whether, by how much and how sure; the exit code says it to a script", async () => {
   const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
   const flat = (log: number) => Array<number>(30).fill(log);
@@ -176,7 +236,8 @@ Deno.test("the answer says whether, by how much and how sure; the exit code says
   const outcomes: [Outcome, number][] = [
     ...[[slower, 1], [judge(0.1, 0), 0], [judge(0, null), 0], [judge(-0.1, null), 0]] as [Outcome, number][],
     [{ ended: "broken", reason: "it crashed" }, 1],
-    [{ ended: "skipped", reason: "it needs macOS" }, 3],
+    [{ ended: "inconclusive", reason: "a crashed" }, 3],
+    [{ ended: "skipped", reason: "it needs macOS" }, 69],
   ];
   for (const [outcome, exit] of outcomes) {
     assertEquals(exitOfPair(outcome), exit, describePair(two, candidate, outcome));

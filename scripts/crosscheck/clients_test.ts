@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { readOther } from "./clients.ts";
+import { against, ClientFailed, readOther } from "./clients.ts";
+import type { CrosscheckRow } from "../../lib/results/rows.ts";
 
 const WRK = `Running 4s test @ http://127.0.0.1:1/
   1 threads and 100 connections
@@ -43,7 +44,38 @@ Deno.test("what h2load prints is read: answers that succeeded, the mean, and no 
 });
 
 Deno.test("output without a figure is an error that shows it", () => {
-  assertThrows(() => readOther("wrk", WRK.replace("Requests/sec", "Fetches/sec"), 1), Error, "Fetches/sec");
+  assertThrows(() => readOther("wrk", WRK.replace("Requests/sec", "Fetches/sec"), 1), ClientFailed, "Fetches/sec");
+});
+
+Deno.test("the columns of h2load are found by their heading: newer versions have a median before the mean, and a p99", () => {
+  const newer = H2LOAD.replace(/^ +min .*$/m, "      min   max   median   p95   p99   mean   sd   +/- sd")
+    .replace(
+      /^time for request:.*$/m,
+      "time for request:  78us  39.31ms  777us  2.10ms  5.25ms  3.86ms  4.03ms  85.35%",
+    );
+  const { mean_us, p99_us } = readOther("h2load", newer, 1);
+  assertEquals([mean_us, p99_us], [3860, 5250]);
+  const without = newer.replace("mean", "average");
+  assertThrows(() => readOther("h2load", without, 1), ClientFailed, "another version");
+});
+
+Deno.test("clients are compared over the rounds that both have", () => {
+  const row = (client: CrosscheckRow["client"], round: number, requests_per_s: number): CrosscheckRow => ({
+    experiment: "epoll",
+    connections: 1,
+    client,
+    round,
+    requests_per_s,
+    client_cpu_us_per_request: 1,
+    mean_us: 1,
+    p99_us: null,
+    answered: 1,
+    served: 1,
+  });
+  const rows = [row("wrk", 1, 100), row("lab", 1, 110), row("lab", 2, 500), row("h2load", 2, 250)];
+  assertEquals(against(rows, "wrk")[0], "requests_per_s: lab / wrk 1.100, too few rounds to judge");
+  assertEquals(against(rows, "h2load")[0], "requests_per_s: lab / h2load 2.000, too few rounds to judge");
+  assertEquals(against(rows.slice(1), "wrk"), []);
 });
 
 Deno.test("answers that were not good make no figure", () => {

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import regular from "@fontsource/inter/files/inter-latin-400-normal.woff2" with { type: "bytes" };
-import semibold from "@fontsource/inter/files/inter-latin-600-normal.woff2" with { type: "bytes" };
 import { fileURLToPath } from "node:url";
 import { bundle } from "../../lib/page/bundle.ts";
+import { INTER } from "../../lib/page/fonts.ts";
 import type { Asset } from "./http.ts";
 import style from "./page/page.css" with { type: "text" };
 import page from "./page/page.html" with { type: "text" };
@@ -24,7 +23,7 @@ export async function liveAssets(): Promise<Record<string, Asset>> {
       type: "text/javascript; charset=utf-8",
       body: await bundle(fileURLToPath(new URL("page/page.ts", import.meta.url))),
     },
-    "/inter-400.woff2": { type: "font/woff2", body: regular },
-    "/inter-600.woff2": { type: "font/woff2", body: semibold },
+    "/inter-400.woff2": { type: "font/woff2", body: INTER[400] },
+    "/inter-600.woff2": { type: "font/woff2", body: INTER[600] },
   };
 }

@@ -6,16 +6,16 @@
 import type { Axis } from "../../lib/charts/config.ts";
 import { boundOf } from "../../lib/results/findings.ts";
 import { bytes, count, microseconds, MISSING } from "../../lib/text/format.ts";
-import type { WireFrame } from "./wire.ts";
+import type { Frame } from "../../lib/run/watch.ts";
 
 /** One figure of a frame. */
 export interface Figure {
   label: string;
-  value: (frame: WireFrame) => number | null;
+  value: (frame: Frame) => number | null;
   /** A value with its unit, such as `12.5 ms`. */
   written: (value: number) => string;
   /** What it is, or what was wanted, in a few words. */
-  detail: (frame: WireFrame) => string;
+  detail: (frame: Frame) => string;
   axis: Axis;
   /** The metric whose findings make this figure a bound too; none: it is always a figure. */
   boundedAs?: "requests_per_s" | "p50_us" | "p99_us";
@@ -91,11 +91,11 @@ export const FIGURES: readonly Figure[] = [
 ];
 
 /** What a figure is by the findings of its frame; null: a figure, as it stands. */
-export const boundIn = ({ boundedAs }: Figure, { findings }: WireFrame): "at least" | "at most" | null =>
+export const boundIn = ({ boundedAs }: Figure, { findings }: Frame): "at least" | "at most" | null =>
   boundedAs === undefined ? null : boundOf(boundedAs, findings.map(({ id }) => id));
 
 /** A figure as it is shown: sign, number and unit apart, since they differ in size. */
-export function shown(figure: Figure, frame: WireFrame): { sign: string; number: string; unit: string } {
+export function shown(figure: Figure, frame: Frame): { sign: string; number: string; unit: string } {
   const value = figure.value(frame);
   if (value === null) return { sign: "", number: MISSING, unit: "" };
   const [, number, unit] = /^(.*\d)(?: (\D+))?$/.exec(figure.written(value))!;
@@ -107,7 +107,7 @@ export function shown(figure: Figure, frame: WireFrame): { sign: string; number:
 const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.?$/, ".")}`;
 
 /** What is to be told of a frame: why the server falls short first, then what weakens the figures. */
-export function remarks({ reason, findings }: WireFrame): { id: string; text: string }[] {
+export function remarks({ reason, findings }: Frame): { id: string; text: string }[] {
   return [
     ...(reason === null ? [] : [{ id: "reason", text: sentence(reason) }]),
     ...findings.map(({ id, sentence: text }) => ({ id, text: sentence(text) })),
@@ -115,7 +115,7 @@ export function remarks({ reason, findings }: WireFrame): { id: string; text: st
 }
 
 /** What a figure's chart shows, for those who do not see it. */
-export function spoken(figure: Figure, frames: readonly WireFrame[]): string {
+export function spoken(figure: Figure, frames: readonly Frame[]): string {
   const values = frames.flatMap((frame) => figure.value(frame) ?? []);
   if (values.length === 0) return `${figure.label}: not measured`;
   const [low, high] = [Math.min(...values), Math.max(...values)].map(figure.written);

@@ -1,8 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { boundIn, FIGURES, remarks, shown, spoken } from "./figures.ts";
-import type { WireFrame } from "./wire.ts";
+import type { Frame } from "../../lib/run/watch.ts";
 
-const FRAME: WireFrame = {
+const FRAME: Frame = {
   elapsed_s: 1,
   wanted: { connections: 100, rate_per_s: null },
   connections: 100,
@@ -17,9 +17,12 @@ const FRAME: WireFrame = {
   findings: [],
   reason: null,
 };
-const BOUND: WireFrame = { ...FRAME, findings: [{ id: "client_bound", sentence: "the generator is full" }] };
+const BOUND: Frame = {
+  ...FRAME,
+  findings: [{ server: "epoll", id: "client_bound", sentence: "the generator is full" }],
+};
 
-const written = (frame: WireFrame) =>
+const written = (frame: Frame) =>
   FIGURES.map((figure) => Object.values(shown(figure, frame)).filter((part) => part !== "").join(" "));
 
 Deno.test("every figure is shown with its unit", () => {
@@ -33,12 +36,13 @@ Deno.test("where the load generator was the limit, throughput is a lower bound a
 
 Deno.test("where it sent late, or others used the CPU, latency is an upper bound and throughput a figure", () => {
   for (const id of ["late_sends", "foreign_load"] as const) {
-    const frame = { ...FRAME, findings: [{ id, sentence: "" }] };
+    const frame = { ...FRAME, findings: [{ server: "epoll", id, sentence: "" }] };
     const changed = written(frame).filter((text, i) => text !== written(FRAME)[i]);
     assertEquals(changed, ["≤ 633 µs", "≤ 12.7 ms"], id);
     assertEquals(FIGURES.map((figure) => boundIn(figure, frame)).filter((bound) => bound !== null).length, 2);
   }
-  assertEquals(written({ ...FRAME, findings: [{ id: "lost_connections", sentence: "" }] }), written(FRAME));
+  const lost = { server: "epoll", id: "lost_connections", sentence: "" } as const;
+  assertEquals(written({ ...FRAME, findings: [lost] }), written(FRAME));
 });
 
 Deno.test("what was not measured is a dash and no zero, nor a bound", () => {

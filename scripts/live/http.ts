@@ -1,15 +1,15 @@
 /**
  * The HTTP side of the command `live`: who may ask for what.
  *
- * It listens on loopback, but every page in the reader's browser can send requests there. So the Host header must name this
- * server (a foreign name that was made to resolve to 127.0.0.1 does not: DNS rebinding), and what has an effect must come
+ * It listens on loopback, but every page in the reader's browser can send requests there. So the Host header must name
+ * loopback (a foreign name that was made to resolve to 127.0.0.1 does not: DNS rebinding), and what has an effect must come
  * from its own page (Origin and Sec-Fetch-Site, which a script cannot set: cross-site request forgery).
  *
  * @module
  */
 import type { Wanted } from "../../lib/run/watch.ts";
-import { FULL, type Hello, type Limits, readWanted } from "./wire.ts";
-import type { Viewers } from "./viewers.ts";
+import { type Hello, type Limits, readWanted } from "./wire.ts";
+import type { Viewer } from "./viewer.ts";
 
 /** A file of the page. */
 export interface Asset {
@@ -18,13 +18,13 @@ export interface Asset {
 }
 
 /** What the requests are about. */
-export interface Desk {
+export interface LiveContext {
   /** By path; `/` is the page. */
   assets: Readonly<Record<string, Asset>>;
-  viewers: Viewers;
+  viewer: Viewer;
   limits: Limits;
   hello: () => Hello;
-  /** Somebody wants something else. */
+  /** The page asks for another load. */
   onWanted: (wanted: Wanted) => void;
 }
 
@@ -43,12 +43,15 @@ const HEADERS = {
 const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset=utf-8") =>
   new Response(body, { status, headers: { ...HEADERS, "Content-Type": type } });
 
+/** The names of this machine to itself, on any port: a tunnel or a proxy may listen on another one. */
+const LOOPBACK = /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
+
 /** Why a request is refused; null if it is not. */
-function refusal({ method, headers }: Request, path: string, port: number): string | null {
+function refusal({ method, headers }: Request, path: string): string | null {
   const host = headers.get("host");
   const origin = headers.get("origin");
   const site = headers.get("sec-fetch-site");
-  if (host !== `127.0.0.1:${port}` && host !== `localhost:${port}`) return `Host ${host} is not this server.`;
+  if (host === null || !LOOPBACK.test(host)) return `Host ${host} is not this server: use http://127.0.0.1.`;
   const isOwn = origin === `http://${host}`;
   if (origin !== null && !isOwn) return `Origin ${origin} is not this page.`;
   if (method === "POST" && !isOwn) return "There is no Origin: only the page of this server may change the load.";
@@ -57,7 +60,7 @@ function refusal({ method, headers }: Request, path: string, port: number): stri
 }
 
 /** Changes the load. */
-async function change(request: Request, { limits, onWanted }: Desk): Promise<Response> {
+async function change(request: Request, { limits, onWanted }: LiveContext): Promise<Response> {
   const length = Number(request.headers.get("content-length") ?? NaN);
   if (!(length <= MAX_BODY_BYTES)) return answer(`The body must have ${MAX_BODY_BYTES} bytes at most.`, 413);
   const wanted = readWanted(await request.text(), limits);
@@ -66,19 +69,15 @@ async function change(request: Request, { limits, onWanted }: Desk): Promise<Res
   return answer(null, 204);
 }
 
-/** Shows the run to one page more. */
-const look = ({ viewers, hello }: Desk): Response =>
-  viewers.isFull ? answer(FULL, 503) : answer(viewers.join(hello()), 200, "text/event-stream");
-
-/** What answers the requests to the server on `port`. */
-export async function respond(request: Request, port: number, desk: Desk): Promise<Response> {
+/** Answers a request. */
+export async function respond(request: Request, context: LiveContext): Promise<Response> {
   const path = new URL(request.url).pathname;
-  const refused = refusal(request, path, port);
+  const refused = refusal(request, path);
   if (refused !== null) return answer(refused, 403);
   const allowed = path === "/wanted" ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);
-  if (path === "/wanted") return await change(request, desk);
-  if (path === "/frames") return look(desk);
-  const asset = Object.hasOwn(desk.assets, path) ? desk.assets[path] : undefined;
+  if (path === "/wanted") return await change(request, context);
+  if (path === "/frames") return answer(context.viewer.join(context.hello()), 200, "text/event-stream");
+  const asset = Object.hasOwn(context.assets, path) ? context.assets[path] : undefined;
   return asset === undefined ? answer(`There is no ${path}.`, 404) : answer(asset.body, 200, asset.type);
 }

@@ -4,16 +4,24 @@
  * deno task live epoll --connections 100
  */
 import { find } from "../../lib/catalogue/catalogue.ts";
-import { UsageError } from "../../lib/cli/errors.ts";
+import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { liveAssets } from "./assets.ts";
 import { liveLimits, serveLive } from "./server.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
 const USAGE = `Usage: deno task live <name> [--connections 100] [--rate N (requests/s)] [--port 0] [--no-open]
-       Without --rate each connection asks again as soon as it has its answer. The page changes both while it runs.`;
-const EX_UNAVAILABLE = 69; // <sysexits.h>
-const EXIT = { closed: 0, stopped: 130, skipped: EX_UNAVAILABLE, not_ready: 1, crashed: 1 };
+       Without --rate each connection asks again as soon as it has its answer. The
+       page changes both while it runs.`;
+const EXIT_OF = {
+  closed: EXIT.ok,
+  stopped: EXIT.interrupted,
+  skipped: EXIT.unavailable,
+  not_ready: EXIT.failed,
+  crashed: EXIT.failed,
+};
 
 /** The command that opens a page; null where there is no display to open it on. */
 function opener(url: string): [command: string, args: string[]] | null {
@@ -48,25 +56,21 @@ await runScript(USAGE, async () => {
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
   const limits = liveLimits();
-  const stop = new AbortController();
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {
     connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),
-    ratePerS: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
+    rate_per_s: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
   };
   const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
   const obstacle = await obstacleTo(experiment);
-  if (obstacle !== null) {
-    console.error(obstacle);
-    return EX_UNAVAILABLE;
-  }
-  Deno.addSignalListener("SIGINT", () => stop.abort());
-  if (Deno.build.os !== "windows") Deno.addSignalListener("SIGTERM", () => stop.abort());
-  const live = serveLive({ experiment, wanted, limits, port, assets: await liveAssets(), signal: stop.signal });
+  if (obstacle !== null) throw new Unavailable(obstacle);
+  using interrupt = onInterrupt();
+  const assets = await liveAssets();
+  const live = serveLive({ experiment, wanted, limits, port, assets, signal: interrupt.signal });
   const url = `http://127.0.0.1:${live.port}/`;
   console.log(`${experiment.name} runs while this page is open: ${url}`);
   if (flags.open) openPage(url);
   const { how, sentence } = await live.ended;
   console.error(sentence);
-  return EXIT[how];
+  return EXIT_OF[how];
 });

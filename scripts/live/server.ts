@@ -8,10 +8,10 @@ import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { diagnose } from "../../lib/run/limits.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { type Wanted, watch } from "../../lib/run/watch.ts";
-import { type Asset, type Desk, respond } from "./http.ts";
-import { type Ending, type Limits, recent, toWire, type WireFrame } from "./wire.ts";
-import { Viewers } from "./viewers.ts";
+import { type Frame, type Wanted, watch } from "../../lib/run/watch.ts";
+import { type Asset, type LiveContext, respond } from "./http.ts";
+import { type Ending, type Limits, recent } from "./wire.ts";
+import { Viewer } from "./viewer.ts";
 import { StartError } from "../../lib/server/server.ts";
 
 /** What is to be shown. */
@@ -29,7 +29,7 @@ export interface LiveOptions {
 
 /** More requests/s than one core sends, so that the scale has an end. */
 const MAX_RATE_PER_S = 100_000;
-/** So long the pages have to take the last event. */
+/** So long the page has to take the last event. */
 const FAREWELL_MS = 1000;
 
 /** The most that this machine lets one process hold, and the most that makes sense to ask for. */
@@ -47,25 +47,22 @@ export function liveLimits(): Limits {
 export function serveLive(options: LiveOptions): { port: number; ended: Promise<Ending> } {
   const { experiment, limits } = options;
   const { name, title, family, idea } = experiment;
-  const viewers = new Viewers();
-  const state = { wanted: options.wanted, frames: [] as WireFrame[] };
-  const desk: Desk = {
-    viewers,
+  const viewer = new Viewer();
+  const state = { wanted: options.wanted, frames: [] as Frame[] };
+  const context: LiveContext = {
+    viewer,
     limits,
     assets: options.assets,
-    hello: () => ({ name, title, family, idea, limits, wanted: toWire(state.wanted), frames: state.frames }),
-    onWanted: (wanted) => {
-      state.wanted = wanted;
-      viewers.send("wanted", toWire(wanted));
-    },
+    hello: () => ({ name, title, family, idea, limits, ...state }),
+    onWanted: (wanted) => state.wanted = wanted,
   };
   const server: Deno.HttpServer<Deno.NetAddr> = Deno.serve(
     { hostname: "127.0.0.1", port: options.port, onListen: () => {} },
-    (request) => respond(request, server.addr.port, desk),
+    (request) => respond(request, context),
   );
-  const ended = run(options, viewers, state).then(async (ending) => {
-    viewers.send("end", ending);
-    viewers.close();
+  const ended = run(options, viewer, state).then(async (ending) => {
+    viewer.send("end", ending);
+    viewer.close();
     await settles(server.shutdown(), FAREWELL_MS);
     return ending;
   });
@@ -77,22 +74,21 @@ const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
 /** From the first page to the end. */
 async function run(
   { experiment, signal }: LiveOptions,
-  viewers: Viewers,
-  state: { wanted: Wanted; frames: WireFrame[] },
+  viewer: Viewer,
+  state: { wanted: Wanted; frames: Frame[] },
 ): Promise<Ending> {
   const stop = new AbortController();
   const aborted = Promise.withResolvers<void>();
   const onAbort = () => (stop.abort(), aborted.resolve());
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();
-  viewers.left.then(() => stop.abort());
+  viewer.left.then(() => stop.abort());
   try {
-    await Promise.race([viewers.first, aborted.promise]);
+    await Promise.race([viewer.first, aborted.promise]);
     if (stop.signal.aborted) return STOPPED;
     for await (const frame of watch(experiment, () => state.wanted, stop.signal)) {
-      const sent = { ...frame, wanted: toWire(frame.wanted) };
-      state.frames = recent([...state.frames, sent]);
-      viewers.send("frame", sent);
+      state.frames = recent([...state.frames, frame]);
+      viewer.send("frame", frame);
     }
   } catch (error) {
     const sentence = stripVTControlCharacters((error as Error).message); // a server's last words may be in colour

@@ -9,16 +9,6 @@ import type { StartFailure } from "../../lib/server/server.ts";
 import * as v from "valibot";
 import { wrongIn } from "../../lib/results/check.ts";
 
-/** What is wanted of the load, as it is sent. */
-export interface WireWanted {
-  connections: number;
-  /** Requests/s of an open loop; null: as fast as it answers. */
-  rate_per_s: number | null;
-}
-
-/** A frame, as it is sent. */
-export type WireFrame = Omit<Frame, "wanted"> & { wanted: WireWanted };
-
 /** The most that can be wanted; the least is 1. */
 export type Limits = { connections: number; rate_per_s: number };
 
@@ -29,12 +19,12 @@ export interface Hello {
   family: string;
   idea: string;
   limits: Limits;
-  wanted: WireWanted;
+  wanted: Wanted;
   /** Of the last {@linkcode HISTORY_S} seconds. */
-  frames: WireFrame[];
+  frames: Frame[];
 }
 
-/** How a run ended: nobody looks any more, somebody stopped it, or there is no server: it cannot run here, or gave up. */
+/** How a run ended: the page was closed, the command was stopped, or there is no server: it cannot run here, or gave up. */
 export interface Ending {
   how: "closed" | "stopped" | StartFailure["ended"];
   sentence: string;
@@ -43,25 +33,18 @@ export interface Ending {
 /** The events, by their names, with what they carry. */
 export interface Events {
   hello: Hello;
-  frame: WireFrame;
-  /** Somebody wants something else: all pages show it. */
-  wanted: WireWanted;
+  frame: Frame;
+  /** Another page was opened: this one gets no more events. */
+  replaced: null;
   end: Ending;
 }
-
-/** So many pages may look at a run; each costs the command a copy of every event. */
-export const MAX_PAGES = 16;
-/** What one page more is told. */
-export const FULL = `${MAX_PAGES} pages show this run already: close one of them, then load this one again.`;
 
 /** So many seconds a page shows. */
 export const HISTORY_S = 120;
 
-export const toWire = ({ connections, ratePerS }: Wanted): WireWanted => ({ connections, rate_per_s: ratePerS });
-
 const whole = (max: number) => {
-  const isWhole = (value: number) => Number.isInteger(value) && value >= 1 && value <= max;
-  return v.pipe(v.number(), v.check(isWhole, `is not a whole number from 1 to ${count(max)}`));
+  const isWhole = (value: unknown) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= max;
+  return v.custom<number>(isWhole, `is not a whole number from 1 to ${count(max)}`);
 };
 
 /** Reads what a page wants; where that cannot be, what is wrong, such as `connections is not a whole number from 1 to 9`. */
@@ -77,9 +60,7 @@ export function readWanted(text: string, limits: Limits): Wanted | { wrong: stri
     v.strictObject({ connections: whole(limits.connections), rate_per_s: v.nullable(whole(limits.rate_per_s)) }),
     value,
   );
-  if (wrong !== undefined) return { wrong };
-  const { connections, rate_per_s } = value as WireWanted;
-  return { connections, ratePerS: rate_per_s };
+  return wrong === undefined ? value as Wanted : { wrong };
 }
 
 /** The frames that still belong on a page. */

@@ -3,11 +3,14 @@
  *
  * deno task notebook [option of Jupyter…]
  */
+import { Unavailable } from "../../lib/cli/errors.ts";
 import { runScript } from "../../lib/cli/flags.ts";
 import { findPython, INSTALL_JUPYTER, installKernel } from "./jupyter.ts";
 import { isInstalled } from "../../lib/catalogue/tools.ts";
 
-const EX_UNAVAILABLE = 69; // <sysexits.h>
+const USAGE = `Usage: deno task notebook [option of Jupyter…]
+       Opens the notebooks in Jupyter, with a kernel that is this Deno. Ctrl-C ends
+       Jupyter and its kernels. Its own options: deno task notebook -- --help`;
 
 // Jupyter ends its kernels on SIGTERM only. It gets one when standard input ends: at Ctrl-C, or when the script is no more.
 const LAUNCH = `
@@ -30,12 +33,11 @@ async function runJupyter(args: string[]): Promise<number> {
   return (await jupyter.status).code;
 }
 
-await runScript("Usage: deno task notebook [option of Jupyter…]", async () => {
+await runScript(USAGE, async () => {
   const python = await findPython();
   if (python === null || !await isInstalled("jupyter-notebook")) {
-    console.error(`Cannot open the notebooks: Jupyter Notebook is missing. Install it: ${INSTALL_JUPYTER}`);
-    return EX_UNAVAILABLE;
+    throw new Unavailable(`Cannot open the notebooks: Jupyter Notebook is missing. Install it: ${INSTALL_JUPYTER}`);
   }
   console.error(`The kernel is in ${await installKernel(python)}`);
   return await runJupyter(Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args);
-});
+}, Deno.args.slice(0, 1));

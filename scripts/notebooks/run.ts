@@ -10,17 +10,22 @@ import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { findIn } from "../../lib/catalogue/catalogue.ts";
+import { Unavailable } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { interruptible } from "../../lib/cli/interrupt.ts";
+import { counted } from "../../lib/text/format.ts";
 import { type Group, spawnGroup } from "../../lib/server/process_group.ts";
 import { findPython, INSTALL_JUPYTER, kernelArgs, KERNELSPEC } from "./jupyter.ts";
 import { cellName, differences, type Notebook } from "./file.ts";
 import { entries, store } from "../../lib/results/durable_file.ts";
 
-const USAGE = "Usage: deno task notebook:run [name…] [--quick] [--write]";
+const USAGE = `Usage: deno task notebook:run [name…] [--quick] [--write]
+       --quick: asks the cells for smaller runs, by C10K_QUICK=1; --write: stores what
+       the cells show now.`;
 const FOLDER = "notebooks";
 const RUNNER = fileURLToPath(new URL("run.py", import.meta.url));
 const CELL_TIMEOUT_S = 600; // what a cell may take that measures
-const EX_UNAVAILABLE = 69; // <sysexits.h>
 
 /** A line of notebook_run.py. */
 type Said = { connection: string } | { cell: number } | { failed: string } | { notebook: string };
@@ -45,12 +50,19 @@ async function endOf(kernel: Group | null): Promise<string> {
 }
 
 /** Executes a notebook in a kernel of its own. Nothing that its cells started in the kernel's group is left. */
-async function execute(python: string, path: string, env: Record<string, string>): Promise<Outcome> {
+async function execute(
+  python: string,
+  path: string,
+  env: Record<string, string>,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  signal.throwIfAborted();
   const runner = startRunner(python, path);
   let kernel: Group | null = null;
   let cell: number | null = null;
   let ending: Promise<void> | null = null;
   const end = () => ending ??= runner.stdin.close();
+  signal.addEventListener("abort", end, { once: true });
   try {
     for await (const line of createInterface({ input: Readable.fromWeb(runner.stdout) })) {
       const said: Said = JSON.parse(line);
@@ -60,8 +72,10 @@ async function execute(python: string, path: string, env: Record<string, string>
       } else if ("cell" in said) cell = said.cell;
       else return "failed" in said ? { cell, reason: said.failed } : { text: said.notebook };
     }
+    signal.throwIfAborted();
     return { cell, reason: await endOf(kernel) };
   } finally {
+    signal.removeEventListener("abort", end);
     await kernel?.kill();
     await end();
     await runner.status;
@@ -69,11 +83,16 @@ async function execute(python: string, path: string, env: Record<string, string>
 }
 
 /** Executes one notebook and tells what is wrong with it. */
-async function check(python: string, path: string, { quick, write }: { quick: boolean; write: boolean }) {
+async function check(
+  python: string,
+  path: string,
+  { quick, write }: { quick: boolean; write: boolean },
+  signal: AbortSignal,
+): Promise<boolean> {
   const stored: Notebook = JSON.parse(await Deno.readTextFile(path));
   const tell = (cell: number | null, what: string) =>
     console.error(`${path}${cell === null ? "" : `, ${cellName(stored, cell)}`}: ${what}`);
-  const outcome = await execute(python, path, { NO_COLOR: "1", ...(quick && { C10K_QUICK: "1" }) });
+  const outcome = await execute(python, path, { NO_COLOR: "1", ...(quick && { C10K_QUICK: "1" }) }, signal);
   if ("reason" in outcome) {
     tell(outcome.cell, outcome.reason);
     return false;
@@ -83,8 +102,8 @@ async function check(python: string, path: string, { quick, write }: { quick: bo
   for (const { cell, what } of wrong) tell(cell, what);
   if (wrong.length > 0) return false;
   if (write) await store(path, outcome.text);
-  const count = executed.cells.filter(({ cell_type }) => cell_type === "code").length;
-  console.log(`${path}: ${count} cells ${write ? "executed and stored" : "show what they are stored with"}`);
+  const cells = counted(executed.cells.filter(({ cell_type }) => cell_type === "code").length, "cell");
+  console.log(`${path}: ${cells} ${write ? "executed and stored" : "checked against what is stored"}`);
   return true;
 }
 
@@ -95,14 +114,15 @@ await runScript(USAGE, async () => {
   const chosen = flags._.length > 0 ? flags._.map((name) => findIn(all, name, "notebook")) : all;
   const python = await findPython();
   if (python === null) {
-    console.error(`Cannot execute notebooks: no Python here has nbclient. Install it: ${INSTALL_JUPYTER}`);
-    return EX_UNAVAILABLE;
+    throw new Unavailable(`Cannot execute notebooks: no Python here has nbclient. Install it: ${INSTALL_JUPYTER}`);
   }
   if (chosen.length === 0) {
     console.error(`There is no notebook in ${FOLDER}/.`);
-    return 1;
+    return EXIT.failed;
   }
-  let failed = 0;
-  for (const { path } of chosen) if (!await check(python, path, flags)) failed++;
-  return failed > 0 ? 1 : 0;
+  return await interruptible(async (signal) => {
+    let failed = 0;
+    for (const { path } of chosen) if (!await check(python, path, flags, signal)) failed++;
+    return failed > 0 ? EXIT.failed : EXIT.ok;
+  }, flags.write ? "the notebooks until then are stored." : "the notebooks until then were checked.");
 });

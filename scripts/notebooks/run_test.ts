@@ -144,7 +144,7 @@ Deno.test({
   assertEquals([metadata.kernelspec.name, metadata.language_info.version], ["c10k-lab", undefined]);
   assert(text.startsWith('{\n "cells": [\n  {\n') && text.endsWith("}\n"));
   const { code, stdout: said } = await folder.run();
-  assertEquals([code, said], [0, "notebooks/good.ipynb: 2 cells show what they are stored with\n"]);
+  assertEquals([code, said], [0, "notebooks/good.ipynb: 2 cells checked against what is stored\n"]);
   assertEquals((await folder.run("--write")).code, 0);
   assertEquals(folder.text("good"), text);
   assertEquals((await folder.run("--write", "--quick")).code, 0);
@@ -173,7 +173,7 @@ Deno.test({ name: "notebook, cell and what is wrong are told, and nothing is sto
     right: [{ source: "console.log(2);", outputs: [stdout("1\n")] }],
   });
   const { code, stdout: said, stderr } = await folder.run();
-  assertEquals([code, said], [1, "notebooks/right.ipynb: 1 cells show what they are stored with\n"]);
+  assertEquals([code, said], [1, "notebooks/right.ipynb: 1 cell checked against what is stored\n"]);
   const lines = stderr.trim().split("\n").filter((line) => line.startsWith("notebooks/"));
   assertMatch(lines.shift()!, /^notebooks\/dies.ipynb, cell 2 \(Deno.kill.*: The kernel ended by SIGKILL\./);
   assertEquals(lines, [
@@ -223,3 +223,25 @@ await new Promise(() => {});`;
     for (const pid of [...pids, ...children]) await assertDies(pid);
   }
 });
+
+Deno.test(
+  { name: "SIGTERM ends the run with 130: what was executed is stored, and nothing is left", ...onUnix },
+  async () => {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const source = `const connection = await Deno.connect({ hostname: "127.0.0.1", port: ${listener.addr.port} });
+await connection.write(new TextEncoder().encode(String(Deno.pid)));
+await new Promise(() => {});`;
+    using folder = new Folder({ "a-done": [{ source: "1 + 1;" }], "b-hangs": [{ source }] });
+    const before = folder.text("b-hangs");
+    await using runner = folder.command(["--write"]).spawn();
+    using connection = await listener.accept(); // the first notebook is done, and the second one waits
+    const buffer = new Uint8Array(100);
+    const pid = Number(new TextDecoder().decode(buffer.subarray(0, (await connection.read(buffer))!)));
+    runner.kill("SIGTERM");
+    const { code, stdout, stderr } = decode(await runner.output());
+    assertEquals([code, stdout], [130, "notebooks/a-done.ipynb: 1 cell executed and stored\n"], stderr);
+    assertStringIncludes(stderr, "Interrupted: the notebooks until then are stored.");
+    assertEquals([folder.outputs("a-done")[0]!.length, folder.text("b-hangs")], [1, before]);
+    await assertDies(pid);
+  },
+);

@@ -1,32 +1,50 @@
 /**
- * Measures experiments beside epoll and judges them against the baseline of this machine: did one get slower?
+ * Measures experiments next to a reference and judges them against the baseline of this machine: did one get slower?
  *
  * deno task regress --experiments event-loop,deno-serve
  */
+import { obstacleTo } from "../../lib/catalogue/tools.ts";
+import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
+import type { Variant } from "../../lib/server/subject.ts";
 import { catalogue, type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
 import { join } from "node:path";
 import { machineOf } from "../../lib/results/machine.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { interruptible } from "../../lib/cli/interrupt.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
 import { courses, tellChanges } from "../../lib/regress/trend.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { appendTo, CONNECTIONS, judged, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { appendTo, CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
 import { nightMarkdown, readHistory, showNight } from "../../lib/regress/record.ts";
 import { regress } from "./regress.ts";
 import { measurePairs } from "../../lib/regress/rounds.ts";
 
-const REFERENCE = "epoll";
+/** The reference is a program in C: a slower runtime would slow a reference on the same runtime too, and hide behind it. */
+const REFERENCE = "c-epoll";
+/** Without a C compiler it is this one, on a Deno that stays the same. */
+const FALLBACK = "epoll";
+const PINNED_DENO = "2.9.6";
 const USAGE = `Usage: deno task regress [--experiments a,b] [--quick] [--update-baseline] [--json]
-       Without --experiments: all that run here, but for the peers and ${REFERENCE}, which is the reference.
-       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed, and nothing is written
-       into the history.
-       --update-baseline: these rounds are what later ones are compared with.
-Ends with 0: no regression, 1: a regression, confirmed by fresh rounds, 3: inconclusive, 2: usage.`;
+       Without --experiments: all that run here, but for the peers.
+       The reference is ${REFERENCE}; without a C compiler ${FALLBACK} on Deno ${PINNED_DENO}.
+       --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed,
+       and nothing is written into the history.
+       --update-baseline: these rounds are what later ones are compared with.`;
+
+/** The reference that can be had here. */
+async function referenceHere(): Promise<Experiment | Variant> {
+  const reference = find(REFERENCE);
+  if (await obstacleTo(reference) === null) return reference;
+  const fallback = find(FALLBACK);
+  const runtime = await fetchDeno(PINNED_DENO, cacheFolder());
+  return { ...fallback, name: `${FALLBACK} ${runtime.version}`, runtime };
+}
 
 /** Those that were named, or all that run here. */
 function choose(names: string | undefined): Experiment[] {
   if (names === undefined) {
-    return catalogue().filter((each) => !each.peer && each.name !== REFERENCE && runsHere(each).runs);
+    return catalogue().filter((each) => !each.peer && runsHere(each).runs);
   }
   const chosen = names.split(",").map((name) => find(name));
   if (new Set(chosen.map(({ name }) => name)).size < chosen.length) throw new UsageError("Name each experiment once.");
@@ -46,14 +64,14 @@ async function advice(): Promise<string> {
 const connectionsOf = ({ cannot }: Experiment) => Object.hasOwn(cannot, "serve-others") ? 1 : CONNECTIONS;
 
 await runScript(USAGE, () =>
-  judged(async (signal) => {
+  interruptible(async (signal) => {
     const flags = parseFlags(Deno.args, { boolean: ["quick", "update-baseline", "json"], string: ["experiments"] });
     if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: --experiments takes the names.`);
     if (flags.quick && flags["update-baseline"]) {
       throw new UsageError("A baseline takes all rounds: leave out --quick.");
     }
     const host = hostFacts();
-    const reference = find(REFERENCE);
+    const reference = await referenceHere();
     const { rounds, ...load } = flags.quick ? QUICK_ROUND : ROUND;
     const candidates = choose(flags.experiments).map((experiment) => ({
       experiment,
@@ -71,7 +89,7 @@ await runScript(USAGE, () =>
       updateBaseline: flags["update-baseline"],
       quick: flags.quick,
       dir: join("results", machineOf(host)),
-      command: ["deno task regress", ...Deno.args].join(" "),
+      command: taskLine("regress", Deno.args),
       say: (sentence) => console.error(sentence),
       onRound: (candidate) => tellRound(candidate, rounds),
     });

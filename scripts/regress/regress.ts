@@ -6,8 +6,15 @@
  */
 import { join } from "node:path";
 import * as baselines from "../../lib/regress/baseline.ts";
-import { BASELINE, type BaselineEntry, DamagedBaseline, type HostKind } from "../../lib/regress/baseline.ts";
+import {
+  BASELINE,
+  type BaselineEntry,
+  DamagedBaseline,
+  type Digests,
+  type HostKind,
+} from "../../lib/regress/baseline.ts";
 import { type Decision, isBaseline } from "../../lib/regress/decision.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { foundOften } from "../../lib/results/findings.ts";
 import type { Experiment } from "../../lib/catalogue/header.ts";
 import { bootId, type HostFacts } from "../../lib/sampling/host.ts";
@@ -24,8 +31,9 @@ import {
   validLogs,
 } from "../../lib/regress/rounds.ts";
 import { RunFile } from "../../lib/regress/journal.ts";
-import { digestOf } from "../../lib/results/lab.ts";
+import { digestOf, loadDigest } from "../../lib/results/lab.ts";
 import { type Interval, medianOf, ratioInterval } from "../../lib/timing/stats.ts";
+import { counted } from "../../lib/text/format.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
 
 /** What is to be measured, and where what is found is kept. */
@@ -84,16 +92,26 @@ async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): P
   ]);
 }
 
+/** What a ratio depends on besides the candidate. */
+async function digestsOf({ reference, load, rounds }: RegressPlan): Promise<Digests> {
+  return {
+    reference: await digestOf([reference.name, await Deno.readTextFile(reference.path)]),
+    generator: await loadDigest(),
+    load: await digestOf([load, rounds]),
+  };
+}
+
 async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly BaselineEntry[]): Promise<Entrant[]> {
+  const digests = await digestsOf(plan);
   return await Promise.all(plan.candidates.map(async ({ experiment, connections }) => {
-    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind };
+    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind, digests };
     const entry = baselines.findEntry(baseline, wanted);
     const missing = "missing" in entry ? entry.missing : null;
     const candidate: Candidate = {
       subject: experiment,
       connections,
       ratePerS: null,
-      baseline: "missing" in entry ? [] : entry.log_ratios, // of none it cannot be judged
+      baseline: "missing" in entry ? [] : entry.nights.map(({ log_ratios }) => log_ratios), // of none it cannot be judged
       rounds: [],
     };
     const why = missing !== null && plan.updateBaseline ? "this is its first baseline here" : missing;
@@ -135,18 +153,19 @@ function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
     reference_cpu_us_per_request: medianOf(first.map((round) => round.reference_cpu_us_per_request)),
     candidate_cpu_us_per_request: medianOf(first.map((round) => round.candidate_cpu_us_per_request)),
     ...bounds("ratio", logs.length === 0 ? null : ratioInterval(logs)),
-    ...bounds("change", decision?.first.change ?? null),
-    ...bounds("confirmed", decision?.confirmation?.change ?? null),
+    ...bounds("change", decision?.all.change ?? null),
+    ...bounds("confirmed", decision?.fresh?.change ?? null),
     findings: foundOften(first),
     log_ratios: logs,
   };
 }
 
-/** 1: something got slower, or broke; 3: something could not be judged; 0: neither. */
+/** Failed: something got slower, or broke; unavailable: nothing runs here; inconclusive: something could not be judged. */
 export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
   const has = (...verdicts: NightRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
-  if (has("regression", "broken")) return 1;
-  return has("inconclusive", "alarm", "skipped") || rows.length === 0 ? 3 : 0;
+  if (has("slower", "broken")) return EXIT.failed;
+  if (rows.length > 0 && rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
+  return has("inconclusive", "skipped") || rows.length === 0 ? EXIT.inconclusive : EXIT.ok;
 }
 
 /** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
@@ -159,7 +178,8 @@ async function remember(night: Night, { dir, say }: RegressPlan): Promise<void> 
 }
 
 /** The entries of a new baseline, of rounds that are good enough, and the exit code: 3 if some are not. */
-function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, deno, v8 }: Night) {
+async function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, deno, v8 }: Night) {
+  const digests = await digestsOf(plan);
   const rows = experiments.filter(({ verdict }) => verdict !== "skipped");
   const good = rows.filter(({ verdict, log_ratios }) => verdict !== "broken" && isBaseline(log_ratios, plan.rounds));
   for (const { experiment } of rows.filter((row) => !good.includes(row))) {
@@ -170,10 +190,8 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
     reference,
     connections,
     kind,
-    time,
-    deno,
-    v8,
-    log_ratios,
+    digests,
+    nights: [{ time, deno, v8, log_ratios }],
   }));
   const broken = rows.some(({ verdict }) => verdict === "broken");
   return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
@@ -182,7 +200,7 @@ function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, de
 /** Stores a run that is over, and sets its exit code. What cannot be stored stays in the journal. */
 async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Promise<void>): Promise<void> {
   const baseline = join(plan.dir, BASELINE);
-  const made = plan.updateBaseline ? newBaseline(plan, night) : { entries: [], exit: night.exit };
+  const made = plan.updateBaseline ? await newBaseline(plan, night) : { entries: [], exit: night.exit };
   night.exit = made.exit;
   try {
     // In this order, for who is killed in between: what the history has is not added again.
@@ -195,7 +213,7 @@ async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Pr
   } catch (error) {
     if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
     plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
-    night.exit ||= 3;
+    night.exit ||= EXIT.harness;
   }
 }
 
@@ -218,7 +236,7 @@ export async function regress(plan: RegressPlan): Promise<Night> {
   // What could not run then may run now, and costs nothing to try.
   for (const { key, rounds } of all) rounds.push(...stored.get(key)!.filter((round) => !isSkipped(round)));
   const found = all.reduce((sum, { rounds }) => sum + rounds.length, 0);
-  if (found > 0) warnings.push(`Going on with ${found} rounds that an unfinished run has left.`);
+  if (found > 0) warnings.push(`Going on with ${counted(found, "round")} that an unfinished run has left.`);
   for (const sentence of warnings) plan.say(sentence);
   await measureRounds(all, {
     rounds: plan.rounds,

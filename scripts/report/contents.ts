@@ -1,5 +1,5 @@
 /**
- * What the report is made of: the catalogue, what is stored in results/, and what results/README.md says of it.
+ * What the report is made of: the catalogue, what is stored in results/, and what the schemas say of it.
  *
  * @module
  */
@@ -72,6 +72,8 @@ const unknown = (name: string): Experiment => ({
   question: "",
   idea: "",
   prediction: "",
+  expect: [],
+  workers: null,
   sources: "",
   compare: [],
   requires: [{ os: "any", kernel: null }],

@@ -3,14 +3,14 @@ import { catalogue } from "../../lib/catalogue/catalogue.ts";
 import { FINDING_IDS } from "../../lib/results/findings.ts";
 import { hostFacts, SYSCTLS } from "../../lib/sampling/host.ts";
 import { newResult, type Result, type Run } from "../../lib/results/results.ts";
-import { type Study, STUDY_SCHEMA } from "../../lib/results/studies.ts";
+import type { Study } from "../../lib/results/studies.ts";
 import { toCsv } from "./csv.ts";
-import { chosen, readMaterial, readMeanings } from "./contents.ts";
+import { chosen, readMaterial } from "./contents.ts";
 import { newestRuns } from "./runs.ts";
 import { brokenBy, heldText, whyMissing } from "./servers.ts";
 import { highlighted, sourcesOf, systemCalls } from "./source.ts";
 import { shown } from "../../lib/results/choose.ts";
-import { comparisonRow as row } from "../../lib/testing/fixtures.ts";
+import { comparisonRow as row, studyOf } from "../../lib/testing/fixtures.ts";
 
 const linux = { ...hostFacts(), os: "linux", kernel: "6.18.1" };
 const run = (change: Partial<Run>, time = "2026-01-01T00:00:00Z"): Result =>
@@ -31,25 +31,15 @@ const run = (change: Partial<Run>, time = "2026-01-01T00:00:00Z"): Result =>
 const NOTHING = { results: [], comparisons: [] };
 const of = (name: string, results: Result[]) => shown(catalogue().filter((one) => one.name === name), results)[0]!;
 
-Deno.test("results/README.md says what every finding and every fact of a host means", async () => {
+Deno.test("the report says what every finding and every fact of a host means", async () => {
   const { meanings } = await readMaterial();
   for (const name of [...FINDING_IDS, ...SYSCTLS, "cpu", "cores", "nofile_hard"]) {
     assertMatch(meanings.get(name) ?? "", /\w+ \w+/, name);
   }
-  assertEquals([...readMeanings("| `a_b` | what `it` says |\n| no | name |")], [["a_b", "what `it` says"]]);
 });
 
 Deno.test("of several references the one with the most candidates is shown, for each scenario and number", () => {
-  const study = (rows: Study<"comparison">["rows"]): Study<"comparison"> => ({
-    schema: STUDY_SCHEMA,
-    kind: "comparison",
-    id: "1",
-    time: "2026-01-01",
-    host: linux,
-    command: "",
-    manifests: {},
-    rows,
-  });
+  const study = (rows: Study<"comparison">["rows"]) => studyOf("comparison", rows);
   const tables = chosen([
     study([row({ reference: "epoll", candidate: "poll" })]),
     study([row(), row({ candidate: "nginx" })]),
@@ -89,13 +79,12 @@ Deno.test("what has no figure says whether it was skipped, or only not measured"
   assertEquals(whyMissing(of("epoll", [skipped]), { ...NOTHING, results: [skipped] }), "skipped: no such call here");
 });
 
-Deno.test("a page shows the newest whole run of each kind, and a quick one only where there is no other", () => {
-  const quick = { connections: 10, seconds: 1, warmup_seconds: 0, climb_seconds: 3 };
+Deno.test("a page shows the newest full run of each kind, and a quick one only where there is no other", () => {
   const results = [
     run({ reason: "old" }, "2026-01-01T00:00:00Z"),
     run({ reason: "new" }, "2026-01-02T00:00:00Z"),
-    run({ reason: "quick", parameters: quick }, "2026-01-03T00:00:00Z"),
-    run({ reason: "only", parameters: { ...quick, connections: 9 } }),
+    run({ reason: "quick", quick: true }, "2026-01-03T00:00:00Z"),
+    run({ reason: "only", quick: true, parameters: { connections: 9, seconds: 1, warmup_seconds: 0 } }),
     run({ experiment: "poll" }),
   ];
   const { runs, others } = newestRuns(results, "epoll");

@@ -5,7 +5,9 @@ import type { RankSpec } from "../../lib/charts/config.ts";
 import { FINDING_IDS } from "../../lib/results/findings.ts";
 import { count } from "../../lib/text/format.ts";
 import { courses } from "../../lib/regress/trend.ts";
+import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
+import { machineOf } from "../../lib/results/machine.ts";
 import type { PageData } from "./data.ts";
 import { type Material, ownServers, readMaterial } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
@@ -22,10 +24,11 @@ const all = (attribute: string, selector = `[${attribute}]`) =>
   [...page.querySelectorAll(selector)].map((element) => element.getAttribute(attribute)!);
 
 /** The results as they lie on the disk, read past everything that makes the report. */
-const files: Result[] = [...Deno.readDirSync("results")].filter((of) => of.isDirectory && of.name !== "studies")
+const folder = `results/${machineOf(material.results[0]!.host)}`;
+const files: Result[] = [...Deno.readDirSync(folder)].filter((of) => of.isDirectory && of.name !== "studies")
   .flatMap(({ name }) =>
-    [...Deno.readDirSync(`results/${name}`)].filter((of) => of.name.endsWith(".json"))
-      .map((of) => JSON.parse(Deno.readTextFileSync(`results/${name}/${of.name}`)))
+    [...Deno.readDirSync(`${folder}/${name}`)].filter((of) => of.name.endsWith(".json"))
+      .map((of) => JSON.parse(Deno.readTextFileSync(`${folder}/${name}/${of.name}`)))
   );
 
 const keys = all("data-key");
@@ -163,7 +166,7 @@ Deno.test("every finding is explained, with the runs that have it", () => {
     assertStringIncludes(said, material.meanings.get(id)!.replaceAll("`", ""));
     assertStringIncludes(said, runs.length === 0 ? "none" : `${runs.length} of ${files.length}`);
     const rows = material.comparisons.flatMap((of) => of.rows);
-    const found = rows.filter(({ findings }) => findings.some((finding) => finding.split(": ")[1] === id));
+    const found = rows.filter(({ findings }) => findings.some((finding) => finding.id === id));
     assert(said.endsWith(found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`), said);
   }
 });
@@ -199,7 +202,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
   const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
   const { name } = material.shown[0]!.experiment;
-  const results = [`results/${name}/a.json`, "results/studies/probe/b.json"];
+  const results = [`${folder}/${name}/a.json`, `${folder}/studies/probe/b.json`];
   const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
   const verdict = {
     verdict: "holds in part" as const,
@@ -208,7 +211,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
     commands: ["deno task exp"],
   };
   const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];
-  const claims = { schema: 1, time: material.time, host: material.results[0]!.host, rows };
+  const claims: ClaimsFile = { schema: CLAIMS_SCHEMA, time: material.time, host: material.results[0]!.host, rows };
   const doc = parse({ ...smaller(material.shown.slice(0, 1)), claims });
   const cells = (selector: string) =>
     [...doc.querySelectorAll(`#claims ${selector}`)].map((of) => of.textContent.trim());

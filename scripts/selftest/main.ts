@@ -3,10 +3,15 @@
  *
  * deno task selftest:regress
  */
-import { UsageError } from "../../lib/cli/errors.ts";
+import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { interruptible } from "../../lib/cli/interrupt.ts";
+import { outputColumns } from "../../lib/cli/progress.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { Storing } from "../../lib/results/durable_file.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { judged, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
 import { cannotChange } from "../../lib/catalogue/patched_copies.ts";
 import { DECISIONS, judgeSelftest, SAMPLES } from "../../lib/regress/selftest/judge.ts";
 import { selftest } from "./selftest.ts";
@@ -19,15 +24,13 @@ import { table } from "../../lib/text/table.ts";
 
 const FEWEST_ROUNDS = 7 * SAMPLES; // of 7 an interval of 98 % can be made
 const QUICK_DECISIONS = 100;
-const EX_UNAVAILABLE = 69; // <sysexits.h>
 const USAGE = `Usage: deno task selftest:regress [--rounds ${ROUND.rounds * SAMPLES}] [--quick] [--json] [--no-save]
        Measures ${REFERENCE} against itself and against copies that burn a known extra, --rounds of each, and draws
        decisions from them: how many false alarms, how many slowdowns found? Takes an hour.
-       --quick: short rounds, ${FEWEST_ROUNDS} of each, a first look.
-Ends with 0, or with 69 where it cannot be measured.`;
+       --quick: short rounds, ${FEWEST_ROUNDS} of each, a first look.`;
 
 await runScript(USAGE, () =>
-  judged(async (signal) => {
+  interruptible(async (signal) => {
     const flags = parseFlags(Deno.args, {
       boolean: ["quick", "json", "save"],
       string: ["rounds"],
@@ -41,10 +44,9 @@ await runScript(USAGE, () =>
     const most = String(flags.quick ? FEWEST_ROUNDS : sample * SAMPLES);
     const rounds = numberFlag("rounds", flags.rounds ?? most, { min: FEWEST_ROUNDS, max: 10_000, integer: true });
     const obstacle = cannotChange();
-    if (obstacle !== null) {
-      console.error(`Skipped: ${obstacle}`);
-      return EX_UNAVAILABLE;
-    }
+    if (obstacle !== null) throw new Unavailable(`Skipped: ${obstacle}`);
+    const storing = new Storing(flags.save);
+    await storing.begin();
     const host = hostFacts();
     const plan = {
       rounds,
@@ -56,14 +58,18 @@ await runScript(USAGE, () =>
       onRound: (candidate: Parameters<typeof tellRound>[0]) => tellRound(candidate, rounds),
     };
     const rows = await selftest(plan, async (rows) => {
-      if (!flags.save || rows.every((row) => row.log_ratio === null)) return;
-      const command = ["deno task selftest:regress", ...Deno.args].join(" ");
-      console.error(`Stored ${await writeStudy("selftest", rows, { command, quick: flags.quick })}`);
+      if (rows.every((row) => row.log_ratio === null)) return;
+      await storing.add(() =>
+        writeStudy("selftest", rows, { command: taskLine("selftest:regress", Deno.args), quick: flags.quick })
+      );
     });
     const cases = judgeSelftest(rows, flags.quick ? QUICK_DECISIONS : DECISIONS);
     if (flags.json) console.log(JSON.stringify(cases, null, 2));
-    else if (cases.length > 0) console.log([table(cases, SELFTEST_COLUMNS), ...selftestNotes(cases)].join("\n"));
-    if (cases.length > 0) return 0;
-    console.error(`Skipped: ${rows.find(({ failure }) => failure !== null)?.failure?.reason ?? "too few rounds"}`);
-    return EX_UNAVAILABLE;
+    else if (cases.length > 0) {
+      console.log([table(cases, SELFTEST_COLUMNS, outputColumns()), ...selftestNotes(cases)].join("\n"));
+    }
+    storing.finish();
+    if (cases.length > 0) return EXIT.ok;
+    const reason = rows.find(({ failure }) => failure !== null)?.failure?.reason ?? "too few rounds";
+    throw new Unavailable(`Skipped: ${reason}`);
   }, "the rounds until then are stored, and the same command goes on from there."));

@@ -16,11 +16,12 @@ import { RunFile } from "../../lib/regress/journal.ts";
 import { digestOf } from "../../lib/results/lab.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "../../lib/regress/selftest/slowed_epoll.ts";
 import { median, medianOf } from "../../lib/timing/stats.ts";
+import { counted } from "../../lib/text/format.ts";
 import { SELFTEST, type SelftestRow } from "../../lib/results/rows.ts";
 
 /** What the copies are to burn, in % of the CPU time that a request of epoll takes. */
-export const EXTRA_PERCENT = [5, 10];
-/** Rounds of epoll against itself that tell what a request costs, before a copy can be made dearer by a share of it. */
+export const EXTRA_PERCENT = [1, 4, 5, 10];
+/** Rounds of epoll against itself that tell what a request costs, before a copy can be slowed by a share of it. */
 const CALIBRATION_ROUNDS = 5;
 /** Rounds of a copy that tell what a turn of its loop costs under this load, before its turns are chosen. */
 const PILOT_ROUNDS = 3;
@@ -63,7 +64,7 @@ async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
   const lock = await file.lock();
   const { rounds, warnings } = await file.open([key]);
   const rows = rounds.get(key)!;
-  if (rows.length > 0) warnings.push(`Going on with ${rows.length} rounds that an unfinished run has left.`);
+  if (rows.length > 0) warnings.push(`Going on with ${counted(rows.length, "round")} that an unfinished run has left.`);
   for (const sentence of warnings) say(sentence);
   return {
     rows,

@@ -5,9 +5,8 @@ import { EXTRA_PERCENT, selftest, type SelftestPlan } from "./selftest.ts";
 import { CannotCompare } from "../../lib/compare/contender.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "../../lib/regress/selftest/slowed_epoll.ts";
 import { experimentCommand, startServer } from "../../lib/server/server.ts";
-import { COLUMNS } from "../../lib/results/studies.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import type { SelftestRow } from "../../lib/results/rows.ts";
+import { SELFTEST, type SelftestRow } from "../../lib/results/rows.ts";
 import { HOST } from "../../lib/testing/fixtures.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -72,7 +71,7 @@ Deno.test({
   assertEquals([names(), stored], [[], [rows]]);
   assertEquals(rows.map(placeOf).sort(), [[0, 1], ...EXTRA_PERCENT.map((percent) => [percent, 1])].sort());
   for (const row of rows) {
-    assertEquals(Object.keys(row).sort(), Object.keys(COLUMNS.selftest).sort());
+    assertEquals(Object.keys(row).sort(), Object.keys(SELFTEST.entries).sort());
     assert(row.log_ratio !== null && row.seconds > 0, JSON.stringify(row));
     assertEquals([row.turns > 0, row.extra_cpu_us !== 0], [row.extra_percent > 0, row.extra_percent > 0]);
   }

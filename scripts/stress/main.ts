@@ -3,23 +3,28 @@
  *
  * deno task stress epoll io-uring --seconds 60
  */
-import { catalogue, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { Unavailable } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { count, MISSING } from "../../lib/text/format.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { outputColumns, progressLine } from "../../lib/cli/progress.ts";
+import { Storing } from "../../lib/results/durable_file.ts";
+import { count, counted, MISSING } from "../../lib/text/format.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import type { Progress } from "../../lib/load/generator.ts";
 import { type Result, type StressFigures, writeResult } from "../../lib/results/results.ts";
 import { stress } from "./stress.ts";
 import { LEVEL_RULE } from "./judge.ts";
-import { type Column, table } from "../../lib/text/table.ts";
+import { type Column, table, wrap } from "../../lib/text/table.ts";
 
-const USAGE = `Usage: deno task stress [name …] [--seconds 60] [--quick (2 s)] [--json] [--no-save]`;
+const USAGE = `Usage: deno task stress [name …] [--seconds 60] [--quick] [--json] [--no-save]
+       Without a name: every experiment that runs here. --quick: 2 s each.`;
 const SECONDS = 60;
 const SECONDS_QUICK = 2;
 /** Seconds of load before the first look: up to 5, but no more than a quarter of the run. */
 const MAX_WARMUP_SECONDS = 5;
 const WARMUP_SHARE = 0.25;
-const EX_UNAVAILABLE = 69; // <sysexits.h>
 
 /** A cell of what a run has shown; a dash where there was no run. */
 const figure = (cell: (of: StressFigures) => string) => ({ stress: of }: Result) =>
@@ -52,21 +57,45 @@ function describe(results: readonly Result[]): string {
     (stress?.broken ?? [reason]).map((sentence) => `  ${experiment}: ${ended}, ${sentence}`)
   );
   const why = lines.length > 0 ? `\n\nWhat broke, and why\n${lines.join("\n")}` : "";
-  return `${table(results, COLUMNS)}\n${LEVEL_RULE}${why}`;
+  if (results.length === 0) return "No run was finished.";
+  const width = outputColumns();
+  return `${table(results, COLUMNS, width)}\n${wrap(LEVEL_RULE, width).join("\n")}${why}`;
 }
 
-/** Progress: on a terminal one line that is written over, elsewhere a line for each experiment. */
-function progressLine(experiment: string) {
-  const terminal = Deno.stderr.isTerminal();
-  const encoder = new TextEncoder();
-  const write = (text: string) => Deno.stderr.writeSync(encoder.encode(text));
-  if (!terminal) write(`${experiment}\n`);
-  return {
-    show({ answered, seconds }: Progress): void {
-      if (terminal) write(`\r\x1b[K${experiment}: ${count(answered)} answered, ${seconds.toFixed(1)} s`);
-    },
-    clear: () => terminal && write("\r\x1b[K"),
-  };
+/** Runs one experiment after the other. An interrupt ends the run under way; those before it are kept. */
+async function measure(
+  experiments: readonly Experiment[],
+  load: { seconds: number; warmupSeconds: number; quick: boolean; signal: AbortSignal },
+  storing: Storing,
+): Promise<Result[]> {
+  const host = hostFacts();
+  const results: Result[] = [];
+  const line = progressLine();
+  try {
+    for (const experiment of experiments) {
+      const { name } = experiment;
+      const onProgress = ({ phase, answered, seconds }: Progress) =>
+        line.show(`${name}: ${phase}, ${count(answered)} answered, ${seconds.toFixed(1)} s`, `${name}: ${phase}`);
+      const result = await stress(experiment, host, { ...load, onProgress });
+      results.push(result);
+      line.clear();
+      console.error(`${name} is over: ${result.ended}.`);
+      await storing.add(() => writeResult(result)); // at once, so that an interrupt loses one run only
+    }
+  } catch (error) {
+    line.clear();
+    if (load.signal.aborted) return results;
+    if (results.length > 0) console.error(describe(results)); // it would be lost otherwise
+    storing.finish();
+    throw error;
+  }
+  return results;
+}
+
+/** Unavailable if none could run here, failed if one broke. */
+function exitOf(results: readonly Result[]): number {
+  if (results.every(({ ended }) => ended === "skipped")) return EXIT.unavailable;
+  return results.every(({ ended }) => ended === "ok" || ended === "skipped") ? EXIT.ok : EXIT.failed;
 }
 
 await runScript(USAGE, async () => {
@@ -81,27 +110,18 @@ await runScript(USAGE, async () => {
     : numberFlag("seconds", flags.seconds, { min: 0.5, max: 1800 });
   const named = flags._.map((name) => find(name));
   if (Deno.build.os !== "linux") {
-    console.error(`Stress is not supported on ${Deno.build.os}: it drives its clients by epoll, a part of Linux.`);
-    return EX_UNAVAILABLE;
+    throw new Unavailable(`stress needs Linux: it drives its clients by epoll. This is ${Deno.build.os}.`);
   }
   const experiments = named.length > 0 ? named : catalogue().filter((experiment) => runsHere(experiment).runs);
-  const host = hostFacts();
   const warmupSeconds = Math.min(MAX_WARMUP_SECONDS, seconds * WARMUP_SHARE);
-  const results: Result[] = [];
-  const paths: string[] = [];
-  for (const experiment of experiments) {
-    const line = progressLine(experiment.name);
-    const result = await stress(experiment, host, {
-      seconds,
-      warmupSeconds,
-      quick: flags.quick,
-      onProgress: line.show,
-    });
-    line.clear();
-    results.push(result);
-    if (flags.save) paths.push(await writeResult(result)); // at once, so that an interrupt loses one run only
-  }
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const storing = new Storing(flags.save);
+  await storing.begin();
+  const results = await measure(experiments, { seconds, warmupSeconds, quick: flags.quick, signal }, storing);
   console.log(flags.json ? JSON.stringify(results, null, 2) : describe(results));
-  if (paths.length > 0) console.error(`\nStored:\n${paths.map((path) => `  ${path}`).join("\n")}`);
-  return results.every(({ ended }) => ended === "ok" || ended === "skipped") ? 0 : 1;
+  storing.finish();
+  if (!signal.aborted) return exitOf(results);
+  console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
+  return EXIT.interrupted;
 });

@@ -4,11 +4,12 @@
  * @module
  */
 import { delay } from "@std/async";
-import { plateau } from "../../lib/run/bench.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { type OpenBench, openBench, plateau } from "../../lib/run/bench.ts";
+import { crash, DEATH_MS, endOf } from "../../lib/run/step.ts";
 import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
-import { settles } from "../../lib/server/process_group.ts";
 import type { HostFacts } from "../../lib/sampling/host.ts";
-import { LoadGenerator, type Progress, type StressOutcome } from "../../lib/load/generator.ts";
+import type { Progress, StressOutcome } from "../../lib/load/generator.ts";
 import {
   type Ended,
   type Metrics,
@@ -19,7 +20,7 @@ import {
   type StressFigures,
 } from "../../lib/results/results.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
-import { experimentCommand, type Server, StartError, startServer } from "../../lib/server/server.ts";
+import { type Server, StartError } from "../../lib/server/server.ts";
 import { labVersion } from "../../lib/results/lab.ts";
 import { judgeStress, MORE_DESCRIPTORS } from "./judge.ts";
 
@@ -31,6 +32,8 @@ export interface StressPlan {
   warmupSeconds: number;
   /** How long a server may take to come to rest: 15 000 unless said, since tokio keeps idle threads for 10 s. */
   restMs?: number;
+  /** Ends the run: nothing is left running, and `stress` rejects with the signal's reason. */
+  signal?: AbortSignal;
   onProgress: (progress: Progress) => void;
 }
 
@@ -38,9 +41,6 @@ const CLIENTS = 20;
 /** Workers of a server that has some. A client that stays may keep one to itself, so half of them are left to the others. */
 const WORKERS = 4;
 const SHARES = { resetShare: 0.01, halfCloseShare: 0.01 };
-/** Server and generator have a core each, where there are two. */
-const SERVER_CPU = 0;
-const CLIENT_CPU = 1;
 /**
  * V8 lets the young generation of a busy heap grow to 16 MiB and more a semi-space before it is content: for the first
  * 100 000 connections that looks like a leak. Kept at 1 MiB it is full after a second, and what still grows is leaked.
@@ -50,8 +50,6 @@ const ENV = { DENO_V8_FLAGS: "--max-semi-space-size=1" };
 const REST_LOOKS = 5;
 const LOOK_MS = 100;
 const REST_MS = 15_000;
-/** So long after its last connection broke the end of a server is waited for. */
-const DEATH_MS = 1000;
 
 /** What a run adds to its result; no figures where there was none. */
 type Measured = { metrics: Partial<Metrics>; stress?: StressFigures };
@@ -101,15 +99,17 @@ function sum(warmup: StressOutcome, load: StressOutcome) {
   };
 }
 
+/** Stops the generator when `signal` aborts: what it does fails then. */
+function stopping({ generator }: OpenBench, signal: AbortSignal | undefined): Disposable {
+  const onAbort = () => void generator.stop();
+  signal?.addEventListener("abort", onAbort, { once: true });
+  return { [Symbol.dispose]: () => signal?.removeEventListener("abort", onAbort) };
+}
+
 /** Loads a server that runs, ends it, and judges what was seen. */
-async function drive(server: Server, parameters: Parameters, cores: number, plan: StressPlan) {
+async function drive({ server, generator }: OpenBench<Experiment>, parameters: Parameters, plan: StressPlan) {
   const { connections, staying = 0, seconds, warmup_seconds } = parameters;
   const { restMs = REST_MS } = plan;
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
-    ...(cores > CLIENT_CPU && { cpu: CLIENT_CPU }),
-    serverPid: server.pid,
-    onProgress: plan.onProgress,
-  });
   const clients = { churning: connections - staying, staying, ...SHARES };
   const warmup = await generator.stress({ ...clients, seconds: warmup_seconds });
   const before = await rest(server, restMs);
@@ -148,7 +148,7 @@ async function drive(server: Server, parameters: Parameters, cores: number, plan
 export async function stress(experiment: Experiment, host: HostFacts, plan: StressPlan): Promise<Result> {
   const { seconds, warmupSeconds: warmup_seconds } = plan;
   const parameters: Parameters = { ...crowd(experiment), seconds, warmup_seconds };
-  const command = `deno task stress ${experiment.name} --seconds ${seconds}`;
+  const command = taskLine("stress", [experiment.name, "--seconds", String(seconds)]);
   const common = {
     experiment: experiment.name,
     family: experiment.family,
@@ -165,17 +165,18 @@ export async function stress(experiment: Experiment, host: HostFacts, plan: Stre
   try {
     const { workers } = parameters;
     const args = workers === undefined ? [] : ["--workers", String(workers)];
-    const pinned = host.cores > CLIENT_CPU ? { cpu: SERVER_CPU } : {};
-    await using server = await startServer({ ...experimentCommand(experiment, args), env: ENV }, pinned);
+    const { signal, onProgress } = plan;
+    await using bench = await openBench(experiment, { args, env: ENV, onProgress, ...(signal && { signal }) });
+    using _ = stopping(bench, signal);
     try {
-      const measured = await drive(server, parameters, host.cores, plan);
+      const measured = await drive(bench, parameters, plan);
       const { broken } = measured.stress;
       return finish(broken.length === 0 ? "ok" : "limited", broken.join("; ") || null, measured);
     } catch (error) {
-      if (!await settles(server.exited, DEATH_MS)) throw error;
-      const { code, signal } = await server.exited;
-      const last = server.stderrTail().trim().split("\n").at(-1) ?? "";
-      return finish("crashed", `the server ended in mid-run with ${signal ?? `exit code ${code}`}: ${last}`);
+      signal?.throwIfAborted();
+      const over = await endOf(bench.server, DEATH_MS);
+      if (over === null) throw error;
+      return finish("crashed", crash(over, bench.server));
     }
   } catch (error) {
     if (!(error instanceof StartError)) throw error;

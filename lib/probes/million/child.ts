@@ -5,6 +5,7 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
+import { howEnded, limited, linesOf, Tail } from "../../server/launch.ts";
 import { settles } from "../../server/process_group.ts";
 import { CannotProbe } from "../rig.ts";
 import type { ClientState, MillionCommand, MillionConfig, ServerState } from "./protocol.ts";
@@ -29,7 +30,7 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   readonly #output: Promise<void>;
   readonly #stderr: Promise<void>;
   #state: State | null = null;
-  #stderrTail = "";
+  readonly #said = new Tail(STDERR_TAIL);
   #changed: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #hasEnded = false;
   #commands = 0;
@@ -37,12 +38,12 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   private constructor(config: MillionConfig, { prlimit = [], signal }: MillionOptions) {
     const worker = fileURLToPath(new URL("./worker.ts", import.meta.url));
     const deno = [Deno.execPath(), "run", "--quiet", "--no-prompt", "--allow-ffi", worker, JSON.stringify(config)];
-    const [command, ...args] = [...(prlimit.length > 0 ? ["prlimit", ...prlimit] : []), ...deno];
+    const [command, ...args] = limited(prlimit, deno);
     const pipes = { stdin: "piped", stdout: "piped", stderr: "piped" } as const;
     // Detached: Ctrl-C in the terminal reaches the parent alone, which then ends things in its order.
     this.#process = new Deno.Command(command!, { ...pipes, args, signal, detached: true }).spawn();
     this.#input = this.#process.stdin.getWriter();
-    this.#stderr = this.#collect();
+    this.#stderr = this.#said.collect(this.#process.stderr);
     this.#output = this.#read();
   }
 
@@ -80,22 +81,12 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   }
 
   async #read(): Promise<void> {
-    let line = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (line + text).split("\n");
-      line = lines.pop()!;
-      if (lines.length === 0) continue;
-      this.#state = JSON.parse(lines.at(-1)!);
+    for await (const line of linesOf(this.#process.stdout)) {
+      this.#state = JSON.parse(line);
       this.#wake();
     }
     this.#hasEnded = true;
     this.#wake();
-  }
-
-  async #collect(): Promise<void> {
-    for await (const text of this.#process.stderr.pipeThrough(new TextDecoderStream())) {
-      this.#stderrTail = (this.#stderrTail + text).slice(-STDERR_TAIL);
-    }
   }
 
   /**
@@ -112,8 +103,8 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   }
 
   async #ended(): Promise<Error> {
-    const [{ code, signal }] = await Promise.all([this.#process.status, this.#stderr]);
-    return new Error(`A worker ended with ${signal ?? `code ${code}`}. ${this.#stderrTail}`.trim());
+    const [status] = await Promise.all([this.#process.status, this.#stderr]);
+    return new Error(`A worker ended ${howEnded(status)}. ${this.#said.text}`.trim());
   }
 
   /**

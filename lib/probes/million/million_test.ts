@@ -127,7 +127,7 @@ Deno.test({
     const abort = new AbortController();
     await using server = await MillionChild.start({ ...config, slots: 1 }, options(abort.signal));
     abort.abort();
-    await assertRejects(() => server.until(({ live }) => live > 0), Error, "A worker ended with SIGTERM");
+    await assertRejects(() => server.until(({ live }) => live > 0), Error, "A worker ended by SIGTERM");
     await server.kill();
     assertEquals(workers(), []);
   },

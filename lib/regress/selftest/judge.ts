@@ -38,7 +38,10 @@ export interface CaseJudged {
   failed: number;
   /** The share of them, exact for decisions that share no round. */
   failedShare: Interval;
-  /** How many could not tell. */
+  /** How many said that it is not slower. */
+  notSlower: number;
+  notSlowerShare: Interval;
+  /** How many could not decide. */
   inconclusive: number;
   /** Of the interval of a decision, as a share: the median one, and the one that 9 of 10 are under. */
   halfWidth: { median: number; most: number } | null;
@@ -49,7 +52,7 @@ export interface CaseJudged {
 const placed = (rows: readonly SelftestRow[], phase: PlacedRound["phase"]): PlacedRound[] =>
   rows.map((row) => ({ ...row, experiment: REFERENCE, phase }));
 
-const candidate = (rounds: PlacedRound[], baseline: number[]): Candidate => ({
+const candidate = (rounds: PlacedRound[], baseline: number[][]): Candidate => ({
   subject: find(REFERENCE),
   connections: CONNECTIONS,
   ratePerS: null,
@@ -83,7 +86,7 @@ function decideOn({ baseline, first, confirmation }: Drawn, size: number): Decis
   const logs = logsOf(baseline);
   if (!isBaseline(logs, size)) return null;
   const outcome = outcomeOf(
-    candidate([...placed(first, "first"), ...placed(confirmation, "confirmation")], logs),
+    candidate([...placed(first, "first"), ...placed(confirmation, "confirmation")], [logs]),
     { rounds: size },
   );
   return outcome.ended === "decided" ? outcome.decision : outcome.ended === "broken" ? "broken" : null;
@@ -94,7 +97,7 @@ const percentile = (values: number[], share: number) =>
 
 function halfWidths(decisions: readonly (Decision | "broken" | null)[]): CaseJudged["halfWidth"] {
   const widths = decisions.flatMap((of) => {
-    const { low, high } = of === null || of === "broken" ? { low: null, high: null } : of.first.change ?? {};
+    const { low, high } = of === null || of === "broken" ? { low: null, high: null } : of.all.change ?? {};
     return low && high ? [Math.sqrt(high / low) - 1] : [];
   });
   return widths.length === 0 ? null : { median: percentile(widths, 0.5), most: percentile(widths, 0.9) };
@@ -127,7 +130,8 @@ export function judgeSelftest(rows: readonly SelftestRow[], decisions = DECISION
       () => decideOn(draw(same, isSame ? null : own, sampleRounds, random), sampleRounds),
     );
     const verdicts = made.map((of) => of === null || of === "broken" ? of : of.verdict);
-    const failed = verdicts.filter((verdict) => verdict === "regression" || verdict === "broken").length;
+    const failed = verdicts.filter((verdict) => verdict === "slower" || verdict === "broken").length;
+    const notSlower = verdicts.filter((verdict) => verdict === "not_slower").length;
     const inconclusive = verdicts.filter((verdict) => verdict === null || verdict === "inconclusive").length;
     const logs = logsOf(own);
     const seconds = medianOf(own.map((row) => row.seconds));
@@ -140,6 +144,8 @@ export function judgeSelftest(rows: readonly SelftestRow[], decisions = DECISION
       found: logs.length === 0 ? null : ratioInterval(logs),
       failed,
       failedShare: proportionInterval(failed, decisions),
+      notSlower,
+      notSlowerShare: proportionInterval(notSlower, decisions),
       inconclusive,
       halfWidth: halfWidths(made),
       minutes: seconds === null ? null : seconds * sampleRounds / 60,

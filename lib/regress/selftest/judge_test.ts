@@ -2,6 +2,9 @@ import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncl
 import { draw, judgeSelftest } from "./judge.ts";
 import { isWholeSelftest, SELFTEST_COLUMNS, selftestNotes, selftestTable } from "./table.ts";
 import { readStudies, writeStudy } from "../../results/studies.ts";
+import { machineOf } from "../../results/machine.ts";
+import { hostFacts } from "../../sampling/host.ts";
+import { found } from "../../testing/fixtures.ts";
 import { seededRandom } from "../../timing/random.ts";
 import type { SelftestRow } from "../../results/rows.ts";
 
@@ -52,7 +55,7 @@ Deno.test("with noisy rounds it is said that nobody can tell", () => {
 });
 
 Deno.test("rounds that do not count in a judgement do not count here", () => {
-  const spoilt = rounds(0, 90, 0.02, { findings: ["epoll: foreign_load"] });
+  const spoilt = rounds(0, 90, 0.02, { findings: [found("epoll", "foreign_load")] });
   const [same] = judgeSelftest(spoilt, DECISIONS);
   assertEquals([same!.inconclusive, same!.found], [DECISIONS, null]);
   const failure = { subject: "epoll", ended: "crashed" as const, reason: "it died" };
@@ -100,11 +103,11 @@ Deno.test("the same rounds give the same counts, and the table shows them with t
 Deno.test("a self-test that was stored is read again, and one of too few rounds is none to show", async () => {
   const dir = Deno.makeTempDirSync();
   try {
-    await writeStudy("selftest", [...rounds(0, 90, 0.02), ...rounds(10, 60, 0.02)], "deno task selftest:regress", {
-      dir,
-    });
-    await writeStudy("selftest", rounds(0, 89, 0.02), "deno task selftest:regress --rounds 89", { dir });
-    const { studies, passedOver } = await readStudies("selftest", dir);
+    const command = "deno task selftest:regress";
+    const whole = [...rounds(0, 90, 0.02), ...rounds(10, 60, 0.02)];
+    await writeStudy("selftest", whole, { command, quick: false, dir });
+    await writeStudy("selftest", rounds(0, 89, 0.02), { command: `${command} --rounds 89`, quick: false, dir });
+    const { studies, passedOver } = await readStudies("selftest", dir, machineOf(hostFacts()));
     assertEquals([passedOver, studies.map(isWholeSelftest).sort()], [[], [false, true]]);
     const table = selftestTable(studies.find(isWholeSelftest)!, 5);
     const [, , same, slower, ...notes] = table.split("\n");

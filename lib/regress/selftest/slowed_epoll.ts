@@ -13,8 +13,8 @@ import type { Changed } from "../../catalogue/patched_copies.ts";
 /** The server that is judged against copies of itself. */
 export const REFERENCE = "epoll";
 
-const REQUEST = "    if (request.workUs > 0) burn(request.workUs);\n";
-const ANSWER = "function answer(fd: number, length: number): void {\n";
+const REQUEST = "    at += head;\n";
+const ANSWER = "function answer(fd: number, length: number, scanned: number): number {\n";
 /** How often the loop is timed: so many batches, of which the median counts, of so many runs. */
 const BATCHES = 21;
 const BATCH = 100;

@@ -18,7 +18,8 @@ import { scaleOf } from "../../../lib/charts/scales.ts";
 import { colourOf, GROUND, type Theme } from "../../../lib/charts/theme.ts";
 import { extent, ticksOf } from "./scale.ts";
 import { boundIn, type Figure, spoken } from "../figures.ts";
-import { HISTORY_S, type WireFrame } from "../wire.ts";
+import type { Frame } from "../../../lib/run/watch.ts";
+import { HISTORY_S } from "../wire.ts";
 
 Chart.register(LineController, LineElement, PointElement, LinearScale, LogarithmicScale, CategoryScale, Filler);
 Chart.defaults.font.family = "Inter, system-ui, sans-serif";
@@ -29,7 +30,7 @@ interface Point {
 }
 
 /** Seconds before now, from left to right. A frame tells of all the time since the one before; null is a gap. */
-function pointsOf(figure: Figure, frames: readonly WireFrame[]): Point[] {
+function pointsOf(figure: Figure, frames: readonly Frame[]): Point[] {
   const now = frames.at(-1)?.elapsed_s ?? 0;
   return frames.map((frame) => ({ x: frame.elapsed_s - now, y: figure.value(frame) }));
 }
@@ -92,7 +93,7 @@ export class FigureChart {
     this.#chart = new Chart<"line", Point[]>(canvas, { type: "line", data: { datasets: [] } });
   }
 
-  draw(frames: readonly WireFrame[], theme: Theme): void {
+  draw(frames: readonly Frame[], theme: Theme): void {
     const points = pointsOf(this.figure, frames);
     const colour = colourOf(this.family, theme);
     const bounds = frames.map((frame) => boundIn(this.figure, frame) !== null);

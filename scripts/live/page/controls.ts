@@ -5,7 +5,8 @@
  */
 /// <reference lib="dom" />
 import { count } from "../../../lib/text/format.ts";
-import type { Limits, WireWanted } from "../wire.ts";
+import type { Wanted } from "../../../lib/run/watch.ts";
+import type { Limits } from "../wire.ts";
 import { nearestStep, roundSteps } from "./scale.ts";
 
 const SETTLE_MS = 150; // a slider that is dragged is asked about once it rests
@@ -96,8 +97,8 @@ export class Controls {
     this.#isClosed.addEventListener("change", onChange);
   }
 
-  /** Shows what is wanted, by this page or another; not while this one is about to say something newer. */
-  show({ connections, rate_per_s }: WireWanted): void {
+  /** Shows what is wanted; not while the page is about to say something newer. */
+  show({ connections, rate_per_s }: Wanted): void {
     if (this.#timer !== undefined) return;
     this.#connections.value = connections;
     this.#isClosed.checked = rate_per_s === null;
@@ -127,7 +128,7 @@ export class Controls {
   }
 
   async #send(): Promise<void> {
-    const wanted: WireWanted = {
+    const wanted: Wanted = {
       connections: this.#connections.value,
       rate_per_s: this.#isClosed.checked ? null : this.#rate.value,
     };

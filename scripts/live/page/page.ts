@@ -8,7 +8,8 @@ import { FAMILY, type Theme } from "../../../lib/charts/theme.ts";
 import { type Figure, FIGURES, remarks, shown } from "../figures.ts";
 import { FigureChart } from "./chart.ts";
 import { byId, Controls } from "./controls.ts";
-import { type Ending, type Events, FULL, type Hello, recent, type WireFrame } from "../wire.ts";
+import type { Frame } from "../../../lib/run/watch.ts";
+import { type Ending, type Events, type Hello, recent } from "../wire.ts";
 
 const LATE_MS = 3500; // without a frame for so long, the page says that it shows old figures
 const TRIES = 8; // to come back to a command that does not answer
@@ -30,7 +31,7 @@ class Tile {
     this.#chart = new FigureChart(figure, root.querySelector("canvas")!, family);
   }
 
-  show(frames: readonly WireFrame[]): void {
+  show(frames: readonly Frame[]): void {
     const last = frames.at(-1);
     if (last !== undefined) {
       const { sign, number, unit } = shown(this.figure, last);
@@ -44,14 +45,14 @@ class Tile {
 }
 
 type State = "waits" | "runs" | "late" | "over" | "failed";
-type Farewell = { how: Ending["how"] | "full"; sentence: string };
-const ENDINGS: Record<Farewell["how"], [status: string, state: State]> = {
+type EndState = { how: Ending["how"] | "replaced"; sentence: string };
+const ENDINGS: Record<EndState["how"], [status: string, state: State]> = {
   closed: ["Ended", "over"],
   stopped: ["Ended", "over"],
   skipped: ["It cannot run here", "over"],
   not_ready: ["The server did not get ready", "failed"],
   crashed: ["The server failed", "failed"],
-  full: ["No room for this page", "over"],
+  replaced: ["Shown elsewhere", "over"],
 };
 
 /** What the page says in words. Spoken is only what is new: figures within a sentence may change each second. */
@@ -65,13 +66,13 @@ class Words {
   }
 
   /** What is told of the last figures stays, but of a run that is over nobody says that all is well. */
-  end({ how, sentence }: Farewell): void {
+  end({ how, sentence }: EndState): void {
     this.status(...ENDINGS[how]);
     byId("ending").textContent = sentence;
     byId("words").hidden = this.#kinds === "";
   }
 
-  remarks(frame: WireFrame): void {
+  remarks(frame: Frame): void {
     const told = remarks(frame);
     const kinds = told.map(({ id }) => id).join(" ");
     byId("remarks").replaceChildren(...told.map(({ id, text }) => {
@@ -93,7 +94,7 @@ class Page {
   readonly #words = new Words();
   readonly #controls: Controls;
   readonly #tiles: Tile[];
-  #frames: WireFrame[] = [];
+  #frames: Frame[] = [];
   #late: ReturnType<typeof setTimeout> | undefined;
 
   constructor(hello: Hello) {
@@ -114,20 +115,16 @@ class Page {
 
   hello({ name, frames, wanted }: Hello): void {
     this.#frames = frames;
-    this.wanted(wanted);
+    this.#controls.show(wanted);
     this.#words.status(`Starting ${name}…`, "waits");
     this.#draw();
     if (frames.length > 0) this.#runs();
   }
 
-  frame(frame: WireFrame): void {
+  frame(frame: Frame): void {
     this.#frames = recent([...this.#frames, frame]);
     this.#draw();
     this.#runs();
-  }
-
-  wanted(wanted: Events["wanted"]): void {
-    this.#controls.show(wanted);
   }
 
   lost(): void {
@@ -135,7 +132,7 @@ class Page {
     this.#words.status("The command does not answer. Trying again…", "late");
   }
 
-  end(ending: Farewell): void {
+  end(ending: EndState): void {
     clearTimeout(this.#late);
     this.#controls.end();
     this.#words.end(ending);
@@ -158,7 +155,8 @@ class Page {
 /** Listens to the run until it ends. */
 function follow(): void {
   const source = new EventSource("/frames");
-  let page: Page | undefined, failures = 0;
+  let page: Page | undefined;
+  let failures = 0;
   const on = <Name extends keyof Events>(name: Name, act: (data: Events[Name]) => void) =>
     source.addEventListener(name, ({ data }) => act(JSON.parse(data)));
   on("hello", (hello) => {
@@ -167,18 +165,19 @@ function follow(): void {
     page.hello(hello);
   });
   on("frame", (frame) => page?.frame(frame));
-  on("wanted", (wanted) => page?.wanted(wanted));
+  on("replaced", () => {
+    source.close();
+    page?.end({ how: "replaced", sentence: "Another page shows this run. Load this one again to see it here." });
+  });
   on("end", (end) => {
     source.close();
     page?.end(end);
   });
   source.addEventListener("error", () => {
     page?.lost();
-    const isRefused = source.readyState === EventSource.CLOSED; // by an answer; without one the browser tries again
-    if (++failures < TRIES && !isRefused) return;
+    if (++failures < TRIES && source.readyState !== EventSource.CLOSED) return; // the browser tries again
     source.close();
-    const gone: Farewell = { how: "stopped", sentence: "The command is gone." };
-    (page ?? new Words()).end(isRefused ? { how: "full", sentence: FULL } : gone);
+    (page ?? new Words()).end({ how: "stopped", sentence: "The command is gone." });
   });
 }
 

@@ -3,7 +3,6 @@ import type { Page } from "playwright-core";
 import { find } from "../../../lib/catalogue/catalogue.ts";
 import { liveAssets } from "../assets.ts";
 import { serveLive } from "../server.ts";
-import { FULL, MAX_PAGES } from "../wire.ts";
 import { processTree } from "../../../lib/sampling/process.ts";
 import { faults, HAS_BROWSER, startBrowser } from "../../../lib/testing/browser.ts";
 import { PATIENCE_MS, within } from "../../../lib/testing/client.ts";
@@ -16,7 +15,7 @@ const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore
 function live(experiment = find("epoll")) {
   const stop = new AbortController();
   const limits = { connections: 500, rate_per_s: 10_000 };
-  const wanted = { connections: 10, ratePerS: null };
+  const wanted = { connections: 10, rate_per_s: null };
   const { port, ended: end } = serveLive({
     experiment,
     wanted,
@@ -105,18 +104,19 @@ test("a server that does not start is named as what it is, and nobody says that 
   }
 });
 
-test("a page for which there is no room says so", async () => {
+test("a page that another one replaces says so, and steers nothing any more", async () => {
   const { url, ended, stop } = live();
-  const streams = await Promise.all(Array.from({ length: MAX_PAGES }, () => fetch(`${url}frames`)));
   {
     await using browser = await startBrowser();
-    const { page } = await browser.open(url);
-    await page.getByText(FULL).waitFor();
-    assertEquals(await page.getByRole("status").textContent(), "No room for this page");
-    assertEquals(await page.getByRole("slider").count(), 0, "what is not connected steers nothing");
+    const { page: first } = await browser.open(url);
+    await first.getByRole("status").filter({ hasText: "Running" }).waitFor();
+    const { page: second } = await browser.open(url);
+    await first.getByText("Another page shows this run.").waitFor();
+    assertEquals(await first.getByRole("status").textContent(), "Shown elsewhere");
+    assertEquals(await first.getByRole("slider").first().isDisabled(), true);
+    await second.getByRole("status").filter({ hasText: "Running" }).waitFor();
   }
   stop();
-  await Promise.all(streams.map((stream) => stream.body!.cancel()));
   await ended();
 });
 

@@ -15,7 +15,7 @@ import type { Material } from "../contents.ts";
 
 /** A file of figures, with a link to the server of which it is, where this page has it. */
 export function FileOf({ path, servers }: { path: string; servers: ReadonlySet<string> }) {
-  const name = path.split("/")[1] ?? "";
+  const name = path.split("/")[2] ?? ""; // results/<machine>/<server>/<file>
   return (
     <dd>
       {servers.has(name) && <a href={`#${name}`}>{name}</a>} <code>{path}</code>

@@ -10,7 +10,7 @@ import type { HostFacts } from "../../../lib/sampling/host.ts";
 import { hostsOf, type Material } from "../contents.ts";
 import { DataTable, type PageColumn, Prose } from "./parts.tsx";
 
-/** All facts of a host under the names that results/README.md explains. */
+/** All facts of a host under the names that results/FORMAT.md explains. */
 function facts({ limits, sysctls, ...rest }: HostFacts): Map<string, string> {
   const all = Object.entries({ ...rest, ...limits, ...sysctls });
   return new Map(all.map(([name, value]) => [

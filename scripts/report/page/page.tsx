@@ -6,11 +6,10 @@
 // deno-lint-ignore-file jsx-key -- rendered once, to text: there is nothing that would have to be found again
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
-import semibold from "@fontsource/inter/files/inter-latin-600-normal.woff2" with { type: "bytes" };
-import regular from "@fontsource/inter/files/inter-latin-400-normal.woff2" with { type: "bytes" };
 import { Buffer } from "node:buffer";
 import type { ComponentChildren } from "preact";
 import { renderToString } from "preact-render-to-string";
+import { INTER } from "../../../lib/page/fonts.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
 import { count } from "../../../lib/text/format.ts";
 import { machines } from "../../../lib/tables/overview.ts";
@@ -206,7 +205,7 @@ export function renderReport(material: Material, { head, main }: Scripts): strin
           <meta name="viewport" content="width=device-width, initial-scale=1" />
           <title>C10K lab: how should a server hold its connections?</title>
           <link rel="icon" href="data:," />
-          <Html tag="style" html={`${face(regular, 400)}${face(semibold, 600)}${palette()}${style}`} />
+          <Html tag="style" html={`${face(INTER[400], 400)}${face(INTER[600], 600)}${palette()}${style}`} />
           <Html tag="script" html={head} />
         </head>
         <body>

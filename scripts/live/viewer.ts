@@ -1,24 +1,25 @@
 /**
- * The pages that look at a run: streams of server-sent events (WHATWG HTML, section 9.2), each with a bounded queue.
+ * The page that shows a run: a stream of server-sent events (WHATWG HTML, section 9.2) with a bounded queue. There is one
+ * page at a time: the one that was opened last.
  *
  * @module
  */
-import { type Events, MAX_PAGES } from "./wire.ts";
+import type { Events } from "./wire.ts";
 
 /** So many events may wait for a page that does not read; then its stream ends, and its browser asks for a new one. */
 export const QUEUE_EVENTS = 16;
-/** So long nobody may look before it counts as closed: a page that is loaded again is back by then. */
+/** After so long without a page it counts as closed: a page that is loaded again is back by then. */
 const GRACE_MS = 2000;
 const RETRY_MS = 300; // a browser that lost its stream comes back after this, so within the grace
 
 type Stream = ReadableStreamDefaultController<Uint8Array>;
 
-/** All who look. */
-export class Viewers {
-  readonly #streams = new Set<Stream>();
+/** The page that shows a run. */
+export class Viewer {
   readonly #first = Promise.withResolvers<void>();
   readonly #left = Promise.withResolvers<void>();
   readonly #graceMs: number;
+  #stream: Stream | null = null;
   #grace: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
@@ -26,27 +27,17 @@ export class Viewers {
     this.#graceMs = graceMs;
   }
 
-  /** Resolves when somebody looks. */
+  /** Resolves when the first page is open. */
   get first(): Promise<void> {
     return this.#first.promise;
   }
 
-  /** Resolves when there was somebody, but nobody looks any more. */
+  /** Resolves when the page was closed, and none was opened for a while. */
   get left(): Promise<void> {
     return this.#left.promise;
   }
 
-  /** How many look now. */
-  get size(): number {
-    return this.#streams.size;
-  }
-
-  /** Whether there is no room for one more page. */
-  get isFull(): boolean {
-    return this.size >= MAX_PAGES;
-  }
-
-  /** The body of an answer to one more page; ask `isFull` before. */
+  /** The body of the answer to a page. The page before it, if it is open still, learns that it is replaced. */
   join(hello: Events["hello"]): ReadableStream<Uint8Array> {
     let own: Stream;
     return new ReadableStream<Uint8Array>({
@@ -55,7 +46,9 @@ export class Viewers {
         stream.enqueue(encode(`retry: ${RETRY_MS}\n`));
         stream.enqueue(event("hello", hello));
         if (this.#isClosed) return stream.close();
-        this.#streams.add(stream);
+        this.send("replaced", null);
+        this.#stream?.close();
+        this.#stream = stream;
         clearTimeout(this.#grace);
         this.#first.resolve();
       },
@@ -64,28 +57,26 @@ export class Viewers {
   }
 
   #leave(stream: Stream): void {
-    if (!this.#streams.delete(stream) || this.#streams.size > 0 || this.#isClosed) return;
+    if (this.#stream !== stream || this.#isClosed) return;
+    this.#stream = null;
     this.#grace = setTimeout(() => this.#left.resolve(), this.#graceMs);
   }
 
-  /** Tells all who look. */
+  /** Sends an event to the page, if there is one. */
   send<Name extends keyof Events>(name: Name, data: Events[Name]): void {
-    const bytes = event(name, data);
-    for (const stream of [...this.#streams]) {
-      if ((stream.desiredSize ?? 0) > 0) stream.enqueue(bytes);
-      else {
-        stream.close();
-        this.#leave(stream);
-      }
-    }
+    const stream = this.#stream;
+    if (stream === null) return;
+    if ((stream.desiredSize ?? 0) > 0) return stream.enqueue(event(name, data));
+    stream.close();
+    this.#leave(stream);
   }
 
-  /** Ends all streams, behind what waits in them. Who comes later gets no more than the first event. */
+  /** Ends the stream, behind what waits in it. A page that comes later gets the first event and no more. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#grace);
-    for (const stream of this.#streams) stream.close();
-    this.#streams.clear();
+    this.#stream?.close();
+    this.#stream = null;
   }
 }
 

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
-import type { Runtime } from "../../lib/server/server.ts";
-import { installLine, TOOLS } from "../../lib/catalogue/tools.ts";
+import { KnownFailure, UsageError } from "../cli/errors.ts";
+import type { Runtime } from "./server.ts";
+import { installLine, TOOLS } from "../catalogue/tools.ts";
 
 /** A version such as 2.9.6, or the newest of several, such as 2.8.x. */
 const VERSION = /^\d+\.(\d+|x)(\.(\d+|x))?$/;
@@ -46,4 +46,12 @@ export async function fetchDeno(version: string, cache: string, npx = "npx"): Pr
     throw new UsageError(`There is no Deno ${version}: npm view deno versions lists those that there are.`);
   }
   throw new CannotFetch(`npx cannot fetch Deno ${version}: ${told!.split("\n").slice(-3).join(" ")}`);
+}
+
+/** Where npm keeps what it has fetched: in the cache folder of this project, which experiments/peers use too. */
+export function cacheFolder(): string {
+  const home = Deno.env.get("HOME");
+  const caches = Deno.env.get("XDG_CACHE_HOME") || (home && `${home}/.cache`);
+  if (!caches) throw new UsageError("Versions of Deno are kept in a cache folder: set HOME or XDG_CACHE_HOME.");
+  return `${caches}/c10k-lab/npm`;
 }

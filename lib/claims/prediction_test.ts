@@ -1,0 +1,109 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { judgeCondition, judgePrediction, parseCondition } from "./prediction.ts";
+import { comparisonRow, probed, run, storedOf } from "../testing/fixtures.ts";
+import type { Stored } from "../results/stored.ts";
+
+const judge = (text: string, stored: Stored, name = "epoll") => judgeCondition(parseCondition(text), name, stored);
+
+Deno.test("a condition is parsed, and what is none is an error that quotes it", () => {
+  assertEquals(parseCondition("hold(10000).answered >= 10000"), {
+    text: "hold(10000).answered >= 10000",
+    kind: "hold",
+    at: "10000",
+    metric: "answered",
+    sign: ">=",
+    right: { number: 10_000 },
+  });
+  assertEquals(parseCondition("throughput(100).cpu_us_per_request < 0.85 * event-loop").right, {
+    factor: 0.85,
+    server: "event-loop",
+  });
+  assertEquals(parseCondition("probe(system-calls).system_calls_per_request <= epoll").right, {
+    factor: 1,
+    server: "epoll",
+  });
+  for (
+    const text of ["hold.answered > 1", "holds(1).answered > 1", "hold(1).answered = 1", "hold(many).answered > 1"]
+  ) {
+    assertThrows(() => parseCondition(text), Error, text);
+  }
+});
+
+Deno.test("a number is compared with the newest full run", () => {
+  const stored = storedOf(run("epoll", "hold", { connections: 20_000 }, { answered: 19_936, user_bytes_per_conn: 37 }));
+  assertEquals(judge("hold(10000).answered >= 10000", stored).outcome, "held");
+  const failed = judge("hold(20000).answered >= 20000", stored);
+  assertEquals(failed.outcome, "failed");
+  assertEquals(failed.because, "answered in hold(20000) was 19 936, at least 20 000 was expected");
+  const bytes = judge("hold(10000).user_bytes_per_conn < 256", stored);
+  assertEquals([bytes.outcome, bytes.because], [
+    "held",
+    "user_bytes_per_conn in hold(10000) was 37 B, under 256 B was expected",
+  ]);
+});
+
+Deno.test("what was not measured is open, with the command that measures it", () => {
+  const { outcome, because } = judge("throughput(100).cpu_us_per_request < 10", storedOf());
+  assertEquals([outcome, because], [
+    "open",
+    "not measured yet: deno task exp epoll --scenario throughput --connections 100",
+  ]);
+});
+
+Deno.test("a bound decides in its own direction only", () => {
+  const stored = storedOf(run("epoll", "throughput", { connections: 100 }, { requests_per_s: 90_000 }));
+  const found = { server: "epoll", id: "client_bound", sentence: "" } as const;
+  const bound = { ...stored, results: stored.results.map((result) => ({ ...result, findings: [found] })) };
+  assertEquals(judge("throughput(100).requests_per_s > 80000", bound).outcome, "held");
+  assertEquals(judge("throughput(100).requests_per_s > 95000", bound).outcome, "open");
+  assertEquals(judge("throughput(100).requests_per_s < 80000", bound).outcome, "failed");
+  assertEquals(judge("throughput(100).requests_per_s < 95000", bound).outcome, "open");
+});
+
+Deno.test("another server is compared with by the whole interval of a pair, whichever of the two was the reference", () => {
+  const stored = storedOf();
+  const row = comparisonRow({
+    reference: "event-loop",
+    candidate: "epoll",
+    ratio: 0.5,
+    ratio_low: 0.45,
+    ratio_high: 0.6,
+  });
+  const study = { ...storedOf(probed("x", "y", "z", 1)).studies.probe[0]!, kind: "comparison" as const, rows: [row] };
+  const paired: Stored = { ...stored, studies: { ...stored.studies, comparison: [study] } };
+  const outcome = (text: string, name = "epoll") => judge(text, paired, name).outcome;
+  assertEquals(outcome("throughput(100).cpu_us_per_request < 0.85 * event-loop"), "held");
+  assertEquals(outcome("throughput(100).cpu_us_per_request < 0.5 * event-loop"), "open");
+  assertEquals(outcome("throughput(100).cpu_us_per_request < 0.4 * event-loop"), "failed");
+  assertEquals(outcome("throughput(100).cpu_us_per_request > 1.5 * epoll", "event-loop"), "held");
+  assertEquals(outcome("throughput(1000).cpu_us_per_request < event-loop"), "open");
+});
+
+Deno.test("variants of a probe are compared by both intervals", () => {
+  const stored = storedOf(
+    probed("system-calls", "io-uring", "system_calls_per_request", 0.242),
+    probed("system-calls", "epoll", "system_calls_per_request", 2.013),
+  );
+  const { outcome, because } = judge("probe(system-calls).system_calls_per_request < 0.1 * epoll", stored, "io-uring");
+  assertEquals(outcome, "failed");
+  assertStringIncludes(because, "system_calls_per_request in probe(system-calls) was 12 % of epoll's");
+  assertStringIncludes(because, "under 10 % was expected");
+});
+
+Deno.test("a prediction fails with one of its conditions, and its sentence says which", () => {
+  const stored = storedOf(
+    run("epoll", "hold", { connections: 10_000 }, { answered: 10_000, user_bytes_per_conn: 300 }),
+  );
+  const expect = ["hold(10000).answered >= 10000", "hold(10000).user_bytes_per_conn < 256"];
+  const failed = judgePrediction({ name: "epoll", expect }, stored)!;
+  assertEquals(
+    failed.sentence,
+    "Prediction failed: user_bytes_per_conn in hold(10000) was 300 B, under 256 B was expected.",
+  );
+  assertEquals(judgePrediction({ name: "epoll", expect: expect.slice(0, 1) }, stored)!.outcome, "held");
+  assertEquals(
+    judgePrediction({ name: "epoll", expect: [...expect.slice(0, 1), "rate(100).p99_us < 5000"] }, stored)!.outcome,
+    "open",
+  );
+  assertEquals(judgePrediction({ name: "epoll", expect: [] }, stored), null);
+});

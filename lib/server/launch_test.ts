@@ -1,0 +1,34 @@
+import { assertEquals } from "@std/assert";
+import { howEnded, lastWords, limited, linesOf, Tail, withLastWords } from "./launch.ts";
+
+const streamOf = (...parts: string[]) =>
+  ReadableStream.from(parts.map((part) => new TextEncoder().encode(part))) as ReadableStream<Uint8Array<ArrayBuffer>>;
+
+Deno.test("lines are read across the parts in which they come, and the torn last one is left out", async () => {
+  assertEquals(await Array.fromAsync(linesOf(streamOf("a", "b\nc\n", "\nd"))), ["ab", "c", ""]);
+});
+
+Deno.test("a tail keeps the end", async () => {
+  const tail = new Tail(4);
+  await tail.collect(streamOf("abc", "def"));
+  assertEquals(tail.text, "cdef");
+});
+
+Deno.test("the last words are the last line; a banner is none, and a doubled phrase stands once", () => {
+  assertEquals(lastWords("first\n  last \n\n"), "last");
+  assertEquals(lastWords("Listening. Try: curl -i http://127.0.0.1:80/\n"), "");
+  const twice = "poll cannot run here: Could not open library: Could not open library: libc.so.7: no such file";
+  assertEquals(lastWords(twice), "poll cannot run here: Could not open library: libc.so.7: no such file");
+});
+
+Deno.test("a sentence without last words has no colon at its end", () => {
+  assertEquals(withLastWords("it ended", "\n"), "it ended");
+  assertEquals(withLastWords("it ended", "out of memory\n"), "it ended: out of memory");
+});
+
+Deno.test("an end is put into words, and limits stand before the program", () => {
+  assertEquals(howEnded({ code: 3, signal: null }), "with exit code 3");
+  assertEquals(howEnded({ code: 137, signal: "SIGKILL" }), "by SIGKILL");
+  assertEquals(limited(["--nofile=64"], ["deno", "x"]), ["prlimit", "--nofile=64", "deno", "x"]);
+  assertEquals(limited([], ["deno", "x"]), ["deno", "x"]);
+});

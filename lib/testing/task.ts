@@ -1,0 +1,129 @@
+/**
+ * Runs a task as a user does: with the permissions that deno.json gives it, in a project folder of its own.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { listProc, readProc } from "../sampling/procfs.ts";
+import { folder } from "./folder.ts";
+
+/** The folder of this project. */
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const { tasks }: { tasks: Record<string, { command: string }> } = JSON.parse(
+  Deno.readTextFileSync(join(ROOT, "deno.json")),
+);
+const MARK = "C10K_LAB_TEST"; // in the environment of a task and of all that it starts
+
+/** The words behind `deno` that run a task from any folder. */
+function wordsOf(name: string, args: readonly string[]): string[] {
+  const [, run, ...words] = tasks[name]!.command.split(" ");
+  const script = words.map((word) => word.startsWith("scripts/") ? join(ROOT, word) : word);
+  return [run!, "--no-prompt", "--config", join(ROOT, "deno.json"), ...script, ...args];
+}
+
+/** An empty project. */
+export function project(): ReturnType<typeof folder> {
+  const made = folder();
+  Deno.mkdirSync(join(made.path, "results"));
+  return made;
+}
+
+/** A task that runs. Bind it with `await using`. */
+export class RunningTask implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #mark = crypto.randomUUID();
+  readonly #output: Promise<string>;
+  readonly #errors: Promise<void>;
+  #said = "";
+  /** Whether it has ended. */
+  hasEnded = false;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(name: string, args: readonly string[], cwd: string, env: Record<string, string> = {}) {
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: wordsOf(name, args),
+      cwd,
+      env: { FORCE_COLOR: "1", ...env, [MARK]: this.#mark }, // colours where they are not wanted would show
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#output = new Response(this.#child.stdout).text();
+    this.#errors = this.#collect();
+  }
+
+  async #collect(): Promise<void> {
+    for await (const text of this.#child.stderr.pipeThrough(new TextDecoderStream())) {
+      this.#said += text;
+      this.#wake();
+    }
+    this.hasEnded = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+  }
+
+  /** Waits until the task has said something on stderr. @throws {Error} If it ends before. */
+  async hear(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.#said)) {
+      if (this.hasEnded) throw new Error(`The task ended without ${pattern}: ${this.#said}`);
+      await this.#changed.promise;
+    }
+  }
+
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
+  }
+
+  /** Waits for the end, and returns what was printed. */
+  async end(): Promise<{ code: number; stdout: string; stderr: string }> {
+    const [{ code }, stdout] = await Promise.all([this.#child.status, this.#output, this.#errors]);
+    return { code, stdout, stderr: this.#said };
+  }
+
+  /** The command lines of processes that the task has left running. Linux only. */
+  leftovers(): string[] {
+    return listProc("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+      try {
+        const isMarked = readProc(`/proc/${pid}/environ`).includes(`${MARK}=${this.#mark}`);
+        const isGone = / [ZX] /.test(readProc(`/proc/${pid}/stat`));
+        return isMarked && !isGone ? [readProc(`/proc/${pid}/cmdline`).replaceAll("\0", " ")] : [];
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return [];
+        throw error;
+      }
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill("SIGKILL");
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // it has ended
+    }
+    await this.end();
+  }
+}
+
+/** Runs a task to its end. */
+export async function runTask(
+  name: string,
+  args: readonly string[],
+  cwd: string,
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
+  await using task = new RunningTask(name, args, cwd, env);
+  return await task.end();
+}
+
+/** The files below a folder whose names end so. */
+export function filesIn(dir: string, end: string): string[] {
+  return [...Deno.readDirSync(dir)].flatMap(({ name, isDirectory }) => {
+    if (isDirectory) return filesIn(join(dir, name), end);
+    return name.endsWith(end) ? [join(dir, name)] : [];
+  });
+}

@@ -1,0 +1,118 @@
+/** What a command ends with: its code, and one sentence where the cause is known. */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { find } from "../lib/catalogue/catalogue.ts";
+import { isInstalled, obstacleTo } from "../lib/catalogue/tools.ts";
+import { filesIn, project, RunningTask, runTask } from "../lib/testing/task.ts";
+
+const ignore = Deno.build.os !== "linux";
+const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
+const ABSENT = await obstacleTo(find("kqueue")) === null ? "iocp" : "kqueue"; // one of the two runs elsewhere only
+const noStack = (stderr: string) => assert(!/^ {4}at /m.test(stderr) && !stderr.includes("\x1b"), stderr);
+
+Deno.test("what cannot run here ends with 69 in every command, and nothing is stored as a figure", async () => {
+  using dir = project();
+  const cases: [string, string[]][] = [
+    ["exp", [ABSENT, "--quick", "--no-save"]],
+    ["stress", [ABSENT, "--no-save"]],
+    ["compare", ["event-loop", ABSENT, "--rounds", "1", "--no-save"]],
+    ["live", [ABSENT, "--no-open"]],
+  ];
+  for (const [task, args] of cases) {
+    const { code, stderr } = await runTask(task, args, dir.path);
+    assertEquals(code, 69, `${task}: ${stderr}`);
+    noStack(stderr);
+  }
+});
+
+/** A server of one's own that takes connections and never answers. */
+const SILENT = [
+  ...["--", Deno.execPath(), "eval", "--no-lock"],
+  `for await (const _ of Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")) })) {}`,
+];
+
+Deno.test({
+  name: "a run in which nothing was answered ends with 1",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const size = ["--scenario", "hold", "--connections", "1", "--no-save"];
+    const { code, stdout } = await runTask("measure", ["--name", "silent", ...size, ...SILENT], dir.path);
+    assertEquals(code, 1, stdout);
+    assertMatch(stdout, /limited/);
+  },
+});
+
+Deno.test({
+  name: "ab ends with 70 where a side cannot be started, whichever it is, and is no verdict",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const good = `${Deno.execPath()} eval --no-lock 'Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), ` +
+      `onListen() {} }, () => new Response("x"))' $PORT`;
+    for (const sides of [["./missing", "./missing"], [good, "./missing"], ["./missing", good]]) {
+      const args = ["--quick", ...sides.flatMap((side) => ["--cmd", side])];
+      const { code, stdout, stderr } = await runTask("ab", args, dir.path);
+      assertEquals([code, stdout], [70, ""], stderr);
+      assertMatch(stderr, /^Nothing can be compared: [ab] ended with exit code 127 before it listened on port \d+/);
+      noStack(stderr);
+    }
+  },
+});
+
+Deno.test({
+  name: "where nothing can be stored a command says so in one sentence before the load, and ends with 70",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    Deno.removeSync(join(dir.path, "results"));
+    Deno.writeTextFileSync(join(dir.path, "results"), "in the way");
+    const cases: [string, string[]][] = [
+      ["exp", ["epoll"]],
+      ["measure", ["--name", "mine", ...SILENT]],
+      ["stress", ["epoll"]],
+      ["compare", ["epoll", "poll"]],
+      ["probe", ["system-calls"]],
+      ["readiness", []],
+      ["regress", ["--experiments", "poll"]],
+      ...(hasClients && navigator.hardwareConcurrency > 1 ? [["crosscheck", []] as [string, string[]]] : []),
+    ];
+    for (const [task, args] of cases) {
+      const { code, stdout, stderr } = await runTask(task, args, dir.path);
+      assertEquals([code, stdout], [70, ""], `${task}: ${stderr}`);
+      assertMatch(stderr, /^Cannot store .*results/m, task);
+      noStack(stderr);
+    }
+  },
+});
+
+Deno.test({
+  name: "where storing fails after the load the figures are shown all the same, and the code is 70",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const args = ["epoll", "--scenario", "throughput", "--connections", "2", "--seconds", "1"];
+    await using running = new RunningTask("exp", args, dir.path);
+    await running.hear(/^throughput 2: /m); // it has looked whether there is room
+    Deno.removeSync(join(dir.path, "results"), { recursive: true });
+    Deno.writeTextFileSync(join(dir.path, "results"), "in the way");
+    const { code, stdout, stderr } = await running.end();
+    assertEquals(code, 70, stderr);
+    assertMatch(stdout, /^throughput +2 /m);
+    assertStringIncludes(stderr, "Cannot store ");
+    noStack(stderr);
+  },
+});
+
+Deno.test({
+  name: "a probe writes its copies into results/.tmp, whatever TMPDIR says, and removes them",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const { code, stderr } = await runTask("probe", ["backlog", "--quick", "--no-save"], dir.path, {
+      TMPDIR: "/var/tmp",
+    });
+    assertEquals(code, 0, stderr);
+    assertEquals(filesIn(dir.path, ".ts"), []);
+  },
+});

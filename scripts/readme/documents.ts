@@ -1,0 +1,163 @@
+/**
+ * The generated documents of results/: all tables and charts, and the claims.
+ *
+ * @module
+ */
+import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import type { ChartSpec } from "../../lib/charts/config.ts";
+import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { renderPng } from "../../lib/charts/png.ts";
+import { type ClaimsFile } from "../../lib/claims/file.ts";
+import { judgePrediction } from "../../lib/claims/prediction.ts";
+import { claimsTable } from "../../lib/claims/table.ts";
+import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
+import { newestLaw, shown, widest } from "../../lib/results/choose.ts";
+import { C10K, MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import type { ComparisonRow } from "../../lib/results/rows.ts";
+import type { Stored } from "../../lib/results/stored.ts";
+import { describeHost } from "../../lib/sampling/host.ts";
+import { comparisonTable } from "../../lib/tables/comparison.ts";
+import { holds, overview } from "../../lib/tables/overview.ts";
+import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
+import { count } from "../../lib/text/format.ts";
+import { type Column, markdown } from "../../lib/text/table.ts";
+
+/** What the documents show. */
+export interface Book {
+  stored: Stored;
+  claims: ClaimsFile | null;
+}
+
+/** What stands where nothing is stored yet. */
+export const NOTHING = "Not measured yet.";
+/** The server that all others are compared with. */
+const FLOOR = "c-epoll";
+const CHARTS = "results/charts";
+
+/** Draws a chart; returns the line that shows it. The table next to it has all its figures. */
+export async function picture(name: string, spec: ChartSpec): Promise<string> {
+  await Deno.mkdir(CHARTS, { recursive: true });
+  await Deno.writeFile(`${CHARTS}/${name}.png`, await renderPng(spec));
+  return `![${spec.title}; the figures are in the table below](charts/${name}.png)`;
+}
+
+const familyOf = (experiments: readonly Experiment[]) => (name: string) =>
+  experiments.find((experiment) => experiment.name === name)?.family ?? "own";
+
+/** How a comparison is drawn. */
+type Draw = (rows: readonly ComparisonRow[], at: string, family: (name: string) => string) => ChartSpec;
+
+const drawCost: Draw = (rows, at, family) =>
+  ratios(rows, "cpu_us_per_request", `Server CPU per request: ${at}`, family);
+const drawSize: Draw = (rows, at, family) => ratios(rows, "pss_bytes", `Memory (PSS): ${at}`, family);
+const drawLatency: Draw = (rows, at, family) =>
+  (isOneRate(rows) ? reached : ratios)(rows, "p99_us", `Latency of light requests: ${at}`, family);
+
+/** The widest comparison with a reference at each number of connections, as charts and tables. */
+async function compared(
+  { experiments, studies }: Stored,
+  scenario: "throughput" | "rate" | "mixed" | "hold",
+  reference: string,
+  draw: Draw,
+): Promise<string> {
+  const family = familyOf(experiments);
+  const parts = await Promise.all(
+    widest(studies.comparison, scenario, reference).map(async (table) => {
+      const { connections } = table.rows[0]!;
+      const spec = draw(table.rows, `${scenario}, ${count(connections)} connections`, family);
+      return [await picture(`${scenario}-${connections}`, spec), comparisonTable(table)];
+    }),
+  );
+  return parts.flat().join("\n\n") || NOTHING;
+}
+
+/** The outcome of each prediction. */
+export function predictionsTable({ experiments, ...stored }: Stored): string {
+  const all = experiments.flatMap((experiment) => {
+    const prediction = judgePrediction(experiment, { experiments, ...stored });
+    return prediction === null ? [] : [{ experiment, prediction }];
+  });
+  const columns: Column<typeof all[number]>[] = [
+    { heading: "experiment", cell: ({ experiment }) => experiment.name, left: true },
+    { heading: "prediction", cell: ({ experiment }) => experiment.prediction, left: true },
+    { heading: "outcome", cell: ({ prediction }) => prediction.outcome, left: true },
+    {
+      heading: "figures",
+      cell: ({ prediction }) => prediction.conditions.map(({ because }) => because).join("; "),
+      left: true,
+    },
+  ];
+  return all.length === 0 ? NOTHING : markdown(all, columns);
+}
+
+const section = (heading: string, text: string, body: string) =>
+  [heading, text, body].filter((part) => part !== "").join("\n\n");
+
+const SIGNS = "`≥` marks a rate that the load generator limited, not the server; `≤` a latency that may be the load " +
+  "generator's own. *Held and answered*: connections that were open at one time and all got an answer.";
+
+/** results/README.md: every table and chart, wholly generated. */
+export async function resultsDocument({ stored }: Book): Promise<string> {
+  const { experiments, results, studies } = stored;
+  const own = experiments.filter(({ peer }) => !peer);
+  const peers = experiments.filter(({ peer }) => peer);
+  const calls = newestLaw(studies.readiness)?.rows;
+  const clients = studies.crosscheck.findLast(({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS))?.rows;
+  const selftest = studies.selftest.findLast(isWholeSelftest);
+  const parts = [
+    "# Results",
+    "Generated by `deno task readme`; do not edit. " +
+    `Machine \`${stored.machine}\`: ${describeHost(stored.host)}. [FORMAT.md](FORMAT.md) explains the files, ` +
+    "[CLAIMS.md](CLAIMS.md) judges the claims of two texts. `deno task reproduce` measures everything here again.",
+    section("## Experiments", SIGNS, overview(shown(own, results), "..")),
+    section("## Peers", "The same server in other languages and runtimes.", overview(shown(peers, results), "..")),
+    section("## Predictions", "Each header predicts; the figures decide.", predictionsTable(stored)),
+    section(
+      "## How many connections each holds, and what stops it",
+      "",
+      [
+        await picture("held", held(shown(experiments, results), "answered", HELD)),
+        await picture("memory", held(shown(experiments, results), "user_bytes_per_conn", MEMORY)),
+        holds(experiments, results),
+      ].join("\n\n"),
+    ),
+    section(
+      "## 10 000 connections",
+      "Memory next to the C server with epoll.",
+      [holds(peers, results, C10K), await compared(stored, "hold", FLOOR, drawSize)].join("\n\n"),
+    ),
+    section(
+      "## Cost of select, poll and epoll by number of descriptors",
+      "CPU time of one call while one of the connections is active.",
+      calls === undefined
+        ? NOTHING
+        : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
+    ),
+    section("## Server CPU per request", "", await compared(stored, "throughput", FLOOR, drawCost)),
+    section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
+    section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+    "## Can the numbers be trusted?",
+    section(
+      "### The load generator against wrk and h2load",
+      "",
+      clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
+    ),
+    section(
+      "### How often the regression test is right",
+      "",
+      selftest === undefined ? NOTHING : selftestTable(selftest),
+    ),
+  ];
+  return `${parts.join("\n\n")}\n`;
+}
+
+const TEXTS =
+  `Two texts on the C10K problem are checked here, claim by claim. **T** is a short overview of architectures ("from
+blocking sockets to io_uring and XDP"); **C** is a long guide with listings, tables and advice. Both are in Korean. Each verdict
+follows from stored figures by the rule of the claim, which stands in lib/claims/.`;
+
+/** results/CLAIMS.md. */
+export function claimsDocument({ claims }: Book): string {
+  const table = claims === null ? NOTHING : claimsTable(claims, "..");
+  return `# Claims, checked\n\nGenerated by \`deno task readme\`; do not edit.\n\n${TEXTS}\n\n${table}\n`;
+}

@@ -1,0 +1,153 @@
+/**
+ * What the published tables, charts, claims and lessons rest on, as data: each step is one command and says what it is for.
+ *
+ * @module
+ */
+import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import { C10K } from "../../lib/results/conventions.ts";
+
+/** One command of the reproduction. */
+export interface Step {
+  id: string;
+  /** Words behind `deno task`. */
+  args: string[];
+  /** What of the published book it makes. */
+  why: string;
+  /** How long it takes on two cores, roughly. */
+  minutes: number;
+  /** Whether it measures: only such a step waits for a quiet machine, and may be spoilt. */
+  measures: boolean;
+}
+
+/** How many connections a server is asked for to see where it ends. */
+const BREAK_AT = 20_000;
+/** Requests/s of `mixed`, and what one of a hundred burns, in CPU-µs. */
+const MIXED_RATE = 200;
+const HEAVY = "0,500,5000,50000";
+/** The server that all others are compared with. */
+const FLOOR = "c-epoll";
+/** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
+const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn"];
+const PROBE_MINUTES: Record<string, number> = {
+  "context-switch": 2,
+  "thread-memory": 8,
+  "process-memory": 8,
+  "thread-count": 5,
+  "idle-cpu": 4,
+  "system-calls": 6,
+  loops: 4,
+  queue: 6,
+  backlog: 2,
+  pooling: 4,
+  "socket-options": 5,
+  bandwidth: 2,
+  million: 6,
+};
+
+const measure = (id: string, command: string, why: string, minutes: number): Step => ({
+  id,
+  args: command.split(" "),
+  why,
+  minutes,
+  measures: true,
+});
+
+const write = (id: string, command: string, why: string, minutes: number): Step => ({
+  ...measure(id, command, why, minutes),
+  measures: false,
+});
+
+/** One run of each experiment and peer: the overview, the chart of what each holds, the predictions. */
+function ladders(experiments: readonly Experiment[], flag: string): Step[] {
+  return experiments.flatMap(({ name, peer }) => [
+    measure(`exp/${name}`, `exp ${name}${flag}`, "overview, predictions", flag === "" ? 1.5 : 0.3),
+    ...(flag === "" && !peer
+      ? [measure(`break/${name}`, `exp ${name} --scenario hold --connections ${BREAK_AT}`, "where it breaks", 0.7)]
+      : []),
+    ...(flag === "" && peer
+      ? [measure(`c10k/${name}`, `exp ${name} --scenario hold --connections ${C10K}`, "10 000 connections", 0.7)]
+      : []),
+  ]);
+}
+
+/** The comparisons: tables, charts, claims, advice. A quick reproduction leaves out the peers. */
+function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
+  const experiments = flag === "" ? runnable : runnable.filter(({ peer, name }) => !peer || name === FLOOR);
+  const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
+  const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
+  const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
+  const compare = (id: string, names: readonly string[], flags: string, why: string) =>
+    measure(`compare/${id}`, `compare ${FLOOR} ${names.join(" ")} ${flags}${flag}`, why, names.length * pair);
+  const mixed = ["reactor-pool", "thread-per-conn", "c-threads"].filter((name) => all.includes(name));
+  return [
+    compare("throughput-100", all, "--connections 100", "server CPU per request"),
+    compare("throughput-1000", many, "--connections 1000", "server CPU per request at 1 000 connections"),
+    compare("rate-100", many, "--scenario rate --rate 10000 --connections 100", "latency and CPU at one equal rate"),
+    compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
+    measure(
+      "compare/mixed-100",
+      `compare epoll ${mixed.join(" ")} --scenario mixed --rate ${MIXED_RATE} --work ${HEAVY} --connections 100${flag}`,
+      "next to requests that burn CPU; the advisor's crossing points",
+      4 * mixed.length * pair,
+    ),
+    measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
+    measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
+  ];
+}
+
+/**
+ * All steps in order. What cannot run here is left out by its command.
+ *
+ * @param experiments Those that run here.
+ * @param probes The names of the probes.
+ * @param publishes Whether this machine is the reference: only then the stored outputs of the lessons change.
+ */
+export function planOf(
+  experiments: readonly Experiment[],
+  probes: readonly string[],
+  { quick, publishes }: { quick: boolean; publishes: boolean },
+): Step[] {
+  const flag = quick ? " --quick" : "";
+  const readiness = quick ? "readiness --sizes 10,100,1000,10000 --batches 7" : "readiness";
+  const crosscheck = quick ? "crosscheck epoll --rounds 2 --seconds 1" : "crosscheck epoll --rounds 7";
+  return [
+    measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
+    ...ladders(experiments, flag),
+    ...probes.map((name) =>
+      measure(
+        `probe/${name}`,
+        `probe ${name}${flag}`,
+        "claims; lessons 2, 5 and 8",
+        quick ? 0.3 : PROBE_MINUTES[name] ?? 5,
+      )
+    ),
+    ...comparisons(experiments, flag),
+    measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
+    measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
+    write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
+    write(
+      "notebooks",
+      `notebook:run${publishes ? " --write" : ""}${flag}`,
+      "the outputs of the lessons",
+      quick ? 2 : 5,
+    ),
+    write("readme", "readme", "README.md, tables and charts", 0.5),
+    write("report", "report", "results/report.html", 0.2),
+  ];
+}
+
+/** Steps of a quick reproduction beside the experiments: together they take a quarter of an hour. */
+const QUICK = [
+  "readiness",
+  "probe/context-switch",
+  "compare/throughput-100",
+  "compare/rings-100",
+  "crosscheck",
+  "claims",
+  "readme",
+  "report",
+];
+
+/** Whether a quick reproduction takes a step: a look at each experiment (peers are left out), and the main comparisons. */
+export const isInQuick = ({ id }: Step, peers: readonly string[]): boolean =>
+  QUICK.includes(id) || (id.startsWith("exp/") && !peers.includes(id.slice("exp/".length)));

@@ -1,0 +1,141 @@
+/**
+ * Runs the steps of a plan that are not done, waits for a quiet machine before each that measures, and repeats what other
+ * processes disturbed.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import { join } from "node:path";
+import { hostCpuUs } from "../../lib/sampling/process.ts";
+import { readStored, type Stored } from "../../lib/results/stored.ts";
+import { type Attempt, keepAttempt, readJournal } from "./journal.ts";
+import type { Step } from "./plan.ts";
+
+/** Attempts at a step that is spoilt each time; then its figures keep their caveat. */
+const MAX_ATTEMPTS = 3;
+/** A machine is quiet when others use less than this share of it for a second. */
+const QUIET_SHARE = 0.05;
+const QUIET_WINDOW_MS = 1000;
+/** How long to wait for that, in windows. Then the step runs anyway, and its findings say what disturbed it. */
+const MAX_QUIET_WINDOWS = 60;
+
+/** What a reproduction needs. */
+export interface Plan {
+  steps: readonly Step[];
+  dir: string;
+  machine: string;
+  /** The same as long as the step would measure the same: then it need not be repeated. */
+  keyOf: (step: Step) => string;
+  signal: AbortSignal;
+  /** Runs one command; resolves to its exit code. */
+  run: (step: Step, signal: AbortSignal) => Promise<number>;
+  say: (sentence: string) => void;
+  /** Before each step: its place, and the minutes that are left by the pace so far. */
+  onStep?: (step: Step, place: { number: number; of: number; minutesLeft: number }) => void;
+  /** Whether others use the machine; default: by /proc/stat. */
+  isQuiet?: () => Promise<boolean>;
+}
+
+/** How it ended. */
+export interface Reproduced {
+  done: number;
+  /** Steps whose command failed, with its exit code. */
+  failed: { step: string; exit: number }[];
+  /** Steps that were disturbed in every attempt. */
+  spoilt: string[];
+  interrupted: boolean;
+}
+
+/** A step that cannot run on this system is done too: its command says so with this code. */
+const UNAVAILABLE = 69;
+const isDone = (attempt: Attempt) => attempt.exit === 0 || attempt.exit === 1 || attempt.exit === UNAVAILABLE;
+
+/** Whether other processes leave the machine alone for a second. Off Linux nobody knows: true. */
+export async function isMachineQuiet(): Promise<boolean> {
+  const from = hostCpuUs();
+  await delay(QUIET_WINDOW_MS);
+  const to = hostCpuUs();
+  if (from === null || to === null) return true;
+  return (to.busy - from.busy) / (to.total - from.total) < QUIET_SHARE;
+}
+
+async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Promise<void> {
+  for (let i = 0; i < MAX_QUIET_WINDOWS && !signal.aborted; i++) {
+    if (await isQuiet()) return;
+    if (i === 0) say("Waiting for other processes to leave the machine alone…");
+  }
+}
+
+/** Servers with the finding `foreign_load` in what was stored since a time. */
+export function spoiltSince({ results, studies }: Stored, since: string): string[] {
+  const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
+  const rows = [...studies.comparison, ...studies.selftest].filter(({ time }) => time >= since)
+    .flatMap(({ rows }) => rows.flatMap(({ findings }) => findings));
+  return [...new Set([...found, ...rows].filter(({ id }) => id === "foreign_load").map(({ server }) => server))];
+}
+
+/** Minutes that the steps left will take, by how long the done ones took against their estimate. */
+export function minutesLeft(left: readonly Step[], done: readonly { step: Step; seconds: number }[]): number {
+  const estimated = done.reduce((sum, { step }) => sum + step.minutes, 0);
+  const taken = done.reduce((sum, { seconds }) => sum + seconds / 60, 0);
+  const pace = estimated > 0 ? taken / estimated : 1;
+  return pace * left.reduce((sum, { minutes }) => sum + minutes, 0);
+}
+
+/** Runs a step until it is not disturbed, or as often as allowed. Returns its last attempt; null: it was interrupted. */
+async function runStep(step: Step, attempts: number, plan: Plan): Promise<Attempt | null> {
+  const { dir, machine, keyOf, signal, say } = plan;
+  let last: Attempt | null = null;
+  for (let i = attempts; i < MAX_ATTEMPTS; i++) {
+    if (step.measures) await waitForQuiet(plan);
+    if (signal.aborted) return null;
+    const since = new Date().toISOString();
+    const start = performance.now();
+    const exit = await plan.run(step, signal);
+    if (signal.aborted) return null;
+    const spoilt = step.measures ? spoiltSince((await readStored(dir, machine)).stored, since) : [];
+    last = {
+      key: keyOf(step),
+      step: step.id,
+      time: new Date().toISOString(),
+      seconds: (performance.now() - start) / 1000,
+      exit,
+      spoilt,
+    };
+    await keepAttempt(join(dir, machine), last);
+    if (!isDone(last) || spoilt.length === 0) return last;
+    say(`${step.id}: other processes disturbed ${spoilt.join(", ")}${i + 1 < MAX_ATTEMPTS ? "; measured again" : ""}.`);
+  }
+  return last;
+}
+
+/** Runs what is missing, in order. A step that fails does not end the reproduction. */
+export async function reproduce(plan: Plan): Promise<Reproduced> {
+  const { steps, dir, machine, keyOf, signal, say } = plan;
+  const { attempts, warnings } = await readJournal(join(dir, machine));
+  for (const warning of warnings) say(warning);
+  const of = (step: Step) => attempts.filter((attempt) => attempt.step === step.id && attempt.key === keyOf(step));
+  const isOver = (step: Step) => {
+    const own = of(step);
+    return own.some((attempt) => isDone(attempt) && attempt.spoilt.length === 0) ||
+      own.filter(isDone).length >= MAX_ATTEMPTS;
+  };
+  const open = steps.filter((step) => !isOver(step));
+  if (open.length < steps.length) say(`Resuming: ${steps.length - open.length} of ${steps.length} steps are done.`);
+  const done: { step: Step; seconds: number }[] = [];
+  const reproduced: Reproduced = { done: steps.length - open.length, failed: [], spoilt: [], interrupted: false };
+  for (const [i, step] of open.entries()) {
+    plan.onStep?.(step, {
+      number: steps.length - open.length + i + 1,
+      of: steps.length,
+      minutesLeft: minutesLeft(open.slice(i), done),
+    });
+    const attempt = await runStep(step, of(step).filter(isDone).length, plan);
+    if (attempt === null || signal.aborted) return { ...reproduced, interrupted: true };
+    done.push({ step, seconds: attempt.seconds });
+    if (!isDone(attempt)) reproduced.failed.push({ step: step.id, exit: attempt.exit });
+    else reproduced.done++;
+    if (attempt.spoilt.length > 0) reproduced.spoilt.push(step.id);
+  }
+  return reproduced;
+}

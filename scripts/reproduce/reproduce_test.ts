@@ -1,0 +1,263 @@
+import { assert, assertEquals, assertGreater } from "@std/assert";
+import { join } from "node:path";
+import { catalogue } from "../../lib/catalogue/catalogue.ts";
+import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
+import type { Figure } from "../../lib/claims/figure.ts";
+import { LEDGER } from "../../lib/claims/ledger.ts";
+import { parseCondition } from "../../lib/claims/prediction.ts";
+import { NotTestable } from "../../lib/claims/ratio.ts";
+import { PROBES } from "../../lib/probes/mod.ts";
+import { newResult, writeResult } from "../../lib/results/results.ts";
+import { machineOf } from "../../lib/results/machine.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
+import { folder } from "../../lib/testing/folder.ts";
+import { storedOf } from "../../lib/testing/fixtures.ts";
+import { JOURNAL } from "./journal.ts";
+import { isInQuick, planOf, type Step } from "./plan.ts";
+import { minutesLeft, type Plan, reproduce } from "./reproduce.ts";
+
+const experiments = catalogue();
+const probes = PROBES.map(({ name }) => name);
+const whole = planOf(experiments, probes, { quick: false, publishes: true });
+const commands = whole.map(({ args }) => args);
+
+const step = (id: string, change: Partial<Step> = {}): Step => ({
+  id,
+  args: ["exp", id],
+  why: "",
+  minutes: 1,
+  measures: true,
+  ...change,
+});
+
+/** A reproduction of made-up steps into a folder of its own. */
+function lab(run: (id: string, times: number) => number | Promise<number>) {
+  const dir = folder();
+  const stop = new AbortController();
+  const ran: string[] = [];
+  const plan = (steps: Step[]): Plan => ({
+    steps,
+    dir: dir.path,
+    machine: machineOf(hostFacts()),
+    keyOf: ({ args }) => args.join(" "),
+    signal: stop.signal,
+    isQuiet: () => Promise.resolve(true),
+    say: () => {},
+    run: async ({ id }) => {
+      ran.push(id);
+      return await run(id, ran.filter((each) => each === id).length);
+    },
+  });
+  return { dir, stop, ran, plan, [Symbol.dispose]: () => dir[Symbol.dispose]() };
+}
+
+/** Stores a run that other processes disturbed. */
+const disturbed = (dir: string) =>
+  writeResult(
+    newResult({
+      experiment: "epoll",
+      family: "readiness",
+      scenario: "throughput",
+      parameters: { connections: 1, seconds: 1, warmup_seconds: 0 },
+      host: hostFacts(),
+      metrics: {},
+      histogram: null,
+      findings: [{ server: "epoll", id: "foreign_load", sentence: "" }],
+      ended: "ok",
+      reason: null,
+      command: "",
+    }),
+    dir,
+  );
+
+Deno.test("steps run in order, once; the same command does nothing again", async () => {
+  using at = lab(() => 0);
+  const steps = [step("a"), step("b")];
+  assertEquals(await reproduce(at.plan(steps)), { done: 2, failed: [], spoilt: [], interrupted: false });
+  assertEquals((await reproduce(at.plan(steps))).done, 2);
+  assertEquals(at.ran, ["a", "b"]);
+});
+
+Deno.test("an interrupted reproduction is resumed at the step that was under way", async () => {
+  using at = lab((id) => {
+    if (id === "b") at.stop.abort();
+    return 0;
+  });
+  const steps = [step("a"), step("b"), step("c")];
+  assertEquals((await reproduce(at.plan(steps))).interrupted, true);
+  const resumed = { ...at.plan(steps), signal: new AbortController().signal };
+  assertEquals((await reproduce(resumed)).done, 3);
+  assertEquals(at.ran, ["a", "b", "b", "c"]);
+});
+
+Deno.test("a step is repeated when what it measures has changed", async () => {
+  using at = lab(() => 0);
+  await reproduce(at.plan([step("a")]));
+  await reproduce(at.plan([step("a", { args: ["exp", "a", "--seconds", "9"] })]));
+  assertEquals(at.ran, ["a", "a"]);
+});
+
+Deno.test("what other processes disturbed is measured again, three times at the most", async () => {
+  using at = lab(async () => {
+    await disturbed(at.dir.path);
+    return 0;
+  });
+  const steps = [step("a")];
+  assertEquals(await reproduce(at.plan(steps)), { done: 1, failed: [], spoilt: ["a"], interrupted: false });
+  assertEquals(at.ran, ["a", "a", "a"]);
+  await reproduce(at.plan(steps));
+  assertEquals(at.ran.length, 3);
+});
+
+Deno.test("a disturbance that does not come again is over with the second attempt", async () => {
+  using at = lab(async (_, times) => {
+    if (times === 1) await disturbed(at.dir.path);
+    return 0;
+  });
+  assertEquals((await reproduce(at.plan([step("a")]))).spoilt, []);
+  assertEquals(at.ran, ["a", "a"]);
+});
+
+Deno.test("a step whose command fails is named, the others go on, and it is tried again later", async () => {
+  using at = lab((id, times) => id === "a" && times === 1 ? 70 : 0);
+  const steps = [step("a"), step("b")];
+  assertEquals(await reproduce(at.plan(steps)), {
+    done: 1,
+    failed: [{ step: "a", exit: 70 }],
+    spoilt: [],
+    interrupted: false,
+  });
+  assertEquals((await reproduce(at.plan(steps))).done, 2);
+  assertEquals(at.ran, ["a", "b", "a"]);
+});
+
+Deno.test("a torn journal is repaired, and its whole lines count", async () => {
+  using at = lab(() => 0);
+  const steps = [step("a"), step("b")];
+  await reproduce(at.plan(steps));
+  const path = join(at.dir.path, machineOf(hostFacts()), JOURNAL);
+  const text = Deno.readTextFileSync(path);
+  Deno.writeTextFileSync(path, text.slice(0, -20));
+  await reproduce(at.plan(steps));
+  assertEquals(at.ran, ["a", "b", "b"]);
+});
+
+Deno.test("the time that is left follows the pace of the steps that are done", () => {
+  const left = [step("c", { minutes: 10 })];
+  assertEquals(minutesLeft(left, []), 10);
+  assertEquals(minutesLeft(left, [{ step: step("a", { minutes: 2 }), seconds: 240 }]), 20);
+});
+
+/** Whether a step measures a run of a server in a scenario with at least so many connections. */
+const runs = (name: string, scenario: string, connections: number) =>
+  commands.some(([command, server, ...flags]) => {
+    if (command !== "exp" || server !== name) return false;
+    if (flags.length === 0) return scenario !== "hold" ? connections === 100 : connections <= 10_000; // the ladder
+    const at = Number(flags[flags.indexOf("--connections") + 1]);
+    return flags.includes(scenario) && at >= connections;
+  });
+
+/** Whether a step compares two servers in a scenario at a number of connections, directly or each with the same third. */
+const compares = (a: string, b: string, scenario: string, connections: number) =>
+  commands.some(([command, ...rest]) => {
+    const at = rest.indexOf("--connections");
+    const isScenario = scenario === "throughput" ? !rest.includes("--scenario") : rest.includes(scenario);
+    return command === "compare" && isScenario && Number(rest[at + 1]) === connections && rest.includes(a) &&
+      rest.includes(b);
+  });
+
+/** Answers every question of a rule with 1, and notes what it would take to answer it. */
+class Recorder extends Evidence {
+  readonly missing: string[] = [];
+  #need(is: boolean, what: string): Figure {
+    if (!is) this.missing.push(what);
+    return { estimate: 1, low: 1, high: 1 };
+  }
+  override whyNot = () => null;
+  override held = (name: string, atLeast = 10_000) => {
+    const answered = this.#need(runs(name, "hold", atLeast), `hold ${atLeast} of ${name}`);
+    return { answered, metrics: storedOf().results[0]?.metrics ?? newMetrics, reason: null };
+  };
+  override memory = (name: string) => this.#need(runs(name, "hold", 10_000), `memory of ${name}`);
+  override heldMost = () => null;
+  override throughput = (name: string) => {
+    this.#need(runs(name, "throughput", 100), `throughput of ${name}`);
+    return newMetrics;
+  };
+  override call = () => this.#need(commands.some(([command]) => command === "readiness"), "readiness");
+  override ratio = ({ scenario, connections, of, to }: Parameters<Evidence["ratio"]>[0]) => ({
+    ...this.#need(compares(of, to, scenario, connections), `${scenario} ${connections} of ${of} against ${to}`),
+    isVoid: false,
+  });
+  override probe = (probe: string) =>
+    this.#need(commands.some((args) => args[0] === "probe" && args[1] === probe), probe);
+  override probes = (probe: string) => [{ name: "epoll", value: this.probe(probe) }];
+  override crosscheck = () => {
+    this.#need(commands.some(([command]) => command === "crosscheck"), "crosscheck");
+    return [];
+  };
+}
+
+const newMetrics = newResult({
+  experiment: "x",
+  family: "x",
+  scenario: "hold",
+  parameters: { connections: 1, seconds: 1, warmup_seconds: 0 },
+  host: hostFacts(),
+  metrics: {},
+  histogram: null,
+  findings: [],
+  ended: "ok",
+  reason: null,
+  command: "",
+}).metrics;
+
+Deno.test("every claim's figures are in the plan", () => {
+  const missing = LEDGER.flatMap((claim) => {
+    const recorder = new Recorder(storedOf());
+    try {
+      claim.judge(recorder);
+    } catch (error) { // a rule may give up on figures that make no sense; what it asked for until then counts
+      if (error instanceof NotMeasured) {
+        const words = error.command.split(" ").slice(2);
+        const isRun = words[0] === "exp" && runs(words[1]!, "throughput", 100);
+        const isStep = commands.some((args) => args.join(" ") === words.join(" "));
+        assert(isRun || isStep, `${claim.id}: ${error.command}`);
+      } else if (!(error instanceof NotTestable || error instanceof TypeError)) throw error;
+    }
+    return recorder.missing.map((what) => `${claim.id}: ${what}`);
+  });
+  assertEquals(missing, []);
+});
+
+Deno.test("every table, chart, lesson and prediction is in the plan", () => {
+  for (const { name, expect } of experiments) {
+    assert(runs(name, "throughput", 100), name); // overview, held, memory
+    for (const { kind, at, right } of expect.map(parseCondition)) {
+      const other = "server" in right ? right.server : null;
+      const covered = kind === "probe"
+        ? commands.some(([command, probe]) => command === "probe" && probe === at)
+        : other === null
+        ? runs(name, kind, Number(at))
+        : compares(name, other, kind, Number(at));
+      assert(covered, `${name}: ${kind}(${at})${other === null ? "" : ` against ${other}`}`);
+    }
+  }
+  const ids = whole.map(({ id }) => id);
+  const tables = ["readiness", "crosscheck", "selftest", "compare/throughput-100", "compare/throughput-1000"];
+  for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100"]) {
+    assert(ids.includes(id), id);
+  }
+  for (const id of ["claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);
+  assertEquals(probes.filter((name) => !ids.includes(`probe/${name}`)), []);
+  assertEquals(new Set(ids).size, ids.length);
+});
+
+Deno.test("a quick reproduction takes every experiment and about a quarter of an hour", () => {
+  const peers = experiments.filter(({ peer }) => peer).map(({ name }) => name);
+  const quick = planOf(experiments, probes, { quick: true, publishes: false }).filter((each) => isInQuick(each, peers));
+  for (const { name, peer } of experiments) assertEquals(quick.some(({ id }) => id === `exp/${name}`), !peer, name);
+  const minutes = quick.reduce((sum, each) => sum + each.minutes, 0);
+  assertGreater(20, minutes);
+  assertEquals(quick.some(({ args }) => args.includes("--write")), false);
+});
