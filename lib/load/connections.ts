@@ -297,7 +297,7 @@ export abstract class Connections {
     this.loop.lost(id, this.clockUs(), state === BUSY);
   }
 
-  /** Ends a connection because of what came on it. It is not the server who has ended it. */
+  /** Ends a connection because of what came on it. The server has not ended it. */
   #drop(id: number, cause: string): void {
     const state = this.states[id]!;
     this.close(id);

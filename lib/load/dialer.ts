@@ -102,7 +102,7 @@ export class Dialer {
   target: Uint8Array<ArrayBuffer>;
 
   /**
-   * @param target Whom to connect to.
+   * @param target Where to connect to.
    * @param epoll The interest set that connections join.
    * @param sources Where connections come from. Null: the system chooses the address that leads to the target.
    */

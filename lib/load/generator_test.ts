@@ -150,7 +150,7 @@ testEngines("answers of the runtime's own server and of node are understood", as
   await new Promise((resolve) => node.close(resolve));
 });
 
-testEngines("a closed loop lasts as long as it is asked to, and progress is told meanwhile", async (start) => {
+testEngines("a closed loop lasts as long as it is asked to, and progress is reported meanwhile", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   const seen: Progress[] = [];
   await using generator = await start(server.port, { onProgress: (progress) => seen.push(progress) });

@@ -38,7 +38,7 @@ Deno.test("what the system does not tell is null", () => {
   assertEquals(meter.between(reading(0, 0, null), reading(0, 5, null), span).server_cpu_us, null);
 });
 
-Deno.test("the host, and each pinned core with its interrupts and steal, are told apart", { ignore }, () => {
+Deno.test("the host and each pinned core have figures of their own, with interrupts and steal", { ignore }, () => {
   const pinned = new Meter(null, [], [1]);
   const from = reading(0, 0, stat(IDLE, IDLE));
   const to = reading(1e6, 0, stat([50, 0, 10, 20, 0, 5, 15, 0], [60, 0, 0, 10, 0, 0, 10, 20]), 700_000);

@@ -41,7 +41,7 @@ export class Patience {
   }
 }
 
-/** Whether anybody is left who could be asked. */
+/** Whether a client is left that can be asked. */
 export class Presence {
   #failingSince = NaN;
 
@@ -55,7 +55,7 @@ export class Presence {
     this.#failingSince = NaN;
   }
 
-  /** Why nobody is left; null as long as somebody is. */
+  /** Why no client is left; null as long as one is. */
   get over(): string | null {
     const { clients, held, now } = this.connections;
     if (clients === 0) return NO_CONNECTION_LEFT;

@@ -295,7 +295,7 @@ Deno.test("any answer is one answer, split at every byte and at every pair of by
   );
 });
 
-Deno.test("answers that follow each other are told apart, known or not", () => {
+Deno.test("answers that follow each other are recognized one by one, known or not", () => {
   fc.assert(fc.property(fc.array(anyAnswer, { minLength: 1, maxLength: 6 }), (many) => {
     const answers = new Answers();
     for (const made of [...many, ...many]) feed(answers, made, [made.text]);

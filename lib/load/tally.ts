@@ -6,7 +6,7 @@
 import { Counts } from "../timing/histogram.ts";
 import type { ErrorCounts, Totals } from "./types.ts";
 
-/** So many different numbers of answers are told apart; with more, no limit of the server shows in them anyway. */
+/** So many different numbers of answers are counted; with more, they show no limit of the server anyway. */
 const MAX_CLOSES = 64;
 
 const COUNTERS = ["lost", "dropped", "closed", "reconnects", "redials"] as const;

@@ -6,7 +6,7 @@
  */
 import type { Histogram } from "../timing/histogram.ts";
 
-/** Whom to ask. */
+/** The server under load. */
 export interface Target {
   /** An address or a name. `localhost` is 127.0.0.1, and ::1 where nobody listens there. */
   host: string;
@@ -324,7 +324,7 @@ export type WindowPart =
     to_us: number;
   };
 
-/** What a process can be told, and what it answers. One command runs at a time. */
+/** What a process can do, and what it answers. One command runs at a time. */
 export interface Commands {
   connect: { options: ConnectOptions; outcome: ConnectOutcome };
   ask: { options: AskOptions; outcome: AskOutcome };

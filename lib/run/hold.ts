@@ -24,6 +24,8 @@ export interface Climb {
   /** Answered, and not closed by then. */
   kept: number;
   failed: number;
+  /** Dropped by the generator, because what came on them cannot be followed. */
+  dropped: number;
   connectSeconds: number;
   askSeconds: number;
   /** Connections made and answered per second in the last step; null before the first. */
@@ -44,6 +46,7 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
     connected: 0,
     kept: 0,
     failed: 0,
+    dropped: 0,
     connectSeconds: 0,
     askSeconds: 0,
     pacePerS: null,
@@ -95,6 +98,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose 
     climb.connected += connect.connected;
     const made = connect.connected - ask.lost - ask.dropped;
     climb.held += made;
+    climb.dropped += ask.dropped;
     climb.answered += ask.answered;
     climb.histogram.merge(ask.histogram);
     for (const errors of [connect.errors, ask.errors]) {
@@ -136,14 +140,14 @@ export function kernelSlope(from: number | null, to: number | null, connections:
 
 /** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
 async function holdOn({ generator, signal, parameters: { seconds } }: Bench, climb: Climb) {
-  const { held, connected, answered, histogram } = climb;
+  const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
     const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
-    return { answered, histogram, lost: connected - held, reason };
+    return { answered, histogram, lost: connected - held - dropped, reason };
   }
   await delay(seconds * 1000, { signal });
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
-  const lost = connected - again.asked + again.lost + again.dropped + again.closed;
+  const lost = connected - dropped - again.asked + again.lost + again.closed;
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
   const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);

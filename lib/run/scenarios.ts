@@ -46,8 +46,8 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
 async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const climb = startClimb(bench);
   const short = await rise(bench, climb, bench.parameters.connections, true);
-  const { answered, connected, held, histogram } = climb;
-  const lost = connected - held;
+  const { answered, connected, dropped, held, histogram } = climb;
+  const lost = connected - held - dropped;
   if (answered === 0 || held === 0) {
     return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
   }

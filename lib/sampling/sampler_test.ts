@@ -89,7 +89,7 @@ Deno.test({ name: "context switches are null where a thread has ended in between
   assertEquals(switchesBetween({ ...one, ended_threads_us: null }, { ...came, ended_threads_us: null }), 0);
 });
 
-Deno.test({ name: "CPU time of a thread that has ended is told from that of the others", ignore }, async () => {
+Deno.test({ name: "CPU time of a thread that has ended is known apart from that of the others", ignore }, async () => {
   const before = sample(Deno.pid)!.ended_threads_us!;
   const code = `import process from "node:process"; const used = () => process.cpuUsage().user;
     const until = used() + 100_000; while (used() < until); postMessage(0); self.close();`;
