@@ -4,13 +4,12 @@
  * @module
  */
 import { type Bench, openBench } from "../run/bench.ts";
-import { UsageError } from "../cli/errors.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
 import { crash, DEATH_MS, endOf } from "../run/step.ts";
 import { counted } from "../text/format.ts";
-import type { LoadGenerator, Window } from "../load/generator.ts";
+import { type LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
 import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
@@ -136,14 +135,13 @@ export class Contender implements AsyncDisposable {
     const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
     const window = await load().catch(async (error) => {
       if (this.load.signal.aborted) throw error;
-      const over = await endOf(this.server, DEATH_MS); // with its last connection gone, the generator cannot go on
-      if (over !== null) throw broken(crash(over, this.server));
-      throw error instanceof UsageError ? broken(error.message) : error; // it has closed all connections
+      const over = await endOf(this.server, DEATH_MS);
+      throw over === null ? error : broken(crash(over, this.server));
     });
-    const { requests, lost, unanswered } = window;
+    const { requests, lost, dropped, unanswered, stopped_early } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
-    if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
-    const over = lost > 0 ? await endOf(this.server, DEATH_MS) : null;
+    if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;
+    const over = lost > 0 || stopped_early !== null ? await endOf(this.server, DEATH_MS) : null;
     if (over !== null) throw broken(crash(over, this.server));
     throw broken(
       `${counted(requests, "answer")}, ${counted(lost, "connection")} lost, ${unanswered} unanswered${errors}`,
@@ -154,16 +152,18 @@ export class Contender implements AsyncDisposable {
   findings(): Found[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
+    const shares = sharesOf(this.#windows);
     const scheduled = sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
-      generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
+      generatorCoreShare: sum((window) => (window.client_cpu_us - window.client_spin_us) / window.client_processes) /
+        (seconds * 1e6),
       lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
       connections: this.load.connections,
       ratePerS: null,
       meanLatencyUs: null,
       lost: 0,
-      stealShare: sum((window) => (window.server_steal_share ?? 0) * window.seconds) / seconds,
-      foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
+      stealShare: shares.steal,
+      foreignShare: shares.foreign,
       seconds,
       closedLoop: false,
     }).map(({ server, id }) => ({ server, id }));

@@ -6,7 +6,7 @@
 import { shuffle } from "es-toolkit";
 import type { Found } from "../results/findings.ts";
 import { Contender, type Load } from "./contender.ts";
-import type { Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
 import { median } from "../timing/stats.ts";
 import type { Subject } from "../server/subject.ts";
 import type { Manifest } from "../results/schema.ts";
@@ -37,8 +37,8 @@ export interface Round {
 }
 
 const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
-  cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
-  requests_per_s: window.requests / window.seconds,
+  cpu_us_per_request: (window.server_cpu_us ?? NaN) / (window.requests - window.drained),
+  requests_per_s: answersPerS(window),
   p50_us: window.histogram.percentile(50),
   p99_us: window.histogram.percentile(99),
 });

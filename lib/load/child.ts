@@ -17,8 +17,9 @@ const LAUNCH = `${PIN_AND_BIND}
 exec "$@"`; // without setpriv(1) it goes when stdin ends
 
 /** What the engine needs and no more: libc, or connections to the one target, or both for the clocks of the portable one. */
-function permissions({ engine, address, port }: EngineConfig): string[] {
-  const net = engine === "portable" ? [`--allow-net=${address}:${port}`] : [];
+function permissions({ engine, addresses, port }: EngineConfig): string[] {
+  const targets = addresses.map((address) => address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
+  const net = engine === "portable" ? [`--allow-net=${targets.join()}`] : [];
   return ["--no-prompt", ...(Deno.build.os === "linux" ? ["--allow-ffi"] : []), ...net];
 }
 
@@ -38,6 +39,10 @@ export class GeneratorEnded extends KnownFailure {
 
 /** A running process of main.ts. */
 export class LoadChild {
+  /** How many clients it held after the last command. */
+  clients = 0;
+  /** Its clock, as it was when it said it was ready, less `clock()` of this process when that was read. */
+  clockOffsetUs = 0;
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #replies: AsyncGenerator<Reply, void>;
@@ -58,10 +63,17 @@ export class LoadChild {
    *
    * @throws {Error} If it ends instead, with what it said, or is not ready within 30 s.
    */
-  static async start(config: EngineConfig, onProgress: (progress: Progress) => void): Promise<LoadChild> {
+  static async start(
+    config: EngineConfig,
+    clockUs: () => number,
+    onProgress: (progress: Progress) => void,
+  ): Promise<LoadChild> {
     const child = new LoadChild(config, onProgress);
     const timer = setTimeout(() => child.#process.kill("SIGKILL"), START_MS);
-    await child.#reply().finally(() => clearTimeout(timer));
+    const reply = await child.#reply().finally(() => clearTimeout(timer));
+    if (!("ready" in reply)) throw new Error(`The load generator begins with ${JSON.stringify(reply)}.`);
+    // CLOCK_MONOTONIC is the same everywhere. Else the reply has been on its way for a millisecond or so: the timers are no better.
+    child.clockOffsetUs = config.engine === "epoll" ? 0 : reply.clockUs - clockUs();
     return child;
   }
 
@@ -97,7 +109,7 @@ export class LoadChild {
    */
   run(command: Command | StressCommand): Promise<unknown> {
     const outcome = this.#last.then(() => this.#run(command));
-    this.#last = outcome.catch(() => {}); // whoever gave that command is told; the next one is independent of it
+    this.#last = outcome.catch(() => {}); // the caller of that command gets its error; the next one is independent of it
     return outcome;
   }
 
@@ -110,6 +122,7 @@ export class LoadChild {
     const reply = await this.#reply();
     if ("refused" in reply) throw new UsageError(reply.refused);
     if (!("done" in reply)) throw new Error(`The load generator answers ${JSON.stringify(reply)}.`);
+    this.clients = reply.clients;
     return reply.done;
   }
 

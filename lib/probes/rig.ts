@@ -102,8 +102,8 @@ export class Rig implements AsyncDisposable {
 
   /** Passes a window on in which nothing went wrong. */
   whole(window: Window): Window {
-    const { requests, lost, unanswered } = window;
-    if (requests > 0 && lost === 0 && unanswered === 0) return window;
+    const { requests, lost, dropped, unanswered } = window;
+    if (requests > 0 && lost + dropped + unanswered === 0) return window;
     throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
   }
 

@@ -1,7 +1,8 @@
 import type { Guard } from "./guard.ts";
 import { type Finding, judge } from "../results/findings.ts";
-import type { Histogram } from "../timing/histogram.ts";
-import { LoadGenerator, type Progress, type Window } from "../load/generator.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { LoadGenerator, type Progress, sharesOf, type Window } from "../load/generator.ts";
+import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
 import { corePair } from "../sampling/cores.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
@@ -87,11 +88,16 @@ export const plateau = (of: Sample | null): Partial<Metrics> => ({
   threads: of?.threads ?? null,
 });
 
-/** The latencies of the table; none, and no zeros, where nothing was recorded. */
-export function percentiles(of: Histogram): Partial<Metrics> {
-  if (of.count === 0) return {};
-  return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
+/** The latencies of the table, of unanswered requests as long as they are known to be; none, and no zeros, where nothing was recorded. */
+export function percentiles(of: Histogram, censored = new Histogram()): Partial<Metrics> {
+  if (of.count + censored.count === 0) return {};
+  const at = (percent: number) => percentileOf(of, censored, percent).us;
+  return { p50_us: at(50), p99_us: at(99), p99_9_us: at(99.9) };
 }
+
+/** The share of its cores that the load generator had work for: spinning until a request is due is none. */
+export const generatorShare = ({ client_cpu_us, client_spin_us, client_processes, seconds }: Window): number | null =>
+  seconds > 0 ? (client_cpu_us - client_spin_us) / (client_processes * seconds * 1e6) : null;
 
 /** What weakens the figures of a load. */
 export function findingsOf(
@@ -99,15 +105,16 @@ export function findingsOf(
   scenario: ScenarioName,
   { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
 ): Finding[] {
+  const shares = window === null ? null : sharesOf([window]);
   return judge(server, {
-    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
+    generatorCoreShare: window === null ? null : generatorShare(window),
     lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
     connections: metrics.connections ?? 0,
     ratePerS: metrics.requests_per_s ?? null,
     meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
     lost,
-    stealShare: window?.server_steal_share ?? null,
-    foreignShare: window?.foreign_cpu_share ?? null,
+    stealShare: shares?.steal ?? null,
+    foreignShare: shares?.foreign ?? null,
     seconds: window?.seconds ?? Infinity,
     closedLoop: scenario === "throughput",
   });

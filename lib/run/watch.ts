@@ -9,7 +9,7 @@ import type { Finding } from "../results/findings.ts";
 import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
-import type { Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
 import { crash, DEATH_MS, endOf } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
 
@@ -86,7 +86,7 @@ export async function* watch(
       const window = wish.rate_per_s === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
         : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
-      load.climb.held -= window.lost;
+      load.climb.held -= window.lost + window.dropped;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
   } catch (error) {
@@ -120,7 +120,7 @@ async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<strin
   const end = performance.now() + CLIMB_MS;
   while (climb.held < wanted && performance.now() < end) {
     const step = Math.max(FIRST_STEP, Math.floor((climb.pacePerS ?? 0) * STEP_S));
-    const short = await rise(bench, climb, Math.min(wanted, climb.held + step));
+    const short = await rise(bench, climb, Math.min(wanted, climb.held + step), true);
     if (short !== null) return short;
   }
   return climb.held < wanted ? `${count(climb.held)} of ${count(wanted)} are connected, more follow` : null;
@@ -140,9 +140,9 @@ export function behind(
 
 function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
   const now = look(bench.server);
-  const { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
-  const metrics = { connections, requests_per_s: requests / seconds };
-  const { p50_us = null, p99_us = null } = percentiles(window.histogram);
+  const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
+  const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
+  const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
   const scenario = wanted.rate_per_s === null ? "throughput" : "rate";
   const findings = findingsOf(name, scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
   return {
@@ -151,8 +151,8 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
     ...metrics,
     p50_us,
     p99_us,
-    cpu_percent: server_cpu_us === null ? null : server_cpu_us / seconds / 1e4,
-    cpu_us_per_request: server_cpu_us === null || requests === 0 ? null : server_cpu_us / requests,
+    cpu_percent: server_cpu_us === null || seconds === 0 ? null : server_cpu_us / seconds / 1e4,
+    cpu_us_per_request: server_cpu_us === null || requests === drained ? null : server_cpu_us / (requests - drained),
     pss_bytes: now?.pss_bytes ?? null,
     threads: now?.threads ?? null,
     processes: now?.processes ?? null,
