@@ -125,6 +125,7 @@ const TIME: Check[] = [{
   says: "has the kernel probe peers that are silent for 60 s",
   id: "keepalive",
   linux: true,
+  concerns: (source) => !source.includes("AF_XDP"),
   async holds(lab) {
     using client = await lab.connect();
     hello(await client.ask("/"));

@@ -117,9 +117,19 @@ export class Lab {
     }
   }
 
+  /** Begins what takes long. Behind a wire a round trip shows that its clients are connected. */
+  async begins(check: Check): Promise<void> {
+    if (check.begins === undefined) return;
+    if (this.wire === null) return check.begins(this);
+    await this.wire.inside(async () => {
+      check.begins!(this);
+      await this.ask("/");
+    });
+  }
+
   /** Waits until the server has taken all that a client has sent. */
   async taken(client: Client, port = this.shared.port): Promise<void> {
-    if (Deno.build.os === "linux") {
+    if (Deno.build.os === "linux" && this.wire === null) {
       const isTaken = () => serverEnd(port, client.port)?.unread === 0;
       await until(isTaken, this.patienceMs, "the server to take what was sent");
     }
@@ -128,7 +138,7 @@ export class Lab {
 
   /** Holds up a server while something happens, so that it finds all of that at once, and what follows is no race. */
   async atOnce(happens: () => Promise<void>, server = this.shared): Promise<void> {
-    if (Deno.build.os !== "linux" || this.wine !== null) return await happens();
+    if (Deno.build.os !== "linux" || this.wine !== null || this.wire !== null) return await happens();
     server.signalAll("SIGSTOP");
     try {
       await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
@@ -283,7 +293,7 @@ async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
   const source = Deno.readTextFileSync(experiment.path);
   for (const check of checks) {
     if ((check.copies && experiment.peer) || check.concerns?.(source) === false) continue;
-    if (impossible(check, lab) === null && await obstacle(check) === null) check.begins?.(lab);
+    if (impossible(check, lab) === null && await obstacle(check) === null) await lab.begins(check);
     const never = impossible(check, lab);
     const reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
