@@ -124,8 +124,7 @@ const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const MIN_PARTIAL = 256; // bytes of the first buffer for kept input; it doubles
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // of all connections together; beyond, a connection is dropped
 const MAX_WORK_US = 100_000;
-const SLICE_US = 20_000; // the longest burn without a look at signals
-const TURN_MS = 40; // the longest stretch of other work without a look at signals; a look costs about 90 µs
+const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
@@ -381,10 +380,9 @@ function isNumber(input: Uint8Array, from: number, to: number): boolean {
 
 /** Burns CPU time of this thread. Signals are heard meanwhile; clients wait, as they would for any computation. */
 async function burn(us: number): Promise<void> {
-  for (let left = us; left > 0; left -= SLICE_US) {
-    if (left < us) await hearSignals();
-    const untilUs = readCpuUs() + Math.min(left, SLICE_US);
-    while (readCpuUs() < untilUs);
+  const untilUs = readCpuUs() + us;
+  while (readCpuUs() < untilUs) {
+    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
   }
 }
 
@@ -425,8 +423,15 @@ let stopping = false, isPaused = false; // paused: the system had no room for mo
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+/** Gives memory back at once: garbage would wait for a collection, and MAX_KEPT_BYTES would be no bound. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  keptBytes -= bytes.length;
+  bytes.buffer.transfer(0);
+}
+
 function forgetPartial(fd: number): void {
-  keptBytes -= partial.get(fd)?.bytes.length ?? 0;
+  const known = partial.get(fd);
+  if (known !== undefined) release(known.bytes);
   partial.delete(fd);
 }
 
@@ -463,17 +468,22 @@ function keep(fd: number, input: Uint8Array, from: number, to: number): Partial 
   }
   let capacity = MIN_PARTIAL;
   while (capacity <= needed) capacity *= 2;
-  keptBytes += capacity - (known?.bytes.length ?? 0);
+  if (keptBytes + capacity > MAX_KEPT_BYTES) {
+    dropConnection(fd, "MAX_KEPT_BYTES");
+    return null;
+  }
+  keptBytes += capacity;
   const bytes = new Uint8Array(capacity);
-  const kept = known ?? { bytes, length, deadlineMs: readClockMs() + HEAD_MS };
-  bytes.set(kept.bytes.subarray(0, length));
+  if (known !== undefined) {
+    bytes.set(known.bytes.subarray(0, length));
+    release(known.bytes);
+  }
   bytes.set(input.subarray(from, to), length);
+  const kept = known ?? { bytes, length, deadlineMs: readClockMs() + HEAD_MS };
   kept.bytes = bytes;
   kept.length = needed;
   partial.set(fd, kept);
-  if (keptBytes <= MAX_KEPT_BYTES) return kept;
-  dropConnection(fd, "MAX_KEPT_BYTES");
-  return null;
+  return kept;
 }
 
 /** Keeps what is left of input that was answered, which may be what was kept. Returns false if the connection was dropped. */

@@ -72,8 +72,7 @@ const MIN_PARTIAL = 256; // bytes of the first buffer for a partial head; it dou
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // of all connections together, partial and unsent; beyond, a connection is dropped
 const MAX_WORK_US = 100_000;
 const GAP_MS = 0.1; // two looks at the clock in a row that are farther apart: the thread did not run
-const SLICE_US = 20_000; // the longest burn without a look at signals
-const TURN_MS = 40; // the longest stretch of other work without a look at signals; a look costs about 90 µs
+const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const STUCK_MS = 30_000; // how long a peer may take nothing
 const KEEPALIVE_IDLE_MS = 60_000, KEEPALIVE_INTERVAL_MS = 10_000; // probes of a peer that is silent
@@ -321,18 +320,17 @@ function isNumber(input: Uint8Array, from: number, to: number): boolean {
   return true;
 }
 
-/** Burns CPU time of this thread. Signals are heard meanwhile; clients wait, as they would for any computation. */
+/**
+ * Burns CPU time of this thread. Signals are heard meanwhile; clients wait, as they would for any computation. GetThreadTimes
+ * goes by ticks of 15.6 ms; but between two looks at a clock that are far apart this thread did not run.
+ */
 async function burn(us: number): Promise<void> {
-  for (let left = us; left > 0; left -= SLICE_US) {
-    if (left < us) await hearSignals();
-    burnSlice(Math.min(left, SLICE_US));
-  }
-}
-
-/** GetThreadTimes goes by ticks of 15.6 ms. But between two looks at a clock that are far apart this thread did not run. */
-function burnSlice(us: number): void {
   let left = us, before = performance.now();
   while (left > 0) {
+    if (readClockMs() - heardMs >= TURN_MS) {
+      await hearSignals();
+      before = performance.now();
+    }
     const now = performance.now();
     if (now - before < GAP_MS) left -= (now - before) * 1000;
     before = now;
@@ -377,8 +375,15 @@ let stopping = false;
 
 const countError = (name: string | number) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
 
+/** Gives memory back at once: garbage would wait for a collection, and MAX_KEPT_BYTES would be no bound. */
+function release(bytes: Uint8Array<ArrayBuffer>): void {
+  keptBytes -= bytes.length;
+  bytes.buffer.transfer(0);
+}
+
 function forgetPartial(slot: number): void {
-  keptBytes -= partial.get(slot)?.bytes.length ?? 0;
+  const known = partial.get(slot);
+  if (known !== undefined) release(known.bytes);
   partial.delete(slot);
 }
 
@@ -432,12 +437,16 @@ function keep(slot: number, from: number, to: number): boolean {
   let capacity = MIN_PARTIAL;
   while (capacity < to - from) capacity *= 2;
   if (!reserve(slot, capacity)) return false;
-  const deadlineMs = known?.deadlineMs ?? readClockMs() + HEAD_MS;
-  const buffer = new Uint8Array(capacity);
-  buffer.set(inbox.subarray(from, to));
-  if (known === undefined) forgetPartial(slot); // so that the new head stands behind all others
-  else keptBytes -= known.bytes.length;
-  partial.set(slot, { bytes: buffer, length: to - from, deadlineMs });
+  const bytes = new Uint8Array(capacity);
+  bytes.set(inbox.subarray(from, to));
+  if (known !== undefined) {
+    release(known.bytes);
+    known.bytes = bytes;
+    known.length = to;
+    return true;
+  }
+  forgetPartial(slot); // so that the new head stands behind all others
+  partial.set(slot, { bytes, length: to - from, deadlineMs: readClockMs() + HEAD_MS });
   return true;
 }
 
