@@ -415,7 +415,7 @@ function answer(fd: number, length: number, scanned: number): number {
     if (head === INCOMPLETE) break;
     at += head;
     if (request.workUs > 0) {
-      if (!sendAll(fd, outbox, out)) return BROKEN;
+      if (out > 0 && !sendAll(fd, outbox, out)) return BROKEN;
       out = 0;
       burn(request.workUs);
     }
@@ -429,7 +429,7 @@ function answer(fd: number, length: number, scanned: number): number {
       out += bytes.length;
     }
   }
-  if (!sendAll(fd, outbox, out)) return BROKEN;
+  if (out > 0 && !sendAll(fd, outbox, out)) return BROKEN;
   if (isLast) return LAST;
   if (at > 0 && at < length) inbox.copyWithin(0, at, length);
   return length - at;
