@@ -1,7 +1,6 @@
 /** The contract of the experiments: deadlines, bounds, clocks, signals and what a server does when the system refuses. */
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
-import { sample } from "../lib/sampling/sampler.ts";
 import { BrokenPromise, Client, head, until, within } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, refused, testAll } from "../lib/testing/contract.ts";
 import { isHeld, serverEnd, SmallClient } from "../lib/testing/sockets.ts";
@@ -56,8 +55,6 @@ function stuff(port: number, patienceMs: number, last: string): SmallClient {
   client.send("A / HTTP/1.1\r\n\r\n".repeat(LATE_REQUESTS) + last);
   return client;
 }
-
-const descriptors = (pid: number) => sample(pid)?.descriptors ?? 0;
 
 const TIME: Check[] = [{
   says: "answers a head with 408 that is not complete 10 s after its first byte, whatever comes meanwhile, and closes",
@@ -143,12 +140,11 @@ const TIME: Check[] = [{
     const edit = (source: string) => source.replace(/const USER_TIMEOUT_MS = [\d_]+;/, "const USER_TIMEOUT_MS = 1000;");
     await using copy = await lab.changed(edit);
     const { server } = copy;
-    hello(await lab.ask("/", server.port));
-    await until(() => descriptors(server.pid) > 0, lab.patienceMs, "the descriptors of the server");
-    const before = descriptors(server.pid);
-    using _client = stuff(server.port, lab.patienceMs, "");
-    await until(() => descriptors(server.pid) > before, lab.patienceMs, "a connection");
-    await until(() => descriptors(server.pid) <= before, lab.patienceMs, "the end of a connection that takes nothing");
+    using client = stuff(server.port, lab.patienceMs, "");
+    await until(() => isHeld(server.port, client.port), lab.patienceMs, "a connection");
+    await until(() => !isHeld(server.port, client.port), lab.patienceMs, "the end of a connection that takes nothing");
+    const { stopped, code } = await server.stop();
+    assertEquals([code, stopped?.errors.ETIMEDOUT], [0, 1]); // the server has seen it
   },
 }];
 
