@@ -2,9 +2,9 @@
  * @title      prefork: N processes made beforehand share one listening socket
  * @family     blocking
  * @question   What if the processes are made before the connections come, as in Apache 1.x?
- * @idea       The parent listens and forks N workers, which all inherit the listening socket. Each blocks in accept(2); the
- *             kernel gives a connection to one of them, and that one serves it, with blocking calls, until it closes.
- * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle. Up to there a
+ * @idea       The parent listens and forks N workers, which all inherit the listening socket. Each blocks in accept(2);
+ *             the kernel gives a connection to one of them, which serves it, with blocking calls, until it closes.
+ * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle. Up to N a
  *             new connection is answered in under half the time of process-per-conn: nothing is left to be made.
  * @expect     hold(100).answered >= 100
  *             hold(101).answered <= 100
@@ -68,17 +68,17 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
 const MAX_WORKERS = 1000; // each has page tables of its own, for all that the runtime has mapped
 const SHARED_BYTES = 12_288; // of the pages that all processes share
-const MIN_PAUSE_MS = 50, MAX_PAUSE_MS = 1000; // between two replacements of dead workers: doubled if the new ones die, too
+const MIN_PAUSE_MS = 50, MAX_PAUSE_MS = 1000; // between replacements of dead workers: doubled if the new ones die, too
 const BOTTOM = 0x10000n, PAGE = 4096n, MAX_VVAR = 64; // vm.mmap_min_addr; pages of the kernel's own below the vdso
 const COMMAND_LINE = 4096; // bytes of it that are looked at
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. No process keeps more
 const MAX_WORK_US = 100_000;
-const TURN_MS = 50; // the longest stretch of the parent without a look at signals and at its workers
+const TURN_MS = 50; // between two looks of the parent at its workers and at STOPPING
 const PAUSE_MS = 50; // while descriptors or memory are missing
 const HEAD_MS = 10_000; // from the first byte of a head to its last
-const IDLE_MS = 86_400_000; // how long recv(2) blocks between two heads; without any bound it would not return at a signal
+const IDLE_MS = 86_400_000; // so long recv(2) blocks between two heads: without a bound no signal would end it
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
 const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is in the socket
@@ -152,7 +152,7 @@ function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
-/** Bounds how long recv(2) or accept4(2) may block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
 function setReceiveTimeout(fd: number, ms: number): void {
   timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
   timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
@@ -210,7 +210,7 @@ function isSingleThreaded(): boolean {
   return /--single[-_]threaded(?![-_\w])/.test(new TextDecoder().decode(line.subarray(0, length)) + " " + flags);
 }
 
-/** Has the heap of V8 copied, too. V8 excludes it (MADV_DONTFORK), page by page as it grows: a child would die at once. */
+/** Has V8's heap copied, too. V8 excludes it (MADV_DONTFORK), page by page as it grows: a child would die at once. */
 function includeHeap(): boolean {
   for (let pages = 0; pages < MAX_VVAR; pages++) {
     if (libc.madvise(bottom, span, MADV_DOFORK) === 0 || errno[0] === ENOMEM) return true; // ENOMEM: there are gaps
@@ -451,8 +451,8 @@ function readCpuUs(): number {
 const inbox = new Uint8Array(INBOX + 1), outbox = new Uint8Array(OUTBOX);
 const lingering = new Map<number, number>(); // after SIGTERM: when they are closed at the latest
 
-// What all processes share, by word; any other page is copied when a process writes to it. First whether the server stops;
-// then counts of two words each, by status, by errno and by the keys below; then how many connections each worker has.
+// What all processes share, by word; any other page is copied when a process writes to it. First whether the server
+// stops; then counts of two words each, by status, by errno and by the keys below; then how many connections each worker has.
 const pages = libc.mmap(null, BigInt(SHARED_BYTES), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0n);
 must(Deno.UnsafePointer.value(pages) === MAP_FAILED ? -1 : 0, "map shared pages");
 const shared = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pages!, SHARED_BYTES));
@@ -485,7 +485,7 @@ function readCounts() {
 
 const LAST = -1, BROKEN = -2; // what `answer` returns in place of a number of bytes
 
-/** Serves one connection until its last answer is sent, or until it is broken or closed. Returns when its lingering ends, or 0. */
+/** Serves one connection until it is over (returns 0) or has its last answer (returns when lingering ends). */
 function converse(fd: number): number {
   setReceiveTimeout(fd, IDLE_MS);
   let length = 0; // of a head whose end has not come
@@ -544,7 +544,7 @@ function answer(fd: number, length: number, scanned: number): number {
   return length - at;
 }
 
-/** Sends all. A peer that does not read holds this process here, and no other. Returns false if the connection is broken. */
+/** Sends all. A peer that does not read holds this process here, and no other. Returns false if it is gone. */
 function sendAll(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): boolean {
   let sent = 0;
   while (sent < length) {
@@ -614,7 +614,7 @@ function runWorker(listener: number, slot: number): void {
       libc.usleep(PAUSE_MS * 1000);
     }
   }
-  libc.shutdown(listener, SHUT_RD); // in all processes at once, close(2) would end it only here; it fails where it has ended
+  libc.shutdown(listener, SHUT_RD); // ends the listening in all processes, close(2) only here; fails where it has ended
   for (const [fd, untilMs] of lingering) {
     linger(fd, untilMs);
     closeConnection(fd, slot);
@@ -656,8 +656,7 @@ function startWorkers(listener: number, workers: number): boolean {
 async function serve(listener: number, workers: number): Promise<void> {
   let pauseMs = MIN_PAUSE_MS, startedMs = readClockMs();
   while (!isStopping()) {
-    libc.usleep(TURN_MS * 1000);
-    await hearSignals();
+    await new Promise((resolve) => setTimeout(resolve, TURN_MS)); // this thread makes no calls: it hears signals at once
     reap();
     const ageMs = readClockMs() - startedMs;
     if (children.size === workers || ageMs < pauseMs) continue;

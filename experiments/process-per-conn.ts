@@ -2,8 +2,9 @@
  * @title      process-per-conn: a process for each connection
  * @family     blocking
  * @question   What does it cost to give each connection a process of its own, as inetd and the first web servers did?
- * @idea       accept(2), fork(2): the child has a copy of all that the parent had, serves its one connection with blocking
- *             calls, and ends. A child that is slow, crashes or is killed harms no other: the kernel keeps them apart.
+ * @idea       accept(2), fork(2): the child has a copy of all that the parent had, serves its one connection with
+ *             blocking calls, and ends. A child that is slow, crashes or is killed harms no other: the kernel keeps
+ *             them apart.
  * @prediction A connection costs under 1 MB of PSS, an isolate included, as the pages that no process writes to are
  *             shared; under 1 500 are accepted in a second, as the page tables of the whole runtime are copied for each.
  * @expect     hold(1000).answered >= 1000
@@ -75,10 +76,10 @@ const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. No process keeps more
 const MAX_WORK_US = 100_000;
-const TURN_MS = 50; // the longest stretch without a look at signals, so long accept4(2) may block
+const TURN_MS = 25; // the longest stretch without a look at signals, and the longest that accept4(2) may block
 const PAUSE_MS = 50; // while descriptors or memory are missing
 const HEAD_MS = 10_000; // from the first byte of a head to its last
-const IDLE_MS = 86_400_000; // how long recv(2) blocks between two heads; without any bound it would not return at a signal
+const IDLE_MS = 86_400_000; // so long recv(2) blocks between two heads: without a bound no signal would end it
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
 const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is in the socket
@@ -152,7 +153,7 @@ function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
-/** Bounds how long recv(2) or accept4(2) may block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
 function setReceiveTimeout(fd: number, ms: number): void {
   timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
   timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
@@ -210,7 +211,7 @@ function isSingleThreaded(): boolean {
   return /--single[-_]threaded(?![-_\w])/.test(new TextDecoder().decode(line.subarray(0, length)) + " " + flags);
 }
 
-/** Has the heap of V8 copied, too. V8 excludes it (MADV_DONTFORK), page by page as it grows: a child would die at once. */
+/** Has V8's heap copied, too. V8 excludes it (MADV_DONTFORK), page by page as it grows: a child would die at once. */
 function includeHeap(): boolean {
   for (let pages = 0; pages < MAX_VVAR; pages++) {
     if (libc.madvise(bottom, span, MADV_DOFORK) === 0 || errno[0] === ENOMEM) return true; // ENOMEM: there are gaps
@@ -453,8 +454,8 @@ function readCpuUs(): number {
 
 const inbox = new Uint8Array(INBOX + 1), outbox = new Uint8Array(OUTBOX);
 
-// What all processes share, by word; any other page is copied when a process writes to it. First whether the server stops;
-// then counts of two words each, by status, by errno and by the keys below.
+// What all processes share, by word; any other page is copied when a process writes to it. First whether the server
+// stops; then counts of two words each, by status, by errno and by the keys below.
 const pages = libc.mmap(null, BigInt(SHARED_BYTES), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0n);
 must(Deno.UnsafePointer.value(pages) === MAP_FAILED ? -1 : 0, "map shared pages");
 const shared = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pages!, SHARED_BYTES));
@@ -545,7 +546,7 @@ function answer(fd: number, length: number, scanned: number): number {
   return length - at;
 }
 
-/** Sends all. A peer that does not read holds this process here, and no other. Returns false if the connection is broken. */
+/** Sends all. A peer that does not read holds this process here, and no other. Returns false if it is gone. */
 function sendAll(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): boolean {
   let sent = 0;
   while (sent < length) {
@@ -607,7 +608,7 @@ async function serve(listener: number): Promise<void> {
       count(errno[0]!);
       libc.usleep(PAUSE_MS * 1000);
     }
-    if (readClockMs() - heardMs < TURN_MS) continue;
+    if (fd >= 0 && readClockMs() - heardMs < TURN_MS) continue;
     await hearSignals();
     reap(); // not after each accept4(2): the kernel looks at every child to find those that have ended
   }
