@@ -452,7 +452,7 @@ const inbox = new Uint8Array(INBOX + 1), outbox = new Uint8Array(OUTBOX);
 const lingering = new Map<number, number>(); // after SIGTERM: when they are closed at the latest
 
 // What all processes share, by word; any other page is copied when a process writes to it. First whether the server
-// stops; then counts of two words each, by status, by errno and by the keys below; then how many connections each worker has.
+// stops; then counts of two words each, by status, by errno and by the keys below; then the connections of each worker.
 const pages = libc.mmap(null, BigInt(SHARED_BYTES), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0n);
 must(Deno.UnsafePointer.value(pages) === MAP_FAILED ? -1 : 0, "map shared pages");
 const shared = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pages!, SHARED_BYTES));
