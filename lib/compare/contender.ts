@@ -4,12 +4,14 @@
  * @module
  */
 import { type Bench, openBench } from "../run/bench.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { evidenceOf, throttleMeter } from "../run/evidence.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
 import { crash, DEATH_MS, endOf } from "../run/step.ts";
 import { counted } from "../text/format.ts";
-import { type LoadGenerator, sharesOf, type Window } from "../load/generator.ts";
+import type { LoadGenerator, Window } from "../load/generator.ts";
 import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
@@ -60,6 +62,7 @@ export function isWarm(costs: readonly number[], settleSeconds: number): boolean
 /** Stop it, or bind it with `await using`. */
 export class Contender implements AsyncDisposable {
   readonly #windows: Window[] = [];
+  readonly #throttled = throttleMeter();
 
   private constructor(
     readonly experiment: Subject,
@@ -152,18 +155,20 @@ export class Contender implements AsyncDisposable {
   findings(): Found[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
-    const shares = sharesOf(this.#windows);
+    const latencies = this.#windows.reduce((all, { histogram }) => all.merge(histogram), new Histogram());
     const scheduled = sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
-      generatorCoreShare: sum((window) => (window.client_cpu_us - window.client_spin_us) / window.client_processes) /
-        (seconds * 1e6),
-      lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
+      ...evidenceOf(this.#windows),
+      p99Us: latencies.count > 0 ? latencies.percentile(99) : null,
       connections: this.load.connections,
-      ratePerS: null,
+      ratePerS: seconds > 0 ? sum((window) => window.requests - window.drained) / seconds : null,
+      askedPerS: scheduled > 0 ? scheduled / seconds : null,
       meanLatencyUs: null,
+      answered: sum((window) => window.requests),
+      errors: {},
+      unanswered: 0,
       lost: 0,
-      stealShare: shares.steal,
-      foreignShare: shares.foreign,
+      throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,
     }).map(({ server, id }) => ({ server, id }));

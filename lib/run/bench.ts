@@ -1,9 +1,10 @@
 import type { Guard } from "./guard.ts";
+import { evidenceOf } from "./evidence.ts";
 import { type Finding, judge } from "../results/findings.ts";
 import { Histogram } from "../timing/histogram.ts";
-import { LoadGenerator, type Progress, sharesOf, type Window } from "../load/generator.ts";
+import { type ErrorCounts, LoadGenerator, type Progress, type Window } from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
-import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
+import type { Metrics, Parameters } from "../results/results.ts";
 import { corePair } from "../sampling/cores.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
@@ -68,11 +69,20 @@ export interface Bench {
 export interface Measured {
   metrics: Partial<Metrics>;
   histogram: Histogram;
+  /** How long the requests had waited that got no answer. */
+  censored: Histogram;
+  /** What went wrong, by kind, from the first connection on. */
+  errors: ErrorCounts;
+  /** The share of the time in which the control group was kept from running; null where that is not known. */
+  throttled: number | null;
   /** The measured stretch of time; null where the scenario has none. */
   window: Window | null;
   lost: number;
   reason: string | null;
 }
+
+/** What a scenario without a window has of it. */
+export const NOTHING = { censored: new Histogram(), errors: {}, throttled: null, window: null } as const;
 
 /** After so long without any answer the rest counts as unanswered. */
 export const SILENCE_MS = 2000;
@@ -88,6 +98,13 @@ export const plateau = (of: Sample | null): Partial<Metrics> => ({
   threads: of?.threads ?? null,
 });
 
+/** The percentiles that are lower bounds, because unanswered requests reach them. */
+export function atLeast(of: Histogram, censored: Histogram): (keyof Metrics)[] {
+  if (of.count + censored.count === 0) return [];
+  const all = [["p50_us", 50], ["p99_us", 99], ["p99_9_us", 99.9]] as const;
+  return all.filter(([, percent]) => percentileOf(of, censored, percent).atLeast).map(([metric]) => metric);
+}
+
 /** The latencies of the table, of unanswered requests as long as they are known to be; none, and no zeros, where nothing was recorded. */
 export function percentiles(of: Histogram, censored = new Histogram()): Partial<Metrics> {
   if (of.count + censored.count === 0) return {};
@@ -95,27 +112,34 @@ export function percentiles(of: Histogram, censored = new Histogram()): Partial<
   return { p50_us: at(50), p99_us: at(99), p99_9_us: at(99.9) };
 }
 
-/** The share of its cores that the load generator had work for: spinning until a request is due is none. */
-export const generatorShare = ({ client_cpu_us, client_spin_us, client_processes, seconds }: Window): number | null =>
-  seconds > 0 ? (client_cpu_us - client_spin_us) / (client_processes * seconds * 1e6) : null;
-
-/** What weakens the figures of a load. */
+/** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  scenario: ScenarioName,
-  { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
+  { window, lost, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { closedLoop, askedPerS }: { closedLoop: boolean; askedPerS: number | null },
 ): Finding[] {
-  const shares = window === null ? null : sharesOf([window]);
   return judge(server, {
-    generatorCoreShare: window === null ? null : generatorShare(window),
-    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
+    ...evidenceOf(window === null ? [] : [window]),
+    p99Us: metrics.p99_us ?? null,
     connections: metrics.connections ?? 0,
     ratePerS: metrics.requests_per_s ?? null,
+    askedPerS,
     meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
+    answered: metrics.answered ?? 0,
+    errors,
+    unanswered: window?.unanswered ?? 0,
     lost,
-    stealShare: shares?.steal ?? null,
-    foreignShare: shares?.foreign ?? null,
+    throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
-    closedLoop: scenario === "throughput",
+    closedLoop,
   });
+}
+
+/** Adds counts by kind. */
+export function addErrors(...all: readonly ErrorCounts[]): ErrorCounts {
+  const sum: ErrorCounts = {};
+  for (const counts of all) {
+    for (const [kind, times] of Object.entries(counts)) sum[kind] = (sum[kind] ?? 0) + times;
+  }
+  return sum;
 }

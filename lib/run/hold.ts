@@ -1,5 +1,5 @@
 import { delay } from "@std/async";
-import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau, SILENCE_MS } from "./bench.ts";
 import { count, counted } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { ErrorCounts } from "../load/generator.ts";
@@ -101,9 +101,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose 
     climb.dropped += ask.dropped;
     climb.answered += ask.answered;
     climb.histogram.merge(ask.histogram);
-    for (const errors of [connect.errors, ask.errors]) {
-      for (const [key, times] of Object.entries(errors)) climb.errors[key] = (climb.errors[key] ?? 0) + times;
-    }
+    climb.errors = addErrors(climb.errors, connect.errors, ask.errors);
     const kept = Math.min(ask.answered, mayClose ? made : made - ask.closed); // answered, and open still
     climb.kept += kept;
     climb.failed += step.connect - kept;
@@ -143,7 +141,7 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
     const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
-    return { answered, histogram, lost: connected - held - dropped, reason };
+    return { answered, histogram, errors: {}, lost: connected - held - dropped, reason };
   }
   await delay(seconds * 1000, { signal });
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
@@ -151,7 +149,7 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
   const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
-  return { answered: again.answered, histogram: again.histogram, lost, reason };
+  return { answered: again.answered, histogram: again.histogram, errors: again.errors, lost, reason };
 }
 
 /** What server and kernel have spent at a number of connections. */
@@ -207,8 +205,9 @@ export async function hold(bench: Bench): Promise<Measured> {
       ...percentiles(end.histogram),
       ...spent(bench, climb, low),
     },
+    ...NOTHING,
     histogram: end.histogram,
-    window: null,
+    errors: addErrors(climb.errors, end.errors),
     lost: end.lost,
     reason: reason ?? end.reason,
   };

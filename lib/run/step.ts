@@ -1,5 +1,5 @@
 import { delay } from "@std/async";
-import { findingsOf, type OpenBench, openBench } from "./bench.ts";
+import { atLeast, findingsOf, type Measured, type OpenBench, openBench } from "./bench.ts";
 import { count } from "../text/format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "../sampling/host.ts";
@@ -7,6 +7,7 @@ import { type Step } from "./ladder.ts";
 import type { Progress } from "../load/generator.ts";
 import { howEnded, withLastWords } from "../server/launch.ts";
 import { manifestOf } from "../server/manifest.ts";
+import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
@@ -81,7 +82,9 @@ export async function runStep(options: RunOptions): Promise<Result> {
       metrics: measured?.metrics ?? {},
       manifest: measured?.manifest ?? null,
       histogram: measured?.histogram.toJSON() ?? null,
-      findings: measured ? findingsOf(experiment.name, step.scenario, measured) : [],
+      errors: measured?.errors ?? {},
+      at_least: measured ? atLeast(measured.histogram, measured.censored) : [],
+      findings: measured ? findingsOf(experiment.name, measured, loopOf(step)) : [],
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
@@ -98,8 +101,9 @@ export async function runStep(options: RunOptions): Promise<Result> {
       const measured = await drive(options, bench);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
-      if (measured.reason === null) return finish("ok", null, measured);
-      return finish("limited", measured.reason + await counted(server), measured);
+      const reason = measured.reason ?? failures(measured);
+      if (reason === null) return finish("ok", null, measured);
+      return finish("limited", reason + await counted(server), measured);
     } catch (error) {
       if (signal.aborted) throw error;
       const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
@@ -110,6 +114,23 @@ export async function runStep(options: RunOptions): Promise<Result> {
     if (!(error instanceof StartError)) throw error;
     return finish(error.failure.ended, error.failure.reason);
   }
+}
+
+const loopOf = ({ scenario, parameters }: Step) => ({
+  closedLoop: scenario === "throughput",
+  askedPerS: parameters.rate_per_s ?? null,
+});
+
+/** More requests that fail than this make a run `limited`. */
+const FAILED_SHARE = 0.001;
+
+/** What failed of the requests of a run, where that is more than one in a thousand; else null. */
+export function failures({ errors, metrics, window }: Pick<Measured, "errors" | "metrics" | "window">): string | null {
+  const failed = Object.values(errors).reduce((sum, times) => sum + times, 0);
+  const bad = Math.max(failed, window?.unanswered ?? 0);
+  const all = bad + (metrics.answered ?? 0);
+  if (bad === 0 || bad <= FAILED_SHARE * all) return null;
+  return `${count(bad)} of ${count(all)} requests failed: ${errorsByKind(errors) || "no answer"}`;
 }
 
 /** What the server itself counted of errors, but for those it answered with: what stopped it may be one of them. */

@@ -133,7 +133,7 @@ export function behind(
   findings: readonly Finding[],
 ): string | null {
   if (wanted === null || requestsPerS >= BEHIND * wanted) return null;
-  if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
+  if (findings.some(({ id }) => id === "client_bound" || id === "both_bound" || id === "late_sends")) return null;
   const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
   return `${count(wanted)} requests/s were due and ${answered}`;
 }
@@ -143,8 +143,10 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
   const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
-  const scenario = wanted.rate_per_s === null ? "throughput" : "rate";
-  const findings = findingsOf(name, scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
+  const loop = { closedLoop: wanted.rate_per_s === null, askedPerS: null }; // that it falls behind is told in words
+  const measured = { window, lost, errors: window.errors, throttled: null };
+  const findings = findingsOf(name, { ...measured, metrics: { ...metrics, p99_us, answered: requests } }, loop)
+    .filter(({ id }) => id !== "short_run");
   return {
     elapsed_s,
     wanted,

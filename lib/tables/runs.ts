@@ -1,4 +1,4 @@
-import { boundOf } from "../results/findings.ts";
+import { type boundOf, boundOfRun } from "../results/findings.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { type Column, table, wrap } from "../text/table.ts";
@@ -28,7 +28,7 @@ export const signOf = (bound: ReturnType<typeof boundOf>): string =>
 /** A figure of a run, with the sign of a bound where findings make it one. An open loop's throughput is what was asked. */
 export function bounded(of: Result, figure: string, metric: keyof Metrics = "requests_per_s"): string {
   const isAsked = metric === "requests_per_s" && of.parameters.rate_per_s !== undefined;
-  const bound = figure === MISSING || isAsked ? null : boundOf(metric, of.findings.map(({ id }) => id));
+  const bound = figure === MISSING || isAsked ? null : boundOfRun(metric, of);
   return signOf(bound) + figure;
 }
 
