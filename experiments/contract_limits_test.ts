@@ -1,9 +1,9 @@
 /** The contract of the experiments: deadlines, bounds, clocks, signals and what a server does when the system refuses. */
-import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { sample } from "../lib/sampling/sampler.ts";
 import { BrokenPromise, Client, head, until, within } from "../lib/testing/client.ts";
-import { type Check, hello, type Lab, refused, testAll } from "../lib/testing/contract.ts";
+import { type Check, hello, type Lab, refused, testAll, WORKERS } from "../lib/testing/contract.ts";
 import { serverEnd, SmallClient } from "../lib/testing/sockets.ts";
 
 const LATE_MS = 1600; // how long the late reader does not read: longer than any server lingers
@@ -19,6 +19,9 @@ const BACKLOG_CLIENTS = 300; // more than any loop accepts in a row
 const KEEPALIVE_S = 60;
 const HELLO_BYTES = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World".length;
 
+const DEADLY_US = 666; // of work: a thread of a copy dies of it
+
+const BURN = /function burn\(us: number\): void \{/;
 const ACCEPT_CALL = /libc\.(accept4?)\(/;
 
 const field = (line: string) => head("/", "GET", line);
@@ -277,6 +280,21 @@ const libc = { ...realLibc, ${name}(fd, address, length, flags) {
     const { ENOMEM = 0 } = stopped!.errors;
     assertGreater(ENOMEM, 0);
     assertLess(ENOMEM, REFUSAL_MS / 5); // a spin makes a thousand in a millisecond
+  },
+}, {
+  says: "goes on when one of its threads dies, and ends the connection that this one worked for",
+  copies: true,
+  concerns: (source) => source.includes(".onerror = ") && BURN.test(source),
+  async holds(lab) {
+    const die = `if (us === ${DEADLY_US}) throw new Error("injected");`;
+    await using copy = await lab.changed((source) => source.replace(BURN, `$&\n  ${die}`));
+    const { server } = copy;
+    hello(await lab.ask("/work/1000", server.port));
+    await assertRejects(() => lab.ask(`/work/${DEADLY_US}`, server.port), BrokenPromise);
+    await until(() => server.stderrTail().includes(" died"), lab.patienceMs, "a word of the thread that died");
+    for (let i = 0; i < 2 * WORKERS; i++) hello(await lab.ask("/work/1000", server.port));
+    const { code } = await server.stop();
+    assertEquals(code, 0);
   },
 }, {
   says: "serves others between the requests for work that one client has pipelined",

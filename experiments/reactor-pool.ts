@@ -340,6 +340,80 @@ function readCpuUs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1e6 + timespec[TIMESPEC_NANOSECONDS]! / 1e3;
 }
 
+// ---- Shared memory: a ring of jobs, a list of those that are done, and the workers in between ----------------------
+
+// Words of the shared memory. A job stands at a place of its own; the ring and the list hold places.
+const HEAD = 0, TAIL = 1; // jobs taken out of the ring and put into it, since the start
+const DONE = 2; // the place of the job that was done last, which leads to the one before it
+const RING = 3; // QUEUE places of jobs that wait
+const JOBS = RING + QUEUE, JOB_WORDS = 3, JOB_FD = 0, JOB_US = 1, JOB_NEXT = 2;
+const WORKERS_AT = JOBS + QUEUE * JOB_WORDS; // for each worker the place of its job, or one of these
+const NONE = -1, STARTING = -2, DEAD = -3;
+
+let shared = new Int32Array(new SharedArrayBuffer(0));
+const free = Array.from({ length: QUEUE }, (_, place) => place); // places without a job
+const jobWord = (place: number, word: number) => JOBS + place * JOB_WORDS + word;
+const wake = IS_WORKER ? -1 : must(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "create an eventfd");
+const wakes = new BigUint64Array([1n]); // what write(2) adds to the eventfd, or what read(2) took from it
+
+/** Puts a job into the ring. There must be a free place. */
+function putJob(fd: number, us: number): void {
+  const place = free.pop()!;
+  shared[jobWord(place, JOB_FD)] = fd;
+  shared[jobWord(place, JOB_US)] = us;
+  const tail = shared[TAIL]!;
+  shared[RING + (tail & (QUEUE - 1))] = place; // at most QUEUE jobs are in flight, so the ring never runs over
+  Atomics.store(shared, TAIL, (tail + 1) | 0);
+  Atomics.notify(shared, TAIL, 1);
+}
+
+/** Takes the job that has waited longest, or sleeps until there is one. Returns its place. */
+function takeJob(): number {
+  for (;;) {
+    const head = Atomics.load(shared, HEAD), tail = Atomics.load(shared, TAIL);
+    const place = shared[RING + (head & (QUEUE - 1))]!; // was written before `tail` was, so it is there
+    if (head === tail) Atomics.wait(shared, TAIL, tail); // as a condition variable: not if TAIL has changed meanwhile
+    else if (Atomics.compareExchange(shared, HEAD, head, (head + 1) | 0) === head) return place;
+  }
+}
+
+/** Puts a job into the list of done ones, and wakes the loop. */
+function reportDone(place: number, wake: number): void {
+  let before: number;
+  do {
+    before = Atomics.load(shared, DONE);
+    shared[jobWord(place, JOB_NEXT)] = before;
+  } while (Atomics.compareExchange(shared, DONE, before, place) !== before);
+  libc.write(wake, wakes, 8); // each wakes the loop for itself, so none relies on another. Fails beyond 2^64 − 2 only
+}
+
+/** Takes the whole list of done jobs, by one exchange. Returns their descriptors, and frees their places. */
+function takeDone(): number[] {
+  libc.read(wake, wakes, 8); // before the exchange: a job that is done after it wakes the loop again
+  const fds: number[] = [];
+  let place = Atomics.exchange(shared, DONE, NONE);
+  while (place !== NONE) {
+    fds.push(shared[jobWord(place, JOB_FD)]!);
+    free.push(place);
+    place = shared[jobWord(place, JOB_NEXT)]!;
+  }
+  return fds.reverse(); // the list starts with the last one
+}
+
+/** Runs a worker. One that dies in a job has not touched the list: all others go on. */
+function runWorker({ data }: MessageEvent<{ shared: typeof shared; wake: number; worker: number }>): never {
+  shared = data.shared;
+  Atomics.store(shared, data.worker, NONE);
+  Atomics.notify(shared, data.worker);
+  for (;;) {
+    const place = takeJob();
+    Atomics.store(shared, data.worker, place);
+    burn(shared[jobWord(place, JOB_US)]!);
+    Atomics.store(shared, data.worker, NONE);
+    reportDone(place, data.wake);
+  }
+}
+
 // ---- Connection: a descriptor and, only while there are any, the bytes left over -----------------------------------
 
 /** Input that waits for more, or for its turn. */
@@ -572,80 +646,6 @@ function endLate(turnMs: number): void {
     reply.length = reply.bytes.length;
     reply.isLast = true;
     flush(fd);
-  }
-}
-
-// ---- Jobs: a ring brings them to the workers, a list brings those that are done back ------------------------------
-
-// Words of the shared memory. A job stands at a place of its own; the ring and the list hold places.
-const HEAD = 0, TAIL = 1; // jobs taken out of the ring and put into it, since the start
-const DONE = 2; // the place of the job that was done last, which leads to the one before it
-const RING = 3; // QUEUE places of jobs that wait
-const JOBS = RING + QUEUE, JOB_WORDS = 3, JOB_FD = 0, JOB_US = 1, JOB_NEXT = 2;
-const WORKERS_AT = JOBS + QUEUE * JOB_WORDS; // for each worker the place of its job, or one of these
-const NONE = -1, STARTING = -2, DEAD = -3;
-
-let shared = new Int32Array(new SharedArrayBuffer(0));
-const free = Array.from({ length: QUEUE }, (_, place) => place); // places without a job
-const jobWord = (place: number, word: number) => JOBS + place * JOB_WORDS + word;
-const wake = IS_WORKER ? -1 : must(libc.eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), "create an eventfd");
-const wakes = new BigUint64Array([1n]); // what write(2) adds to the eventfd, or what read(2) took from it
-
-/** Puts a job into the ring. There must be a free place. */
-function putJob(fd: number, us: number): void {
-  const place = free.pop()!;
-  shared[jobWord(place, JOB_FD)] = fd;
-  shared[jobWord(place, JOB_US)] = us;
-  const tail = shared[TAIL]!;
-  shared[RING + (tail & (QUEUE - 1))] = place; // at most QUEUE jobs are in flight, so the ring never runs over
-  Atomics.store(shared, TAIL, (tail + 1) | 0);
-  Atomics.notify(shared, TAIL, 1);
-}
-
-/** Takes the job that has waited longest, or sleeps until there is one. Returns its place. */
-function takeJob(): number {
-  for (;;) {
-    const head = Atomics.load(shared, HEAD), tail = Atomics.load(shared, TAIL);
-    const place = shared[RING + (head & (QUEUE - 1))]!; // was written before `tail` was, so it is there
-    if (head === tail) Atomics.wait(shared, TAIL, tail); // as a condition variable: not if TAIL has changed meanwhile
-    else if (Atomics.compareExchange(shared, HEAD, head, (head + 1) | 0) === head) return place;
-  }
-}
-
-/** Puts a job into the list of done ones, and wakes the loop. */
-function reportDone(place: number, wake: number): void {
-  let before: number;
-  do {
-    before = Atomics.load(shared, DONE);
-    shared[jobWord(place, JOB_NEXT)] = before;
-  } while (Atomics.compareExchange(shared, DONE, before, place) !== before);
-  libc.write(wake, wakes, 8); // each wakes the loop for itself, so none relies on another. Fails beyond 2^64 − 2 only
-}
-
-/** Takes the whole list of done jobs, by one exchange. Returns their descriptors, and frees their places. */
-function takeDone(): number[] {
-  libc.read(wake, wakes, 8); // before the exchange: a job that is done after it wakes the loop again
-  const fds: number[] = [];
-  let place = Atomics.exchange(shared, DONE, NONE);
-  while (place !== NONE) {
-    fds.push(shared[jobWord(place, JOB_FD)]!);
-    free.push(place);
-    place = shared[jobWord(place, JOB_NEXT)]!;
-  }
-  return fds.reverse(); // the list starts with the last one
-}
-
-/** Runs a worker. One that dies in a job has not touched the list: all others go on. */
-function runWorker({ data }: MessageEvent<{ shared: typeof shared; wake: number; worker: number }>): never {
-  shared = data.shared;
-  Atomics.store(shared, data.worker, NONE);
-  Atomics.notify(shared, data.worker);
-  for (;;) {
-    const place = takeJob();
-    Atomics.store(shared, data.worker, place);
-    burn(shared[jobWord(place, JOB_US)]!);
-    Atomics.store(shared, data.worker, NONE);
-    reportDone(place, data.wake);
   }
 }
 
