@@ -84,7 +84,7 @@ const TIME: Check[] = [{
     using client = stuff(lab.shared.port, lab.patienceMs, "GET / HTTP/1.0\r\n\r\n");
     await delay(LATE_MS); // what must not happen meanwhile is the end of the connection
     const { text, end } = await client.readAll();
-    assertEquals(text.split("HTTP/1.1 ").length - 1, LATE_REQUESTS + 1);
+    assertEquals(text.split(/HTTP\/1\.[01] /).length - 1, LATE_REQUESTS + 1); // one of 1.0 may be answered so
     assert(end, "the connection ended by a reset");
     assert(text.endsWith("Hello World"), text.slice(-40));
   },
@@ -120,6 +120,7 @@ const TIME: Check[] = [{
     for (let i = 0; i < 3; i++) await lab.taken(client, port);
     await client.send(head("/").slice(20));
     hello(await client.answer());
+    if (lab.cannot("linger")) return;
     await client.send("GET / HTTP/1.1 twice\r\n\r\n" + "x".repeat(256 * 1024));
     refused(await client.answer(), 400);
     await client.ended();
