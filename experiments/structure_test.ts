@@ -33,8 +33,8 @@ const DOORS: Record<string, string[]> = {
 const WHOLE_ROOMS = ["claims", "network", "notebook", "testing"];
 const NOTEBOOK_MODULE = "../lib/notebook/mod.ts";
 const SECTIONS = [
-  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The rings"],
-  ...["The architecture", "Command line"],
+  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Shared memory", "Connection"],
+  ...["The rings", "The architecture", "Command line"],
 ];
 const SPEAKS_BY_RUNTIME = ["deno-serve"]; // the runtime speaks HTTP, so there is no protocol in the file
 

@@ -127,10 +127,18 @@ export class Lab {
     });
   }
 
-  /** Waits until the server has taken all that a client has sent. */
+  /**
+   * Waits until the server has taken all that a client has sent.
+   *
+   * @throws {BrokenPromise} If it has ended the connection.
+   */
   async taken(client: Client, port = this.shared.port): Promise<void> {
     if (Deno.build.os === "linux" && this.wire === null) {
-      const isTaken = () => serverEnd(port, client.port)?.unread === 0;
+      const isTaken = () => {
+        const end = serverEnd(port, client.port);
+        if (end === null) throw new BrokenPromise("The server has ended the connection.");
+        return end.unread === 0;
+      };
       await until(isTaken, this.patienceMs, "the server to take what was sent");
     }
     await this.turn(port); // between recv(2) and what the server makes of it, another client is served
