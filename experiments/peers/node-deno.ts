@@ -26,7 +26,6 @@
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
- * @cannot     half-close Of requests that come at once with the end of the client's half the last answers are lost.
  * @cannot     drain A client that asks for much before it reads is forgotten: once its answers did not fit into the socket, the
  *             connection is never read nor written again.
  * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.
