@@ -83,7 +83,7 @@ const TIME: Check[] = [{
     using client = stuff(lab, lab.shared.port, "GET / HTTP/1.0\r\n\r\n");
     await delay(LATE_MS); // what must not happen meanwhile is the end of the connection
     const { text, end } = await client.readAll();
-    assertEquals(text.split("HTTP/1.1 ").length - 1, LATE_REQUESTS + 1);
+    assertEquals(text.split(/HTTP\/1\.[01] /).length - 1, LATE_REQUESTS + 1); // one of 1.0 may be answered so
     assert(end, "the connection ended by a reset");
     assert(text.endsWith("Hello World"), text.slice(-40));
   },
