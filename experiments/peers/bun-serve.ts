@@ -5,6 +5,8 @@
  * @idea       uSockets waits with epoll and uWebSockets parses in place; the handler gets a Request whose parts are made
  *             when they are asked for, and returns a Response. The engine is that of WebKit.
  * @prediction A request costs at most half the CPU that it costs with node-http, and less than with deno-serve.
+ * @expect     throughput(100).cpu_us_per_request <= 0.5 * node-http
+ *             throughput(100).cpu_us_per_request < 1 * deno-serve
  * @compare    deno-serve, node-http, node-deno, epoll
  * @requires   linux
  * @needs      npm (npm)

@@ -5,6 +5,7 @@
  * @idea       The connection to the backend goes back to a pool of idle ones after each answer, and the next
  *             request takes it: no handshake, no port, no TIME_WAIT.
  * @prediction A request needs at most two thirds of the CPU that it needs with nginx-proxy.
+ * @expect     throughput(100).cpu_us_per_request <= 0.67 * nginx-proxy
  * @compare    nginx-proxy, nginx
  * @requires   linux 2.6.28
  * @needs      nginx (nginx-light), setpriv (util-linux)
@@ -19,6 +20,8 @@
  * @cannot     burn-cpu The backend serves what is static: there is no program behind it that could work.
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
+ * @cannot     survive-resets It does, but its pool keeps as many connections to the backend as were needed at a time, so
+ *             descriptors stay open.
  * @cannot     wait-at-emfile A request that finds no descriptor for its connection to the backend is answered with 500.
  * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
  * @cannot     show-stats It counts no bytes.

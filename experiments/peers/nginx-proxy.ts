@@ -5,6 +5,7 @@
  * @idea       Each request is passed on by a connection of its own to the backend, as nginx does if nothing is
  *             set: socket, connect, send, receive and close besides what the client costs.
  * @prediction A request needs at least three times the CPU that it needs with nginx.
+ * @expect     throughput(100).cpu_us_per_request >= 3 * nginx
  * @compare    nginx-proxy-keepalive, nginx
  * @requires   linux 2.6.28
  * @needs      nginx (nginx-light), setpriv (util-linux)
