@@ -53,9 +53,11 @@ async function trickleTo(lab: Lab): Promise<{ status: number; ms: number }> {
 }
 
 /** Asks for so much that the answers do not fit into the sockets, and does not read them. */
-function stuff(port: number, patienceMs: number, last: string): SmallClient {
-  const client = new SmallClient(port, patienceMs);
-  client.send("A / HTTP/1.1\r\n\r\n".repeat(LATE_REQUESTS) + last);
+function stuff(lab: Lab, port: number, last: string): SmallClient {
+  const client = new SmallClient(port, lab.patienceMs);
+  // As short as can be, so that one read takes all of them; some servers want a Host and a known method.
+  const request = lab.cannot("exact-parser") ? head("/nowhere") : "A / HTTP/1.1\r\n\r\n";
+  client.send(request.repeat(LATE_REQUESTS) + last);
   return client;
 }
 
@@ -78,7 +80,7 @@ const TIME: Check[] = [{
   id: "late-reader",
   linux: true,
   async holds(lab) {
-    using client = stuff(lab.shared.port, lab.patienceMs, "GET / HTTP/1.0\r\n\r\n");
+    using client = stuff(lab, lab.shared.port, "GET / HTTP/1.0\r\n\r\n");
     await delay(LATE_MS); // what must not happen meanwhile is the end of the connection
     const { text, end } = await client.readAll();
     assertEquals(text.split(/HTTP\/1\.[01] /).length - 1, LATE_REQUESTS + 1); // one of 1.0 may be answered so
@@ -145,7 +147,7 @@ const TIME: Check[] = [{
     const edit = (source: string) => source.replace(/const USER_TIMEOUT_MS = [\d_]+;/, "const USER_TIMEOUT_MS = 1000;");
     await using copy = await lab.changed(edit);
     const { server } = copy;
-    using client = stuff(server.port, lab.patienceMs, "");
+    using client = stuff(lab, server.port, "");
     await until(() => isHeld(server.port, client.port), lab.patienceMs, "a connection");
     await until(() => !isHeld(server.port, client.port), lab.patienceMs, "the end of a connection that takes nothing");
     const { stopped, code } = await server.stop();
@@ -238,7 +240,7 @@ const BOUNDS: Check[] = [{
       using clients = new DisposableStack();
       const half = head("/").slice(0, -2) + "X: " + "x".repeat(900);
       for (let i = 0; i < KEEPERS; i++) await clients.use(await lab.connect(server.port)).send(half);
-      clients.use(stuff(server.port, lab.patienceMs, ""));
+      clients.use(stuff(lab, server.port, ""));
       hello(await lab.ask("/", server.port));
     }
     const isForgotten = async () => {

@@ -5,6 +5,8 @@
  * @idea       uSockets waits with epoll and uWebSockets parses in place; the handler gets a Request whose parts are made
  *             when they are asked for, and returns a Response. The engine is that of WebKit.
  * @prediction A request costs at most half the CPU that it costs with node-http, and less than with deno-serve.
+ * @expect     throughput(100).cpu_us_per_request <= 0.5 * node-http
+ *             throughput(100).cpu_us_per_request < 1 * deno-serve
  * @compare    deno-serve, node-http, node-deno, epoll
  * @requires   linux
  * @needs      npm (npm)
@@ -14,6 +16,24 @@
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi bun-serve.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @cannot     share-work The requests of one read are handled in a row, and their answers leave together.
+ * @cannot     hear-signals For the same reason signals are heard behind them.
+ * @cannot     recover-emfile It does recover, but reports nothing of it.
+ * @cannot     head-deadline The one time limit ends idle connections too, so it is off.
+ * @cannot     keepalive No probes are sent.
+ * @cannot     any-form An absolute-form target without a path and HTTP/1.2 are refused.
+ * @cannot     refuse-version HTTP/2.0 is refused with another answer.
+ * @cannot     last-says-close The handler does not see whether a connection ends.
+ * @cannot     exact-parser It is lenient with some requests and refuses others, and closes without an answer.
+ * @cannot     malformed-400 A malformed head is answered in part, or not at all.
+ * @cannot     bound-head The bound is 16 KiB.
+ * @cannot     linger What is refused is closed at once.
+ * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     any-method A method that it does not know ends the connection without an answer.
+ * @cannot     drain A client that asks for too much before it reads is dropped.
+ * @cannot     show-stats It does not tell how many connections or bytes there are.
+ * @cannot     count-accepted It tells nothing of connections.
+ * @cannot     count-errors What it refuses by itself it reports to nobody.
  * @sources    https://bun.com/docs/api/http; packages/bun-uws of Bun
  */
 import { parseArgs } from "node:util";

@@ -7,6 +7,8 @@
  *             nobody. A poll set of the runtime, epoll below, wakes those whose sockets are ready.
  * @prediction 10 000 connections are held, and a light request beside /work waits less than with go-net; a request costs
  *             at least twice the CPU that it costs with epoll.
+ * @expect     hold(10000).answered >= 10000
+ *             throughput(100).cpu_us_per_request >= 2 * epoll
  * @compare    go-net, java-virtual-threads, process-per-conn, epoll
  * @requires   linux 2.6.32
  * @needs      erlc (erlang-base), setpriv (util-linux)

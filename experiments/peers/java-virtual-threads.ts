@@ -6,6 +6,7 @@
  *             the JDK's own epoll wakes it, and as many threads of the system carry all of them as there are cores.
  * @prediction A request costs more CPU than with java-threads, and an idle connection less memory: no stack of its own,
  *             and no second buffer.
+ * @expect     throughput(100).cpu_us_per_request > 1 * java-threads
  * @compare    java-threads, go-net, java-nio
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless), pip3 (python3-pip)

@@ -18,6 +18,10 @@
  * @try        curl -i http://127.0.0.1:8080/
  * @simplified IPv4 only. The answer stands in the configuration, no file is read for it. There is no /work: 404.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
+ * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
+ * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
+ * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
+ * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
  * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
@@ -180,6 +184,14 @@ function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
+/** Prints the counts so far, as nginx has them in its counters. */
+async function sayStats(folder: string): Promise<void> {
+  const counters = await ask(folder);
+  if (counters === null) return console.error("nginx does not tell its counters.");
+  const { active: open, accepted, requests } = counters;
+  console.log(JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
+}
+
 /**
  * Takes the site down, as an administrator does: without its file, and with SIGHUP, nginx closes the port and idle
  * connections, and lets the old worker finish what is in flight. A new worker tells meanwhile how much that is.
@@ -230,6 +242,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: nginx hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
+  Deno.addSignalListener("SIGUSR1", () => sayStats(server.folder));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.master.pid }));
   console.error(`Listening. Try: curl -i http://${host}:${server.port}/`);

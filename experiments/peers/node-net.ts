@@ -5,6 +5,8 @@
  * @idea       libuv waits with epoll and reads, and a stream in JavaScript hands each piece to the program, which parses
  *             it in place as epoll.ts does. It is event-loop.ts with callbacks in place of promises.
  * @prediction A request costs at most half the CPU that it costs with node-http, and less than with event-loop.
+ * @expect     throughput(100).cpu_us_per_request <= 0.5 * node-http
+ *             throughput(100).cpu_us_per_request < 1 * event-loop
  * @compare    node-http, event-loop, python-uvloop, epoll
  * @requires   linux | darwin
  * @needs      node (nodejs)

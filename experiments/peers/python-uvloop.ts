@@ -5,6 +5,7 @@
  * @idea       The source is that of python-asyncio, with one more import. uvloop replaces the loop and the transports by
  *             libuv and Cython: epoll, recv(2) and send(2) are reached without bytecode, and the callbacks stay.
  * @prediction A request costs at most three quarters of the CPU that it costs with python-asyncio.
+ * @expect     throughput(100).cpu_us_per_request <= 0.75 * python-asyncio
  * @compare    python-asyncio, node-net, epoll
  * @requires   linux
  * @needs      python3 (python3), pip3 (python3-pip)

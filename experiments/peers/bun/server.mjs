@@ -6,6 +6,8 @@ import { parseArgs } from "node:util";
 const MAX_WORK_US = 100_000;
 const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
 
+const TURNS = 8; // of the loop, from SIGTERM to the end of listening: one accepts, another reads
+
 const { values: { experiment, host, port } } = parseArgs({
   options: { experiment: { type: "string" }, host: { type: "string" }, port: { type: "string" } },
 });
@@ -73,7 +75,13 @@ function stop() {
   if (stopping) process.exit(1); // the second signal does not wait
   stopping = true;
   setTimeout(finish, STOP_MS);
-  server.stop().then(finish); // when all connections are closed
+  closeListener(TURNS);
+}
+
+/** Lets the loop turn a few times, so that it accepts what has completed its handshake, and reads what has come. */
+function closeListener(turns) {
+  if (turns > 0) setImmediate(closeListener, turns - 1);
+  else server.stop().then(finish); // when all connections are closed
 }
 
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);

@@ -83,16 +83,17 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	listener := lab.Start("go-http", &counts)
+	// No ReadHeaderTimeout: it starts with the connection and not with the first byte, so it would end idle ones.
 	server := http.Server{
-		Handler:           http.HandlerFunc(handle),
-		MaxHeaderBytes:    lab.MaxHead,
-		ReadHeaderTimeout: lab.HeadTime,
-		ErrorLog:          log.New(io.Discard, "", 0), // what a client does wrong is no event of the server
+		Handler:        http.HandlerFunc(handle),
+		MaxHeaderBytes: lab.MaxHead,
+		ErrorLog:       log.New(io.Discard, "", 0), // what a client does wrong is no event of the server
 	}
 	if err := server.Serve(countingListener{listener}); !errors.Is(err, net.ErrClosed) {
 		os.Stderr.WriteString("Cannot accept: " + err.Error() + ", start it again\n")
 		os.Exit(1)
 	}
+	counts.Drain() // Shutdown closes connections of which nothing is read yet, though their requests may have come
 	inFlight, cancel := context.WithTimeout(context.Background(), lab.StopTime)
 	defer cancel()
 	server.Shutdown(inFlight) // fails where a second is not enough: the process ends, and with it what is left
