@@ -5,6 +5,7 @@
  * @idea       The same goroutine for each connection as in go-net, with buffered reading and writing, headers in a map,
  *             a context for each request, and a handler that knows nothing of sockets.
  * @prediction A request needs at least twice the CPU that it needs with go-net.
+ * @expect     throughput(100).cpu_us_per_request >= 2 * go-net
  * @compare    go-net, deno-serve, event-loop
  * @requires   linux 2.6.32
  * @needs      go (golang-go)

@@ -5,6 +5,7 @@
  * @idea       Event loops own connections, and each connection has a pipeline of handlers. The codec of HTTP makes objects
  *             of bytes and bytes of objects; buffers are counted, and come from pools.
  * @prediction A request needs at least 1.5 times the CPU that it needs with java-nio, as objects are made for it.
+ * @expect     throughput(100).cpu_us_per_request >= 1.5 * java-nio
  * @compare    java-nio, epoll, deno-serve
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless), mvn (maven)

@@ -5,6 +5,7 @@
  * @idea       A Selector is epoll behind an interface that every system can fill. One thread asks it, direct buffers
  *             carry the bytes past the heap, and nothing is allocated for a request.
  * @prediction A request needs at most 1.3 times the CPU that it needs with c-epoll, once the machine is warm.
+ * @expect     throughput(100).cpu_us_per_request <= 1.3 * c-epoll
  * @compare    epoll, c-epoll, java-netty, java-threads
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless)

@@ -5,6 +5,7 @@
  * @idea       One worker process, one thread, epoll in edge-triggered mode: the architecture of epoll-edge.ts, with a
  *             configuration, phases, filters and variables between the kernel and the answer.
  * @prediction A request needs at most half as much CPU again as with c-epoll, though its answer is three times as long.
+ * @expect     throughput(100).cpu_us_per_request <= 1.5 * c-epoll
  * @compare    epoll-edge, c-epoll, apache-prefork
  * @requires   linux 2.6.28
  * @needs      nginx (nginx-light), setpriv (util-linux)

@@ -7,6 +7,7 @@
  *             in JavaScript: the handler gets objects in place of bytes.
  * @prediction A request costs at least three times the CPU that epoll.ts needs, the same language on the same engine:
  *             what is dear is not JavaScript but the objects that node:http makes of a request.
+ * @expect     throughput(100).cpu_us_per_request >= 3 * epoll
  * @compare    node-deno, deno-serve, event-loop, epoll
  * @requires   linux | darwin
  * @needs      node (nodejs)
