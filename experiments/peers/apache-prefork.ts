@@ -7,7 +7,7 @@
  * @prediction With 256 workers connection 257 is not answered before another one is closed. A request needs at least
  *             three times the CPU that it needs with nginx.
  * @expect     hold(1000).answered <= 256
- * @expect     throughput(100).cpu_us_per_request >= 3 * nginx
+ *             throughput(100).cpu_us_per_request >= 3 * nginx
  * @compare    prefork, apache-event, nginx, c-epoll
  * @requires   linux 2.6.28
  * @needs      apache2 (apache2-bin), setpriv (util-linux)

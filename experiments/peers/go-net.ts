@@ -6,7 +6,7 @@
  *             stack of 2 KiB that grows, and its scheduler runs as many threads as there are cores.
  * @prediction A request needs at most 1.5 times the CPU that it needs with epoll, and an idle connection over 6 KiB more.
  * @expect     throughput(100).cpu_us_per_request <= 1.5 * epoll
- * @expect     hold(10000).user_bytes_per_conn >= 6144
+ *             hold(10000).user_bytes_per_conn >= 6144
  * @compare    epoll, thread-per-conn, rust-tokio, go-http
  * @requires   linux 2.6.32
  * @needs      go (golang-go)

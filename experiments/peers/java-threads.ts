@@ -7,7 +7,7 @@
  * @prediction 10 000 connections are held, and each costs the process over 32 KiB: two buffers of 16 KiB are its own, and
  *             a stack.
  * @expect     hold(10000).answered >= 10000
- * @expect     hold(10000).user_bytes_per_conn >= 32768
+ *             hold(10000).user_bytes_per_conn >= 32768
  * @compare    java-virtual-threads, thread-per-conn, c-threads, java-nio
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless)

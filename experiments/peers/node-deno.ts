@@ -6,7 +6,7 @@
  *             whatever differs between the two is neither the engine (V8) nor the program.
  * @prediction A request costs less CPU than in node-http and more than in deno-serve.
  * @expect     throughput(100).cpu_us_per_request < 1 * node-http
- * @expect     throughput(100).cpu_us_per_request > 1 * deno-serve
+ *             throughput(100).cpu_us_per_request > 1 * deno-serve
  * @compare    node-http, deno-serve, event-loop
  * @requires   linux | darwin
  * @fairness   One thread runs JavaScript, the others help it to collect garbage; no time limits. What of the options of

@@ -7,7 +7,7 @@
  * @prediction A request costs at least three times the CPU that epoll.ts needs, and 10 000 connections are held all the
  *             same: waiting costs memory, not interpretation.
  * @expect     throughput(100).cpu_us_per_request >= 3 * epoll
- * @expect     hold(10000).answered >= 10000
+ *             hold(10000).answered >= 10000
  * @compare    python-threads, python-prefork, event-loop, epoll
  * @requires   linux
  * @needs      python3 (python3)

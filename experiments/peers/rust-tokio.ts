@@ -6,7 +6,7 @@
  *             descriptors epoll named; a task that does not wait gives its thread to nobody.
  * @prediction A request needs at most 1.2 times the CPU that it needs with epoll, less than with go-net.
  * @expect     throughput(100).cpu_us_per_request <= 1.2 * epoll
- * @expect     throughput(100).cpu_us_per_request < 1 * go-net
+ *             throughput(100).cpu_us_per_request < 1 * go-net
  * @compare    epoll, go-net, event-loop
  * @requires   linux 2.6.32
  * @needs      cargo (cargo)
