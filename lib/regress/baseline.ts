@@ -65,10 +65,11 @@ export const hostKind = ({ cpu, cores, kernel, io_uring }: HostFacts): HostKind 
 });
 
 /** A kind in words. */
-const describeKind = ({ cpu, cores, kernel, io_uring }: HostKind): string =>
+export const describeKind = ({ cpu, cores, kernel, io_uring }: HostKind): string =>
   `${cpu ?? "unknown CPU"}, ${cores} cores, kernel ${kernel}, io_uring ${io_uring ?? "unknown"}`;
 
-const isSameKind = (a: HostKind, b: HostKind) => describeKind(a) === describeKind(b);
+/** Whether two machines are of one kind. */
+export const isSameKind = (a: HostKind, b: HostKind): boolean => describeKind(a) === describeKind(b);
 
 /** The baseline cannot be read. Nothing is compared with it, and nothing written over it. */
 export class DamagedBaseline extends KnownFailure {
