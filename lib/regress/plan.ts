@@ -54,6 +54,7 @@ const connectionsOf = ({ cannot }: Experiment) => Object.hasOwn(cannot, "serve-o
 export interface RegressOptions {
   experiments: readonly Experiment[];
   updateBaseline: boolean;
+  replaceBaseline: boolean;
   quick: boolean;
   signal: AbortSignal;
   /** The command line that repeats it. */
@@ -62,7 +63,7 @@ export interface RegressOptions {
 
 /** The plan of a run on this machine. It reports on stderr. */
 export async function planRun(options: RegressOptions): Promise<RegressPlan> {
-  const { experiments, updateBaseline, quick, signal, command } = options;
+  const { experiments, updateBaseline, replaceBaseline, quick, signal, command } = options;
   const host = hostFacts();
   const reference = await referenceHere();
   const { rounds, ...load } = quick ? QUICK_ROUND : ROUND;
@@ -75,6 +76,7 @@ export async function planRun(options: RegressOptions): Promise<RegressPlan> {
     measure: measurePairs(reference, { ...load, signal }),
     host,
     updateBaseline,
+    replaceBaseline,
     quick,
     dir: join("results", machineOf(host)),
     command,

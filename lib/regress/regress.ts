@@ -39,8 +39,10 @@ export interface RegressPlan {
   load: Record<string, number>;
   measure: RoundsPlan["measure"];
   host: HostFacts;
-  /** The rounds become the baseline; there is no confirmation then. */
+  /** The rounds join the baseline; there is no confirmation then. */
   updateBaseline: boolean;
+  /** They join no night before: the baseline begins anew with them. */
+  replaceBaseline: boolean;
   /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
   quick: boolean;
   signal: AbortSignal;
@@ -203,10 +205,13 @@ async function newBaseline(plan: RegressPlan, record: RegressionRecord) {
 }
 
 /** Adds entries to the baseline of the machine, and says so. */
-async function storeEntries({ dir, say }: RegressPlan, entries: readonly BaselineEntry[]): Promise<void> {
+async function storeEntries(
+  { dir, say, replaceBaseline }: RegressPlan,
+  entries: readonly BaselineEntry[],
+): Promise<void> {
   if (entries.length === 0) return;
   const path = join(dir, BASELINE);
-  await baselines.updateBaseline(path, entries);
+  await baselines.updateBaseline(path, entries, replaceBaseline);
   say(`${path} has new rounds of ${entries.map(({ experiment }) => experiment).join(", ")}.`);
 }
 

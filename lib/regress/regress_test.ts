@@ -45,6 +45,7 @@ function lab() {
         load: {},
         host,
         updateBaseline: false,
+        replaceBaseline: false,
         quick: false,
         signal: new AbortController().signal,
         dir,

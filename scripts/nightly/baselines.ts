@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { EXIT } from "../../lib/cli/exit.ts";
 import type { RegressionRecord, RegressionRow } from "../../lib/regress/record.ts";
 
 /**
@@ -49,7 +50,7 @@ export function heldExperiments(history: readonly RegressionRecord[]): Held[] {
   for (const record of history.toSorted((a, b) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0)) {
     for (const row of record.experiments) {
       const { experiment } = row;
-      const isAccepted = record.new_baseline && row.verdict !== "broken" && row.verdict !== "skipped";
+      const isAccepted = record.new_baseline && record.exit === EXIT.ok && row.verdict !== "skipped";
       if (isAccepted || row.verdict === "not_slower") held.delete(experiment);
       else if (isBad(row)) held.set(experiment, { experiment, verdict: row.verdict, time: record.time });
     }
@@ -82,4 +83,4 @@ export function decideBaselines({ record, nights, history }: BaselineEvidence): 
 
 const reasonOf = (experiment: string, held: Held): string =>
   `${experiment} gets no baseline here: ${held.experiment} was ${held.verdict} on ${dayOf(held.time)}, ` +
-  `and is not shown to be not slower since. To accept it: deno task nightly --update-baseline.`;
+  `and is not shown to be not slower since. To accept it: deno task nightly --new-baseline.`;

@@ -26,7 +26,8 @@ async function gh(args: readonly string[], input = ""): Promise<string> {
   try {
     child = command.spawn();
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    // A program that is not there cannot be permitted either: Deno resolves --allow-run=gh when it starts.
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable)) throw error;
     throw new Unavailable("The issue cannot be reached: gh, the command of GitHub, is not installed.");
   }
   const output = child.output();

@@ -32,8 +32,11 @@ const MAX_BODY = 60_000;
 /** The line of the body that {@linkcode readEntries} reads: a comment, which GitHub does not show. */
 function stateLine(entries: readonly IssueEntry[]): string {
   const json = JSON.stringify({ schema: STATE_SCHEMA, entries });
-  // Nothing in a name may end the comment.
-  const safe = json.replace(/[<>]|-(?=-)/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  // Nothing in a name may end the comment or its line.
+  const safe = json.replace(
+    /[<>\u2028\u2029]|-(?=-)/g,
+    (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
   return `<!-- nightly-regression ${safe} -->`;
 }
 

@@ -12,14 +12,15 @@ import { doStep, LABEL, openIssue } from "./github.ts";
 import { decideIssue, type Origin, reasonToLeave } from "./issue.ts";
 
 const USAGE = `Usage: deno task nightly:issue FILE
-       FILE is what \`deno task nightly --json\` printed; empty: the night has no verdict.
+       FILE is what \`deno task nightly --json\` printed; an empty
+       file is a night without a verdict.
        The issue is the open one with the label ${LABEL}.
-       A regression or a broken experiment opens or edits it. A night without one, on
-       a machine of the same kind, closes it. It is left alone by inconclusive nights,
-       by new baselines, and by other branches than the default one.
-       From the environment: GITHUB_EVENT_NAME, GITHUB_REF_NAME, DEFAULT_BRANCH, and
-       GITHUB_SERVER_URL, GITHUB_REPOSITORY, GITHUB_RUN_ID for the link to the run.
-       The command gh takes GH_TOKEN and GH_REPO.`;
+       A regression or a broken experiment opens or edits it. A night without
+       one, on a machine of the same kind, closes it. Inconclusive nights, new
+       baselines and other branches than the default one leave it alone.
+       From the environment: GITHUB_EVENT_NAME, GITHUB_REF_NAME, DEFAULT_BRANCH;
+       for the link to the run GITHUB_SERVER_URL, GITHUB_REPOSITORY,
+       GITHUB_RUN_ID. The command gh takes GH_TOKEN and GH_REPO.`;
 
 /** Where the night was measured. */
 function originHere(): Origin {

@@ -14,14 +14,16 @@ import { adviceOf } from "../../lib/regress/trend.ts";
 import { BASELINE_NIGHTS } from "./baselines.ts";
 import { annotationOf, exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
 
-const USAGE = `Usage: deno task nightly [--experiments a,b] [--update-baseline]
+const USAGE = `Usage: deno task nightly [--experiments a,b] [--new-baseline]
                          [--allow-inconclusive] [--json]
-       Judges as \`deno task regress\` does, and keeps the baselines of this machine.
+       Judges as \`deno task regress\` does, and keeps the baselines of this
+       machine.
        Without --experiments: ${EXPERIMENTS.join(", ")}.
        An experiment without a baseline gets one. A night that is not slower is
        added until a baseline has ${BASELINE_NIGHTS}. Neither happens while the newest verdict on
        one of the experiments is "slower" or "broken".
-       --update-baseline: adds this night to every baseline, and judges nothing.
+       --new-baseline: every baseline begins anew with this night, which judges
+       nothing.
        --allow-inconclusive: ends with 0 where nothing could be decided.
        On GitHub it writes the summary, an annotation, and the output "night":
        deno task nightly:issue reads it.`;
@@ -41,7 +43,7 @@ async function report(record: RegressionRecord, dir: string, isJson: boolean): P
 await runScript(USAGE, () =>
   interruptible(async (signal) => {
     const flags = parseFlags(Deno.args, {
-      boolean: ["update-baseline", "allow-inconclusive", "json"],
+      boolean: ["new-baseline", "allow-inconclusive", "json"],
       string: ["experiments"],
     });
     if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: --experiments takes the names.`);
@@ -49,7 +51,8 @@ await runScript(USAGE, () =>
     for (const sentence of absent) console.error(`Left out: ${sentence}`);
     const plan = await planRun({
       experiments,
-      updateBaseline: flags["update-baseline"],
+      updateBaseline: flags["new-baseline"],
+      replaceBaseline: flags["new-baseline"],
       quick: false,
       signal,
       command: taskLine("nightly", Deno.args),

@@ -28,7 +28,14 @@ await runScript(USAGE, () =>
     if (quick && updateBaseline) throw new UsageError("A baseline takes all rounds: leave out --quick.");
     const command = taskLine("regress", Deno.args);
     const experiments = chooseExperiments(flags.experiments);
-    const plan = await planRun({ experiments, updateBaseline, quick, signal, command });
+    const plan = await planRun({
+      experiments,
+      updateBaseline,
+      replaceBaseline: false,
+      quick,
+      signal,
+      command,
+    });
     if (quick) console.error(`Quick: ${plan.rounds} rounds, where a judgement takes ${ROUND.rounds}.`);
     const record = await regress(plan);
     const changes = await adviceOf(plan.dir);
