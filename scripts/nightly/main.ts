@@ -7,12 +7,12 @@ import { UsageError } from "../../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { interruptible } from "../../lib/cli/interrupt.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
-import { appendTo } from "../../lib/regress/command.ts";
 import { planRun } from "../../lib/regress/plan.ts";
-import { recordMarkdown, type RegressionRecord, showRecord } from "../../lib/regress/record.ts";
+import { showRecord } from "../../lib/regress/record.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
 import { BASELINE_NIGHTS } from "./baselines.ts";
-import { annotationOf, exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
+import { type Github, reportToGithub } from "./report.ts";
 
 const USAGE = `Usage: deno task nightly [--experiments a,b] [--new-baseline]
                          [--allow-inconclusive] [--json]
@@ -28,17 +28,12 @@ const USAGE = `Usage: deno task nightly [--experiments a,b] [--new-baseline]
        On GitHub it writes the summary, an annotation, and the output "night":
        deno task nightly:issue reads it.`;
 
-/** Reports to the user, and to the job on GitHub that runs this. */
-async function report(record: RegressionRecord, dir: string, isJson: boolean): Promise<void> {
-  const changes = await adviceOf(dir);
-  console.log(isJson ? JSON.stringify(record, null, 2) : showRecord(record) + changes);
-  const annotation = annotationOf(record);
-  if (annotation !== null && Deno.env.get("GITHUB_ACTIONS") === "true") console.error(annotation);
-  const summary = Deno.env.get("GITHUB_STEP_SUMMARY");
-  if (summary) await appendTo(summary, recordMarkdown(record) + changes.replaceAll("\n", "\n\n"));
-  const output = Deno.env.get("GITHUB_OUTPUT");
-  if (output) await appendTo(output, `night=${JSON.stringify(record)}\n`);
-}
+/** What GitHub tells a step where to report. */
+const githubHere = (): Github => ({
+  isJob: Deno.env.get("GITHUB_ACTIONS") === "true",
+  summary: Deno.env.get("GITHUB_STEP_SUMMARY") || null,
+  output: Deno.env.get("GITHUB_OUTPUT") || null,
+});
 
 await runScript(USAGE, () =>
   interruptible(async (signal) => {
@@ -57,6 +52,10 @@ await runScript(USAGE, () =>
       signal,
       command: taskLine("nightly", Deno.args),
     });
-    const record = await runNight(plan, (found) => report(found, plan.dir, flags.json));
+    const record = await runNight(plan, async (found) => {
+      const changes = await adviceOf(plan.dir);
+      console.log(flags.json ? JSON.stringify(found, null, 2) : showRecord(found) + changes);
+      await reportToGithub(found, changes, githubHere());
+    });
     return exitOfNight(record, flags["allow-inconclusive"]);
   }, "the rounds until then are stored, and the same command resumes from them."));

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { chooseExperiments } from "../../lib/regress/plan.ts";
-import { readHistory, type RegressionRecord, sentenceOf } from "../../lib/regress/record.ts";
+import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
 import { addToBaseline, baselineTimes, regress, type RegressPlan } from "../../lib/regress/regress.ts";
 import { machinesIn } from "../../lib/results/machine.ts";
 import { type BaselineStep, decideBaselines } from "./baselines.ts";
@@ -69,10 +69,4 @@ export async function runNight(
 /** The exit code of the command. A job that must not fail where nothing could be decided allows inconclusive nights. */
 export function exitOfNight({ exit }: Pick<RegressionRecord, "exit">, allowInconclusive: boolean): number {
   return allowInconclusive && exit === EXIT.inconclusive ? EXIT.ok : exit;
-}
-
-/** The line that GitHub shows beside a job; null: there is nothing to point out. */
-export function annotationOf(record: Pick<RegressionRecord, "exit" | "new_baseline">): string | null {
-  if (record.exit === EXIT.ok) return null;
-  return `::${record.exit === EXIT.inconclusive ? "warning" : "error"}::${sentenceOf(record)}`;
 }
