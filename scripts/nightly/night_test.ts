@@ -7,12 +7,23 @@ import { BASELINE, readBaseline } from "../../lib/regress/baseline.ts";
 import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
 import type { RegressPlan } from "../../lib/regress/regress.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
+import type { RoundFound } from "../../lib/results/rows.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
 import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
+
+/** A round that finds `log` more than the reference needs. */
+const round = (log: number): RoundFound => ({
+  log_ratio: log,
+  rate_per_s: null,
+  findings: [],
+  failure: null,
+  reference_cpu_us_per_request: 10,
+  candidate_cpu_us_per_request: 10 * Math.exp(log),
+});
 
 /** Folders for the results of several machines, and nights whose rounds are made up. */
 function lab() {
@@ -43,15 +54,7 @@ function lab() {
         dir: dirOf(machine),
         command: "deno task nightly",
         say: (sentence) => said.push(sentence),
-        measure: () =>
-          Promise.resolve({
-            log_ratio: log + (random() - 0.5) * 0.02,
-            rate_per_s: null,
-            findings: [],
-            failure: null,
-            reference_cpu_us_per_request: 10,
-            candidate_cpu_us_per_request: 10 * Math.exp(log),
-          }),
+        measure: () => Promise.resolve(round(log + (random() - 0.5) * 0.02)),
         ...change,
       };
       return runNight(plan, (record) => Promise.resolve(void reported.push(record)));
@@ -125,17 +128,7 @@ Deno.test("a forced baseline begins anew, so that what was slower is the measure
 Deno.test("rounds that are too few or too unlike make no baseline", async () => {
   using at = lab();
   let n = 0;
-  const measure = () => {
-    const log = n++ % 2 === 0 ? 0.3 : -0.3;
-    return Promise.resolve({
-      log_ratio: log,
-      rate_per_s: null,
-      findings: [],
-      failure: null,
-      reference_cpu_us_per_request: 10,
-      candidate_cpu_us_per_request: 10 * Math.exp(log),
-    });
-  };
+  const measure = () => Promise.resolve(round(n++ % 2 === 0 ? 0.3 : -0.3));
   assertEquals((await at.night(0, { measure })).exit, EXIT.inconclusive);
   assertEquals(await at.nights(), []);
   assertStringIncludes(at.said.at(-1)!, "event-loop gets no new baseline");
