@@ -55,10 +55,10 @@ export async function runNight(
   plan: RegressPlan,
   report: (record: RegressionRecord) => Promise<void>,
 ): Promise<RegressionRecord> {
-  const nights = await baselineTimes(plan);
   const record = await regress(plan);
   await report(record);
   if (plan.updateBaseline || record.exit === EXIT.harness) return record;
+  const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
   const steps = decideBaselines({ record, nights, history: await allHistory(dirname(plan.dir)) });
   for (const { reason } of steps) if (reason !== null) plan.say(reason);
   const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
