@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { EXIT } from "../../lib/cli/exit.ts";
-import { project, runTask } from "../../lib/testing/task.ts";
+import type { RegressionRecord } from "../../lib/regress/record.ts";
+import { filesIn, project, runTask } from "../../lib/testing/task.ts";
 
 Deno.test("what cannot be understood ends with 2 and a sentence, before anything is measured", async () => {
   using dir = project();
@@ -35,5 +36,27 @@ Deno.test({
     assertEquals([code, stdout], [EXIT.harness, ""], stderr);
     assertMatch(stderr, /^Cannot store .*results/m);
     assertEquals([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["results"]);
+  },
+});
+
+Deno.test({
+  name: "a night in which nothing can run ends with 69, prints the record, and hands it on to the job",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using dir = project();
+    const env = {
+      GITHUB_ACTIONS: "true",
+      GITHUB_OUTPUT: join(dir.path, "output"),
+      GITHUB_STEP_SUMMARY: join(dir.path, "summary"),
+    };
+    const { code, stdout, stderr } = await runTask("nightly", ["--experiments", "kqueue", "--json"], dir.path, env);
+    assertEquals(code, EXIT.unavailable, stderr);
+    const record: RegressionRecord = JSON.parse(stdout);
+    assertEquals(record.experiments.map(({ experiment, verdict }) => [experiment, verdict]), [["kqueue", "skipped"]]);
+    assertEquals([record.exit, record.command], [69, "deno task nightly --experiments kqueue --json"]);
+    assertMatch(stderr, /^::error::Nothing was judged: no experiment runs here\.$/m);
+    assertEquals(Deno.readTextFileSync(env.GITHUB_OUTPUT), `night=${JSON.stringify(record)}\n`);
+    assertMatch(Deno.readTextFileSync(env.GITHUB_STEP_SUMMARY), /^## Nothing was judged: no experiment runs here\.\n/);
+    assertEquals(filesIn(join(dir.path, "results"), "baseline.json"), []);
   },
 });
