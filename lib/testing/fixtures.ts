@@ -5,7 +5,7 @@
  */
 import type { FindingId, Found } from "../results/findings.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
-import { HISTORY_SCHEMA, type Night, type NightRow } from "../regress/record.ts";
+import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 import type { Experiment } from "../catalogue/header.ts";
@@ -54,9 +54,9 @@ export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRo
 });
 
 /** A night with one experiment, so many days after the first. A ratio has an interval of 1 % on either side. */
-export function night(day: number, change: Partial<NightRow> & { ratio: number | null }): Night {
+export function night(day: number, change: Partial<RegressionRow> & { ratio: number | null }): RegressionRecord {
   const { ratio } = change;
-  const row: NightRow = {
+  const row: RegressionRow = {
     experiment: "event-loop",
     connections: 10,
     verdict: "not_slower",

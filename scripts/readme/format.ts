@@ -7,7 +7,7 @@ import type * as v from "valibot";
 import { CLAIM_ROW } from "../../lib/claims/file.ts";
 import { BASELINE_ENTRY } from "../../lib/regress/baseline.ts";
 import { STORED_ROUND } from "../../lib/regress/journal.ts";
-import { NIGHT, NIGHT_ROW } from "../../lib/regress/record.ts";
+import { REGRESSION_RECORD, REGRESSION_ROW } from "../../lib/regress/record.ts";
 import { describeFields } from "../../lib/results/check.ts";
 import { FINDING, FINDING_SAYS } from "../../lib/results/findings.ts";
 import { type Kind, ROWS } from "../../lib/results/rows.ts";
@@ -125,9 +125,9 @@ function ofRegressions(): string[] {
     fields(
       "## History",
       "`<machine>/history.jsonl` has a line for each run against the baseline. Quick runs are not in it.",
-      NIGHT,
+      REGRESSION_RECORD,
     ),
-    fields("### History of one experiment", "", NIGHT_ROW),
+    fields("### History of one experiment", "", REGRESSION_ROW),
     fields(
       "## Journal of an interrupted run",
       "`<machine>/regress-run.jsonl` has a line for each round of an interrupted run. The next run that measures the same resumes from it, and removes the lines at its end. `selftest-run.jsonl` is the same for a self-test, with the columns of [`selftest`](#selftest).",
