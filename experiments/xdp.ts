@@ -7,7 +7,7 @@
  * @prediction Ten million connections are held and answered by one thread, at 24 bytes or less for an idle one.
  * @expect     hold(10000).answered >= 10000
  *             hold(10000).user_bytes_per_conn <= 24
- *             throughput(100).cpu_us_per_request < 0.75 * c-epoll
+ *             throughput(100).core_us_per_request < 0.75 * c-epoll
  * @compare    epoll, io-uring, multi-reactor
  * @requires   linux 5.9
  * @run        deno run --allow-ffi xdp.ts --interface veth0 --address 10.0.0.1 --port 8080

@@ -21,6 +21,8 @@ export class NotMeasured extends Error {
   }
 }
 
+/** Commands of their own that store what a probe does. */
+const OWN_COMMAND: Record<string, string> = { c10m: "deno task c10m" };
 const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
 
 /** A run of `hold`. */
@@ -61,13 +63,15 @@ export class Evidence {
     this.usedQuick ||= isQuick;
   }
 
-  /** Why an experiment cannot run here; null: it can. */
+  /** Why an experiment cannot run here, by its system and by what its newest run says; null: it can. */
   whyNot(name: string): string | null {
     const experiment = this.#stored.experiments.find((of) => of.name === name);
     if (experiment === undefined) return `there is no experiment ${name}`;
     const { os, kernel } = this.host;
     const answer = runsHere(experiment, { os, kernel });
-    return answer.runs ? null : answer.reason.replace(/\.$/, "");
+    const newest = this.#stored.results.findLast((of) => of.experiment === name);
+    const reason = !answer.runs ? answer.reason : newest?.ended === "skipped" ? newest.reason : null;
+    return reason?.replace(/\.$/, "") ?? null;
   }
 
   /** The newest result, or the one that `choose` takes, of the whole ones; of the quick ones where there is no whole one. */
@@ -99,7 +103,7 @@ export class Evidence {
   /** A figure of memory at 10 000 connections, of a single run. */
   memory(name: string, metric: keyof Metrics): Figure {
     const value = this.held(name).metrics[metric];
-    if (value === null) throw new NotTestable(`${metric} of ${name} was not told`);
+    if (value === null || value === undefined) throw new NotTestable(`${metric} of ${name} was not told`);
     return once(value, MARGIN.memory);
   }
 
@@ -184,7 +188,12 @@ export class Evidence {
       return found?.isVoid ? undefined : found;
     });
     const command = `deno task compare ${to} ${of}${open} --connections ${connections}`;
-    return this.#study("comparison", [...telling, ...ways], command, `${command} --quick`);
+    return this.#study(
+      asked.isWired === true ? "wire" : "comparison",
+      [...telling, ...ways],
+      command,
+      `${command} --quick`,
+    );
   }
 
   /**
@@ -216,8 +225,9 @@ export class Evidence {
       const found = rows.filter((row) => row.probe === probe && fits(row));
       return found.length > 0 ? found : undefined;
     };
-    const command = `deno task probe ${probe}`;
-    return this.#study("probe", [look], command, `${command} --quick`);
+    const own = OWN_COMMAND[probe];
+    const command = own ?? `deno task probe ${probe}`;
+    return this.#study("probe", [look], command, own === undefined ? `${command} --quick` : `${own} --hold 0`);
   }
 
   /** What clients counted, and what the server did. */

@@ -135,7 +135,7 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
     const command = `deno task exp ${name} --scenario ${kind} --connections ${at}`;
     return { outcome: "open", because: skipped?.reason?.replace(/\.$/, "") ?? `not measured yet: ${command}` };
   }
-  const value = (run.metrics as Record<string, number | null>)[metric] ?? null;
+  const value = (run.metrics as Record<string, number | null | undefined>)[metric] ?? null;
   if (value === null) return { outcome: "open", because: `${metric} is not available in ${kind}(${at})` };
   const bound = boundOf(metric, idsOf(run.findings, name));
   const sign_ = bound === null ? "" : SIGN_OF[bound];
@@ -147,7 +147,8 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
 /** The interval of own / other in the newest comparison of the two; full ones come first. */
 function ratioTo(condition: Condition, name: string, other: string, stored: Stored) {
   const { kind, at, metric } = condition;
-  const studies = stored.studies.comparison.toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
+  const of = metric === "core_us_per_request" ? "wire" : "comparison"; // that figure is one of a wire
+  const studies = stored.studies[of].toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
   for (const { rows } of studies) {
     for (const row of rows) {
       if (row.scenario !== kind || row.connections !== Number(at) || row.metric !== metric || isVoid(row)) continue;

@@ -1,7 +1,7 @@
 import type { Guard } from "./guard.ts";
 import { type Finding, judge } from "../results/findings.ts";
 import { Histogram } from "../timing/histogram.ts";
-import { LoadGenerator, type Progress, sharesOf, type Window } from "../load/generator.ts";
+import { coreSharesOf, LoadGenerator, type Progress, sharesOf, type Window } from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
 import { corePair } from "../sampling/cores.ts";
@@ -34,6 +34,7 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
   readonly server: RunningOf<S>;
   readonly generator: LoadGenerator;
   readonly isWired: boolean;
+  readonly isInKernel: boolean;
 }
 
 /**
@@ -97,15 +98,23 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     }),
   );
   const owned = stack.move();
-  return { server, generator, isWired: network !== null, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    server,
+    generator,
+    isWired: network !== null,
+    isInKernel: !bypassesKernel(subject),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** What a scenario works with: one server, one load generator, and what the user asked for. */
 export interface Bench {
   server: Running;
   generator: LoadGenerator;
-  /** The server is no user of the kernel's TCP: only the client's end of a connection is in kernel memory. */
-  bypassesKernel?: boolean;
+  /** Server and load stand at the ends of a wire. */
+  isWired: boolean;
+  /** Whether the server's end of a connection is in kernel memory: not if it goes around the kernel. */
+  isInKernel: boolean;
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
   guard: Guard;
@@ -147,6 +156,13 @@ export function percentiles(of: Histogram, censored = new Histogram()): Partial<
 /** The share of its cores that the load generator had work for: spinning until a request is due is none. */
 export const generatorShare = ({ client_cpu_us, client_spin_us, client_processes, seconds }: Window): number | null =>
   seconds > 0 ? (client_cpu_us - client_spin_us) / (client_processes * seconds * 1e6) : null;
+
+/** Busy time of the server's cores in a window, in µs; null where they are not its own, or the system does not tell. */
+export function serverCoreUs(window: Window): number | null {
+  const own = window.cores.filter(({ server }) => server);
+  const shares = own.some(({ client }) => client) ? null : coreSharesOf([window], "server");
+  return shares === null ? null : shares.busy * own.length * window.seconds * 1e6;
+}
 
 /** What weakens the figures of a load. */
 export function findingsOf(
