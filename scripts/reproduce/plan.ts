@@ -26,6 +26,8 @@ const MIXED_RATE = 200;
 const HEAVY = "0,500,5000,50000";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
+/** The family that is compared over a wire, apart from all others. */
+const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
 const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn"];
 const PROBE_MINUTES: Record<string, number> = {
@@ -72,7 +74,8 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 
 /** The comparisons: tables, charts, claims, advice. A quick reproduction leaves out the peers. */
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
-  const experiments = flag === "" ? runnable : runnable.filter(({ peer, name }) => !peer || name === FLOOR);
+  const ofLoopback = runnable.filter(({ family }) => family !== BYPASS);
+  const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
   const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
@@ -93,6 +96,23 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
     measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
     measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
   ];
+}
+
+/** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
+function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
+  const minutes = flag === "" ? 2.5 : 0.35;
+  return runnable.filter(({ family }) => family === BYPASS).flatMap(({ name }) => [
+    ...[100, 1000].map((connections) =>
+      measure(
+        `compare/wire-${name}-${connections}`,
+        `compare ${FLOOR} ${name} epoll --connections ${connections}${flag}`,
+        "core time per request over a wire; predictions, advice",
+        2 * minutes,
+      )
+    ),
+    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "claims; lesson 8", minutes),
+    measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
+  ]);
 }
 
 /**
@@ -122,6 +142,7 @@ export function planOf(
       )
     ),
     ...comparisons(experiments, flag),
+    ...bypasses(experiments, flag),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),

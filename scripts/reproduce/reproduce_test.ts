@@ -190,7 +190,7 @@ class Recorder extends Evidence {
     isVoid: false,
   });
   override probe = (probe: string) =>
-    this.#need(commands.some((args) => args[0] === "probe" && args[1] === probe), probe);
+    this.#need(commands.some(([task, name]) => task === probe || (task === "probe" && name === probe)), probe);
   override probes = (probe: string) => [{ name: "epoll", value: this.probe(probe) }];
   override crosscheck = () => {
     this.#need(commands.some(([command]) => command === "crosscheck"), "crosscheck");
