@@ -17,7 +17,7 @@ import { bypassesKernel } from "../lib/server/subject.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
-import { table } from "../lib/text/table.ts";
+import { table, wrap } from "../lib/text/table.ts";
 import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
@@ -29,8 +29,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
        --all: with every experiment and peer that runs here; --family F: with those
        of a family. The reference is epoll if none is named. If one of the family bypass
-       is compared, all run over a veth pair, which needs root; --all leaves it out. --work: what one request
-       of a hundred burns in mixed, in CPU-µs; several by commas.`;
+       is compared, all run over a veth pair, which needs root; --all leaves it out.
+       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
@@ -124,7 +124,9 @@ async function compareAll(reference: Experiment, candidates: Experiment[], plans
     for (const [name, manifest] of manifests) all.manifests.set(name, manifest);
     all.tables.push(comparison(rows, (groups, columns) => table(groups, columns, outputColumns())));
   }
-  if (isComparedOverWire([reference, ...candidates])) all.tables.push(`All of them over a wire: ${WIRE_SAYS}.`);
+  if (isComparedOverWire([reference, ...candidates])) {
+    all.tables.push(wrap(`All over a wire: ${WIRE_SAYS}.`, outputColumns()).join("\n"));
+  }
   const lines = differences(all.manifests);
   if (lines.length > 0) all.tables.push(["Not equal between them:", ...lines].join("\n"));
   return all;

@@ -63,14 +63,15 @@ export class Evidence {
     this.usedQuick ||= isQuick;
   }
 
-  /** Why an experiment cannot run here, by its system and by what its newest run says; null: it can. */
+  /** Why an experiment cannot run here, by its system, or by all runs that were tried; null: it can. */
   whyNot(name: string): string | null {
     const experiment = this.#stored.experiments.find((of) => of.name === name);
     if (experiment === undefined) return `there is no experiment ${name}`;
     const { os, kernel } = this.host;
     const answer = runsHere(experiment, { os, kernel });
-    const newest = this.#stored.results.findLast((of) => of.experiment === name);
-    const reason = !answer.runs ? answer.reason : newest?.ended === "skipped" ? newest.reason : null;
+    if (!answer.runs) return answer.reason.replace(/\.$/, "");
+    const tried = this.#stored.results.filter((of) => of.experiment === name);
+    const reason = tried.every(({ ended }) => ended === "skipped") ? tried.at(-1)?.reason : null;
     return reason?.replace(/\.$/, "") ?? null;
   }
 
