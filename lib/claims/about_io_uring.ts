@@ -8,7 +8,7 @@ import { type Claim, judged, notTestable, written } from "./claim.ts";
 import { atLeast, atMost, exactly, gains, quotient } from "./figure.ts";
 import { type Evidence } from "./evidence.ts";
 import { cost, costOverWire } from "./parts.ts";
-import { C10K } from "../results/conventions.ts";
+import { C10K, CROWD, crowdVariant } from "../results/conventions.ts";
 
 /** Half the system calls, or fewer. */
 const FEWER = 0.5;
@@ -18,7 +18,7 @@ const NEARLY_NONE = { to: 0.1, notOver: 0.5 };
 const FASTER = { from: 2, notUnder: 1.5 };
 /** "Half the latency", with a fifth to spare. */
 const HALF = 0.6;
-const BYPASS = "xdp";
+const BYPASS = CROWD.server;
 const MILLION = 1e6;
 
 const CALLS = "system_calls_per_request";
@@ -139,18 +139,18 @@ const c10m: Claim = {
   judge(evidence) {
     const why = evidence.whyNot(BYPASS);
     if (why !== null) {
-      const through = extrapolated(evidence, 10 * MILLION);
+      const through = extrapolated(evidence, CROWD.connections);
       const says = `Nothing here goes around the kernel: ${why}. Through the kernel ten million would take ` +
         `${bytes(through)}, extrapolated from what epoll takes at ${count(C10K)}; this machine has ` +
         `${bytes(evidence.host.memory_bytes)}.`;
       return notTestable(says, through, "bytes");
     }
     const [held, lost, each] = ["held", "lost", "server_bytes_per_connection"].map((metric) =>
-      evidence.probe("c10m", `${10 * MILLION} connections`, metric)
+      evidence.probe(CROWD.probe, crowdVariant(), metric)
     );
     const says = `${BYPASS} held ${count(held!.estimate)} connections and lost ${count(lost!.estimate)}, with ` +
       `${bytes(each!.estimate)} of its memory for each`;
-    const holds = held!.estimate >= 10 * MILLION && lost!.estimate === 0;
+    const holds = held!.estimate >= CROWD.connections && lost!.estimate === 0;
     return judged(exactly(held!.estimate), "connections", [{ says, holds }]);
   },
 };

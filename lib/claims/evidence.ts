@@ -10,7 +10,7 @@ import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../resu
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K } from "../results/conventions.ts";
+import { C10K, CROWD } from "../results/conventions.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
@@ -21,8 +21,6 @@ export class NotMeasured extends Error {
   }
 }
 
-/** Commands of their own that store what a probe does. */
-const OWN_COMMAND: Record<string, string> = { c10m: "deno task c10m" };
 const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
 
 /** A run of `hold`. */
@@ -226,9 +224,9 @@ export class Evidence {
       const found = rows.filter((row) => row.probe === probe && fits(row));
       return found.length > 0 ? found : undefined;
     };
-    const own = OWN_COMMAND[probe];
-    const command = own ?? `deno task probe ${probe}`;
-    return this.#study("probe", [look], command, own === undefined ? `${command} --quick` : `${own} --hold 0`);
+    const isCrowd = probe === CROWD.probe;
+    const command = isCrowd ? CROWD.command : `deno task probe ${probe}`;
+    return this.#study("probe", [look], command, `${command} ${isCrowd ? "--hold 0" : "--quick"}`);
   }
 
   /** What clients counted, and what the server did. */

@@ -16,6 +16,7 @@
 import type { Experiment } from "../catalogue/header.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
 import type { Result, ScenarioName } from "../results/results.ts";
+import { CROWD, crowdVariant } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
 import { isVoid } from "../tables/comparison.ts";
@@ -203,9 +204,14 @@ export function judgeCondition(condition: Condition, name: string, stored: Store
   const { right, kind, at, metric, sign } = condition;
   if ("server" in right) return { condition, ...judgeRatio(condition, name, right, stored) };
   if (kind !== "probe") return { condition, ...judgeNumber(condition, name, right.number, stored) };
+  const isCrowd = at === CROWD.probe && name === CROWD.server;
+  const variant = isCrowd ? crowdVariant() : name;
   const row = stored.studies.probe.toReversed().flatMap(({ rows }) => rows)
-    .find((row) => row.probe === at && row.metric === metric && row.variant === name && row.value !== null);
-  if (row === undefined) return { condition, outcome: "open", because: `not measured yet: deno task probe ${at}` };
+    .find((row) => row.probe === at && row.metric === metric && row.variant === variant && row.value !== null);
+  if (row === undefined) {
+    const command = isCrowd ? CROWD.command : `deno task probe ${at}`;
+    return { condition, outcome: "open", because: `not measured yet: ${command}` };
+  }
   const outcome = decide(row.low ?? row.value!, row.high ?? row.value!, sign, right.number);
   const because = `${metric} in probe(${at}) was ${written(metric, row.value!)}, ${WORDS[sign]} ` +
     `${written(metric, right.number)} was expected`;

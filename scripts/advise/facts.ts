@@ -8,14 +8,11 @@ import type { Experiment } from "../../lib/catalogue/header.ts";
 import { median } from "../../lib/timing/stats.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../../lib/results/stored.ts";
 import { type Study } from "../../lib/results/studies.ts";
-import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import { CROWD, MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import type { ComparisonRow, ReadinessRow } from "../../lib/results/rows.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
 const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
-
-/** Probes in which a server held more connections than `hold` can ask for, by the server. */
-const CROWDS: Record<string, string> = { xdp: "c10m" };
 
 /** A figure, with the bounds between which it may lie. */
 export interface Estimate {
@@ -136,10 +133,11 @@ function wirePoints(stored: Stored, name: string, results: Set<string>): Point[]
   return sorted();
 }
 
-/** The most connections that a server held in a probe of its own; null: there is none, or it was not run. */
+/** The most connections that a server held in a measurement of its own; null: there is none, or it was not run. */
 function crowdOf({ studies }: Stored, name: string): { held: number; path: string } | null {
+  if (name !== CROWD.server) return null;
   const counts = studies.probe.flatMap((study) =>
-    study.rows.filter((row) => row.probe === CROWDS[name] && row.metric === "held" && row.value !== null)
+    study.rows.filter((row) => row.probe === CROWD.probe && row.metric === "held" && row.value !== null)
       .map((row) => ({ held: row.value!, path: studyPath(study) }))
   );
   return counts.toSorted((a, b) => b.held - a.held)[0] ?? null;
