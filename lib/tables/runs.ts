@@ -49,6 +49,16 @@ export function bounded(of: Result, figure: string, metric: keyof Metrics = "req
   return signOf(bound) + figure;
 }
 
+/**
+ * What a request of a run cost the server, for tables of single runs: CPU time of its processes; over a wire busy time of
+ * its cores, named as such, for the two are not the same.
+ */
+export function serverCost(of: Result | undefined, digits: number): string {
+  if (of === undefined || !isWired(of)) return count(of?.metrics.cpu_us_per_request, digits);
+  const { core_us_per_request: core = null } = of.metrics;
+  return core === null ? MISSING : `${count(core, digits)} of its core (veth)`;
+}
+
 /** What one run was, in a few words: `hold 10 000`, `rate 100 at 20 000/s`. */
 export function label(of: Result): string {
   const rate = of.parameters.rate_per_s;
