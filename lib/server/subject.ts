@@ -107,6 +107,10 @@ export async function startSubject<S extends Subject>(subject: S, options: Subje
   }
   const here = runsHere(subject);
   if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
+  if (bypassesKernel(subject) && place === undefined) {
+    const reason = `${subject.name} needs a network of its own, which is not made here: deno task exp makes one.`;
+    throw new StartError({ ended: "skipped", reason });
+  }
   const command = place === undefined
     ? experimentCommand(subject, args, runtimeOf(subject))
     : commandAt(place, subject, args);
