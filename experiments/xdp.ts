@@ -5,9 +5,10 @@
  * @idea       An XDP program hands every frame of one address to this process before the kernel's stack sees it, and a
  *             small TCP here answers it. A socket, a descriptor and 4 KiB of kernel memory become 16 bytes in a table.
  * @prediction Ten million connections are held and answered by one thread, at 24 bytes or less for an idle one.
- * @expect     hold(10000).answered >= 10000
- *             hold(10000).user_bytes_per_conn <= 24
- *             throughput(100).cpu_us_per_request < 0.75 * c-epoll
+ * @expect     probe(c10m).held >= 10_000_000
+ *             probe(c10m).lost <= 0
+ *             probe(c10m).server_bytes_per_connection <= 24
+ *             throughput(100).core_us_per_request < 0.75 * c-epoll
  * @compare    epoll, io-uring, multi-reactor
  * @requires   linux 5.9
  * @run        deno run --allow-ffi xdp.ts --interface veth0 --address 10.0.0.1 --port 8080

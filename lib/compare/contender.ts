@@ -30,6 +30,8 @@ export interface Load {
   heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
   settleSeconds: number;
+  /** Over a veth pair, as a server around the kernel needs it. */
+  isWired?: boolean;
   signal: AbortSignal;
 }
 
@@ -84,15 +86,16 @@ export class Contender implements AsyncDisposable {
     if (load.heavy !== null && !hasWork(experiment)) {
       throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
     }
-    const opening = openBench(experiment, { signal: load.signal }).catch((error) => {
+    const opening = openBench(experiment, { signal: load.signal, isWired: load.isWired === true }).catch((error) => {
       if (!(error instanceof StartError)) throw error;
       const { name } = experiment;
       const { ended, reason } = error.failure;
       throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
     });
-    const { server, generator } = stack.use(await opening);
+    const opened = stack.use(await opening);
+    const { server, generator } = opened;
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
-    const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
+    const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
     const { climb, low, reason } = await climbAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const memory = spent(bench, climb, low);

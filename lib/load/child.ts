@@ -7,6 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { howEnded, linesOf, PIN_AND_BIND, Tail } from "../server/launch.ts";
+import type { Namespace } from "../network/namespaces.ts";
 import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
@@ -23,9 +24,14 @@ function permissions({ engine, addresses, port }: EngineConfig): string[] {
   return ["--no-prompt", ...(Deno.build.os === "linux" ? ["--allow-ffi"] : []), ...net];
 }
 
-function command(config: EngineConfig): Deno.Command {
+function command(config: EngineConfig, within: Namespace | null): Deno.Command {
   const main = fileURLToPath(new URL("./main.ts", import.meta.url));
-  const words = [Deno.execPath(), "run", "--quiet", ...permissions(config), main, JSON.stringify(config)];
+  const program = {
+    command: Deno.execPath(),
+    args: ["run", "--quiet", ...permissions(config), main, JSON.stringify(config)],
+  };
+  const started = within?.command(program) ?? program;
+  const words = [started.command, ...started.args];
   // Detached: Ctrl-C in the terminal reaches the parent alone, which then ends things in its order.
   const pipes = { stdin: "piped", stdout: "piped", stderr: "piped", detached: true } as const;
   if (Deno.build.os === "windows") return new Deno.Command(words[0]!, { ...pipes, args: words.slice(1) });
@@ -51,24 +57,29 @@ export class LoadChild {
   #last: Promise<unknown> = Promise.resolve();
   #stopped: Promise<void> | null = null;
 
-  private constructor(config: EngineConfig, readonly onProgress: (progress: Progress) => void) {
-    this.#process = command(config).spawn();
+  private constructor(
+    config: EngineConfig,
+    within: Namespace | null,
+    readonly onProgress: (progress: Progress) => void,
+  ) {
+    this.#process = command(config, within).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#replies = this.#read();
     this.#stderr = this.#said.collect(this.#process.stderr);
   }
 
   /**
-   * Starts the process and waits until it takes commands.
+   * Starts the process, in a network namespace of the lab or in that of this process, and waits until it takes commands.
    *
    * @throws {Error} If it ends instead, with what it said, or is not ready within 30 s.
    */
   static async start(
     config: EngineConfig,
+    within: Namespace | null,
     clockUs: () => number,
     onProgress: (progress: Progress) => void,
   ): Promise<LoadChild> {
-    const child = new LoadChild(config, onProgress);
+    const child = new LoadChild(config, within, onProgress);
     const timer = setTimeout(() => child.#process.kill("SIGKILL"), START_MS);
     const reply = await child.#reply().finally(() => clearTimeout(timer));
     if (!("ready" in reply)) throw new Error(`The load generator begins with ${JSON.stringify(reply)}.`);

@@ -10,6 +10,7 @@ import { LoadChild } from "./child.ts";
 import { mergeAsks, mergeConnects, type Merged, mergeStress, mergeTotals, mergeWindows, revive } from "./merge.ts";
 import { Meter, type Reading, sleepUntil, spanOf } from "./meter.ts";
 import { HEADS } from "./request.ts";
+import { Namespace } from "../network/namespaces.ts";
 import { monotonicUs } from "../sampling/process.ts";
 import { readProc } from "../sampling/procfs.ts";
 import { sample } from "../sampling/sampler.ts";
@@ -108,17 +109,20 @@ async function resolve(host: string): Promise<string[]> {
   }
 }
 
-/** Resolves a target, and refuses it if it is neither this machine nor allowed by name. */
-async function addressesOf({ host, allow }: Target): Promise<string[]> {
+/**
+ * Resolves a target, and refuses it if it is neither this machine nor allowed by name. From a namespace of the lab every
+ * address is allowed: only its own wire leads out, to a namespace of the lab, and this process cannot make another kind.
+ */
+async function addressesOf({ host, allow, within }: Target): Promise<string[]> {
   const addresses = await resolve(host);
-  if (addresses.every(isLoopback) || allow === host) return addresses;
+  if (within instanceof Namespace || addresses.every(isLoopback) || allow === host) return addresses;
   const which = addresses.includes(host) ? host : `${host} (${addresses.join(", ")})`;
   throw new UsageError(`${which} is not this machine. Load only what is yours, and name it as allowed: "${host}".`);
 }
 
-/** How many ports a client can use. */
-function clientPorts(): number | null {
-  if (Deno.build.os !== "linux") return null;
+/** How many ports a client can use. A namespace has a range of its own. */
+function clientPorts({ within }: Target): number | null {
+  if (Deno.build.os !== "linux" || within !== undefined) return null;
   const [low, high] = readProc("/proc/sys/net/ipv4/ip_local_port_range").trim().split(/\s+/).map(Number);
   return high! - low! + 1;
 }
@@ -139,7 +143,7 @@ async function configsOf(target: Target, options: LoadOptions): Promise<EngineCo
     method,
     spinUs: options.spinUs ?? (cpus.length > 0 ? SPIN_US : 0),
     processes,
-    ports: clientPorts(),
+    ports: clientPorts(target),
   };
   return Array.from({ length: processes }, (_, index) => ({ ...common, index, cpu: cpus[index] ?? null }));
 }
@@ -147,10 +151,11 @@ async function configsOf(target: Target, options: LoadOptions): Promise<EngineCo
 /** Starts all of them, or none. */
 async function startAll(
   configs: readonly EngineConfig[],
+  { within }: Target,
   onProgress: (index: number, progress: Progress) => void,
 ): Promise<LoadChild[]> {
   const starting = configs.map((config) =>
-    LoadChild.start(config, monotonicUs, (progress) => onProgress(config.index, progress))
+    LoadChild.start(config, within ?? null, monotonicUs, (progress) => onProgress(config.index, progress))
   );
   const started = await Promise.allSettled(starting);
   const failed = started.find(({ status }) => status === "rejected");
@@ -201,13 +206,13 @@ export class LoadGenerator implements AsyncDisposable {
   /**
    * Starts the processes of the generator. They end with this one, however that ends.
    *
-   * @throws {UsageError} If the target is not on loopback and not allowed, cannot be resolved, or a number is out of range.
+   * @throws {UsageError} If the target is neither on loopback, nor in a namespace of the lab, nor allowed, cannot be resolved, or a number is out of range.
    * @throws {Error} If a process cannot run, for instance because there is no such core.
    */
   static async start(target: Target, options: LoadOptions = {}): Promise<LoadGenerator> {
     const configs = await configsOf(target, options);
     const listener: { onProgress: (index: number, progress: Progress) => void } = { onProgress() {} };
-    const children = await startAll(configs, (index, progress) => listener.onProgress(index, progress));
+    const children = await startAll(configs, target, (index, progress) => listener.onProgress(index, progress));
     const generator = new LoadGenerator(children, configs, options);
     listener.onProgress = (index, progress) => generator.#tell(index, progress);
     return generator;

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { Namespace } from "../network/namespaces.ts";
 import type { Histogram } from "../timing/histogram.ts";
 
 /** The server under load. */
@@ -13,6 +14,8 @@ export interface Target {
   port: number;
   /** The one host that may be asked although it is not this machine, written as in `host`. */
   allow?: string;
+  /** The network namespace of the lab in which the generator's processes run; default: that of this process. */
+  within?: Namespace;
 }
 
 /** What drives the connections: epoll(7) through FFI, on Linux, or `Deno.connect`, everywhere. */

@@ -29,6 +29,9 @@ export const CLIENT_MAC = "02:00:00:00:00:02";
 const PROGRAMS = ["ip", "nsenter", "unshare", "sysctl"];
 const OFFLOAD = fileURLToPath(new URL("offload.ts", import.meta.url));
 
+/** The ports of the client's end. The kernel's own choice has 28 232 of them, and one source address has no more. */
+const CLIENT_PORTS = "1024 65535";
+
 // Says that the namespace is there, and lives as long as the pipe of its standard input.
 const HOLD = "echo ready; exec cat";
 
@@ -40,12 +43,18 @@ export interface Relay {
   argument: string;
 }
 
+/** A step of making a network failed: the message says which, and what the program said. */
+export class NetworkError extends Error {
+  override readonly name = "NetworkError";
+}
+
 /** Why there can be no namespaces here; null if there can. Needs `--allow-run` and `--allow-sys=uid`. */
 export async function networkObstacle(): Promise<string | null> {
   if (Deno.build.os !== "linux") return "network namespaces are a part of Linux";
   if (Deno.uid() !== 0) return "network namespaces need root";
   for (const program of PROGRAMS) if (!await isInstalled(program)) return `${program} is missing`;
-  return null;
+  const { code, stderr } = await output("unshare", ["--net", "true"]); // root in a container may lack the permission
+  return code === 0 ? null : `no network namespace can be made: ${stderr.trim()}`;
 }
 
 /** Runs a program to its end. */
@@ -81,12 +90,15 @@ export class Namespace implements AsyncDisposable {
   static async make(): Promise<Namespace> {
     const holder = new Deno.Command("unshare", {
       args: ["--net", "sh", "-c", HOLD],
+      detached: true, // Ctrl-C in the terminal reaches this process alone, which ends the servers first
       stdin: "piped",
       stdout: "piped",
       stderr: "inherit",
     }).spawn();
     const namespace = new Namespace(holder);
-    if (await firstLine(holder) !== "ready") throw new Error("Cannot make a network namespace: unshare(1) has failed.");
+    if (await firstLine(holder) !== "ready") {
+      throw new NetworkError("Cannot make a network namespace: unshare(1) has failed.");
+    }
     await namespace.run("sysctl", [
       "-qw",
       "net.ipv6.conf.all.disable_ipv6=1",
@@ -107,12 +119,12 @@ export class Namespace implements AsyncDisposable {
   /**
    * Runs a program here to its end. Returns its standard output.
    *
-   * @throws {Error} If it fails: with what it has said.
+   * @throws {NetworkError} If it fails: with what it has said.
    */
   async run(command: string, args: string[]): Promise<string> {
     const wrapped = this.command({ command, args });
     const { code, stdout, stderr } = await output(wrapped.command, wrapped.args);
-    if (code !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${code}: ${stderr || stdout}`);
+    if (code !== 0) throw new NetworkError(`${command} ${args.join(" ")} ended with ${code}: ${stderr || stdout}`);
     return stdout;
   }
 
@@ -150,6 +162,13 @@ async function address(server: Namespace, client: Namespace): Promise<void> {
   await server.run("ip", ["link", "set", SERVER_INTERFACE, "address", SERVER_MAC, "up"]);
   await client.run("ip", ["link", "set", CLIENT_INTERFACE, "address", CLIENT_MAC, "up"]);
   await client.run("ip", ["addr", "add", CLIENT_NETWORK, "dev", CLIENT_INTERFACE]);
+  await client.run("sysctl", ["-qw", `net.ipv4.ip_local_port_range=${CLIENT_PORTS}`]);
+}
+
+/** Gives the address of the server's end to the kernel there, for a server that speaks by the kernel's TCP. */
+export async function addressKernel({ server, address, interface: name }: Network): Promise<void> {
+  await server.run("ip", ["link", "set", "lo", "up"]);
+  await server.run("ip", ["addr", "add", `${address}/8`, "dev", name]);
 }
 
 /** Starts the relay in a namespace of its own, between the two others. */

@@ -4,60 +4,16 @@ import { fileURLToPath } from "node:url";
 import { find } from "../catalogue/catalogue.ts";
 import { experimentCommand } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
+import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
 import { networkObstacle, openNetwork } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
 const SERVER_MODULE = new URL("../server/server.ts", import.meta.url).href;
 const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
-const SYS_BPF = Deno.build.arch === "x86_64" ? 321n : 280n;
-const BPF_PROG_GET_NEXT_ID = 11n;
-const BPF_MAP_GET_NEXT_ID = 12n;
-const BPF_LINK_GET_NEXT_ID = 31n;
 
 const obstacle = await networkObstacle();
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name: obstacle === null ? name : `${name} (${obstacle})`, ignore: obstacle !== null, fn });
-
-/** The numbers of what bpf(2) has of one kind in the whole system. */
-function bpfIds(command: bigint): number[] {
-  using library = new BpfLibrary();
-  const ids: number[] = [];
-  const attribute = new Uint32Array(32); // start_id, next_id
-  while (library.bpf(command, attribute) >= 0) {
-    ids.push(attribute[1]!);
-    attribute[0] = attribute[1]!;
-  }
-  return ids;
-}
-
-/** bpf(2). */
-class BpfLibrary implements Disposable {
-  readonly #library = Deno.dlopen("libc.so.6", {
-    syscall: { parameters: ["i64", "i64", "buffer", "i64"], result: "i64" },
-  });
-
-  bpf(command: bigint, attribute: Uint32Array<ArrayBuffer>): number {
-    return Number(this.#library.symbols.syscall(SYS_BPF, command, attribute, BigInt(attribute.byteLength)));
-  }
-
-  [Symbol.dispose](): void {
-    this.#library.close();
-  }
-}
-
-/** The network namespaces that processes are in; those of one process, if it is named. */
-async function namespaces(pid = "[0-9]*"): Promise<string[]> {
-  // Deno itself reads /proc for a process with all permissions only.
-  const args = ["-c", `readlink /proc/${pid}/ns/net`];
-  const { stdout } = await new Deno.Command("sh", { args, stderr: "null" }).output();
-  return new TextDecoder().decode(stdout).trim().split("\n");
-}
-
-/** Whether a process is in one of these namespaces. */
-async function isInhabited(names: string[]): Promise<boolean> {
-  const all = await namespaces();
-  return names.some((name) => all.includes(name));
-}
 
 test("two namespaces are joined, and gone when they are disposed of", async () => {
   const own: string[] = [];
@@ -84,9 +40,7 @@ await new Promise(() => setInterval(() => {}, 1000));
 `;
 
 test("nothing is left after SIGKILL: no namespace, no process, no program, no map and no link of bpf(2)", async () => {
-  const kinds = [BPF_PROG_GET_NEXT_ID, BPF_MAP_GET_NEXT_ID, BPF_LINK_GET_NEXT_ID];
-  const before = kinds.map((kind) => new Set(bpfIds(kind)));
-  const fresh = () => kinds.map((kind, i) => bpfIds(kind).filter((id) => !before[i]!.has(id)));
+  const before = new Set(bpfObjects());
   const argument = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
   const script = await Deno.makeTempFile({ suffix: ".ts" });
   await Deno.writeTextFile(script, HARNESS);
@@ -97,15 +51,11 @@ test("nothing is left after SIGKILL: no namespace, no process, no program, no ma
   const [line] = await Array.fromAsync(take(harness.stdout, 1));
   const pids = JSON.parse(line!) as number[];
   const own = (await Promise.all(pids.map((pid) => namespaces(String(pid))))).flat();
-  assert(fresh().every((ids) => ids.length > 0), `${fresh()}`); // the program, its map and its link
-  const ours = fresh();
+  const ours = bpfObjects().filter((object) => !before.has(object));
+  for (const kind of BPF_KINDS) assert(ours.some((object) => object.startsWith(kind)), `${kind}: ${ours}`);
   harness.kill("SIGKILL");
   await until(async () => !await isInhabited(own), PATIENCE_MS, "the namespaces to be gone");
-  await until(
-    () => kinds.every((kind, i) => bpfIds(kind).every((id) => !ours[i]!.includes(id))),
-    PATIENCE_MS,
-    "program, map and link to be gone",
-  );
+  await until(() => !bpfObjects().some((object) => ours.includes(object)), PATIENCE_MS, `${ours} to be gone`);
   await Deno.remove(script);
 });
 

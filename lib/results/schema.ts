@@ -8,7 +8,10 @@ import { HOST } from "../sampling/host.ts";
 import { field, number, numberOrNull, text, textOrNull, time, wrongIn } from "./check.ts";
 import { FINDING } from "./findings.ts";
 
-/** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
+/**
+ * The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field; one
+ * that may be missing is no such field.
+ */
 export const SCHEMA = 3;
 
 /** The scenarios of `deno task exp`. */
@@ -49,6 +52,12 @@ export const PARAMETERS = v.strictObject({
   slow: v.exactOptional(field(number, "clients that send one byte per second, next to the normal `connections`")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
+  wire: v.exactOptional(
+    field(
+      v.picklist(["veth"]),
+      "what joined load and server: a veth pair between two network namespaces; missing: loopback",
+    ),
+  ),
 });
 export type Parameters = v.InferOutput<typeof PARAMETERS>;
 
@@ -90,6 +99,11 @@ export const METRICS_SCHEMA = v.strictObject({
     numberOrNull,
     "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only",
   ),
+  core_us_per_request: v.exactOptional(field(
+    numberOrNull,
+    "over a wire: busy time of the server's cores per answered request, interrupts included; the kernel's work on packets " +
+      "that belongs to no process is in it, and whatever else ran there. Compared in place of `cpu_us_per_request`",
+  )),
   server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
   client_core_share: field(numberOrNull, "the same of the load generator, without waiting for due times"),
   user_bytes_per_conn: field(
@@ -98,7 +112,7 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   kernel_bytes_per_conn: field(
     numberOrNull,
-    "memory of the kernel per additional connection at the server's end; it is in no process's figures",
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` around the kernel",
   ),
   rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
   pss_bytes: field(

@@ -159,10 +159,10 @@ interface Plateau {
   kernel: number | null;
 }
 
-const plateauAt = (held: number, { server }: Bench): Plateau => ({
+const plateauAt = (held: number, { server, isInKernel }: Bench): Plateau => ({
   held,
   sample: look(server),
-  kernel: kernelSocketBytes(),
+  kernel: isInKernel ? kernelSocketBytes() : null,
 });
 
 /**

@@ -1,4 +1,4 @@
-import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau } from "./bench.ts";
+import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau, serverCoreUs } from "./bench.ts";
 import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
@@ -8,7 +8,7 @@ import type { Parameters, ScenarioName } from "../results/results.ts";
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
-  const { generator, server } = bench;
+  const { generator, server, isWired } = bench;
   const throttled = throttleMeter();
   const before = look(server);
   const answeredBefore = (await generator.totals()).answered;
@@ -18,6 +18,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   const { requests, drained, histogram, raw, censored, unanswered, lost, errors } = window;
   const inTime = requests - drained; // its CPU time is that of the window, too
   const shares = evidenceOf([window]);
+  const coreUs = isWired ? serverCoreUs(window) : null;
   const switches = before && after ? switchesBetween(before, after) : null;
   return {
     metrics: {
@@ -38,6 +39,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
         raw_p99_9_us: raw.percentile(99.9),
       }),
       cpu_us_per_request: window.server_cpu_us === null || inTime === 0 ? null : window.server_cpu_us / inTime,
+      ...(isWired && { core_us_per_request: coreUs === null || inTime === 0 ? null : coreUs / inTime }),
       context_switches_per_request: switches === null || answers === 0 ? null : switches / answers,
       ...plateau(after),
     },

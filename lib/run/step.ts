@@ -12,7 +12,7 @@ import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
+import { bypassesKernel, hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -23,6 +23,8 @@ export interface StepProgress {
 /** What one run needs. */
 export interface RunOptions {
   experiment: Subject;
+  /** Over a veth pair; always so around the kernel. */
+  isWired?: boolean;
   host: HostFacts;
   step: Step;
   guard: Guard;
@@ -43,8 +45,9 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ experiment, step, guard, signal }: RunOptions, { server, generator }: OpenBench) {
-  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
+async function drive({ experiment, step, guard, signal }: RunOptions, opened: OpenBench) {
+  const { server } = opened;
+  const measuring = SCENARIO[step.scenario]({ ...opened, parameters: step.parameters, guard, signal });
   measuring.catch(() => {}); // told below, unless the abort was told first
   const measured = await Promise.race([measuring, aborted(signal)]);
   return { ...measured, manifest: await manifestOf(experiment, server) };
@@ -67,6 +70,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
  */
 export async function runStep(options: RunOptions): Promise<Result> {
   const { experiment, host, step, signal, onProgress } = options;
+  const isWired = options.isWired === true || bypassesKernel(experiment);
   const common = {
     experiment: experiment.name,
     family: experiment.family,
@@ -78,7 +82,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
   const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
     newResult({
       ...common,
-      parameters: step.parameters,
+      parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
       metrics: measured?.metrics ?? {},
       manifest: measured?.manifest ?? null,
       histogram: measured?.histogram.toJSON() ?? null,
@@ -94,6 +98,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
   try {
     await using bench = await openBench(experiment, {
       signal,
+      isWired,
       onProgress: (progress) => onProgress({ step, progress }),
     });
     const { server } = bench;

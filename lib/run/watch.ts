@@ -72,7 +72,7 @@ export async function* watch(
   const stop = () => void generator.stop(); // what it does fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
   const start = performance.now();
-  let load = newLoad(subject.name, { server, generator, signal }, 0);
+  let load = newLoad(subject.name, { ...opened, signal }, 0);
   try {
     while (!signal.aborted) {
       const wish = wanted();
@@ -109,7 +109,7 @@ interface Load {
 }
 
 /** Connections from none on. */
-function newLoad(name: string, of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
+function newLoad(name: string, of: Omit<Bench, "parameters" | "guard">, connections: number): Load {
   const parameters = { connections, seconds: 1, warmup_seconds: 0 };
   const bench: Bench = { ...of, parameters, guard: createGuard() };
   return { name, bench, climb: startClimb(bench), short: null };

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { hostFacts } from "../sampling/host.ts";
 import { newResult, type Result, type Run } from "../results/results.ts";
-import { conclude, describe, label } from "./runs.ts";
+import { conclude, describe, label, serverCost } from "./runs.ts";
 import { run, storedOf } from "../testing/fixtures.ts";
 
 const host = hostFacts();
@@ -68,4 +68,18 @@ Deno.test("a run ends with one sentence: what was held, reached and paid", () =>
       "6.79 CPU-µs each; p99 was 410 µs at 70 000 requests/s.",
   );
   assertEquals(conclude("epoll", []), "epoll: nothing was measured.");
+});
+
+Deno.test("a run over a wire says so, and has the time of the server's cores before that of its processes", () => {
+  const metrics = { requests_per_s: 50_000, core_us_per_request: 20, cpu_us_per_request: 7 };
+  const parameters = { connections: 100, seconds: 1, warmup_seconds: 0, wire: "veth" as const };
+  const wired = result({ experiment: "xdp", scenario: "throughput", parameters, metrics });
+  const text = describe([wired], 200);
+  assertMatch(text, /core-µs +CPU-µs/);
+  assertMatch(text, / 20\.00 +7\.00 /);
+  assertStringIncludes(text, "Over a wire\n");
+  assertStringIncludes(conclude("xdp", [wired]), "20.00 µs of the server's cores each, 7.00 of them in its processes");
+  assertEquals([serverCost(wired, 1), serverCost(undefined, 1)], ["20.0 of its core (veth)", "–"]);
+  const own = result({ scenario: "throughput", metrics: { cpu_us_per_request: 7 } });
+  assertEquals([serverCost(own, 1), describe([own]).includes("core-µs")], ["7.0", false]);
 });

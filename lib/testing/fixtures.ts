@@ -212,6 +212,12 @@ export function compared(
     });
 }
 
+/** A ratio over a wire. */
+export const overWire = (piece: Piece): Piece => (into) => {
+  const { rows } = into;
+  piece({ ...into, rows: { ...rows, comparison: rows.wire } });
+};
+
 /** A figure of a probe, give or take 1 %; null: it could not be had. */
 export const probed = (probe: string, variant: string, metric: string, value: number | null): Piece => ({ rows }) => {
   const [low, high] = value === null ? [null, null] : [value * 0.99, value * 1.01];
@@ -248,7 +254,7 @@ export const by = (command: string): Piece => (into) => {
 
 /** All pieces together: of each kind one study. Changes of the machine come first. */
 export function storedOf(...pieces: readonly Piece[]): Stored {
-  const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [], selftest: [] };
+  const rows: Made["rows"] = { readiness: [], comparison: [], wire: [], crosscheck: [], probe: [], selftest: [] };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
   const studies = <K extends Kind>(kind: K): Study<K>[] => {
@@ -263,6 +269,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     studies: {
       readiness: studies("readiness"),
       comparison: studies("comparison"),
+      wire: studies("wire"),
       crosscheck: studies("crosscheck"),
       probe: studies("probe"),
       selftest: studies("selftest"),

@@ -19,6 +19,7 @@ import {
   openNetwork,
   SERVER_MAC,
 } from "../../lib/network/namespaces.ts";
+import { CROWD } from "../../lib/results/conventions.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { measure, type Outcome } from "./measure.ts";
@@ -27,7 +28,7 @@ import { rowsOf, summary } from "./report.ts";
 
 const USAGE = "Usage: deno task c10m [--connections 10000000] [--hold SECONDS] [--json] [--no-save]";
 /** What the name of the command says; fewer are a first look. */
-const TEN_MILLION = 10_000_000;
+const TEN_MILLION = CROWD.connections;
 const MAX_CONNECTIONS = 200_000_000; // 10/8, without the kernel's own part, has ports for 500 million
 const MAX_HOLD_S = 3600;
 
@@ -44,7 +45,7 @@ async function meet(connections: number, holdS: number): Promise<Outcome> {
   await using network = await openNetwork();
   return await measure({
     network,
-    experiment: find("xdp"),
+    experiment: find(CROWD.server),
     client: fileURLToPath(new URL("client.ts", import.meta.url)),
     connections,
     holdS,

@@ -4,15 +4,16 @@
  * @module
  */
 import { count } from "../../lib/text/format.ts";
+import { CROWD, crowdVariant } from "../../lib/results/conventions.ts";
 import type { ProbeRow } from "../../lib/results/rows.ts";
 import type { Outcome } from "./measure.ts";
 
 /** The rows of a study: one for each figure. */
 export function rowsOf(outcome: Outcome): ProbeRow[] {
-  const variant = `${outcome.connections} connections`;
+  const variant = crowdVariant(outcome.connections);
   const note = `xdp, ${outcome.mode} mode, over veth; its clients on another core`;
   const row = (metric: string, value: number): ProbeRow => ({
-    ...{ probe: "c10m", variant, metric, value, low: null, high: null, runs: 1, note },
+    ...{ probe: CROWD.probe, variant, metric, value, low: null, high: null, runs: 1, note },
   });
   return [
     ...outcome.phases.flatMap(({ name, seconds, serverCpuUs, clientCpuUs }) => {

@@ -18,6 +18,7 @@ import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable } from "../../lib/tables/comparison.ts";
 import { holds, overview } from "../../lib/tables/overview.ts";
+import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
 import { count } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
@@ -53,19 +54,24 @@ const drawSize: Draw = (rows, at, family) => ratios(rows, "pss_bytes", `Memory (
 const drawLatency: Draw = (rows, at, family) =>
   (isOneRate(rows) ? reached : ratios)(rows, "p99_us", `Latency of light requests: ${at}`, family);
 
-/** The widest comparison with a reference at each number of connections, as charts and tables. */
+const drawCore: Draw = (rows, at, family) =>
+  ratios(rows, "core_us_per_request", `Core time per request over a veth pair: ${at}`, family);
+
+/** The widest comparison with a reference at each number of connections, over loopback or a wire, as charts and tables. */
 async function compared(
   { experiments, studies }: Stored,
   scenario: "throughput" | "rate" | "mixed" | "hold",
   reference: string,
   draw: Draw,
+  kind: "comparison" | "wire" = "comparison",
 ): Promise<string> {
   const family = familyOf(experiments);
   const parts = await Promise.all(
-    widest(studies.comparison, scenario, reference).map(async (table) => {
+    widest(studies[kind], scenario, reference).map(async (table) => {
       const { connections } = table.rows[0]!;
       const spec = draw(table.rows, `${scenario}, ${count(connections)} connections`, family);
-      return [await picture(`${scenario}-${connections}`, spec), comparisonTable(table)];
+      const name = `${kind === "wire" ? "wire-" : ""}${scenario}-${connections}`;
+      return [await picture(name, spec), comparisonTable(table)];
     }),
   );
   return parts.flat().join("\n\n") || NOTHING;
@@ -132,6 +138,11 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
         : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
     ),
     section("## Server CPU per request", "", await compared(stored, "throughput", FLOOR, drawCost)),
+    section(
+      "## Around the kernel",
+      `All of these over a wire: ${WIRE_SAYS}.`,
+      await compared(stored, "throughput", FLOOR, drawCore, "wire"),
+    ),
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
     ...instruments(studies),

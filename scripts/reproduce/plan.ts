@@ -29,6 +29,8 @@ const MIXED_RATE = 200;
 const HEAVY = "0,500,5000,50000";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
+/** The family that is compared over a wire, apart from all others. */
+const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
 const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn"];
 const PROBE_MINUTES: Record<string, number> = {
@@ -75,7 +77,8 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 
 /** The comparisons: tables, charts, claims, advice. A quick reproduction leaves out the peers. */
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
-  const experiments = flag === "" ? runnable : runnable.filter(({ peer, name }) => !peer || name === FLOOR);
+  const ofLoopback = runnable.filter(({ family }) => family !== BYPASS);
+  const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
   const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
@@ -131,6 +134,23 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[],
   });
 }
 
+/** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
+function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
+  const minutes = flag === "" ? 2.5 : 0.35;
+  return runnable.filter(({ family }) => family === BYPASS).flatMap(({ name }) => [
+    ...[100, 1000].map((connections) =>
+      measure(
+        `compare/wire-${name}-${connections}`,
+        `compare ${FLOOR} ${name} epoll --connections ${connections}${flag}`,
+        "core time per request over a wire; predictions, advice",
+        2 * minutes,
+      )
+    ),
+    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "claims; lesson 8", minutes),
+    measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
+  ]);
+}
+
 /**
  * All steps in order. What cannot run here is left out by its command.
  *
@@ -146,7 +166,7 @@ export function planOf(
   const flag = quick ? " --quick" : "";
   const readiness = quick ? "readiness --sizes 10,100,1000,10000 --batches 7" : "readiness";
   const crosscheck = quick ? "crosscheck epoll --rounds 2 --seconds 1" : "crosscheck epoll --rounds 7";
-  const compared = comparisons(experiments, flag);
+  const compared = [...comparisons(experiments, flag), ...bypasses(experiments, flag)];
   return [
     measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
     ...ladders(experiments, flag),
