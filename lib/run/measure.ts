@@ -134,8 +134,9 @@ export async function measureAndTell(
   await storing.begin();
   const results = await measure(experiment, wish, storing, signal);
   if (json) console.log(JSON.stringify(results, null, 2));
-  else console.log(`${describe(results, outputColumns())}\n\n${await closing(experiment, results)}`);
+  else console.log(describe(results, outputColumns()));
   storing.finish();
+  if (!json) console.log(`\n${await closing(experiment, results)}`);
   if (!signal.aborted) return exitOfRuns(results);
   console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
   return EXIT.interrupted;

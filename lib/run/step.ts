@@ -53,6 +53,20 @@ async function drive({ experiment, step, guard, signal }: RunOptions, opened: Op
   return { ...measured, manifest: await manifestOf(experiment, server) };
 }
 
+type Driven = Awaited<ReturnType<typeof drive>>;
+
+/** What a result says of what was measured, if anything was. */
+function figuresOf(name: string, step: Step, measured?: Driven) {
+  if (measured === undefined) return { metrics: {}, histogram: null, findings: [] };
+  const { metrics, manifest, histogram, censored, errors } = measured;
+  return {
+    ...{ metrics, manifest, errors },
+    histogram: histogram.toJSON(),
+    at_least: atLeast(histogram, censored),
+    findings: findingsOf(name, measured, loopOf(step)),
+  };
+}
+
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
   const { connections, seconds, rate_per_s: rate } = parameters;
@@ -79,16 +93,11 @@ export async function runStep(options: RunOptions): Promise<Result> {
     host,
     lab: await labVersion(isOwn(experiment) ? null : experiment.path),
   };
-  const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
+  const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
       ...common,
       parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
-      metrics: measured?.metrics ?? {},
-      manifest: measured?.manifest ?? null,
-      histogram: measured?.histogram.toJSON() ?? null,
-      errors: measured?.errors ?? {},
-      at_least: measured ? atLeast(measured.histogram, measured.censored) : [],
-      findings: measured ? findingsOf(experiment.name, measured, loopOf(step)) : [],
+      ...figuresOf(experiment.name, step, measured),
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
