@@ -635,6 +635,24 @@ function endLate(turnMs: number): void {
   }
 }
 
+const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
+const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
+
+function onAccepted(ring: Ring, result: number): void {
+  accepting--;
+  ring.accepting--;
+  if (result >= 0) {
+    counts.accepted++;
+    open++;
+    submitReceive(ring.first + result);
+    return;
+  }
+  freeSlot(ring);
+  if (!isListening || PASSING_ERRORS.includes(-result)) return;
+  countError(getSystemErrorName(result)); // ENFILE, ENOBUFS, ENOMEM: asked again at once it would spin
+  isPaused = true;
+}
+
 /** Takes a piece of a buffer. Without F_MORE the receive is over: end of input, an error, no buffer, or cancelled. */
 function onReceived(fd: number, result: number, flags: number): number {
   let workUs = 0;
@@ -1073,14 +1091,33 @@ function enter(ring: Ring, waitFor: number, waitMs: number): void {
   else if ((ring.tail - queues[SQ_HEAD]! | 0) === SUBMISSIONS) must(-1, "submit to the ring");
 }
 
+/** Has a ring served in this turn or the next. Meanwhile it need not write to its eventfd. */
+function begin(ring: Ring): void {
+  ring.isBusy = true;
+  busy.add(ring);
+  Atomics.store(ring.queues, ring.CQ_FLAGS, IORING_CQ_EVENTFD_DISABLED);
+}
+
+/** Whether a ring has nothing to submit and nothing to take. From then on its eventfd tells. */
+function isAtRest(ring: Ring): boolean {
+  const { queues } = ring;
+  if (ring !== main) Atomics.store(queues, ring.CQ_FLAGS, 0);
+  const waits = Atomics.load(queues, ring.SQ_FLAGS) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+  const isDone = waits === 0 && queues[ring.SQ_HEAD] === ring.tail &&
+    queues[ring.CQ_HEAD] === Atomics.load(queues, ring.CQ_TAIL);
+  if (ring !== main) {
+    busy.delete(ring); // and behind all others, if it has still something to do
+    ring.isBusy = false;
+    if (!isDone) begin(ring);
+  }
+  return isDone;
+}
+
 // ---- The architecture: two rings shared with the kernel for each table of connections ------------------------------
 
 // A receive buffer is lent to bytes that have come, not to a connection that waits. It is filled piece by piece:
 //   in its ring ──► filled by the kernel ──► named in the flags of a completion ──► read in place by parseHead ──┐
 //        ▲──── giveBack, which the kernel sees after the batch ◄──── what is left over is copied to `partial` ◄───┘
-
-const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
-const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
 /** Submits accepts, as long as each can have a slot. */
 function acceptMore(listener: number): void {
@@ -1098,21 +1135,6 @@ function acceptMore(listener: number): void {
     isFull = true;
     countError("--connections"); // those that come now wait until others leave
   }
-}
-
-function onAccepted(ring: Ring, result: number): void {
-  accepting--;
-  ring.accepting--;
-  if (result >= 0) {
-    counts.accepted++;
-    open++;
-    submitReceive(ring.first + result);
-    return;
-  }
-  freeSlot(ring);
-  if (!isListening || PASSING_ERRORS.includes(-result)) return;
-  countError(getSystemErrorName(result)); // ENFILE, ENOBUFS, ENOMEM: asked again at once it would spin
-  isPaused = true;
 }
 
 /** Takes one completion. Returns the µs of CPU to burn before `reply` may be sent. */
@@ -1184,28 +1206,6 @@ async function work(us: number): Promise<void> {
   await burn(us);
   flush(fd);
   if ((states[fd]! & RECEIVING) === 0) proceed(fd); // its receive has ended meanwhile
-}
-
-/** Has a ring served in this turn or the next. Meanwhile it need not write to its eventfd. */
-function begin(ring: Ring): void {
-  ring.isBusy = true;
-  busy.add(ring);
-  Atomics.store(ring.queues, ring.CQ_FLAGS, IORING_CQ_EVENTFD_DISABLED);
-}
-
-/** Whether a ring has nothing to submit and nothing to take. From then on its eventfd tells. */
-function isAtRest(ring: Ring): boolean {
-  const { queues } = ring;
-  if (ring !== main) Atomics.store(queues, ring.CQ_FLAGS, 0);
-  const waits = Atomics.load(queues, ring.SQ_FLAGS) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
-  const isDone = waits === 0 && queues[ring.SQ_HEAD] === ring.tail &&
-    queues[ring.CQ_HEAD] === Atomics.load(queues, ring.CQ_TAIL);
-  if (ring !== main) {
-    busy.delete(ring); // and behind all others, if it has still something to do
-    ring.isBusy = false;
-    if (!isDone) begin(ring);
-  }
-  return isDone;
 }
 
 /** Serves a ring until it is at rest, or for some calls. Returns how many completions came. */
