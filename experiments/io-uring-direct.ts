@@ -7,7 +7,8 @@
  * @prediction A million connections are held with two descriptors for each table, at under 32 bytes of this process for an
  *             idle one. A request takes the CPU that io-uring takes: no send looks a descriptor up, but each ring is a call.
  * @expect     hold(10000).answered >= 10000
- *             hold(10000).user_bytes_per_conn <= 32
+ *             hold(1000000).answered >= 1000000
+ *             hold(1000000).user_bytes_per_conn <= 32
  *             throughput(100).cpu_us_per_request < 1.05 * io-uring
  * @compare    io-uring, epoll, c-io-uring, xdp
  * @requires   linux 6.1, for DEFER_TASKRUN; IORING_ASYNC_CANCEL_FD_FIXED is of 6.0, slots that the kernel chooses are of 5.19
