@@ -114,7 +114,7 @@ function scenarioFlags(kind: string): string {
 }
 
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
-function predictions(experiments: readonly Experiment[], above: readonly Step[], flag: string): Step[] {
+function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
   const names = new Set(experiments.map(({ name }) => name));
   const wanted = experiments.flatMap(({ name, expect }) =>
     expect.map(parseCondition).flatMap(({ kind, at, right }) => {
@@ -126,12 +126,19 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[],
       return isAbove ? [] : [{ name, other: right.server, kind, at, flags }];
     })
   );
+  const holds = experiments.flatMap(({ name, expect }) =>
+    expect.map(parseCondition).filter(({ kind, at }) => kind === "hold" && Number(at) > BREAK_AT)
+      .map(({ at }) =>
+        measure(`hold/${name}-${at}`, `exp ${name} --scenario hold --connections ${at}`, "predictions", 3)
+      )
+  );
   const groups = Map.groupBy(wanted, ({ other, kind, at }) => `${kind}-${at}-${other}`);
-  return [...groups].map(([id, [first, ...more]]) => {
+  const compared = [...groups].map(([id, [first, ...more]]) => {
     const own = [...new Set([first!, ...more].map(({ name }) => name))];
-    const command = `compare ${first!.other} ${own.join(" ")}${first!.flags}${flag}`;
-    return measure(`predicted/${id}`, command, "predictions", own.length * (flag === "" ? 2.5 : 0.35));
+    const command = `compare ${first!.other} ${own.join(" ")}${first!.flags}`;
+    return measure(`predicted/${id}`, command, "predictions", own.length * 2.5);
   });
+  return [...holds, ...compared];
 }
 
 /** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
@@ -179,7 +186,7 @@ export function planOf(
       )
     ),
     ...compared,
-    ...(quick ? [] : predictions(experiments, compared, flag)),
+    ...(quick ? [] : predictions(experiments, compared)),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
