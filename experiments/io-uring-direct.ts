@@ -121,7 +121,7 @@ const IOVEC_WORDS = 4, IOVEC_LENGTH = 2, MSGHDR_WORDS = 14, MSGHDR_IOV = 4, MSGH
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const MAX_CONNECTIONS = 2 ** 22; // size of the table of states, of which memory is what was used
 const CONNECTIONS = 1_000_000; // unless --connections says otherwise
 const ACCEPTS = 64; // accepts in flight, of all rings together; each has a slot set aside
