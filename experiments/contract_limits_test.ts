@@ -151,7 +151,9 @@ const TIME: Check[] = [{
     await until(() => isHeld(server.port, client.port), lab.patienceMs, "a connection");
     await until(() => !isHeld(server.port, client.port), lab.patienceMs, "the end of a connection that takes nothing");
     const { stopped, code } = await server.stop();
-    assertEquals([code, stopped?.errors.ETIMEDOUT], [0, 1]); // the server has seen it
+    const broken = Object.entries(stopped?.errors ?? {}).filter(([name]) => !/^\d+$/.test(name));
+    // The server has seen it: as ETIMEDOUT, or by another name where the kernel tells of no error.
+    assertEquals([code, broken.reduce((sum, [, times]) => sum + times, 0)], [0, 1]);
   },
 }];
 
@@ -377,8 +379,11 @@ const SIGNALS: Check[] = [{
     await using server = await lab.fresh();
     using client = await lab.connect(server.port);
     hello(await client.ask("/"));
-    Deno.kill(server.leaderPid, "SIGUSR1");
-    const isShown = () => server.lastLine().includes('"stats"');
+    const isShown = () => { // bytes are counted when send(2) has returned, which may be after the client has them
+      Deno.kill(server.leaderPid, "SIGUSR1");
+      const { event, bytes_out } = JSON.parse(server.lastLine());
+      return event === "stats" && bytes_out > 0;
+    };
     await until(isShown, lab.patienceMs, "a line of counts");
     const { event, open, accepted, served, bytes_in, bytes_out, errors } = JSON.parse(server.lastLine());
     assertEquals({ event, open, accepted, served, bytes_in, errors }, {

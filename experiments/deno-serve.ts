@@ -15,6 +15,7 @@
  * @cannot     bound-head A head of up to 64 KiB is answered; above that the runtime says 400, not 431.
  * @cannot     close-after-body A request with a body is answered and the connection stays: the runtime reads the body.
  * @cannot     linger After a 400 the runtime closes at once: what the client still sends is met by a reset.
+ * @cannot     exact-parser It takes longer heads and more kinds of lines than this contract, and reads bodies away.
  * @cannot     half-close Once the client has closed its half, a request whose answer is not ready at once is dropped.
  * @cannot     head-deadline A head that never ends is waited for without an end.
  * @cannot     keepalive The runtime leaves SO_KEEPALIVE off: a peer that is gone holds its connection for ever.

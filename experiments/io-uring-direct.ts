@@ -679,7 +679,10 @@ function onSent(fd: number, result: number, expected: number): number {
   states[fd]! &= ~SENDING;
   if (result > 0) counts.bytes_out += result;
   if (result < 0 && (states[fd]! & ENDED) === 0) dropConnection(fd, getSystemErrorName(result));
-  else if (result < expected) abandon(fd); // by an error, or as it was cancelled
+  else if (result < expected) { // cancelled, or by an error that the kernel does not name
+    if ((states[fd]! & (ENDED | LAST)) === 0) dropConnection(fd, "SHORT_SEND");
+    else abandon(fd);
+  }
   return proceed(fd);
 }
 

@@ -644,7 +644,10 @@ function onSent(fd: number, result: number, expected: number): number {
   states[fd]! &= ~SENDING;
   if (result > 0) counts.bytes_out += result;
   if (result < 0 && (states[fd]! & ENDED) === 0) dropConnection(fd, getSystemErrorName(result));
-  else if (result < expected) abandon(fd); // by an error that the receive will report
+  else if (result < expected) { // the kernel does not say by which error
+    if ((states[fd]! & ENDED) === 0) dropConnection(fd, "SHORT_SEND");
+    else abandon(fd);
+  }
   return proceed(fd);
 }
 
