@@ -69,8 +69,7 @@ const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 byt
 const MIN_PARTIAL = 256; // bytes of the first buffer for a partial head; it doubles up to INBOX
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // of all connections together, partial and unsent; beyond, a connection is dropped
 const MAX_WORK_US = 100_000;
-const SLICE_US = 20_000; // the longest burn without a look at signals
-const TURN_MS = 40; // the longest stretch of other work without a look at signals; a look costs about 90 µs
+const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
@@ -312,10 +311,9 @@ function isNumber(input: Uint8Array, from: number, to: number): boolean {
 
 /** Burns CPU time of this thread. Signals are heard meanwhile; clients wait, as they would for any computation. */
 async function burn(us: number): Promise<void> {
-  for (let left = us; left > 0; left -= SLICE_US) {
-    if (left < us) await hearSignals();
-    const untilUs = readCpuUs() + Math.min(left, SLICE_US);
-    while (readCpuUs() < untilUs);
+  const untilUs = readCpuUs() + us;
+  while (readCpuUs() < untilUs) {
+    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
   }
 }
 
