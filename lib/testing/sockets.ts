@@ -8,6 +8,7 @@
 const READ_BYTES = 64 * 1024;
 const AF_INET = 2, SOCK_STREAM = 1, SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVTIMEO = 20, IPPROTO_TCP = 6, TCP_MAXSEG = 2;
 const ESTABLISHED = 1; // <net/tcp_states.h>
+const INODE = 9; // a word of a line of /proc/net/tcp
 const USER_HZ = 100; // ticks per second in /proc
 
 /** The server's end of a connection, as the kernel shows it. */
@@ -20,23 +21,35 @@ export interface ServerEnd {
   timerS: number;
 }
 
-/** The server's end of an established connection over 127.0.0.1; null if there is none. */
-export function serverEnd(serverPort: number, clientPort: number): ServerEnd | null {
+/** The words of the line of /proc/net/tcp that shows the server's end of a connection over 127.0.0.1; null if there is none. */
+function findEnd(serverPort: number, clientPort: number): string[] | null {
   const local = `:${serverPort.toString(16).toUpperCase().padStart(4, "0")}`;
   const remote = `:${clientPort.toString(16).toUpperCase().padStart(4, "0")}`;
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
     for (const line of Deno.readTextFileSync(table).split("\n").slice(1)) {
-      const [, from, to, state, queues, timer] = line.trim().split(/\s+/);
-      if (!from?.endsWith(local) || !to?.endsWith(remote) || parseInt(state!, 16) !== ESTABLISHED) continue;
-      const [kind, ticks] = timer!.split(":");
-      return {
-        unread: parseInt(queues!.split(":")[1]!, 16),
-        timer: parseInt(kind!, 16),
-        timerS: parseInt(ticks!, 16) / USER_HZ,
-      };
+      const words = line.trim().split(/\s+/);
+      if (words[1]?.endsWith(local) && words[2]?.endsWith(remote)) return words;
     }
   }
   return null;
+}
+
+/** The server's end of an established connection over 127.0.0.1; null if there is none. */
+export function serverEnd(serverPort: number, clientPort: number): ServerEnd | null {
+  const [, , , state, queues, timer] = findEnd(serverPort, clientPort) ?? [];
+  if (state === undefined || parseInt(state, 16) !== ESTABLISHED) return null;
+  const [kind, ticks] = timer!.split(":");
+  return {
+    unread: parseInt(queues!.split(":")[1]!, 16),
+    timer: parseInt(kind!, 16),
+    timerS: parseInt(ticks!, 16) / USER_HZ,
+  };
+}
+
+/** Whether a process still has a descriptor of the server's end: the kernel alone keeps one that has no inode. */
+export function isHeld(serverPort: number, clientPort: number): boolean {
+  const inode = findEnd(serverPort, clientPort)?.[INODE];
+  return inode !== undefined && inode !== "0";
 }
 
 function openLibc() {
