@@ -3,7 +3,7 @@
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
-import { catalogue, type Experiment, find } from "../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, findHttp, speaksHttp } from "../lib/catalogue/catalogue.ts";
 import { compare, type ComparePlan, type Comparison } from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
@@ -71,15 +71,15 @@ async function readNames(
   all: boolean,
   family: string | undefined,
 ): Promise<[Experiment, Experiment[]]> {
-  const reference = find(names[0] ?? "epoll");
+  const reference = findHttp(names[0] ?? "epoll");
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
     if (new Set(names.slice(1)).size < names.length - 1) throw new UsageError("Name each candidate once.");
-    return [reference, names.slice(1).map((name) => find(name))];
+    return [reference, names.slice(1).map((name) => findHttp(name))];
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
   const wanted = catalogue().filter((of) =>
-    of.name !== reference.name && (family === undefined || of.family === family)
+    speaksHttp(of) && of.name !== reference.name && (family === undefined || of.family === family)
   );
   const chosen = (await Promise.all(wanted.map(async (of) => await obstacleTo(of) === null ? [of] : []))).flat();
   if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);

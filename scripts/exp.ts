@@ -3,7 +3,7 @@
  *
  * deno task exp epoll --quick
  */
-import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
+import { type Experiment, findHttp } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
@@ -27,7 +27,7 @@ function introduce({ name, title, question, idea, prediction }: Experiment): voi
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, WISH_FLAGS);
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = find(flags._[0]!);
+  const experiment = findHttp(flags._[0]!);
   const wish = readWish(flags);
   introduce(experiment);
   return await measureAndTell(experiment, wish, flags);

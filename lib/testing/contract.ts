@@ -11,7 +11,7 @@
 import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/assert";
 import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, type Experiment } from "../catalogue/catalogue.ts";
+import { catalogue, type Experiment, speaksHttp } from "../catalogue/catalogue.ts";
 import { processTree } from "../sampling/process.ts";
 import {
   experimentCommand,
@@ -27,6 +27,7 @@ import type { Ability } from "./abilities.ts";
 import { type Answer, BrokenPromise, Client, PATIENCE_MS, until, within } from "./client.ts";
 import { folder } from "./folder.ts";
 import { serverEnd } from "./sockets.ts";
+import { WebSocketClient } from "./websocket.ts";
 import { findGround, type Wine } from "../server/wine.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
@@ -136,7 +137,8 @@ export class Lab {
    * Nothing where one client holds up all others.
    */
   async turn(port = this.shared.port): Promise<void> {
-    if (!this.cannot("serve-others")) hello(await this.ask("/", port));
+    if (!speaksHttp(this.experiment)) (await WebSocketClient.open(port))[Symbol.dispose]();
+    else if (!this.cannot("serve-others")) hello(await this.ask("/", port));
   }
 }
 
@@ -148,6 +150,8 @@ export interface Check {
   id?: Ability;
   /** A program that the check needs. */
   needs?: "curl" | "wrk" | "prlimit" | "taskset";
+  /** What a server must speak to be checked; `http` where it is left out. */
+  speaks?: "http" | "websocket" | "any";
   /** Reads /proc, or limits the process: Linux only. */
   linux?: true;
   /** Asks a server to stop. */
@@ -221,7 +225,8 @@ async function isBroken(check: Check, lab: Lab): Promise<void> {
     kept = false;
   }
   assert(!kept, `The header says that it cannot, but it ${check.says}.`);
-  hello(await lab.ask("/"));
+  if (speaksHttp(lab.experiment)) hello(await lab.ask("/"));
+  else (await WebSocketClient.open(lab.shared.port))[Symbol.dispose]();
 }
 
 /** Starts the server that the checks share. */
@@ -249,8 +254,11 @@ async function open(experiment: Experiment, wine: Wine | null): Promise<Lab | St
 }
 
 /** Registers a test for each check of one experiment. */
-async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
+async function testOne(experiment: Experiment, all: Check[]): Promise<void> {
   const { name } = experiment;
+  const language = speaksHttp(experiment) ? "http" : "websocket";
+  const checks = all.filter(({ speaks = "http" }) => speaks === "any" || speaks === language);
+  if (checks.length === 0) return;
   const ground = await findGround(experiment);
   if ("reason" in ground) return passOver(`${name} keeps the contract`, ground.reason, REQUIRE_ALL && ground.isOurs);
   const lab = await open(experiment, ground.wine);

@@ -57,6 +57,7 @@ function openLibc() {
     socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
     setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "i32"], result: "i32" },
     connect: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+    getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
     send: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
     recv: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", nonblocking: true },
     close: { parameters: ["i32"], result: "i32" },
@@ -67,6 +68,8 @@ function openLibc() {
 export class SmallClient implements Disposable {
   readonly #library = openLibc();
   readonly #fd: number;
+  /** The port at this end. */
+  readonly port: number;
 
   /** Connects to a port of 127.0.0.1. `patienceMs` bounds each wait for what the server sends. */
   constructor(port: number, patienceMs: number) {
@@ -79,8 +82,10 @@ export class SmallClient implements Disposable {
       libc.setsockopt(this.#fd, IPPROTO_TCP, TCP_MAXSEG, new Int32Array([536]), 4) < 0 ||
       libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUF, new Int32Array([2048]), 4) < 0 ||
       libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, patience, 16) < 0 ||
-      libc.connect(this.#fd, address, 16) < 0;
+      libc.connect(this.#fd, address, 16) < 0 ||
+      libc.getsockname(this.#fd, address, new Int32Array([16])) < 0;
     if (failed) throw new Error(`Cannot connect a small client to port ${port}.`);
+    this.port = address[2]! << 8 | address[3]!;
   }
 
   /** Sends all of a text. It must fit into the socket. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec } from "../../lib/charts/config.ts";
 import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
@@ -98,7 +98,8 @@ const SIGNS = "`≥` marks a rate that the load generator limited, not the serve
 
 /** results/README.md: every table and chart, wholly generated. */
 export async function resultsDocument({ stored }: Book): Promise<string> {
-  const { experiments, results, studies } = stored;
+  const { results, studies } = stored;
+  const experiments = stored.experiments.filter(speaksHttp);
   const own = experiments.filter(({ peer }) => !peer);
   const peers = experiments.filter(({ peer }) => peer);
   const calls = newestLaw(studies.readiness)?.rows;

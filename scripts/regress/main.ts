@@ -6,7 +6,7 @@
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 import type { Variant } from "../../lib/server/subject.ts";
-import { catalogue, type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, find, findHttp, runsHere, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { join } from "node:path";
 import { machineOf } from "../../lib/results/machine.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -44,9 +44,9 @@ async function referenceHere(): Promise<Experiment | Variant> {
 /** Those that were named, or all that run here. */
 function choose(names: string | undefined): Experiment[] {
   if (names === undefined) {
-    return catalogue().filter((each) => !each.peer && runsHere(each).runs);
+    return catalogue().filter((each) => !each.peer && speaksHttp(each) && runsHere(each).runs);
   }
-  const chosen = names.split(",").map((name) => find(name));
+  const chosen = names.split(",").map((name) => findHttp(name));
   if (new Set(chosen.map(({ name }) => name)).size < chosen.length) throw new UsageError("Name each experiment once.");
   if (chosen.some(({ name }) => name === REFERENCE)) {
     throw new UsageError(`${REFERENCE} is the reference: leave it out.`);
