@@ -192,16 +192,26 @@ export class WebSocketClient implements Disposable {
   }
 
   /**
-   * Waits for a Close and the end of the connection, with nothing else before or between.
+   * Waits for a Close, answers it as clients do, and waits for the end of the connection. Nothing else may come.
    *
    * @returns The code.
    */
   async closed(): Promise<number> {
     const { opcode, code } = await this.frame();
     if (opcode !== CLOSE) throw new BrokenPromise(`In place of a Close a frame of opcode ${opcode} came.`);
-    const { frames, end } = await this.rest();
-    if (frames.length > 0 || end !== "end") throw new BrokenPromise(`Behind a Close: ${frames.length} frames, ${end}.`);
+    await this.answerClose(code);
+    const { frames } = await this.rest();
+    if (frames.length > 0) throw new BrokenPromise(`${frames.length} frames came behind a Close.`);
     return code;
+  }
+
+  /** Sends a Close, which a server that has sent one waits for, if it has not closed already. */
+  async answerClose(code: number): Promise<void> {
+    try {
+      await this.send(maskedFrame(CLOSE, code === 0 ? [] : closing(code)));
+    } catch (error) {
+      if (!(error instanceof BrokenPromise)) throw error;
+    }
   }
 
   /** Reads once; false at the end. */
