@@ -66,7 +66,7 @@ const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that a
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. Nothing more is kept
 const MAX_WORK_US = 100_000;
 const SLICE_US = 20_000; // the longest burn without a look at signals
-const TURN_MS = 40; // the longest stretch without a look at signals, and the longest that a call may block
+const TURN_MS = 25; // the longest stretch without a look at signals, and the longest that a call may block
 const PAUSE_MS = 50; // while descriptors or memory are missing
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
@@ -126,7 +126,7 @@ function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
-/** Bounds how long recv(2) or accept4(2) may block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
 function setReceiveTimeout(fd: number, ms: number): void {
   timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
   timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
@@ -353,7 +353,7 @@ async function hearSignals(): Promise<void> {
 
 const LAST = -1, BROKEN = -2; // what `answer` returns in place of a number of bytes
 
-/** Serves one connection until its last answer is sent, or until it is broken or closed. Returns when its lingering ends, or 0. */
+/** Serves one connection until it is over (returns 0) or has its last answer (returns when lingering ends). */
 async function converse(fd: number): Promise<number> {
   let length = 0; // of a head whose end has not come
   let deadlineMs = 0; // of this head: it is set by the first byte and does not move
@@ -369,7 +369,10 @@ async function converse(fd: number): Promise<number> {
     if (taken < 0) {
       if (!isPassing()) countErrno();
       else if (isLate) return await refuseLate(fd);
-      else if (!isIdle) continue; // another slice
+      else if (!isIdle) {
+        await hearSignals();
+        continue;
+      }
       return 0;
     }
     counts.bytes_in += taken;
@@ -460,7 +463,7 @@ async function linger(fd: number, untilMs: number): Promise<boolean> {
       countErrno();
       return true;
     }
-    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
+    if (taken < 0 || readClockMs() - heardMs >= TURN_MS) await hearSignals();
     if (stopping !== wasStopping) return false;
   }
   return true;
@@ -503,7 +506,7 @@ async function serve(listener: number): Promise<void> {
       countErrno();
       libc.usleep(PAUSE_MS * 1000);
     }
-    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
+    if (fd < 0 || readClockMs() - heardMs >= TURN_MS) await hearSignals();
   }
   for (const fd of waiting) await serveOne(fd);
   for (const [fd, untilMs] of lingering) {

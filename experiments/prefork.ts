@@ -2,47 +2,87 @@
  * @title      prefork: N processes made beforehand share one listening socket
  * @family     blocking
  * @question   What if the processes are made before the connections come, as in Apache 1.x?
- * @idea       The parent listens and forks N workers, which all inherit the listening socket. Each blocks in accept(2); the
- *             kernel gives a connection to one of them, and that one serves it, with blocking calls, until it closes.
- * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle. Up to there a
- *             new connection is answered several times sooner than in process-per-conn: nothing is left to be made.
+ * @idea       The parent listens and forks N workers, which all inherit the listening socket. Each blocks in accept(2);
+ *             the kernel gives a connection to one of them, which serves it, with blocking calls, until it closes.
+ * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle. Up to N a
+ *             new connection is answered in under half the time of process-per-conn: nothing is left to be made.
+ * @expect     hold(100).answered >= 100
+ *             hold(101).answered <= 100
+ *             churn(10).p50_us < 0.5 * process-per-conn
  * @compare    process-per-conn, worker-pool, blocking
  * @requires   linux 5.9, with glibc 2.34
+ * @workers    processes that serve one connection at a time each; 100
  * @run        deno run --allow-ffi --v8-flags=--single-threaded prefork.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
+ * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
+ *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
+ *             Between two heads a connection may idle for ever, and hold its process; keepalive probes end those whose
+ *             peer is gone.
  *             The number of workers is fixed; Apache makes more under load, and replaces each after some requests.
- * @sources    fork(2), accept(2), madvise(2), signal(7), socket(7), prctl(2); Kegel, The C10K problem (1999); Stevens,
- *             UNIX Network Programming, volume 1, chapter 30; RFC 9112 (HTTP/1.1)
+ * @sources    fork(2), accept(2), madvise(2), signal(7), socket(7), tcp(7), prctl(2); Kegel, The C10K problem (1999);
+ *             Stevens, UNIX Network Programming, volume 1, chapter 30; RFC 9110, RFC 9112 (HTTP/1.1)
  */
+
+// The life of a connection. Its state is the line of code at which one of the processes stands; in brackets stands the
+// call that this line blocks in. While all processes have a connection, the others wait in the kernel for accept4(2).
+//
+//              ┌───────── all answers are sent ───────┐
+//              ▼                                      │
+//  accept4 ─► reading ─── a head is whole ─────► answering
+//             [recv]                             [send]
+//              │                                      │
+//              └─ no whole head after 10 s: 408 ─┐    │ the last answer is sent
+//                                                ▼    ▼
+//                                               lingering ── 1 s, or the peer closes ─► closed
+//                                               [recv]
+//
+// reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
+// answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that
+//            takes nothing.
+// lingering  throws input away until the peer closes, 1 s at most. The clock starts when the socket has the last byte.
+
 import { getSystemErrorName, parseArgs } from "node:util";
 const EXPERIMENT = "prefork";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
-const SOL_SOCKET = 1, SO_REUSEADDR = 2, IPPROTO_TCP = 6, TCP_NODELAY = 1; // <asm-generic/socket.h>, <netinet/tcp.h>
-const SO_RCVTIMEO = 20, SHUT_RD = 0, SHUT_WR = 1; // <asm-generic/socket.h>, <sys/socket.h>
+const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9, SO_RCVTIMEO = 20; // <asm-generic/socket.h>
+const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
+const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
+const MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_RD = 0, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
+const CLOCK_THREAD_CPUTIME_ID = 3, CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, MAP_ANONYMOUS = 0x20, MAP_FAILED = 2n ** 64n - 1n; // <sys/mman.h>
-const MADV_DOFORK = 11, AT_SYSINFO_EHDR = 33; // <asm-generic/mman-common.h>, <elf.h>
-const SIGINT = 2, SIGKILL = 9, SIGTERM = 15, SIG_BLOCK = 0, SIG_SETMASK = 2; // <asm-generic/signal.h>
-const PR_SET_PDEATHSIG = 1, WNOHANG = 1, CLOCK_THREAD_CPUTIME_ID = 3; // <linux/prctl.h>, <linux/wait.h>, <time.h>
-const ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12, ECONNABORTED = 103; // <asm-generic/errno.h>
+const MADV_DOFORK = 11, AT_SYSINFO_EHDR = 33, O_RDONLY = 0; // <asm-generic/mman-common.h>, <elf.h>, <fcntl.h>
+const SIGINT = 2, SIGKILL = 9, SIGUSR1 = 10, SIGTERM = 15; // <asm-generic/signal.h>
+const SIG_BLOCK = 0, SIG_SETMASK = 2, PR_SET_PDEATHSIG = 1, WNOHANG = 1; // <signal.h>, <linux/prctl.h>, <linux/wait.h>
+const ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12; // <asm-generic/errno.h>
+// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
+const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
+const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
+const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval { i64 tv_sec; i64 tv_usec; }
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
-const WORKERS = /^([1-9]\d{0,2}|1000)$/; // a worker has page tables of its own, for all that the runtime has mapped
-const MIN_PAUSE_MS = 50, MAX_PAUSE_MS = 1000; // how long dead workers are not replaced, doubled if the new ones die, too
+const MAX_WORKERS = 1000; // each has page tables of its own, for all that the runtime has mapped
+const SHARED_BYTES = 12_288; // of the pages that all processes share
+const MIN_PAUSE_MS = 50, MAX_PAUSE_MS = 1000; // between replacements of dead workers: doubled if the new ones die, too
 const BOTTOM = 0x10000n, PAGE = 4096n, MAX_VVAR = 64; // vm.mmap_min_addr; pages of the kernel's own below the vdso
+const COMMAND_LINE = 4096; // bytes of it that are looked at
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
-const INBOX = 16384; // bytes taken by one read(2), more than MAX_HEAD so that an oversized head is seen as such
-const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. So much may wait unsent
+const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
+const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. No process keeps more
 const MAX_WORK_US = 100_000;
-const TURN_MS = 50; // the longest stretch without a look at signals, and the longest that accept4(2) may block
-const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
+const TURN_MS = 50; // between two looks of the parent at its workers and at STOPPING
+const PAUSE_MS = 50; // while descriptors or memory are missing
+const HEAD_MS = 10_000; // from the first byte of a head to its last
+const IDLE_MS = 86_400_000; // so long recv(2) blocks between two heads: without a bound no signal would end it
+const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
+const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
+const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is in the socket
 const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
-const SLICE = new BigInt64Array([0n, BigInt(TURN_MS * 1000)]), DAY = new BigInt64Array([86_400n, 0n]); // struct timeval
 
 // ---- libc: every system call of this server ----------------------------------------------------------------------
 
@@ -52,7 +92,7 @@ function unavailable(reason: string): never {
   Deno.exit(69);
 }
 
-// Lengths are bound as i32, not as size_t: a 64-bit parameter takes V8's slow path, a hundred times dearer.
+// Lengths are bound as i32, not as size_t: a 64-bit parameter takes V8's slow path, which costs 100 to 300 ns.
 function openLibc() {
   if (Deno.build.os !== "linux") unavailable(`its system calls are those of Linux, this is ${Deno.build.os}.`);
   try {
@@ -63,10 +103,13 @@ function openLibc() {
       getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
       listen: { parameters: ["i32", "i32"], result: "i32" },
       accept4: { parameters: ["i32", "pointer", "pointer", "i32"], result: "i32" },
-      read: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-      write: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+      recv: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
+      send: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
       shutdown: { parameters: ["i32", "i32"], result: "i32" },
       close: { parameters: ["i32"], result: "i32" },
+      open: { parameters: ["buffer", "i32"], result: "i32" },
+      read: { parameters: ["i32", "buffer", "i32"], result: "i32" },
+      getenv: { parameters: ["buffer"], result: "pointer" },
       mmap: { parameters: ["pointer", "u64", "i32", "i32", "i32", "i64"], result: "pointer" },
       getauxval: { parameters: ["u32"], result: "u64" },
       madvise: { parameters: ["pointer", "u64", "i32"], result: "i32" },
@@ -94,22 +137,49 @@ const libc = openLibc();
 /** errno of this thread, read in place: glibc hands out its address. */
 const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.__errno_location()!, 4));
 
-/** Passes the result of a system call on. If it failed: ends with what was tried, the errno by name and what to do about it. */
+/** Returns the result of a system call. If it failed: ends with what was tried, the errno by name and what to do about it. */
 function must(result: number, action: string, remedy = "see the manual page of the call"): number {
   if (result >= 0) return result;
   console.error(`Cannot ${action}: ${getSystemErrorName(-errno[0]!)} (${errno[0]}), ${remedy}`);
   return Deno.exit(1);
 }
 
+const timespec = new Int32Array(4), timeval = new Int32Array(4);
+
+/** Milliseconds since the start of the system, to the kernel's tick (1 to 10 ms). Nobody can set this clock: it never steps. */
+function readClockMs(): number {
+  libc.clock_gettime(CLOCK_MONOTONIC_COARSE, timespec); // fails for an unknown clock only
+  return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
+}
+
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+function setReceiveTimeout(fd: number, ms: number): void {
+  timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
+  timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
+  libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, timeval, 16); // fails for no socket
+}
+
+// Accepted sockets inherit all of these from the listener on Linux: one call here instead of one for each connection.
+// With the last five the kernel ends connections whose peer is gone or takes nothing, at no cost in the processes.
+const OPTIONS: [level: number, option: number, value: number, name: string][] = [
+  [SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"],
+  [IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"],
+  [SOL_SOCKET, SO_KEEPALIVE, 1, "SO_KEEPALIVE"],
+  [IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S, "TCP_KEEPIDLE"],
+  [IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S, "TCP_KEEPINTVL"],
+  [IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES, "TCP_KEEPCNT"],
+  [IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS, "TCP_USER_TIMEOUT"],
+];
+
 /** Creates the listening socket and returns it with the port that the kernel gave. */
 function listenOn(host: string, port: number): { listener: number; port: number } {
-  const one = new Int32Array([1]);
   const address = new Uint8Array(16); // struct sockaddr_in: family (native order), port and address (network order)
   address.set([AF_INET, 0, port >> 8, port & 255, ...host.split(".").map(Number)]);
   const listener = must(libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "create a socket");
-  must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, one, 4), "set SO_REUSEADDR");
-  // Accepted sockets inherit TCP_NODELAY from the listener on Linux: one call here instead of one for each connection.
-  must(libc.setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, one, 4), "set TCP_NODELAY");
+  for (const [level, option, value, name] of OPTIONS) {
+    must(libc.setsockopt(listener, level, option, new Int32Array([value]), 4), `set ${name}`);
+  }
+  setReceiveTimeout(listener, IDLE_MS); // of accept4(2): without any bound it would not return at a signal
   must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
   must(libc.listen(listener, BACKLOG), `listen on ${host}:${port}`);
   must(libc.getsockname(listener, address, new Int32Array([16])), "read the bound port");
@@ -122,39 +192,49 @@ function listenOn(host: string, port: number): { listener: number; port: number 
 // child makes system calls and ends by _exit(2): no await, no console, nothing of Deno. Nor must V8 leave work to its
 // helpers, or a child now and then waits for one for ever: hence --v8-flags=--single-threaded in the @run line, with
 // which this very thread collects garbage and compiles.
-const PARENT = Deno.pid, children = new Set<number>(), waitStatus = new Int32Array(1);
+const PARENT = Deno.pid, HANDLED = [SIGINT, SIGTERM, SIGUSR1];
+const children = new Set<number>(), waitStatus = new Int32Array(1);
 const bottom = Deno.UnsafePointer.create(BOTTOM);
 let span = libc.getauxval(AT_SYSINFO_EHDR) - BOTTOM; // bytes from `bottom` on in which V8 has mapped its heap
 const allSignals = new Uint8Array(128).fill(255), usualSignals = new Uint8Array(128); // sigset_t
 
-const page = libc.mmap(null, 4096n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0n);
-must(Deno.UnsafePointer.value(page) === MAP_FAILED ? -1 : 0, "map a shared page");
-/** What all processes share: whether the server stops, and counts by status or errno. Any other page is copied on write. */
-const shared = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(page!, 4096));
-const STOPPING = 0, ACCEPTED = 512; // no status and no errno is 0, and none reaches 512
-const count = (statusOrErrno: number) => Atomics.add(shared, statusOrErrno, 1);
-const stopping = () => Atomics.load(shared, STOPPING) === 1;
+/** Whether V8 needs no helpers. Its flags stand in the command line, or in the environment. */
+function isSingleThreaded(): boolean {
+  const cString = (text: string) => bytes(text + "\0");
+  const line = new Uint8Array(COMMAND_LINE);
+  const file = must(libc.open(cString("/proc/self/cmdline"), O_RDONLY), "open /proc/self/cmdline");
+  const length = must(libc.read(file, line, COMMAND_LINE), "read /proc/self/cmdline");
+  libc.close(file);
+  const variable = libc.getenv(cString("DENO_V8_FLAGS"));
+  const flags = variable === null ? "" : Deno.UnsafePointerView.getCString(variable);
+  return /--single[-_]threaded(?![-_\w])/.test(new TextDecoder().decode(line.subarray(0, length)) + " " + flags);
+}
 
-/** Makes a child that lives `life`, with the standard streams and `fd`. Returns its id, or −1 with errno. */
-function fork(fd: number, life: () => void): number {
-  // V8 has its heap left out of the copy (MADV_DONTFORK), page by page as it grows: the child would die at once.
-  for (let pages = 0; libc.madvise(bottom, span, MADV_DOFORK) < 0 && errno[0] !== ENOMEM; pages++) { // ENOMEM: gaps
-    if (pages === MAX_VVAR) return -1; // EINVAL
-    span -= PAGE; // the first time: the kernel does not take its own pages below the vdso
+/** Has V8's heap copied, too. V8 excludes it (MADV_DONTFORK), page by page as it grows: a child would die at once. */
+function includeHeap(): boolean {
+  for (let pages = 0; pages < MAX_VVAR; pages++) {
+    if (libc.madvise(bottom, span, MADV_DOFORK) === 0 || errno[0] === ENOMEM) return true; // ENOMEM: there are gaps
+    span -= PAGE; // EINVAL, the first time: the kernel does not take its own pages below the vdso
   }
+  return false;
+}
+
+/** Makes a child that does `job`, with the standard streams and `fd`. Returns its id, or −1 with errno. */
+function fork(fd: number, job: () => void): number {
+  if (!includeHeap()) return -1;
   libc.pthread_sigmask(SIG_BLOCK, allSignals, usualSignals); // cannot fail, as little as the calls of the child below
   const pid = libc.fork();
   if (pid === 0) {
     try {
       // The runtime's handlers would write into its own pipe. abs(3) does nothing, but a blocked call returns EINTR.
-      for (const signal of [SIGINT, SIGTERM]) libc.signal(signal, libc.abs);
+      for (const signal of HANDLED) libc.signal(signal, libc.abs);
       libc.prctl(PR_SET_PDEATHSIG, SIGKILL); // no child outlives its parent,
       if (libc.getppid() !== PARENT) libc._exit(1); // nor one that died before that
       // With the copy of another child's socket here, that connection would not end when its own child closes it.
       libc.close_range(3, fd - 1, 0);
       libc.close_range(fd + 1, 0xffffffff, 0);
       libc.pthread_sigmask(SIG_SETMASK, usualSignals, null);
-      life();
+      job();
       libc._exit(0);
     } finally {
       libc._exit(1); // whatever was thrown must not get out: the event loop is the parent's
@@ -165,22 +245,31 @@ function fork(fd: number, life: () => void): number {
   return pid;
 }
 
-/** Takes leave of the children that have ended. */
+/** Forgets the children that have ended. */
 function reap(): void {
-  for (let pid = 0; (pid = libc.waitpid(-1, waitStatus, WNOHANG)) > 0;) {
+  for (;;) {
+    const pid = libc.waitpid(-1, waitStatus, WNOHANG);
+    if (pid <= 0) return;
     children.delete(pid);
     if (waitStatus[0] !== 0) count(ESRCH); // it was killed
   }
 }
 
+/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+async function hearSignals(): Promise<void> {
+  await libc.sched_yield();
+}
+
 /** Lets the children answer what is in flight, and ends those that have not ended after STOP_MS. */
 async function stopChildren(): Promise<void> {
-  // A signal makes a blocked read(2) return EINTR and leaves the socket as it is: half a request can still be completed
-  // (after shutdown(2) it could not). One that comes just before the call is lost: so they are sent again and again.
-  for (const stopAt = Date.now() + STOP_MS; Date.now() < stopAt && children.size > 0; reap()) {
+  const stopAtMs = readClockMs() + STOP_MS;
+  while (children.size > 0 && readClockMs() < stopAtMs) {
+    // A signal makes a blocked recv(2) return EINTR and leaves the socket as it is: half a request can still be
+    // completed (after shutdown(2) it could not). One that comes just before the call is lost: so they are sent again.
     for (const pid of children) libc.kill(pid, SIGTERM);
     libc.usleep(1000);
-    await libc.sched_yield();
+    await hearSignals();
+    reap();
   }
   killChildren();
 }
@@ -194,175 +283,388 @@ function killChildren(): void {
 // ---- Protocol: the minimal HTTP/1.1 that all experiments speak -----------------------------------------------------
 
 const bytes = (text: string) => new TextEncoder().encode(text);
-const ANSWERS: Record<number, Uint8Array<ArrayBuffer>> = {
-  200: bytes("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World"),
-  400: bytes("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
-  404: bytes("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
-  405: bytes("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n"),
-  431: bytes("HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
-};
-const HT = 9, LF = 10, CR = 13, SPACE = 32, COLON = 58;
+const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
+const REFUSALS: [status: number, line: string][] = [
+  [400, "400 Bad Request\r\n"],
+  [404, "404 Not Found\r\n"],
+  [405, "405 Method Not Allowed\r\nAllow: GET\r\n"],
+  [408, "408 Request Timeout\r\n"],
+  [431, "431 Request Header Fields Too Large\r\n"],
+  [505, "505 HTTP Version Not Supported\r\n"],
+];
+const HELLO_KEPT = bytes(HELLO), HELLO_LAST = bytes(HELLO.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+const REFUSED_KEPT = new Map(
+  REFUSALS.map(([status, line]) => [status, bytes(`HTTP/1.1 ${line}Content-Length: 0\r\n\r\n`)]),
+);
+const REFUSED_LAST = new Map(
+  REFUSALS.map(([status, line]) => [status, bytes(`HTTP/1.1 ${line}Content-Length: 0\r\nConnection: close\r\n\r\n`)]),
+);
+
+/** The bytes of an answer; the last one of a connection says that it is. */
+function answerTo(status: number, isLast: boolean): Uint8Array<ArrayBuffer> {
+  if (status === 200) return isLast ? HELLO_LAST : HELLO_KEPT;
+  return (isLast ? REFUSED_LAST : REFUSED_KEPT).get(status)!;
+}
+
+const HT = 9, LF = 10, CR = 13, SPACE = 32, COMMA = 44, ZERO = 48, NINE = 57, COLON = 58;
 const ROOT = bytes("GET / HTTP/1.1\r\n"); // recognised byte by byte; any other request line is worth a regular expression
 const TOKEN = "!#$%&'*+.^_`|~0-9A-Za-z-"; // the characters of a method or a field name (RFC 9110, section 5.6.2)
-const REQUEST_LINE = new RegExp(`^([${TOKEN}]+) ([!-~]+) HTTP/1\\.([01])\r\n$`);
+const REQUEST_LINE = new RegExp(`^([${TOKEN}]+) ([!-~]+) HTTP/(\\d)\\.(\\d)\r\n$`);
+const TARGET = /^(http:\/\/[^/?]+)?([^?]*)/i; // absolute-form or origin-form; a query is ignored
 const IS_TOKEN = Uint8Array.from(
   { length: 256 },
   (_, byte) => Number(RegExp(`[${TOKEN}]`).test(String.fromCharCode(byte))),
 );
-// The fields that end a connection. Bodies are never read, so behind a request that has one nothing can follow.
-const CLOSES = /^(connection:(.*,)?\s*close\s*(,|$)|transfer-encoding:|content-length:(?!\s*0\s*$))/;
+const CONNECTION = bytes("connection"), CLOSE = bytes("close");
+const CONTENT_LENGTH = bytes("content-length"), TRANSFER_ENCODING = bytes("transfer-encoding");
+const INCOMPLETE = 0, MALFORMED = 0; // no head and no line ends at 0
 
 /** What `parseHead` found: the status to answer, the CPU to burn before, and whether the connection stays. */
 const request = { status: 200, workUs: 0, keepAlive: true };
 
-/** Refuses all input that is there, whatever it is: the connection will close. */
-function refuse(status: number, length: number): number {
-  Object.assign(request, { status, workUs: 0, keepAlive: false });
-  return length;
-}
-
-/** Parses the head that starts at `from`, fills `request` and returns the head's bytes; 0 as long as its end is missing. */
-function parseHead(input: Uint8Array, from: number, to: number): number {
-  let end = from + 3; // the last byte of the blank line
-  while (end < to && !(input[end] === LF && input[end - 1] === CR && input[end - 2] === LF && input[end - 3] === CR)) {
-    end++;
-  }
-  if (end - from >= MAX_HEAD) return refuse(431, to - from);
-  if (end >= to) return 0;
+/**
+ * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
+ * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ */
+function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
+  // A head that comes in pieces is looked through once, not once a piece.
+  if (scanned > 3 && to - from < MAX_HEAD && blankLineEnd(input, from + scanned - 3, to) === 0) return INCOMPLETE;
+  input[to] = 0; // no byte of a head is NUL, so every loop below ends here without a look at `to`
   request.status = 200;
   request.workUs = 0;
   request.keepAlive = true;
-  let at = from;
-  while (input[at] === ROOT[at - from]) at++;
-  if (at - from < ROOT.length) {
-    while (input[at++] !== LF);
-    if (!parseRequestLine(String.fromCharCode(...input.subarray(from, at)))) return refuse(400, to - from);
+  const start = input[from] === CR && input[from + 1] === LF ? from + 2 : from; // one empty line (RFC 9112, 2.2)
+  let matched = 0;
+  while (matched < ROOT.length && input[start + matched] === ROOT[matched]) matched++;
+  let end = matched === ROOT.length ? start + matched : parseRequestLine(input, start, to);
+  if (end !== MALFORMED) end = parseFields(input, end);
+  if (end !== MALFORMED && end - from <= MAX_HEAD) return end - from;
+  // Rare: its end has not come, it is too long, or malformed. Then all input is refused, as the connection will close.
+  const blank = blankLineEnd(input, start, to);
+  const isTooLong = blank === 0 ? to - from >= MAX_HEAD : blank - from > MAX_HEAD;
+  if (blank === 0 && !isTooLong) return INCOMPLETE;
+  request.status = isTooLong ? 431 : 400;
+  request.workUs = 0;
+  request.keepAlive = false;
+  return to - from;
+}
+
+/** Returns the end of the first blank line, 0 if there is none. */
+function blankLineEnd(input: Uint8Array, from: number, to: number): number {
+  for (let at = from + 3; at < to; at++) {
+    if (input[at] === LF && input[at - 1] === CR && input[at - 2] === LF && input[at - 3] === CR) return at + 1;
   }
-  return parseFields(input, at, end - 1) ? end + 1 - from : refuse(400, to - from);
+  return 0;
 }
 
-function parseRequestLine(line: string): boolean {
-  const [, method, target, minor] = REQUEST_LINE.exec(line) ?? [];
-  const workUs = target === "/" ? 0 : Number(/^\/work\/(\d{1,6})$/.exec(target ?? "")?.[1] ?? NaN);
-  request.status = method !== "GET" ? 405 : workUs <= MAX_WORK_US ? 200 : 404;
-  if (request.status === 200) request.workUs = workUs;
-  if (minor === "0") request.keepAlive = false;
-  return method !== undefined;
+/** Parses any request line that is not ROOT. Returns its end. */
+function parseRequestLine(input: Uint8Array, from: number, to: number): number {
+  let end = from;
+  while (end < to && input[end] !== LF) end++;
+  const line = REQUEST_LINE.exec(String.fromCharCode(...input.subarray(from, ++end)));
+  if (line === null) return MALFORMED;
+  const [, method, target, major, minor] = line;
+  const [, authority, path] = TARGET.exec(target!)!;
+  const isRoot = path === "/" || (path === "" && authority !== undefined);
+  const workUs = isRoot ? 0 : Number(/^\/work\/(\d{1,6})$/.exec(path!)?.[1] ?? NaN);
+  if (major !== "1") request.status = 505;
+  else if (method !== "GET") request.status = 405;
+  else if (workUs <= MAX_WORK_US) request.workUs = workUs;
+  else request.status = 404;
+  if (major !== "1" || minor === "0") request.keepAlive = false;
+  return end;
 }
 
-/** Walks the header fields up to the blank line; false if one is malformed. Only what decides the connection is read. */
-function parseFields(input: Uint8Array, at: number, end: number): boolean {
-  while (at < end) {
+/** Walks the fields and the blank line, and returns its end. Only what decides whether the connection stays is read. */
+function parseFields(input: Uint8Array, from: number): number {
+  let at = from;
+  while (input[at] !== CR) {
     const name = at;
     while (IS_TOKEN[input[at]!] === 1) at++;
-    if (at === name || input[at] !== COLON) return false;
-    while (input[at]! >= SPACE || input[at] === HT) at++;
-    if (input[at] !== CR || input[at + 1] !== LF) return false;
-    const initial = input[name]! | 0x20; // lower case
-    if (initial === 0x63 || initial === 0x74) { // c or t: Connection, Content-Length, Transfer-Encoding
-      const field = String.fromCharCode(...input.subarray(name, at)).toLowerCase();
-      if (CLOSES.test(field)) request.keepAlive = false;
+    const colon = at;
+    if (colon === name || input[colon] !== COLON) return MALFORMED;
+    do {
+      at++;
+      while (input[at]! >= SPACE) at++;
+    } while (input[at] === HT);
+    if (input[at] !== CR || input[at + 1] !== LF) return MALFORMED;
+    if (colon - name === CONNECTION.length && isWord(input, name, CONNECTION)) {
+      if (hasClose(input, colon + 1, at)) request.keepAlive = false;
+    } else if (colon - name === CONTENT_LENGTH.length && isWord(input, name, CONTENT_LENGTH)) {
+      if (!isNumber(input, colon + 1, at)) return MALFORMED;
+    } else if (colon - name === TRANSFER_ENCODING.length && isWord(input, name, TRANSFER_ENCODING)) {
+      request.keepAlive = false; // bodies are never read, so behind one no request can follow
     }
     at += 2;
+  }
+  return input[at + 1] === LF ? at + 2 : MALFORMED;
+}
+
+/** Whether a token is the word, in any case: bit 0x20 tells a lower-case letter from an upper-case one. */
+function isWord(input: Uint8Array, at: number, word: Uint8Array): boolean {
+  for (let i = 0; i < word.length; i++) {
+    if ((input[at + i]! | 0x20) !== word[i]) return false;
   }
   return true;
 }
 
-/** Burns CPU time of this thread; time in which the thread does not run is not counted. */
+/** Whether `close` is an item of a list. */
+function hasClose(input: Uint8Array, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) {
+    while (input[at] === SPACE || input[at] === HT) at++;
+    const item = at;
+    while (at < to && input[at] !== COMMA) at++;
+    let end = at;
+    while (end > item && (input[end - 1] === SPACE || input[end - 1] === HT)) end--;
+    if (end - item === CLOSE.length && isWord(input, item, CLOSE)) return true;
+  }
+  return false;
+}
+
+/** Whether a Content-Length is digits and nothing else. If it is not zero, there is a body and the connection will close. */
+function isNumber(input: Uint8Array, from: number, to: number): boolean {
+  let at = from, end = to;
+  while (input[at] === SPACE || input[at] === HT) at++;
+  while (end > at && (input[end - 1] === SPACE || input[end - 1] === HT)) end--;
+  if (at === end) return false;
+  for (; at < end; at++) {
+    if (input[at]! < ZERO || input[at]! > NINE) return false;
+    if (input[at] !== ZERO) request.keepAlive = false;
+  }
+  return true;
+}
+
+/** Burns CPU time of this thread. The parent hears signals meanwhile. */
 function burn(us: number): void {
-  const clock = new BigInt64Array(2); // struct timespec
-  const now =
-    () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, clock), Number(clock[0]) * 1e6 + Number(clock[1]) / 1e3);
-  for (const until = now() + us; now() < until;);
+  const untilUs = readCpuUs() + us;
+  while (readCpuUs() < untilUs);
+}
+
+/** CPU time of this thread: time in which it does not run is not counted. */
+function readCpuUs(): number {
+  libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, timespec); // fails for an unknown clock only
+  return timespec[TIMESPEC_SECONDS]! * 1e6 + timespec[TIMESPEC_NANOSECONDS]! / 1e3;
 }
 
 // ---- Connection: a descriptor of one process, with its own copy of the inbox and the outbox ------------------------
 
-const inbox = new Uint8Array(INBOX), outbox = new Uint8Array(OUTBOX);
+const inbox = new Uint8Array(INBOX + 1), outbox = new Uint8Array(OUTBOX);
+const lingering = new Map<number, number>(); // after SIGTERM: when they are closed at the latest
 
-/** Serves one connection until it ends. */
-function converse(fd: number): void {
-  libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, DAY, 16); // without any, read(2) would go on after a signal: signal(7)
-  // `had` counts the bytes of a head whose end has not come; it is −1 once the last answer is out.
-  for (let had = 0, until = Infinity; Date.now() < until;) {
-    const got = libc.read(fd, had > 0 ? inbox.subarray(had) : inbox, had > 0 ? INBOX - had : INBOX);
-    if (got === 0) return; // the peer's half is closed, and all it had asked for is answered
-    if (got < 0 && errno[0] !== EINTR && errno[0] !== EAGAIN) return void count(errno[0]!);
-    if (got < 0 && had === 0 && stopping()) return; // nothing is in flight
-    if (got < 0 || had < 0) continue; // what comes behind the last answer is thrown away
-    had = answer(fd, had + got);
-    if (had >= 0) continue;
-    // With input unread close(2) would send RST, and the peer might lose the answer: read on until it closes its half.
-    libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: read(2) will tell
-    libc.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, SLICE, 16);
-    until = Date.now() + LINGER_MS;
+// What all processes share, by word; any other page is copied when a process writes to it. First whether the server
+// stops; then counts of two words each, by status, by errno and by the keys below; then the connections of each worker.
+const pages = libc.mmap(null, BigInt(SHARED_BYTES), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0n);
+must(Deno.UnsafePointer.value(pages) === MAP_FAILED ? -1 : 0, "map shared pages");
+const shared = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(pages!, SHARED_BYTES));
+const STOPPING = 0; // of key 0 there is no count
+const ACCEPTED = 600, BYTES_IN = 601, BYTES_OUT = 602, KEYS = 603; // above every status and errno
+const OPEN = 2 * KEYS;
+
+const isStopping = () => Atomics.load(shared, STOPPING) !== 0;
+
+/** Adds to a count. Its low word wraps around; whoever sees that carries into the high one. */
+function count(key: number, amount = 1): void {
+  const before = Atomics.add(shared, 2 * key, amount) >>> 0;
+  if (before + amount >= 2 ** 32) Atomics.add(shared, 2 * key + 1, 1);
+}
+
+function readCount(key: number): number {
+  return Atomics.load(shared, 2 * key + 1) * 2 ** 32 + (Atomics.load(shared, 2 * key) >>> 0);
+}
+
+/** All counts, as they are shown. */
+function readCounts() {
+  const errors: Record<string, number> = {};
+  for (let key = 1; key < ACCEPTED; key++) {
+    const times = readCount(key);
+    if (times > 0 && key !== 200) errors[key < 200 ? getSystemErrorName(-key) : key] = times;
+  }
+  const bytes = { bytes_in: readCount(BYTES_IN), bytes_out: readCount(BYTES_OUT) };
+  return { accepted: readCount(ACCEPTED), served: readCount(200), ...bytes, errors };
+}
+
+const LAST = -1, BROKEN = -2; // what `answer` returns in place of a number of bytes
+
+/** Serves one connection until it is over (returns 0) or has its last answer (returns when lingering ends). */
+function converse(fd: number): number {
+  setReceiveTimeout(fd, IDLE_MS);
+  let length = 0; // of a head whose end has not come
+  let deadlineMs = 0; // of this head: it is set by the first byte and does not move
+  for (;;) {
+    const leftMs = length === 0 ? IDLE_MS : deadlineMs - readClockMs();
+    if (length > 0 && leftMs > 0) setReceiveTimeout(fd, leftMs);
+    const isIdle = length === 0 && isStopping(); // then only what has come already is served
+    const flags = isIdle || leftMs <= 0 ? MSG_DONTWAIT : 0;
+    const taken = libc.recv(fd, length === 0 ? inbox : inbox.subarray(length), INBOX - length, flags);
+    if (taken === 0) return 0; // the peer has closed its half, and all it had asked for is answered
+    if (taken < 0) {
+      if (errno[0] !== EAGAIN && errno[0] !== EINTR) count(errno[0]!);
+      else if (leftMs <= 0) return refuseLate(fd);
+      else if (!isIdle) continue;
+      return 0;
+    }
+    count(BYTES_IN, taken);
+    const left = answer(fd, length + taken, length);
+    if (left === BROKEN) return 0;
+    if (left === LAST) return finish(fd);
+    if (left === 0 && length > 0) setReceiveTimeout(fd, IDLE_MS);
+    if (left > 0 && (length === 0 || left < length + taken)) deadlineMs = readClockMs() + HEAD_MS; // a new head
+    length = left;
   }
 }
 
-/** Answers every whole request in the inbox. Returns the bytes left over, moved to its start; −1 at the end. */
-function answer(fd: number, length: number): number {
-  let at = 0, out = 0, head = 1;
-  request.keepAlive = true;
-  while (at < length && request.keepAlive && (head = parseHead(inbox, at, length)) > 0) {
+/**
+ * Answers the whole requests of the inbox. All answers leave by one call, and a single one from where it stands; but
+ * before CPU is burnt, the answers so far leave. Returns the bytes left over, moved to the start, or LAST, or BROKEN.
+ */
+function answer(fd: number, length: number, scanned: number): number {
+  let at = 0, out = 0, isLast = false;
+  while (at < length && !isLast) {
+    const head = parseHead(inbox, at, length, at === 0 ? scanned : 0);
+    if (head === INCOMPLETE) break;
     at += head;
-    if (request.workUs > 0) burn(request.workUs);
-    const bytes = ANSWERS[request.status]!;
-    outbox.set(bytes, out);
-    out += bytes.length;
+    if (request.workUs > 0) {
+      if (out > 0 && !sendAll(fd, outbox, out)) return BROKEN;
+      out = 0;
+      burn(request.workUs);
+    }
     count(request.status);
-    if (stopping()) request.keepAlive = false;
+    isLast = !request.keepAlive || (at === length && isStopping());
+    const bytes = answerTo(request.status, isLast);
+    if (out === 0 && (isLast || at === length)) {
+      if (!sendAll(fd, bytes, bytes.length)) return BROKEN;
+    } else {
+      outbox.set(bytes, out);
+      out += bytes.length;
+    }
   }
-  for (let sent = 0; sent < out;) { // a peer that does not read holds this process here, and no other
-    // Deno ignores SIGPIPE (SigIgn in /proc/self/status): where the peer is gone, write(2) returns with EPIPE.
-    const wrote = libc.write(fd, sent === 0 ? outbox : outbox.subarray(sent), out - sent);
-    if (wrote >= 0) sent += wrote;
-    else if (errno[0] !== EINTR) return count(errno[0]!), -1;
-  }
-  if (!request.keepAlive) return -1;
-  inbox.copyWithin(0, at, length);
+  if (out > 0 && !sendAll(fd, outbox, out)) return BROKEN;
+  if (isLast) return LAST;
+  if (at > 0 && at < length) inbox.copyWithin(0, at, length);
   return length - at;
+}
+
+/** Sends all. A peer that does not read holds this process here, and no other. Returns false if it is gone. */
+function sendAll(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): boolean {
+  let sent = 0;
+  while (sent < length) {
+    const taken = libc.send(fd, sent === 0 ? bytes : bytes.subarray(sent), length - sent, MSG_NOSIGNAL);
+    if (taken >= 0) {
+      count(BYTES_OUT, taken);
+      sent += taken;
+    } else if (errno[0] !== EINTR) {
+      count(errno[0]!);
+      return false;
+    }
+  }
+  return true;
+}
+
+/** Answers a head that was not complete in time. */
+function refuseLate(fd: number): number {
+  count(408);
+  const bytes = answerTo(408, true);
+  return sendAll(fd, bytes, bytes.length) ? finish(fd) : 0;
+}
+
+/** Ends this half once the last answer is in the socket. Returns when lingering ends. */
+function finish(fd: number): number {
+  libc.shutdown(fd, SHUT_WR); // fails only where the peer is gone: recv(2) will report it
+  return readClockMs() + LINGER_MS;
+}
+
+/**
+ * With input unread close(2) would send RST, and the peer might lose the last answer: so input is taken and thrown away
+ * until the peer closes too. Returns false if SIGTERM comes meanwhile: then it is put off.
+ */
+function linger(fd: number, untilMs: number): boolean {
+  const wasStopping = isStopping();
+  for (let leftMs = untilMs - readClockMs(); leftMs > 0; leftMs = untilMs - readClockMs()) {
+    setReceiveTimeout(fd, leftMs);
+    const taken = libc.recv(fd, inbox, INBOX, 0);
+    if (taken === 0) return true;
+    if (taken > 0) count(BYTES_IN, taken);
+    else if (errno[0] !== EAGAIN && errno[0] !== EINTR) {
+      count(errno[0]!);
+      return true;
+    }
+    if (isStopping() !== wasStopping) return false;
+  }
+  return true;
 }
 
 // ---- The architecture: N processes, and the listening socket that all of them block on -----------------------------
 
-/** The life of a worker: it accepts a connection, serves it until it ends, and accepts the next. */
-function work(listener: number): void {
-  while (!stopping()) {
-    const fd = libc.accept4(listener, null, null, SOCK_CLOEXEC), error = errno[0]!;
+const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
+const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
+const pids: number[] = []; // of the workers, by slot
+
+/** Runs a worker: it accepts a connection, serves it until it ends, and accepts the next. */
+function runWorker(listener: number, slot: number): void {
+  for (;;) {
+    const fd = libc.accept4(listener, null, null, SOCK_CLOEXEC);
     if (fd >= 0) {
       count(ACCEPTED);
-      converse(fd);
-      libc.close(fd); // a failure of close(2) leaves nothing that could be done
-    } else if (error !== EAGAIN && error !== EINTR && error !== ECONNABORTED && !stopping()) { // EMFILE, ENFILE, ENOMEM
-      count(error);
-      libc.usleep(TURN_MS * 1000);
+      Atomics.add(shared, OPEN + slot, 1);
+      serveOne(fd, slot);
+    } else if (!PASSING_ERRORS.includes(errno[0]!)) {
+      if (isStopping()) break; // EAGAIN: none waits any more; EINVAL: another worker has ended the listening
+      if (errno[0] === EAGAIN) continue;
+      count(errno[0]!); // EMFILE, ENFILE, ENOBUFS, ENOMEM
+      libc.usleep(PAUSE_MS * 1000);
     }
   }
+  libc.shutdown(listener, SHUT_RD); // ends the listening in all processes, close(2) only here; fails where it has ended
+  for (const [fd, untilMs] of lingering) {
+    linger(fd, untilMs);
+    closeConnection(fd, slot);
+  }
+}
+
+/** Serves one connection. After SIGTERM its lingering is put off, so that those that wait are answered first. */
+function serveOne(fd: number, slot: number): void {
+  const untilMs = converse(fd);
+  if (untilMs > 0 && (isStopping() || !linger(fd, untilMs))) lingering.set(fd, untilMs);
+  else closeConnection(fd, slot);
+}
+
+function closeConnection(fd: number, slot: number): void {
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
+  Atomics.sub(shared, OPEN + slot, 1);
+}
+
+/** Connections of all workers that live. */
+function countOpen(): number {
+  let open = 0;
+  for (const [slot, pid] of pids.entries()) if (children.has(pid)) open += Atomics.load(shared, OPEN + slot);
+  return open;
 }
 
 /** Makes the workers that are missing. Returns false, with errno, if that cannot be done now. */
 function startWorkers(listener: number, workers: number): boolean {
-  while (children.size < workers && fork(listener, () => work(listener)) > 0);
-  return children.size === workers;
+  for (let slot = 0; slot < workers; slot++) {
+    if (children.has(pids[slot] ?? 0)) continue;
+    Atomics.store(shared, OPEN + slot, 0); // the kernel has closed what the dead one had
+    const pid = fork(listener, () => runWorker(listener, slot));
+    if (pid < 0) return false;
+    pids[slot] = pid;
+  }
+  return true;
 }
 
-/** Replaces workers that die, until `stopping`; then until all of them have ended or STOP_MS are over. */
+/** Replaces workers that die, until `isStopping`; then until all of them have ended or STOP_MS are over. */
 async function serve(listener: number, workers: number): Promise<void> {
-  // A thread that only makes system calls never hears a signal: give one to another thread, and listen meanwhile.
-  for (let pauseMs = 0, dueAt = 0, startedAt = 0; !stopping(); await libc.sched_yield()) {
-    libc.usleep(TURN_MS * 1000);
+  let pauseMs = MIN_PAUSE_MS, startedMs = readClockMs();
+  while (!isStopping()) {
+    await new Promise((resolve) => setTimeout(resolve, TURN_MS)); // this thread makes no calls: it hears signals at once
     reap();
-    const now = Date.now();
-    if (children.size === workers || now < dueAt) continue;
-    if (startedAt >= dueAt) { // a worker is missing since now: where one dies after the other, this must not spin
-      pauseMs = now - startedAt > MAX_PAUSE_MS ? MIN_PAUSE_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
-      dueAt = now + pauseMs;
-    } else {
-      if (!startWorkers(listener, workers)) count(errno[0]!); // EAGAIN, ENOMEM: as many processes as there can be
-      startedAt = now;
-    }
+    const ageMs = readClockMs() - startedMs;
+    if (children.size === workers || ageMs < pauseMs) continue;
+    pauseMs = ageMs > 2 * MAX_PAUSE_MS ? MIN_PAUSE_MS : Math.min(2 * pauseMs, MAX_PAUSE_MS);
+    if (!startWorkers(listener, workers)) count(errno[0]!); // EAGAIN, ENOMEM: as many processes as there can be
+    startedMs = readClockMs();
   }
-  libc.shutdown(listener, SHUT_RD); // it ends the listening in all processes at once, a close(2) only in this one
+  setReceiveTimeout(listener, 1); // of all processes: those that wait are accepted still, as close(2) would reset them
   await stopChildren();
 }
 
@@ -379,7 +681,8 @@ function readOptions(): { host: string; port: number; workers: number } {
     });
     if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
     if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
-    if (!WORKERS.test(workers)) throw new Error(`--workers ${workers} is not a number of workers (1..1000).`);
+    const isWorkers = /^[1-9]\d{0,3}$/.test(workers) && Number(workers) <= MAX_WORKERS;
+    if (!isWorkers) throw new Error(`--workers ${workers} is not a number of workers (1..${MAX_WORKERS}).`);
     return { host, port: Number(port), workers: Number(workers) };
   } catch (error) {
     console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS] [--workers N]`);
@@ -388,28 +691,34 @@ function readOptions(): { host: string; port: number; workers: number } {
 }
 
 function stop(): void {
-  if (stopping()) { // the second signal does not wait
+  if (isStopping()) { // the second signal does not wait
     killChildren();
     Deno.exit(1);
   }
   Atomics.store(shared, STOPPING, 1);
 }
 
+function showStats(): void {
+  reap();
+  console.log(JSON.stringify({ event: "stats", open: countOpen(), ...readCounts() }));
+}
+
 if (import.meta.main) {
   const options = readOptions();
+  if (!isSingleThreaded()) {
+    unavailable("a forked child would wait for helper threads of V8: start it with --v8-flags=--single-threaded.");
+  }
   const { listener, port } = listenOn(options.host, options.port);
   if (!startWorkers(listener, options.workers)) {
-    unavailable(
-      `worker ${children.size + 1} cannot be made: ${getSystemErrorName(-errno[0]!)}, choose fewer --workers.`,
-    );
+    const error = getSystemErrorName(-errno[0]!);
+    killChildren();
+    unavailable(`worker ${children.size + 1} cannot be made: ${error}, choose fewer --workers.`);
   }
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
+  Deno.addSignalListener("SIGUSR1", showStats);
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening, with ${options.workers} workers. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener, options.workers);
-  const tally = [...shared.subarray(0, ACCEPTED).entries()].filter(([key, times]) => key > 0 && times > 0);
-  const named = tally.map(([key, times]) => [key < 200 ? getSystemErrorName(-key) : key, times]);
-  const { 200: served = 0, ...errors } = Object.fromEntries(named);
-  console.log(JSON.stringify({ event: "stopped", accepted: shared[ACCEPTED], served, errors }));
+  console.log(JSON.stringify({ event: "stopped", ...readCounts() }));
   Deno.exit(0);
 }

@@ -10,7 +10,7 @@ const MAX_FUNCTION_LINES = 50;
 const MAX_ARCHITECTURE_LINES = 150;
 /** The rooms of lib. A room imports only from itself and from rooms that stand before it. */
 const ROOMS = [
-  ..."text cli timing sampling catalogue results server load tables page charts claims".split(" "),
+  ..."text cli timing sampling catalogue results server network load tables page charts claims".split(" "),
   ..."run compare regress probes notebook testing".split(" "),
 ];
 /** Rooms with a door: code outside of the room imports these files of it and no others. */
@@ -30,11 +30,11 @@ const DOORS: Record<string, string[]> = {
   ],
 };
 /** Rooms that need no second command: each is one instrument, or what a kind of reader calls. */
-const WHOLE_ROOMS = ["claims", "notebook", "testing"];
+const WHOLE_ROOMS = ["claims", "network", "notebook", "testing"];
 const NOTEBOOK_MODULE = "../lib/notebook/mod.ts";
 const SECTIONS = [
-  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Connection", "The architecture"],
-  ...["Where there is no io_uring", "Command line"],
+  ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Shared memory", "Connection"],
+  ...["The rings", "The architecture", "Command line"],
 ];
 const SPEAKS_BY_RUNTIME = ["deno-serve", "ws-deno"]; // the runtime speaks, so there is no protocol in the file
 
@@ -131,6 +131,11 @@ Deno.test("every room of lib stands in the order of rooms, and every file of lib
   const folders = [...Deno.readDirSync(join(ROOT, "lib"))];
   assertEquals(folders.filter(({ isFile }) => isFile).map(({ name }) => name), []);
   assertEquals(folders.map(({ name }) => name).sort(), [...ROOMS, "std"].sort());
+});
+
+Deno.test("the README names the rooms in their order", () => {
+  const readme = Deno.readTextFileSync(join(ROOT, "README.md")).replaceAll("\n", " ");
+  assert(readme.includes(`\`${ROOMS.join(" ")}\``), ROOMS.join(" "));
 });
 
 Deno.test("a room of lib imports only rooms that stand before it", () => {

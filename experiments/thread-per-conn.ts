@@ -72,10 +72,10 @@ const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. No thread keeps more
 const MAX_WORK_US = 100_000;
-const TURN_MS = 50; // the longest stretch without a look at signals, so long accept4(2) may block
+const TURN_MS = 25; // the longest that accept4(2) may block: so often signals are heard
 const PAUSE_MS = 50; // while descriptors or memory are missing
 const HEAD_MS = 10_000; // from the first byte of a head to its last
-const IDLE_MS = 86_400_000; // how long recv(2) blocks between two heads; without any bound it would not return at a signal
+const IDLE_MS = 86_400_000; // so long recv(2) blocks between two heads: without a bound no signal would end it
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
 const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is in the socket
@@ -140,7 +140,7 @@ function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
-/** Bounds how long recv(2) or accept4(2) may block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
 function setReceiveTimeout(fd: number, ms: number): void {
   timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
   timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
@@ -435,7 +435,7 @@ function answer(fd: number, length: number, scanned: number): number {
   return length - at;
 }
 
-/** Sends all. A peer that does not read holds this thread here, and no other. Returns false if the connection is broken. */
+/** Sends all. A peer that does not read holds this thread here, and no other. Returns false if it is gone. */
 function sendAll(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): boolean {
   let sent = 0;
   while (sent < length) {
@@ -512,7 +512,7 @@ function findRoom(): number {
   return error;
 }
 
-/** Takes descriptors and threads on trial: that asks the limits of the process, the user, the control group, the system. */
+/** Takes descriptors and threads on trial, so that the limits of process, user, control group and system are asked. */
 function tryRoom(workers: number): number {
   const fds = Array.from(
     { length: workers * WORKER_DESCRIPTORS + SPARE },
@@ -526,7 +526,7 @@ function tryRoom(workers: number): number {
   return descriptorError || Math.max(...threadErrors);
 }
 
-/** Gives a connection its thread: at once, when there are descriptors for it, or never if there can be no more threads. */
+/** Gives a connection its thread, as soon as there are descriptors for it; refuses it if there can be no more threads. */
 async function startThread(fd: number): Promise<void> {
   while (shared.includes(LOADING, THREADS)) { // one Worker at a time: until it has started it takes what it needs
     libc.usleep(1000);

@@ -23,15 +23,15 @@
 // The life of a connection. From `reading` on its state is the line of code at which its thread stands; in brackets
 // stands what holds it, or the call that this line blocks in.
 //
-//                                         ┌───────── all answers are sent ───────┐
-//                                         ▼                                      │
-//  accept4 ─► waiting ─ a thread takes ► reading ─── a head is whole ─────► answering
-//             [queue]                    [recv]                             [send]
-//                                         │                                      │
-//                                         └─ no whole head after 10 s: 408 ─┐    │ the last answer is sent
-//                                                                           ▼    ▼
-//                                                                          lingering ── 1 s, or the peer closes ─► closed
-//                                                                          [recv]
+//                                      ┌───────── all answers are sent ───────┐
+//                                      ▼                                      │
+//  accept4 ─► waiting ─ a free thread ► reading ─── a head is whole ─────► answering
+//             [queue]                  [recv]                             [send]
+//                                      │                                      │
+//                                      └─ no whole head after 10 s: 408 ─┐    │ the last answer is sent
+//                                                                        ▼    ▼
+//                             closed ◄─ 1 s, or the peer closes ───── lingering
+//                                                                      [recv]
 //
 // waiting    for a thread: any number of connections that sit idle may keep all threads.
 // reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
@@ -69,10 +69,10 @@ const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
 const OUTBOX = 96 * 1024; // bytes of answers to one INBOX: 1024 heads of 16 bytes, 68 bytes each. No thread keeps more
 const MAX_WORK_US = 100_000;
-const TURN_MS = 50; // the longest stretch without a look at signals, so long accept4(2) may block
+const TURN_MS = 25; // the longest stretch without a look at signals, and the longest that accept4(2) may block
 const PAUSE_MS = 50; // while descriptors or memory are missing, or the queue is full
 const HEAD_MS = 10_000; // from the first byte of a head to its last
-const IDLE_MS = 86_400_000; // how long recv(2) blocks between two heads; without any bound it would not return at a signal
+const IDLE_MS = 86_400_000; // so long recv(2) blocks between two heads: without a bound no signal would end it
 const USER_TIMEOUT_MS = 30_000; // how long a peer may acknowledge nothing, or take nothing, until the kernel ends it
 const KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a peer that is silent
 const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is in the socket
@@ -133,7 +133,7 @@ function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
-/** Bounds how long recv(2) or accept4(2) may block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
+/** Bounds how long recv(2) and accept4(2) block: then they fail with EAGAIN. A signal ends them with EINTR: signal(7). */
 function setReceiveTimeout(fd: number, ms: number): void {
   timeval[TIMEVAL_SECONDS] = Math.trunc(ms / 1000);
   timeval[TIMEVAL_MICROSECONDS] = ms % 1000 * 1000;
@@ -338,8 +338,8 @@ function readCpuUs(): number {
 const inbox = new Uint8Array(INBOX + 1), outbox = new Uint8Array(OUTBOX);
 const lingering = new Map<number, number>(); // after SIGTERM: when they are closed at the latest
 
-// What all threads share, by word: whether the server stops, and whether no connection will come any more; then counts of
-// two words each, by status, by errno and by the keys below; then the queue; then the ids of the threads (0: none).
+// What all threads share, by word: whether the server stops, and whether no connection will come any more; then counts
+// of two words each, by status, by errno and by the keys below; then the queue; then the ids of the threads (0: none).
 const STOPPING = 0, OVER = 1; // of key 0 there is no count
 const ACCEPTED = 600, CLOSED = 601, BYTES_IN = 602, BYTES_OUT = 603, KEYS = 604; // above every status and errno
 const HEAD = 2 * KEYS, TAIL = HEAD + 1, RING = HEAD + 2, LAST_SLOT = QUEUE - 1, THREADS = RING + QUEUE;
@@ -370,7 +370,7 @@ function readCounts() {
 
 const LAST = -1, BROKEN = -2; // what `answer` returns in place of a number of bytes
 
-/** Serves one connection until its last answer is sent, or until it is broken or closed. Returns when its lingering ends, or 0. */
+/** Serves one connection until it is over (returns 0) or has its last answer (returns when lingering ends). */
 function converse(fd: number): number {
   setReceiveTimeout(fd, IDLE_MS);
   let length = 0; // of a head whose end has not come
@@ -429,7 +429,7 @@ function answer(fd: number, length: number, scanned: number): number {
   return length - at;
 }
 
-/** Sends all. A peer that does not read holds this thread here, and no other. Returns false if the connection is broken. */
+/** Sends all. A peer that does not read holds this thread here, and no other. Returns false if it is gone. */
 function sendAll(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): boolean {
   let sent = 0;
   while (sent < length) {
@@ -519,7 +519,7 @@ function take(): number {
 
 const isFull = () => (Atomics.load(shared, TAIL) - Atomics.load(shared, HEAD) | 0) === QUEUE; // both wrap around
 
-/** Puts a connection into the queue and wakes a thread. The main thread alone does, so nothing changes TAIL meanwhile. */
+/** Puts a connection into the queue and wakes a thread. Only the main thread does: nothing changes TAIL meanwhile. */
 function put(fd: number): void {
   count(ACCEPTED);
   shared[RING + (Atomics.load(shared, TAIL) & LAST_SLOT)] = fd;
@@ -564,7 +564,7 @@ async function serve(listener: number): Promise<void> {
       count(errno[0]!);
       libc.usleep(PAUSE_MS * 1000);
     }
-    if (readClockMs() - heardMs >= TURN_MS) await hearSignals();
+    if (fd < 0 || readClockMs() - heardMs >= TURN_MS) await hearSignals();
   }
   endListening(listener);
   const ids = shared.subarray(THREADS);

@@ -4,7 +4,7 @@
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
 import { catalogue, type Experiment, findHttp, speaksHttp } from "../lib/catalogue/catalogue.ts";
-import { compare, type ComparePlan, type Comparison } from "../lib/compare/compare.ts";
+import { compare, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
@@ -13,21 +13,24 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
 import { counted } from "../lib/text/format.ts";
+import { bypassesKernel } from "../lib/server/subject.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
-import { table } from "../lib/text/table.ts";
+import { table, wrap } from "../lib/text/table.ts";
 import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
+import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold]
        [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
        --all: with every experiment and peer that runs here; --family F: with those
-       of a family. The reference is epoll if none is named. --work: what one request
-       of a hundred burns in mixed, in CPU-µs; several by commas.`;
+       of a family. The reference is epoll if none is named. If one of the family bypass
+       is compared, all run over a veth pair, which needs root; --all leaves it out.
+       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
@@ -79,7 +82,7 @@ async function readNames(
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
   const wanted = catalogue().filter((of) =>
-    speaksHttp(of) && of.name !== reference.name && (family === undefined || of.family === family)
+    speaksHttp(of) && of.name !== reference.name && (family === undefined ? !bypassesKernel(of) : of.family === family)
   );
   const chosen = (await Promise.all(wanted.map(async (of) => await obstacleTo(of) === null ? [of] : []))).flat();
   if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);
@@ -121,6 +124,9 @@ async function compareAll(reference: Experiment, candidates: Experiment[], plans
     for (const [name, manifest] of manifests) all.manifests.set(name, manifest);
     all.tables.push(comparison(rows, (groups, columns) => table(groups, columns, outputColumns())));
   }
+  if (isComparedOverWire([reference, ...candidates])) {
+    all.tables.push(wrap(`All over a wire: ${WIRE_SAYS}.`, outputColumns()).join("\n"));
+  }
   const lines = differences(all.manifests);
   if (lines.length > 0) all.tables.push(["Not equal between them:", ...lines].join("\n"));
   return all;
@@ -157,7 +163,7 @@ await runScript(USAGE, async () => {
   const rounds = Math.max(0, ...all.rows.map((row) => row.rounds));
   if (rounds > 0) {
     await storing.add(() =>
-      writeStudy("comparison", all.rows, {
+      writeStudy(isComparedOverWire([reference, ...candidates]) ? "wire" : "comparison", all.rows, {
         command: taskLine("compare", Deno.args),
         quick: flags.quick || rounds < MIN_ROUNDS,
         manifests,

@@ -25,7 +25,7 @@ async function run(args: string[]): Promise<boolean> {
   return false;
 }
 
-await runScript("Usage: deno task --frozen=false lock", async () => {
+await runScript("Usage: deno task lock, as deno task --frozen=false lock", async () => {
   parseFlags(Deno.args, {});
   const tasks: Record<string, { command: string }> = JSON.parse(Deno.readTextFileSync("deno.json")).tasks;
   for (const { command } of Object.values(tasks)) {

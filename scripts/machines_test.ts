@@ -9,6 +9,7 @@ import { machineOf, referenceMachine } from "../lib/results/machine.ts";
 import { newResult, writeResult } from "../lib/results/results.ts";
 import { type HostFacts, hostFacts } from "../lib/sampling/host.ts";
 import { folder } from "../lib/testing/folder.ts";
+import { runTask } from "../lib/testing/task.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const HERE = machineOf(hostFacts());
@@ -72,17 +73,7 @@ async function project() {
 }
 
 /** Runs a task in another folder, with the permissions that it has here. */
-async function task(cwd: string, name: string, ...args: string[]) {
-  const { tasks } = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
-  const [, run, ...rest] = tasks[name].command.split(" ");
-  const script = join(ROOT, rest.pop());
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [run, "--no-prompt", "--config", join(ROOT, "deno.json"), ...rest, script, ...args],
-    cwd,
-    env: { NO_COLOR: "1" },
-  }).output();
-  return { code, stdout: new TextDecoder().decode(stdout), stderr: new TextDecoder().decode(stderr) };
-}
+const task = (cwd: string, name: string, ...args: string[]) => runTask(name, args, cwd);
 
 Deno.test("claims and advise show the reference until this machine has as much, and write nothing", async () => {
   using at = await project();
@@ -127,10 +118,10 @@ Deno.test("readme publishes the figures of the reference, whatever this machine 
   assertEquals([code, stderr], [0, ""]);
   const after = contents(at.path);
   const changed = changes(before, after);
-  const published = ["README.md", join("results", "FORMAT.md")];
+  const published = ["README.md", ...["README.md", "CLAIMS.md", "FORMAT.md"].map((name) => join("results", name))];
   assertEquals(changed.filter((path) => !published.includes(path) && !path.startsWith(join("results", "charts"))), []);
   assert(changed.includes("README.md") && changed.some((path) => path.endsWith(".png")), changed.join());
   const text = Deno.readTextFileSync(join(at.path, "README.md"));
-  assertStringIncludes(text, `Measured on: ${CPU}, `);
+  assertStringIncludes(text, `: ${CPU}, `);
   assert(!text.includes("7 654"), "a figure of this machine is among them");
 });

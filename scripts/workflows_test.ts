@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 const ROOT = new URL("../", import.meta.url);
 const WORKFLOWS = new URL(".github/workflows/", ROOT);
 const read = (path: string) => Deno.readTextFileSync(new URL(path, ROOT));
-const tasks: Record<string, unknown> = JSON.parse(read("deno.json")).tasks;
+const tasks: Record<string, { command: string }> = JSON.parse(read("deno.json")).tasks;
 const workflows = [...Deno.readDirSync(WORKFLOWS)].map(({ name }) => ({
   name,
   text: read(`.github/workflows/${name}`),
@@ -36,6 +36,58 @@ Deno.test("every task that a workflow runs is there, and all run the same Deno",
   for (const [line, task] of named) assert(Object.hasOwn(tasks, task!), line);
   const versions = texts.flatMap((text) => [...text.matchAll(/deno@([\d.]+)/g)].map((match) => match[1]));
   assertEquals(new Set(versions).size, 1);
+});
+
+const indentOf = (line: string) => line.length - line.trimStart().length;
+
+/** What shells run: the lines and blocks behind `run:`. */
+function scriptsOf(text: string): string[] {
+  const lines = text.split("\n");
+  return lines.flatMap((line, i) => {
+    const [, behind] = /^ *(?:- )?run: *(.*)$/.exec(line) ?? [];
+    if (!behind) return []; // `run:` of `defaults:` has nothing behind it
+    if (!/^[|>]/.test(behind)) return [behind];
+    const rest = lines.slice(i + 1);
+    const end = rest.findIndex((each) => each.trim() !== "" && indentOf(each) <= indentOf(line));
+    return [rest.slice(0, end < 0 ? undefined : end).map((each) => each.trim()).join("\n").trim()];
+  });
+}
+
+/** What decides in a shell: keywords, tests, and lists that go on by an exit code. */
+const DECIDES = /(^|[\s;(])(if|elif|case|for|while|until|test|jq|grep|awk|sed)\s|&&|\|\||(^|\s)\[\[?\s|\bexit\b|\$\?/m;
+
+Deno.test("no workflow decides by shell: it runs commands, which decide in tested code", () => {
+  for (
+    const line of ["if [ 1 ]; then x; fi", "[ -n x ]", "a && b", "a || code=$?", "x | jq .", "exit 1", "case x in"]
+  ) {
+    assertMatch(line, DECIDES);
+  }
+  const scripts = workflows.flatMap(({ name, text }) => scriptsOf(text).map((script) => ({ name, script })));
+  assertEquals(scripts.length, 3);
+  for (const { name, script } of scripts) assert(!DECIDES.test(script), `${name}: ${script}`);
+  assert(workflows.every(({ text }) => !/\bjq\b/.test(text)));
+});
+
+Deno.test("the nightly jobs run the two commands of the night, and hand the verdict on by the output that the first writes", () => {
+  const { text } = workflows.find(({ name }) => name === "regression.yml")!;
+  assertEquals(scriptsOf(text), [
+    "$DENO task nightly --json --allow-inconclusive $FLAGS >night.json",
+    "printf '%s' \"$NIGHT\" >night.json\n$DENO task nightly:issue night.json",
+  ]);
+  assertMatch(text, /^ {6}night: \$\{\{ steps\.night\.outputs\.night \}\}$/m);
+  assertMatch(text, /^ {10}NIGHT: \$\{\{ needs\.measure\.outputs\.night \}\}$/m);
+  assertMatch(text, /^ {8}id: night$/m);
+});
+
+Deno.test("what the jobs of the night set in the environment is what the commands may read", () => {
+  const may = (task: string) => /--allow-env=(\S+)/.exec(tasks[task]!.command)![1]!.split(",");
+  const { text } = workflows.find(({ name }) => name === "regression.yml")!;
+  assert(may("nightly:issue").includes("DEFAULT_BRANCH") && text.includes("DEFAULT_BRANCH: "));
+  assert(may("nightly").includes("GITHUB_OUTPUT"));
+  assertMatch(
+    tasks["nightly:issue"]!.command,
+    / --allow-read --allow-run=gh --allow-env=\S+ scripts\/nightly\/issue_main\.ts$/,
+  );
 });
 
 Deno.test("a workflow may read and no more; only the job that tells of a regression may write, and only issues", () => {

@@ -6,7 +6,9 @@
  *             with a pool that grows and shrinks, and with all of HTTP, modules and files on the way to the answer.
  * @prediction With 256 workers connection 257 is not answered before another one is closed. A request needs at least
  *             three times the CPU that it needs with nginx.
- * @compare    prefork, nginx, c-epoll
+ * @expect     hold(1000).answered <= 256
+ *             throughput(100).cpu_us_per_request >= 3 * nginx
+ * @compare    prefork, apache-event, nginx, c-epoll
  * @requires   linux 2.6.28
  * @needs      apache2 (apache2-bin), setpriv (util-linux)
  * @version    apache2 -v
@@ -18,13 +20,19 @@
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net apache-prefork.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/
  * @simplified IPv4 only. Three modules are loaded, of a hundred. There is no /work: 404.
+ * @cannot     head-deadline Its time limit of a head is in mod_reqtimeout, and starts with the connection.
+ * @cannot     keepalive It sets SO_KEEPALIVE with the times of the system: two hours.
+ * @cannot     refuse-version HTTP/2.0 is answered with 400 or as HTTP/1.1.
+ * @cannot     exact-parser It demands Host, reads bodies away, and has bounds of its own.
+ * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
+ * @cannot     show-stats Its log knows requests only, and is written late.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
  * @cannot     refuse-methods HEAD and POST are answered as GET.
  * @cannot     any-method A method that it does not know is answered with 501, then it closes.
  * @cannot     exact-path It strips slashes at the start of a path down to one, so `//` is `/`.
  * @cannot     bound-head The bound is one of each line, 8 190 bytes, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
- * @cannot     count-accepted Its log knows requests only: who asks for nothing is not counted.
+ * @cannot     count-accepted Its log knows requests only: a connection without one is not counted.
  * @sources    https://httpd.apache.org/docs/2.4/mod/prefork.html; mod_log_config, stopping.html; prctl(2); Kegel, The
  *             C10K problem (1999)
  */
@@ -73,7 +81,8 @@ function claimPort(hostname: string, port: number): number {
 function configure(host: string, port: number, workers: number): string {
   const folder = Deno.makeTempDirSync({ prefix: `${EXPERIMENT}-` });
   globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
-  const text = Deno.readTextFileSync(`${import.meta.dirname}/apache/httpd.conf`).replaceAll("FOLDER", folder)
+  const read = (name: string) => Deno.readTextFileSync(`${import.meta.dirname}/apache/${name}`);
+  const text = read("httpd.conf").replace(/^POOL$/m, read("prefork.conf")).replaceAll("FOLDER", folder)
     .replace("HOST:PORT", `${host}:${port}`).replaceAll("WORKERS", String(workers));
   Deno.writeTextFileSync(`${folder}/httpd.conf`, text);
   Deno.mkdirSync(`${folder}/site`);
@@ -212,6 +221,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: Apache hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
+  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...counts })));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.parent.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${server.port}/`);

@@ -6,19 +6,23 @@
  *             range: only the pages that were written are memory.
  * @prediction 10 000 connections are held by 10 000 threads, and each costs the process under 32 KiB of its own memory,
  *             not 8 MiB.
+ * @expect     hold(10000).answered >= 10000
+ *             hold(10000).user_bytes_per_conn < 32768
  * @compare    thread-per-conn, c-epoll, epoll
- * @requires   linux 2.6.28, with glibc 2.32
+ * @requires   linux 2.6.37, with glibc 2.32
  * @needs      gcc (gcc)
  * @version    gcc --version
- * @fairness   A thread for each connection, detached, made when it comes; pthread_create(3) with the default stack size,
+ * @fairness   A thread for each connection, detached, created for it; pthread_create(3) with the default stack size,
  *             which is the soft limit of ulimit -s: 8 MiB unless changed. gcc -O2; reads of up to 16 KiB, no epoll_wait:
- *             recv(2) itself waits. Threads follow the processor affinity of the process.
+ *             recv(2) itself waits. Threads follow the processor affinity of the process. What a connection keeps lies in
+ *             the stack of its thread, and counts only while the thread waits for more of a head or for its peer to read.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi c-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
+ * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
+ *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             The number of threads is bounded by the system alone: kernel.threads-max, kernel.pid_max, and two areas
- *             of memory a thread of vm.max_map_count. One that cannot be made refuses its connection.
- * @sources    pthreads(7), pthread_create(3), recv(2), shutdown(2); Kegel, The C10K problem (1999), section 4
+ *             of memory per thread of vm.max_map_count. Where none can be created, the connection is refused.
+ * @sources    pthreads(7), pthread_create(3), recv(2), shutdown(2), tcp(7); Kegel, The C10K problem (1999), section 4
  */
 import { parseArgs } from "node:util";
 const EXPERIMENT = "c-threads";

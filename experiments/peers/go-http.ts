@@ -5,23 +5,33 @@
  * @idea       The same goroutine for each connection as in go-net, with buffered reading and writing, headers in a map,
  *             a context for each request, and a handler that knows nothing of sockets.
  * @prediction A request needs at least twice the CPU that it needs with go-net.
+ * @expect     throughput(100).cpu_us_per_request >= 2 * go-net
  * @compare    go-net, deno-serve, event-loop
  * @requires   linux 2.6.32
  * @needs      go (golang-go)
  * @version    go version
  * @fairness   GOMAXPROCS follows the affinity of the process: one core, one thread that runs Go code. Buffers are of
  *             4 KiB, and every answer is written by itself. Answers carry Date and Content-Type besides: 128 bytes, not
- *             50. No access log, no timeouts. The backlog is net.core.somaxconn.
+ *             50. GOGC is 400 unless the environment says otherwise, as its users set it for a heap of a few megabytes. No
+ *             access log, no time limits. The backlog is net.core.somaxconn. As many goroutines burn CPU for /work at a
+ *             time as there are cores.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work keeps its goroutine on one thread, whose CPU time is burnt; the scheduler preempts it every
  *             10 ms.
+ * @cannot     head-deadline Its ReadHeaderTimeout starts with the connection and not with the first byte, so it would
+ *             end idle ones, and is off.
+ * @cannot     bad-length An empty Content-Length is taken for none.
+ * @cannot     any-form An empty line before a request and some others of them are answered with 400.
+ * @cannot     refuse-version Its 505 has a body without Content-Length.
+ * @cannot     last-says-close The answer to HTTP/1.0 does not say so.
+ * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
  * @cannot     bound-head MaxHeaderBytes is taken with 4 KiB to spare, and the 431 has a body without Content-Length.
  * @cannot     malformed-400 Its 400 has a body without Content-Length; Go 1.19 takes even a field without a name.
  * @cannot     linger After a 400 it stays 500 ms whatever comes, and that answer has a body without Content-Length.
  * @cannot     close-after-body It reads the body away, up to 256 KiB, and keeps the connection.
  * @cannot     stop-in-flight Shutdown takes a connection for idle until a request is read to the end of its head.
- * @cannot     count-errors What net/http refuses by itself, 400 and 431, it tells to nobody.
+ * @cannot     count-errors What net/http refuses by itself, 400 and 431, it reports to nobody.
  * @sources    https://pkg.go.dev/net/http; src/net/http/server.go of Go
  */
 import { parseArgs } from "node:util";

@@ -5,6 +5,8 @@
  * @idea       A Read that would block parks the goroutine; the runtime's epoll (its netpoller) wakes it. A goroutine is a
  *             stack of 2 KiB that grows, and its scheduler runs as many threads as there are cores.
  * @prediction A request needs at most 1.5 times the CPU that it needs with epoll, and an idle connection over 6 KiB more.
+ * @expect     throughput(100).cpu_us_per_request <= 1.5 * epoll
+ *             hold(10000).user_bytes_per_conn >= 6144
  * @compare    epoll, thread-per-conn, rust-tokio, go-http
  * @requires   linux 2.6.32
  * @needs      go (golang-go)
@@ -12,7 +14,8 @@
  * @fairness   GOMAXPROCS follows the affinity of the process: one core, one thread that runs Go code. Reads of up to
  *             16 KiB into a buffer that each connection owns, one write for the answers of one read; no bufio. Every
  *             wait costs a second read(2), which finds nothing, before the goroutine is parked. The garbage collector is
- *             as it comes, GOGC=100. The backlog is net.core.somaxconn.
+ *             as it comes: GOGC as the environment has it, else 100; a request makes no garbage. The backlog is
+ *             net.core.somaxconn. As many goroutines burn CPU for /work at a time as there are cores.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

@@ -5,14 +5,15 @@
  * @idea       A Selector is epoll behind an interface that every system can fill. One thread asks it, direct buffers
  *             carry the bytes past the heap, and nothing is allocated for a request.
  * @prediction A request needs at most 1.3 times the CPU that it needs with c-epoll, once the machine is warm.
+ * @expect     throughput(100).cpu_us_per_request <= 1.3 * c-epoll
  * @compare    epoll, c-epoll, java-netty, java-threads
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless)
  * @version    java --version
  * @fairness   One thread of the program, and some of the virtual machine beside it on the same core: the compiler makes
- *             the first seconds dear. SerialGC with 16 MiB of young and 512 MiB of all heap; the class data archive of
+ *             the first seconds slow. SerialGC with 16 MiB of young and 512 MiB of all heap; the class data archive of
  *             the JDK. Reads of up to 16 KiB by read(2), one write(2) for the answers of one read; the bytes read are
- *             copied into an array once more. TCP_NODELAY is set for each connection, as a Java listener takes no such
+ *             copied into an array once more. TCP_NODELAY and SO_KEEPALIVE are set for each connection, as a Java listener takes no such
  *             option. The virtual machine raises the soft limit of descriptors to the hard one.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-nio.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000

@@ -5,6 +5,7 @@
  * @idea       One worker process, one thread, epoll in edge-triggered mode: the architecture of epoll-edge.ts, with a
  *             configuration, phases, filters and variables between the kernel and the answer.
  * @prediction A request needs at most half as much CPU again as with c-epoll, though its answer is three times as long.
+ * @expect     throughput(100).cpu_us_per_request <= 1.5 * c-epoll
  * @compare    epoll-edge, c-epoll, apache-prefork
  * @requires   linux 2.6.28
  * @needs      nginx (nginx-light), setpriv (util-linux)
@@ -18,6 +19,10 @@
  * @try        curl -i http://127.0.0.1:8080/
  * @simplified IPv4 only. The answer stands in the configuration, no file is read for it. There is no /work: 404.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
+ * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
+ * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
+ * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
+ * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
  * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
@@ -159,7 +164,7 @@ async function start(host: string, wanted: number) {
     const server = launch(folder);
     let ended = false;
     server.over.then(() => ended = true);
-    for (const until = Date.now() + START_MS; !ended && Date.now() < until; await pause(LOOK_MS)) {
+    for (const until = performance.now() + START_MS; !ended && performance.now() < until; await pause(LOOK_MS)) {
       if (await ask(folder) !== null) return { ...server, folder, port };
     }
     if (!lastWords.includes(`(${EADDRINUSE}: `)) {
@@ -180,6 +185,14 @@ function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
+/** Prints the counts so far, as nginx has them in its counters. */
+async function sayStats(folder: string): Promise<void> {
+  const counters = await ask(folder);
+  if (counters === null) return console.error("nginx does not tell its counters.");
+  const { active: open, accepted, requests } = counters;
+  console.log(JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
+}
+
 /**
  * Takes the site down, as an administrator does: without its file, and with SIGHUP, nginx closes the port and idle
  * connections, and lets the old worker finish what is in flight. A new worker tells meanwhile how much that is.
@@ -188,7 +201,7 @@ async function stop({ master, over, folder }: Awaited<ReturnType<typeof start>>)
   Deno.removeSync(`${folder}/enabled/site.conf`);
   tell(master, "SIGHUP");
   let counters = await ask(folder);
-  for (const until = Date.now() + STOP_MS; counters?.active !== 0 && Date.now() < until;) {
+  for (const until = performance.now() + STOP_MS; counters?.active !== 0 && performance.now() < until;) {
     await pause(LOOK_MS);
     counters = await ask(folder) ?? counters;
   }
@@ -230,6 +243,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: nginx hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
+  Deno.addSignalListener("SIGUSR1", () => sayStats(server.folder));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.master.pid }));
   console.error(`Listening. Try: curl -i http://${host}:${server.port}/`);

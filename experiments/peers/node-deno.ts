@@ -5,6 +5,8 @@
  * @idea       The very same server.mjs as in node-http, run by Deno: it makes node:http out of its own parts, so
  *             whatever differs between the two is neither the engine (V8) nor the program.
  * @prediction A request costs less CPU than in node-http and more than in deno-serve.
+ * @expect     throughput(100).cpu_us_per_request < 1 * node-http
+ *             throughput(100).cpu_us_per_request > 1 * deno-serve
  * @compare    node-http, deno-serve, event-loop
  * @requires   linux | darwin
  * @fairness   One thread runs JavaScript, the others help it to collect garbage; no time limits. What of the options of
@@ -12,17 +14,25 @@
  * @run        deno run --allow-read --allow-ffi node-deno.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @cannot     share-work What waits for its turn with setImmediate() comes before all sockets, so a pipeline of work is
+ *             served to its end.
+ * @cannot     hear-signals For the same reason signals are heard behind it.
+ * @cannot     head-deadline The time limit of a head is not known.
+ * @cannot     keepalive No probes are sent.
+ * @cannot     any-form The parser knows HTTP/0.9, 1.0, 1.1 and 2.0: any other version gets 400.
+ * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
+ * @cannot     exact-parser It reads over bodies, knows the methods of a list, and has bounds of its own.
  * @cannot     bound-head A head of up to 16 KiB and more is served: names and values are counted, what stands between
  *             them is not.
  * @cannot     close-after-body A request with a body is answered and the connection stays: the parser reads over the
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
- * @cannot     half-close Of requests that come at once with the end of the client's half the last answers are lost.
- * @cannot     drain Who asks for much before it reads is forgotten: once its answers did not fit into the socket, the
+ * @cannot     drain A client that asks for much before it reads is forgotten: once its answers did not fit into the socket, the
  *             connection is never read nor written again.
- * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nobody is told.
- * @cannot     wait-at-emfile For the same reason who comes then waits for ever.
+ * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.
+ * @cannot     wait-at-emfile For the same reason a connection that comes then waits for ever.
+ * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: closeIdleConnections() closes
  *             it.
  * @sources    node:http (nodejs.org/api); Node and npm compatibility (docs.deno.com)

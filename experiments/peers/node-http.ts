@@ -7,6 +7,7 @@
  *             in JavaScript: the handler gets objects in place of bytes.
  * @prediction A request costs at least three times the CPU that epoll.ts needs, the same language on the same engine:
  *             what is dear is not JavaScript but the objects that node:http makes of a request.
+ * @expect     throughput(100).cpu_us_per_request >= 3 * epoll
  * @compare    node-deno, deno-serve, event-loop, epoll
  * @requires   linux | darwin
  * @needs      node (nodejs)
@@ -16,15 +17,20 @@
  * @run        deno run --allow-read --allow-ffi node-http.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @cannot     head-deadline Its time limit of a head starts with the connection and not with the first byte of the head,
+ *             so it would end idle connections, and is off.
+ * @cannot     any-form The parser knows HTTP/0.9, 1.0, 1.1 and 2.0: any other version gets 400.
+ * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
+ * @cannot     exact-parser It reads over bodies, knows the methods of a list, and has bounds of its own.
  * @cannot     bound-head A head of up to 16 KiB is served: the parser counts names and values but not what stands
  *             between them, so no option of it gives an exact bound.
  * @cannot     close-after-body A request with a body is answered and the connection stays: the parser reads over the
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
- * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts who comes
- *             and closes at once, and tells nobody.
- * @cannot     wait-at-emfile For the same reason who comes when descriptors have run out is sent away.
+ * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
+ *             and closes them at once, and reports that to nobody.
+ * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @sources    node:http, node:net (nodejs.org/api); libuv, Design overview (docs.libuv.org); llhttp
  *             (github.com/nodejs/llhttp)
  */

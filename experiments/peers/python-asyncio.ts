@@ -6,6 +6,8 @@
  *             calls are those of epoll.ts; between them stand some hundred bytecodes of the library and of the server.
  * @prediction A request costs at least three times the CPU that epoll.ts needs, and 10 000 connections are held all the
  *             same: waiting costs memory, not interpretation.
+ * @expect     throughput(100).cpu_us_per_request >= 3 * epoll
+ *             hold(10000).answered >= 10000
  * @compare    python-threads, python-prefork, event-loop, epoll
  * @requires   linux
  * @needs      python3 (python3)

@@ -7,6 +7,7 @@
  *             own.
  * @prediction Connection N + 1 waits until another is closed, even if all N of them sit idle; up to there a request
  *             costs less CPU than in python-asyncio, because nothing stands between it and the system calls.
+ * @expect     throughput(100).cpu_us_per_request < 1 * python-asyncio
  * @compare    python-threads, python-asyncio, prefork
  * @requires   linux
  * @needs      python3 (python3)

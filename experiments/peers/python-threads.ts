@@ -7,6 +7,7 @@
  *             compute take turns of 5 ms: the kernel schedules them, and the lock decides.
  * @prediction While some clients ask for /work, light requests wait longer than in c-threads at the same load, and a
  *             second core does not raise the throughput.
+ * @expect     mixed(100).p99_us > 1 * c-threads
  * @compare    python-asyncio, python-prefork, thread-per-conn
  * @requires   linux
  * @needs      python3 (python3)

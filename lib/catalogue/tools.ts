@@ -36,6 +36,7 @@ export const TOOLS: readonly Tool[] = [
   { command: "prlimit", package: "util-linux", reason: "starts a server that may open few descriptors" },
   { command: "setpriv", package: "util-linux", reason: "lets the kernel end a server whose harness died" },
   { command: "taskset", package: "util-linux", reason: "pins server and load generator to a core each" },
+  { command: "ip", package: "iproute2", reason: "joins the network namespaces that servers around the kernel need" },
   { command: "ps", package: "procps", reason: "shows whether a process was left behind", everywhere: true },
   {
     command: "strace",

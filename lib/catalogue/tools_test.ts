@@ -84,7 +84,7 @@ Deno.test("an experiment says what it lacks: its system, what can be installed, 
 Deno.test("the install line names every package once", () => {
   assertStringIncludes(
     installLine(TOOLS, "linux"),
-    "apt-get install -y curl wrk nghttp2-client util-linux procps strace",
+    "apt-get install -y curl wrk nghttp2-client util-linux iproute2 procps strace",
   );
   assertEquals(installLine([ABSENT], "darwin"), "brew install nothing");
   assertStringIncludes(installLine([ABSENT, PRESENT], "windows"), "nothing deno");

@@ -30,7 +30,13 @@ const whyNone = (row: ComparisonRow): string =>
  */
 export function ratios(
   rows: readonly ComparisonRow[],
-  metric: "cpu_us_per_request" | "requests_per_s" | "p99_us" | "user_bytes_per_conn" | "pss_bytes",
+  metric:
+    | "core_us_per_request"
+    | "cpu_us_per_request"
+    | "requests_per_s"
+    | "p99_us"
+    | "user_bytes_per_conn"
+    | "pss_bytes",
   title: string,
   family: (name: string) => string,
 ): RankSpec {

@@ -10,7 +10,7 @@ import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../resu
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K } from "../results/conventions.ts";
+import { C10K, CROWD } from "../results/conventions.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
@@ -61,13 +61,16 @@ export class Evidence {
     this.usedQuick ||= isQuick;
   }
 
-  /** Why an experiment cannot run here; null: it can. */
+  /** Why an experiment cannot run here, by its system, or by all runs that were tried; null: it can. */
   whyNot(name: string): string | null {
     const experiment = this.#stored.experiments.find((of) => of.name === name);
     if (experiment === undefined) return `there is no experiment ${name}`;
     const { os, kernel } = this.host;
     const answer = runsHere(experiment, { os, kernel });
-    return answer.runs ? null : answer.reason.replace(/\.$/, "");
+    if (!answer.runs) return answer.reason.replace(/\.$/, "");
+    const tried = this.#stored.results.filter((of) => of.experiment === name);
+    const reason = tried.every(({ ended }) => ended === "skipped") ? tried.at(-1)?.reason : null;
+    return reason?.replace(/\.$/, "") ?? null;
   }
 
   /** The newest result, or the one that `choose` takes, of the whole ones; of the quick ones where there is no whole one. */
@@ -99,7 +102,7 @@ export class Evidence {
   /** A figure of memory at 10 000 connections, of a single run. */
   memory(name: string, metric: keyof Metrics): Figure {
     const value = this.held(name).metrics[metric];
-    if (value === null) throw new NotTestable(`${metric} of ${name} was not told`);
+    if (value === null || value === undefined) throw new NotTestable(`${metric} of ${name} was not told`);
     return once(value, MARGIN.memory);
   }
 
@@ -184,7 +187,12 @@ export class Evidence {
       return found?.isVoid ? undefined : found;
     });
     const command = `deno task compare ${to} ${of}${open} --connections ${connections}`;
-    return this.#study("comparison", [...telling, ...ways], command, `${command} --quick`);
+    return this.#study(
+      asked.isWired === true ? "wire" : "comparison",
+      [...telling, ...ways],
+      command,
+      `${command} --quick`,
+    );
   }
 
   /**
@@ -216,8 +224,9 @@ export class Evidence {
       const found = rows.filter((row) => row.probe === probe && fits(row));
       return found.length > 0 ? found : undefined;
     };
-    const command = `deno task probe ${probe}`;
-    return this.#study("probe", [look], command, `${command} --quick`);
+    const isCrowd = probe === CROWD.probe;
+    const command = isCrowd ? CROWD.command : `deno task probe ${probe}`;
+    return this.#study("probe", [look], command, `${command} ${isCrowd ? "--hold 0" : "--quick"}`);
   }
 
   /** What clients counted, and what the server did. */

@@ -22,3 +22,11 @@ export const memoryRatio = (evidence: Evidence, metric: "pss_bytes" | "user_byte
 /** CPU time of a request under full load, of one server against another. */
 export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
   evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });
+
+/** The same over a wire, by busy time of the server's cores or by CPU time of its processes alone. */
+export const costOverWire = (
+  evidence: Evidence,
+  metric: "core_us_per_request" | "cpu_us_per_request",
+  of: string,
+  to: string,
+): Ratio => evidence.ratio({ scenario: "throughput", connections: 100, metric, isWired: true, of, to });

@@ -16,6 +16,7 @@
 import type { Experiment } from "../catalogue/header.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
 import type { Result, ScenarioName } from "../results/results.ts";
+import { CROWD, crowdVariant } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
 import { isVoid } from "../tables/comparison.ts";
@@ -135,7 +136,7 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
     const command = `deno task exp ${name} --scenario ${kind} --connections ${at}`;
     return { outcome: "open", because: skipped?.reason?.replace(/\.$/, "") ?? `not measured yet: ${command}` };
   }
-  const value = (run.metrics as Record<string, number | null>)[metric] ?? null;
+  const value = (run.metrics as Record<string, number | null | undefined>)[metric] ?? null;
   if (value === null) return { outcome: "open", because: `${metric} is not available in ${kind}(${at})` };
   const bound = boundOf(metric, idsOf(run.findings, name));
   const sign_ = bound === null ? "" : SIGN_OF[bound];
@@ -147,7 +148,8 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
 /** The interval of own / other in the newest comparison of the two; full ones come first. */
 function ratioTo(condition: Condition, name: string, other: string, stored: Stored) {
   const { kind, at, metric } = condition;
-  const studies = stored.studies.comparison.toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
+  const of = metric === "core_us_per_request" ? "wire" : "comparison"; // that figure is one of a wire
+  const studies = stored.studies[of].toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
   for (const { rows } of studies) {
     for (const row of rows) {
       if (row.scenario !== kind || row.connections !== Number(at) || row.metric !== metric || isVoid(row)) continue;
@@ -202,9 +204,14 @@ export function judgeCondition(condition: Condition, name: string, stored: Store
   const { right, kind, at, metric, sign } = condition;
   if ("server" in right) return { condition, ...judgeRatio(condition, name, right, stored) };
   if (kind !== "probe") return { condition, ...judgeNumber(condition, name, right.number, stored) };
+  const isCrowd = at === CROWD.probe && name === CROWD.server;
+  const variant = isCrowd ? crowdVariant() : name;
   const row = stored.studies.probe.toReversed().flatMap(({ rows }) => rows)
-    .find((row) => row.probe === at && row.metric === metric && row.variant === name && row.value !== null);
-  if (row === undefined) return { condition, outcome: "open", because: `not measured yet: deno task probe ${at}` };
+    .find((row) => row.probe === at && row.metric === metric && row.variant === variant && row.value !== null);
+  if (row === undefined) {
+    const command = isCrowd ? CROWD.command : `deno task probe ${at}`;
+    return { condition, outcome: "open", because: `not measured yet: ${command}` };
+  }
   const outcome = decide(row.low ?? row.value!, row.high ?? row.value!, sign, right.number);
   const because = `${metric} in probe(${at}) was ${written(metric, row.value!)}, ${WORDS[sign]} ` +
     `${written(metric, right.number)} was expected`;
@@ -234,5 +241,5 @@ export function judgePrediction(
     ? "open"
     : "held";
   const telling = conditions.filter((judged) => judged.outcome === outcome).map(({ because }) => because);
-  return { outcome, conditions, sentence: `${TITLES[outcome]}: ${telling.join("; ")}.` };
+  return { outcome, conditions, sentence: `${TITLES[outcome]}: ${[...new Set(telling)].join("; ")}.` };
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { judgeCondition, judgePrediction, parseCondition } from "./prediction.ts";
-import { comparisonRow, probed, run, storedOf } from "../testing/fixtures.ts";
+import { compared, comparisonRow, overWire, probed, run, storedOf } from "../testing/fixtures.ts";
 import type { Stored } from "../results/stored.ts";
 
 const judge = (text: string, stored: Stored, name = "epoll") => judgeCondition(parseCondition(text), name, stored);
@@ -88,6 +88,23 @@ Deno.test("variants of a probe are compared by both intervals", () => {
   assertEquals(outcome, "failed");
   assertStringIncludes(because, "system_calls_per_request in probe(system-calls) was 12 % of epoll's");
   assertStringIncludes(because, "under 10 % was expected");
+});
+
+Deno.test("ten million connections are judged by their own command, and busy time of cores by a comparison over a wire", () => {
+  const crowd = "probe(c10m).held >= 10_000_000";
+  assertEquals(judge(crowd, storedOf(), "xdp").because, "not measured yet: deno task c10m");
+  const fewer = storedOf(probed("c10m", "1000000 connections", "held", 1_000_000));
+  assertEquals(judge(crowd, fewer, "xdp").outcome, "open");
+  const held = (value: number) =>
+    storedOf(probed("c10m", "10000000 connections", "held", value), ({ rows }) => {
+      Object.assign(rows.probe[0]!, { low: null, high: null }); // a count of one run
+    });
+  assertEquals(judge(crowd, held(10_000_000), "xdp").outcome, "held");
+  assertEquals(judge(crowd, held(9_000_000), "xdp").outcome, "failed");
+  const core = "throughput(100).core_us_per_request < 0.75 * c-epoll";
+  const ratio = compared(["throughput", 100, "core_us_per_request"], ["xdp", "c-epoll"], [0.5, 0.4, 0.6]);
+  assertEquals(judge(core, storedOf(overWire(ratio)), "xdp").outcome, "held");
+  assertEquals(judge(core, storedOf(ratio), "xdp").outcome, "open");
 });
 
 Deno.test("a prediction fails with one of its conditions, and its sentence says which", () => {

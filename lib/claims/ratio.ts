@@ -17,7 +17,9 @@ export class NotTestable extends Error {
 export interface Asked {
   scenario: "throughput" | "rate" | "mixed" | "hold";
   connections: number;
-  metric: "cpu_us_per_request" | "p99_us" | "pss_bytes" | "user_bytes_per_conn";
+  metric: "core_us_per_request" | "cpu_us_per_request" | "p99_us" | "pss_bytes" | "user_bytes_per_conn";
+  /** Whether both ran over a wire; default: over loopback. */
+  isWired?: boolean;
   of: string;
   to: string;
 }

@@ -42,7 +42,7 @@ Deno.test("the table has a line for each claim, with its figure, its interval an
   const select = lines.find((line) => line.includes("[T-select]"))!;
   assertMatch(
     select,
-    /^\| \[T-select\]\(results\/a-cpu-2c-24g-linux\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
+    /^\| \[T-select\]\(\.\.\/results\/a-cpu-2c-24g-linux\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
   );
   assertMatch(lines.at(-1)!, /Measured on: a CPU, 2 cores, 24 GiB, linux 6\.1\.0, Deno 2\.9\.6\.$/);
   assertMatch(lines.find((line) => line.includes("T-switch"))!, /^\| T-switch \| .* \| not measured yet \| – \| /);

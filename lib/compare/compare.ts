@@ -13,7 +13,7 @@ import { type Figures, logRatio, OF_CONNECTIONS, OF_SLICES, type PairPlan, pairR
 import type { ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { medianOf, ratioInterval } from "../timing/stats.ts";
-import type { Subject } from "../server/subject.ts";
+import { bypassesKernel, type Subject } from "../server/subject.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 
@@ -27,6 +27,9 @@ export interface ComparePlan extends PairPlan {
 
 /** What is compared where connections are held and nothing else. */
 const OF_HOLD = ["connects_per_s", ...OF_CONNECTIONS, "pss_bytes"] as const;
+
+/** Whether servers are compared over a veth pair: one of them can be had there only, and the wire must be the same for all. */
+export const isComparedOverWire = (subjects: readonly Subject[]): boolean => subjects.some(bypassesKernel);
 
 /** What all rounds found. */
 export interface Comparison {
@@ -49,6 +52,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
         scenario: "hold",
         parameters: { connections: plan.connections, seconds: plan.seconds, warmup_seconds: 0 },
       },
+      isWired: plan.isWired === true,
       guard: createGuard(),
       signal: plan.signal,
       onProgress: () => {},
@@ -69,7 +73,8 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
 function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
   const { scenario, connections, heavy } = plan;
   const findings = foundOften(rounds);
-  const metrics = scenario === "hold" ? OF_HOLD : [...OF_SLICES, ...OF_CONNECTIONS];
+  const ofSlices = plan.isWired === true ? OF_SLICES : OF_SLICES.filter((metric) => metric !== "core_us_per_request");
+  const metrics = scenario === "hold" ? OF_HOLD : [...ofSlices, ...OF_CONNECTIONS];
   return metrics.map((metric): ComparisonRow => {
     const logs = rounds.map((round) => round.logs[metric]);
     const known = logs.filter((log) => log !== null && log !== undefined && Number.isFinite(log)) as number[];
@@ -97,14 +102,16 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
  * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
- * In each round every candidate has its turn, in random order. One that cannot take part has its reason in its rows. If
+ * In each round every candidate has its turn, in random order. If one of all goes around the kernel, all of them run over a
+ * veth pair: see {@linkcode isComparedOverWire}. One that cannot take part has its reason in its rows. If
  * `plan.signal` aborts, the rows are those of the rounds until then.
  */
 export async function compare(
   reference: Subject,
   candidates: readonly Subject[],
-  plan: ComparePlan,
+  wanted: ComparePlan,
 ): Promise<Comparison> {
+  const plan = { ...wanted, isWired: isComparedOverWire([reference, ...candidates]) };
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
   const failed = new Map<Subject, CannotCompare>();
   const manifests = new Map<string, Manifest>();

@@ -4,7 +4,8 @@
  * @module
  */
 import { type Bench, openBench } from "../run/bench.ts";
-import { UsageError } from "../cli/errors.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { evidenceOf, throttleMeter } from "../run/evidence.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { climbAll, spent } from "../run/hold.ts";
@@ -29,6 +30,8 @@ export interface Load {
   heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
   settleSeconds: number;
+  /** Over a veth pair, as a server around the kernel needs it. */
+  isWired?: boolean;
   signal: AbortSignal;
 }
 
@@ -61,6 +64,7 @@ export function isWarm(costs: readonly number[], settleSeconds: number): boolean
 /** Stop it, or bind it with `await using`. */
 export class Contender implements AsyncDisposable {
   readonly #windows: Window[] = [];
+  readonly #throttled = throttleMeter();
 
   private constructor(
     readonly experiment: Subject,
@@ -82,15 +86,16 @@ export class Contender implements AsyncDisposable {
     if (load.heavy !== null && !hasWork(experiment)) {
       throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
     }
-    const opening = openBench(experiment, { signal: load.signal }).catch((error) => {
+    const opening = openBench(experiment, { signal: load.signal, isWired: load.isWired === true }).catch((error) => {
       if (!(error instanceof StartError)) throw error;
       const { name } = experiment;
       const { ended, reason } = error.failure;
       throw new CannotCompare(experiment, reason.startsWith(name) ? reason : `${name}: ${reason}`, ended);
     });
-    const { server, generator } = stack.use(await opening);
+    const opened = stack.use(await opening);
+    const { server, generator } = opened;
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
-    const bench: Bench = { server, generator, parameters, guard: createGuard(), signal: load.signal };
+    const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
     const { climb, low, reason } = await climbAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const memory = spent(bench, climb, low);
@@ -136,14 +141,13 @@ export class Contender implements AsyncDisposable {
     const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
     const window = await load().catch(async (error) => {
       if (this.load.signal.aborted) throw error;
-      const over = await endOf(this.server, DEATH_MS); // with its last connection gone, the generator cannot go on
-      if (over !== null) throw broken(crash(over, this.server));
-      throw error instanceof UsageError ? broken(error.message) : error; // it has closed all connections
+      const over = await endOf(this.server, DEATH_MS);
+      throw over === null ? error : broken(crash(over, this.server));
     });
-    const { requests, lost, unanswered } = window;
+    const { requests, lost, dropped, unanswered, stopped_early } = window;
     const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
-    if (requests > 0 && lost === 0 && unanswered === 0 && errors === "") return window;
-    const over = lost > 0 ? await endOf(this.server, DEATH_MS) : null;
+    if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;
+    const over = lost > 0 || stopped_early !== null ? await endOf(this.server, DEATH_MS) : null;
     if (over !== null) throw broken(crash(over, this.server));
     throw broken(
       `${counted(requests, "answer")}, ${counted(lost, "connection")} lost, ${unanswered} unanswered${errors}`,
@@ -154,16 +158,20 @@ export class Contender implements AsyncDisposable {
   findings(): Found[] {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
+    const latencies = this.#windows.reduce((all, { histogram }) => all.merge(histogram), new Histogram());
     const scheduled = sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
-      generatorCoreShare: sum((window) => window.client_cpu_us) / (seconds * 1e6),
-      lateShare: scheduled > 0 ? sum((window) => window.late_sends) / scheduled : null,
+      ...evidenceOf(this.#windows),
+      p99Us: latencies.count > 0 ? latencies.percentile(99) : null,
       connections: this.load.connections,
-      ratePerS: null,
+      ratePerS: seconds > 0 ? sum((window) => window.requests - window.drained) / seconds : null,
+      askedPerS: scheduled > 0 ? scheduled / seconds : null,
       meanLatencyUs: null,
+      answered: sum((window) => window.requests),
+      errors: {},
+      unanswered: 0,
       lost: 0,
-      stealShare: sum((window) => (window.server_steal_share ?? 0) * window.seconds) / seconds,
-      foreignShare: sum((window) => (window.foreign_cpu_share ?? 0) * window.seconds) / seconds,
+      throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,
     }).map(({ server, id }) => ({ server, id }));

@@ -6,9 +6,10 @@
 import { shuffle } from "es-toolkit";
 import type { Found } from "../results/findings.ts";
 import { Contender, type Load } from "./contender.ts";
-import type { Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
 import { median } from "../timing/stats.ts";
-import type { Subject } from "../server/subject.ts";
+import { serverCoreUs } from "../run/bench.ts";
+import { bypassesKernel, type Subject } from "../server/subject.ts";
 import type { Manifest } from "../results/schema.ts";
 
 /** How a pair is measured. */
@@ -19,8 +20,17 @@ export interface PairPlan extends Omit<Load, "ratePerS"> {
   ratePerS: number | "half" | null;
 }
 
-/** What is compared of slices. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. */
-export const OF_SLICES = ["cpu_us_per_request", "requests_per_s", "p50_us", "p99_us"] as const;
+/**
+ * What is compared of slices. Ratios are candidate / reference: under 1 is cheaper, or for `requests_per_s` slower. Busy
+ * time of the server's cores counts over a wire only.
+ */
+export const OF_SLICES = [
+  "core_us_per_request",
+  "cpu_us_per_request",
+  "requests_per_s",
+  "p50_us",
+  "p99_us",
+] as const;
 /** What is compared of the connections that are held. */
 export const OF_CONNECTIONS = ["user_bytes_per_conn", "kernel_bytes_per_conn", "threads"] as const;
 /** Figures by their names; null: not measured. */
@@ -37,8 +47,9 @@ export interface Round {
 }
 
 const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
-  cpu_us_per_request: (window.server_cpu_us ?? NaN) / window.requests,
-  requests_per_s: window.requests / window.seconds,
+  core_us_per_request: (serverCoreUs(window) ?? NaN) / (window.requests - window.drained),
+  cpu_us_per_request: (window.server_cpu_us ?? NaN) / (window.requests - window.drained),
+  requests_per_s: answersPerS(window),
   p50_us: window.histogram.percentile(50),
   p99_us: window.histogram.percentile(99),
 });
@@ -77,7 +88,8 @@ export async function pairRound(
   plan: PairPlan,
   into: Map<string, Manifest>,
 ): Promise<Round> {
-  const load: Load = { ...plan, ratePerS: null };
+  const isWired = plan.isWired === true || [reference, candidate].some(bypassesKernel);
+  const load: Load = { ...plan, ratePerS: null, isWired };
   const [first, second] = shuffle([reference, candidate]);
   await using early = await Contender.start(first!, load);
   await using late = await Contender.start(second!, load);

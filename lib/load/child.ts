@@ -7,6 +7,7 @@
 import { fileURLToPath } from "node:url";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { howEnded, linesOf, PIN_AND_BIND, Tail } from "../server/launch.ts";
+import type { Namespace } from "../network/namespaces.ts";
 import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
@@ -17,14 +18,20 @@ const LAUNCH = `${PIN_AND_BIND}
 exec "$@"`; // without setpriv(1) it goes when stdin ends
 
 /** What the engine needs and no more: libc, or connections to the one target, or both for the clocks of the portable one. */
-function permissions({ engine, address, port }: EngineConfig): string[] {
-  const net = engine === "portable" ? [`--allow-net=${address}:${port}`] : [];
+function permissions({ engine, addresses, port }: EngineConfig): string[] {
+  const targets = addresses.map((address) => address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
+  const net = engine === "portable" ? [`--allow-net=${targets.join()}`] : [];
   return ["--no-prompt", ...(Deno.build.os === "linux" ? ["--allow-ffi"] : []), ...net];
 }
 
-function command(config: EngineConfig): Deno.Command {
+function command(config: EngineConfig, within: Namespace | null): Deno.Command {
   const main = fileURLToPath(new URL("./main.ts", import.meta.url));
-  const words = [Deno.execPath(), "run", "--quiet", ...permissions(config), main, JSON.stringify(config)];
+  const program = {
+    command: Deno.execPath(),
+    args: ["run", "--quiet", ...permissions(config), main, JSON.stringify(config)],
+  };
+  const started = within?.command(program) ?? program;
+  const words = [started.command, ...started.args];
   // Detached: Ctrl-C in the terminal reaches the parent alone, which then ends things in its order.
   const pipes = { stdin: "piped", stdout: "piped", stderr: "piped", detached: true } as const;
   if (Deno.build.os === "windows") return new Deno.Command(words[0]!, { ...pipes, args: words.slice(1) });
@@ -38,6 +45,10 @@ export class GeneratorEnded extends KnownFailure {
 
 /** A running process of main.ts. */
 export class LoadChild {
+  /** How many clients it held after the last command. */
+  clients = 0;
+  /** Its clock, as it was when it said it was ready, less `clock()` of this process when that was read. */
+  clockOffsetUs = 0;
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #replies: AsyncGenerator<Reply, void>;
@@ -46,22 +57,34 @@ export class LoadChild {
   #last: Promise<unknown> = Promise.resolve();
   #stopped: Promise<void> | null = null;
 
-  private constructor(config: EngineConfig, readonly onProgress: (progress: Progress) => void) {
-    this.#process = command(config).spawn();
+  private constructor(
+    config: EngineConfig,
+    within: Namespace | null,
+    readonly onProgress: (progress: Progress) => void,
+  ) {
+    this.#process = command(config, within).spawn();
     this.#input = this.#process.stdin.getWriter();
     this.#replies = this.#read();
     this.#stderr = this.#said.collect(this.#process.stderr);
   }
 
   /**
-   * Starts the process and waits until it takes commands.
+   * Starts the process, in a network namespace of the lab or in that of this process, and waits until it takes commands.
    *
    * @throws {Error} If it ends instead, with what it said, or is not ready within 30 s.
    */
-  static async start(config: EngineConfig, onProgress: (progress: Progress) => void): Promise<LoadChild> {
-    const child = new LoadChild(config, onProgress);
+  static async start(
+    config: EngineConfig,
+    within: Namespace | null,
+    clockUs: () => number,
+    onProgress: (progress: Progress) => void,
+  ): Promise<LoadChild> {
+    const child = new LoadChild(config, within, onProgress);
     const timer = setTimeout(() => child.#process.kill("SIGKILL"), START_MS);
-    await child.#reply().finally(() => clearTimeout(timer));
+    const reply = await child.#reply().finally(() => clearTimeout(timer));
+    if (!("ready" in reply)) throw new Error(`The load generator begins with ${JSON.stringify(reply)}.`);
+    // CLOCK_MONOTONIC is the same everywhere. Else the reply has been on its way for a millisecond or so: the timers are no better.
+    child.clockOffsetUs = config.engine === "epoll" ? 0 : reply.clockUs - clockUs();
     return child;
   }
 
@@ -97,7 +120,7 @@ export class LoadChild {
    */
   run(command: Command | StressCommand): Promise<unknown> {
     const outcome = this.#last.then(() => this.#run(command));
-    this.#last = outcome.catch(() => {}); // whoever gave that command is told; the next one is independent of it
+    this.#last = outcome.catch(() => {}); // the caller of that command gets its error; the next one is independent of it
     return outcome;
   }
 
@@ -110,6 +133,7 @@ export class LoadChild {
     const reply = await this.#reply();
     if ("refused" in reply) throw new UsageError(reply.refused);
     if (!("done" in reply)) throw new Error(`The load generator answers ${JSON.stringify(reply)}.`);
+    this.clients = reply.clients;
     return reply.done;
   }
 

@@ -12,20 +12,28 @@ import { FakeServer, HELLO } from "../testing/fake_server.ts";
 
 const LINUX = Deno.build.os === "linux";
 const PATIENCE_MS = 10_000; // only something broken lets it pass
-const LONG: Command = { name: "closed", options: { seconds: 600, warmupSeconds: 0 } };
+/** A loop that ends long after the test. */
+const long = (clockUs: number): Command => {
+  const endUs = clockUs + 600e6;
+  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs } };
+};
 
 const server = () => new FakeServer(({ write }) => write(HELLO));
 const gone = (pid: number) => until(() => processTree(pid) === null, PATIENCE_MS, `the end of process ${pid}`);
 
 /** load_main.ts by itself, without what load_child.ts puts around it; `before` is run in the shell that becomes it. */
 function bareProcess(config: Partial<EngineConfig> & { port: number }, before = "") {
-  const whole = {
+  const whole: EngineConfig = {
     engine: "epoll",
-    address: "127.0.0.1",
+    addresses: ["127.0.0.1"],
     host: "lab",
-    loopback: true,
+    head: "client",
+    method: "GET",
     cpu: null,
-    serverPid: null,
+    spinUs: 0,
+    index: 0,
+    processes: 1,
+    ports: null,
     ...config,
   };
   const main = fileURLToPath(new URL("./main.ts", import.meta.url));
@@ -67,11 +75,12 @@ for (const engine of ENGINES) {
     fn: async () => {
       await using fake = server();
       const child = bareProcess({ engine, port: fake.port });
-      assertEquals(await child.reply(), { ready: true });
+      const ready = await child.reply();
+      assert("ready" in ready);
       await child.give({ name: "connect", options: { count: 2, timeoutMs: 1000 } });
       const connected = await child.reply() as { done: { connected: number } };
       assertEquals(connected.done.connected, 2);
-      await child.give(LONG);
+      await child.give(long(ready.clockUs));
       assert("progress" in await child.reply()); // the loop runs
       assertEquals((await child.end()).code, 0);
     },
@@ -140,12 +149,17 @@ Deno.test({
 
 const allowedCores = (pid: number) => /^Cpus_allowed_list:\s*(.*)$/m.exec(readProc(`/proc/${pid}/status`))![1];
 
-Deno.test({ name: "a generator runs on the core it is given, with taskset or without", ignore: !LINUX }, async () => {
+Deno.test({
+  name: "a generator runs on the cores it is given, with taskset or without",
+  ignore: !LINUX || navigator.hardwareConcurrency < 2,
+}, async () => {
   await using fake = server();
   for (const engine of ENGINES) {
     await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: fake.port }, { engine, cpu: 0 });
     assertEquals(allowedCores(generator.pid), "0");
   }
+  await using two = await LoadGenerator.start({ host: "127.0.0.1", port: fake.port }, { cpus: [0, 1] });
+  assertEquals(two.pids.map(allowedCores), ["0", "1"]);
   const bare = bareProcess({ port: fake.port, cpu: 0 });
   await bare.reply();
   assertEquals(allowedCores(bare.pid), "0");
@@ -182,9 +196,15 @@ Deno.test("only loopback is asked, unless the host is allowed by the name it was
     { host: "192.0.2.1", port: 80, allow: "192.0.2.2" },
     { host: "128.0.0.1", port: 80 },
     { host: "0.0.0.0", port: 80 },
+    { host: "2001:db8::1", port: 80 },
+    { host: "[2001:db8::1]", port: 80 },
   ];
   for (const target of refused) {
-    await assertRejects(() => LoadGenerator.start(target), UsageError, `${target.host} is not this machine`);
+    await assertRejects(
+      () => LoadGenerator.start(target),
+      UsageError,
+      `${target.host.replace(/[\[\]]/g, "")} is not this machine`,
+    );
   }
   await assertRejects(
     () => LoadGenerator.start({ host: "no-such-host.invalid", port: 80 }),

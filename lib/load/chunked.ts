@@ -11,6 +11,7 @@ export const NO_CHUNKS = -2;
 const LF = 10;
 const MAX_LINE = 4096; // a size with extensions, or a field behind the last chunk
 const SIZE = /^([0-9a-f]{1,8})[ \t]*(;.*)?\r\n$/i;
+const SIZE_BEGUN = /^[0-9a-f]{1,8}[ \t]*(;.*)?\r?$/i;
 
 /** One body, however it was cut into pieces on its way. Only a line in pieces costs memory. */
 export class Chunks {
@@ -35,7 +36,10 @@ export class Chunks {
       this.#line += String.fromCharCode(...input.subarray(at, end));
       at = end;
       if (this.#expects === "end of chunk" && !"\r\n".startsWith(this.#line)) return NO_CHUNKS;
-      if (!this.#line.endsWith("\n")) break;
+      if (!this.#line.endsWith("\n")) {
+        if (this.#expects === "size" && !SIZE_BEGUN.test(this.#line)) return NO_CHUNKS; // and not only when the time is up
+        break;
+      }
       if (this.#expects === "trailer" && this.#line === "\r\n") return at;
       if (!this.#takeLine()) return NO_CHUNKS;
       this.#line = "";

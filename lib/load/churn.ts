@@ -4,47 +4,57 @@
  * @module
  */
 import { type Connections, grown, type Loop, type Steps } from "./connections.ts";
-import { type Meter, Scores, timesBetween } from "./tally.ts";
-import type { ChurnOptions, Window } from "./types.ts";
-import { DRAIN_US, NEVER, Patience, QUIET_US } from "./patience.ts";
+import { Scores } from "./tally.ts";
+import type { ChurnPart, WindowPart } from "./types.ts";
+import { DRAIN_US, NEVER, Patience, QUIET_US, RETRY_US, sleepUntil } from "./patience.ts";
+import { addBroken, type Cut, windowPart } from "./window.ts";
 
 /** Failures in a row after which the server is held to be gone: a loop of refused connections would measure nothing. */
 const MAX_FAILURES = 1000;
 
 class ChurnLoop implements Loop {
   readonly scores = new Scores(false);
+  recording = false;
   live = 0;
   failuresInRow = 0;
   #startedAt = new Float64Array(64); // before connect(2); 0: not a connection of this loop
   constructor(readonly connections: Connections, readonly concurrency: number) {}
 
-  /** Opens connections until enough are under way. Done between turns, so that no descriptor comes back within one. */
-  fill(): void {
-    while (this.live < this.concurrency && this.failuresInRow < MAX_FAILURES) {
+  get over(): boolean {
+    return this.failuresInRow >= MAX_FAILURES;
+  }
+
+  /**
+   * Opens connections until enough are under way. Done between turns, so that no descriptor comes back within one. Returns when to
+   * try again: those under way may give back what is missing.
+   */
+  fill(): number {
+    while (this.live < this.concurrency && !this.over) {
       const startedAt = this.connections.clockUs();
       const id = this.connections.open();
       if (id < 0) {
         this.connections.tally.error(this.connections.openError);
         this.failuresInRow++;
-        if (this.live > 0) return; // those under way may give back what is missing
+        if (this.live > 0) return startedAt + RETRY_US;
         continue;
       }
       if (id >= this.#startedAt.length) this.#startedAt = grown(this.#startedAt, id);
       this.#startedAt[id] = startedAt;
       this.live++;
     }
+    return NEVER;
   }
 
   connected(id: number, now: number): void {
     this.connections.send(id, now, 0);
   }
 
-  answered(id: number, now: number, status: number): void {
-    if (status === 200) {
+  answered(id: number, now: number, status: number, open: boolean): void {
+    if (status === 200 && this.recording) {
       this.scores.requests++;
       this.scores.latency.record(now - this.#startedAt[id]!);
     }
-    this.connections.close(id);
+    if (open) this.connections.close(id);
     this.#end(id);
     this.failuresInRow = 0;
   }
@@ -54,8 +64,18 @@ class ChurnLoop implements Loop {
     this.failuresInRow++;
   }
 
-  lost(id: number): void {
-    if (this.#startedAt[id]! > 0) this.failed(id); // else it is a held one
+  lost(id: number, now: number): void {
+    if (!(this.#startedAt[id]! > 0)) return; // a held one
+    if (this.recording) this.scores.giveUp(now - this.#startedAt[id]!);
+    this.failed(id);
+  }
+
+  dropped(id: number): void {
+    if (this.#startedAt[id]! > 0) this.failed(id);
+  }
+
+  idleClosed(id: number, now: number): void {
+    if (this.#startedAt[id]! > 0) this.lost(id, now);
   }
 
   freed(): void {}
@@ -68,37 +88,43 @@ class ChurnLoop implements Loop {
   *run(untilUs: number): Steps<void> {
     const { connections } = this;
     connections.now = connections.clockUs();
-    while (connections.now < untilUs && this.failuresInRow < MAX_FAILURES) {
-      this.fill();
-      yield this.live > 0 ? untilUs : 0;
-    }
+    while (connections.now < untilUs && !this.over) yield Math.min(this.fill(), untilUs);
   }
 
-  /** Waits, bounded, for those under way, and closes the rest. Returns how many these were. */
-  *finish(): Steps<number> {
+  /** Waits, bounded, for those under way, and closes the rest; those begun before `untilUs` are given up. */
+  *finish(untilUs: number): Steps<void> {
     const { connections } = this;
     const patience = new Patience(connections, QUIET_US, connections.clockUs() + DRAIN_US);
     while (this.live > 0 && !patience.over()) yield NEVER;
-    for (let id = 0; id < this.#startedAt.length; id++) if (this.#startedAt[id]! > 0) connections.close(id);
+    const now = connections.clockUs();
+    for (let id = 0; id < this.#startedAt.length; id++) {
+      const startedAt = this.#startedAt[id]!;
+      if (startedAt === 0) continue;
+      if (startedAt < untilUs) this.scores.giveUp(now - startedAt);
+      connections.close(id);
+    }
     connections.leave();
-    return this.live;
   }
 }
 
-/** Connects, asks once and closes, over and over. Connections that end while the clocks are read wait for it. */
-export function* churn(connections: Connections, meter: Meter, options: ChurnOptions): Steps<Window> {
-  const { concurrency, seconds, warmupSeconds } = options;
+/** Connects, asks once and closes, over and over. */
+export function* churn(connections: Connections, cut: Cut, part: ChurnPart): Steps<WindowPart> {
+  const { concurrency, startUs, fromUs, toUs, endUs } = part;
   const { tally } = connections;
+  yield* sleepUntil(connections, startUs);
   const loop = connections.loop = new ChurnLoop(connections, concurrency);
-  yield* loop.run(connections.clockUs() + warmupSeconds * 1e6);
-  loop.scores.take();
+  yield* loop.run(fromUs);
   tally.take();
-  const from = meter.read();
-  yield* loop.run(from.endedUs + seconds * 1e6);
-  const times = timesBetween(from, meter.read());
-  const window = { ...times, ...loop.scores.take(), ...tally.take(), connections: concurrency, scheduled: null };
-  const unanswered = yield* loop.finish();
-  const failed = loop.failuresInRow >= MAX_FAILURES;
-  const stopped_early = failed ? `${MAX_FAILURES} connections in a row failed.` : null;
-  return { ...window, unanswered, stopped_early };
+  loop.recording = true;
+  const from = cut();
+  yield* loop.run(toUs);
+  const to = cut();
+  const taken = tally.take();
+  loop.recording = false;
+  const stopped_early = loop.over ? `${MAX_FAILURES} connections in a row failed.` : null;
+  yield* loop.run(endUs);
+  yield* loop.finish(to.us);
+  addBroken(taken, tally.take());
+  tally.takeEnded();
+  return windowPart(from, to, loop.scores, taken, { connections: concurrency, scheduled: null, stopped_early });
 }

@@ -48,6 +48,7 @@ class ConnectLoop implements Loop {
     else if (now < this.#redialAtUs) return;
     else {
       this.connections.closeAll(CONNECTING);
+      this.connections.tally.redials += this.pending;
       this.opened -= this.pending;
       this.pending = 0;
       this.#redialUs = Math.min(2 * this.#redialUs, MAX_REDIAL_US);
@@ -79,6 +80,7 @@ export function* connect(
 ): Steps<ConnectOutcome> {
   const { count, timeoutMs } = options;
   const { tally } = connections;
+  tally.take();
   const loop = connections.loop = new ConnectLoop(connections, count, keep);
   const patience = new Patience(connections, timeoutMs * 1e3);
   const startUs = connections.clockUs();
@@ -92,25 +94,29 @@ export function* connect(
   }
   connections.leave();
   const seconds = (connections.clockUs() - startUs) / 1e6;
-  const { errors } = tally.take();
-  return { requested: count, connected: loop.made, failed: count - loop.made, seconds, errors };
+  const { errors, redials } = tally.take();
+  return { requested: count, connected: loop.made, failed: count - loop.made, redials, seconds, errors };
 }
 
 const TARGET = 1;
-const PASSED_OVER = 2; // the latter still owed an answer to an earlier loop when its turn came
+const PASSED_OVER = 2; // it still owed an answer to an earlier loop when its turn came
+const DONE = 3;
 
 class AskLoop implements Loop {
   answeredCount = 0;
   lostCount = 0;
+  droppedCount = 0;
+  closedCount = 0;
   otherStatus = 0;
+  /** How many targets have no outcome yet. */
+  left: number;
   readonly latency = new Counts();
   readonly #queue: number[];
   readonly #roles: Uint8Array;
-  readonly #targets: number;
   #at = 0;
 
   constructor(readonly connections: Connections, targets: Int32Array, readonly window: number) {
-    this.#targets = targets.length;
+    this.left = targets.length;
     this.#queue = Array.from(targets);
     this.#roles = new Uint8Array(connections.states.length);
     for (const id of targets) this.#roles[id] = TARGET;
@@ -121,29 +127,50 @@ class AskLoop implements Loop {
     const { connections } = this;
     while (connections.busy < this.window && this.#at < this.#queue.length) {
       const id = this.#queue[this.#at++]!;
+      if (this.#roles[id] === DONE) continue; // it was closed before its turn came
       if (connections.states[id] === IDLE) connections.send(id, connections.clockUs(), 0);
       else this.#roles[id] = PASSED_OVER;
     }
   }
 
-  answered(id: number, now: number, status: number): void {
+  /** Whether a connection is one of the targets, and has an outcome only now. */
+  #settle(id: number): boolean {
+    const settles = this.#roles[id] === TARGET || this.#roles[id] === PASSED_OVER;
+    if (settles) this.left--;
+    if (settles) this.#roles[id] = DONE;
+    return settles;
+  }
+
+  answered(id: number, now: number, status: number, open: boolean): void {
+    this.#settle(id);
     if (status === 200) {
       this.answeredCount++;
       this.latency.record(now - this.connections.sentAt[id]!);
     } else this.otherStatus++;
+    if (!open) this.closedCount++;
   }
 
-  freed(id: number): void {
-    if (this.#roles[id] === PASSED_OVER) this.#queue.push(id);
+  freed(id: number, _now: number, open: boolean): void {
+    if (!open) this.idleClosed(id);
+    else if (this.#roles[id] === PASSED_OVER) this.#queue.push(id);
   }
 
   lost(id: number): void {
-    if (this.#roles[id] !== 0) this.lostCount++;
+    if (this.#settle(id)) this.lostCount++;
   }
 
-  /** How many targets have no outcome yet. */
-  get left(): number {
-    return this.#targets - this.answeredCount - this.lostCount - this.otherStatus;
+  dropped(id: number): void {
+    if (this.#settle(id)) this.droppedCount++;
+  }
+
+  idleClosed(id: number): void {
+    if (this.#roles[id] === 0) return;
+    this.#settle(id);
+    this.closedCount++;
+  }
+
+  retry(id: number): void {
+    this.idleClosed(id);
   }
 }
 
@@ -152,16 +179,21 @@ export function* ask(connections: Connections, options: AskOptions): Steps<AskOu
   const { onlyNew, window, timeoutMs } = options;
   const held = connections.heldIds.slice(0, connections.held);
   const targets = onlyNew ? held.filter((id) => connections.fresh[id] === 1) : held;
+  const without = onlyNew ? 0 : connections.dormant;
   for (const id of targets) connections.fresh[id] = 0;
   const loop = connections.loop = new AskLoop(connections, targets, window);
   const patience = new Patience(connections, timeoutMs * 1e3);
   const startUs = connections.clockUs();
   for (loop.fill(); loop.left > 0 && !patience.over(); loop.fill()) yield NEVER;
   connections.leave();
+  // Those too that had ended before they could be asked.
+  const { lost, dropped } = connections.tally.takeEnded();
   return {
-    asked: targets.length,
+    asked: targets.length + without + (lost - loop.lostCount) + (dropped - loop.droppedCount),
     answered: loop.answeredCount,
-    lost: loop.lostCount,
+    lost,
+    dropped,
+    closed: loop.closedCount + without,
     unanswered: loop.left,
     seconds: (connections.clockUs() - startUs) / 1e6,
     histogram: loop.latency.take(),

@@ -12,79 +12,134 @@ const INTEREST = sys.EPOLLIN | sys.EPOLLOUT | sys.EPOLLRDHUP | sys.EPOLLET;
 const ONE = new Int32Array([1]);
 const LINGER_0 = new Int32Array([1, 0]); // struct linger { int l_onoff; int l_linger; }
 
-/** struct sockaddr_in: family in native order, port and address in network order. */
+/** The eight groups of an IPv6 address, which may have `::` once and may end in an IPv4 address. */
+function groupsOf(address: string): number[] {
+  const quad = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(address);
+  if (quad !== null) {
+    const [a, b, c, d] = quad.slice(2).map(Number);
+    return groupsOf(`${quad[1]}${(a! << 8 | b!).toString(16)}:${(c! << 8 | d!).toString(16)}`);
+  }
+  const [left = [], right] = address.split("::").map((half) => half === "" ? [] : half.split(":"));
+  const zeros = right === undefined ? 0 : 8 - left.length - right.length;
+  return [...left, ...Array(zeros).fill("0"), ...right ?? []].map((group) => parseInt(group, 16));
+}
+
+/** struct sockaddr_in or sockaddr_in6: family in native order, port and address in network order. */
 export function socketAddress(host: string, port: number): Uint8Array<ArrayBuffer> {
-  const address = new Uint8Array(16);
-  address.set([sys.AF_INET, 0, port >> 8, port & 255, ...host.split(".").map(Number)]);
+  const [high, low] = [port >> 8, port & 255];
+  if (!host.includes(":")) {
+    const address = new Uint8Array(16);
+    address.set([sys.AF_INET, 0, high, low, ...host.split(".").map(Number)]);
+    return address;
+  }
+  const address = new Uint8Array(28); // family, port, flow information, 16 bytes of address, scope
+  address.set([sys.AF_INET6, 0, high, low]);
+  address.set(groupsOf(host).flatMap((group) => [group >> 8, group & 255]), 8);
   return address;
 }
 
 /** Connections from one source address: beyond, connect(2) searches ever longer for a port that is free. */
 export const CONNECTIONS_PER_SOURCE = 9000;
+/** Of the ports of one address so many may be used: some are taken by others. */
+const SHARE_OF_PORTS = 0.9;
 
-const SOURCES = 254;
+const SOURCES = 255; // 127.0.0.1, and 254 of a block of one's own
 
-/** Source addresses in 127/8, filled one after the other; a connection that ends makes room. */
+/**
+ * Source addresses in 127/8, filled one after the other; a connection that ends makes room. 127.0.0.1 comes first, because
+ * there are servers that trust it alone; the others are used when its ports are nearly used up.
+ */
 export class Sources {
-  readonly #used = new Uint16Array(SOURCES);
+  readonly #room: Int32Array;
   readonly #address = socketAddress("127.0.0.0", 0);
   #current = 0;
 
-  /** @param process Its number chooses the addresses, so that generators do not share what they leave behind. */
-  constructor(process: number) {
-    this.#address.set([1 + (process >> 8) % 254, process & 255], 5);
+  /**
+   * @param process Its number chooses the block, so that generators do not share what they leave behind.
+   * @param ports How many ports a client can use; null: not known.
+   * @param sharers How many processes share 127.0.0.1.
+   */
+  constructor(readonly process: number, ports: number | null, sharers: number) {
+    const each = Math.min(CONNECTIONS_PER_SOURCE, Math.floor((ports ?? Infinity) * SHARE_OF_PORTS));
+    this.#room = new Int32Array(SOURCES).fill(each);
+    this.#room[0] = Math.floor(each / sharers);
   }
 
-  /** The number of a source with room; −1 if all are full, with 2 286 000 connections. */
+  /** The number of a source with room; −1 if all are full, with 2 295 000 connections. */
   take(): number {
-    if (this.#used[this.#current]! >= CONNECTIONS_PER_SOURCE) {
-      const free = this.#used.findIndex((used) => used < CONNECTIONS_PER_SOURCE);
+    if (this.#room[this.#current]! <= 0) {
+      const free = this.#room.findIndex((room) => room > 0);
       if (free < 0) return -1;
       this.#current = free;
     }
-    this.#used[this.#current]!++;
+    this.#room[this.#current]!--;
     return this.#current;
   }
 
   /** Its address, to be used before the next call. */
   address(source: number): Uint8Array<ArrayBuffer> {
-    this.#address[7] = 1 + source;
+    const own = source > 0;
+    this.#address.set(own ? [1 + (this.process >> 8) % 254, this.process & 255, source] : [0, 0, 1], 5);
     return this.#address;
+  }
+
+  /** The system has no port left there: until one of its connections ends it is not used. */
+  exhausted(source: number): void {
+    this.#room[source] = 0;
   }
 
   /** A connection from there has ended. */
   giveBack(source: number): void {
-    this.#used[source]!--;
+    this.#room[source]!++;
   }
 }
 
 /** Opens and closes connections to one target. */
 export class Dialer {
-  readonly #sources: Sources | null;
   #sourceOf = new Uint8Array(64);
   readonly #event = new Int32Array(sys.EVENT_WORDS);
+  /** A sockaddr_in or sockaddr_in6. */
+  target: Uint8Array<ArrayBuffer>;
 
   /**
-   * @param target A sockaddr_in.
+   * @param target Where to connect to.
    * @param epoll The interest set that connections join.
-   * @param loopback Spread the source addresses over 127/8. Elsewhere the system chooses the one that leads to the target.
+   * @param sources Where connections come from. Null: the system chooses the address that leads to the target.
    */
-  constructor(readonly target: Uint8Array<ArrayBuffer>, readonly epoll: number, loopback: boolean) {
-    this.#sources = loopback ? new Sources(Deno.pid) : null;
+  constructor(target: Uint8Array<ArrayBuffer>, readonly epoll: number, readonly sources: Sources | null) {
+    this.target = target;
   }
 
   /** Opens a connection without waiting for it. Returns its descriptor, or the negative errno. */
   dial(): number {
-    const fd = libc.socket(sys.AF_INET, sys.SOCK_STREAM | sys.SOCK_NONBLOCK | sys.SOCK_CLOEXEC, 0);
+    // Each turn of this loop but the last takes a source out of use.
+    for (;;) {
+      const source = this.#sources?.take() ?? 0;
+      if (source < 0) return -sys.EADDRNOTAVAIL;
+      const fd = this.#dialFrom(source);
+      if (fd >= 0 || this.#sources === null) return fd;
+      if (fd !== -sys.EADDRNOTAVAIL) {
+        this.#sources.giveBack(source);
+        return fd;
+      }
+      this.#sources.exhausted(source);
+    }
+  }
+
+  /** The sources of this target: addresses of 127/8 reach no other one. */
+  get #sources(): Sources | null {
+    return this.target[0] === sys.AF_INET ? this.sources : null;
+  }
+
+  #dialFrom(source: number): number {
+    const fd = libc.socket(this.target[0]!, sys.SOCK_STREAM | sys.SOCK_NONBLOCK | sys.SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno[0]!;
-    const source = this.#sources?.take() ?? 0;
-    if (source >= 0 && this.#connect(fd, source)) {
+    if (this.#connect(fd, source)) {
       if (fd >= this.#sourceOf.length) this.#sourceOf = grown(this.#sourceOf, fd);
       this.#sourceOf[fd] = source;
       return fd;
     }
-    const failed = source < 0 ? sys.EADDRNOTAVAIL : errno[0]!;
-    if (source >= 0) this.#sources?.giveBack(source);
+    const failed = errno[0]!;
     libc.close(fd); // it was connected to nobody: nothing can be lost
     return -failed;
   }
@@ -96,7 +151,7 @@ export class Dialer {
       if (libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_BIND_ADDRESS_NO_PORT, ONE, 4) < 0) return false;
       if (libc.bind(fd, this.#sources.address(source), 16) < 0) return false;
     }
-    if (libc.connect(fd, this.target, 16) < 0 && errno[0] !== sys.EINPROGRESS) return false;
+    if (libc.connect(fd, this.target, this.target.length) < 0 && errno[0] !== sys.EINPROGRESS) return false;
     this.#event[0] = INTEREST;
     this.#event[sys.DATA_WORD] = fd;
     return libc.epoll_ctl(this.epoll, sys.EPOLL_CTL_ADD, fd, this.#event) === 0;

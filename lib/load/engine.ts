@@ -5,23 +5,21 @@
  */
 import { ask, connect } from "./connect_and_ask.ts";
 import { churn } from "./churn.ts";
-import type { Connections, Steps } from "./connections.ts";
+import { type Connections, SLOW, type Steps } from "./connections.ts";
 import { closedLoop } from "./closed_loop.ts";
-import { openLoop, slowClients } from "./open_loop.ts";
-import { Meter } from "./tally.ts";
-import type { Command, Commands, EngineConfig, Progress } from "./types.ts";
+import { openLoop } from "./open_loop.ts";
+import { requestFor } from "./request.ts";
+import type { Command, Commands, ConnectOptions, ConnectOutcome, EngineConfig, Progress } from "./types.ts";
 import { catchUp } from "./patience.ts";
+import { type Cut, cutter } from "./window.ts";
 
-/** How often progress is told while a phase runs. */
+/** How often progress is reported while a phase runs. */
 const PROGRESS_US = 250_000;
-
-/** The bytes of a request: GET, the path and the Host, which is all that HTTP/1.1 demands. */
-export const requestFor = (path: string, { host, port }: EngineConfig): Uint8Array<ArrayBuffer> =>
-  new TextEncoder().encode(`GET ${path} HTTP/1.1\r\nHost: ${host}:${port}\r\n\r\n`);
 
 /** Does commands, one at a time. */
 export class Engine {
-  readonly #meter: Meter;
+  readonly #cut: Cut;
+  readonly #slow: number[] = [];
   #phase = { name: "", startUs: 0, answeredBefore: 0, tellAtUs: 0 };
 
   constructor(
@@ -30,7 +28,7 @@ export class Engine {
     ownCpuUs: () => number,
     readonly onProgress: (progress: Progress) => void,
   ) {
-    this.#meter = new Meter({ wallUs: () => connections.clockUs(), ownCpuUs }, config.serverPid);
+    this.#cut = cutter(connections, ownCpuUs);
     connections.housekeeping = () => this.#tellProgress();
   }
 
@@ -51,14 +49,18 @@ export class Engine {
       case "ask":
         return yield* ask(connections, command.options);
       case "closed":
-        return yield* closedLoop(connections, this.#meter, command.options);
+        return yield* closedLoop(connections, this.#cut, command.options);
       case "open":
         connections.requests[1] = requestFor(command.options.heavyPath, this.config);
-        return yield* openLoop(connections, this.#meter, command.options);
+        return yield* openLoop(connections, this.#cut, command.options, this.#slow);
       case "churn":
-        return yield* churn(connections, this.#meter, command.options);
+        return yield* churn(connections, this.#cut, command.options);
       case "slow":
-        return yield* slowClients(connections, this.#meter, command.options);
+        return yield* this.#connectSlow(command.options);
+      case "slowEnd":
+        this.#slow.length = 0;
+        connections.closeAll(SLOW);
+        return null;
       case "drop":
         return this.drop();
       case "totals":
@@ -66,20 +68,26 @@ export class Engine {
     }
   }
 
+  *#connectSlow(options: ConnectOptions): Steps<ConnectOutcome> {
+    return yield* connect(this.connections, options, (id) => {
+      this.connections.states[id] = SLOW;
+      this.#slow.push(id);
+    });
+  }
+
   /** Closes all held connections. */
   drop(): null {
-    const { connections } = this;
-    while (connections.held > 0) connections.close(connections.heldIds[connections.held - 1]!);
+    this.connections.dropAll();
     return null;
   }
 
   #tellProgress(): void {
-    const { now, held, tally } = this.connections;
+    const { now, clients, tally } = this.connections;
     const { name, startUs, answeredBefore, tellAtUs } = this.#phase;
     if (now < tellAtUs) return;
     this.#phase.tellAtUs = now + PROGRESS_US;
     const answered = tally.answered - answeredBefore;
     const seconds = (now - startUs) / 1e6;
-    this.onProgress({ phase: name, connections: held, answered, seconds });
+    this.onProgress({ phase: name, connections: clients, answered, seconds });
   }
 }

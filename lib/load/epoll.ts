@@ -4,7 +4,7 @@
  * @module
  */
 import { CONNECTING, Connections, FREE, HOUSEKEEPING_US, type Steps } from "./connections.ts";
-import { Dialer, socketAddress } from "./dialer.ts";
+import { Dialer, socketAddress, Sources } from "./dialer.ts";
 import { INBOX_BYTES } from "./response.ts";
 import * as sys from "./libc.ts";
 import { clockUs, errno, libc } from "./libc.ts";
@@ -14,19 +14,32 @@ export { ownCpuUs } from "./libc.ts";
 
 const GONE = sys.EPOLLRDHUP | sys.EPOLLHUP | sys.EPOLLERR;
 
+/** How long the first connection to a name with several addresses may take. */
+const CONNECT_MS = 1000;
+
+const isLoopback = (address: string) => address.startsWith("127.") || address === "::1";
+
 /** Runs each loop to its end without giving the thread back. */
 export class EpollConnections extends Connections {
   readonly #waiter = new sys.Waiter();
   readonly #dialer: Dialer;
+  /** Addresses that were not tried yet. */
+  readonly #others: Uint8Array<ArrayBuffer>[];
+  readonly #spinUs: number;
   readonly #error = new Int32Array(1);
   readonly #errorBytes = new Int32Array([4]);
   #housekeepingAt = 0;
 
   constructor(config: EngineConfig, light: Uint8Array<ArrayBuffer>) {
-    super(light);
+    super(light, config.method === "HEAD");
     if (config.cpu !== null) sys.pinTo(config.cpu); // taskset(1), where there is one, has done it already for all threads
-    this.redials = config.loopback;
-    this.#dialer = new Dialer(socketAddress(config.address, config.port), this.#waiter.epoll, config.loopback);
+    const loopback = config.addresses.every(isLoopback);
+    this.redials = loopback;
+    this.#spinUs = config.spinUs;
+    const [first, ...others] = config.addresses.map((address) => socketAddress(address, config.port));
+    this.#others = others;
+    const sources = loopback ? new Sources(Deno.pid, config.ports, config.processes) : null;
+    this.#dialer = new Dialer(first!, this.#waiter.epoll, sources);
   }
 
   override clockUs(): number {
@@ -34,10 +47,40 @@ export class EpollConnections extends Connections {
   }
 
   override open(): number {
-    const fd = this.#dialer.dial();
+    const fd = this.#others.length > 0 ? this.#openFirst() : this.#dialer.dial();
     if (fd >= 0) this.opened(fd);
     else this.openError = sys.errnoName(-fd);
     return fd;
+  }
+
+  /**
+   * Opens the first connection to a name with several addresses: the first of them where somebody listens is the target from now
+   * on. To know it this attempt is waited for; on loopback that takes no time.
+   */
+  #openFirst(): number {
+    for (;;) {
+      const fd = this.#dialer.dial();
+      const failed = fd < 0 ? -fd : this.#awaitConnect(fd);
+      if (failed === 0) {
+        this.#others.length = 0;
+        return fd;
+      }
+      if (fd >= 0) this.#dialer.hangUp(fd);
+      if (failed !== sys.ECONNREFUSED || this.#others.length === 0) return -failed;
+      this.#dialer.target = this.#others.shift()!;
+    }
+  }
+
+  /** Waits until a connection is made. Returns the errno if it cannot be. */
+  #awaitConnect(fd: number): number {
+    const pollfd = new Int32Array([fd, sys.POLLOUT]);
+    if (sys.must(libc.poll(pollfd, 1, CONNECT_MS), "wait for a connection") === 0) return sys.ETIMEDOUT;
+    return this.#errorOf(fd);
+  }
+
+  #errorOf(fd: number): number {
+    sys.must(libc.getsockopt(fd, sys.SOL_SOCKET, sys.SO_ERROR, this.#error, this.#errorBytes), "read SO_ERROR");
+    return this.#error[0]!;
   }
 
   override drive<T>(steps: Steps<T>): T {
@@ -48,42 +91,62 @@ export class EpollConnections extends Connections {
     }
   }
 
-  /** Waits for events until `untilUs`, but not beyond the next housekeeping, and passes on what they mean. */
+  /** Waits for events until `untilUs`, but not beyond the next housekeeping. Returns how many there are. */
+  #wait(untilUs: number): number {
+    const leftUs = untilUs - this.now;
+    if (!this.precise || this.#spinUs === 0 || leftUs > HOUSEKEEPING_US) {
+      return this.#waiter.wait(Math.max(Math.min(leftUs, HOUSEKEEPING_US), 0));
+    }
+    if (leftUs > this.#spinUs) {
+      const ready = this.#waiter.wait(leftUs - this.#spinUs);
+      if (ready > 0) return ready;
+    }
+    const startUs = clockUs();
+    for (;;) {
+      const ready = this.#waiter.look();
+      const now = clockUs();
+      if (ready === 0 && now < untilUs) continue;
+      this.spunUs += now - startUs;
+      return ready;
+    }
+  }
+
+  /** Waits for events, and passes on what they mean. */
   #turn(untilUs: number): void {
-    const ready = this.#waiter.wait(Math.max(Math.min(untilUs - this.now, HOUSEKEEPING_US), 0));
+    const ready = this.#wait(untilUs);
     const events = this.#waiter.events;
     for (let i = 0; i < ready; i++) {
       const fd = events[i * sys.EVENT_WORDS + sys.DATA_WORD]!;
       const mask = events[i * sys.EVENT_WORDS]!;
       const state = this.states[fd]!;
       if (state === CONNECTING) this.#settle(fd, mask);
-      else if (state !== FREE && (mask & (sys.EPOLLIN | GONE)) !== 0) this.#receive(fd, (mask & GONE) !== 0);
+      else if (state !== FREE && (mask & (sys.EPOLLIN | GONE)) !== 0) this.#receive(fd, mask);
     }
     this.now = clockUs();
     if (this.now < this.#housekeepingAt) return;
     this.#housekeepingAt = this.now + HOUSEKEEPING_US;
     if (sys.parentGone()) Deno.exit(0); // nobody is left who would read the outcome
+    this.dropEndless();
     this.housekeeping();
   }
 
   #settle(fd: number, mask: number): void {
-    this.#error[0] = 0;
-    if ((mask & sys.EPOLLERR) !== 0) {
-      sys.must(libc.getsockopt(fd, sys.SOL_SOCKET, sys.SO_ERROR, this.#error, this.#errorBytes), "read SO_ERROR");
-    }
-    this.settled(fd, this.#error[0] === 0 ? "" : sys.errnoName(this.#error[0]!));
-    if ((mask & GONE) !== 0 && this.states[fd] !== FREE) this.#receive(fd, true);
+    const failed = (mask & sys.EPOLLERR) !== 0 ? this.#errorOf(fd) : 0;
+    this.settled(fd, failed === 0 ? "" : sys.errnoName(failed));
+    if ((mask & GONE) !== 0 && this.states[fd] !== FREE) this.#receive(fd, mask);
   }
 
-  #receive(fd: number, gone: boolean): void {
+  #receive(fd: number, mask: number): void {
+    const gone = (mask & GONE) !== 0;
+    const fin = gone && (mask & sys.EPOLLERR) === 0;
     for (;;) {
       const got = libc.recv(fd, this.answers.inbox, INBOX_BYTES, 0);
-      if (got > 0) this.received(fd, got);
-      else if (got === 0) return this.lose(fd, "");
+      // A short read has emptied the socket: if the peer's end has come, it stands behind these bytes.
+      if (got > 0) this.received(fd, got, fin && got < INBOX_BYTES);
+      else if (got === 0) return this.ended(fd);
       else if (errno[0] === sys.EAGAIN) return;
       else if (errno[0] !== sys.EINTR) return this.lose(fd, sys.errnoName(errno[0]!));
-      // A short read has emptied the socket, and what comes later is a new edge. But if the peer's end came along with
-      // these bytes, there is no other edge: read on to it.
+      // What comes later is a new edge. But if the peer's end came along with these bytes, there is no other edge: read on to it.
       if ((got < INBOX_BYTES && !gone) || this.states[fd] === FREE) return;
     }
   }

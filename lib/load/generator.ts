@@ -1,25 +1,64 @@
 /**
- * The load generator, the instrument of this lab: clients in a process of their own, pinned to a core of their own, so that
+ * The load generator, the instrument of this lab: clients in processes of their own, each pinned to a core of its own, so that
  * they and the server do not disturb each other more than two machines would.
  *
  * @module
  */
 import { lookup } from "node:dns/promises";
 import { UsageError } from "../cli/errors.ts";
-import { Histogram } from "../timing/histogram.ts";
 import { LoadChild } from "./child.ts";
+import { mergeAsks, mergeConnects, type Merged, mergeStress, mergeTotals, mergeWindows, revive } from "./merge.ts";
+import { Meter, type Reading, sleepUntil, spanOf } from "./meter.ts";
+import { HEADS } from "./request.ts";
+import { Namespace } from "../network/namespaces.ts";
+import { monotonicUs } from "../sampling/process.ts";
+import { readProc } from "../sampling/procfs.ts";
+import { sample } from "../sampling/sampler.ts";
 import type * as Types from "./types.ts";
-import type { AskOutcome, ConnectOutcome, EngineConfig, LoadOptions, Target, Totals, Window } from "./types.ts";
+import type {
+  AskOutcome,
+  Command,
+  ConnectOutcome,
+  EngineConfig,
+  LoadOptions,
+  Progress,
+  Target,
+  Timing,
+  Totals,
+  Window,
+  WindowPart,
+} from "./types.ts";
 
 export type { AskOutcome, ConnectOutcome, LoadOptions, Target, Totals, Window };
-export type { EngineName, ErrorCounts, Progress, StressOptions, StressOutcome } from "./types.ts";
+export type {
+  CoreTimes,
+  CpuTimes,
+  EngineName,
+  ErrorCounts,
+  HeadName,
+  Progress,
+  StressOptions,
+  StressOutcome,
+} from "./types.ts";
+export { type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
+export { HEADS } from "./request.ts";
 
-const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for unless the caller says
+const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for by default
 const ASK_WINDOW = 100;
 const WARMUP_S = 1;
 const MAX_SECONDS = 1800; // of one window, so that no latency is too long for the histogram
-const MAX_COUNT = 2_000_000; // connections, requests a second: beyond what one thread can do
+const MAX_COUNT = 2_000_000; // connections, requests per second: beyond what one host can do
 const MAX_PATH = 4096;
+const MAX_PROCESSES = 64;
+/** A command reaches a process within this time, and the first reading of the clocks is over. */
+const LEAD_US = 5000;
+/** Load goes on behind the last window for so long, so that the last reading of the clocks is made under load. */
+const TAIL_US = 5000;
+/** A thread that sleeps wakes 50 to 150 µs late. */
+const SPIN_US = 150;
+/** The server's memory during a stress: the least of so many looks in each quarter, since garbage is in it now and not a moment later. */
+const QUARTERS = 4;
+const LOOKS = 4;
 
 const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
 
@@ -27,7 +66,9 @@ const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
 const RANGES = {
   port: [1, 65535, "integer"],
   cpu: [0, 1023, "integer"],
+  processes: [1, MAX_PROCESSES, "integer"],
   serverPid: [1, 2 ** 22, "integer"],
+  spinUs: [0, 10_000, "number"],
   count: [1, MAX_COUNT, "integer"],
   window: [1, MAX_COUNT, "integer"],
   concurrency: [1, MAX_COUNT, "integer"],
@@ -54,82 +95,174 @@ function inRange<T extends object>(options: T): T {
   return options;
 }
 
-/** Resolves a target, and refuses it if it is neither this machine nor allowed by name. */
-async function addressOf({ host, allow }: Target): Promise<{ address: string; loopback: boolean }> {
-  let address = host === "localhost" ? "127.0.0.1" : host; // nobody is to be asked for this name (RFC 6761, section 6.3)
-  if (!IPV4.test(address)) {
-    try {
-      address = (await lookup(host, { family: 4 })).address;
-    } catch (error) {
-      const { message } = error as Error;
-      throw new UsageError(`Cannot resolve ${host} (${message}): give its IPv4 address.`, { cause: error });
-    }
+const isLoopback = (address: string) => address.startsWith("127.") || address === "::1";
+
+/** The addresses of a host, in the order in which they are tried. */
+async function resolve(host: string): Promise<string[]> {
+  if (host === "localhost") return ["127.0.0.1", "::1"]; // nobody is to be asked for this name (RFC 6761, section 6.3)
+  if (IPV4.test(host) || host.includes(":")) return [host];
+  try {
+    return (await lookup(host, { all: true })).map(({ address }) => address);
+  } catch (error) {
+    const { message } = error as Error;
+    throw new UsageError(`Cannot resolve ${host} (${message}): give its address.`, { cause: error });
   }
-  const loopback = address.startsWith("127.");
-  if (loopback || allow === host) return { address, loopback };
-  const which = address === host ? host : `${host} (${address})`;
-  throw new UsageError(`${which} is not this machine. Load only what is yours, and name it as allowed: "${host}".`);
-}
-
-type Serialised = { histogram: string; raw?: string | null };
-
-/** Turns the histograms of an outcome, which came as text, into histograms again. */
-function revive<T>(outcome: unknown): T {
-  const { histogram, raw } = outcome as Serialised;
-  const parse = (text: string | null) => text === null ? null : Histogram.parse(text);
-  return {
-    ...(outcome as object),
-    histogram: Histogram.parse(histogram),
-    ...(raw !== undefined && { raw: parse(raw) }),
-  } as T;
 }
 
 /**
- * Clients of one HTTP/1.1 server. Each connection has one request under way at the most, `GET /`. Commands run one after the
- * other, in the order in which they were given. All of them throw an Error if the generator's process ends.
+ * Resolves a target, and refuses it if it is neither this machine nor allowed by name. From a namespace of the lab every
+ * address is allowed: only its own wire leads out, to a namespace of the lab, and this process cannot make another kind.
+ */
+async function addressesOf({ host, allow, within }: Target): Promise<string[]> {
+  const addresses = await resolve(host);
+  if (within instanceof Namespace || addresses.every(isLoopback) || allow === host) return addresses;
+  const which = addresses.includes(host) ? host : `${host} (${addresses.join(", ")})`;
+  throw new UsageError(`${which} is not this machine. Load only what is yours, and name it as allowed: "${host}".`);
+}
+
+/** How many ports a client can use. A namespace has a range of its own. */
+function clientPorts({ within }: Target): number | null {
+  if (Deno.build.os !== "linux" || within !== undefined) return null;
+  const [low, high] = readProc("/proc/sys/net/ipv4/ip_local_port_range").trim().split(/\s+/).map(Number);
+  return high! - low! + 1;
+}
+
+/** What all processes of a generator are started with, and the core of each. */
+async function configsOf(target: Target, options: LoadOptions): Promise<EngineConfig[]> {
+  const { host, port } = inRange(target);
+  const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET" } = inRange(options);
+  for (const core of cpus) inRange({ cpu: core });
+  if (!HEADS.includes(head)) throw new UsageError(`There is no head ${head}: choose ${HEADS.join(", ")}.`);
+  const processes = cpus.length || (options.processes ?? 1);
+  const common = {
+    engine: options.engine ?? (Deno.build.os === "linux" ? "epoll" as const : "portable" as const),
+    addresses: await addressesOf({ ...target, host: host.replace(/^\[(.*)\]$/, "$1") }),
+    host: host.replace(/^\[(.*)\]$/, "$1"),
+    port,
+    head,
+    method,
+    spinUs: options.spinUs ?? (cpus.length > 0 ? SPIN_US : 0),
+    processes,
+    ports: clientPorts(target),
+  };
+  return Array.from({ length: processes }, (_, index) => ({ ...common, index, cpu: cpus[index] ?? null }));
+}
+
+/** Starts all of them, or none. */
+async function startAll(
+  configs: readonly EngineConfig[],
+  { within }: Target,
+  onProgress: (index: number, progress: Progress) => void,
+): Promise<LoadChild[]> {
+  const starting = configs.map((config) =>
+    LoadChild.start(config, within ?? null, monotonicUs, (progress) => onProgress(config.index, progress))
+  );
+  const started = await Promise.allSettled(starting);
+  const failed = started.find(({ status }) => status === "rejected");
+  const children = started.flatMap((each) => each.status === "fulfilled" ? [each.value] : []);
+  if (failed?.status !== "rejected") return children;
+  await Promise.all(children.map((child) => child.stop()));
+  throw failed.reason;
+}
+
+/** Cuts a number into parts that differ by one at the most. */
+const shares = (whole: number, parts: number): number[] =>
+  Array.from({ length: parts }, (_, i) => Math.floor((whole + parts - 1 - i) / parts));
+
+/**
+ * Clients of one HTTP/1.1 server. Each has one connection, and one request under way on it at the most, `GET /`. Commands run one
+ * after the other, in the order in which they were given. All of them throw an Error if a process of the generator ends.
  *
- * A connection is lost when the server closes or resets it, or when what comes on it cannot be followed: it is not held any
+ * Where the server closes a connection in an orderly way, with an answer or while nothing is asked, its client connects anew
+ * when its next request is due, and the time that takes is a part of the latency of that request. A connection is lost when the server
+ * closes or resets it without an answer, and dropped when what comes on it cannot be followed: such a client is not held any
  * longer, and loops go on with the rest. Only answers with status 200 count as answered.
  *
  * @example
  * ```ts
- * await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: 8080 }, { cpu: 1 });
+ * await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: 8080 }, { cpus: [1] });
  * await generator.connect(100);
  * const { requests, seconds, histogram } = await generator.closed({ seconds: 5 });
  * console.log(requests / seconds, histogram.percentile(99));
  * ```
  */
 export class LoadGenerator implements AsyncDisposable {
-  readonly #child: LoadChild;
+  readonly #children: readonly LoadChild[];
+  readonly #meter: Meter;
+  readonly #options: LoadOptions;
+  readonly #onProgress: (progress: Progress) => void;
+  #last: Promise<unknown> = Promise.resolve();
+  /** The last progress of each process that takes part in the command that runs; the first of them speaks for all. */
+  #progress = new Map<number, Progress | null>();
 
-  private constructor(child: LoadChild) {
-    this.#child = child;
+  private constructor(children: LoadChild[], configs: readonly EngineConfig[], options: LoadOptions) {
+    this.#children = children;
+    this.#options = options;
+    this.#onProgress = options.onProgress ?? (() => {});
+    const cpus = configs.map(({ cpu }) => cpu).filter((cpu) => cpu !== null);
+    this.#meter = new Meter(options.serverPid ?? null, this.pids, cpus);
   }
 
   /**
-   * Starts the process of the generator. It ends with this one, however that ends.
+   * Starts the processes of the generator. They end with this one, however that ends.
    *
-   * @throws {UsageError} If the target is not on loopback and not allowed, cannot be resolved, or a number is out of range.
-   * @throws {Error} If the process cannot run, for instance because there is no such core.
+   * @throws {UsageError} If the target is neither on loopback, nor in a namespace of the lab, nor allowed, cannot be resolved, or a number is out of range.
+   * @throws {Error} If a process cannot run, for instance because there is no such core.
    */
   static async start(target: Target, options: LoadOptions = {}): Promise<LoadGenerator> {
-    const { host, port } = inRange(target);
-    const { cpu, serverPid, onProgress } = inRange(options);
-    const engine = options.engine ?? (Deno.build.os === "linux" ? "epoll" : "portable");
-    const config: EngineConfig = {
-      ...await addressOf(target),
-      host,
-      port,
-      engine,
-      cpu: cpu ?? null,
-      serverPid: serverPid ?? null,
-    };
-    return new LoadGenerator(await LoadChild.start(config, onProgress ?? (() => {})));
+    const configs = await configsOf(target, options);
+    const listener: { onProgress: (index: number, progress: Progress) => void } = { onProgress() {} };
+    const children = await startAll(configs, target, (index, progress) => listener.onProgress(index, progress));
+    const generator = new LoadGenerator(children, configs, options);
+    listener.onProgress = (index, progress) => generator.#tell(index, progress);
+    return generator;
   }
 
-  /** The process of the generator. */
+  /** The first process of the generator. */
   get pid(): number {
-    return this.#child.pid;
+    return this.#children[0]!.pid;
+  }
+
+  /** All of them. */
+  get pids(): number[] {
+    return this.#children.map(({ pid }) => pid);
+  }
+
+  #tell(index: number, progress: Progress): void {
+    if (!this.#progress.has(index)) return;
+    this.#progress.set(index, progress);
+    const [speaker] = this.#progress.keys();
+    if (index !== speaker) return;
+    const known = [...this.#progress.values()].filter((each) => each !== null);
+    const sum = (key: "connections" | "answered") => known.reduce((total, each) => total + each[key], 0);
+    this.#onProgress({ ...progress, connections: sum("connections"), answered: sum("answered") });
+  }
+
+  /** Does something after what was asked for before. */
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const outcome = this.#last.then(work);
+    this.#last = outcome.catch(() => {}); // the caller of that command gets its error; the next one is independent of it
+    return outcome;
+  }
+
+  /** Processes that hold clients; the first one if none does, so that it can say so. */
+  get #holding(): LoadChild[] {
+    const holding = this.#children.filter(({ clients }) => clients > 0);
+    return holding.length > 0 ? holding : [this.#children[0]!];
+  }
+
+  /** Gives each process its command; where one has none it does not take part. */
+  async #run<T>(
+    children: readonly LoadChild[],
+    commandOf: (child: LoadChild, i: number) => Command | Types.StressCommand | null,
+  ) {
+    const taking = children.flatMap((child, i) => {
+      const command = commandOf(child, i);
+      return command === null ? [] : [{ child, command }];
+    });
+    this.#progress = new Map(taking.map(({ child }) => [this.#children.indexOf(child), null]));
+    const outcomes = await Promise.all(taking.map(({ child, command }) => child.run(command)));
+    return outcomes as T[];
   }
 
   /**
@@ -139,41 +272,108 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range.
    */
   async connect(count: number, options: { timeoutMs?: number } = {}): Promise<ConnectOutcome> {
-    const whole: Types.ConnectOptions = inRange({ timeoutMs: QUIET_MS, ...options, count });
-    return await this.#child.run({ name: "connect", options: whole }) as ConnectOutcome;
+    const { timeoutMs } = inRange({ timeoutMs: QUIET_MS, ...options, count });
+    return await this.#queue(async () => mergeConnects(await this.#connect("connect", count, timeoutMs)));
+  }
+
+  #connect(name: "connect" | "slow", count: number, timeoutMs: number): Promise<ConnectOutcome[]> {
+    const children = this.#children.toSorted((a, b) => a.clients - b.clients);
+    const held = children.reduce((sum, { clients }) => sum + clients, 0);
+    // Each is to have as many as the others, as far as these connections make up for it.
+    const wanted = shares(held + count, children.length).map((share, i) => Math.max(0, share - children[i]!.clients));
+    let over = wanted.reduce((sum, more) => sum + more, 0) - count;
+    for (let i = wanted.length - 1; over > 0; i--) {
+      const less = Math.min(wanted[i]!, over);
+      wanted[i]! -= less;
+      over -= less;
+    }
+    return this.#run(children, (_, i) => wanted[i] === 0 ? null : { name, options: { count: wanted[i]!, timeoutMs } });
   }
 
   /**
    * Sends one request on each held connection, or with `onlyNew` on those not asked before, `window` (100) at a time. It
    * is over when all have answered, or when there was no progress for `timeoutMs` (5 000). Connections without an
-   * answer stay held; they are asked again once their answer has come.
+   * answer stay held; they are asked again once their answer has come. Clients whose connection the server has closed are
+   * counted as closed, and not asked.
    *
    * @throws {UsageError} If a number is out of range.
    */
   async ask(options: { onlyNew?: boolean; window?: number; timeoutMs?: number } = {}): Promise<AskOutcome> {
     const whole: Types.AskOptions = inRange({ onlyNew: false, window: ASK_WINDOW, timeoutMs: QUIET_MS, ...options });
-    return revive<AskOutcome>(await this.#child.run({ name: "ask", options: whole }));
+    return await this.#queue(async () => {
+      const holding = this.#holding;
+      const windows = shares(whole.window, holding.length);
+      const parts = await this.#run<unknown>(holding, (_, i) => ({
+        name: "ask",
+        options: { ...whole, window: Math.max(1, windows[i]!) },
+      }));
+      return mergeAsks(parts.map((part) => revive<AskOutcome>(part)));
+    });
+  }
+
+  /** When a load on all processes at once begins, and its window. */
+  #timing(warmupSeconds: number, seconds: number): Timing {
+    const startUs = monotonicUs() + LEAD_US;
+    const fromUs = startUs + warmupSeconds * 1e6;
+    const toUs = fromUs + seconds * 1e6;
+    return { startUs, fromUs, toUs, endUs: toUs + TAIL_US };
+  }
+
+  /** The same times on the clock of a process. */
+  #onClockOf({ clockOffsetUs: by }: LoadChild, { startUs, fromUs, toUs, endUs }: Timing): Timing {
+    return { startUs: startUs + by, fromUs: fromUs + by, toUs: toUs + by, endUs: endUs + by };
+  }
+
+  /** Reads the clocks at both edges of a window while `running` does its work, and at its end for an edge that it did not reach. */
+  async #readAt(fromUs: number, toUs: number, running: Promise<unknown>): Promise<[from: Reading, to: Reading]> {
+    const ended = running.catch(() => {}); // its error is the caller's
+    await sleepUntil(fromUs, ended);
+    const from = this.#meter.read();
+    await sleepUntil(toUs, ended);
+    return [from, this.#meter.read()];
+  }
+
+  /** Adds what only this process knows to the merged parts of a window that began at `fromUs`. */
+  #complete(
+    parts: readonly WindowPart[],
+    [from, to]: readonly [Reading, Reading],
+    load: Pick<Timing, "startUs" | "endUs">,
+    fromUs: number,
+  ): Window {
+    const merged: Merged = mergeWindows(parts);
+    const toUs = fromUs + merged.seconds * 1e6;
+    const endUs = merged.stopped_early === null ? load.endUs : toUs;
+    return { ...merged, ...this.#meter.between(from, to, spanOf({ ...load, endUs }, fromUs, toUs)) };
   }
 
   /**
-   * Closed loop: each held connection is asked again as soon as it has answered, for `seconds` after `warmupSeconds` (1), or
-   * until no connection is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it
-   * counts in the totals, and not in the window.
+   * Closed loop: each client asks again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no client
+   * is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
+   * totals, and not in the window.
    *
-   * @throws {UsageError} If no connection is held, or a number is out of range.
+   * @throws {UsageError} If a number is out of range.
    */
   async closed(options: { seconds: number; warmupSeconds?: number }): Promise<Window> {
-    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, ...options });
-    return revive<Window>(await this.#child.run({ name: "closed", options: whole }));
+    const { seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
+    return await this.#queue(async () => {
+      const timing = this.#timing(warmupSeconds, seconds);
+      const running = this.#run<unknown>(this.#holding, (child) => ({
+        name: "closed",
+        options: this.#onClockOf(child, timing),
+      }));
+      const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
+      const parts = (await running).map((part) => revive<WindowPart>(part));
+      return this.#complete(parts, readings, timing, timing.fromUs);
+    });
   }
 
   /**
-   * Open loop: `rate` requests a second are due at equal distances, whatever the answers do. Each goes to the connection
+   * Open loop: `rate` requests per second are due at equal distances, whatever the answers do. Each goes to the client
    * that has been idle longest, or waits for one; its latency counts from the time at which it was due. `heavyShare` of the
    * requests (0) ask `heavyPath` instead of `/`. The warm-up of `warmupSeconds` (1) is a run of its own. At the end all that was due is
-   * sent and awaited, for 60 s at the most and 5 s without progress.
+   * sent and awaited, for 60 s at the most and 5 s without progress; that is not in `seconds`.
    *
-   * @throws {UsageError} If no connection is held, a number is out of range, or the heavy path is missing or none.
+   * @throws {UsageError} If a number is out of range, or the heavy path is missing or none.
    */
   async open(
     options: { rate: number; seconds: number; warmupSeconds?: number; heavyShare?: number; heavyPath?: string },
@@ -183,7 +383,33 @@ export class LoadGenerator implements AsyncDisposable {
     if (!/^\/[!-~]*$/.test(whole.heavyPath) || whole.heavyPath.length > MAX_PATH) {
       throw new UsageError(`heavyPath ${JSON.stringify(whole.heavyPath)} is no path, such as /work/1000.`);
     }
-    return revive<Window>(await this.#child.run({ name: "open", options: whole }));
+    const { warmupSeconds } = whole;
+    return await this.#queue(async () => {
+      if (warmupSeconds > 0) await this.#open({ ...whole, seconds: warmupSeconds });
+      return await this.#open(whole);
+    });
+  }
+
+  async #open({ rate, seconds, heavyShare, heavyPath }: Types.OpenOptions): Promise<Window> {
+    const holding = this.#holding;
+    const startUs = monotonicUs() + LEAD_US;
+    const endUs = startUs + seconds * 1e6;
+    const running = this.#run<unknown>(holding, (child, first) => ({
+      name: "open",
+      options: {
+        startUs: startUs + child.clockOffsetUs,
+        endUs: endUs + child.clockOffsetUs,
+        rate,
+        total: Math.round(rate * seconds),
+        first,
+        step: holding.length,
+        heavyShare,
+        heavyPath,
+      },
+    }));
+    const readings = await this.#readAt(monotonicUs(), endUs, running);
+    const parts = (await running).map((part) => revive<WindowPart>(part));
+    return this.#complete(parts, readings, { startUs, endUs }, startUs);
   }
 
   /**
@@ -193,19 +419,40 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range.
    */
   async churn(options: { concurrency: number; seconds: number; warmupSeconds?: number }): Promise<Window> {
-    const whole: Types.ChurnOptions = inRange({ warmupSeconds: WARMUP_S, ...options });
-    return revive<Window>(await this.#child.run({ name: "churn", options: whole }));
+    const { concurrency, seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
+    return await this.#queue(async () => {
+      const timing = this.#timing(warmupSeconds, seconds);
+      const each = shares(concurrency, this.#children.length);
+      const running = this.#run<unknown>(
+        this.#children,
+        (child, i) =>
+          each[i] === 0
+            ? null
+            : { name: "churn", options: { ...this.#onClockOf(child, timing), concurrency: each[i]! } },
+      );
+      const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
+      const parts = (await running).map((part) => revive<WindowPart>(part));
+      return this.#complete(parts, readings, timing, timing.fromUs);
+    });
   }
 
   /**
    * The held connections are asked at `rate`, as by `open`, while `slow` other clients send one byte of a head each second
    * and never finish. These are closed afterwards; that a server throws them out is no loss.
    *
-   * @throws {UsageError} If no connection is held, or a number is out of range.
+   * @throws {UsageError} If a number is out of range.
    */
   async slow(options: { slow: number; rate: number; seconds: number }): Promise<Window> {
-    const whole: Types.SlowOptions = inRange({ ...options });
-    return revive<Window>(await this.#child.run({ name: "slow", options: whole }));
+    const { slow, rate, seconds } = inRange({ ...options });
+    return await this.#queue(async () => {
+      const connected = slow === 0 ? [] : await this.#connect("slow", slow, QUIET_MS);
+      const window = await this.#open({ rate, seconds, warmupSeconds: 0, heavyShare: 0, heavyPath: "/" });
+      await this.#run(this.#children, () => ({ name: "slowEnd", options: null }));
+      const { errors, redials } = mergeConnects(connected);
+      for (const [key, times] of Object.entries(errors)) window.errors[key] = (window.errors[key] ?? 0) + times;
+      window.redials += redials;
+      return window;
+    });
   }
 
   /**
@@ -215,12 +462,38 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range, or the engine is not `epoll`.
    */
   async stress(options: Types.StressOptions): Promise<Types.StressOutcome> {
-    return await this.#child.run({ name: "stress", options: inRange(options) }) as Types.StressOutcome;
+    const { churning, staying, ...rest } = inRange(options);
+    return await this.#queue(async () => {
+      const [churns, stays] = [churning, staying].map((all) => shares(all, this.#children.length));
+      const running = this.#run<Types.StressPart>(this.#children, (_, i) => {
+        const part = { churning: churns![i]!, staying: stays![this.#children.length - 1 - i]! };
+        const idle = i > 0 && part.churning + part.staying === 0;
+        return idle ? null : { name: "stress", options: { ...rest, ...part } };
+      });
+      const pss_anon_bytes = await this.#watchMemory(options.seconds, running);
+      return { ...mergeStress(await running), pss_anon_bytes };
+    });
+  }
+
+  /** The least anonymous memory of the server in each quarter of the time; null where the system does not tell. */
+  async #watchMemory(seconds: number, running: Promise<unknown>): Promise<(number | null)[]> {
+    const { serverPid } = this.#options;
+    const startUs = monotonicUs();
+    const ended = running.catch(() => {}); // its error is the caller's
+    const least: (number | null)[] = [];
+    for (let look = 0; look < QUARTERS * LOOKS; look++) {
+      await sleepUntil(startUs + seconds * 1e6 * (look + 1) / (QUARTERS * LOOKS), ended);
+      const bytes = serverPid === undefined ? null : sample(serverPid)?.pss_anon_bytes ?? null;
+      const quarter = Math.floor(look / LOOKS);
+      const before = least[quarter] ?? bytes;
+      least[quarter] = bytes === null || before === null ? bytes : Math.min(bytes, before);
+    }
+    return least;
   }
 
   /** Closes all held connections. */
   async drop(): Promise<void> {
-    await this.#child.run({ name: "drop", options: null });
+    await this.#queue(() => this.#run(this.#children, () => ({ name: "drop", options: null })));
   }
 
   /**
@@ -228,12 +501,14 @@ export class LoadGenerator implements AsyncDisposable {
    * has served, and `connections` what it has accepted.
    */
   async totals(): Promise<Totals> {
-    return await this.#child.run({ name: "totals", options: null }) as Totals;
+    return await this.#queue(async () =>
+      mergeTotals(await this.#run<Totals>(this.#children, () => ({ name: "totals", options: null })))
+    );
   }
 
-  /** Ends the process at once, with all its connections; a command that runs fails. */
+  /** Ends the processes at once, with all their connections; a command that runs fails. */
   async stop(): Promise<void> {
-    await this.#child.stop();
+    await Promise.all(this.#children.map((child) => child.stop()));
   }
 
   /** As `stop`. */
@@ -241,3 +516,7 @@ export class LoadGenerator implements AsyncDisposable {
     await this.stop();
   }
 }
+
+/** Answers per second within a window: those that came after its end are not among them. */
+export const answersPerS = ({ requests, drained, seconds }: Pick<Window, "requests" | "drained" | "seconds">): number =>
+  (requests - drained) / seconds;

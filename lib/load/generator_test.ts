@@ -1,6 +1,5 @@
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { createServer } from "node:http";
-import { UsageError } from "../cli/errors.ts";
 import { LoadGenerator, type Progress } from "./generator.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { testEngines } from "../testing/engines.ts";
@@ -22,30 +21,6 @@ testEngines("an answer that comes byte by byte is one answer", async (start) => 
   });
   assertEquals([histogram.count, server.paths.length], [5, 5]);
 });
-
-testEngines(
-  "a server that closes after three answers loses its clients one by one, and the loop ends early",
-  async (start) => {
-    await using server = new FakeServer(async (client, number) => {
-      await client.write(HELLO);
-      if (number === 3) server.hangUp(client);
-    });
-    await using generator = await start(server.port);
-    await generator.connect(10);
-    const window = await generator.closed({ seconds: 60, warmupSeconds: 0 });
-    const { requests, lost, connections, stopped_early, histogram, seconds } = window;
-    assertEquals({ requests, lost, connections, count: histogram.count }, {
-      requests: 30,
-      lost: 10,
-      connections: 0,
-      count: 30,
-    });
-    assertEquals(stopped_early, "All connections were lost.");
-    assert(seconds < 60);
-    const totals = await generator.totals();
-    assertEquals([totals.connections, totals.answered, totals.lost], [10, 30, 10]);
-  },
-);
 
 testEngines("connections without an answer are counted, kept, and asked again once it has come", async (start) => {
   const { promise: opened, resolve: open } = Promise.withResolvers<void>();
@@ -102,22 +77,35 @@ testEngines("an error status is an answer that does not count, and the connectio
 });
 
 const UNUSABLE = {
-  malformed: "SSH-2.0-OpenSSH_9.2\r\n",
-  transfer_coding: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+  no_http: "SSH-2.0-OpenSSH_9.2\r\n",
+  coding: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nContent-Length: 11\r\n\r\nHello World",
   no_length: "HTTP/1.1 200 OK\r\n\r\nwithout an end",
-  too_large: "HTTP/1.1 200 OK\r\nContent-Length: 123456789012\r\n\r\n",
-  unexpected: HELLO + HELLO,
+  bad_chunk: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHello World",
+  head_too_long: `HTTP/1.1 200 OK\r\nX-Long: ${"y".repeat(20_000)}\r\nContent-Length: 11\r\n\r\nHello World`,
+  body_too_long: "HTTP/1.1 200 OK\r\nContent-Length: 123456789012\r\n\r\n",
+  surplus_bytes: HELLO + HELLO,
 };
-testEngines("what cannot be followed is named, and its connection dropped", async (start) => {
-  for (const [key, text] of Object.entries(UNUSABLE)) {
-    await using server = new FakeServer(({ write }) => write(text));
-    await using generator = await start(server.port);
-    await generator.connect(3);
-    const { asked, answered, lost, errors } = await generator.ask();
-    assertEquals({ asked, answered, lost, errors }, { asked: 3, answered: 0, lost: 3, errors: { [key]: 3 } });
-    assertEquals((await generator.ask()).asked, 0);
-  }
-});
+testEngines(
+  "what cannot be followed is named within two seconds, and dropped here and not by the server",
+  async (start) => {
+    for (const [key, text] of Object.entries(UNUSABLE)) {
+      await using server = new FakeServer(({ write }) => write(text));
+      await using generator = await start(server.port);
+      await generator.connect(3);
+      const { asked, answered, lost, dropped, closed, errors, seconds } = await generator.ask();
+      assertEquals({ asked, answered, lost, dropped, closed }, {
+        asked: 3,
+        answered: 0,
+        lost: 0,
+        dropped: 3,
+        closed: 0,
+      });
+      assertEquals(errors, { [key]: 3 });
+      assert(seconds < 2, `${key}: ${seconds} s`);
+      assertEquals((await generator.ask()).asked, 0);
+    }
+  },
+);
 
 testEngines("each connection of a churn asks once", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
@@ -162,25 +150,28 @@ testEngines("answers of the runtime's own server and of node are understood", as
   await new Promise((resolve) => node.close(resolve));
 });
 
-testEngines("a closed loop lasts as long as it is asked to, and progress is told meanwhile", async (start) => {
+testEngines("a closed loop lasts as long as it is asked to, and progress is reported meanwhile", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   const seen: Progress[] = [];
   await using generator = await start(server.port, { onProgress: (progress) => seen.push(progress) });
   await generator.connect(2);
   const { connections, seconds, requests, histogram } = await generator.closed({ seconds: 0.9, warmupSeconds: 0 });
   assertEquals([connections, histogram.count], [2, requests]);
-  assert(seconds >= 0.9);
+  assert(Math.abs(seconds - 0.9) < 0.3, `${seconds} s`); // a busy machine begins late
   assert(seen.length > 0 && seen.every(({ phase, connections }) => phase === "closed" && connections === 2));
   const { answered } = await generator.totals();
   assert(requests <= answered && answered === server.paths.length);
 });
 
-testEngines("a loop without a connection is refused, and what follows is done", async (start) => {
+testEngines("a loop without a connection says so, and what follows is done", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using generator = await start(server.port);
-  for (const loop of [generator.closed({ seconds: 1 }), generator.open({ seconds: 1, rate: 1 })]) {
-    await assertRejects(() => loop, UsageError, "No connection is held");
+  const closed = await generator.closed({ seconds: 1 });
+  const open = await generator.open({ seconds: 1, rate: 5, warmupSeconds: 0 });
+  for (const { requests, stopped_early } of [closed, open]) {
+    assertEquals([requests, stopped_early], [0, "No connection was held."]);
   }
+  assertEquals([open.scheduled, open.unanswered], [5, 5]);
   await generator.connect(3);
   assertEquals((await generator.ask({ onlyNew: true })).asked, 3);
   await generator.connect(2);

@@ -2,7 +2,7 @@
  * libc for the epoll engine of the load generator: the binding, the clocks and waiting. Linux only: a module
  * that may run elsewhere has to import this one when it is needed, and not before.
  *
- * Lengths are bound as i32 and not as size_t, because a 64-bit parameter takes V8's slow path, a hundred times dearer. And
+ * Lengths are bound as i32 and not as size_t, because a 64-bit parameter takes V8's slow path, which costs a hundred times as much. And
  * each function is called by its own name: one wrapper around several costs more than the call.
  *
  * @module
@@ -12,6 +12,7 @@ import { getSystemErrorName } from "node:util";
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ---------------------------------------------------
 
 export const AF_INET = 2;
+export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
@@ -27,6 +28,8 @@ export const SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
 export const EINTR = 4;
 export const EAGAIN = 11;
 export const EADDRNOTAVAIL = 99;
+export const ETIMEDOUT = 110;
+export const ECONNREFUSED = 111;
 export const EINPROGRESS = 115; // <asm-generic/errno.h>
 export const EPOLLIN = 0x1;
 export const EPOLLOUT = 0x4;
@@ -38,6 +41,7 @@ export const EPOLL_CTL_ADD = 1;
 const EPOLL_CLOEXEC = 0o2000000;
 const SYS_epoll_pwait2 = 441; // <asm-generic/unistd.h>; new calls have one number everywhere
 const POLLIN = 0x1;
+export const POLLOUT = 0x4;
 const POLLHUP = 0x10; // <poll.h>
 const CLOCK_MONOTONIC = 1;
 const CLOCK_PROCESS_CPUTIME_ID = 2; // <time.h>
@@ -91,12 +95,11 @@ export function must(result: number, action: string): number {
 
 // struct timespec in words: i64 seconds, i64 nanoseconds. The low words are enough; Deno runs on little-endian machines only.
 const time = new Int32Array(4);
-const epochS = (libc.clock_gettime(CLOCK_MONOTONIC, time), time[0]!);
 
-/** Microseconds, with a fraction, since this module was loaded. The vDSO answers, no system call is made. */
+/** Microseconds of CLOCK_MONOTONIC, with a fraction: the same in all processes of a host. The vDSO answers, no system call is made. */
 export function clockUs(): number {
   libc.clock_gettime(CLOCK_MONOTONIC, time); // cannot fail: the clock exists everywhere, the buffer is ours
-  return (time[0]! - epochS) * 1e6 + time[2]! / 1e3;
+  return time[0]! * 1e6 + time[2]! / 1e3;
 }
 
 /** CPU time of this process in µs, all threads together. */
@@ -136,6 +139,14 @@ export class Waiter {
     const ready = ms > 0 || !this.#precise ? libc.epoll_wait(this.epoll, this.events, EVENTS, ms) : this.#pwait2(us);
     if (ready >= 0) return ready;
     if (errno[0] !== EINTR) must(ready, "wait for events");
+    return 0;
+  }
+
+  /** Returns how many events there are at this moment, and does not wait. */
+  look(): number {
+    const ready = libc.epoll_wait(this.epoll, this.events, EVENTS, 0);
+    if (ready >= 0) return ready;
+    if (errno[0] !== EINTR) must(ready, "look for events");
     return 0;
   }
 }

@@ -1,14 +1,15 @@
 /**
  * The process of a load generator: takes commands, a line of JSON each, from stdin, and answers on stdout. It ends with
- * stdin, so that it never outlives its parent. Started by load.ts, with what `EngineConfig` says as JSON in its argument.
+ * stdin, so that it never outlives its parent. Started by child.ts, with what `EngineConfig` says as JSON in its argument.
  *
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
 import { linesOf } from "../server/launch.ts";
-import { Engine, requestFor } from "./engine.ts";
+import { Engine } from "./engine.ts";
+import { requestFor } from "./request.ts";
 import type { Stress } from "./stress.ts";
-import type { Command, EngineConfig, Progress, Reply, StressCommand, StressOptions, StressOutcome } from "./types.ts";
+import type { Command, EngineConfig, Progress, Reply, StressCommand, StressOptions, StressPart } from "./types.ts";
 
 const encoder = new TextEncoder();
 
@@ -34,7 +35,7 @@ async function startEngine(config: EngineConfig): Promise<Engine> {
 
 let stress: Stress | undefined;
 
-async function runStress(config: EngineConfig, options: StressOptions): Promise<StressOutcome> {
+async function runStress(config: EngineConfig, options: StressOptions): Promise<StressPart> {
   if (config.engine !== "epoll") throw new UsageError("Stress needs the epoll engine, which runs on Linux only.");
   const { Stress } = await import("./stress.ts");
   stress ??= new Stress(config, requestFor("/", config), onProgress);
@@ -43,8 +44,10 @@ async function runStress(config: EngineConfig, options: StressOptions): Promise<
 
 async function run(engine: Engine, command: Command | StressCommand): Promise<void> {
   try {
-    if (command.name === "stress") reply({ done: await runStress(engine.config, command.options) });
-    else reply({ done: await engine.run(command) });
+    const done = command.name === "stress"
+      ? await runStress(engine.config, command.options)
+      : await engine.run(command);
+    reply({ done, clients: engine.connections.clients });
   } catch (error) {
     if (!(error instanceof UsageError)) throw error; // ends this process, and the parent reports stderr
     reply({ refused: error.message });
@@ -53,7 +56,7 @@ async function run(engine: Engine, command: Command | StressCommand): Promise<vo
 
 if (import.meta.main) {
   const engine = await startEngine(JSON.parse(Deno.args[0]!));
-  reply({ ready: true });
+  reply({ ready: true, clockUs: engine.connections.clockUs() });
   // One command at a time: the parent sends the next one only after the answer. Not awaited, so that the end of stdin is seen.
   for await (const line of linesOf(Deno.stdin.readable)) run(engine, JSON.parse(line));
   engine.drop(); // so that nothing is left in TIME_WAIT

@@ -3,56 +3,85 @@
  *
  * A closed loop asks less as soon as the server stalls, and so leaves out just those requests that would have waited: coordinated
  * omission (Gil Tene, "How NOT to Measure Latency"; wrk2). Here a stall delays the requests that are due, and their clocks run.
- * The thread itself wakes some 50 µs late: corrected latencies have that in them, raw ones do not.
+ * A thread that sleeps until a request is due wakes some 50 µs late, so the last stretch is spun (`spinUs`). How late requests
+ * left by the generator's own fault is a distribution of its own, `lateness`.
  *
  * @module
  */
-import { connect } from "./connect_and_ask.ts";
-import { type Connections, IDLE, type Loop, SLOW, type Steps } from "./connections.ts";
+import { BUSY, CONNECTING, type Connections, grown, IDLE, type Loop, type Steps } from "./connections.ts";
 import { passes } from "./shares.ts";
-import { type Meter, Scores, timesBetween } from "./tally.ts";
-import type { OpenOptions, SlowOptions, Window } from "./types.ts";
-import { DRAIN_US, mustHold, NEVER, NO_CONNECTION_LEFT, Patience, QUIET_US } from "./patience.ts";
+import { Scores } from "./tally.ts";
+import type { OpenPart, WindowPart } from "./types.ts";
+import { DRAIN_US, NEVER, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, sleepUntil } from "./patience.ts";
+import { type Cut, type Edge, windowPart } from "./window.ts";
 
 /** A request that leaves so long after it was due, although a connection was idle, is late by the generator's own fault. */
 const LATE_US = 1000;
-/** How long one of the slow clients may take to connect before the rest of them is given up, in ms. */
-const SLOW_CONNECT_MS = 5000;
 
-/** Idle connections in the order in which they became idle. One that was lost meanwhile is passed over when its turn comes. */
+const NONE = -1;
+const DORMANT = -2;
+
+/** Idle clients in the order in which they became idle. A connection that was lost meanwhile is passed over when its turn comes. */
 class IdleQueue {
-  readonly #ring: Int32Array;
-  readonly #mask: number;
+  #ring = new Int32Array(64);
+  #mask = 63;
   #head = 0;
   #tail = 0;
+  #standing = new Uint8Array(64); // 1: this connection stands in the ring
 
-  constructor(readonly states: Uint8Array, held: number) {
-    this.#ring = new Int32Array(2 ** Math.ceil(Math.log2(held + 1))); // a connection stands in it once at the most
-    this.#mask = this.#ring.length - 1;
+  constructor(readonly connections: Connections) {
+    const { dormant, held, heldIds, states } = connections;
+    for (let i = 0; i < held; i++) if (states[heldIds[i]!] === IDLE) this.push(heldIds[i]!);
+    for (let i = 0; i < dormant; i++) this.pushDormant();
   }
 
   push(id: number): void {
-    this.#ring[this.#tail++ & this.#mask] = id;
+    if (id >= this.#standing.length) this.#standing = grown(this.#standing, id);
+    if (this.#standing[id] === 1) return; // an earlier connection of this number was closed while it stood there
+    this.#standing[id] = 1;
+    this.#add(id);
+  }
+
+  /** A client that has to connect first. */
+  pushDormant(): void {
+    this.#add(DORMANT);
+  }
+
+  #add(entry: number): void {
+    if (this.#tail - this.#head === this.#ring.length) this.#double();
+    this.#ring[this.#tail++ & this.#mask] = entry;
+  }
+
+  #double(): void {
+    const { length } = this.#ring;
+    const longer = new Int32Array(2 * length);
+    for (let i = 0; i < length; i++) longer[i] = this.#ring[this.#head + i & this.#mask]!;
+    this.#ring = longer;
+    this.#mask = longer.length - 1;
+    this.#head = 0;
+    this.#tail = length;
   }
 
   get empty(): boolean {
     return this.#head === this.#tail;
   }
 
-  /** The connection that has been idle longest; −1 if none is. */
+  /** The client that has been idle longest: its connection, or DORMANT; NONE if none is. */
   pop(): number {
     while (this.#head < this.#tail) {
       const id = this.#ring[this.#head++ & this.#mask]!;
-      if (this.states[id] === IDLE) return id;
+      if (id === DORMANT) return id;
+      this.#standing[id] = 0;
+      if (this.connections.states[id] === IDLE) return id;
     }
-    return -1;
+    return NONE;
   }
 }
 
 /** Sends a byte a second on each of many connections, evenly spread over the second: heads that never end. */
 class Trickle {
   #sent = 0;
-  constructor(readonly connections: Connections, readonly ids: number[]) {}
+  constructor(readonly connections: Connections, readonly ids: readonly number[]) {}
 
   /** Sends what is due `sinceUs` after the start. Returns when, after the start, the next byte is due. */
   send(sinceUs: number): number {
@@ -68,143 +97,203 @@ class Trickle {
 const SLOW_HEAD = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nX-Slow: a");
 
 class OpenLoop implements Loop {
+  readonly scores: Scores;
+  readonly presence: Presence;
   readonly #idle: IdleQueue;
-  readonly #idleSince: Float64Array;
-  readonly #dueAt: Float64Array;
-  readonly #isHeavy: Uint8Array;
+  /** How many requests are due for this process. */
   readonly #total: number;
   #next = 0;
   #hadIdle = false;
   #inTimeUntil = 0;
+  /** Requests whose connection was closed as they were sent. */
+  readonly #again: { due: number; which: number }[] = [];
 
-  constructor(
-    readonly connections: Connections,
-    readonly scores: Scores,
-    readonly options: OpenOptions,
-    readonly trickle: Trickle | null,
-  ) {
-    const { held, heldIds, states } = connections;
-    this.#idle = new IdleQueue(states, held);
-    for (let i = 0; i < held; i++) if (states[heldIds[i]!] === IDLE) this.#idle.push(heldIds[i]!);
-    this.#idleSince = new Float64Array(states.length);
-    this.#dueAt = new Float64Array(states.length);
-    this.#isHeavy = new Uint8Array(states.length);
-    this.#total = Math.round(options.rate * options.seconds);
+  constructor(readonly connections: Connections, readonly part: OpenPart, readonly trickle: Trickle) {
+    this.scores = new Scores(true);
+    this.presence = new Presence(connections);
+    this.#idle = new IdleQueue(connections);
+    this.#total = Math.max(0, Math.ceil((part.total - part.first) / part.step));
   }
 
-  /** Requests that are due in all; requests that were never sent. */
+  /** Requests that are due in all. */
   get scheduled(): number {
     return this.#total;
   }
-  get unsent(): number {
-    return this.#total - this.#next;
+
+  #numberOf(request: number): number {
+    return this.part.first + request * this.part.step;
   }
 
-  /** Sends what is due, as long as a connection is idle. Returns when the next request is due; if none is idle: never. */
-  #sendDue(startUs: number): number {
+  #dueOf(request: number): number {
+    return this.part.startUs + this.#numberOf(request) * 1e6 / this.part.rate;
+  }
+
+  #which(request: number): number {
+    return Number(passes(this.#numberOf(request), this.part.heavyShare));
+  }
+
+  /** Sends what is due, as long as a client is idle. Returns when the next request is due; if none is idle: never. */
+  #sendDue(): number {
     const { connections } = this;
-    // If a connection was idle after the last look, none of the requests that have become due since had to wait for one.
+    if (this.#again.length > 0) {
+      for (const { due, which } of this.#again.splice(0)) this.#reconnect(due, which);
+    }
+    // If a client was idle after the last look, none of the requests that have become due since had to wait for one.
     if (this.#hadIdle) this.#inTimeUntil = connections.clockUs();
     this.#hadIdle = false;
     for (; this.#next < this.#total; this.#next++) {
-      const due = startUs + this.#next * 1e6 / this.options.rate;
+      const due = this.#dueOf(this.#next);
       const now = connections.now = connections.clockUs(); // what is left to wait counts from here
       if (due > now) {
         this.#hadIdle = !this.#idle.empty;
         return due;
       }
       const id = this.#idle.pop();
-      if (id < 0) return NEVER;
-      const couldLeave = due <= this.#inTimeUntil ? due : Math.max(due, this.#idleSince[id]!);
-      if (now - couldLeave > LATE_US) this.scores.lateSends++;
-      this.#dueAt[id] = due;
-      const which = this.#isHeavy[id] = Number(passes(this.#next, this.options.heavyShare));
-      if (!connections.send(id, now, which)) this.#next--; // that connection is gone, another one is asked
+      if (id === NONE) return NEVER;
+      const which = this.#which(this.#next);
+      if (id === DORMANT) this.#reconnect(due, which);
+      else if (!this.#send(id, now, due, which)) this.#next--; // that connection is gone, another one is asked
     }
     return NEVER;
   }
 
-  answered(id: number, now: number, status: number): void {
-    this.freed(id, now);
-    if (status !== 200) return;
-    const { scores } = this;
-    scores.requests++;
-    if (this.#isHeavy[id] === 1) return; // its latency is mostly the CPU time that it burns
-    scores.latency.record(now - this.#dueAt[id]!);
-    scores.raw!.record(now - this.connections.sentAt[id]!);
+  #send(id: number, now: number, due: number, which: number): boolean {
+    const { connections, scores } = this;
+    connections.dueAt[id] = due;
+    const couldLeave = due <= this.#inTimeUntil ? due : Math.max(due, connections.idleSince[id]!);
+    if (!connections.send(id, now, which)) return false;
+    const lateUs = Math.max(now - couldLeave, 0);
+    scores.lateness!.record(lateUs);
+    if (lateUs > LATE_US) scores.lateSends++;
+    return true;
   }
 
-  freed(id: number, now: number): void {
-    this.#idleSince[id] = now;
-    this.#idle.push(id);
-  }
-
-  lost(): void {}
-
-  /** Sends all that becomes due from `startUs` on, and waits, bounded, for all answers. */
-  *run(startUs: number): Steps<void> {
+  /** Connects a dormant client for a request. */
+  #reconnect(due: number, which: number): void {
     const { connections } = this;
-    const endUs = startUs + this.options.seconds * 1e6;
-    this.#idleSince.fill(startUs);
+    const id = connections.reopen();
+    if (id < 0) return this.#notMade(due, which, connections.now);
+    connections.dueAt[id] = due;
+    connections.which[id] = which;
+  }
+
+  /** A client could not connect: its request is given up, and the next one tries again. */
+  #notMade(due: number, which: number, now: number): void {
+    this.presence.failed(now);
+    this.scores.giveUp(now - due, which === 1);
+    this.#idle.pushDormant();
+  }
+
+  connected(id: number, now: number): void {
+    const { connections } = this;
+    this.presence.made();
+    const due = connections.dueAt[id]!;
+    const which = connections.which[id]!;
+    if (!connections.send(id, now, which)) this.scores.giveUp(now - due, which === 1);
+  }
+
+  failed(id: number, now: number): void {
+    this.#notMade(this.connections.dueAt[id]!, this.connections.which[id]!, now);
+  }
+
+  answered(id: number, now: number, status: number, open: boolean): void {
+    this.freed(id, now, open);
+    if (status !== 200) return;
+    const { connections, part, scores } = this;
+    const latencyUs = now - connections.dueAt[id]!;
+    scores.requests++;
+    if (now > part.endUs) scores.drained++;
+    if (connections.which[id] === 1) return; // its latency is mostly the CPU time that it burns
+    scores.latency.record(latencyUs);
+    scores.raw!.record(now - connections.sentAt[id]!);
+  }
+
+  freed(id: number, _now: number, open: boolean): void {
+    if (open) this.#idle.push(id);
+    else this.#idle.pushDormant();
+  }
+
+  idleClosed(): void {
+    this.#idle.pushDormant();
+  }
+
+  retry(id: number): void {
+    const { dueAt, which } = this.connections;
+    this.#again.push({ due: dueAt[id]!, which: which[id]! });
+  }
+
+  lost(id: number, now: number, inFlight: boolean): void {
+    const { dueAt, which } = this.connections;
+    if (inFlight) this.scores.giveUp(now - dueAt[id]!, which[id] === 1);
+  }
+
+  /** Sends all that becomes due, and waits, bounded, for all answers. Returns the clocks at the end of the schedule, or where it broke off. */
+  *run(cut: Cut): Steps<{ to: Edge; over: string | null }> {
+    const { connections } = this;
+    const { startUs, endUs } = this.part;
+    connections.precise = true;
+    for (let i = 0; i < connections.held; i++) connections.idleSince[connections.heldIds[i]!] = startUs;
     connections.now = connections.clockUs();
-    while (connections.now < endUs && connections.held > 0) {
-      const nextDue = this.#sendDue(startUs);
-      const nextByte = startUs + (this.trickle?.send(connections.now - startUs) ?? NEVER);
+    while (connections.now < endUs && this.presence.over === null) {
+      const nextDue = this.#sendDue();
+      const nextByte = startUs + this.trickle.send(connections.now - startUs);
       yield Math.min(nextDue, nextByte, endUs);
     }
+    const to = cut();
+    const over = this.presence.over;
+    connections.precise = false;
     const patience = new Patience(connections, QUIET_US, connections.now + DRAIN_US);
-    while (connections.held > 0 && !patience.over()) {
-      this.#sendDue(startUs);
-      if (this.unsent + connections.busy === 0) break;
+    while (this.presence.over === null && !patience.over()) {
+      this.#sendDue();
+      const left = this.#total - this.#next + this.#again.length;
+      if (left + connections.busy + connections.reconnecting === 0) break;
       yield NEVER;
+    }
+    return { to, over: over ?? this.presence.over };
+  }
+
+  /** Gives up all requests without an answer, sent or not. */
+  giveUp(): void {
+    const { connections, scores } = this;
+    const now = connections.now = connections.clockUs();
+    for (let id = 0; id < connections.states.length; id++) {
+      const state = connections.states[id];
+      if (state === BUSY || state === CONNECTING) {
+        scores.giveUp(now - connections.dueAt[id]!, connections.which[id] === 1);
+      }
+    }
+    for (const { due, which } of this.#again) scores.giveUp(now - due, which === 1);
+    for (; this.#next < this.#total; this.#next++) {
+      scores.giveUp(now - this.#dueOf(this.#next), this.#which(this.#next) === 1);
     }
   }
 }
 
-function* measure(
+/** Asks at a set rate, whatever the answers do. `slow`: connections that send a byte a second meanwhile. */
+export function* openLoop(
   connections: Connections,
-  meter: Meter,
-  options: OpenOptions,
-  trickle: Trickle | null,
-): Steps<Window> {
-  mustHold(connections);
-  const scores = new Scores(true);
+  cut: Cut,
+  part: OpenPart,
+  slow: readonly number[],
+): Steps<WindowPart> {
   const { tally } = connections;
+  const rest = { connections: connections.clients, scheduled: 0, stopped_early: NO_CONNECTION_HELD };
+  yield* sleepUntil(connections, part.startUs);
   tally.take();
-  const from = meter.read();
-  const loop = connections.loop = new OpenLoop(connections, scores, options, trickle);
-  yield* loop.run(from.endedUs);
-  const unanswered = loop.unsent + connections.leave();
-  return {
-    ...timesBetween(from, meter.read()),
-    ...scores.take(),
-    ...tally.take(),
-    connections: connections.held,
-    unanswered,
+  const from = { ...cut(), us: part.startUs }; // requests are due from then on, whenever this process got to run
+  const loop = new OpenLoop(connections, part, new Trickle(connections, slow));
+  if (connections.clients === 0) {
+    loop.giveUp();
+    return windowPart(from, from, loop.scores, tally.take(), { ...rest, scheduled: loop.scheduled });
+  }
+  connections.loop = loop;
+  const { to, over } = yield* loop.run(cut);
+  loop.giveUp();
+  connections.leave();
+  tally.takeEnded();
+  return windowPart(from, to, loop.scores, tally.take(), {
+    connections: connections.clients,
     scheduled: loop.scheduled,
-    stopped_early: connections.held === 0 ? NO_CONNECTION_LEFT : null,
-  };
-}
-
-/** Asks at a set rate, whatever the answers do. The warm-up is a run of its own, with all its answers awaited. */
-export function* openLoop(connections: Connections, meter: Meter, options: OpenOptions): Steps<Window> {
-  const { warmupSeconds } = options;
-  if (warmupSeconds > 0) yield* measure(connections, meter, { ...options, seconds: warmupSeconds }, null);
-  return yield* measure(connections, meter, options, null);
-}
-
-/** An open loop besides slow clients, which are closed afterwards. */
-export function* slowClients(connections: Connections, meter: Meter, options: SlowOptions): Steps<Window> {
-  const { slow, rate, seconds } = options;
-  const ids: number[] = [];
-  mustHold(connections);
-  const { errors } = yield* connect(connections, { count: slow, timeoutMs: SLOW_CONNECT_MS }, (id) => {
-    connections.states[id] = SLOW;
-    ids.push(id);
+    stopped_early: over,
   });
-  const all: OpenOptions = { rate, seconds, warmupSeconds: 0, heavyShare: 0, heavyPath: "/" };
-  const window = yield* measure(connections, meter, all, new Trickle(connections, ids));
-  connections.closeAll(SLOW);
-  for (const [key, times] of Object.entries(errors)) window.errors[key] = (window.errors[key] ?? 0) + times;
-  return window;
 }

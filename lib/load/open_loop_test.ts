@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { Connections, type Steps } from "./connections.ts";
 import { openLoop } from "./open_loop.ts";
-import { Meter } from "./tally.ts";
+import { cutter } from "./window.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { testEngines } from "../testing/engines.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
@@ -30,35 +30,55 @@ testEngines("a stall of 300 ms delays all that was due meanwhile, but only one r
 });
 
 testEngines("an open loop goes on with the connections that are left", async (start) => {
-  let closed = false;
-  await using server = new FakeServer(async (client, number) => {
-    await client.write(HELLO);
-    if (number !== 2 || closed) return;
-    closed = true;
-    server.hangUp(client);
+  let broken = false;
+  await using server = new FakeServer(async ({ write }, number) => {
+    const breaks = number === 2 && !broken;
+    broken ||= breaks;
+    await write(breaks ? "SSH-2.0-x\r\n" : HELLO);
   });
   await using generator = await start(server.port);
   await generator.connect(3);
-  const { requests, scheduled, lost, connections, unanswered, stopped_early } = await generator.open({
+  const { requests, scheduled, dropped, connections, unanswered, stopped_early } = await generator.open({
     rate: 100,
     seconds: 0.5,
     warmupSeconds: 0,
   });
-  assertEquals({ requests, scheduled, unanswered }, { requests: 50, scheduled: 50, unanswered: 0 });
-  assertEquals({ lost, connections, stopped_early }, { lost: 1, connections: 2, stopped_early: null });
+  assertEquals({ requests, scheduled, unanswered }, { requests: 49, scheduled: 50, unanswered: 0 });
+  assertEquals({ dropped, connections, stopped_early }, { dropped: 1, connections: 2, stopped_early: null });
 });
 
 testEngines("requests that could not be sent count as unanswered when all connections are lost", async (start) => {
-  await using server = new FakeServer(async (client) => {
-    await client.write(HELLO);
-    server.hangUp(client);
-  });
+  await using server = new FakeServer(({ write }, number) => write(number === 1 ? HELLO : "SSH-2.0-x\r\n"));
   await using generator = await start(server.port);
   await generator.connect(2);
   const window = await generator.open({ rate: 20, seconds: 1, warmupSeconds: 0 });
-  assertEquals([window.requests, window.lost, window.unanswered, window.connections], [2, 2, 18, 0]);
+  assertEquals([window.requests, window.lost, window.dropped, window.connections], [2, 0, 2, 0]);
+  assertEquals([window.errors, window.unanswered, window.censored.count], [{ no_http: 2 }, 16, 16]);
   assertEquals(window.stopped_early, "All connections were lost.");
 });
+
+testEngines(
+  "requests without an answer are censored latencies, and the window ends with its schedule",
+  async (start) => {
+    const { promise: over, resolve: end } = Promise.withResolvers<void>();
+    await using server = new FakeServer(async ({ write }) => {
+      if (server.paths.length > 50) await over;
+      await write(HELLO);
+    });
+    await using generator = await start(server.port);
+    await generator.connect(2);
+    const window = await generator.open({ rate: 100, seconds: 1, warmupSeconds: 0 });
+    end();
+    assertEquals([window.scheduled, window.requests, window.unanswered], [100, 50, 50]);
+    assertEquals([window.histogram.count, window.censored.count], [50, 50]);
+    assert(Math.abs(window.seconds - 1) < 0.1, `${window.seconds} s`);
+    // Answers were waited for until 5 s had passed without one: the request that was due last had waited almost as long.
+    assert(
+      window.censored.percentile(0) > 4.4e6 && window.censored.percentile(100) > 4.9e6,
+      `${window.censored.percentile(0)} ${window.censored.percentile(100)}`,
+    );
+  },
+);
 
 testEngines("a heavy share is spread evenly, and its latencies are left out", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
@@ -153,15 +173,14 @@ class Simulation extends Connections {
       this.#timeUs = this.now = Math.max(this.#timeUs, nextUs >= fromUs && nextUs < toUs ? toUs : nextUs);
       while ((this.#answers[0]?.atUs ?? Infinity) <= this.#timeUs) {
         this.answers.inbox.set(this.#encoded);
-        this.received(this.#answers.shift()!.id, this.#encoded.length);
+        this.received(this.#answers.shift()!.id, this.#encoded.length, false);
       }
     }
   }
 
   run(rate: number, seconds: number) {
-    const meter = new Meter({ wallUs: () => this.clockUs(), ownCpuUs: () => 0 }, null);
-    const options = { rate, seconds, warmupSeconds: 0, heavyShare: 0, heavyPath: "/" };
-    return this.drive(openLoop(this, meter, options));
+    const part = { startUs: 0, endUs: seconds * 1e6, rate, total: rate * seconds, first: 0, step: 1 };
+    return this.drive(openLoop(this, cutter(this, () => 0), { ...part, heavyShare: 0, heavyPath: "/" }, []));
   }
 }
 
@@ -182,14 +201,17 @@ Deno.test("a server that stands still for S in a run of T shows S − (1 − p) 
 Deno.test("requests that the generator sends late by its own fault are counted, and wait all the same", () => {
   const connections = new Simulation(10);
   connections.ownStall = { fromUs: 1e6, toUs: 1.2e6 };
-  const { histogram, raw, late_sends, requests } = connections.run(1000, 2);
+  const { histogram, raw, late_sends, lateness, requests } = connections.run(1000, 2);
   assertEquals([requests, raw!.percentile(100) <= 101], [2000, true]);
+  assertEquals([lateness!.count, lateness!.percentile(80)], [2000, 0]);
+  assert(Math.abs(lateness!.percentile(100) - 200_000) < 1000, `${lateness!.percentile(100)}`);
   assertEquals(late_sends, 201); // due from 1 s to 1.2 s, one each millisecond; those due later find idle connections again
   assert(Math.abs(histogram.percentile(100) - 200_000) < 1000, `${histogram.percentile(100)}`);
 });
 
 Deno.test("a request that waits because all connections are busy is not late, but its latency shows it", () => {
-  const { late_sends, requests, histogram, raw, seconds } = new Simulation(1).run(20_000, 1); // it can do 10 000 a second
-  assertEquals([late_sends, requests, raw!.percentile(100)], [0, 20_000, 100]);
-  assert(Math.abs(seconds - 2) < 0.01 && Math.abs(histogram.percentile(100) - 1e6) < 1e4);
+  const { late_sends, lateness, requests, drained, histogram, raw, seconds } = new Simulation(1).run(20_000, 1);
+  assertEquals([late_sends, lateness!.percentile(100), requests, raw!.percentile(100)], [0, 0, 20_000, 100]);
+  assertEquals([seconds, Math.abs(drained - 10_000) <= 2], [1, true]); // it can do 10 000 per second: the rest comes later
+  assert(Math.abs(histogram.percentile(100) - 1e6) < 1e4);
 });

@@ -4,19 +4,25 @@
  * @module
  */
 import { type Connections, DEAF, type Steps } from "./connections.ts";
-import { UsageError } from "../cli/errors.ts";
 
 /** No time to wait for: events only. */
 export const NEVER = Infinity;
 
-/** At the end of a window, answers are waited for until none has come for so long, and so long altogether. */
+/** At the end of a window, answers are waited for until none has come for so long … */
 export const QUIET_US = 5e6;
 
-/** At the end of a window, answers are waited for until none has come for so long, and so long altogether. */
+/** … and so long altogether. */
 export const DRAIN_US = 60e6;
 
+/** Where nobody can connect, and nobody is connected, for so long, the server is held to be gone. */
+const GONE_US = 1e6;
+/** Attempts to connect that failed at once are repeated so often. */
+export const RETRY_US = 10_000;
+
 /** Why a loop ended before its time. */
+export const NO_CONNECTION_HELD = "No connection was held.";
 export const NO_CONNECTION_LEFT = "All connections were lost.";
+export const NO_RECONNECT = "The server closed all connections and accepts no new ones.";
 
 /** Ends a wait in which nothing happens. */
 export class Patience {
@@ -35,10 +41,32 @@ export class Patience {
   }
 }
 
-/** Waits, bounded, for the answers to all requests that are under way, so that totals are exact. */
-export function* drain(connections: Connections): Steps<void> {
-  const patience = new Patience(connections, QUIET_US, connections.now + DRAIN_US);
-  while (connections.busy > 0 && !patience.over()) yield NEVER;
+/** Whether a client is left that can be asked. */
+export class Presence {
+  #failingSince = NaN;
+
+  constructor(readonly connections: Connections) {}
+
+  /** An attempt to reconnect has failed, or was made. */
+  failed(now: number): void {
+    if (Number.isNaN(this.#failingSince)) this.#failingSince = now;
+  }
+  made(): void {
+    this.#failingSince = NaN;
+  }
+
+  /** Why no client is left; null as long as one is. */
+  get over(): string | null {
+    const { clients, held, now } = this.connections;
+    if (clients === 0) return NO_CONNECTION_LEFT;
+    return held === 0 && now - this.#failingSince >= GONE_US ? NO_RECONNECT : null;
+  }
+}
+
+/** Waits until a time has come. */
+export function* sleepUntil(connections: Connections, us: number): Steps<void> {
+  connections.now = connections.clockUs();
+  while (connections.now < us) yield us;
 }
 
 /** Takes in what has happened since the last loop, such as idle connections that the server has closed. */
@@ -48,10 +76,4 @@ export function* catchUp(connections: Connections): Steps<void> {
     progress = connections.tally.progress;
     yield connections.now = connections.clockUs();
   }
-  connections.tally.take();
-}
-
-/** @throws {UsageError} If there is no connection that could be asked. */
-export function mustHold(connections: Connections): void {
-  if (connections.held === 0) throw new UsageError("No connection is held: connect some first.");
 }

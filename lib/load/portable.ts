@@ -41,8 +41,15 @@ export class PortableConnections extends Connections {
   #wake: () => void = () => {};
   #housekeepingAt = 0;
 
+  /** Where to connect, and addresses of the same name that were not tried yet. */
+  #address: string;
+  readonly #others: string[];
+
   constructor(readonly config: EngineConfig, light: Uint8Array<ArrayBuffer>) {
-    super(light);
+    super(light, config.method === "HEAD");
+    const [first, ...others] = config.addresses;
+    this.#address = first!;
+    this.#others = others;
   }
 
   override clockUs(): number {
@@ -65,9 +72,8 @@ export class PortableConnections extends Connections {
 
   /** The life of a connection. What happens in a life that was ended here is of no interest to anybody. */
   async #serve(id: number, socket: Socket): Promise<void> {
-    const { address: hostname, port } = this.config;
     try {
-      socket.conn = await Deno.connect({ hostname, port });
+      socket.conn = await this.#connect();
     } catch (error) {
       if (this.#lives(id, socket)) this.settled(id, nameOf(error));
       return this.#wake();
@@ -83,6 +89,23 @@ export class PortableConnections extends Connections {
     }
   }
 
+  async #connect(): Promise<Deno.TcpConn> {
+    const { port } = this.config;
+    for (;;) {
+      const hostname = this.#address;
+      try {
+        return await Deno.connect({ hostname, port });
+      } catch (error) {
+        if (!(error instanceof Deno.errors.ConnectionRefused) || this.tally.connections > 0) throw error;
+        // Nobody listens where the name was resolved to first; another attempt may have found that out before.
+        if (hostname === this.#address) {
+          if (this.#others.length === 0) throw error;
+          this.#address = this.#others.shift()!;
+        }
+      }
+    }
+  }
+
   async #receive(id: number, socket: Socket, buffer: Uint8Array): Promise<void> {
     let got: number | null = null;
     let error = "";
@@ -92,9 +115,10 @@ export class PortableConnections extends Connections {
       error = nameOf(thrown);
     }
     if (!this.#lives(id, socket)) return;
-    if (got === null) return this.lose(id, error);
+    if (error !== "") return this.lose(id, error);
+    if (got === null) return this.ended(id);
     this.answers.inbox.set(buffer.subarray(0, got));
-    this.received(id, got);
+    this.received(id, got, false);
   }
 
   protected override transmit(id: number, bytes: Uint8Array<ArrayBuffer>): string {
@@ -139,6 +163,7 @@ export class PortableConnections extends Connections {
     this.now = this.clockUs();
     if (this.now < this.#housekeepingAt) return;
     this.#housekeepingAt = this.now + HOUSEKEEPING_US;
+    this.dropEndless();
     this.housekeeping();
   }
 }

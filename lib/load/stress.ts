@@ -7,16 +7,9 @@
 import { grown, type Loop, type Steps } from "./connections.ts";
 import { passes } from "./shares.ts";
 import { StressConnections } from "./stress_epoll.ts";
-import type { EngineConfig, Progress, StressOptions, StressOutcome } from "./types.ts";
-import { sample } from "../sampling/sampler.ts";
+import type { EngineConfig, Progress, StressOptions, StressPart } from "./types.ts";
 import { DRAIN_US, NEVER, Patience, QUIET_US } from "./patience.ts";
 
-/**
- * The server's memory is told for each quarter of the time: the least of so many looks at equal distances, since garbage that is
- * not collected yet is in it now and not a moment later.
- */
-const QUARTERS = 4;
-const LOOKS = 4;
 const PROGRESS_US = 250_000;
 /** A whole request is reset within this time, at random: before it was read, while it is answered, or right after. */
 const RESET_WITHIN_US = 1000;
@@ -114,14 +107,22 @@ class StressLoop implements Loop {
     else this.#leave(id);
   }
 
-  answered(id: number, now: number): void {
+  answered(id: number, now: number, _status: number, open: boolean): void {
     const fate = this.#fates[id];
     this.failuresInRow = 0;
     this.#fates[id] = NONE;
-    if (fate === RESET) this.#reset(id); // it was answered before its time had come
+    if (!open) this.#closed(id, fate!);
+    else if (fate === RESET) this.#reset(id); // it was answered before its time had come
     else if (fate === HALF_CLOSE) this.connections.ending.add(id);
     else if (this.#asking && this.#kinds[id] === STAYING) this.#ask(id, now);
     else this.#leave(id);
+  }
+
+  /** The server has closed the connection with its answer: that is the end behind a half-close, and too early for a client that stays. */
+  #closed(id: number, fate: number): void {
+    if (fate === RESET) this.resets++;
+    else if (fate !== HALF_CLOSE && this.#kinds[id] === STAYING) this.connections.tally.lost++;
+    this.#end(id);
   }
 
   ended(id: number): void {
@@ -136,6 +137,15 @@ class StressLoop implements Loop {
   lost(id: number): void {
     if (this.#fates[id] !== NONE) this.unanswered++;
     this.failed(id);
+  }
+
+  dropped(id: number): void {
+    this.lost(id);
+  }
+
+  idleClosed(id: number): void {
+    this.connections.tally.lost++;
+    this.lost(id);
   }
 
   freed(): void {}
@@ -191,31 +201,23 @@ export class Stress {
     this.#connections = new StressConnections(config, light);
   }
 
-  run(options: StressOptions): StressOutcome {
+  run(options: StressOptions): StressPart {
     return this.#connections.drive(this.#steps(options));
   }
 
-  *#steps(options: StressOptions): Steps<StressOutcome> {
+  *#steps(options: StressOptions): Steps<StressPart> {
     const connections = this.#connections;
     const { tally } = connections;
-    const { serverPid } = this.config;
     const loop = connections.loop = new StressLoop(connections, options);
     connections.onEnd = (id) => loop.ended(id);
     const before = tally.answered;
     const startUs = connections.clockUs();
     this.#tellProgress(loop, before, startUs);
-    const memory: (number | null)[] = [];
-    for (let look = 0; look < QUARTERS * LOOKS; look++) {
-      yield* loop.run(startUs + options.seconds * 1e6 * (look + 1) / (QUARTERS * LOOKS));
-      // A few milliseconds in which nobody is asked: this load is not for measuring latencies.
-      const bytes = serverPid === null ? null : sample(serverPid)?.pss_anon_bytes ?? null;
-      const quarter = Math.floor(look / LOOKS);
-      const least = memory[quarter] ?? bytes;
-      memory[quarter] = bytes === null || least === null ? bytes : Math.min(bytes, least);
-    }
+    yield* loop.run(startUs + options.seconds * 1e6);
     yield* loop.finish();
     const { requests, resets, halfCloses: half_closes, unanswered, unended } = loop;
     const gaveUp = loop.failuresInRow >= MAX_FAILURES;
+    const { lost, dropped, errors } = tally.take();
     return {
       requests,
       answered: tally.answered - before,
@@ -223,8 +225,9 @@ export class Stress {
       half_closes,
       unanswered,
       unended,
-      ...tally.take(),
-      pss_anon_bytes: memory,
+      lost,
+      dropped,
+      errors,
       stopped_early: gaveUp ? `${MAX_FAILURES} connections in a row failed.` : null,
     };
   }

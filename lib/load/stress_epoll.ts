@@ -46,9 +46,14 @@ export class StressConnections extends EpollConnections {
     this.close(id);
   }
 
-  protected override lose(id: number, error: string): void {
-    if (!this.ending.delete(id) || error !== "") return super.lose(id, error);
+  protected override ended(id: number): void {
+    if (!this.ending.delete(id)) return super.ended(id);
     this.close(id);
     this.onEnd(id);
+  }
+
+  protected override lose(id: number, error: string): void {
+    this.ending.delete(id);
+    super.lose(id, error);
   }
 }

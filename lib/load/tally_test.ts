@@ -1,58 +1,57 @@
 import { assertEquals } from "@std/assert";
-import { type Reading, Tally, timesBetween } from "./tally.ts";
+import { Scores, Tally } from "./tally.ts";
 
-const reading = (over: Partial<Reading>): Reading => ({
-  beganUs: 0,
-  endedUs: 0,
-  ownBeganUs: 0,
-  ownEndedUs: 0,
-  serverUs: null,
-  host: null,
-  ...over,
-});
-
-Deno.test("a window reaches from the end of one reading to the start of the next", () => {
-  const from = reading({ beganUs: 1e6, endedUs: 1.5e6, ownBeganUs: 100, ownEndedUs: 150 });
-  const to = reading({ beganUs: 3.5e6, endedUs: 3.6e6, ownBeganUs: 1150, ownEndedUs: 1200 });
-  const { seconds, client_cpu_us } = timesBetween(from, to);
-  assertEquals([seconds, client_cpu_us], [2, 1000]);
-});
-
-Deno.test("what neither server nor generator nor the idle loop used is foreign", () => {
-  const from = reading({ serverUs: 500, host: { busy: 10_000, steal: 1000, total: 50_000 } });
-  const to = reading({ serverUs: 20_500, ownBeganUs: 30_000, host: { busy: 80_000, steal: 6000, total: 150_000 } });
-  const { server_cpu_us, server_steal_share, foreign_cpu_share } = timesBetween(from, to);
-  assertEquals([server_cpu_us, server_steal_share, foreign_cpu_share], [20_000, 0.05, 0.2]);
-});
-
-Deno.test("what the system does not tell is null, and shares stay in 0..1", () => {
-  const unknown = timesBetween(reading({}), reading({}));
-  assertEquals([unknown.server_cpu_us, unknown.server_steal_share, unknown.foreign_cpu_share], [null, null, null]);
-  const host = { busy: 0, steal: 0, total: 0 };
-  const noServer = timesBetween(reading({ host }), reading({ host: { busy: 10, steal: 0, total: 20 } }));
-  assertEquals([noServer.server_steal_share, noServer.foreign_cpu_share], [0, null]);
-  const short = timesBetween(reading({ host, serverUs: 0 }), reading({ host, serverUs: 5 }));
-  assertEquals(short.foreign_cpu_share, null); // not one tick has passed
-  const later = { busy: 10_000, steal: 0, total: 20_000 };
-  assertEquals(
-    timesBetween(reading({ host, serverUs: 0 }), reading({ host: later, serverUs: 12_000 })).foreign_cpu_share,
-    0,
-  );
-});
+const NOTHING = { lost: 0, dropped: 0, closed: 0, reconnects: 0, redials: 0, errors: {}, closes: {} };
 
 Deno.test("a tally counts over the whole life, and what is new apart", () => {
   const tally = new Tally();
   tally.error("http_500");
   tally.lost++;
-  assertEquals(tally.take(), { errors: { http_500: 1 }, lost: 1 });
+  assertEquals(tally.take(), { ...NOTHING, lost: 1, errors: { http_500: 1 } });
   tally.error("http_500", 2);
   tally.error("timeout");
-  assertEquals(tally.take(), { errors: { http_500: 2, timeout: 1 }, lost: 0 });
-  assertEquals(tally.take(), { errors: {}, lost: 0 });
+  tally.close(100);
+  tally.close(100);
+  tally.close(7);
+  tally.reconnects += 2;
+  tally.redials += 64;
+  tally.dropped++;
+  assertEquals(tally.take(), {
+    lost: 0,
+    dropped: 1,
+    closed: 3,
+    reconnects: 2,
+    redials: 64,
+    errors: { http_500: 2, timeout: 1 },
+    closes: { 100: 2, 7: 1 },
+  });
+  assertEquals(tally.take(), NOTHING);
   assertEquals(tally.totals(), {
     connections: 0,
     answered: 0,
     lost: 1,
+    dropped: 1,
+    closed: 3,
+    reconnects: 2,
+    redials: 64,
     errors: { http_500: 3, timeout: 1 },
   });
+});
+
+Deno.test("closes after ever new numbers of answers take no more memory", () => {
+  const tally = new Tally();
+  for (let answers = 1; answers <= 1000; answers++) tally.close(answers);
+  const { closed, closes } = tally.take();
+  assertEquals([closed, Object.keys(closes).length], [1000, 64]);
+});
+
+Deno.test("a request that is given up is censored: it has waited at least so long", () => {
+  const scores = new Scores(true);
+  scores.giveUp(5000);
+  scores.giveUp(7000, true);
+  scores.giveUp(-1); // it was due at the very end
+  const { unanswered, censored } = scores.take();
+  assertEquals([unanswered, censored.count], [3, 2]); // latencies of heavy requests are left out
+  assertEquals([censored.percentile(0), censored.percentile(100)], [0, 5003]);
+  assertEquals(scores.take().unanswered, 0);
 });

@@ -1,32 +1,51 @@
 /**
- * What the load generator is told and what it answers: shared by the class that callers use, by the process behind it and by
+ * What the load generator can be asked for and what it answers: shared by the class that callers use, by the process behind it and by
  * its engines. Units stand last in the names.
  *
  * @module
  */
+import type { Namespace } from "../network/namespaces.ts";
 import type { Histogram } from "../timing/histogram.ts";
 
-/** Whom to ask. */
+/** The server under load. */
 export interface Target {
-  /** An IPv4 address or a name that resolves to one. */
+  /** An address or a name. `localhost` is 127.0.0.1, and ::1 where nobody listens there. */
   host: string;
   port: number;
   /** The one host that may be asked although it is not this machine, written as in `host`. */
   allow?: string;
+  /** The network namespace of the lab in which the generator's processes run; default: that of this process. */
+  within?: Namespace;
 }
 
 /** What drives the connections: epoll(7) through FFI, on Linux, or `Deno.connect`, everywhere. */
 export type EngineName = "epoll" | "portable";
 
+/** The fields that a request has: what HTTP/1.1 demands, what a client library sends, what a browser sends. */
+export type HeadName = "minimal" | "client" | "browser";
+
 /** How the generator runs. */
 export interface LoadOptions {
-  /** The core it is pinned to, counted from 0. Without it: any, so the server's too. */
+  /** The cores of its processes, one process on each. Without them: one process, on any core, so the server's too. */
+  cpus?: readonly number[];
+  /** The same for one process. */
   cpu?: number;
+  /** How many processes there are, where no cores are given: 1 by default. */
+  processes?: number;
   /** The root of the process tree whose CPU time windows report. */
   serverPid?: number;
-  /** `epoll` on Linux and `portable` elsewhere, unless said. */
+  /** `epoll` on Linux and `portable` elsewhere by default. */
   engine?: EngineName;
-  /** Called four times a second while a phase runs. */
+  /** `client` by default. */
+  head?: HeadName;
+  /** `GET` by default. */
+  method?: "GET" | "HEAD";
+  /**
+   * For so long before a request of an open loop is due, the process asks for events without sleeping: a sleeping thread
+   * wakes tens of µs late. By default 150 where its core is its own, and 0 where it is not.
+   */
+  spinUs?: number;
+  /** Called four times per second while a phase runs. */
   onProgress?: (progress: Progress) => void;
 }
 
@@ -38,7 +57,16 @@ export interface Progress {
   seconds: number;
 }
 
-/** Errors by key: an errno name, `timeout`, `http_<status>`, `malformed`, `transfer_coding`, `no_length`, `too_large`, `unexpected`. */
+/**
+ * What went wrong, by kind:
+ * - `http_<status>`: an answer with another status than 200;
+ * - an errno name, such as `ECONNREFUSED`, `ECONNRESET` or `EMFILE`: a connection could not be made, or broke;
+ * - `timeout`: a connection was not made in time;
+ * - `closed`: the server closed a connection without an answer to its request; `cut_short`: in the middle of an answer;
+ * - `no_http`, `bad_status_line`, `bad_field`, `bad_length`, `bad_chunk`, `coding`, `no_length`, `head_too_long`,
+ *   `body_too_long`: an answer that cannot be followed, by its cause;
+ * - `surplus_bytes`: bytes behind an answer; `unasked_bytes`: bytes on a connection that had asked for nothing.
+ */
 export type ErrorCounts = Record<string, number>;
 
 /** `count` connections more. A wait of `timeoutMs` without one that is made ends it. */
@@ -52,6 +80,8 @@ export interface ConnectOutcome {
   requested: number;
   connected: number;
   failed: number;
+  /** Attempts that were given up and made anew, because the server's accept queue was full. */
+  redials: number;
   seconds: number;
   errors: ErrorCounts;
 }
@@ -65,14 +95,21 @@ export interface AskOptions {
   timeoutMs: number;
 }
 
-/** asked = answered + lost + unanswered + answers with another status than 200, which are in `errors` as `http_<status>`. */
+/**
+ * asked = answered + lost + dropped + unanswered + answers with another status than 200, which are in `errors` as
+ * `http_<status>` + those of `closed` that had not answered.
+ */
 export interface AskOutcome {
-  /** Connections that were to be asked. */
+  /** Connections that were to be asked, those that ended since the last command included. */
   asked: number;
   /** Answers with status 200. */
   answered: number;
-  /** Connections that were closed or reset, or dropped because what came on them was no HTTP that can be followed. */
+  /** Connections that the server closed or reset without an answer. */
   lost: number;
+  /** Connections that the generator dropped because what came on them cannot be followed: `errors` has the cause. */
+  dropped: number;
+  /** Clients whose connection the server has closed in an orderly way, with an answer or after one. */
+  closed: number;
   /** Connections without an answer, also where no request could be sent because the window was full of such. */
   unanswered: number;
   seconds: number;
@@ -89,7 +126,7 @@ export interface ClosedOptions {
 
 /** An open loop: requests are due at fixed times, whether or not answers come. */
 export interface OpenOptions {
-  /** Requests a second. */
+  /** Requests per second. */
   rate: number;
   seconds: number;
   warmupSeconds: number;
@@ -140,6 +177,8 @@ export interface StressOutcome {
   unended: number;
   /** Connections that the server closed or reset before their time. */
   lost: number;
+  /** Connections that the generator dropped because what came on them cannot be followed. */
+  dropped: number;
   errors: ErrorCounts;
   /** Anonymous memory of the server's process tree: the least in each quarter of the time; null without `serverPid`. */
   pss_anon_bytes: (number | null)[];
@@ -147,35 +186,83 @@ export interface StressOutcome {
   stopped_early: string | null;
 }
 
+/** CPU time in µs, counted by the kernel in ticks of 10 ms. Sums over several windows are better than sums of shares. */
+export interface CpuTimes {
+  /** Running a process or the kernel, interrupts included. */
+  busy_us: number;
+  /** Of `busy_us`: interrupts, and the network stack of loopback where it runs outside of processes. */
+  irq_us: number;
+  softirq_us: number;
+  /** Ready to run, but the hypervisor ran another guest. */
+  steal_us: number;
+  /** All of it, idle time included. */
+  total_us: number;
+}
+
+/** One of the cores that server or generator are pinned to. */
+export interface CoreTimes extends CpuTimes {
+  cpu: number;
+  /** The server may run on it. */
+  server: boolean;
+  /** A process of the generator runs on it. */
+  client: boolean;
+}
+
+/** What one process adds to it. */
+export type StressPart = Omit<StressOutcome, "pss_anon_bytes">;
+
 /** What was measured in a stretch of time. */
 export interface Window {
-  /** How long it lasted. An open loop ends when all that was due is answered. */
+  /** How long it lasted. An open loop lasts as long as requests become due: that the last ones are awaited is not in it. */
   seconds: number;
-  /** Held connections at the end; for `churn` how many lived at a time. */
+  /** Clients at the end, connected or about to reconnect; for `churn` how many lived at a time. */
   connections: number;
-  /** Answers with status 200. */
+  /** Answers with status 200 to requests of this window. */
   requests: number;
+  /** Of `requests`: those that were answered after the end of the window. Only an open loop has them. */
+  drained: number;
   errors: ErrorCounts;
-  /** Connections that were closed or reset, or dropped because what came on them was no HTTP that can be followed. */
+  /** Connections that the server closed or reset before they had their answer. */
   lost: number;
-  /** Requests without an answer after the bounded wait at the end, those that could not even be sent included. */
+  /** Connections that the generator dropped because what came on them cannot be followed: `errors` has the cause. */
+  dropped: number;
+  /** Connections that the server closed in an orderly way: with an answer or after one. */
+  closed: number;
+  /** Connections that were made anew for clients whose connection the server had closed. */
+  reconnects: number;
+  /** Attempts to connect that were given up and made anew, because the server's accept queue was full. */
+  redials: number;
+  /** After how many answers on a connection it closed it, where nine in ten were closed after the same number. */
+  closes_after: number | null;
+  /** Requests without any answer when waiting ended, by whatever cause, those that could not even be sent included. */
   unanswered: number;
   /**
    * Latencies in µs of the answers with status 200: from the send in a closed loop, from the time at which a request was
-   * due in an open loop, from before connect(2) in `churn`. With a heavy share: the light requests only.
+   * due in an open loop, from before connect(2) in `churn`. With a heavy share: the light requests only. A request for
+   * which a client had to reconnect counts from before connect(2) in each of them.
    */
   histogram: Histogram;
-  /** Open loop: the same latencies counted from the actual send. */
+  /** How long the unanswered requests had waited when waiting ended: their latencies are at least that. Without heavy ones, as above. */
+  censored: Histogram;
+  /** Open loop: the same latencies as in `histogram` counted from the actual send. */
   raw: Histogram | null;
-  /** CPU time of the server's process tree; null without `serverPid` or where the system does not tell. */
+  /** Open loop: how long after it could leave a request left, because it was due and a connection was idle: the generator's own fault. */
+  lateness: Histogram | null;
+  /** CPU time of the server's process tree; null without `serverPid`, or where the system does not tell all of it. */
   server_cpu_us: number | null;
-  /** CPU time of the load generator itself. */
+  /** CPU time of all processes of the load generator. */
   client_cpu_us: number;
-  /** Share of the host's CPU time, 0..1, that the hypervisor gave to others; null where the system does not tell. */
-  server_steal_share: number | null;
-  /** Share of the host's CPU time, 0..1, used by others than server and generator; null without `serverPid`. */
-  foreign_cpu_share: number | null;
-  /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: the generator's fault. */
+  /** Of `client_cpu_us`: spent on asking for events before a request was due. The core had that time left. */
+  client_spin_us: number;
+  /** How many processes the load generator has: so many cores it can use. */
+  client_processes: number;
+  /** All CPUs of the host, and the time between the two readings, in which it is counted; null where the system does not tell. */
+  host_cpu: CpuTimes | null;
+  /** The cores that server and generator are pinned to. Empty where they are not, or the system does not tell. */
+  cores: CoreTimes[];
+  /** CPU time of server and generator between the readings of `host_cpu` and `cores`; null as `server_cpu_us`. */
+  own_cpu: { server_us: number | null; client_us: number };
+  /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: see `lateness`. */
   late_sends: number;
   /** Requests that were due in an open loop. */
   scheduled: number | null;
@@ -190,17 +277,66 @@ export interface Totals {
   /** Answers with status 200. */
   answered: number;
   lost: number;
+  dropped: number;
+  closed: number;
+  reconnects: number;
+  redials: number;
   errors: ErrorCounts;
 }
 
-/** What the process behind a generator can be told, and what it answers. One command runs at a time. */
+// ---- Between the class that callers use and its processes ---------------------------------------------------------------
+
+/** Times are in µs on the clock of the process, and absolute: all processes of a generator begin and end at once. */
+export interface Timing {
+  startUs: number;
+  /** When the window begins and ends. Load before it is warm-up. */
+  fromUs: number;
+  toUs: number;
+  /** Load goes on until then, so that the clocks of the server can be read under load. */
+  endUs: number;
+}
+
+/** The part of one process in a closed loop or in a churn. */
+export type ClosedPart = Timing;
+export interface ChurnPart extends Timing {
+  concurrency: number;
+}
+
+/** Of an open loop: of all requests, number `first`, `first + step` and so on. Number j is due at `startUs + j × 10⁶ / rate`. */
+export interface OpenPart {
+  startUs: number;
+  rate: number;
+  /** How many requests are due, those of the other processes included. */
+  total: number;
+  first: number;
+  step: number;
+  /** When the schedule ends. */
+  endUs: number;
+  heavyShare: number;
+  heavyPath: string;
+}
+
+/** What one process adds to a window. */
+export type WindowPart =
+  & Omit<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu" | "client_processes" | "closes_after">
+  & {
+    /** How many connections the server closed after so many answers. */
+    closes: Record<string, number>;
+    /** Where it really began and ended on the clock of the process, and its CPU time there. */
+    from_us: number;
+    to_us: number;
+  };
+
+/** What a process can do, and what it answers. One command runs at a time. */
 export interface Commands {
   connect: { options: ConnectOptions; outcome: ConnectOutcome };
   ask: { options: AskOptions; outcome: AskOutcome };
-  closed: { options: ClosedOptions; outcome: Window };
-  open: { options: OpenOptions; outcome: Window };
-  churn: { options: ChurnOptions; outcome: Window };
-  slow: { options: SlowOptions; outcome: Window };
+  closed: { options: ClosedPart; outcome: WindowPart };
+  open: { options: OpenPart; outcome: WindowPart };
+  churn: { options: ChurnPart; outcome: WindowPart };
+  /** Connects slow clients, which are served by each `open` from then on; `slowEnd` closes them. */
+  slow: { options: { count: number; timeoutMs: number }; outcome: ConnectOutcome };
+  slowEnd: { options: null; outcome: null };
   drop: { options: null; outcome: null };
   totals: { options: null; outcome: Totals };
 }
@@ -208,15 +344,20 @@ export interface Commands {
 /** What the process behind a generator is started with, as JSON in its only argument. */
 export interface EngineConfig {
   engine: EngineName;
-  /** Four numbers, as resolved. */
-  address: string;
+  /** As resolved. If nobody listens at the first, the next is tried. */
+  addresses: string[];
   /** As the user wrote it, for the Host field. */
   host: string;
   port: number;
-  /** Spread the source addresses over 127/8. */
-  loopback: boolean;
+  head: HeadName;
+  method: "GET" | "HEAD";
   cpu: number | null;
-  serverPid: number | null;
+  spinUs: number;
+  /** Which of how many processes it is: they share the ports of 127.0.0.1. */
+  index: number;
+  processes: number;
+  /** How many ports a client can use: net.ipv4.ip_local_port_range. Null where the system does not tell. */
+  ports: number | null;
 }
 
 /** One line to the process. */
@@ -224,7 +365,7 @@ export type Command = {
   [Name in keyof Commands]: { name: Name; options: Commands[Name]["options"] };
 }[keyof Commands];
 
-/** One line to the process, too. It is done by an engine of its own: see load_stress.ts. */
+/** One line to the process, too. It is done by an engine of its own: see stress.ts. */
 export interface StressCommand {
   name: "stress";
   options: StressOptions;
@@ -232,7 +373,7 @@ export interface StressCommand {
 
 /** One line from the process. `ready` comes once, at the start. */
 export type Reply =
-  | { ready: true }
+  | { ready: true; clockUs: number }
   | { progress: Progress }
-  | { done: unknown }
+  | { done: unknown; clients: number }
   | { refused: string };

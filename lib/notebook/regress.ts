@@ -11,7 +11,7 @@ import type { LinesSpec } from "../charts/config.ts";
 import { type Course, courseChart, courses, tellChanges } from "../regress/trend.ts";
 import { CONNECTIONS } from "../regress/command.ts";
 import { decide, type Decision } from "../regress/decision.ts";
-import { changeInterval, type Night, readHistory } from "../regress/record.ts";
+import { changeInterval, readHistory, type RegressionRecord } from "../regress/record.ts";
 import { isQuick, Picture, show, showText } from "./show.ts";
 import { Changed } from "../catalogue/patched_copies.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "../regress/rounds.ts";
@@ -189,7 +189,7 @@ const EMPTY: LinesSpec = {
 const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.family ?? "own";
 
 /** Shows the longest course of the stored nights, and what changed in all of them. */
-export async function showHistory(history?: readonly Night[]): Promise<void> {
+export async function showHistory(history?: readonly RegressionRecord[]): Promise<void> {
   const all = courses(history ?? (await readHistory(join(RESULTS, (await readBook()).machine))).values);
   const [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
   await show(longest === undefined ? EMPTY : courseChart(longest, familyOf(longest.experiment)));

@@ -12,6 +12,7 @@ import { StartError } from "../server/server.ts";
 import type { Parameters, Result, ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { hostFacts } from "../sampling/host.ts";
+import { boundOf } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 
 export const FRAME_S = 0.5;
@@ -29,7 +30,7 @@ export function course(name: string, title: string, frames: readonly Frame[]): C
       points: frames.map(({ elapsed_s, requests_per_s, findings }) => ({
         x: elapsed_s,
         value: requests_per_s,
-        ...(findings.some(({ id }) => id === "client_bound") && { bound: "at least" as const }),
+        ...(boundOf("requests_per_s", findings.map(({ id }) => id)) === "at least" && { bound: "at least" as const }),
       })),
     }],
   };

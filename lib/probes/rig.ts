@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Bench, openBench } from "../run/bench.ts";
+import { type Bench, type OpenBench, openBench } from "../run/bench.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import type { Experiment } from "../catalogue/header.ts";
@@ -36,11 +36,18 @@ export interface RigOptions {
 export class Rig implements AsyncDisposable {
   private constructor(
     readonly name: string,
-    readonly server: Server,
-    readonly generator: LoadGenerator,
+    readonly opened: OpenBench<Experiment>,
     readonly signal: AbortSignal,
     readonly owned: AsyncDisposableStack,
   ) {}
+
+  get server(): Server {
+    return this.opened.server;
+  }
+
+  get generator(): LoadGenerator {
+    return this.opened.generator;
+  }
 
   /**
    * Starts both.
@@ -50,8 +57,8 @@ export class Rig implements AsyncDisposable {
   static async start({ server: which, args = [], prlimit = [], pinned = true, signal }: RigOptions): Promise<Rig> {
     await using stack = new AsyncDisposableStack();
     const experiment = typeof which === "string" ? find(which) : which;
-    const { server, generator } = stack.use(await openBench(experiment, { args, prlimit, pinned, signal }));
-    return new Rig(experiment.name, server, generator, signal, stack.move());
+    const opened = stack.use(await openBench(experiment, { args, prlimit, pinned, signal }));
+    return new Rig(experiment.name, opened, signal, stack.move());
   }
 
   /**
@@ -60,11 +67,10 @@ export class Rig implements AsyncDisposable {
    * @throws {CannotProbe} If memory or descriptors do not allow it, or connections are not answered.
    */
   climber(): (connections: number) => Promise<void> {
-    const { server, generator, signal } = this;
+    const { opened, signal } = this;
     const guard = createGuard();
     const bench = (connections: number): Bench => ({
-      server,
-      generator,
+      ...opened,
       signal,
       guard,
       parameters: { connections, seconds: 0, warmup_seconds: 0 },
@@ -102,8 +108,8 @@ export class Rig implements AsyncDisposable {
 
   /** Passes a window on in which nothing went wrong. */
   whole(window: Window): Window {
-    const { requests, lost, unanswered } = window;
-    if (requests > 0 && lost === 0 && unanswered === 0) return window;
+    const { requests, lost, dropped, unanswered } = window;
+    if (requests > 0 && lost + dropped + unanswered === 0) return window;
     throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
   }
 

@@ -65,10 +65,11 @@ export const hostKind = ({ cpu, cores, kernel, io_uring }: HostFacts): HostKind 
 });
 
 /** A kind in words. */
-const describeKind = ({ cpu, cores, kernel, io_uring }: HostKind): string =>
+export const describeKind = ({ cpu, cores, kernel, io_uring }: HostKind): string =>
   `${cpu ?? "unknown CPU"}, ${cores} cores, kernel ${kernel}, io_uring ${io_uring ?? "unknown"}`;
 
-const isSameKind = (a: HostKind, b: HostKind) => describeKind(a) === describeKind(b);
+/** Whether two machines are of one kind. */
+export const isSameKind = (a: HostKind, b: HostKind): boolean => describeKind(a) === describeKind(b);
 
 /** The baseline cannot be read. Nothing is compared with it, and nothing written over it. */
 export class DamagedBaseline extends KnownFailure {
@@ -129,13 +130,14 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
  * Adds nights: one for the same measurement joins those before, {@linkcode MAX_NIGHTS} at most; one with another reference,
  * generator or load takes the place of the old baseline. All others stay. Needs `--allow-read` and `--allow-write`.
  *
+ * @param replaces Whether the nights before are dropped too: the baseline of these entries begins anew.
  * @throws {DamagedBaseline} If the file that is there cannot be read; it is left as it is.
  * @throws {CannotStore} If it cannot be stored; the file is as it was.
  */
-export async function updateBaseline(path: string, entries: readonly BaselineEntry[]): Promise<void> {
+export async function updateBaseline(path: string, entries: readonly BaselineEntry[], replaces = false): Promise<void> {
   const stored = await readBaseline(path);
   const grown = entries.map((entry) => {
-    const before = stored.find((each) => isFor(each, entry))?.nights ?? [];
+    const before = replaces ? [] : stored.find((each) => isFor(each, entry))?.nights ?? [];
     return { ...entry, nights: [...before, ...entry.nights].slice(-MAX_NIGHTS) };
   });
   const others = stored.filter((each) => !entries.some((entry) => isAbout(each, entry)));

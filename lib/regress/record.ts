@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import * as v from "valibot";
+import { EXIT } from "../cli/exit.ts";
 import { field, number, numberOrNull, text, textOrNull } from "../results/check.ts";
 import { FOUND } from "../results/findings.ts";
 import { type Lines, readLines } from "../results/jsonl.ts";
@@ -24,11 +25,11 @@ const VERDICT_SAYS = {
   not_slower: "by less than 2 %, or faster",
   skipped: "it cannot run here",
 } as const;
-export type NightVerdict = keyof typeof VERDICT_SAYS;
-export const VERDICTS = Object.keys(VERDICT_SAYS) as NightVerdict[];
+export type RowVerdict = keyof typeof VERDICT_SAYS;
+export const VERDICTS = Object.keys(VERDICT_SAYS) as RowVerdict[];
 
 /** What was found of one experiment. */
-export const NIGHT_ROW = v.strictObject({
+export const REGRESSION_ROW = v.strictObject({
   experiment: field(text, "which one"),
   connections: field(number, "how many each of the two held"),
   verdict: field(
@@ -52,10 +53,10 @@ export const NIGHT_ROW = v.strictObject({
   findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
   log_ratios: field(v.array(number), "the logarithms of the valid rounds"),
 });
-export type NightRow = v.InferOutput<typeof NIGHT_ROW>;
+export type RegressionRow = v.InferOutput<typeof REGRESSION_ROW>;
 
 /** One run. */
-export const NIGHT = v.strictObject({
+export const REGRESSION_RECORD = v.strictObject({
   schema: field(v.literal(HISTORY_SCHEMA), "the version of this format"),
   id: field(text, "the same for the same rounds, so that no run is added twice"),
   time: field(text, "when it ended, in UTC"),
@@ -65,13 +66,17 @@ export const NIGHT = v.strictObject({
   kind: field(HOST_KIND, "the machine, as in the baseline"),
   deno: field(text, "the version of the runtime"),
   v8: field(text, "the version of its engine"),
-  exit: field(number, "the exit code: 0 no regression, 1 a regression or something broke, 3 inconclusive"),
-  experiments: field(v.array(NIGHT_ROW), "what was found of each: see below"),
+  exit: field(
+    number,
+    "the exit code: 0 not slower, 1 slower or broken, 3 inconclusive, 69 nothing runs here, 70 not stored",
+  ),
+  experiments: field(v.array(REGRESSION_ROW), "what was found of each: see below"),
 });
-export type Night = v.InferOutput<typeof NIGHT>;
+export type RegressionRecord = v.InferOutput<typeof REGRESSION_RECORD>;
 
 /** The runs in the folder of a machine, the oldest first, and a sentence for each line that is damaged. Needs `--allow-read`. */
-export const readHistory = (folder: string): Promise<Lines<Night>> => readLines(join(folder, HISTORY), NIGHT);
+export const readHistory = (folder: string): Promise<Lines<RegressionRecord>> =>
+  readLines(join(folder, HISTORY), REGRESSION_RECORD);
 
 /** A ratio as a change in per cent, with its sign: 1.051 is `+5.1 %`. */
 export function percentChange(ratio: number | null): string {
@@ -87,7 +92,7 @@ export function changeInterval(estimate: number | null, low: number | null, high
   return `${percentChange(estimate)} [${bounds}]`;
 }
 
-const COLUMNS: Column<NightRow>[] = [
+const COLUMNS: Column<RegressionRow>[] = [
   { heading: "experiment", cell: (of) => of.experiment, left: true },
   { heading: "verdict", cell: (of) => of.verdict, left: true },
   {
@@ -106,24 +111,37 @@ const COLUMNS: Column<NightRow>[] = [
   { heading: "valid\nrounds", cell: (of) => `${of.valid_rounds}/${of.rounds}` },
 ];
 
-const SENTENCE: Record<number, string> = {
-  0: "Not slower.",
-  1: "Slower: at least one experiment got slower, and fresh rounds agree, or it broke.",
-  3: "Inconclusive: nothing is shown to be slower, but not every experiment is shown to be not slower.",
+/** The exit codes of a run that has a record. */
+type RecordExit = Exclude<keyof typeof EXIT, "usage" | "interrupted">;
+
+const SENTENCE: Record<RecordExit, string> = {
+  ok: "Not slower.",
+  failed: "Slower: at least one experiment got slower, and fresh rounds agree, or it broke.",
+  inconclusive: "Inconclusive: nothing is shown to be slower, but not every experiment is shown to be not slower.",
+  unavailable: "Nothing was judged: no experiment runs here.",
+  harness: "Not slower, but the record cannot be stored.",
 };
 
-const BASELINE_SENTENCE: Record<number, string> = {
-  0: "A new baseline: nothing was judged.",
-  1: "No new baseline of what broke.",
-  3: "Not every experiment has got a new baseline.",
+const BASELINE_SENTENCE: Record<RecordExit, string> = {
+  ok: "A new baseline: nothing was judged.",
+  failed: "No new baseline of what broke.",
+  inconclusive: "Not every experiment has got a new baseline.",
+  unavailable: "No new baseline: no experiment runs here.",
+  harness: "No new baseline: it cannot be stored.",
 };
 
 /** How it ended, in a sentence. */
-const sentenceOf = ({ exit, new_baseline }: Night) => (new_baseline ? BASELINE_SENTENCE : SENTENCE)[exit] ?? "";
+export function sentenceOf({ exit, new_baseline }: Pick<RegressionRecord, "exit" | "new_baseline">): string {
+  const sentences = new_baseline ? BASELINE_SENTENCE : SENTENCE;
+  const names = Object.keys(sentences) as RecordExit[];
+  const name = names.find((each) => EXIT[each] === exit);
+  if (name === undefined) throw new RangeError(`A record does not end with exit code ${exit}`);
+  return sentences[name];
+}
 
-function notes(night: Night): string[] {
-  const why = night.experiments.filter(({ reason }) => reason !== null).map((of) => `${of.experiment}: ${of.reason}`);
-  const weak = night.experiments.filter(({ findings }) => findings.length > 0)
+function notes(record: RegressionRecord): string[] {
+  const why = record.experiments.filter(({ reason }) => reason !== null).map((of) => `${of.experiment}: ${of.reason}`);
+  const weak = record.experiments.filter(({ findings }) => findings.length > 0)
     .map((of) =>
       `${of.experiment}: in more than half of the rounds ${
         of.findings.map(({ server, id }) => `${server}: ${id}`).join(", ")
@@ -133,16 +151,16 @@ function notes(night: Night): string[] {
 }
 
 /** The sentence, the table and the notes, for a terminal. */
-export function showNight(night: Night): string {
-  const lines = notes(night).map((note) => `  ${note}`);
-  return [table(night.experiments, COLUMNS), ...lines, sentenceOf(night)].join("\n");
+export function showRecord(record: RegressionRecord): string {
+  const lines = notes(record).map((note) => `  ${note}`);
+  return [table(record.experiments, COLUMNS), ...lines, sentenceOf(record)].join("\n");
 }
 
 /** The same in Markdown. */
-export function nightMarkdown(night: Night): string {
-  const lines = notes(night).map((note) => `- ${note}`);
-  const facts = `\`${night.command}\`, reference ${night.reference}, Deno ${night.deno}, ${night.time}`;
-  return [`## ${sentenceOf(night)}`, "", markdown(night.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
+export function recordMarkdown(record: RegressionRecord): string {
+  const lines = notes(record).map((note) => `- ${note}`);
+  const facts = `\`${record.command}\`, reference ${record.reference}, Deno ${record.deno}, ${record.time}`;
+  return [`## ${sentenceOf(record)}`, "", markdown(record.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
     "\n",
   );
 }

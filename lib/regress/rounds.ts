@@ -57,7 +57,7 @@ export interface RoundsPlan {
 }
 
 /** What makes the ratio of a round doubtful. Others say something of throughput or latency, which nobody judges here. */
-const SPOILING: readonly FindingId[] = ["foreign_load", "short_run"];
+const SPOILING: readonly FindingId[] = ["foreign_load", "steal", "throttled", "short_run"];
 /** One failure may be the machine's; after one more there is no sense in going on. */
 const MAX_FAILURES = 2;
 

@@ -6,11 +6,11 @@
  */
 import { changePoints, MOST_VALUES } from "./change_points.ts";
 import type { LinesSpec } from "../charts/config.ts";
-import { type Night, type NightRow, percentChange } from "./record.ts";
+import { percentChange, readHistory, type RegressionRecord, type RegressionRow } from "./record.ts";
 import { median } from "../timing/stats.ts";
 
 /** One night of one experiment. */
-export interface NightPoint {
+export interface TrendPoint {
   /** When it ended, in UTC. */
   time: string;
   deno: string;
@@ -25,25 +25,25 @@ export interface Course {
   experiment: string;
   reference: string;
   /** The oldest first; at most {@linkcode MOST_VALUES}. */
-  points: NightPoint[];
+  points: TrendPoint[];
   /** The indices of the nights from which on it is another. */
   changes: number[];
 }
 
 /** A night with its row of one experiment. */
-type Seen = { night: Night; row: NightRow };
+type Seen = { night: RegressionRecord; row: RegressionRow };
 
 const comparable = ({ night, row }: Seen) => JSON.stringify([night.kind, night.reference, row.connections]);
 
 /** The course of each experiment in the history, in the order of their names. Nights without a ratio are left out. */
-export function courses(history: readonly Night[]): Course[] {
+export function courses(history: readonly RegressionRecord[]): Course[] {
   const all: Seen[] = history.flatMap((night) => night.experiments.map((row) => ({ night, row })));
   const measured = all.filter(({ row }) => row.ratio !== null);
   const byName = [...Map.groupBy(measured, ({ row }) => row.experiment)];
   return byName.toSorted(([a], [b]) => a < b ? -1 : 1).map(([experiment, seen]) => {
     const newest = seen.at(-1)!;
     const alike = seen.filter((of) => comparable(of) === comparable(newest)).slice(-MOST_VALUES);
-    const points = alike.map(({ night: { time, deno }, row }): NightPoint => ({
+    const points = alike.map(({ night: { time, deno }, row }): TrendPoint => ({
       time,
       deno,
       ratio: row.ratio!,
@@ -59,7 +59,7 @@ export function courses(history: readonly Night[]): Course[] {
 interface Level {
   /** The index of its first night. */
   from: number;
-  points: NightPoint[];
+  points: TrendPoint[];
   /** The median of its nights. */
   ratio: number;
 }
@@ -85,6 +85,13 @@ export function tellChanges(all: readonly Course[]): string[] {
     });
     return `${course.experiment}: ${said.join("; ")}`;
   });
+}
+
+/** What changed over the nights of a machine, as lines below a record; empty: nothing. Needs `--allow-read`. */
+export async function adviceOf(folder: string): Promise<string> {
+  const { values } = await readHistory(folder); // a run has reported its damaged lines
+  const changes = tellChanges(courses(values));
+  return changes.length === 0 ? "" : ["", "In the history, which fails nothing:", ...changes, ""].join("\n");
 }
 
 /** The nights of an experiment with their intervals, and the median of each stretch, all against that of the first one. */

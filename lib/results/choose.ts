@@ -11,7 +11,7 @@ import type { Metrics, Result, ScenarioName } from "./results.ts";
 
 /** The rows of one comparison at one number of connections, with the study they stand in. */
 export interface Table {
-  study: Study<"comparison">;
+  study: Study<"comparison" | "wire">;
   rows: ComparisonRow[];
 }
 
@@ -21,7 +21,7 @@ export interface Table {
  * of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes.
  */
 export function widest(
-  studies: readonly Study<"comparison">[],
+  studies: readonly Study<"comparison" | "wire">[],
   scenario: ComparisonRow["scenario"],
   reference: string,
 ): Table[] {

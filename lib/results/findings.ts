@@ -10,12 +10,21 @@ import { field, text } from "./check.ts";
 /** All findings, in the order in which they are printed, with what each means. */
 export const FINDING_SAYS = {
   client_bound:
-    "the load generator used most of its core: throughput is a lower bound, CPU time per request stays comparable",
+    "the load generator was at its limit and the server was not: throughput is a lower bound, latency an upper one",
+  both_bound: "load generator and server were both at their limits: throughput stands, latency is an upper bound",
+  server_bound: "an open loop asked for more than the server answers: latency is that of the queue before it",
   late_sends: "requests left late although a connection was free: the upper percentiles may be the generator's own",
   little: "rate times mean latency is not the number of connections (Little's law): some were idle, or were not timed",
-  lost_connections:
-    "connections were lost: the latencies are those of answered requests, and the worst are not among them",
-  foreign_load: "other processes or other guests of the machine took CPU time: compare only interleaved runs",
+  errors: "some requests failed or got another status than 200: they are counted by kind, and no figure contains them",
+  unanswered: "requests stayed without an answer: percentiles at or above their waits are lower bounds",
+  lost_connections: "the server closed or reset connections before they had their answer",
+  reconnects:
+    "the server closed connections after a number of answers: the figures contain the cost of new connections",
+  foreign_load:
+    "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one",
+  steal: "the hypervisor gave CPU time of these cores to other guests: the same follows",
+  throttled: "the CPU quota of the container stopped its processes for some of the time: the same follows",
+  irq_apart: "the kernel counts interrupts apart from processes: CPU time per request lacks part of the network stack",
   short_run: "the run was short: one pause dominates the figures",
 } as const;
 /** One of {@linkcode FINDING_IDS}. */
@@ -40,60 +49,116 @@ export type Finding = v.InferOutput<typeof FINDING>;
 
 /** The figures of one run that tell about its validity. Shares are in 0..1. Null: not measured, or not applicable. */
 export interface Evidence {
-  /** CPU time of the load generator by the time that one core had. */
+  /** CPU time of the load generator by the time that its cores had, without what it spent waiting for a due time. */
   generatorCoreShare: number | null;
-  /** Requests that left late although a connection was idle, by all that were due; of an open loop. */
-  lateShare: number | null;
+  /** CPU time of the server by the time that its cores had. */
+  serverCoreShare: number | null;
+  /** Lateness of requests although a connection was idle, 99th percentile; of an open loop. */
+  lateP99Us: number | null;
+  /** Latency, 99th percentile. */
+  p99Us: number | null;
   connections: number;
   ratePerS: number | null;
+  /** The rate that an open loop asked for. */
+  askedPerS: number | null;
   meanLatencyUs: number | null;
+  /** Requests that got an answer with status 200. */
+  answered: number;
+  /** What went wrong, by kind. */
+  errors: Readonly<Record<string, number>>;
+  /** Requests without an answer when waiting ended. */
+  unanswered: number;
   /** Connections that were closed or reset before their time. */
   lost: number;
-  /** CPU time that the hypervisor gave to other guests, by all of it. */
+  /** Connections made anew for clients whose connection the server had closed. */
+  reconnects: number;
+  /** After how many answers it closed them, where that was one number. */
+  closesAfter: number | null;
+  /** CPU time of the pinned cores, else of all, that the hypervisor gave to other guests. */
   stealShare: number | null;
-  /** CPU time of processes that have no part in the run, by all of it. */
+  /** CPU time of these cores that processes used which have no part in the run. */
   foreignShare: number | null;
+  /** Time in which the control group was kept from running. */
+  throttledShare: number | null;
+  /** Interrupts are missing in the CPU time of processes. */
+  irqApart: boolean;
   seconds: number;
   /** Whether each connection sent its next request at once when it had the answer, all of the time. */
   closedLoop: boolean;
 }
 
-/**
- * Above this the generator has no slack left: a queue in front of it grows to five times its work (M/M/1: 1 / (1 − ρ)).
- */
-const GENERATOR_CORE_SHARE = 0.8;
-/** One in a hundred is what p99 is made of: with more of them, p99 may tell of the generator and not of the server. */
-const LATE_SHARE = 0.01;
+/** A core has no slack left above it: a queue in front of it grows to ten times its work (M/M/1: 1 / (1 − ρ)). */
+const FULL_SHARE = 0.9;
+/** An open loop that gets less than this of what it asks for is behind. */
+const REACHED_SHARE = 0.98;
+/** With more of p99 than this from the generator, p99 says little about the server. */
+const LATE_SHARE = 0.1;
 /** How far Little's law (L = λW, Little 1961) may be off: more than rounding and the ends of the window explain. */
 const LITTLE_ERROR = 0.05;
 /** The differences between architectures that are of interest begin at about this. */
 const FOREIGN_SHARE = 0.1;
+/** One per cent of throttling is a p99 of its own. */
+const THROTTLED_SHARE = 0.01;
 /** Below it one tick of /proc/stat, 10 ms, is more than 1 % of the run. */
 const SHORT_SECONDS = 1;
 
 const percent = (share: number) => `${Math.round(share * 100)} %`;
+const isFull = (share: number | null): share is number => share !== null && share >= FULL_SHARE;
 
-function clientBound({ generatorCoreShare: share }: Evidence): string | null {
-  if (share === null || share <= GENERATOR_CORE_SHARE) return null;
-  return `the load generator used ${percent(share)} of its core: the server may be able to do more, so take the ` +
-    "throughput as a lower bound and the latency as an upper one; CPU per request holds";
+function clientBound({ generatorCoreShare: client, serverCoreShare: server }: Evidence): string | null {
+  if (!isFull(client) || isFull(server)) return null;
+  const slack = server === null ? "" : ` and the server ${percent(server)} of its own`;
+  return `the load generator used ${
+    percent(client)
+  } of its cores${slack}: the server may be able to do more, so take ` +
+    "the throughput as a lower bound and the latency as an upper one";
 }
 
-function lateSends({ lateShare: share }: Evidence): string | null {
-  if (share === null || share <= LATE_SHARE) return null;
-  return `${
-    (share * 100).toFixed(1)
-  } % of the requests were sent late by the load generator: from p99 on the latency may ` +
-    "be its own, so lower the rate or give it a core to itself";
+function bothBound({ generatorCoreShare: client, serverCoreShare: server }: Evidence): string | null {
+  if (!isFull(client) || !isFull(server)) return null;
+  return `the load generator used ${percent(client)} of its cores and the server ${
+    percent(server)
+  }: the throughput is ` +
+    "what the server can do, the latency an upper bound";
 }
 
-function little({ closedLoop, connections, ratePerS, meanLatencyUs }: Evidence): string | null {
-  if (!closedLoop || ratePerS === null || meanLatencyUs === null) return null;
+function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): string | null {
+  if (asked === null || reached === null || reached >= REACHED_SHARE * asked) return null;
+  if (clientBound({ ...of, askedPerS: asked, ratePerS: reached }) !== null) return null;
+  return `${Math.round(asked)} requests/s were due and ${Math.round(reached)} were answered in time: the latency is ` +
+    "that of a growing queue, so lower the rate to see the server's own";
+}
+
+function lateSends({ lateP99Us: late, p99Us }: Evidence): string | null {
+  if (late === null || p99Us === null || late <= LATE_SHARE * p99Us) return null;
+  return `the load generator was up to ${Math.round(late)} µs late with 99 of 100 requests, and p99 is ` +
+    `${Math.round(p99Us)} µs: so much of it may be the generator's own, so give it a core to itself`;
+}
+
+function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Evidence): string | null {
+  if (!closedLoop || ratePerS === null || meanLatencyUs === null || Object.keys(errors).length > 0) return null;
   const inFlight = ratePerS * meanLatencyUs / 1e6;
   const shown = Number(inFlight.toPrecision(3));
   if (!(inFlight > 0) || Math.abs(connections / inFlight - 1) <= LITTLE_ERROR) return null;
   return `rate times mean latency is ${shown} requests in flight, but ${connections} connections had one each: some ` +
     "stood idle or were not timed, so trust neither of the two figures before this is explained";
+}
+
+/** Writes errors by kind, the most frequent first: `12 http_503, 3 ECONNRESET`. */
+export const errorsByKind = (errors: Readonly<Record<string, number>>): string =>
+  Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${times} ${kind}`).join(", ");
+
+function errorsFound({ errors, answered }: Evidence): string | null {
+  if (Object.keys(errors).length === 0) return null;
+  return `${
+    errorsByKind(errors)
+  } next to ${answered} answers with status 200: no figure contains the requests that failed`;
+}
+
+function unansweredFound({ unanswered, answered }: Evidence): string | null {
+  if (unanswered === 0) return null;
+  return `${unanswered} of ${unanswered + answered} requests got no answer: they waited at least until the end, so ` +
+    "percentiles that they reach are lower bounds";
 }
 
 function lostConnections({ lost }: Evidence): string | null {
@@ -103,14 +168,32 @@ function lostConnections({ lost }: Evidence): string | null {
     "worst are not among them";
 }
 
-function foreignLoad({ stealShare, foreignShare }: Evidence): string | null {
-  const steal = stealShare ?? 0;
-  const foreign = foreignShare ?? 0;
-  if (steal <= FOREIGN_SHARE && foreign <= FOREIGN_SHARE) return null;
-  const took = [];
-  if (steal > FOREIGN_SHARE) took.push(`the hypervisor gave ${percent(steal)} of the CPU time to other guests`);
-  if (foreign > FOREIGN_SHARE) took.push(`processes outside of the run used ${percent(foreign)} of the CPU time`);
-  return `${took.join(", ")}: throughput and latency tell of them too, so compare only what ran interleaved`;
+function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
+  if (reconnects === 0) return null;
+  const after = closesAfter === null ? "" : ` after ${closesAfter} ${closesAfter === 1 ? "answer" : "answers"} each`;
+  return `the server closed connections${after} and ${reconnects} were made anew: the figures contain that cost`;
+}
+
+const BOUNDS = "take throughput as a lower bound and latency as an upper one, and compare only what ran interleaved";
+
+function foreignLoad({ foreignShare: share }: Evidence): string | null {
+  if (share === null || share <= FOREIGN_SHARE) return null;
+  return `processes outside of the run used ${percent(share)} of the CPU time: ${BOUNDS}`;
+}
+
+function steal({ stealShare: share }: Evidence): string | null {
+  if (share === null || share <= FOREIGN_SHARE) return null;
+  return `the hypervisor gave ${percent(share)} of the CPU time to other guests: ${BOUNDS}`;
+}
+
+function throttled({ throttledShare: share }: Evidence): string | null {
+  if (share === null || share <= THROTTLED_SHARE) return null;
+  return `the CPU quota of the container stopped its processes for ${percent(share)} of the time: ${BOUNDS}`;
+}
+
+function irqApart({ irqApart: apart }: Evidence): string | null {
+  if (!apart) return null;
+  return "the kernel counts interrupts apart from processes: CPU time per request lacks the network stack that runs there";
 }
 
 function shortRun({ seconds }: Evidence): string | null {
@@ -121,10 +204,18 @@ function shortRun({ seconds }: Evidence): string | null {
 
 const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
   client_bound: clientBound,
+  both_bound: bothBound,
+  server_bound: serverBound,
   late_sends: lateSends,
   little,
+  errors: errorsFound,
+  unanswered: unansweredFound,
   lost_connections: lostConnections,
+  reconnects: reconnectsFound,
   foreign_load: foreignLoad,
+  steal,
+  throttled,
+  irq_apart: irqApart,
   short_run: shortRun,
 };
 
@@ -157,14 +248,27 @@ export function foundOften(rounds: readonly { findings: readonly Found[] }[]): F
 export const idsOf = (findings: readonly Found[], server: string): FindingId[] =>
   findings.filter((found) => found.server === server).map(({ id }) => id);
 
-const OF_LATENCY: readonly FindingId[] = ["client_bound", "late_sends", "foreign_load"];
+/** What took CPU time from a run: its throughput is a lower bound. */
+const TAKEN: readonly FindingId[] = ["foreign_load", "steal", "throttled"];
+const OF_THROUGHPUT: readonly string[] = ["client_bound", ...TAKEN];
+const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends", ...TAKEN];
+
+/** Whether others took CPU time from a run, so that it is to be measured again. */
+export const isSpoilt = (findings: readonly Found[]): boolean => findings.some(({ id }) => TAKEN.includes(id));
 
 /**
- * What a figure is where findings weaken it: throughput that the load generator limited is a lower bound, a latency that is
- * also the generator's own or another process's is an upper one. Null: it is a figure, as CPU time per request always is.
+ * What a figure is where findings weaken it: throughput that the load generator or others limited is a lower bound, a
+ * latency that is also the generator's own or another process's is an upper one. Null: it is a figure.
  */
 export function boundOf(metric: string, findings: readonly string[]): "at least" | "at most" | null {
-  if (metric === "requests_per_s") return findings.includes("client_bound") ? "at least" : null;
+  if (metric === "requests_per_s") return findings.some((id) => OF_THROUGHPUT.includes(id)) ? "at least" : null;
   const isLatency = /^(raw_)?p\d+(_\d+)?_us$/.test(metric);
-  return isLatency && OF_LATENCY.some((id) => findings.includes(id)) ? "at most" : null;
+  return isLatency && findings.some((id) => OF_LATENCY.includes(id)) ? "at most" : null;
 }
+
+/** The same of a run, whose percentiles are lower bounds where unanswered requests reach them. */
+export const boundOfRun = (
+  metric: string,
+  { findings, at_least }: { findings: readonly Found[]; at_least: readonly string[] },
+): "at least" | "at most" | null =>
+  at_least.includes(metric) ? "at least" : boundOf(metric, findings.map(({ id }) => id));

@@ -18,12 +18,16 @@ import { type Lab, type Manifest, METRICS, type Metrics, type Result, SCHEMA, wr
 export * from "./schema.ts";
 
 /** What a run has to say of itself; the rest is the same for all, and a metric that is not named is null. */
-export type Run = Omit<Result, "schema" | "id" | "time" | "metrics" | "manifest" | "quick" | "lab"> & {
-  metrics: Partial<Metrics>;
-  manifest?: Manifest | null;
-  quick?: boolean;
-  lab?: Lab;
-};
+export type Run =
+  & Omit<Result, "schema" | "id" | "time" | "metrics" | "manifest" | "quick" | "lab" | "errors" | "at_least">
+  & {
+    metrics: Partial<Metrics>;
+    manifest?: Manifest | null;
+    quick?: boolean;
+    lab?: Lab;
+    errors?: Result["errors"];
+    at_least?: Result["at_least"];
+  };
 
 const UNKNOWN_LAB: Lab = { commit: null, load: null, served: null };
 
@@ -38,6 +42,8 @@ export function newResult(run: Run, time: Date = new Date()): Result {
     manifest: run.manifest ?? null,
     quick: run.quick ?? false,
     lab: run.lab ?? UNKNOWN_LAB,
+    errors: run.errors ?? {},
+    at_least: run.at_least ?? [],
     metrics: { ...unmeasured, ...run.metrics },
   };
 }

@@ -68,12 +68,12 @@ Deno.test("where nothing was stored yet there are no results", async () => {
   assertEquals(await readResults(join(dir.path, "none"), MACHINE), { results: [], passedOver: [] });
 });
 
-Deno.test("files that are damaged, of another shape or version are named and passed over, the others are read", async () => {
-  using dir = folder();
+/** What may lie in a folder of results and is none, and what is said of it. */
+function damaged(): [name: string, content: string, why: string][] {
   const whole = JSON.stringify(example());
   const { host, metrics, ...headless } = example();
   const older = (schema: number) => JSON.stringify({ ...example(), schema, findings: [] });
-  const cases: [name: string, content: string, why: string][] = [
+  return [
     ["a-truncated", whole.slice(0, -20), "it is damaged: "],
     ["b-empty", "", "it is damaged: "],
     [
@@ -105,6 +105,11 @@ Deno.test("files that are damaged, of another shape or version are named and pas
     ["k-sysctl", JSON.stringify({ ...example(), host: { ...host, sysctls: {} } }), "host.sysctls.fs.file-max: missing"],
     ["l-quick", JSON.stringify({ ...example(), quick: undefined }), "quick: missing"],
   ];
+}
+
+Deno.test("files that are damaged, of another shape or version are named and passed over, the others are read", async () => {
+  using dir = folder();
+  const cases = damaged();
   const good = example();
   await writeResult(good, dir.path);
   for (const [name, content] of cases) {

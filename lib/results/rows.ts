@@ -112,6 +112,7 @@ export type ProbeRow = v.InferOutput<typeof PROBE>;
 export const ROWS = {
   readiness: READINESS,
   comparison: COMPARISON,
+  wire: COMPARISON,
   crosscheck: CROSSCHECK,
   probe: PROBE,
   selftest: SELFTEST,

@@ -8,7 +8,10 @@ import { HOST } from "../sampling/host.ts";
 import { field, number, numberOrNull, text, textOrNull, time, wrongIn } from "./check.ts";
 import { FINDING } from "./findings.ts";
 
-/** The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field. */
+/**
+ * The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field; one
+ * that may be missing is no such field.
+ */
 export const SCHEMA = 3;
 
 /** The scenarios of `deno task exp`. */
@@ -29,7 +32,7 @@ export const STRESS = "stress";
 export const END_SAYS = {
   ok: "everything was done and answered",
   limited:
-    "it stopped at a limit of memory, descriptors or patience, or left connections without an answer: where it breaks is the result",
+    "it stopped at a limit of memory, descriptors or patience, or more than one request in a thousand failed: where it breaks is the result",
   crashed: "the server exited by itself",
   not_ready: "the server did not start in time",
   skipped: "it cannot run on this system",
@@ -49,6 +52,12 @@ export const PARAMETERS = v.strictObject({
   slow: v.exactOptional(field(number, "clients that send one byte per second, next to the normal `connections`")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
+  wire: v.exactOptional(
+    field(
+      v.picklist(["veth"]),
+      "what joined load and server: a veth pair between two network namespaces; missing: loopback",
+    ),
+  ),
 });
 export type Parameters = v.InferOutput<typeof PARAMETERS>;
 
@@ -59,7 +68,10 @@ export const METRICS_SCHEMA = v.strictObject({
     numberOrNull,
     "in `hold` the connections whose last request was answered with 200; under load the answers with 200 in the window",
   ),
+  unanswered: field(numberOrNull, "requests without an answer when waiting ended; they are in the percentiles"),
   lost: field(numberOrNull, "connections that the server closed or reset early"),
+  reconnects: field(numberOrNull, "connections made anew for clients whose connection the server had closed"),
+  closes_after: field(numberOrNull, "after how many answers the server closed each connection; `null`: no one number"),
   connect_seconds: field(
     numberOrNull,
     "how long connecting took in `hold`, with the first request and its answer on each connection",
@@ -75,17 +87,32 @@ export const METRICS_SCHEMA = v.strictObject({
   p50_us: field(numberOrNull, "the median latency"),
   p99_us: field(numberOrNull, "latency, 99th percentile"),
   p99_9_us: field(numberOrNull, "latency, 99.9th percentile"),
+  late_p50_us: field(
+    numberOrNull,
+    "how late requests left although a connection was idle, median: the generator's own fault; open loop only",
+  ),
+  late_p99_us: field(numberOrNull, "the same, 99th percentile"),
   raw_p50_us: field(numberOrNull, "the median latency from the moment of sending; open loop only"),
   raw_p99_us: field(numberOrNull, "the same, 99th percentile"),
   raw_p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
-  cpu_us_per_request: field(numberOrNull, "CPU time, user and system, per answered request"),
+  cpu_us_per_request: field(
+    numberOrNull,
+    "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only",
+  ),
+  core_us_per_request: v.exactOptional(field(
+    numberOrNull,
+    "over a wire: busy time of the server's cores per answered request, interrupts included; the kernel's work on packets " +
+      "that belongs to no process is in it, and whatever else ran there. Compared in place of `cpu_us_per_request`",
+  )),
+  server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
+  client_core_share: field(numberOrNull, "the same of the load generator, without waiting for due times"),
   user_bytes_per_conn: field(
     numberOrNull,
     "memory of the processes per additional connection (anonymous PSS), as the slope between two sizes",
   ),
   kernel_bytes_per_conn: field(
     numberOrNull,
-    "memory of the kernel per additional connection at the server's end; it is in no process's figures",
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` around the kernel",
   ),
   rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
   pss_bytes: field(
@@ -180,6 +207,14 @@ export const RESULT = v.strictObject({
   histogram: field(
     textOrNull,
     "all latencies, an HdrHistogram compressed and in base64 (lib/timing/histogram.ts reads it)",
+  ),
+  errors: field(
+    v.nullable(v.record(v.string(), number)),
+    "what went wrong, by errno name, `http_<status>` or the cause for which an answer could not be followed; `null`: not recorded",
+  ),
+  at_least: field(
+    v.array(v.picklist(METRICS)),
+    "the percentiles that are lower bounds, because unanswered requests reach them",
   ),
   findings: field(
     v.array(FINDING),

@@ -1,17 +1,32 @@
 import type { Guard } from "./guard.ts";
+import { evidenceOf } from "./evidence.ts";
 import { type Finding, judge } from "../results/findings.ts";
-import type { Histogram } from "../timing/histogram.ts";
-import { LoadGenerator, type Progress, type Window } from "../load/generator.ts";
-import type { Metrics, Parameters, ScenarioName } from "../results/results.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { coreSharesOf, type ErrorCounts, LoadGenerator, type Progress, type Window } from "../load/generator.ts";
+import { percentileOf } from "../timing/censored.ts";
+import type { Metrics, Parameters } from "../results/results.ts";
 import { corePair } from "../sampling/cores.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
-import { type Running, type RunningOf, startSubject, type Subject, type SubjectOptions } from "../server/subject.ts";
+import { addressKernel, type Network, NetworkError, networkObstacle, openNetwork } from "../network/namespaces.ts";
+import { StartError } from "../server/server.ts";
+import {
+  bypassesKernel,
+  isOwn,
+  type Place,
+  type Running,
+  type RunningOf,
+  startSubject,
+  type Subject,
+  type SubjectOptions,
+} from "../server/subject.ts";
 
 /** How server and generator are started. */
-export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "onWait"> {
+export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "onWait" | "place"> {
   /** Whether each gets a core of its own, where there are two; true by default. */
   pinned?: boolean;
+  /** Whether server and load stand in a network namespace each, joined by a veth pair. Always so around the kernel. */
+  isWired?: boolean;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -19,11 +34,43 @@ export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "onWait"> {
 export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable {
   readonly server: RunningOf<S>;
   readonly generator: LoadGenerator;
+  readonly isWired: boolean;
+  readonly isInKernel: boolean;
 }
 
 /**
+ * A network of its own for a run. The server's kernel has an address there, unless the server goes around it.
+ *
+ * @throws {StartError} If there can be none here.
+ */
+async function openWire(subject: Subject): Promise<Network> {
+  const skipped = (reason: string) =>
+    new StartError({ ended: "skipped", reason: `${subject.name} needs a network of its own: ${reason}.` });
+  const obstacle = isOwn(subject) ? "only experiments can be started in one" : await networkObstacle();
+  if (obstacle !== null) throw skipped(obstacle);
+  try {
+    await using stack = new AsyncDisposableStack();
+    const network = stack.use(await openNetwork());
+    if (!bypassesKernel(subject)) await addressKernel(network);
+    stack.move();
+    return network;
+  } catch (error) {
+    if (error instanceof NetworkError) throw skipped(error.message);
+    throw error;
+  }
+}
+
+/** The place of the server in a network. */
+const placeIn = ({ server, interface: name, address }: Network): Place => ({
+  command: (command) => server.command(command),
+  interface: name,
+  address,
+});
+
+/**
  * Starts a server and a load generator for it, each on a core of its own, where this process may use two: they would
- * measure each other otherwise.
+ * measure each other otherwise. A server around the kernel, or one that is compared with such a server, gets a network for
+ * the time of the run: two namespaces and a veth pair.
  *
  * @throws {StartError} If the server cannot run here, or does not get ready. Nothing is left running then.
  *
@@ -34,28 +81,41 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
  * ```
  */
 export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
-  const { pinned = true, onProgress, ...rest } = options;
+  const { pinned = true, isWired = false, onProgress, ...rest } = options;
   await using stack = new AsyncDisposableStack();
   await versionOf(subject); // it starts a process, for which there may be no room under the load
   const cores = pinned ? corePair() : null;
   const onWait = (seconds: number) =>
     onProgress?.({ phase: "waiting for the server", connections: 0, answered: 0, seconds });
-  const server = stack.use(await startSubject(subject, { ...rest, ...(cores && { cpu: cores.server }), onWait }));
+  const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject)) : null;
+  const started = { ...rest, ...(cores && { cpu: cores.server }), ...(network && { place: placeIn(network) }), onWait };
+  const server = stack.use(await startSubject(subject, started));
+  const target = network === null ? { host: "127.0.0.1" } : { host: network.address, within: network.client };
   const generator = stack.use(
-    await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
+    await LoadGenerator.start({ ...target, port: server.port }, {
       ...(cores && { cpu: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
       ...(onProgress && { onProgress }),
     }),
   );
   const owned = stack.move();
-  return { server, generator, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    server,
+    generator,
+    isWired: network !== null,
+    isInKernel: !bypassesKernel(subject),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
 /** What a scenario works with: one server, one load generator, and what the user asked for. */
 export interface Bench {
   server: Running;
   generator: LoadGenerator;
+  /** Server and load stand at the ends of a wire. */
+  isWired: boolean;
+  /** Whether the server's end of a connection is in kernel memory: not if it goes around the kernel. */
+  isInKernel: boolean;
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
   guard: Guard;
@@ -67,11 +127,20 @@ export interface Bench {
 export interface Measured {
   metrics: Partial<Metrics>;
   histogram: Histogram;
+  /** How long the requests had waited that got no answer. */
+  censored: Histogram;
+  /** What went wrong, by kind, from the first connection on. */
+  errors: ErrorCounts;
+  /** The share of the time in which the control group was kept from running; null where that is not known. */
+  throttled: number | null;
   /** The measured stretch of time; null where the scenario has none. */
   window: Window | null;
   lost: number;
   reason: string | null;
 }
+
+/** What a scenario without a window has of it. */
+export const NOTHING = { censored: new Histogram(), errors: {}, throttled: null, window: null } as const;
 
 /** After so long without any answer the rest counts as unanswered. */
 export const SILENCE_MS = 2000;
@@ -87,28 +156,55 @@ export const plateau = (of: Sample | null): Partial<Metrics> => ({
   threads: of?.threads ?? null,
 });
 
-/** The latencies of the table; none, and no zeros, where nothing was recorded. */
-export function percentiles(of: Histogram): Partial<Metrics> {
-  if (of.count === 0) return {};
-  return { p50_us: of.percentile(50), p99_us: of.percentile(99), p99_9_us: of.percentile(99.9) };
+/** The percentiles that are lower bounds, because unanswered requests reach them. */
+export function atLeast(of: Histogram, censored: Histogram): (keyof Metrics)[] {
+  if (of.count + censored.count === 0) return [];
+  const all = [["p50_us", 50], ["p99_us", 99], ["p99_9_us", 99.9]] as const;
+  return all.filter(([, percent]) => percentileOf(of, censored, percent).atLeast).map(([metric]) => metric);
 }
 
-/** What weakens the figures of a load. */
+/** The latencies of the table, of unanswered requests as long as they are known to be; none, and no zeros, where nothing was recorded. */
+export function percentiles(of: Histogram, censored = new Histogram()): Partial<Metrics> {
+  if (of.count + censored.count === 0) return {};
+  const at = (percent: number) => percentileOf(of, censored, percent).us;
+  return { p50_us: at(50), p99_us: at(99), p99_9_us: at(99.9) };
+}
+
+/** Busy time of the server's cores in a window, in µs; null where they are not its own, or the system does not tell. */
+export function serverCoreUs(window: Window): number | null {
+  const own = window.cores.filter(({ server }) => server);
+  const shares = own.some(({ client }) => client) ? null : coreSharesOf([window], "server");
+  return shares === null ? null : shares.busy * own.length * window.seconds * 1e6;
+}
+
+/** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  scenario: ScenarioName,
-  { window, lost, metrics }: Pick<Measured, "window" | "lost" | "metrics">,
+  { window, lost, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { closedLoop, askedPerS }: { closedLoop: boolean; askedPerS: number | null },
 ): Finding[] {
   return judge(server, {
-    generatorCoreShare: window === null ? null : window.client_cpu_us / (window.seconds * 1e6),
-    lateShare: window?.scheduled ? window.late_sends / window.scheduled : null,
+    ...evidenceOf(window === null ? [] : [window]),
+    p99Us: metrics.p99_us ?? null,
     connections: metrics.connections ?? 0,
     ratePerS: metrics.requests_per_s ?? null,
+    askedPerS,
     meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
+    answered: metrics.answered ?? 0,
+    errors,
+    unanswered: window?.unanswered ?? 0,
     lost,
-    stealShare: window?.server_steal_share ?? null,
-    foreignShare: window?.foreign_cpu_share ?? null,
+    throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
-    closedLoop: scenario === "throughput",
+    closedLoop,
   });
+}
+
+/** Adds counts by kind. */
+export function addErrors(...all: readonly ErrorCounts[]): ErrorCounts {
+  const sum: ErrorCounts = {};
+  for (const counts of all) {
+    for (const [kind, times] of Object.entries(counts)) sum[kind] = (sum[kind] ?? 0) + times;
+  }
+  return sum;
 }

@@ -1,7 +1,8 @@
 import { delay } from "@std/async";
-import { type Bench, look, type Measured, percentiles, plateau, SILENCE_MS } from "./bench.ts";
+import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau, SILENCE_MS } from "./bench.ts";
 import { count, counted } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
+import type { ErrorCounts } from "../load/generator.ts";
 import type { Metrics } from "../results/results.ts";
 import { kernelSocketBytes, type Sample } from "../sampling/sampler.ts";
 import { NOISE_BYTES } from "../results/conventions.ts";
@@ -23,6 +24,8 @@ export interface Climb {
   /** Answered, and not closed by then. */
   kept: number;
   failed: number;
+  /** Dropped by the generator, because what came on them cannot be followed. */
+  dropped: number;
   connectSeconds: number;
   askSeconds: number;
   /** Connections made and answered per second in the last step; null before the first. */
@@ -31,6 +34,8 @@ export interface Climb {
   start: Sample | null;
   /** Of the first request on each connection. */
   histogram: Histogram;
+  /** What went wrong, by kind. */
+  errors: ErrorCounts;
 }
 
 /** A climb that has not begun. */
@@ -41,12 +46,14 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
     connected: 0,
     kept: 0,
     failed: 0,
+    dropped: 0,
     connectSeconds: 0,
     askSeconds: 0,
     pacePerS: null,
     deadline: performance.now() + climb_seconds * 1000,
     start: look(server),
     histogram: new Histogram(),
+    errors: {},
   };
 }
 
@@ -65,8 +72,21 @@ function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): {
   return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
 }
 
-/** Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped. */
-export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<string | null> {
+/** What became of most of the connections that failed. */
+function mainCause(errors: ErrorCounts, closed: number): string {
+  const [key, times] = Object.entries(errors).toSorted(([, a], [, b]) => b - a)[0] ?? ["", 0];
+  if (closed > times) return "were closed after their answer: nothing is kept alive";
+  if (key === "") return "got no answer";
+  if (key === "closed") return "were closed without an answer";
+  return key.startsWith("http_") ? `were answered by status ${key.slice(5)}` : `failed: ${key}`;
+}
+
+/**
+ * Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped.
+ *
+ * @param mayClose The server may close connections with their answer: the load will connect anew.
+ */
+export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose = false): Promise<string | null> {
   const { generator, guard, server } = bench;
   while (climb.held < wanted) {
     const step = nextStep(bench, climb, wanted);
@@ -76,10 +96,13 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     climb.connectSeconds += connect.seconds;
     climb.askSeconds += ask.seconds;
     climb.connected += connect.connected;
-    climb.held += connect.connected - ask.lost;
+    const made = connect.connected - ask.lost - ask.dropped;
+    climb.held += made;
+    climb.dropped += ask.dropped;
     climb.answered += ask.answered;
     climb.histogram.merge(ask.histogram);
-    const kept = Math.min(ask.answered, connect.connected - ask.lost); // answered, and open still
+    climb.errors = addErrors(climb.errors, connect.errors, ask.errors);
+    const kept = Math.min(ask.answered, mayClose ? made : made - ask.closed); // answered, and open still
     climb.kept += kept;
     climb.failed += step.connect - kept;
     climb.pacePerS = step.connect / (connect.seconds + ask.seconds);
@@ -87,9 +110,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number): Promise<
     if (now !== null) guard.observe(climb.held, usedBytes(climb.start, now), now.mappings, now.threads);
     const tried = climb.kept + climb.failed;
     if (climb.failed > FAILED_SHARE * tried) {
-      const how = ask.answered === connect.connected
-        ? "were closed after their answer: nothing is kept alive"
-        : "got no answer";
+      const how = mainCause(climb.errors, mayClose ? 0 : ask.closed);
       return `${count(climb.failed)} of ${count(tried)} connections ${how}`;
     }
   }
@@ -117,18 +138,18 @@ export function kernelSlope(from: number | null, to: number | null, connections:
 
 /** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
 async function holdOn({ generator, signal, parameters: { seconds } }: Bench, climb: Climb) {
-  const { held, connected, answered, histogram } = climb;
+  const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
     const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
-    return { answered, histogram, lost: connected - held, reason };
+    return { answered, histogram, errors: {}, lost: connected - held - dropped, reason };
   }
   await delay(seconds * 1000, { signal });
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
-  const lost = connected - again.asked + again.lost;
+  const lost = connected - dropped - again.asked + again.lost + again.closed;
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
   const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
-  return { answered: again.answered, histogram: again.histogram, lost, reason };
+  return { answered: again.answered, histogram: again.histogram, errors: again.errors, lost, reason };
 }
 
 /** What server and kernel have spent at a number of connections. */
@@ -138,10 +159,10 @@ interface Plateau {
   kernel: number | null;
 }
 
-const plateauAt = (held: number, { server }: Bench): Plateau => ({
+const plateauAt = (held: number, { server, isInKernel }: Bench): Plateau => ({
   held,
   sample: look(server),
-  kernel: kernelSocketBytes(),
+  kernel: isInKernel ? kernelSocketBytes() : null,
 });
 
 /**
@@ -184,8 +205,9 @@ export async function hold(bench: Bench): Promise<Measured> {
       ...percentiles(end.histogram),
       ...spent(bench, climb, low),
     },
+    ...NOTHING,
     histogram: end.histogram,
-    window: null,
+    errors: addErrors(climb.errors, end.errors),
     lost: end.lost,
     reason: reason ?? end.reason,
   };

@@ -86,7 +86,7 @@ function ioUringRow({ io_uring, sysctls }: HostFacts): Row {
     ENOMEM: "sudo prlimit --pid $$ --memlock=unlimited",
   };
   const value = off > 0 ? `${io_uring}, disabled = ${off}` : io_uring;
-  const caps = "io-uring works over epoll instead";
+  const caps = "io-uring cannot run";
   return { what, value, caps, connections: null, raise: raise[io_uring] ?? "see io_uring_setup(2)" };
 }
 

@@ -15,8 +15,11 @@ import { ladder, type Wish } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
 import { runStep, type StepProgress } from "./step.ts";
-import type { Subject } from "../server/subject.ts";
-import { describe } from "../tables/runs.ts";
+import { isOwn, type Subject } from "../server/subject.ts";
+import { conclude, describe } from "../tables/runs.ts";
+import { wrap } from "../text/table.ts";
+import { judgePrediction } from "../claims/prediction.ts";
+import { readStored } from "../results/stored.ts";
 
 /** The flags, as `parseFlags` takes them. */
 export const WISH_FLAGS = {
@@ -102,6 +105,20 @@ export function exitOfRuns(results: readonly Result[]): number {
 }
 
 /**
+ * The last lines of a run: the result in a sentence, and whether the prediction held. Numbers are judged by this run alone,
+ * other servers by stored comparisons.
+ */
+async function closing(subject: Subject, results: readonly Result[]): Promise<string> {
+  const sentences = [conclude(subject.name, results)];
+  if (!isOwn(subject)) {
+    const { stored } = await readStored();
+    const prediction = judgePrediction(subject, { ...stored, results });
+    if (prediction !== null) sentences.push(prediction.sentence);
+  }
+  return sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
+}
+
+/**
  * Measures a subject, shows what came out, and returns the exit code: see {@linkcode exitOfRuns}.
  *
  * @throws {CannotStore} If nothing can be stored: before the load, or after the figures where that shows late.
@@ -119,6 +136,7 @@ export async function measureAndTell(
   if (json) console.log(JSON.stringify(results, null, 2));
   else console.log(describe(results, outputColumns()));
   storing.finish();
+  if (!json) console.log(`\n${await closing(experiment, results)}`);
   if (!signal.aborted) return exitOfRuns(results);
   console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
   return EXIT.interrupted;

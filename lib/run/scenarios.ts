@@ -1,36 +1,52 @@
-import { type Bench, look, type Measured, percentiles, plateau } from "./bench.ts";
+import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau, serverCoreUs } from "./bench.ts";
+import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
-import type { Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
+import { switchesBetween } from "../sampling/sampler.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
-  const { generator, server } = bench;
+  const { generator, server, isWired } = bench;
+  const throttled = throttleMeter();
   const before = look(server);
   const answeredBefore = (await generator.totals()).answered;
   const window = await drive();
   const after = look(server);
   const answers = (await generator.totals()).answered - answeredBefore;
-  const { requests, seconds, histogram, raw, unanswered, lost } = window;
-  const switches = before && after ? after.context_switches - before.context_switches : null;
+  const { requests, drained, histogram, raw, censored, unanswered, lost, errors } = window;
+  const inTime = requests - drained; // its CPU time is that of the window, too
+  const shares = evidenceOf([window]);
+  const coreUs = isWired ? serverCoreUs(window) : null;
+  const switches = before && after ? switchesBetween(before, after) : null;
   return {
     metrics: {
       connections: window.connections,
       answered: requests,
       lost,
-      requests_per_s: requests / seconds,
-      ...percentiles(histogram),
+      requests_per_s: window.seconds > 0 ? answersPerS(window) : 0,
+      unanswered,
+      reconnects: window.reconnects,
+      closes_after: window.closes_after,
+      server_core_share: shares.serverCoreShare,
+      client_core_share: shares.generatorCoreShare,
+      ...lateness([window]),
+      ...percentiles(histogram, censored),
       ...(raw !== null && raw.count > 0 && {
         raw_p50_us: raw.percentile(50),
         raw_p99_us: raw.percentile(99),
         raw_p99_9_us: raw.percentile(99.9),
       }),
-      cpu_us_per_request: window.server_cpu_us === null || requests === 0 ? null : window.server_cpu_us / requests,
-      context_switches_per_request: switches === null || switches < 0 || answers === 0 ? null : switches / answers,
+      cpu_us_per_request: window.server_cpu_us === null || inTime === 0 ? null : window.server_cpu_us / inTime,
+      ...(isWired && { core_us_per_request: coreUs === null || inTime === 0 ? null : coreUs / inTime }),
+      context_switches_per_request: switches === null || answers === 0 ? null : switches / answers,
       ...plateau(after),
     },
     histogram,
+    censored,
+    errors,
+    throttled: throttled(),
     window,
     lost,
     reason: window.stopped_early ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
@@ -43,14 +59,15 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
  */
 async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const climb = startClimb(bench);
-  const short = await rise(bench, climb, bench.parameters.connections);
-  const { answered, connected, held, histogram } = climb;
-  const lost = connected - held;
+  const short = await rise(bench, climb, bench.parameters.connections, true);
+  const { answered, connected, dropped, held, histogram, errors } = climb;
+  const lost = connected - held - dropped;
   if (answered === 0 || held === 0) {
-    return { metrics: { connections: held, answered, lost }, histogram, window: null, lost, reason: short };
+    const metrics = { connections: held, answered, lost };
+    return { ...NOTHING, metrics, histogram, errors, lost, reason: short };
   }
   const measured = await load(bench, drive);
-  return { ...measured, reason: short ?? measured.reason };
+  return { ...measured, errors: addErrors(errors, measured.errors), reason: short ?? measured.reason };
 }
 
 const rateOf = ({ rate_per_s }: Parameters): number => {

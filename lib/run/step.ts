@@ -1,5 +1,5 @@
 import { delay } from "@std/async";
-import { findingsOf, type OpenBench, openBench } from "./bench.ts";
+import { atLeast, findingsOf, type Measured, type OpenBench, openBench } from "./bench.ts";
 import { count } from "../text/format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "../sampling/host.ts";
@@ -7,11 +7,12 @@ import { type Step } from "./ladder.ts";
 import type { Progress } from "../load/generator.ts";
 import { howEnded, withLastWords } from "../server/launch.ts";
 import { manifestOf } from "../server/manifest.ts";
+import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
+import { bypassesKernel, hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -22,6 +23,8 @@ export interface StepProgress {
 /** What one run needs. */
 export interface RunOptions {
   experiment: Subject;
+  /** Over a veth pair; always so around the kernel. */
+  isWired?: boolean;
   host: HostFacts;
   step: Step;
   guard: Guard;
@@ -42,11 +45,26 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ experiment, step, guard, signal }: RunOptions, { server, generator }: OpenBench) {
-  const measuring = SCENARIO[step.scenario]({ server, generator, parameters: step.parameters, guard, signal });
+async function drive({ experiment, step, guard, signal }: RunOptions, opened: OpenBench) {
+  const { server } = opened;
+  const measuring = SCENARIO[step.scenario]({ ...opened, parameters: step.parameters, guard, signal });
   measuring.catch(() => {}); // told below, unless the abort was told first
   const measured = await Promise.race([measuring, aborted(signal)]);
   return { ...measured, manifest: await manifestOf(experiment, server) };
+}
+
+type Driven = Awaited<ReturnType<typeof drive>>;
+
+/** What a result says of what was measured, if anything was. */
+function figuresOf(name: string, step: Step, measured?: Driven) {
+  if (measured === undefined) return { metrics: {}, histogram: null, findings: [] };
+  const { metrics, manifest, histogram, censored, errors } = measured;
+  return {
+    ...{ metrics, manifest, errors },
+    histogram: histogram.toJSON(),
+    at_least: atLeast(histogram, censored),
+    findings: findingsOf(name, measured, loopOf(step)),
+  };
 }
 
 /** The flags of a command line that repeats a step. */
@@ -66,6 +84,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
  */
 export async function runStep(options: RunOptions): Promise<Result> {
   const { experiment, host, step, signal, onProgress } = options;
+  const isWired = options.isWired === true || bypassesKernel(experiment);
   const common = {
     experiment: experiment.name,
     family: experiment.family,
@@ -74,14 +93,11 @@ export async function runStep(options: RunOptions): Promise<Result> {
     host,
     lab: await labVersion(isOwn(experiment) ? null : experiment.path),
   };
-  const finish = (ended: Ended, reason: string | null, measured?: Awaited<ReturnType<typeof drive>>) =>
+  const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
       ...common,
-      parameters: step.parameters,
-      metrics: measured?.metrics ?? {},
-      manifest: measured?.manifest ?? null,
-      histogram: measured?.histogram.toJSON() ?? null,
-      findings: measured ? findingsOf(experiment.name, step.scenario, measured) : [],
+      parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
+      ...figuresOf(experiment.name, step, measured),
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
@@ -91,6 +107,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
   try {
     await using bench = await openBench(experiment, {
       signal,
+      isWired,
       onProgress: (progress) => onProgress({ step, progress }),
     });
     const { server } = bench;
@@ -98,8 +115,9 @@ export async function runStep(options: RunOptions): Promise<Result> {
       const measured = await drive(options, bench);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
-      if (measured.reason === null) return finish("ok", null, measured);
-      return finish("limited", measured.reason + await counted(server), measured);
+      const reason = measured.reason ?? failures(measured);
+      if (reason === null) return finish("ok", null, measured);
+      return finish("limited", reason + await counted(server), measured);
     } catch (error) {
       if (signal.aborted) throw error;
       const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
@@ -110,6 +128,23 @@ export async function runStep(options: RunOptions): Promise<Result> {
     if (!(error instanceof StartError)) throw error;
     return finish(error.failure.ended, error.failure.reason);
   }
+}
+
+const loopOf = ({ scenario, parameters }: Step) => ({
+  closedLoop: scenario === "throughput",
+  askedPerS: parameters.rate_per_s ?? null,
+});
+
+/** More requests that fail than this make a run `limited`. */
+const FAILED_SHARE = 0.001;
+
+/** What failed of the requests of a run, where that is more than one in a thousand; else null. */
+export function failures({ errors, metrics, window }: Pick<Measured, "errors" | "metrics" | "window">): string | null {
+  const failed = Object.values(errors).reduce((sum, times) => sum + times, 0);
+  const bad = Math.max(failed, window?.unanswered ?? 0);
+  const all = bad + (metrics.answered ?? 0);
+  if (bad === 0 || bad <= FAILED_SHARE * all) return null;
+  return `${count(bad)} of ${count(all)} requests failed: ${errorsByKind(errors) || "no answer"}`;
 }
 
 /** What the server itself counted of errors, but for those it answered with: what stopped it may be one of them. */

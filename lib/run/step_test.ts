@@ -211,7 +211,7 @@ Deno.test({
   async fn() {
     const { ended, reason } = await runStep(options(find("select"), step("hold", 1100, { seconds: 0 })));
     assertEquals(ended, "limited");
-    assertStringIncludes(reason!, "got no answer; the server counted ");
+    assertStringIncludes(reason!, "were closed without an answer; the server counted ");
     assertStringIncludes(reason!, "FD_SETSIZE");
   },
 });

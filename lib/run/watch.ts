@@ -9,7 +9,7 @@ import type { Finding } from "../results/findings.ts";
 import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
-import type { Window } from "../load/generator.ts";
+import { answersPerS, type Window } from "../load/generator.ts";
 import { crash, DEATH_MS, endOf } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
 
@@ -72,7 +72,7 @@ export async function* watch(
   const stop = () => void generator.stop(); // what it does fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
   const start = performance.now();
-  let load = newLoad(subject.name, { server, generator, signal }, 0);
+  let load = newLoad(subject.name, { ...opened, signal }, 0);
   try {
     while (!signal.aborted) {
       const wish = wanted();
@@ -86,7 +86,7 @@ export async function* watch(
       const window = wish.rate_per_s === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
         : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
-      load.climb.held -= window.lost;
+      load.climb.held -= window.lost + window.dropped;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
   } catch (error) {
@@ -109,7 +109,7 @@ interface Load {
 }
 
 /** Connections from none on. */
-function newLoad(name: string, of: Pick<Bench, "server" | "generator" | "signal">, connections: number): Load {
+function newLoad(name: string, of: Omit<Bench, "parameters" | "guard">, connections: number): Load {
   const parameters = { connections, seconds: 1, warmup_seconds: 0 };
   const bench: Bench = { ...of, parameters, guard: createGuard() };
   return { name, bench, climb: startClimb(bench), short: null };
@@ -120,7 +120,7 @@ async function riseAWhile({ bench, climb }: Load, wanted: number): Promise<strin
   const end = performance.now() + CLIMB_MS;
   while (climb.held < wanted && performance.now() < end) {
     const step = Math.max(FIRST_STEP, Math.floor((climb.pacePerS ?? 0) * STEP_S));
-    const short = await rise(bench, climb, Math.min(wanted, climb.held + step));
+    const short = await rise(bench, climb, Math.min(wanted, climb.held + step), true);
     if (short !== null) return short;
   }
   return climb.held < wanted ? `${count(climb.held)} of ${count(wanted)} are connected, more follow` : null;
@@ -133,26 +133,28 @@ export function behind(
   findings: readonly Finding[],
 ): string | null {
   if (wanted === null || requestsPerS >= BEHIND * wanted) return null;
-  if (findings.some(({ id }) => id === "client_bound" || id === "late_sends")) return null;
+  if (findings.some(({ id }) => id === "client_bound" || id === "both_bound" || id === "late_sends")) return null;
   const answered = `${count(requestsPerS)} were answered: it falls behind, and what is due waits`;
   return `${count(wanted)} requests/s were due and ${answered}`;
 }
 
 function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
   const now = look(bench.server);
-  const { requests, seconds, server_cpu_us, connections, lost, unanswered } = window;
-  const metrics = { connections, requests_per_s: requests / seconds };
-  const { p50_us = null, p99_us = null } = percentiles(window.histogram);
-  const scenario = wanted.rate_per_s === null ? "throughput" : "rate";
-  const findings = findingsOf(name, scenario, { window, lost, metrics }).filter(({ id }) => id !== "short_run");
+  const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
+  const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
+  const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
+  const loop = { closedLoop: wanted.rate_per_s === null, askedPerS: null }; // that it falls behind is told in words
+  const measured = { window, lost, errors: window.errors, throttled: null };
+  const findings = findingsOf(name, { ...measured, metrics: { ...metrics, p99_us, answered: requests } }, loop)
+    .filter(({ id }) => id !== "short_run");
   return {
     elapsed_s,
     wanted,
     ...metrics,
     p50_us,
     p99_us,
-    cpu_percent: server_cpu_us === null ? null : server_cpu_us / seconds / 1e4,
-    cpu_us_per_request: server_cpu_us === null || requests === 0 ? null : server_cpu_us / requests,
+    cpu_percent: server_cpu_us === null || seconds === 0 ? null : server_cpu_us / seconds / 1e4,
+    cpu_us_per_request: server_cpu_us === null || requests === drained ? null : server_cpu_us / (requests - drained),
     pss_bytes: now?.pss_bytes ?? null,
     threads: now?.threads ?? null,
     processes: now?.processes ?? null,

@@ -20,7 +20,13 @@ export interface ProcessStat {
   ppid: number;
   /** CPU time, user and system, of children that were waited for (and of theirs), in ticks. */
   waitedForTicks: number;
+  /** Page faults of children that were waited for: each process makes some, so that it rises with every one that ends. */
+  waitedForFaults: number;
+  /** It ignores SIGCHLD: the kernel forgets its children as they end, and their CPU time with them. */
+  ignoresChildren: boolean;
 }
+
+const SIGCHLD = 17; // <asm-generic/signal.h>
 
 /**
  * Reads /proc/PID/stat. The second field, `comm`, stands in parentheses and may itself hold spaces, parentheses and
@@ -40,6 +46,8 @@ export function parseStat(text: string): ProcessStat {
     state: fields[0]!,
     ppid: field(4),
     waitedForTicks: field(16) + field(17), // cutime and cstime
+    waitedForFaults: field(11), // cminflt
+    ignoresChildren: (field(33) & 1 << (SIGCHLD - 1)) !== 0, // sigignore, the first 31 signals
   };
 }
 
@@ -56,20 +64,39 @@ export function treeOf(all: readonly ProcessStat[], rootPid: number): ProcessSta
   return tree;
 }
 
-/**
- * Reads the CPU times of /proc/stat, in µs: of all CPUs together, or of one. Null if the text has no such CPU.
- *
- * `busy` is user + nice + system + irq + softirq; guest time is a part of user and not added again.
- */
-export function parseCpuTimes(text: string, cpu?: number): { busy: number; steal: number; total: number } | null {
+/** CPU time of a host or of one CPU in µs, counted in ticks of 10 ms. */
+export interface CpuUs {
+  /** user + nice + system + irq + softirq; guest time is a part of user and not added again. */
+  busy: number;
+  /** Of `busy`: interrupts, and work that they have put off, such as the receiving half of the network stack. */
+  irq: number;
+  softirq: number;
+  /** Ready to run, but the hypervisor ran another guest. */
+  steal: number;
+  /** `busy`, `steal` and idle. */
+  total: number;
+}
+
+/** Reads the CPU times of /proc/stat: of all CPUs together, or of one. Null if the text has no such CPU. */
+export function parseCpuTimes(text: string, cpu?: number): CpuUs | null {
   const line = new RegExp(`^cpu${cpu ?? ""} +(.*)$`, "m").exec(text)?.[1];
   if (line === undefined) return null;
   const [user = 0, nice = 0, system = 0, idle = 0, iowait = 0, irq = 0, softirq = 0, steal = 0] = line.split(" ").map(
     (ticks) => Number(ticks) * TICK_US,
   );
   const busy = user + nice + system + irq + softirq;
-  return { busy, steal, total: busy + steal + idle + iowait };
+  return { busy, irq, softirq, steal, total: busy + steal + idle + iowait };
 }
+
+/** How many CPUs a text of /proc/stat has. */
+export const countCpus = (text: string): number => text.match(/^cpu\d+ /gm)?.length ?? 0;
+
+/** Reads a list of CPUs as the kernel writes it, such as `0-3,8`. */
+export const parseCpuList = (text: string): number[] =>
+  text.trim().split(",").filter((range) => range !== "").flatMap((range) => {
+    const [first, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last! - first! + 1 }, (_, i) => first! + i);
+  });
 
 /**
  * Reads a file of lines `Name:  123 kB` (meminfo, smaps_rollup): bytes by name. Lines of another form are passed over.

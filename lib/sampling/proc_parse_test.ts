@@ -1,7 +1,9 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
+  countCpus,
   parseContextSwitches,
   parseCpu,
+  parseCpuList,
   parseCpuTimes,
   parseKb,
   parseLimits,
@@ -17,7 +19,15 @@ const stat = (comm: string) =>
   `8842 (${comm}) Z 8841 8832 3496 0 -1 4227148 30 512 0 0 50 7 120 34 20 0 1 0 166048 0 0 18446744073709551615 0 0 0\n`;
 
 Deno.test("a stat line gives the pid, the name, the state, the parent and the time of children waited for", () => {
-  assertEquals(parseStat(stat("sh")), { pid: 8842, comm: "sh", state: "Z", ppid: 8841, waitedForTicks: 154 });
+  assertEquals(parseStat(stat("sh")), {
+    pid: 8842,
+    comm: "sh",
+    state: "Z",
+    ppid: 8841,
+    waitedForTicks: 154,
+    waitedForFaults: 512,
+    ignoresChildren: false,
+  });
 });
 
 for (const comm of ["tmux: server", "(sd-pam)", "a) R 1 (b", "", ") ", "two\nlines"]) {
@@ -33,7 +43,15 @@ Deno.test("a text that is no stat line is refused", () => {
   }
 });
 
-const process = (pid: number, ppid: number): ProcessStat => ({ pid, ppid, comm: "x", state: "S", waitedForTicks: 0 });
+const process = (pid: number, ppid: number): ProcessStat => ({
+  pid,
+  ppid,
+  comm: "x",
+  state: "S",
+  waitedForTicks: 0,
+  waitedForFaults: 0,
+  ignoresChildren: false,
+});
 const pidsOf = (all: ProcessStat[], root: number) => treeOf(all, root).map(({ pid }) => pid);
 
 Deno.test("a tree is its root and all descendants, level by level, and nobody else", () => {
@@ -63,17 +81,40 @@ ctxt 2523586
 `;
 
 Deno.test("the CPU time of the host is told in µs, guest time is not counted twice", () => {
-  assertEquals(parseCpuTimes(cpuTimes), { busy: 80_410_000, steal: 250_000, total: 2_649_660_000 });
+  assertEquals(parseCpuTimes(cpuTimes), {
+    busy: 80_410_000,
+    irq: 90_000,
+    softirq: 5_780_000,
+    steal: 250_000,
+    total: 2_649_660_000,
+  });
 });
 
 Deno.test("the CPU time of one CPU is its own: 1 is not 10", () => {
-  assertEquals(parseCpuTimes(cpuTimes, 1), { busy: 49_020_000, steal: 180_000, total: 1_325_970_000 });
-  assertEquals(parseCpuTimes(cpuTimes, 10), { busy: 10_000, steal: 40_000, total: 70_000 });
+  assertEquals(parseCpuTimes(cpuTimes, 1), {
+    busy: 49_020_000,
+    irq: 90_000,
+    softirq: 3_050_000,
+    steal: 180_000,
+    total: 1_325_970_000,
+  });
+  assertEquals(parseCpuTimes(cpuTimes, 10), { busy: 10_000, irq: 0, softirq: 0, steal: 40_000, total: 70_000 });
 });
 
 Deno.test("a CPU that is not there, or was switched off, has no time", () => {
   assertEquals(parseCpuTimes(cpuTimes, 2), null);
   assertEquals(parseCpuTimes(cpuTimes.replace(/^cpu1 .*\n/m, ""), 1), null);
+});
+
+Deno.test("the CPUs of a host are counted, and lists of them are read", () => {
+  assertEquals(countCpus(cpuTimes), 3);
+  assertEquals([parseCpuList("0-2,8\n"), parseCpuList("5"), parseCpuList("")], [[0, 1, 2, 8], [5], []]);
+});
+
+Deno.test("a process that ignores SIGCHLD is found by its stat line", () => {
+  const fields = (ignored: number) => ["S", 8841, ...Array(28).fill(0), ignored, 2, 0].join(" ");
+  const ignores = (ignored: number) => parseStat(`8842 (sh) ${fields(ignored)}`).ignoresChildren;
+  assertEquals([ignores(65_536), ignores(16_781_312), ignores(4096)], [true, false, false]); // SIGCHLD is bit 16
 });
 
 Deno.test("meminfo and smaps_rollup are read in bytes, lines without a unit are passed over", () => {

@@ -1,16 +1,18 @@
 /**
- * What Linux tells of processes and of the host in /proc: one reader for each question. The texts are taken apart by
- * the pure functions of `proc_text.ts`.
+ * What Linux shows of processes and of the host in /proc: one reader for each question. The texts are taken apart by
+ * the pure functions of `proc_parse.ts`.
  *
  * @module
  */
-import { parseCpuTimes, parseStat, type ProcessStat, TICK_US, treeOf } from "./proc_parse.ts";
+import { type CpuUs, parseCpuList, parseCpuTimes, parseStat, type ProcessStat, TICK_US, treeOf } from "./proc_parse.ts";
 import { listProc, readProc } from "./procfs.ts";
 
 /** True where there is a /proc with the files that this lab reads. */
 const HAS_PROC = Deno.build.os === "linux";
-/** How often the tree is read again because one of its processes ended meanwhile. */
+/** How often the tree is read again, because one of its processes ended meanwhile, or this one was not running. */
 const MAX_READINGS = 3;
+/** Reading the clocks of a thousand processes takes less. */
+const MAX_READING_US = 1000;
 // The kind of clock in the low bits of a clockid_t, <linux/posix-timers_types.h>: time on a CPU.
 const CPUCLOCK_SCHED = 2;
 
@@ -70,28 +72,48 @@ export function processTree(rootPid: number): number[] | null {
   return living[0]?.pid === rootPid ? living.map(({ pid }) => pid) : null;
 }
 
+const CLOCK_MONOTONIC = 1; // <time.h>
+
 function openClock() {
   const { symbols } = Deno.dlopen("libc.so.6", { clock_gettime: { parameters: ["i32", "buffer"], result: "i32" } });
   const timespec = new BigInt64Array(2); // struct timespec: seconds and nanoseconds, 64 bits each
-  return (pid: number): number | null => {
-    // The clock of another process has a number of its own, see clock_getcpuclockid(3); EINVAL: there is none any more.
-    if (symbols.clock_gettime(~pid << 3 | CPUCLOCK_SCHED, timespec) !== 0) return null;
+  return (clock: number): number | null => {
+    if (symbols.clock_gettime(clock, timespec) !== 0) return null; // EINVAL: there is no such clock
     return Number(timespec[0]) * 1e6 + Number(timespec[1]) / 1e3;
   };
 }
-let processClockUs: ReturnType<typeof openClock> | undefined; // opened at the first use, as in procfs.ts
+let clockUs: ReturnType<typeof openClock> | undefined; // opened at the first use, as in procfs.ts
+
+/** A clock that nobody sets, in µs: on Linux CLOCK_MONOTONIC, which is the same in all processes; elsewhere with any start. */
+export const monotonicUs = (): number =>
+  HAS_PROC ? (clockUs ??= openClock())(CLOCK_MONOTONIC)! : performance.now() * 1e3;
+
+/** CPU time of one process in µs, exact to the ns, threads that have ended included. Null if there is no such process, or no such clock. */
+export function processCpuUs(pid: number): number | null {
+  if (!HAS_PROC) return null;
+  // The clock of another process has a number of its own, see clock_getcpuclockid(3).
+  return (clockUs ??= openClock())(~pid << 3 | CPUCLOCK_SCHED);
+}
+
+/** The CPUs on which a process may run. Null if there is no process, or on a system without /proc. */
+export function allowedCpus(pid: number): number[] | null {
+  if (!HAS_PROC) return null;
+  const text = unlessGone(() => readProc(`/proc/${pid}/status`));
+  const list = /^Cpus_allowed_list:\s*(.*)$/m.exec(text ?? "")?.[1];
+  return list === undefined ? null : parseCpuList(list);
+}
 
 /**
  * CPU time, user and system, in µs, that a process and its descendants have used since they were started. Null if there
- * is no process `rootPid` (any more), or on a system without /proc.
+ * is no process `rootPid` (any more), if one of them ignores SIGCHLD, or on a system without /proc.
  *
  * Two sources are added for each process that has not been waited for yet. Its own CPU clock is exact to the ns and
  * counts all threads, also those that have ended. And cutime + cstime of its stat line: children that it has waited
  * for, and what these had inherited from theirs, in ticks of 10 ms. No process is counted twice: the kernel moves the
  * time of a child into cutime and cstime at the very moment at which wait(2) takes the child out of the tree.
  *
- * Not counted: children whose parent ignores SIGCHLD (the kernel then drops their time, see times(2)) and orphans. A
- * process that ends while the tree is read makes it be read again; where that goes on, as under `churn`, the time of
+ * Where a parent ignores SIGCHLD the kernel drops the time of its children as they end (see times(2)): no figure is better
+ * than one in which they are missing. Not counted: orphans. A process that ends while the tree is read makes it be read again; where that goes on, as under `churn`, the time of
  * the last one that ended may be missing in this reading, and is there in the next.
  *
  * @example
@@ -101,23 +123,39 @@ let processClockUs: ReturnType<typeof openClock> | undefined; // opened at the f
  * const cpuUsPerRequest = (cpuUs(server.pid)! - before) / requests;
  * ```
  */
-export function cpuUs(rootPid: number): number | null {
+export const cpuUs = (rootPid: number): number | null => cpuReading(rootPid)?.us ?? null;
+
+/** CPU time of a process tree, and when it was that: see {@linkcode cpuUs} and {@linkcode monotonicUs}. */
+export interface CpuReading {
+  us: number;
+  atUs: number;
+}
+
+/** As {@linkcode cpuUs}, with the time at which the clocks were read: to find the processes takes far longer than to read them. */
+export function cpuReading(rootPid: number): CpuReading | null {
   if (!HAS_PROC) return null;
-  const clock = processClockUs ??= openClock();
-  let total = 0;
-  for (let reading = 1; reading <= MAX_READINGS; reading++) {
+  let reading: CpuReading | null = null;
+  for (let times = 1; times <= MAX_READINGS; times++) {
     const tree = readTree(rootPid);
-    if (tree.length === 0) return null;
-    let vanished = false;
-    total = 0;
-    for (const stat of tree) {
-      const ownUs = clock(stat.pid);
-      if (ownUs === null) vanished = true;
-      else total += ownUs + stat.waitedForTicks * TICK_US;
-    }
-    if (!vanished) break;
+    if (tree.length === 0 || tree.some(({ ignoresChildren }) => ignoresChildren)) return null;
+    const { vanished, tookUs, ...found } = readClocks(tree);
+    reading = found;
+    if (!vanished && tookUs <= MAX_READING_US) break;
   }
-  return total;
+  return reading;
+}
+
+function readClocks(tree: readonly ProcessStat[]) {
+  let us = 0;
+  let vanished = false;
+  const beganUs = monotonicUs();
+  for (const stat of tree) {
+    const ownUs = processCpuUs(stat.pid);
+    if (ownUs === null) vanished = true;
+    else us += ownUs + stat.waitedForTicks * TICK_US;
+  }
+  const tookUs = monotonicUs() - beganUs;
+  return { us, atUs: beganUs + tookUs / 2, tookUs, vanished };
 }
 
 /**
@@ -133,6 +171,6 @@ export function cpuUs(rootPid: number): number | null {
  * const stealShare = steal / total;
  * ```
  */
-export function hostCpuUs(cpu?: number): { busy: number; steal: number; total: number } | null {
+export function hostCpuUs(cpu?: number): CpuUs | null {
   return HAS_PROC ? parseCpuTimes(readProc("/proc/stat"), cpu) : null;
 }

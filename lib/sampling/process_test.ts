@@ -1,6 +1,6 @@
 import { cpuUsage } from "node:process";
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertThrows } from "@std/assert";
-import { cpuUs, hostCpuUs, processTree, readableStats, unlessGone } from "./process.ts";
+import { allowedCpus, cpuUs, hostCpuUs, processTree, readableStats, unlessGone } from "./process.ts";
 import { readProc } from "./procfs.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -72,6 +72,26 @@ Deno.test(
     await end();
   },
 );
+
+Deno.test(
+  { name: "CPU time is null where a process ignores SIGCHLD: that of its children would be missing", ignore },
+  async () => {
+    for (const ignored of [true, false]) {
+      const { pid, hear, say, end } = converse("env", [...ignored ? ["--ignore-signal=CHLD"] : [], "cat"]);
+      await say();
+      await hear(); // it is cat by now
+      assertEquals(cpuUs(pid) === null, ignored);
+      await end();
+    }
+  },
+);
+
+Deno.test({ name: "the cores that a process may use are those that it was given", ignore }, async () => {
+  const { pid, hear, end } = shell("taskset -pc 0 $$ >/dev/null; echo pinned; read x");
+  await hear();
+  assertEquals(allowedCpus(pid), [0]);
+  await end();
+});
 
 Deno.test({ name: "CPU time of a thread that has ended stays in the sum", ignore }, async () => {
   const before = cpuUs(Deno.pid)!;

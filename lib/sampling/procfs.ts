@@ -61,24 +61,12 @@ function failure(action: string, path: string, errno: number): Error {
   return new Error(message);
 }
 
-/**
- * Reads a whole file of /proc or /sys as text. Bytes that are no UTF-8 become U+FFFD.
- *
- * @throws {Deno.errors.NotFound} If there is no such file, or the process it belongs to has ended.
- * @throws {Deno.errors.PermissionDenied} If only root or the owner may read it.
- * @throws {Deno.errors.NotSupported} If the system is not Linux.
- * @throws {RangeError} If the file is longer than 8 MiB.
- *
- * @example
- * ```ts
- * const limits = readProc("/proc/self/limits");
- * ```
- */
-export function readProc(path: string): string {
+/** As {@linkcode readProc}, and its bytes as they are. */
+export function readProcBytes(path: string): Uint8Array<ArrayBuffer> {
   const { open, read, close, errno } = libc();
   const fd = open(cString(path), O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw failure("open", path, errno[0]!);
-  const parts: Uint8Array[] = [];
+  const parts: Uint8Array<ArrayBuffer>[] = [];
   let length = 0;
   try {
     for (;;) {
@@ -92,11 +80,26 @@ export function readProc(path: string): string {
   } finally {
     close(fd); // a descriptor that was only read has nothing left that could fail
   }
-  if (parts.length === 1) return decoder.decode(parts[0]);
+  if (parts.length === 1) return parts[0]!;
   const whole = new Uint8Array(length);
   for (let at = 0, i = 0; i < parts.length; at += parts[i++]!.length) whole.set(parts[i]!, at);
-  return decoder.decode(whole);
+  return whole;
 }
+
+/**
+ * Reads a whole file of /proc or /sys as text. Bytes that are no UTF-8 become U+FFFD.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such file, or the process it belongs to has ended.
+ * @throws {Deno.errors.PermissionDenied} If only root or the owner may read it.
+ * @throws {Deno.errors.NotSupported} If the system is not Linux.
+ * @throws {RangeError} If the file is longer than 8 MiB.
+ *
+ * @example
+ * ```ts
+ * const limits = readProc("/proc/self/limits");
+ * ```
+ */
+export const readProc = (path: string): string => decoder.decode(readProcBytes(path));
 
 /**
  * Lists the names in a folder of /proc or /sys, without `.` and `..`, in the order of the kernel.

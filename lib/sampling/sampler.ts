@@ -6,8 +6,8 @@
  * @module
  */
 import { readCgroup } from "./cgroup.ts";
-import { processTree, unlessGone } from "./process.ts";
-import { parseContextSwitches, parseKb, parseSlabinfo } from "./proc_parse.ts";
+import { processCpuUs, processTree, unlessGone } from "./process.ts";
+import { parseContextSwitches, parseKb, parseSlabinfo, parseStat } from "./proc_parse.ts";
 import { listProc, readProc, sizeProc } from "./procfs.ts";
 
 /** One look at a process tree and at the host. All sums are over the whole tree. */
@@ -28,9 +28,16 @@ export interface Sample {
   /** Areas of memory that a process has mapped; of several processes the most: the kernel's limit is for each of them. */
   mappings: number;
   /**
-   * Voluntary and involuntary, of the threads that live: what ended threads had is gone from /proc, the sum may fall.
+   * Voluntary and involuntary, of the threads that live: what ended threads had is gone from /proc. So the difference of two
+   * samples is {@linkcode switchesBetween} and no other.
    */
   context_switches: number;
+  /** The ids of these threads. */
+  thread_ids: readonly number[];
+  /** CPU time of threads that have ended, as far as their processes live; null where the system does not tell. */
+  ended_threads_us: number | null;
+  /** Page faults of child processes that have ended and were waited for. */
+  ended_children_faults: number;
   /** See {@linkcode kernelSocketBytes}. Of the whole host. */
   kernel_socket_bytes: number | null;
   /** What can be had without swapping, of the whole host: free pages and those that the kernel would give back. */
@@ -118,21 +125,38 @@ function linesIn(text: string): number {
   return lines;
 }
 
+/** CPU time of a thread in µs; null where the kernel has no schedstat. */
+function threadUs(pid: number, tid: string): number | null {
+  const text = unlessGone(() => readProc(`/proc/${pid}/task/${tid}/schedstat`));
+  return text === null ? null : parseInt(text) / 1e3;
+}
+
+function sampleThread(pid: number, tid: string) {
+  const switches = unlessGone(() => parseContextSwitches(readProc(`/proc/${pid}/task/${tid}/status`)));
+  return switches === null ? null : { tid: Number(tid), switches, us: threadUs(pid, tid) };
+}
+
+const addOrNull = (sum: number | null, more: number | null): number | null =>
+  sum === null || more === null ? null : sum + more;
+
 /** What one process takes. The names are those of Sample. */
 function sampleProcess(pid: number) {
   const memory = parseKb(readProc(`/proc/${pid}/smaps_rollup`));
-  const switches = listProc(`/proc/${pid}/task`).map((tid) =>
-    unlessGone(() => parseContextSwitches(readProc(`/proc/${pid}/task/${tid}/status`)))
-  ).filter((count) => count !== null);
+  const threads = listProc(`/proc/${pid}/task`).map((tid) => sampleThread(pid, tid)).filter((each) => each !== null);
+  const livingUs = threads.reduce<number | null>((sum, { us }) => addOrNull(sum, us), 0);
+  const allUs = processCpuUs(pid); // threads that have ended included
   return {
     processes: 1,
-    threads: switches.length,
+    threads: threads.length,
     descriptors: descriptorsOf(pid),
     rss_bytes: memory.Rss ?? 0,
     pss_bytes: memory.Pss ?? 0,
     pss_anon_bytes: memory.Pss_Anon ?? null,
     mappings: linesIn(readProc(`/proc/${pid}/maps`)),
-    context_switches: switches.reduce((sum, count) => sum + count, 0),
+    context_switches: threads.reduce((sum, { switches }) => sum + switches, 0),
+    thread_ids: threads.map(({ tid }) => tid),
+    ended_threads_us: allUs === null || livingUs === null ? null : allUs - livingUs,
+    ended_children_faults: parseStat(readProc(`/proc/${pid}/stat`)).waitedForFaults,
   };
 }
 
@@ -151,7 +175,7 @@ export function sample(rootPid: number): Sample | null {
   const all = (processTree(rootPid) ?? []).map((pid) => ({ pid, found: unlessGone(() => sampleProcess(pid)) }));
   if (all.length === 0 || all[0]!.found === null) return null;
   const found = all.map(({ found }) => found).filter((process) => process !== null);
-  const sum = (key: Exclude<keyof typeof found[number], "pss_anon_bytes">) =>
+  const sum = (key: Exclude<keyof typeof found[number], "pss_anon_bytes" | "thread_ids" | "ended_threads_us">) =>
     found.reduce((total, process) => total + process[key], 0);
   return {
     processes: sum("processes"),
@@ -159,16 +183,36 @@ export function sample(rootPid: number): Sample | null {
     descriptors: sum("descriptors"),
     rss_bytes: sum("rss_bytes"),
     pss_bytes: sum("pss_bytes"),
-    pss_anon_bytes: found.reduce<number | null>(
-      (total, { pss_anon_bytes }) => total === null || pss_anon_bytes === null ? null : total + pss_anon_bytes,
-      0,
-    ),
+    pss_anon_bytes: found.reduce<number | null>((total, { pss_anon_bytes }) => addOrNull(total, pss_anon_bytes), 0),
     mappings: Math.max(...found.map((process) => process.mappings)),
     context_switches: sum("context_switches"),
+    thread_ids: found.flatMap(({ thread_ids }) => thread_ids),
+    ended_threads_us: found.reduce<number | null>(
+      (total, { ended_threads_us }) => addOrNull(total, ended_threads_us),
+      0,
+    ),
+    ended_children_faults: sum("ended_children_faults"),
     kernel_socket_bytes: kernelSocketBytes(),
     mem_available_bytes: Math.min(
       parseKb(readProc("/proc/meminfo")).MemAvailable!,
       readCgroup().memory_available_bytes ?? Infinity,
     ),
   };
+}
+
+/** CPU time of ended threads may seem to grow by so much, because a thread ran while it was read. */
+const RAN_MEANWHILE_US = 2000;
+
+/**
+ * Context switches of a process tree between two samples. Null if a thread or process has ended meanwhile: its switches went
+ * with it, and the sum over the others would be too low by an unknown number.
+ */
+export function switchesBetween(before: Sample, after: Sample): number | null {
+  const living = new Set(after.thread_ids);
+  if (before.thread_ids.some((tid) => !living.has(tid))) return null;
+  // Those that came and went in between are in neither sample.
+  if (after.ended_children_faults !== before.ended_children_faults) return null;
+  const [from, to] = [before.ended_threads_us, after.ended_threads_us];
+  if (from !== null && to !== null && to - from > RAN_MEANWHILE_US) return null;
+  return after.context_switches - before.context_switches;
 }

@@ -1,6 +1,7 @@
 import { assertEquals, assertGreater, assertGreaterOrEqual, assertThrows } from "@std/assert";
 import { listProc } from "./procfs.ts";
-import { kernelBytesBy, kernelSocketBytes, sample, socketBytesOf } from "./sampler.ts";
+import { PATIENCE_MS, until } from "../testing/client.ts";
+import { kernelBytesBy, kernelSocketBytes, type Sample, sample, socketBytesOf, switchesBetween } from "./sampler.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -47,6 +48,57 @@ Deno.test({ name: "a tree is summed up", ignore }, async () => {
     assertGreater(rss_bytes, 2 * one);
     assertGreaterOrEqual(context_switches, 2); // both parents went to sleep to wait for their child
   });
+});
+
+/** A shell that does one thing when it is asked; returns the samples before and after. */
+async function around(script: string): Promise<[Sample, Sample]> {
+  const child = new Deno.Command("sh", {
+    args: ["-c", `echo; read x; ${script}; echo; read x`],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  const lines = child.stdout.getReader();
+  const input = child.stdin.getWriter();
+  await lines.read();
+  const before = sample(child.pid)!;
+  await input.write(new TextEncoder().encode("\n"));
+  await lines.read();
+  const after = sample(child.pid)!;
+  await input.close();
+  await lines.cancel();
+  await child.status;
+  return [before, after];
+}
+
+Deno.test(
+  { name: "context switches between two samples are those of all, or null where a process has ended", ignore },
+  async () => {
+    const [quiet, awake] = await around(":");
+    assertGreaterOrEqual(switchesBetween(quiet, awake)!, 1); // it slept until it was asked
+    const [before, after] = await around("sh -c :"); // a child that comes and goes in between
+    assertEquals([before.processes, after.processes, switchesBetween(before, after)], [1, 1, null]);
+  },
+);
+
+Deno.test({ name: "context switches are null where a thread has ended in between", ignore }, () => {
+  const one = sample(Deno.pid)!;
+  assertEquals(switchesBetween(one, { ...one, context_switches: one.context_switches + 5 }), 5);
+  assertEquals(switchesBetween(one, { ...one, thread_ids: one.thread_ids.slice(1) }), null);
+  const came = { ...one, ended_threads_us: one.ended_threads_us! + 50_000 }; // it came and went
+  assertEquals(switchesBetween(one, came), null);
+  assertEquals(switchesBetween({ ...one, ended_threads_us: null }, { ...came, ended_threads_us: null }), 0);
+});
+
+Deno.test({ name: "CPU time of a thread that has ended is known apart from that of the others", ignore }, async () => {
+  const before = sample(Deno.pid)!.ended_threads_us!;
+  const code = `import process from "node:process"; const used = () => process.cpuUsage().user;
+    const until = used() + 100_000; while (used() < until); postMessage(0); self.close();`;
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const worker = new Worker(url, { type: "module" });
+  await new Promise((resolve) => worker.onmessage = resolve);
+  worker.terminate();
+  URL.revokeObjectURL(url);
+  await until(() => sample(Deno.pid)!.ended_threads_us! - before >= 50_000, PATIENCE_MS, "the end of the thread");
 });
 
 Deno.test({ name: "every thread is counted", ignore }, async () => {

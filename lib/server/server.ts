@@ -152,9 +152,16 @@ export class Server implements AsyncDisposable {
     return this.#group.lastLine;
   }
 
-  /** Sends a signal to every process of the group. */
+  /** Sends a signal to every process of the server: also to those that a launcher has put into a session of their own. */
   signalAll(signal: Deno.Signal): void {
     Deno.kill(-this.leaderPid, signal);
+    for (const pid of processTree(this.leaderPid) ?? []) {
+      try {
+        Deno.kill(pid, signal);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended meanwhile
+      }
+    }
   }
 
   /**

@@ -8,7 +8,7 @@ import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
 import { shellQuote, taskLine } from "../cli/shell.ts";
 import { sample } from "../sampling/sampler.ts";
 import { howEnded, withLastWords } from "./launch.ts";
-import { settles, spawnGroup } from "./process_group.ts";
+import { type GroupCommand, settles, spawnGroup } from "./process_group.ts";
 import {
   experimentCommand,
   type Runtime,
@@ -57,6 +57,9 @@ export interface Running extends AsyncDisposable {
 
 export const isOwn = (subject: Subject): subject is Own => subject.family === "own";
 
+/** Whether it serves around the kernel: it needs an interface and an address of its own, so a network of its own. */
+export const bypassesKernel = (subject: Subject): boolean => subject.family === "bypass";
+
 /** Whether it has requests that burn CPU: nginx and Apache have none, and of a server of one's own nobody knows. */
 export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
 
@@ -64,12 +67,24 @@ export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object
 export const runtimeOf = (subject: Experiment | Variant): Runtime =>
   "runtime" in subject ? subject.runtime : thisRuntime();
 
+const LOCAL_NET = "--allow-net=127.0.0.1"; // of an `@run` line
 const READY_MS = 60_000; // somebody's framework may compile first
 const LOOK_MS = 20;
 const STOP_MS = 5_000; // as for experiments
 
+/** Where a server runs, if not in the network of this process. */
+export interface Place {
+  /** The command that runs a command there. */
+  command<T extends GroupCommand>(command: T): T;
+  interface: string;
+  /** Where it is to answer. */
+  address: string;
+}
+
 /** How a subject is started. */
 export interface SubjectOptions extends ServerOptions {
+  /** Where an experiment runs; default: in the network of this process, on 127.0.0.1. */
+  place?: Place;
   /** Further options of an experiment, such as `["--workers", "2"]`. */
   args?: string[];
   /** Added to the environment of an experiment. */
@@ -85,15 +100,30 @@ export type RunningOf<S extends Subject> = S extends Own ? Running : Server;
  * @throws {StartError} If it cannot run here, or does not get ready.
  */
 export async function startSubject<S extends Subject>(subject: S, options: SubjectOptions = {}): Promise<RunningOf<S>> {
-  const { args = [], env, ...rest } = options;
+  const { args = [], env, place, ...rest } = options;
   if (isOwn(subject)) {
     const started = subject.words === null ? attach(subject) : startOwn(subject, subject.words, rest);
     return await started as RunningOf<S>;
   }
   const here = runsHere(subject);
   if (!here.runs) throw new StartError({ ended: "skipped", reason: here.reason });
-  const command = experimentCommand(subject, args, runtimeOf(subject));
+  if (bypassesKernel(subject) && place === undefined) {
+    const reason = `${subject.name} needs a network of its own, which is not made here: deno task exp makes one.`;
+    throw new StartError({ ended: "skipped", reason });
+  }
+  const command = place === undefined
+    ? experimentCommand(subject, args, runtimeOf(subject))
+    : commandAt(place, subject, args);
   return await startServer({ ...command, ...(env && { env }) }, rest) as RunningOf<S>;
+}
+
+/** The command that starts an experiment in a place, with the permission for its address. */
+function commandAt(place: Place, subject: Experiment | Variant, args: readonly string[]) {
+  const { interface: name, address } = place;
+  const where = bypassesKernel(subject) ? ["--interface", name, "--address", address] : ["--host", address];
+  const command = experimentCommand(subject, [...where, ...args], runtimeOf(subject));
+  const permitted = command.args.map((word) => word === LOCAL_NET ? `--allow-net=${address}` : word);
+  return place.command({ ...command, args: permitted });
 }
 
 /** The command line that measures a subject again, with flags; a shell reads it back as it was. */

@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { readOwn } from "./custom.ts";
@@ -96,3 +97,12 @@ Deno.test("a server that does not come up is told of once a second", async () =>
   );
   assertEquals(seconds, [1, 2]);
 });
+
+Deno.test(
+  "a server around the kernel is not started where there is no network of its own",
+  { ignore: Deno.build.os !== "linux" },
+  async () => {
+    const error = await assertRejects(() => startSubject(find("xdp")), StartError, "needs a network of its own");
+    assertEquals(error.failure.ended, "skipped");
+  },
+);

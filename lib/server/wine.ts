@@ -17,7 +17,6 @@
  *
  * @module
  */
-import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
 import type { ServerCommand } from "./server.ts";
 import { installLine, missingTools, TOOLS } from "../catalogue/tools.ts";
 
@@ -26,7 +25,7 @@ const DENO_VERSION = "2.9.5";
 /** Part of the folder's name: another way of preparing makes another folder. */
 const RECIPE = 1;
 /** Whether there can be a Wine here that runs deno.exe, which is built for x86-64. */
-const HAS_WINE = Deno.build.os === "linux" && Deno.build.arch === "x86_64";
+export const HAS_WINE = Deno.build.os === "linux" && Deno.build.arch === "x86_64";
 const PROGRAMS = ["wine", "x86_64-w64-mingw32-gcc"];
 
 // What both ends of it need: no messages, no dialogs, no window, no entries in the menus of the desktop.
@@ -147,25 +146,5 @@ export class Wine implements AsyncDisposable {
   /** Ends every process that is left, and waits until it is gone. */
   async [Symbol.asyncDispose](): Promise<void> {
     await sh(REMOVE_PREFIX, [], { WINEPREFIX: this.#prefix });
-  }
-}
-
-/**
- * What an experiment can run on: this system (`wine` is null), or Wine. Else the reason, and whether this system should be
- * able to. Needs `--allow-sys=osRelease`, and `--allow-run` for Wine.
- */
-export async function findGround(
-  experiment: Experiment,
-): Promise<{ wine: Wine | null } | { reason: string; isOurs: boolean }> {
-  const here = runsHere(experiment);
-  if (here.runs) return { wine: null };
-  const needs = (wanted: string) => experiment.requires.some(({ os }) => os === wanted);
-  if (!needs("windows") || !HAS_WINE) return { reason: here.reason, isOurs: needs("any") || needs(Deno.build.os) };
-  try {
-    const reason = await wineObstacle();
-    return reason === null ? { wine: await Wine.start() } : { reason, isOurs: true };
-  } catch (error) {
-    if (error instanceof WineError) return { reason: error.message, isOurs: true };
-    throw error;
   }
 }

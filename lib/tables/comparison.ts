@@ -17,6 +17,7 @@ type Rows = readonly ShownRow[];
 
 /** How a figure is called and written. */
 const SHOWN: Record<string, [heading: string, write: (value: number | null) => string]> = {
+  core_us_per_request: ["core-µs\n/request", (value) => count(value, 2)],
   cpu_us_per_request: ["CPU-µs\n/request", (value) => count(value, 2)],
   requests_per_s: ["requests/s", (value) => count(value)],
   p99_us: ["p99", microseconds],
@@ -104,7 +105,7 @@ export function notes(groups: readonly Rows[]): string[] {
 /** The columns of a comparison: a row is all rows of one candidate. */
 export const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
   { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
-  ...["cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+  ...["core_us_per_request", "cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
     { heading: figure.heading(metric), cell: figure.of(metric) },
     { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
   ]),

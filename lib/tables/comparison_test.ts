@@ -43,10 +43,13 @@ Deno.test("what the load generator limits is a bound, and there is no ratio of b
 Deno.test("a figure that findings of either weaken is a bound, findings of others weaken nothing", () => {
   const p99 = (...findings: Found[]) => row({ metric: "p99_us", findings });
   for (const name of ["epoll", "c-epoll"]) {
-    for (const id of ["late_sends", "foreign_load", "client_bound"] as const) assert(isVoid(p99(found(name, id))), id);
+    for (const id of ["late_sends", "foreign_load", "steal", "client_bound", "both_bound"] as const) {
+      assert(isVoid(p99(found(name, id))), id);
+    }
   }
   assert(!isVoid(p99(found("nginx", "client_bound"), found("epoll", "short_run"))));
-  assert(!isVoid(row({ metric: "requests_per_s", findings: [found("epoll", "foreign_load")] })));
+  assert(isVoid(row({ metric: "requests_per_s", findings: [found("epoll", "foreign_load")] })));
+  assert(!isVoid(row({ metric: "requests_per_s", findings: [found("epoll", "both_bound")] })));
   assertEquals(boundIn(p99(found("c-epoll", "late_sends")), "epoll"), null);
 });
 

@@ -9,7 +9,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { best, type Shown, userMemory } from "../results/choose.ts";
-import { bounded, signOf } from "./runs.ts";
+import { bounded, serverCost, signOf } from "./runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 
 /** The same as it is written in a table. */
@@ -48,7 +48,7 @@ const overviewColumns = (top: string): Column<Shown>[] => [
     heading: "requests/s",
     cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
   },
-  { heading: "server CPU-µs per request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2) },
+  { heading: "server CPU-µs per request", cell: ({ throughput }) => serverCost(throughput, 2) },
   { heading: "p99 at half of that rate", cell: p99 },
 ];
 

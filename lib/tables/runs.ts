@@ -1,7 +1,7 @@
-import { boundOf } from "../results/findings.ts";
+import { type boundOf, boundOfRun } from "../results/findings.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import type { Metrics, Result } from "../results/results.ts";
-import { type Column, table } from "../text/table.ts";
+import { type Column, table, wrap } from "../text/table.ts";
 
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
@@ -21,6 +21,23 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
 
+/** Beside the CPU time of processes, of runs over a wire. */
+const CORE_COLUMN: Column<Result> = {
+  heading: "core-µs\n/request",
+  cell: (of) => count(of.metrics.core_us_per_request ?? null, 2),
+};
+/** What the two columns are. */
+export const WIRE_SAYS =
+  "server and load stand in two network namespaces, joined by a veth pair. core-µs/request is the " +
+  "busy time of the server's cores, with the kernel's work on packets; CPU-µs/request is that of the server's processes alone";
+
+const columnsOf = (results: readonly Result[]): Column<Result>[] =>
+  results.some(isWired)
+    ? RESULT_COLUMNS.flatMap((column) => column.heading === "CPU-µs\n/request" ? [CORE_COLUMN, column] : [column])
+    : RESULT_COLUMNS;
+
+const isWired = ({ parameters }: Result) => parameters.wire !== undefined;
+
 /** How a bound is written in a table. */
 export const signOf = (bound: ReturnType<typeof boundOf>): string =>
   bound === "at least" ? "≥ " : bound === "at most" ? "≤ " : "";
@@ -28,8 +45,18 @@ export const signOf = (bound: ReturnType<typeof boundOf>): string =>
 /** A figure of a run, with the sign of a bound where findings make it one. An open loop's throughput is what was asked. */
 export function bounded(of: Result, figure: string, metric: keyof Metrics = "requests_per_s"): string {
   const isAsked = metric === "requests_per_s" && of.parameters.rate_per_s !== undefined;
-  const bound = figure === MISSING || isAsked ? null : boundOf(metric, of.findings.map(({ id }) => id));
+  const bound = figure === MISSING || isAsked ? null : boundOfRun(metric, of);
   return signOf(bound) + figure;
+}
+
+/**
+ * What a request of a run cost the server, for tables of single runs: CPU time of its processes; over a wire busy time of
+ * its cores, named as such, for the two are not the same.
+ */
+export function serverCost(of: Result | undefined, digits: number): string {
+  if (of === undefined || !isWired(of)) return count(of?.metrics.cpu_us_per_request, digits);
+  const { core_us_per_request: core = null } = of.metrics;
+  return core === null ? MISSING : `${count(core, digits)} of its core (veth)`;
 }
 
 /** What one run was, in a few words: `hold 10 000`, `rate 100 at 20 000/s`. */
@@ -46,13 +73,54 @@ function rawLatency(of: Result): string[] {
   return [`${label(of)}: latency counts from the scheduled send; from the actual send p50, p99, p99.9 are ${raw}`];
 }
 
+/** Columns where nobody says how many there are. */
+const DEFAULT_WIDTH = 80;
+
+/** What a request cost the server. */
+function costOf({ metrics: { core_us_per_request: core = null, cpu_us_per_request: cpu } }: Result): string {
+  if (cpu === null) return "";
+  if (core === null) return `, ${count(cpu, 2)} CPU-µs each`;
+  return `, ${count(core, 2)} µs of the server's cores each, ${count(cpu, 2)} of them in its processes`;
+}
+
+/** What one run showed, as a part of a sentence; null: nothing worth a word. */
+function outcomeOf(run: Result): string | null {
+  const { metrics: { answered, requests_per_s, p99_us }, scenario, parameters } = run;
+  const size = `at ${count(parameters.connections)} connections`;
+  if (scenario === "hold") {
+    return `held and answered ${count(answered)} of ${count(parameters.connections)} connections`;
+  }
+  if (scenario === "throughput" || scenario === "churn") {
+    const rate = bounded(run, count(requests_per_s));
+    return `answered ${rate} requests/s ${size}${costOf(run)}`;
+  }
+  if (p99_us === null) return null;
+  return `p99 was ${bounded(run, microseconds(p99_us), "p99_us")} at ${count(parameters.rate_per_s)} requests/s`;
+}
+
+/** The result in one sentence: of each scenario the run with the most connections that has figures. */
+export function conclude(name: string, results: readonly Result[]): string {
+  const told = results.filter(({ ended }) => ended === "ok" || ended === "limited");
+  const last = [...Map.groupBy(told, ({ scenario }) => scenario).values()].map((runs) =>
+    runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0]!
+  );
+  const parts = last.map(outcomeOf).filter((part) => part !== null);
+  if (parts.length > 0) return `${name}: ${parts.join("; ")}.`;
+  return `${name}: nothing was measured${results[0]?.reason ? `, ${results[0].reason.replace(/\.$/, "")}` : ""}.`;
+}
+
 /** What a run ends with: the table, then what broke and why, then what weakens the figures. */
 export function describe(results: readonly Result[], width?: number): string {
   if (results.length === 0) return "Nothing was measured.";
   const broke = results.filter((of) => of.ended !== "ok").map((of) => `${label(of)}: ${of.ended}, ${of.reason}`);
   const notes = results.flatMap((of) => of.findings.map(({ id, sentence }) => `${label(of)}: ${id}, ${sentence}`));
   const raw = results.flatMap(rawLatency);
-  const list = (heading: string, lines: string[]) => lines.length > 0 ? `\n\n${heading}\n  ${lines.join("\n  ")}` : "";
-  return table(results, RESULT_COLUMNS, width) + list("What broke, and why", broke) + list("Raw latency", raw) +
-    list("What to mind in these figures", notes);
+  const indent = "  ";
+  const fold = (line: string) => wrap(line, (width ?? DEFAULT_WIDTH) - 2 * indent.length).join(`\n${indent}${indent}`);
+  const list = (heading: string, lines: string[]) =>
+    lines.length > 0 ? `\n\n${heading}\n${lines.map((line) => indent + fold(line)).join("\n")}` : "";
+  const wire = results.some((of) => isWired(of) && of.ended !== "skipped") ? [WIRE_SAYS] : [];
+  return table(results, columnsOf(results), width) + list("Failures and limits", broke) + list("Over a wire", wire) +
+    list("Raw latency", raw) +
+    list("Caveats", notes);
 }

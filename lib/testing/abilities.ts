@@ -7,6 +7,7 @@
 /** What a header may say that its architecture cannot: each id is that of one check at least. */
 export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
+  "share-work", // other clients are served between the requests for work of one
   "recover-emfile", // survives that descriptors run out
   "wait-at-emfile", // who comes when descriptors have run out is served later
   "survive-resets",

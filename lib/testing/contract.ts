@@ -27,8 +27,9 @@ import type { Ability } from "./abilities.ts";
 import { type Answer, BrokenPromise, Client, PATIENCE_MS, until, within } from "./client.ts";
 import { folder } from "./folder.ts";
 import { serverEnd } from "./sockets.ts";
+import type { Wine } from "../server/wine.ts";
+import { findGround, type WireGround } from "./ground.ts";
 import { WebSocketClient } from "./websocket.ts";
-import { findGround, type Wine } from "../server/wine.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
 const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
@@ -50,6 +51,7 @@ export class Lab {
     readonly wine: Wine | null,
     readonly shared: Server,
     readonly patienceMs: number = PATIENCE_MS,
+    readonly wire: WireGround | null = null,
   ) {}
 
   /** Whether the header says so. */
@@ -62,9 +64,14 @@ export class Lab {
     return this.here(experimentCommand(this.experiment, [...this.args, ...options]));
   }
 
-  /** The same command, but under Wine if the experiment needs it. */
+  /** The same command, but under Wine or behind a wire if the experiment needs it. */
   here(command: ServerCommand): ServerCommand {
-    return this.wine?.command(command) ?? command;
+    return this.wine?.command(command) ?? this.wire?.command(command) ?? command;
+  }
+
+  /** Makes a check where its clients have to be. */
+  holds(check: Check): Promise<void> {
+    return this.wire === null ? check.holds(this) : this.wire.inside(() => check.holds(this));
   }
 
   /** Starts a server of its own for a check that ends it, limits it or counts what it did. */
@@ -111,10 +118,28 @@ export class Lab {
     }
   }
 
-  /** Waits until the server has taken all that a client has sent. */
+  /** Begins what takes long. Behind a wire a round trip shows that its clients are connected. */
+  async begins(check: Check): Promise<void> {
+    if (check.begins === undefined) return;
+    if (this.wire === null) return check.begins(this);
+    await this.wire.inside(async () => {
+      check.begins!(this);
+      await this.ask("/");
+    });
+  }
+
+  /**
+   * Waits until the server has taken all that a client has sent.
+   *
+   * @throws {BrokenPromise} If it has ended the connection.
+   */
   async taken(client: Client, port = this.shared.port): Promise<void> {
-    if (Deno.build.os === "linux") {
-      const isTaken = () => serverEnd(port, client.port)?.unread === 0;
+    if (Deno.build.os === "linux" && this.wire === null) {
+      const isTaken = () => {
+        const end = serverEnd(port, client.port);
+        if (end === null) throw new BrokenPromise("The server has ended the connection.");
+        return end.unread === 0;
+      };
       await until(isTaken, this.patienceMs, "the server to take what was sent");
     }
     await this.turn(port); // between recv(2) and what the server makes of it, another client is served
@@ -122,7 +147,7 @@ export class Lab {
 
   /** Holds up a server while something happens, so that it finds all of that at once, and what follows is no race. */
   async atOnce(happens: () => Promise<void>, server = this.shared): Promise<void> {
-    if (Deno.build.os !== "linux" || this.wine !== null) return await happens();
+    if (Deno.build.os !== "linux" || this.wine !== null || this.wire !== null) return await happens();
     server.signalAll("SIGSTOP");
     try {
       await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
@@ -216,29 +241,35 @@ function passOver(name: string, reason: string, required = REQUIRE_ALL): void {
 
 /** Makes sure that a promise is not kept, and that the server is none the worse. */
 async function isBroken(check: Check, lab: Lab): Promise<void> {
-  const doubtful = new Lab(lab.experiment, lab.args, lab.wine, lab.shared, DOUBT_MS);
+  const doubtful = new Lab(lab.experiment, lab.args, lab.wine, lab.shared, DOUBT_MS, lab.wire);
   let kept = true;
   try {
-    await check.holds(doubtful);
+    await doubtful.holds(check);
   } catch (error) {
     if (!(error instanceof BrokenPromise || error instanceof AssertionError)) throw error;
     kept = false;
   }
   assert(!kept, `The header says that it cannot, but it ${check.says}.`);
-  if (speaksHttp(lab.experiment)) hello(await lab.ask("/"));
-  else (await WebSocketClient.open(lab.shared.port))[Symbol.dispose]();
+  const serves = async () => {
+    if (speaksHttp(lab.experiment)) hello(await lab.ask("/"));
+    else (await WebSocketClient.open(lab.shared.port))[Symbol.dispose]();
+  };
+  await (lab.wire === null ? serves() : lab.wire.inside(serves));
 }
 
 /** Starts the server that the checks share. */
-async function open(experiment: Experiment, wine: Wine | null): Promise<Lab | StartFailure> {
+async function open(
+  experiment: Experiment,
+  { wine, wire }: { wine: Wine | null; wire: WireGround | null },
+): Promise<Lab | StartFailure> {
   const hasWorkers = Deno.readTextFileSync(experiment.path).includes("[--workers N]");
   const args = hasWorkers ? ["--workers", String(WORKERS)] : [];
   const start = (run: string) => {
     const command = experimentCommand({ ...experiment, run }, args);
-    return startServer(wine?.command(command) ?? command);
+    return startServer(wine?.command(command) ?? wire?.command(command) ?? command);
   };
   try {
-    return new Lab(experiment, args, wine, await start(experiment.run));
+    return new Lab(experiment, args, wine, await start(experiment.run), PATIENCE_MS, wire);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     if (error.failure.ended !== "skipped") return error.failure;
@@ -261,27 +292,31 @@ async function testOne(experiment: Experiment, all: Check[]): Promise<void> {
   if (checks.length === 0) return;
   const ground = await findGround(experiment);
   if ("reason" in ground) return passOver(`${name} keeps the contract`, ground.reason, REQUIRE_ALL && ground.isOurs);
-  const lab = await open(experiment, ground.wine);
-  if (!(lab instanceof Lab)) {
+  const lab = await open(experiment, ground);
+  const leave = async () => {
     await ground.wine?.[Symbol.asyncDispose]();
+    await ground.wire?.[Symbol.asyncDispose]();
+  };
+  if (!(lab instanceof Lab)) {
+    await leave();
     const isExcused = lab.ended === "skipped" && (!REQUIRE_ALL || await unobtainable(experiment) !== null);
     return passOver(`${name} keeps the contract`, lab.reason, !isExcused);
   }
   Deno.test.afterAll(async () => {
     await lab.shared[Symbol.asyncDispose]();
-    await ground.wine?.[Symbol.asyncDispose]();
+    await leave();
   });
   // The shared server outlives each test, so the end of one that dies would be taken for a leak of the next.
   const shared = { sanitizeOps: false, sanitizeResources: false };
   const source = Deno.readTextFileSync(experiment.path);
   for (const check of checks) {
     if ((check.copies && experiment.peer) || check.concerns?.(source) === false) continue;
-    if (impossible(check, lab) === null && await obstacle(check) === null) check.begins?.(lab);
+    if (impossible(check, lab) === null && await obstacle(check) === null) await lab.begins(check);
     const never = impossible(check, lab);
     const reason = never ?? await obstacle(check);
     const id = check.id !== undefined && lab.cannot(check.id) ? check.id : null;
     if (reason !== null) passOver(`${name} ${check.says}`, reason, REQUIRE_ALL && never === null);
-    else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => check.holds(lab) });
+    else if (id === null) Deno.test({ ...shared, name: `${name} ${check.says}`, fn: () => lab.holds(check) });
     else {
       const says = `indeed cannot ${id}: ${experiment.cannot[id]}`;
       Deno.test({ ...shared, name: `${name} ${says}`, fn: () => isBroken(check, lab) });

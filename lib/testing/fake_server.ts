@@ -24,19 +24,22 @@ const READ_BYTES = 16 * 1024;
 const { BadResource, BrokenPipe, ConnectionReset, Interrupted, NotConnected } = Deno.errors;
 const ENDED = [BadResource, BrokenPipe, ConnectionReset, Interrupted, NotConnected];
 
-/** A listening socket on a port of 127.0.0.1, and what came in on it. */
+/** A listening socket on a port of this machine, and what came in on it. */
 export class FakeServer implements AsyncDisposable {
   readonly port: number;
   /** Paths in the order in which they were asked for. */
   readonly paths: string[] = [];
+  /** The last whole head that came. */
+  lastHead = "";
   /** What each connection has sent since its last whole head, and where it came from. */
   readonly clients: { connection: Deno.TcpConn; from: string; rest: string }[] = [];
   readonly #listener: Deno.TcpListener;
   readonly #connections = new Set<Deno.TcpConn>();
   readonly #over: Promise<unknown>;
 
-  constructor(readonly answer: Answering) {
-    this.#listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  /** @param hostname Where it listens. */
+  constructor(readonly answer: Answering, hostname = "127.0.0.1", port = 0) {
+    this.#listener = Deno.listen({ hostname, port });
     this.port = this.#listener.addr.port;
     this.#over = this.#accept();
   }
@@ -84,6 +87,7 @@ export class FakeServer implements AsyncDisposable {
       for (const head of heads) {
         const path = head.split(" ")[1]!;
         this.paths.push(path);
+        this.lastHead = head;
         await this.answer({ connection, from, write }, ++number, path);
       }
     }

@@ -5,7 +5,7 @@
  */
 import type { FindingId, Found } from "../results/findings.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
-import { HISTORY_SCHEMA, type Night, type NightRow } from "../regress/record.ts";
+import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 import type { Experiment } from "../catalogue/header.ts";
@@ -54,9 +54,9 @@ export const comparisonRow = (change: Partial<ComparisonRow> = {}): ComparisonRo
 });
 
 /** A night with one experiment, so many days after the first. A ratio has an interval of 1 % on either side. */
-export function night(day: number, change: Partial<NightRow> & { ratio: number | null }): Night {
+export function night(day: number, change: Partial<RegressionRow> & { ratio: number | null }): RegressionRecord {
   const { ratio } = change;
-  const row: NightRow = {
+  const row: RegressionRow = {
     experiment: "event-loop",
     connections: 10,
     verdict: "not_slower",
@@ -212,6 +212,12 @@ export function compared(
     });
 }
 
+/** A ratio over a wire. */
+export const overWire = (piece: Piece): Piece => (into) => {
+  const { rows } = into;
+  piece({ ...into, rows: { ...rows, comparison: rows.wire } });
+};
+
 /** A figure of a probe, give or take 1 %; null: it could not be had. */
 export const probed = (probe: string, variant: string, metric: string, value: number | null): Piece => ({ rows }) => {
   const [low, high] = value === null ? [null, null] : [value * 0.99, value * 1.01];
@@ -248,7 +254,7 @@ export const by = (command: string): Piece => (into) => {
 
 /** All pieces together: of each kind one study. Changes of the machine come first. */
 export function storedOf(...pieces: readonly Piece[]): Stored {
-  const rows: Made["rows"] = { readiness: [], comparison: [], crosscheck: [], probe: [], selftest: [] };
+  const rows: Made["rows"] = { readiness: [], comparison: [], wire: [], crosscheck: [], probe: [], selftest: [] };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
   const studies = <K extends Kind>(kind: K): Study<K>[] => {
@@ -263,6 +269,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     studies: {
       readiness: studies("readiness"),
       comparison: studies("comparison"),
+      wire: studies("wire"),
       crosscheck: studies("crosscheck"),
       probe: studies("probe"),
       selftest: studies("selftest"),

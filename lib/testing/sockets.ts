@@ -124,7 +124,7 @@ function openLibc() {
 export class SmallClient implements Disposable {
   readonly #library = openLibc();
   readonly #fd: number;
-  /** The port at this end. */
+  /** Its own port. */
   readonly port: number;
 
   /** Connects to a port of 127.0.0.1. `patienceMs` bounds each wait for what the server sends. */

@@ -18,7 +18,9 @@ const MARK = "C10K_LAB_TEST"; // in the environment of a task and of all that it
 /** The words behind `deno` that run a task from any folder. */
 function wordsOf(name: string, args: readonly string[]): string[] {
   const [, run, ...words] = tasks[name]!.command.split(" ");
-  const script = words.map((word) => word.startsWith("scripts/") ? join(ROOT, word) : word);
+  const script = words.map((word) =>
+    word.replace(/^(--lock=)?(scripts\/.*)/, (_, flag = "", path) => flag + join(ROOT, path))
+  );
   return [run!, "--no-prompt", "--config", join(ROOT, "deno.json"), ...script, ...args];
 }
 

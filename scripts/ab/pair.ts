@@ -13,7 +13,8 @@ import { changeInterval } from "../../lib/regress/record.ts";
 import { readOwn } from "../../lib/server/custom.ts";
 import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
 import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
-import { startSubject, type Subject, type Variant } from "../../lib/server/subject.ts";
+import { openBench } from "../../lib/run/bench.ts";
+import { type Subject, type Variant } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
 import { ratioInterval } from "../../lib/timing/stats.ts";
 
@@ -96,7 +97,7 @@ const byCommand = (name: string, command: string) =>
  */
 export async function mustStart(subject: Subject, signal: AbortSignal): Promise<void> {
   try {
-    await using _ = await startSubject(subject, { signal });
+    await using _ = await openBench(subject, { signal }); // with its network, where it needs one
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     const { ended, reason } = error.failure;

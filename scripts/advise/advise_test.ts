@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { crossings, type Load, outOf, weigh } from "./model.ts";
 import { type Beside, collect, type Facts, type Point } from "./facts.ts";
 import { advise, describeAdvice } from "./answer.ts";
-import { compared, exists, held, loaded, storedOf } from "../../lib/testing/fixtures.ts";
+import { compared, exists, held, loaded, overWire, probed, run, storedOf } from "../../lib/testing/fixtures.ts";
 
 const sure = (us: number) => ({ us, low: us, high: us });
 const line = (...points: [connections: number, us: number][]): Point[] =>
@@ -13,6 +13,7 @@ const facts = (name: string, more: Partial<Facts>): Facts => ({
   limit: "descriptors",
   bytesPerConn: 4000,
   cpu: line([100, 10]),
+  isWired: false,
   wait: [],
   beside: [],
   results: [],
@@ -198,6 +199,31 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
   assertEquals([low, high], [15_940, 23_960]); // at worst for both
 });
 type ScenarioOf = "throughput";
+
+Deno.test("a server around the kernel costs its ratio over the wire, times what the other costs over loopback", () => {
+  const core = ["throughput", 100, "core_us_per_request"] as [ScenarioOf, number, string];
+  const cpu = ["throughput", 100, "cpu_us_per_request"] as [ScenarioOf, number, string];
+  const wired = run("xdp", "throughput", { wire: "veth" }, { cpu_us_per_request: 1 });
+  const pieces = [
+    ...[exists("epoll"), exists("xdp"), exists("c-epoll"), held("epoll", 10_000), wired],
+    run("xdp", "hold", { connections: 10_000, wire: "veth" }, { answered: 10_000 }),
+    compared(cpu, ["epoll", "c-epoll"], [1.1, 1, 1.2], { reference_value: 10 }),
+  ];
+  const notYet = collect(storedOf(...pieces)).unknown.find(({ name }) => name === "xdp");
+  assertEquals(notYet?.command, "deno task compare c-epoll xdp");
+  const over = [
+    overWire(compared(core, ["xdp", "c-epoll"], [0.6, 0.5, 0.7], { reference_value: 30 })),
+    overWire(compared(cpu, ["xdp", "c-epoll"], [0.3, 0.3, 0.3], { reference_value: 20 })),
+    probed("c10m", "10000000 connections", "held", 10_000_000),
+  ];
+  const { known } = collect(storedOf(...pieces, ...over));
+  const xdp = known.find(({ name }) => name === "xdp")!;
+  assertEquals(xdp.cpu, [{ connections: 100, us: 6, low: 5, high: 7 }]);
+  assertEquals([xdp.held, xdp.limit, xdp.isWired], [10_000_000, null, true]);
+  assertEquals(weigh(known, load({})).map(({ name }) => name), ["xdp", "epoll"]);
+  assertMatch(weigh(known, load({}))[0]!.notes.join(), /xdp was measured over a veth pair/);
+  assertEquals(weigh(known, load({ connections: 1e6 })).map(({ name }) => name), ["xdp"]);
+});
 
 Deno.test("an architecture that lacks a figure is named with the command that makes it", () => {
   const { known, unknown } = collect(storedOf(exists("epoll"), held("epoll", 10_000), loaded("poll", {})));

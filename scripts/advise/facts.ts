@@ -8,7 +8,7 @@ import type { Experiment } from "../../lib/catalogue/header.ts";
 import { median } from "../../lib/timing/stats.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../../lib/results/stored.ts";
 import { type Study } from "../../lib/results/studies.ts";
-import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import { CROWD, MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import type { ComparisonRow, ReadinessRow } from "../../lib/results/rows.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
@@ -44,6 +44,8 @@ export interface Facts {
   bytesPerConn: number | null;
   /** CPU time of a request under full load, by the connections that ask: ascending. */
   cpu: Point[];
+  /** Whether these were measured over a wire: see `wirePoints`. */
+  isWired: boolean;
   /** Cost of the call that waits, by all connections: ascending. Empty where it does not tell one by one. */
   wait: Point[];
   /** By what heavy requests burn: ascending, from nothing on. Empty: not measured. */
@@ -81,25 +83,64 @@ function figureIn(rows: readonly ComparisonRow[], name: string): Estimate | null
   return { us: us * row.ratio, low: us * (row.ratio_low ?? row.ratio), high: us * (row.ratio_high ?? row.ratio) };
 }
 
-/** Takes the first that is found at each number of connections. */
-function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] {
+/** Points of which the first at each number of connections counts. */
+function pointSet(results: Set<string>) {
   const points = new Map<number, Point>();
-  const add = (path: string, connections: number, figure: Estimate | null) => {
-    if (figure === null || points.has(connections)) return;
-    points.set(connections, { connections, ...figure });
-    results.add(path);
+  return {
+    add: (path: string, connections: number, figure: Estimate | null) => {
+      if (figure === null || points.has(connections)) return;
+      points.set(connections, { connections, ...figure });
+      results.add(path);
+    },
+    sorted: () => [...points.values()].toSorted((a, b) => a.connections - b.connections),
   };
+}
+
+function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] {
+  const { add, sorted } = pointSet(results);
   for (const { study, rows } of comparisons(stored, "throughput", "cpu_us_per_request")) {
     for (const [connections, same] of Map.groupBy(rows, (row) => row.connections)) {
       add(studyPath(study), connections, figureIn(same, name));
     }
   }
   for (const run of fullRuns(stored, name, "throughput").toReversed()) {
+    if (run.parameters.wire !== undefined) continue; // process time, of a network that costs more
     const us = run.metrics.cpu_us_per_request;
     const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
     add(resultPath(run), run.parameters.connections, figure);
   }
-  return [...points.values()].toSorted((a, b) => a.connections - b.connections);
+  return sorted();
+}
+
+/**
+ * What a server costs that was measured over a wire only: the ratio to a server beside it there, by busy time of the cores,
+ * times what that one costs over loopback, as all others do.
+ */
+function wirePoints(stored: Stored, name: string, results: Set<string>): Point[] {
+  const { add, sorted } = pointSet(results);
+  for (const study of stored.studies.wire.toReversed()) {
+    for (const row of study.rows) {
+      const { candidate, connections, ratio } = row;
+      const isAsked = row.scenario === "throughput" && row.metric === "core_us_per_request" && candidate === name;
+      if (!isAsked || row.rounds < MIN_ROUNDS || ratio === null) continue;
+      const beside = cpuPoints(stored, row.reference, results).find((point) => point.connections === connections);
+      if (beside === undefined) continue;
+      const [low, high] = [row.ratio_low ?? ratio, row.ratio_high ?? ratio];
+      const figure = { us: beside.us * ratio, low: beside.low * low, high: beside.high * high };
+      add(studyPath(study), connections, figure);
+    }
+  }
+  return sorted();
+}
+
+/** The most connections that a server held in a measurement of its own; null: there is none, or it was not run. */
+function crowdOf({ studies }: Stored, name: string): { held: number; path: string } | null {
+  if (name !== CROWD.server) return null;
+  const counts = studies.probe.flatMap((study) =>
+    study.rows.filter((row) => row.probe === CROWD.probe && row.metric === "held" && row.value !== null)
+      .map((row) => ({ held: row.value!, path: studyPath(study) }))
+  );
+  return counts.toSorted((a, b) => b.held - a.held)[0] ?? null;
 }
 
 function waitPoints({ studies }: Stored, name: string, results: Set<string>): Point[] {
@@ -165,16 +206,24 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
   const holds = fullRuns(stored, name, "hold");
   const results = new Set<string>();
   const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
-  const cpu = cpuPoints(stored, name, results);
+  const own = cpuPoints(stored, name, results);
+  const cpu = own.length > 0 ? own : wirePoints(stored, name, results);
   if (most === undefined || most.metrics.answered === null) return { name, command: `deno task exp ${name}` };
-  if (cpu.length === 0) return { name, command: `deno task exp ${name} --scenario throughput` };
+  if (cpu.length === 0) {
+    const isWired = most.parameters.wire !== undefined;
+    return { name, command: `deno task ${isWired ? `compare c-epoll ${name}` : `exp ${name} --scenario throughput`}` };
+  }
+  const crowd = crowdOf(stored, name);
+  const larger = crowd !== null && crowd.held > most.metrics.answered ? crowd : null;
+  if (larger !== null) results.add(larger.path);
   const sized = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics;
   return {
     name,
-    held: most.metrics.answered,
-    limit: most.reason,
+    held: larger?.held ?? most.metrics.answered,
+    limit: larger === null ? most.reason : null,
     bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
     cpu,
+    isWired: own.length === 0,
     wait: waitPoints(stored, name, results),
     beside: beside(stored, name, results),
     results: [resultPath(most), ...results],

@@ -91,11 +91,16 @@ function besideAt({ beside }: Facts, cpuUs: number): Pick<Beside, "wait" | "hand
 const activeOf = ({ connections, idlePercent }: Load) => Math.max(1, Math.round(connections * (1 - idlePercent / 100)));
 
 /** The measured numbers that a figure was taken beyond, in words. */
-function notesOf({ cpu, wait, beside }: Facts, load: Load): string[] {
+function notesOf({ name, cpu, isWired, wait, beside }: Facts, load: Load): string[] {
   const active = activeOf(load);
   const notes: string[] = [];
   const range = (points: readonly Point[]) =>
     [...new Set([points[0]!, points.at(-1)!].map(({ connections }) => count(connections)))].join(" to ");
+  if (isWired) {
+    notes.push(
+      `${name} was measured over a veth pair: its CPU time is its ratio there times what the other costs here`,
+    );
+  }
   if (isOutside(cpu, active)) {
     notes.push(`CPU time was measured at ${range(cpu)} active connections, not at ${count(active)}`);
   }
@@ -149,9 +154,9 @@ export interface Out {
 /** Those that are not among the choices. */
 export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[] {
   const small = all.filter(({ held }) => held < connections);
-  const rest = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && cpuUs > 0).map(({ name }) =>
-    name
-  );
+  const unmixed = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && cpuUs > 0);
+  const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
+  const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
   const why = "what light requests wait beside heavy ones is not measured";
   const command = `deno task compare epoll ${
     rest.filter((name) => name !== "epoll").join(" ")
@@ -167,6 +172,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
         : { names: [name], why: `it holds ${count(held)}: ${limit}`, command: null }
     ),
     ...(rest.length > 0 ? [{ names: rest, why, command }] : []),
+    ...(wired.length > 0 ? [{ names: wired, why: `${why} over loopback`, command: null }] : []),
   ];
 }
 

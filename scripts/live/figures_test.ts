@@ -34,8 +34,8 @@ Deno.test("where the load generator was the limit, throughput is a lower bound a
   assertEquals(changed, ["≥ 48 213 /s", "≤ 633 µs", "≤ 12.7 ms", "≥ 33 %"]);
 });
 
-Deno.test("where it sent late, or others used the CPU, latency is an upper bound and throughput a figure", () => {
-  for (const id of ["late_sends", "foreign_load"] as const) {
+Deno.test("where it sent late, or was full as the server was, latency is an upper bound and throughput a figure", () => {
+  for (const id of ["late_sends", "both_bound"] as const) {
     const frame = { ...FRAME, findings: [{ server: "epoll", id, sentence: "" }] };
     const changed = written(frame).filter((text, i) => text !== written(FRAME)[i]);
     assertEquals(changed, ["≤ 633 µs", "≤ 12.7 ms"], id);

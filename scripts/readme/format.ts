@@ -7,7 +7,7 @@ import type * as v from "valibot";
 import { CLAIM_ROW } from "../../lib/claims/file.ts";
 import { BASELINE_ENTRY } from "../../lib/regress/baseline.ts";
 import { STORED_ROUND } from "../../lib/regress/journal.ts";
-import { NIGHT, NIGHT_ROW } from "../../lib/regress/record.ts";
+import { REGRESSION_RECORD, REGRESSION_ROW } from "../../lib/regress/record.ts";
 import { describeFields } from "../../lib/results/check.ts";
 import { FINDING, FINDING_SAYS } from "../../lib/results/findings.ts";
 import { type Kind, ROWS } from "../../lib/results/rows.ts";
@@ -69,6 +69,8 @@ const KIND_TEXT: Record<Kind, string> = {
     "Cost of one call that waits for events while one of many connections is active: CPU time of the calling thread.",
   comparison:
     "One row is one figure of one candidate next to the same figure of the reference, from interleaved rounds of fresh processes.",
+  wire:
+    "As `comparison`, with every server in a network namespace of its own and the load at the other end of a veth pair. So is every comparison with a server of the family `bypass`. There `core_us_per_request` is the figure to compare: the busy time of the server's cores. The kernel's work on a frame runs on the core that sends it and belongs to no process; `cpu_us_per_request`, the time of the processes alone, stands beside it. These figures are never mixed with those of loopback.",
   crosscheck: "One row is one client that drove one fresh server.",
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
   selftest:
@@ -78,8 +80,12 @@ const KIND_TEXT: Record<Kind, string> = {
 /** The document. */
 export function formatDocument(): string {
   const studies = (Object.keys(ROWS) as Kind[]).map((kind) => fields(`### \`${kind}\``, KIND_TEXT[kind], ROWS[kind]));
-  const parts = [
-    INTRODUCTION,
+  return `${[INTRODUCTION, ...ofResults(), ...studies, ...ofRegressions()].join("\n\n")}\n`;
+}
+
+/** The parts on a result, and on studies up to their kinds. */
+function ofResults(): string[] {
+  return [
     fields("## The file", "", RESULT),
     section(
       "## Scenarios",
@@ -102,7 +108,12 @@ export function formatDocument(): string {
       "What many runs together show: `<machine>/studies/<kind>/<time>-<id>.json`, with its `kind` and its `rows`.",
       STUDY,
     ),
-    ...studies,
+  ];
+}
+
+/** The parts on claims, and on what `deno task regress` keeps. */
+function ofRegressions(): string[] {
+  return [
     fields(
       "## Claims",
       "`<machine>/claims.json` has the verdicts on the claims of two texts: `schema`, `time`, `host` and `rows`. `deno task claims` makes it from the figures of this machine, by the rule next to each verdict.",
@@ -116,14 +127,13 @@ export function formatDocument(): string {
     fields(
       "## History",
       "`<machine>/history.jsonl` has a line for each run against the baseline. Quick runs are not in it.",
-      NIGHT,
+      REGRESSION_RECORD,
     ),
-    fields("### History of one experiment", "", NIGHT_ROW),
+    fields("### History of one experiment", "", REGRESSION_ROW),
     fields(
       "## Journal of an interrupted run",
       "`<machine>/regress-run.jsonl` has a line for each round of an interrupted run. The next run that measures the same resumes from it, and removes the lines at its end. `selftest-run.jsonl` is the same for a self-test, with the columns of [`selftest`](#selftest).",
       STORED_ROUND,
     ),
   ];
-  return `${parts.join("\n\n")}\n`;
 }

@@ -6,6 +6,7 @@
 import { relative } from "node:path";
 import type { Shown } from "../../lib/results/choose.ts";
 import { userMemoryText } from "../../lib/tables/overview.ts";
+import { serverCost } from "../../lib/tables/runs.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 
@@ -25,7 +26,7 @@ const COLUMNS: Column<Shown>[] = [
   },
   { heading: "connections held", cell: ({ hold }) => count(hold?.metrics.answered) },
   { heading: "memory per connection", cell: userMemoryText },
-  { heading: "CPU-µs per request", cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 1) },
+  { heading: "CPU-µs per request", cell: ({ throughput }) => serverCost(throughput, 1) },
   { heading: "what stopped it", cell: stoppedBy, left: true },
 ];
 

@@ -7,7 +7,7 @@ import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
 import { ofReference, ratio, reasonOf, type ShownRow } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
-import { bounded } from "../../lib/tables/runs.ts";
+import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
 import type { Material } from "./contents.ts";
 import type { Column } from "../../lib/text/table.ts";
@@ -119,8 +119,9 @@ const FIGURES: ServerColumn[] = [
   {
     key: "cpu_us_per_request",
     heading: "server CPU-µs a request",
-    cell: ({ throughput }) => count(throughput?.metrics.cpu_us_per_request, 2),
-    value: ({ throughput }) => throughput?.metrics.cpu_us_per_request ?? null,
+    cell: ({ throughput }) => serverCost(throughput, 2),
+    value: ({ throughput }) =>
+      throughput?.metrics.core_us_per_request ?? throughput?.metrics.cpu_us_per_request ?? null,
   },
   {
     key: "p99_us_at_half_rate",

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import { parseCondition } from "../../lib/claims/prediction.ts";
 import { C10K } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
@@ -21,11 +22,15 @@ export interface Step {
 
 /** How many connections a server is asked for to see where it ends. */
 const BREAK_AT = 20_000;
+/** Requests/s at which all are compared. */
+const EQUAL_RATE = 10_000;
 /** Requests/s of `mixed`, and what one of a hundred burns, in CPU-µs. */
 const MIXED_RATE = 200;
 const HEAVY = "0,500,5000,50000";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
+/** The family that is compared over a wire, apart from all others. */
+const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
 const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn"];
 const PROBE_MINUTES: Record<string, number> = {
@@ -72,7 +77,8 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 
 /** The comparisons: tables, charts, claims, advice. A quick reproduction leaves out the peers. */
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
-  const experiments = flag === "" ? runnable : runnable.filter(({ peer, name }) => !peer || name === FLOOR);
+  const ofLoopback = runnable.filter(({ family }) => family !== BYPASS);
+  const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
   const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
@@ -82,7 +88,12 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   return [
     compare("throughput-100", all, "--connections 100", "server CPU per request"),
     compare("throughput-1000", many, "--connections 1000", "server CPU per request at 1 000 connections"),
-    compare("rate-100", many, "--scenario rate --rate 10000 --connections 100", "latency and CPU at one equal rate"),
+    compare(
+      "rate-100",
+      many,
+      `--scenario rate --rate ${EQUAL_RATE} --connections 100`,
+      "latency and CPU at one equal rate",
+    ),
     compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
     measure(
       "compare/mixed-100",
@@ -93,6 +104,58 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
     measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
     measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
   ];
+}
+
+/** Flags of a comparison in a scenario. */
+function scenarioFlags(kind: string): string {
+  if (kind === "throughput") return "";
+  if (kind === "mixed") return ` --scenario mixed --rate ${MIXED_RATE} --work ${HEAVY}`;
+  return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
+}
+
+/** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
+function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
+  const names = new Set(experiments.map(({ name }) => name));
+  const wanted = experiments.flatMap(({ name, expect }) =>
+    expect.map(parseCondition).flatMap(({ kind, at, right }) => {
+      if (kind === "probe" || !("server" in right) || !names.has(right.server)) return [];
+      const flags = `${scenarioFlags(kind)} --connections ${at}`;
+      const isAbove = above.some(({ args }) =>
+        args[1] === right.server && args.includes(name) && args.join(" ").includes(flags)
+      );
+      return isAbove ? [] : [{ name, other: right.server, kind, at, flags }];
+    })
+  );
+  const holds = experiments.flatMap(({ name, expect }) =>
+    expect.map(parseCondition).filter(({ kind, at }) => kind === "hold" && Number(at) > BREAK_AT)
+      .map(({ at }) =>
+        measure(`hold/${name}-${at}`, `exp ${name} --scenario hold --connections ${at}`, "predictions", 3)
+      )
+  );
+  const groups = Map.groupBy(wanted, ({ other, kind, at }) => `${kind}-${at}-${other}`);
+  const compared = [...groups].map(([id, [first, ...more]]) => {
+    const own = [...new Set([first!, ...more].map(({ name }) => name))];
+    const command = `compare ${first!.other} ${own.join(" ")}${first!.flags}`;
+    return measure(`predicted/${id}`, command, "predictions", own.length * 2.5);
+  });
+  return [...holds, ...compared];
+}
+
+/** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
+function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
+  const minutes = flag === "" ? 2.5 : 0.35;
+  return runnable.filter(({ family }) => family === BYPASS).flatMap(({ name }) => [
+    ...[100, 1000].map((connections) =>
+      measure(
+        `compare/wire-${name}-${connections}`,
+        `compare ${FLOOR} ${name} epoll --connections ${connections}${flag}`,
+        "core time per request over a wire; predictions, advice",
+        2 * minutes,
+      )
+    ),
+    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "claims; lesson 8", minutes),
+    measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
+  ]);
 }
 
 /**
@@ -110,6 +173,7 @@ export function planOf(
   const flag = quick ? " --quick" : "";
   const readiness = quick ? "readiness --sizes 10,100,1000,10000 --batches 7" : "readiness";
   const crosscheck = quick ? "crosscheck epoll --rounds 2 --seconds 1" : "crosscheck epoll --rounds 7";
+  const compared = [...comparisons(experiments, flag), ...bypasses(experiments, flag)];
   return [
     measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
     ...ladders(experiments, flag),
@@ -121,7 +185,8 @@ export function planOf(
         quick ? 0.3 : PROBE_MINUTES[name] ?? 5,
       )
     ),
-    ...comparisons(experiments, flag),
+    ...compared,
+    ...(quick ? [] : predictions(experiments, compared)),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { hostCpuUs } from "../../lib/sampling/process.ts";
@@ -66,12 +67,12 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
   }
 }
 
-/** Servers with the finding `foreign_load` in what was stored since a time. */
+/** Servers from whose stored runs since a time others took CPU time. */
 export function spoiltSince({ results, studies }: Stored, since: string): string[] {
   const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
   const rows = [...studies.comparison, ...studies.selftest].filter(({ time }) => time >= since)
     .flatMap(({ rows }) => rows.flatMap(({ findings }) => findings));
-  return [...new Set([...found, ...rows].filter(({ id }) => id === "foreign_load").map(({ server }) => server))];
+  return [...new Set([...found, ...rows].filter((found) => isSpoilt([found])).map(({ server }) => server))];
 }
 
 /** Minutes that the steps left will take, by how long the done ones took against their estimate. */

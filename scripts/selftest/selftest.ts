@@ -64,7 +64,7 @@ async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
   const lock = await file.lock();
   const { rounds, warnings } = await file.open([key]);
   const rows = rounds.get(key)!;
-  if (rows.length > 0) warnings.push(`Going on with ${counted(rows.length, "round")} that an unfinished run has left.`);
+  if (rows.length > 0) warnings.push(`Resuming with ${counted(rows.length, "round")} of an interrupted run.`);
   for (const sentence of warnings) say(sentence);
   return {
     rows,

@@ -67,7 +67,7 @@ Deno.test({
   await assertRejects(() => selftest(ended, store), Error, "enough");
   assertEquals([names(), stored], [["selftest-run.jsonl"], []]);
   const rows = await selftest(tiny(dir.path, { say: (sentence) => said.push(sentence) }), store);
-  assertEquals(said, ["Going on with 2 rounds that an unfinished run has left."]);
+  assertEquals(said, ["Resuming with 2 rounds of an interrupted run."]);
   assertEquals([names(), stored], [[], [rows]]);
   assertEquals(rows.map(placeOf).sort(), [[0, 1], ...EXTRA_PERCENT.map((percent) => [percent, 1])].sort());
   for (const row of rows) {

@@ -6,22 +6,29 @@ import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
-import java.util.HashSet;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.ExecutionException;
+import jdk.net.ExtendedSocketOptions;
 
-/** A thread for each connection, with the streams of java.net: a virtual one where Java has those, else one of the system. */
+/** A thread for each connection, with the streams of java.net: a thread of the system, or a virtual one. */
 final class Threads {
+    private static final int SLICE = 16384; // bytes of answers handed to the socket at a time: each is progress
+
     // ---- Connection: a thread, and the buffers that it owns --------------------------------------------------------
 
     private final class Visitor implements Runnable {
-        final Socket socket;
-        volatile boolean idle = true; // it waits for a request of which nothing has come
+        private final Socket socket;
         private final ByteArrayOutputStream outbox = new ByteArrayOutputStream(); // grows to OUTBOX at most
         private final Lab.Answerer answerer = new Lab.Answerer(outbox::writeBytes);
+        private final byte[] inbox = new byte[Lab.INBOX + 1];
+        private long dueMs; // when the head that has begun must be complete; 0: none has
+        private int kept; // its bytes of keptBytes
+        private boolean isInFlight;
+        private volatile long writingSinceMs; // 0: it does not write
 
         Visitor(Socket socket) {
             this.socket = socket;
@@ -30,68 +37,140 @@ final class Threads {
         @Override
         public void run() {
             try (socket) {
-                socket.setTcpNoDelay(true);
+                socket.setTcpNoDelay(true); // a listener of Java does not take these two
+                socket.setKeepAlive(true);
                 converse(socket.getInputStream(), socket.getOutputStream());
             } catch (IOException error) {
-                Lab.countError(error);
+                if (!(error instanceof SocketTimeoutException)) Lab.countError(error);
             } finally {
-                leave(this);
+                Lab.keptBytes.getAndAdd(-kept);
+                setInFlight(false);
+                visitors.remove(this);
+                Lab.closed.getAndIncrement();
             }
         }
 
         /** A client that does not read its answers is not read either: write(2) blocks this thread, and no other. */
         private void converse(InputStream in, OutputStream out) throws IOException {
-            byte[] inbox = new byte[Lab.INBOX];
-            for (int had = 0;;) {
-                // Idle is told before `stopping` is read, and `seeOff` does it the other way round: one sees the other.
-                idle = had == 0;
-                if (had == 0 && Lab.stopping && in.available() == 0) return;
-                int got = in.read(inbox, had, Lab.INBOX - had);
-                if (got < 0) return; // the peer's half is closed, and all it had asked for is answered
-                idle = false;
-                int length = had + got, taken = answerer.answer(inbox, length);
-                outbox.writeTo(out); // in one call
-                outbox.reset();
-                if (!answerer.keepAlive) {
-                    linger(in, inbox);
+            for (int length = 0;;) {
+                int got;
+                try {
+                    got = in.read(inbox, length, Lab.INBOX - length);
+                } catch (SocketTimeoutException isLate) {
+                    refuseLate(in, out);
                     return;
                 }
-                had = length - taken;
-                if (taken > 0) System.arraycopy(inbox, taken, inbox, 0, had);
+                if (got < 0) return; // the peer's half is closed, and all it had asked for is answered
+                setInFlight(true);
+                Lab.bytesIn.getAndAdd(got);
+                length = answer(out, length + got);
+                if (answerer.isLast) {
+                    linger(in);
+                    return;
+                }
+                if (dueMs != 0 && dueMs <= Lab.nowMs()) {
+                    refuseLate(in, out);
+                    return;
+                }
+                setInFlight(length > 0);
             }
         }
 
-        /** With input unread close(2) would send RST, and the peer might lose the answer: read until it closes its half. */
-        private void linger(InputStream in, byte[] scratch) throws IOException {
+        private void refuseLate(InputStream in, OutputStream out) throws IOException {
+            Lab.countStatus(408);
+            send(out, Lab.answerTo(408, true).bytes);
+            linger(in);
+        }
+
+        /** Answers the whole requests in the inbox, and returns how many bytes of an unfinished head are left. */
+        private int answer(OutputStream out, int length) throws IOException {
+            int at = 0;
+            do {
+                at = answerer.answer(inbox, at, length, true);
+                if (answerer.last == null) continue;
+                if (answerer.before > 0) {
+                    outbox.writeBytes(answerer.last.bytes);
+                    keep(length - at + outbox.size());
+                    send(out, outbox.toByteArray());
+                    outbox.reset();
+                } else send(out, answerer.last.bytes);
+            } while (answerer.hasWork);
+            if (answerer.isLast) return 0;
+            int rest = length - at;
+            if (rest > 0 && at > 0) System.arraycopy(inbox, at, inbox, 0, rest);
+            keep(rest);
+            if (rest > 0 || dueMs != 0) setDue(rest > 0, at > 0);
+            return rest;
+        }
+
+        /** Bounds the next read by when the head that has begun must be complete. */
+        private void setDue(boolean hasBegun, boolean isNew) throws IOException {
+            long nowMs = Lab.nowMs();
+            if (!hasBegun) dueMs = 0;
+            else if (isNew || dueMs == 0) dueMs = nowMs + Lab.HEAD_MS;
+            socket.setSoTimeout(dueMs == 0 ? 0 : (int) Math.max(dueMs - nowMs, 1));
+        }
+
+        private void keep(int bytes) throws IOException {
+            int change = bytes - kept;
+            kept = bytes;
+            Lab.keep(change);
+        }
+
+        private void setInFlight(boolean is) {
+            if (is != isInFlight) Lab.inFlight.getAndAdd(is ? 1 : -1);
+            isInFlight = is;
+        }
+
+        private void send(OutputStream out, byte[] bytes) throws IOException {
+            for (int at = 0; at < bytes.length; at += SLICE) {
+                int length = Math.min(bytes.length - at, SLICE);
+                writingSinceMs = Lab.nowMs();
+                out.write(bytes, at, length);
+                Lab.bytesOut.getAndAdd(length);
+            }
+            writingSinceMs = 0;
+        }
+
+        /** Closes the socket where its peer has taken nothing for too long: a write that blocks fails then. */
+        void endIfStuck(long nowMs) throws IOException {
+            long sinceMs = writingSinceMs;
+            if (sinceMs != 0 && nowMs - sinceMs > Lab.PROGRESS_MS) socket.close();
+        }
+
+        /**
+         * Waits for the end of a connection whose last answer the socket has taken. With input unread close(2) would send
+         * RST, and the peer might lose that answer: so what it still sends is thrown away until it closes its half.
+         */
+        private void linger(InputStream in) throws IOException {
+            keep(0);
             socket.shutdownOutput();
-            long until = System.nanoTime() / 1_000_000 + Lab.LINGER_MS;
-            for (long left; (left = until - System.nanoTime() / 1_000_000) > 0;) {
-                socket.setSoTimeout((int) left);
-                try {
-                    if (in.read(scratch) < 0) return;
-                } catch (SocketTimeoutException timeIsOver) {
-                    return;
-                }
+            long untilMs = Lab.nowMs() + Lab.LINGER_MS;
+            for (long leftMs; (leftMs = untilMs - Lab.nowMs()) > 0;) {
+                socket.setSoTimeout((int) leftMs);
+                int got = in.read(inbox, 0, Lab.INBOX); // what it throws when the time is over ends the connection
+                if (got < 0) return;
+                Lab.bytesIn.getAndAdd(got);
             }
         }
     }
 
     // ---- The architecture: the main thread accepts, and each connection is given a thread --------------------------
 
-    private final Set<Visitor> visitors = new HashSet<>(); // all that are there; its monitor guards it
+    private final Set<Visitor> visitors = ConcurrentHashMap.newKeySet(); // all that are there
     private final ServerSocket listener = new ServerSocket();
-    private final Executor threads = hasVirtualThreads() ? virtualThreads() : task -> new Thread(task).start();
+    private final Executor threads;
 
-    private Threads(InetSocketAddress address) throws IOException {
+    private Threads(InetSocketAddress address, Executor threads) throws IOException {
+        this.threads = threads;
+        listener.setOption(ExtendedSocketOptions.TCP_KEEPIDLE, Lab.KEEPALIVE_IDLE_S); // accepted sockets inherit these
+        listener.setOption(ExtendedSocketOptions.TCP_KEEPINTERVAL, Lab.KEEPALIVE_INTERVAL_S);
+        listener.setOption(ExtendedSocketOptions.TCP_KEEPCOUNT, Lab.KEEPALIVE_PROBES);
         try {
             listener.bind(address, Lab.BACKLOG);
         } catch (IOException error) {
             Lab.cannotBind(address, error);
         }
-    }
-
-    private static boolean hasVirtualThreads() {
-        return Runtime.version().feature() >= 21;
     }
 
     /** By its name, as this is compiled for Java 17. Work goes to threads of the system, one a core, as is advised. */
@@ -107,83 +186,71 @@ final class Threads {
         try {
             return (Executor) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
         } catch (ReflectiveOperationException error) {
-            throw new IllegalStateException(error); // every Java from 21 on has it
-        }
-    }
-
-    private void leave(Visitor visitor) {
-        synchronized (visitors) {
-            visitors.remove(visitor);
-            if (visitors.isEmpty()) visitors.notifyAll();
+            throw new IllegalStateException(error); // every Java from 21 on has it, and the launcher has looked
         }
     }
 
     /** Gives a connection its thread. One that cannot be made, at a limit of threads or memory, refuses only this. */
     private void admit(Socket socket) throws IOException {
         Visitor visitor = new Visitor(socket);
-        synchronized (visitors) {
-            visitors.add(visitor);
-        }
+        visitors.add(visitor);
         try {
             threads.execute(visitor);
         } catch (OutOfMemoryError noThread) { // so says Java where pthread_create(3) says EAGAIN
             Lab.countError("EAGAIN");
-            leave(visitor);
+            Lab.closed.getAndIncrement();
+            visitors.remove(visitor);
             socket.close();
         }
     }
 
-    /** Accepts until a signal closes the listener. */
-    private void accept() throws InterruptedException {
-        while (!Lab.stopping) {
+    /** Accepts until a signal comes, then what has completed its handshake: close(2) would reset it. */
+    private void accept() throws IOException, InterruptedException {
+        listener.setSoTimeout(Lab.TURN_MS);
+        for (boolean isOver = false; !isOver;) {
+            boolean isStopping = Lab.stopping;
             try {
+                if (isStopping) listener.setSoTimeout(1);
                 Socket socket = listener.accept(); // goes on by itself after EINTR
                 Lab.accepted.getAndIncrement();
                 admit(socket);
+            } catch (SocketTimeoutException nobodyWaits) {
+                isOver = isStopping;
             } catch (IOException error) {
-                if (Lab.stopping) return;
-                Lab.countError(error); // EMFILE, ENFILE: those that come wait until another has left
+                if (Lab.isPassing(error)) continue;
+                Lab.countError(error); // EMFILE, ENFILE, ENOBUFS, ENOMEM: those that come wait until another has left
                 Thread.sleep(Lab.TURN_MS);
+                isOver = isStopping;
             }
         }
+        listener.close();
     }
 
-    /** Wakes those that wait for nothing, and waits until all have ended or STOP_MS are over. */
-    private void seeOff() throws InterruptedException {
-        long until = System.nanoTime() / 1_000_000 + Lab.STOP_MS;
-        synchronized (visitors) {
-            for (Visitor visitor : visitors) if (visitor.idle) wake(visitor);
-            for (long left; !visitors.isEmpty() && (left = until - System.nanoTime() / 1_000_000) > 0;) {
-                visitors.wait(left);
+    /** What one more thread does: it ends those that write and get nowhere. */
+    private void endStuck() {
+        try {
+            for (;;) {
+                Thread.sleep(1000);
+                for (Visitor visitor : visitors) visitor.endIfStuck(Lab.nowMs());
             }
-        }
-    }
-
-    /** A blocked read(2) returns 0. */
-    private static void wake(Visitor visitor) {
-        try {
-            visitor.socket.shutdownInput();
-        } catch (IOException isGone) {
-            // Its peer was faster, or it is closed: then it waits no more.
-        }
-    }
-
-    private void stopAccepting() {
-        try {
-            listener.close();
-        } catch (IOException error) {
-            Lab.countError(error); // it is closed all the same
+        } catch (InterruptedException | IOException error) {
+            throw new IllegalStateException(error); // nobody interrupts, and a failed close(2) closes all the same
         }
     }
 
     public static void main(String[] args) throws IOException, InterruptedException {
-        Threads server = new Threads(Lab.readAddress("java-threads", args));
+        boolean isVirtual = Boolean.getBoolean("lab.virtual");
+        String experiment = isVirtual ? "java-virtual-threads" : "java-threads";
+        Executor threads = isVirtual ? virtualThreads() : task -> new Thread(task).start();
+        Threads server = new Threads(Lab.readAddress(experiment, args), threads);
         Lab.warmUp();
-        Lab.onSignal(server::stopAccepting);
-        Lab.sayReady("java-threads", (InetSocketAddress) server.listener.getLocalSocketAddress());
-        System.err.println("Threads: " + (hasVirtualThreads() ? "virtual" : "of the system"));
+        Thread watch = new Thread(server::endStuck);
+        watch.setDaemon(true);
+        watch.start();
+        Lab.onSignal(() -> {});
+        Lab.sayReady(experiment, (InetSocketAddress) server.listener.getLocalSocketAddress());
         server.accept();
-        server.seeOff();
+        Lab.seeOff();
         Lab.sayStoppedAndExit();
     }
 }

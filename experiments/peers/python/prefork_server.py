@@ -5,6 +5,7 @@ import ctypes
 import errno
 import mmap
 import os
+import select
 import signal
 import socket
 import sys
@@ -15,9 +16,10 @@ import lab
 MIN_PAUSE_S, MAX_PAUSE_S = 0.05, 1.0  # how long dead workers are not replaced, doubled if the new ones die too
 AGAIN_S = 0.01  # how often workers are told to stop
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1}
+STOPS = {signal.SIGTERM, signal.SIGINT}
 
-# ---- The life of a worker --------------------------------------------------------------------------------------------
+# ---- A worker --------------------------------------------------------------------------------------------------------
 
 
 def work(listener, tally):
@@ -29,23 +31,25 @@ def work(listener, tally):
         if visit is not None:
             visit.release()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, hear)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
-    while not lab.stopping:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+    while True:
         try:
             connection, _ = listener.accept()
-        except ConnectionAbortedError:
-            continue  # the peer has gone before it was accepted
+        except BlockingIOError:
+            return  # the parent has made the listener non-blocking to stop, and nobody waits there any more
         except OSError as error:
             if error.errno == errno.EINVAL:
                 return  # the parent has ended the listening
-            tally.add(error.errno)  # EMFILE, ENFILE, ENOMEM
+            if error.errno in lab.PASSING:
+                continue
+            tally.add(error.errno)  # EMFILE, ENFILE, ENOBUFS, ENOMEM
             time.sleep(lab.PAUSE_S)
             continue
         tally.add(lab.ACCEPTED)
-        visit = lab.Visit(connection)
-        visit.serve(tally)
+        visit = lab.Visit(connection, tally)
+        visit.serve()
         visit = None
 
 
@@ -80,21 +84,24 @@ class Workers:
         code = 1
         try:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no child outlives its parent,
-            if os.getppid() == parent:  # nor does one that died before that
+            if os.getppid() == parent:  # not even one that had died before that call
                 work(self.listener, lab.Tally(self.page(self.free[-1])))
                 code = 0
         finally:
             os._exit(code)
 
     def reap(self):
-        """Takes leave of those that have ended."""
+        """Waits for those that have ended, and closes their accounts."""
         while self.places:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            self.free.append(self.places.pop(pid))
+            place = self.places.pop(pid)
+            self.free.append(place)
             if status != 0:
                 self.tally.add(errno.ESRCH)  # it was killed
+                page = self.page(place)
+                page[lab.CLOSED], page[lab.KEPT] = page[lab.ACCEPTED], 0  # the kernel has closed its connection
 
     def kill(self, number):
         for pid in self.places:
@@ -104,16 +111,18 @@ class Workers:
         return [sum(self.pages[key :: lab.KEYS]) for key in range(lab.KEYS)]
 
 
-def wait(seconds):
+def wait(workers, seconds):
     """Waits for a signal: true if it asks to stop. All are blocked else, so none is missed and none interrupts."""
     heard = signal.sigtimedwait(HEARD, max(seconds, 0))
-    return heard is not None and heard.si_signo != signal.SIGCHLD
+    if heard is not None and heard.si_signo == signal.SIGUSR1:
+        lab.say_stats(workers.cells())
+    return heard is not None and heard.si_signo in STOPS
 
 
 def serve(workers):
     """Replaces workers that die, until it is asked to stop."""
     pause_s, started_at, due_at = 0.0, time.monotonic(), None
-    while not wait(MAX_PAUSE_S if due_at is None else due_at - time.monotonic()):
+    while not wait(workers, MAX_PAUSE_S if due_at is None else due_at - time.monotonic()):
         workers.reap()
         now = time.monotonic()
         if not workers.free:
@@ -131,18 +140,21 @@ def serve(workers):
 
 
 def see_off(workers):
-    """Lets the workers answer what is in flight, and ends those that have not ended after STOP_S."""
-    workers.kill(signal.SIGTERM)  # first, so that who sees the listener gone is served by one who knows why
-    workers.listener.shutdown(socket.SHUT_RD)  # ends the listening in all processes at once, a close(2) only in this one
+    """Lets the workers accept what waits and answer what is in flight, and ends those that are there after STOP_S."""
+    workers.listener.setblocking(False)  # in all processes: they share its file description
+    is_listening = True
     until = time.monotonic() + lab.STOP_S
     while workers.places and time.monotonic() < until:
-        if wait(AGAIN_S):  # the second signal does not wait
+        # A handler runs between two bytecodes, so it would hear too late of a signal that comes just before a call
+        # blocks: it is sent again and again.
+        workers.kill(signal.SIGTERM)
+        if is_listening and not select.select([workers.listener], [], [], 0)[0]:
+            workers.listener.shutdown(socket.SHUT_RD)  # ends the listening in all processes, a close(2) only in this one
+            is_listening = False
+        if wait(workers, AGAIN_S):  # the second signal does not wait
             workers.kill(signal.SIGKILL)
             os._exit(1)
         workers.reap()
-        # A handler runs between two bytecodes, so it would hear too late of a signal that comes just before recv(2)
-        # blocks: it is sent again and again.
-        workers.kill(signal.SIGTERM)
     workers.kill(signal.SIGKILL)
 
 

@@ -3,6 +3,7 @@ in the kernel gives it away, but of those that run Python there is one at a time
 
 import errno
 import os
+import select
 import signal
 import socket
 import threading
@@ -10,16 +11,16 @@ import time
 
 import lab
 
-SIGNALS = {signal.SIGTERM, signal.SIGINT}
+SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGUSR1}
 
 tally = lab.Tally()
 visits = set()  # all that are there
-left = threading.Condition()  # guards `visits`, and tells that one has gone
+left = threading.Condition()  # guards `visits`, and is notified when one has gone
 
 
-def live(visit):
-    """The life of a thread."""
-    visit.serve(tally)
+def run_visit(visit):
+    """What a thread does."""
+    visit.serve()
     with left:
         visits.discard(visit)
         left.notify()
@@ -30,40 +31,56 @@ def live(visit):
 
 def start_thread(connection):
     """Gives a connection its thread. One that cannot be made (a limit of threads or of memory) refuses only this."""
-    visit = lab.Visit(connection)
+    visit = lab.Visit(connection, tally)
     with left:
         visits.add(visit)
     try:
-        threading.Thread(target=live, args=(visit,), daemon=True).start()
+        threading.Thread(target=run_visit, args=(visit,), daemon=True).start()
     except RuntimeError:  # "can't start new thread": pthread_create(3) said EAGAIN, and Python does not pass it on
-        tally.add(errno.EAGAIN)
+        tally.add(errno.EAGAIN, lab.CLOSED)
         connection.close()
         with left:
             visits.discard(visit)
 
 
-def hear_signals(listener):
-    """The life of one more thread. A handler would run in the main thread between two bytecodes: too late for a signal
-    that comes just before accept(2) blocks. So all threads block the signals, and this one waits for them."""
-    signal.sigwait(SIGNALS)
-    lab.stop_soon()
-    listener.shutdown(socket.SHUT_RD)  # it ends a blocked accept(2) with EINVAL, and the next one too
-    signal.sigwait(SIGNALS)
-    os._exit(1)  # the second signal does not wait
+def hear_signals(wake):
+    """What one more thread does. A handler would run in the main thread between two bytecodes: too late for a signal
+    that comes just before a system call blocks. So all threads block the signals, and this one waits for them."""
+    while True:
+        if signal.sigwait(SIGNALS) == signal.SIGUSR1:
+            lab.say_stats(tally.cells)
+        elif lab.stopping:
+            os._exit(1)  # the second signal does not wait
+        else:
+            lab.stop_soon()
+            wake.send(b"!")
 
 
-def serve(listener):
-    while not lab.stopping:
+def serve(listener, woken):
+    """Accepts until a byte comes from `woken`, then what has completed its handshake, and no more."""
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+    poll.register(woken, select.POLLIN)
+    while True:
+        poll.poll()
+        accept_all(listener)
+        if lab.stopping:
+            return
+
+
+def accept_all(listener):
+    """Accepts what waits. Where a descriptor is missing it pauses: until another has left, poll(2) would not wait."""
+    while True:
         try:
             connection, _ = listener.accept()
-        except ConnectionAbortedError:
-            continue  # the peer has gone before it was accepted
+        except BlockingIOError:
+            return
         except OSError as error:
-            if lab.stopping:
-                return
-            tally.add(error.errno)  # EMFILE, ENFILE, ENOMEM: those that come wait until another has left
+            if error.errno in lab.PASSING:
+                continue
+            tally.add(error.errno)  # EMFILE, ENFILE, ENOBUFS, ENOMEM
             time.sleep(lab.PAUSE_S)
-            continue
+            return
         tally.add(lab.ACCEPTED)
         start_thread(connection)
 
@@ -79,10 +96,12 @@ def see_off():
 def main():
     options = lab.read_options("python-threads")
     listener = lab.listen_on(options.host, options.port)
+    listener.setblocking(False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # threads inherit it
-    threading.Thread(target=hear_signals, args=(listener,), daemon=True).start()
+    wake, woken = socket.socketpair()
+    threading.Thread(target=hear_signals, args=(wake,), daemon=True).start()
     lab.say_ready("python-threads", listener)
-    serve(listener)
+    serve(listener, woken)
     listener.close()
     see_off()
     lab.say_stopped(tally.cells)

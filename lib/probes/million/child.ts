@@ -1,5 +1,5 @@
 /**
- * A worker of the probe `million`, seen from its parent: it is started so that it cannot outlive it, gets commands, and says
+ * The client of the probe `million`, seen from its parent: it is started so that it cannot outlive it, gets commands, and says
  * its state.
  *
  * @module
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { howEnded, limited, linesOf, Tail } from "../../server/launch.ts";
 import { settles } from "../../server/process_group.ts";
 import { CannotProbe } from "../rig.ts";
-import type { ClientState, MillionCommand, MillionConfig, ServerState } from "./protocol.ts";
+import type { ClientState, MillionCommand, MillionConfig } from "./protocol.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
 const STOP_MS = 10_000; // it sees the end of stdin at once, and then the kernel closes up to a million connections
@@ -21,15 +21,13 @@ export interface MillionOptions {
   signal: AbortSignal;
 }
 
-type StateOf<Role extends MillionConfig["role"]> = Role extends "server" ? ServerState : ClientState;
-
-/** A running worker. Bind it with `await using`. */
-export class MillionChild<State extends ServerState | ClientState> implements AsyncDisposable {
+/** A running client. Bind it with `await using`. */
+export class MillionChild implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   readonly #output: Promise<void>;
   readonly #stderr: Promise<void>;
-  #state: State | null = null;
+  #state: ClientState | null = null;
   readonly #said = new Tail(STDERR_TAIL);
   #changed: PromiseWithResolvers<void> = Promise.withResolvers<void>();
   #hasEnded = false;
@@ -48,15 +46,12 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   }
 
   /**
-   * Starts a worker and waits until it is ready.
+   * Starts a client and waits until it is ready.
    *
    * @throws {CannotProbe} If it ends instead, with what it said: the system does not give it what it needs.
    */
-  static async start<Role extends MillionConfig["role"]>(
-    config: MillionConfig & { role: Role },
-    options: MillionOptions,
-  ): Promise<MillionChild<StateOf<Role>>> {
-    const child = new MillionChild<StateOf<Role>>(config, options);
+  static async start(config: MillionConfig, options: MillionOptions): Promise<MillionChild> {
+    const child = new MillionChild(config, options);
     try {
       await child.until(() => true);
     } catch (error) {
@@ -71,7 +66,7 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   }
 
   /** What it said last. */
-  get state(): State {
+  get state(): ClientState {
     return this.#state!;
   }
 
@@ -92,9 +87,9 @@ export class MillionChild<State extends ServerState | ClientState> implements As
   /**
    * Waits for a state.
    *
-   * @throws {Error} If the worker ends before.
+   * @throws {Error} If the client ends before.
    */
-  async until(holds: (state: State) => boolean): Promise<State> {
+  async until(holds: (state: ClientState) => boolean): Promise<ClientState> {
     while (this.#state === null || !holds(this.#state)) {
       if (this.#hasEnded) throw await this.#ended();
       await this.#changed.promise;
@@ -104,15 +99,15 @@ export class MillionChild<State extends ServerState | ClientState> implements As
 
   async #ended(): Promise<Error> {
     const [status] = await Promise.all([this.#process.status, this.#stderr]);
-    return new Error(`A worker ended ${howEnded(status)}. ${this.#said.text}`.trim());
+    return new Error(`The client ended ${howEnded(status)}. ${this.#said.text}`.trim());
   }
 
   /**
-   * Has a client do something, and waits until it is done: the next one only then.
+   * Has it do something, and waits until it is done: the next one only then.
    *
-   * @throws {Error} If the worker ends before.
+   * @throws {Error} If the client ends before.
    */
-  async run(this: MillionChild<ClientState>, command: MillionCommand): Promise<ClientState> {
+  async run(command: MillionCommand): Promise<ClientState> {
     const done = ++this.#commands;
     try {
       await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
@@ -132,7 +127,7 @@ export class MillionChild<State extends ServerState | ClientState> implements As
     await Promise.all([this.#process.status, this.#stderr, this.#output]);
   }
 
-  /** Ends stdin, and so the worker. Resolves when it is gone. */
+  /** Ends stdin, and so the client. Resolves when it is gone. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#input.close().catch(() => {}); // it fails if the process has ended by itself, which is what was wanted
     await settles(this.#process.status, STOP_MS);

@@ -1,16 +1,11 @@
 /**
- * The system calls of the workers of the probe `million`. Opens libc of Linux as it loads: only a worker imports it.
+ * The system calls of the client of the probe `million`. Opens libc of Linux as it loads: only the worker imports it.
  *
  * @module
  */
 import { getSystemErrorName } from "node:util";
 
-const AF_INET = 2;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000; // <bits/socket.h>, <bits/socket_type.h>
-const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
-const SO_LINGER = 13; // <asm-generic/socket.h>
+const AF_INET = 2; // <bits/socket.h>
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
@@ -31,16 +26,10 @@ const SYS_IO_URING_REGISTER = 427; // <asm-generic/unistd.h>
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4;
 const DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 
-const BACKLOG = 4096; // connections that wait for an accept; the kernel cuts it to net.core.somaxconn
 const EVENTS = 64; // events taken from the kernel in one call; the rest wait for the next
 
 // Lengths are bound as i32, not as size_t: a 64-bit parameter takes V8's slow path.
 const libc = Deno.dlopen("libc.so.6", {
-  socket: { parameters: ["i32", "i32", "i32"], result: "i32" },
-  setsockopt: { parameters: ["i32", "i32", "i32", "buffer", "i32"], result: "i32" },
-  bind: { parameters: ["i32", "buffer", "i32"], result: "i32" },
-  getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
-  listen: { parameters: ["i32", "i32"], result: "i32" },
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "pointer" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
   epoll_create1: { parameters: ["i32"], result: "i32" },
@@ -88,23 +77,12 @@ export function map(length: number, fd = -1, offset = 0n): { memory: ArrayBuffer
   return { memory: Deno.UnsafePointerView.getArrayBuffer(pointer, length), address };
 }
 
-/** struct sockaddr_in of a ring. Each has an address of its own, and so its own 28 000 ports for the other ends. */
+/**
+ * struct sockaddr_in that a ring connects to. Each ring has an address of its own, and so its own 28 000 ports for this
+ * end: the server listens on all of them.
+ */
 export const addressOf = (ring: number, port: number): Uint8Array<ArrayBuffer> =>
   Uint8Array.of(AF_INET, 0, port >> 8, port & 255, 127, 77, ring, 1, 0, 0, 0, 0, 0, 0, 0, 0);
-
-/** Listens on the address of a ring. Returns the descriptor and the port, which the kernel chooses if it is 0. */
-export function listenOn(ring: number, port: number): { listener: number; port: number } {
-  const address = addressOf(ring, port);
-  const where = `127.77.${ring}.1:${port}`;
-  const listener = must(libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "create a socket");
-  must(libc.setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1), 4), "set SO_REUSEADDR");
-  // Accepted sockets inherit it: their close is a reset, or a million ends would stay in TIME_WAIT for a minute.
-  must(libc.setsockopt(listener, SOL_SOCKET, SO_LINGER, Int32Array.of(1, 0), 8), "set SO_LINGER");
-  must(libc.bind(listener, address, address.length), `bind ${where}`);
-  must(libc.listen(listener, BACKLOG), `listen on ${where}`);
-  must(libc.getsockname(listener, address, Int32Array.of(address.length)), `read the port of ${where}`);
-  return { listener, port: address[2]! << 8 | address[3]! };
-}
 
 /** A descriptor that counts what the kernel has to tell. */
 export const newEventfd = (): number => must(libc.eventfd(0, EFD_FLAGS), "create an eventfd");

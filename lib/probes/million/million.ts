@@ -1,7 +1,7 @@
 /**
- * One server process holds a million connections where a process may open 20 000 descriptors: as direct descriptors, which
- * stand in a table of an io_uring and not in that of the process. Each table is as large as the limit allows, and a process
- * may have as many rings as it likes.
+ * The experiment io-uring-direct holds a million connections where a process may open 20 000 descriptors: as direct
+ * descriptors, which stand in a table of an io_uring and not in that of the process. Each table is as large as the limit
+ * allows, and a process may have as many rings as it likes. The client holds its ends by the same means.
  *
  * All connections are made and asked once, then rest, then are asked again: the second answers are those that count. Both
  * ends are on this machine, each in a process of one thread.
@@ -9,7 +9,7 @@
  * @module
  */
 import { delay } from "@std/async";
-import { runsHere } from "../../catalogue/catalogue.ts";
+import { find, runsHere } from "../../catalogue/catalogue.ts";
 import { bytes, count } from "../../text/format.ts";
 import { DESCRIPTOR_RESERVE, Guard } from "../../run/guard.ts";
 import { FAILED_SHARE, kernelSlope } from "../../run/hold.ts";
@@ -17,8 +17,9 @@ import { hostFacts } from "../../sampling/host.ts";
 import { parseKb, parseLimits } from "../../sampling/proc_parse.ts";
 import { readProc } from "../../sampling/procfs.ts";
 import { kernelSocketBytes, type Sample, sample } from "../../sampling/sampler.ts";
+import { experimentCommand, type Server, startServer } from "../../server/server.ts";
 import { MillionChild } from "./child.ts";
-import { type ClientState, MAX_RINGS, type ServerState } from "./protocol.ts";
+import { MAX_RINGS } from "./protocol.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf } from "../probe.ts";
 import { CannotProbe, orMissing } from "../rig.ts";
 import { MEMORY_SHARE } from "../../results/conventions.ts";
@@ -35,11 +36,10 @@ export const METRICS = [
   "nofile_limit",
 ] as const;
 
-/** IORING_SETUP_DEFER_TASKRUN is of 6.1; tables with slots that the kernel chooses, and rings of buffers, are of 5.19. */
-const KERNEL = "6.1";
+const SERVER = "io-uring-direct";
 /** Connections of one ring, so of one pair of addresses: connect(2) first tries half of its 28 000 ports, then it is slow. */
 const SLOTS = 12_000;
-const DESCRIPTORS_EACH = 3; // of a ring: itself, its eventfd, its listening socket
+const DESCRIPTORS_EACH = 2; // of a ring: itself and its eventfd
 /** Of both ends, in the kernel: twice what the probe itself tells as `kernel_bytes_per_conn`, and some more. */
 const CONNECTION_BYTES = 9 * 1024;
 
@@ -57,8 +57,8 @@ export interface Extent {
 
 /** A server, its client, and what has become of the climb. */
 interface Run {
-  server: MillionChild<ServerState>;
-  client: MillionChild<ClientState>;
+  server: Server;
+  client: MillionChild;
   guard: Guard;
   start: Memory;
   /** Connections that were tried, also those that failed. */
@@ -77,9 +77,9 @@ function memory(): Memory {
   return { available: MemAvailable, slab: Slab };
 }
 
-function look(child: MillionChild<ServerState | ClientState>): Sample {
-  const taken = sample(child.pid);
-  if (taken === null) throw new Error("A worker has ended while it was looked at");
+function look({ pid }: { pid: number }): Sample {
+  const taken = sample(pid);
+  if (taken === null) throw new Error("The server or the client has ended while it was looked at");
   return taken;
 }
 
@@ -93,13 +93,10 @@ function usedBytes({ server, client, start }: Run): number {
   return Math.max(own + now.slab - start.slab, start.available - now.available);
 }
 
-/** What went wrong, as each side has counted it; null: nothing. */
-function inWords({ client, server }: Run): string | null {
-  const sides = Object.entries({ client: client.state.errors, server: server.state.errors });
-  const told = sides.flatMap(([side, errors]) =>
-    Object.entries(errors).map(([name, times]) => `${side}: ${name} (${count(times)} times)`)
-  );
-  return told.length === 0 ? null : told.join(", ");
+/** What went wrong, as the client has counted it; null: nothing. */
+function inWords({ client }: Run): string | null {
+  const errors = Object.entries(client.state.errors).map(([name, times]) => `${name} (${count(times)} times)`);
+  return errors.length === 0 ? null : errors.join(", ");
 }
 
 /** Makes connections up to `wanted` of `total`, as fast as the guard allows. Returns why it stopped. */
@@ -166,15 +163,16 @@ export function measureMillion(extent: Extent, plan: ProbePlan): Promise<ProbeRo
     const reason = tooMuch(extent);
     if (reason !== null) throw new CannotProbe(reason);
     const start = memory();
-    const common = { rings, slots };
     const options = { prlimit, signal: plan.signal };
-    await using server = await MillionChild.start({ ...common, role: "server", port: 0 }, options);
-    await using client = await MillionChild.start({ ...common, role: "client", port: server.state.port }, options);
+    // Each ring of the client connects to an address of its own: one address has too few ports for all.
+    const args = ["--host", "0.0.0.0", "--connections", String(rings * slots)];
+    await using server = await startServer(experimentCommand(find(SERVER), args), options);
+    await using client = await MillionChild.start({ rings, slots, port: server.port }, options);
     const guard = new Guard({ memAvailableBytes: start.available, descriptorLimit: Infinity });
     const run = { server, client, guard, start, tried: 0, connectSeconds: 0 };
     guard.observe(0, usedBytes(run)); // so that what the processes take anyway is not taken for that of a connection
     const found = await measure(run, extent, plan);
-    const made = `${count(rings)} rings in one process, each with a table of ${count(slots)} connections`;
+    const made = `${SERVER}; the client has ${count(rings)} rings with ${count(slots)} connections each`;
     const note = [made, found.stopped ?? inWords(run)].filter((part) => part !== null).join("; ");
     return [
       rows.of("answered", [found.answered], note),
@@ -196,8 +194,8 @@ function extentOf(goal: number): Extent {
 
 /** Why this system has no such rings; null if it has. */
 function noRings(): string | null {
-  const here = runsHere({ name: "It", requires: [{ os: "linux", kernel: KERNEL }] });
-  if (!here.runs) return `${here.reason} Its rings run their work when they are asked (IORING_SETUP_DEFER_TASKRUN).`;
+  const here = runsHere(find(SERVER));
+  if (!here.runs) return here.reason;
   const { io_uring } = hostFacts();
   return io_uring === "available" ? null : `It needs io_uring, which io_uring_setup(2) refuses with ${io_uring}.`;
 }

@@ -20,7 +20,6 @@ const IORING_REGISTER_FILES2 = 13;
 const IORING_REGISTER_PBUF_RING = 22;
 const IORING_RSRC_REGISTER_SPARSE = 1;
 const IORING_FILE_INDEX_ALLOC = -1; // ~0U: the kernel chooses a free slot
-const IORING_OP_ACCEPT = 13;
 const IORING_OP_CONNECT = 16;
 const IORING_OP_CLOSE = 19;
 const IORING_OP_SEND = 26;
@@ -45,12 +44,11 @@ const SUBMISSIONS_EACH = 2; // so many at most follow from one completion
 export const WINDOW = 64;
 
 /** What has completed. */
-export const ACCEPT = 0;
-export const SOCKET = 1;
-export const CONNECT = 2;
-export const RECEIVE = 3;
-export const SEND = 4;
-export const CLOSE = 5;
+export const SOCKET = 0;
+export const CONNECT = 1;
+export const RECEIVE = 2;
+export const SEND = 3;
+export const CLOSE = 4;
 
 /** Where the parts of the memory lie that the kernel reads and writes: the ring of buffers, the buffers, what is sent. */
 const BUFFERS_AT = 16 * BUFFERS;
@@ -59,8 +57,8 @@ const OUTGOING_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
 /** Who is told what has completed. It may submit two operations in return, and no more. */
 export interface Handler {
   /**
-   * @param kind One of `ACCEPT`, `SOCKET`, `CONNECT`, `RECEIVE`, `SEND`, `CLOSE`.
-   * @param slot Of the connection; for `ACCEPT` and `SOCKET` the result is its slot.
+   * @param kind One of `SOCKET`, `CONNECT`, `RECEIVE`, `SEND`, `CLOSE`.
+   * @param slot Of the connection; for `SOCKET` the result is its slot.
    * @param result What the system call would have returned, or -errno.
    * @param at Where in the memory of the ring the bytes lie that were received; until this call returns.
    */
@@ -155,11 +153,6 @@ export class Ring {
   #pointTo(at: number, address: number): void {
     this.#sqes[at + 4] = address;
     this.#sqes[at + 5] = address / 2 ** 32;
-  }
-
-  /** Accepts one connection into a free slot. If none is free then the connection is lost, with ENFILE. */
-  accept(listener: number): void {
-    this.#sqes[this.#submit(ACCEPT, 0, IORING_OP_ACCEPT, listener) + 11] = IORING_FILE_INDEX_ALLOC;
   }
 
   /** Makes a socket in a free slot. */

@@ -1,5 +1,5 @@
 /**
- * What both sides of the probe `million` say on their connections, and how they compare it.
+ * What is said on the connections of the probe `million`, and how it is compared.
  *
  * @module
  */

@@ -1,26 +1,24 @@
 /**
- * A worker of the probe `million`: one process and one thread that is the server, or the client, of many rings. Started by
- * million_child.ts, with a `MillionConfig` as JSON in its argument; it says its state on stdout, a line of JSON each, and ends
- * with its stdin, or with its parent. Linux only.
+ * The client of the probe `million`: one process and one thread with many rings. Started by child.ts, with a `MillionConfig`
+ * as JSON in its argument; it says its state on stdout, a line of JSON each, and ends with its stdin, or with its parent.
+ * Linux only.
  *
  * @module
  */
 import { ClientRing } from "./client.ts";
-import { addressOf, dieWithParent, listenOn, Poller } from "./libc.ts";
+import { addressOf, dieWithParent, Poller } from "./libc.ts";
 import { Ring } from "./ring.ts";
-import { ServerRing } from "./server.ts";
-import { ANSWER, countError, REQUEST } from "./talk.ts";
-import { type ClientState, MAX_RINGS, type MillionCommand, type MillionConfig, type ServerState } from "./protocol.ts";
+import { countError, REQUEST } from "./talk.ts";
+import { type ClientState, MAX_RINGS, type MillionCommand, type MillionConfig } from "./protocol.ts";
 
 const STDIN = 0; // also its mark: those of the rings begin behind it
-const REPORT_MS = 200; // so long after a change, or between two, the server tells its state
 const PATIENCE_MS = 10_000; // so long without any event, and the client gives up those that did not answer
 const MAX_LINE_BYTES = 4096; // a command is one number
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** Writes a line whole, before anything else happens. */
-function tell(state: ServerState | ClientState): void {
+function tell(state: ClientState): void {
   for (let rest = encoder.encode(JSON.stringify(state) + "\n"); rest.length > 0;) {
     rest = rest.subarray(Deno.stdout.writeSync(rest));
   }
@@ -42,11 +40,11 @@ function readCommands(): MillionCommand[] {
 /** The eventfds of all rings and stdin in one epoll set. */
 class Turns {
   readonly #poller = new Poller();
-  readonly #rings: readonly (ServerRing | ClientRing)[];
+  readonly #rings: readonly ClientRing[];
   /** What the last turn has read from stdin. */
   commands: MillionCommand[] = [];
 
-  constructor(rings: readonly (ServerRing | ClientRing)[]) {
+  constructor(rings: readonly ClientRing[]) {
     this.#rings = rings;
     this.#poller.add(STDIN, STDIN, { edge: false });
     // Edge: each addition to an eventfd wakes anew, and nobody has to read it.
@@ -61,30 +59,6 @@ class Turns {
       else this.#rings[mark - 1]!.drain();
     }
     return marks.length > 0;
-  }
-}
-
-function serve({ rings: count, slots, port: wanted }: MillionConfig): never {
-  const state: ServerState = { port: wanted, live: 0, accepted: 0, answered: 0, errors: {} };
-  const rings = Array.from({ length: count }, (_, i) => {
-    const { listener, port } = listenOn(i, state.port); // the first one chooses for all
-    state.port = port;
-    return new ServerRing(new Ring(slots, ANSWER, new Uint8Array(0)), listener, slots, state);
-  });
-  const turns = new Turns(rings);
-  for (const ring of rings) ring.start();
-  tell(state);
-  let told = JSON.stringify(state);
-  let toldAt = performance.now();
-  for (;;) {
-    const now = JSON.stringify(state);
-    const dueMs = toldAt + REPORT_MS - performance.now();
-    if (now !== told && dueMs <= 0) {
-      tell(state);
-      told = now;
-      toldAt = performance.now();
-    }
-    turns.next(now === told ? -1 : Math.max(1, Math.ceil(dueMs)));
   }
 }
 
@@ -131,6 +105,5 @@ if (import.meta.main) {
   const config: MillionConfig = JSON.parse(Deno.args[0]!);
   dieWithParent();
   if (config.rings > MAX_RINGS) throw new Error(`${config.rings} rings: there are addresses for ${MAX_RINGS}`);
-  if (config.role === "server") serve(config);
-  else drive(config);
+  drive(config);
 }

@@ -103,7 +103,7 @@ function halfWidths(decisions: readonly (Decision | "broken" | null)[]): CaseJud
   return widths.length === 0 ? null : { median: percentile(widths, 0.5), most: percentile(widths, 0.9) };
 }
 
-/** By how much a request was made dearer, round for round. */
+/** By how much a request was slowed, round by round. */
 function addedBy(rows: readonly SelftestRow[]): Interval | null {
   const logs = rows.flatMap(({ extra_cpu_us: extra, reference_cpu_us_per_request: cpu }) =>
     cpu === null || extra === 0 ? [] : [Math.log1p(extra / cpu)]

@@ -111,8 +111,14 @@ Deno.test("a self-test that was stored is read again, and one of too few rounds 
     assertEquals([passedOver, studies.map(isWholeSelftest).sort()], [[], [false, true]]);
     const table = selftestTable(studies.find(isWholeSelftest)!, 5);
     const [, , same, slower, ...notes] = table.split("\n");
-    assertMatch(same!, /^\| itself \| – \| .* \| 90 \| 5 \| 0 \[0\.0 %, 60\.2 %\] \| 5 \[39\.8 %, 100\.0 %\] \| 0 \|/);
-    assertMatch(slower!, /^\| about 10 % dearer \| \+10\.0 % \[.* \| 60 \| 5 \| 5 \[39\.8 %, 100\.0 %\] \| 0 \|/);
+    assertMatch(
+      same!,
+      /^\| itself \| – \| .* \| 90 \| 5 \| 0 \[0\.0 %, 60\.2 %\] \| 5 \[39\.8 %, 100\.0 %\] \| 0 \|/,
+    );
+    assertMatch(
+      slower!,
+      /^\| about 10 % slower \| \+10\.0 % \[.* \| 60 \| 5 \| 5 \[39\.8 %, 100\.0 %\] \| 0 \[0\.0 %, 60\.2 %\] \| 0 \|/,
+    );
     assertStringIncludes(notes.join("\n"), "`deno task selftest:regress` makes it. Measured on: ");
   } finally {
     Deno.removeSync(dir, { recursive: true });

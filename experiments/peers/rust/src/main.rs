@@ -1,298 +1,247 @@
 //! rust-tokio: a task for each connection, which the compiler makes a state machine of; an event loop runs them all.
 
-use std::collections::BTreeMap;
+mod lab;
+mod protocol;
+
+use lab::{burn, has_stopped_listening, is_stopping, name_of, InFlight, Kept, Signals, COUNTS, STOP_ACCEPTING};
+use protocol::{answer_to, parse_head};
 use std::io;
 use std::net::SocketAddrV4;
+use std::os::fd::AsRawFd;
 use std::process::exit;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::available_parallelism;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::{sleep, timeout, timeout_at, Instant};
 
 const BACKLOG: u32 = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
-const MAX_HEAD: usize = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX: usize = 16384; // bytes of one read: more than MAX_HEAD, so that a head over it is seen as such
-const MAX_WORK_US: u64 = 100_000;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100); // before the next try where no descriptor is left
-const LINGER: Duration = Duration::from_secs(1); // how long who was answered for the last time may go on sending
-const GRACE: Duration = Duration::from_millis(10); // after SIGTERM, for what has arrived but was not read yet
-const STOP: Duration = Duration::from_secs(1); // how long what is in flight may take after SIGTERM
-
-// ---- Protocol: the minimal HTTP/1.1 that all experiments speak ----
-
-fn answer_of(status: u16) -> &'static [u8] {
-    match status {
-        200 => b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World",
-        404 => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-        405 => b"HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n",
-        431 => b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-        _ => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-    }
-}
-
-/// The status to answer, the CPU to burn before, and whether the connection stays.
-struct Request {
-    status: u16,
-    work_us: u64,
-    keep_alive: bool,
-}
-
-impl Request {
-    fn refused(status: u16) -> Self {
-        Request { status, work_us: 0, keep_alive: false }
-    }
-}
-
-/// Parses the head that `input` starts with; returns the request and the head's length. None as long as its end is
-/// missing. A request that is refused takes all of `input`, since the connection will close.
-fn parse_head(input: &[u8]) -> Option<(Request, usize)> {
-    match input.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-        None if input.len() < MAX_HEAD => None,
-        Some(end) if end + 4 <= MAX_HEAD => Some(match parse_lines(&input[..end + 2]) {
-            Some(request) => (request, end + 4),
-            None => (Request::refused(400), input.len()),
-        }),
-        _ => Some((Request::refused(431), input.len())),
-    }
-}
-
-/// Parses the lines of a head, each with its end. None if one is malformed.
-fn parse_lines(lines: &[u8]) -> Option<Request> {
-    let end = lines.windows(2).position(|bytes| bytes == b"\r\n")?;
-    let mut request = parse_request_line(&lines[..end])?;
-    request.keep_alive &= parse_fields(&lines[end + 2..])?;
-    Some(request)
-}
-
-fn parse_request_line(line: &[u8]) -> Option<Request> {
-    if line == b"GET / HTTP/1.1" {
-        return Some(Request { status: 200, work_us: 0, keep_alive: true });
-    }
-    let mut words = line.splitn(3, |&byte| byte == b' ');
-    let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    let valid = !method.is_empty() && method.iter().all(is_token) && target.iter().all(u8::is_ascii_graphic);
-    if !valid || target.is_empty() || (version != b"HTTP/1.1" && version != b"HTTP/1.0") {
-        return None;
-    }
-    let work_us = parse_target(std::str::from_utf8(target).ok()?);
-    let status = match (method, work_us) {
-        (b"GET", Some(_)) => 200,
-        (b"GET", None) => 404,
-        _ => 405,
-    };
-    let work_us = work_us.filter(|_| status == 200).unwrap_or(0);
-    Some(Request { status, work_us, keep_alive: version == b"HTTP/1.1" })
-}
-
-/// The microseconds of CPU that a target asks for. None if there is nothing at it.
-fn parse_target(target: &str) -> Option<u64> {
-    if target == "/" {
-        return Some(0);
-    }
-    let digits = target.strip_prefix("/work/")?;
-    if digits.len() > 6 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok().filter(|&us| us <= MAX_WORK_US)
-}
-
-/// Walks the header fields, each with its line's end, and tells whether the connection stays. None if one is malformed.
-fn parse_fields(mut fields: &[u8]) -> Option<bool> {
-    let mut keep_alive = true;
-    while !fields.is_empty() {
-        let end = fields.iter().position(|&byte| byte < b' ' && byte != b'\t')?;
-        let colon = fields[..end].iter().position(|byte| !is_token(byte))?;
-        if colon == 0 || fields[colon] != b':' || !fields[end..].starts_with(b"\r\n") {
-            return None;
-        }
-        keep_alive &= !closes(&fields[..colon], &fields[colon + 1..end]);
-        fields = &fields[end + 2..];
-    }
-    Some(keep_alive)
-}
-
-/// Whether a field ends the connection. Bodies are never read, so behind a request that has one nothing can follow.
-fn closes(name: &[u8], value: &[u8]) -> bool {
-    if name.eq_ignore_ascii_case(b"connection") {
-        let value = String::from_utf8_lossy(value);
-        value.split(',').any(|option| option.trim().eq_ignore_ascii_case("close"))
-    } else if name.eq_ignore_ascii_case(b"content-length") {
-        String::from_utf8_lossy(value).trim() != "0"
-    } else {
-        name.eq_ignore_ascii_case(b"transfer-encoding")
-    }
-}
-
-/// The bytes of a method or a field name (RFC 9110, section 5.6.2).
-fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
-}
-
-/// Burns CPU time of this thread. No other task of the thread runs meanwhile: nobody preempts a task.
-fn burn(us: u64) {
-    let until = thread_cpu_time() + Duration::from_micros(us);
-    while thread_cpu_time() < until {}
-}
-
-fn thread_cpu_time() -> Duration {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes to `now` alone; it fails only for a clock that it does not know.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut now) };
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
-}
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50); // before the next try where no descriptor is left
+const HEAD: Duration = Duration::from_secs(10); // how long a head may take from its first byte to its last
+const LINGER: Duration = Duration::from_secs(1); // how long a client may go on sending after its last answer was taken
+const KEEPALIVE_IDLE_S: i32 = 60; // a silent peer is probed then,
+const KEEPALIVE_INTERVAL_S: i32 = 10; // again after each of these,
+const KEEPALIVE_PROBES: i32 = 6; // and given up after so many
+const USER_TIMEOUT_MS: i32 = 30_000; // how long a peer may acknowledge nothing, or take nothing, until ETIMEDOUT
 
 // ---- Connection: a task, and the buffer that it owns while it waits ----
 
-/// What the last line tells. Tasks run on several threads, so every count is shared between them.
-#[derive(Default)]
-struct Counts {
-    accepted: AtomicU64,
-    served: AtomicU64,
-    errors: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Counts {
-    fn error(&self, name: String) {
-        *self.errors.lock().unwrap().entry(name).or_default() += 1;
-    }
-
-    fn print(&self) {
-        let errors = self.errors.lock().unwrap();
-        let errors: Vec<_> = errors.iter().map(|(name, count)| format!("{:?}:{}", name, count)).collect();
-        let (accepted, served, errors) = (self.accepted.load(Relaxed), self.served.load(Relaxed), errors.join(","));
-        println!(r#"{{"event":"stopped","accepted":{accepted},"served":{served},"errors":{{{errors}}}}}"#);
-    }
+/// What was made of the whole requests in an inbox. The last answer is a constant, and is sent from where it stands if
+/// there is no other.
+struct Reply {
+    used: usize,
+    last: &'static [u8],
+    is_last: bool,
+    /// A request has burnt CPU: the connection's turn is over.
+    has_burnt: bool,
 }
 
 /// Reads, answers and writes in turn until the connection ends. A client that does not read its answers is not read
-/// either, so what a connection holds is bounded by one inbox and its answers, 96 KiB for 1024 heads of 16 bytes.
-async fn serve(mut stream: TcpStream, counts: &Counts, stop: watch::Receiver<bool>) -> io::Result<()> {
-    let mut signal = stop.clone();
-    let stopped = signal.changed(); // one future for all turns: it enters the list of those that wait only once
-    tokio::pin!(stopped);
+/// either, so what a connection keeps is bounded by one inbox and its answers, 96 KiB for 1024 heads of 16 bytes.
+async fn serve(mut stream: TcpStream) -> io::Result<()> {
+    let mut kept = Kept::default();
     // Never zeroed, so an idle connection touches no more of its 16 KiB than the requests it has sent.
     let (mut inbox, mut outbox) = (Vec::with_capacity(INBOX), Vec::new());
+    let mut due = None; // when the head that has begun must be complete
     loop {
-        let is_stopping = stop.has_changed().unwrap_or(true);
-        let got = if is_stopping {
-            let patience = if inbox.is_empty() { GRACE } else { STOP };
-            timeout(patience, stream.read_buf(&mut inbox)).await.unwrap_or(Ok(0))?
-        } else {
-            tokio::select! {
-                biased;
-                got = stream.read_buf(&mut inbox) => got?,
-                _ = &mut stopped => continue,
-            }
+        let got = match due {
+            None => stream.read_buf(&mut inbox).await?,
+            Some(due) => match timeout_at(due, stream.read_buf(&mut inbox)).await {
+                Ok(got) => got?,
+                Err(_) => {
+                    COUNTS.status(408);
+                    send(&mut stream, answer_to(408, true)).await?;
+                    return linger(stream, inbox).await;
+                }
+            },
         };
         if got == 0 {
             return Ok(()); // the peer's half is closed, and all it had asked for is answered
         }
-        outbox.clear();
-        let (used, keep_alive) = answer(&inbox, &mut outbox, counts);
-        if used == inbox.len() && (!keep_alive || stop.has_changed().unwrap_or(true)) {
-            return leave(stream, &outbox, inbox).await;
+        COUNTS.bytes_in.fetch_add(got as u64, Relaxed);
+        loop {
+            let reply = answer(&inbox, &mut outbox);
+            if outbox.is_empty() {
+                send(&mut stream, reply.last).await?;
+            } else {
+                outbox.extend_from_slice(reply.last);
+                kept.set(inbox.len() + outbox.len())?;
+                send(&mut stream, &outbox).await?;
+                outbox.clear();
+            }
+            if reply.is_last {
+                kept.set(0)?;
+                return linger(stream, inbox).await;
+            }
+            if reply.used > 0 {
+                inbox.drain(..reply.used);
+                due = None;
+            }
+            if !reply.has_burnt {
+                break;
+            }
+            kept.set(inbox.len() + 1)?; // it is in flight, whatever is left
+            yield_now().await;
         }
-        stream.write_all(&outbox).await?;
-        inbox.drain(..used); // what is left is shorter than MAX_HEAD, so there is always room for more
+        // What is left is shorter than MAX_HEAD, so there is always room for more.
+        kept.set(inbox.len())?;
+        if !inbox.is_empty() && due.is_none() {
+            due = Some(Instant::now() + HEAD);
+        }
     }
 }
 
-/// Appends the answers to every whole request in `input`. Tells how many bytes are done with, and whether the
-/// connection stays: if not, all of them are, for what stands behind the last request is not asked.
-fn answer(input: &[u8], outbox: &mut Vec<u8>, counts: &Counts) -> (usize, bool) {
-    let mut used = 0;
-    while let Some((request, length)) = parse_head(&input[used..]) {
+/// Answers every whole request in `input`, up to the first that burns CPU.
+fn answer(input: &[u8], outbox: &mut Vec<u8>) -> Reply {
+    let mut reply = Reply { used: 0, last: b"", is_last: false, has_burnt: false };
+    while !reply.is_last && !reply.has_burnt {
+        let Some((request, length)) = parse_head(&input[reply.used..]) else { break };
+        reply.used += length;
         if request.work_us > 0 {
+            let _in_flight = InFlight::new();
             burn(request.work_us);
+            reply.has_burnt = true;
         }
-        outbox.extend_from_slice(answer_of(request.status));
-        if request.status == 200 {
-            counts.served.fetch_add(1, Relaxed);
-        } else {
-            counts.error(request.status.to_string());
+        reply.is_last = !request.keep_alive || (is_stopping() && reply.used == input.len());
+        if !reply.last.is_empty() {
+            outbox.extend_from_slice(reply.last);
         }
-        if !request.keep_alive {
-            return (input.len(), false);
-        }
-        used += length;
+        reply.last = answer_to(request.status, reply.is_last);
+        COUNTS.status(request.status);
     }
-    (used, true)
+    reply
 }
 
-/// Gives the last answers. With input unread close(2) would send RST, and the peer might lose them: so it lingers until
-/// the peer closes its half.
-async fn leave(mut stream: TcpStream, outbox: &[u8], mut inbox: Vec<u8>) -> io::Result<()> {
-    let farewell = async {
-        stream.write_all(outbox).await?;
-        let _ = stream.shutdown().await; // fails only where the peer is gone: the next read tells
-        inbox.clear();
-        while stream.read_buf(&mut inbox).await? > 0 {
+/// Sends all of it. Where the socket takes nothing for USER_TIMEOUT_MS the kernel ends the connection.
+async fn send(stream: &mut TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    let mut in_flight = None;
+    while !bytes.is_empty() {
+        let sent = match stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                in_flight.get_or_insert_with(InFlight::new);
+                stream.writable().await?;
+                continue;
+            }
+            sent => sent?,
+        };
+        COUNTS.bytes_out.fetch_add(sent as u64, Relaxed);
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}
+
+/// Waits for the end of a connection whose last answer the socket has taken. With input unread close(2) would send RST,
+/// and the peer might lose that answer: so what it still sends is thrown away until it closes its half.
+async fn linger(mut stream: TcpStream, mut inbox: Vec<u8>) -> io::Result<()> {
+    let _in_flight = InFlight::new();
+    let _ = stream.shutdown().await; // fails only where the peer is gone: the next read reports it
+    let throw_away = async {
+        loop {
             inbox.clear();
+            match stream.read_buf(&mut inbox).await? {
+                0 => return Ok(()),
+                got => _ = COUNTS.bytes_in.fetch_add(got as u64, Relaxed),
+            }
         }
-        Ok(())
     };
-    timeout(LINGER, farewell).await.unwrap_or(Ok(()))
-}
-
-/// The names of the errors that a server meets; the standard library knows their numbers and texts.
-fn name_of(error: &io::Error) -> String {
-    let name = match error.raw_os_error() {
-        Some(libc::EMFILE) => "EMFILE",
-        Some(libc::ENFILE) => "ENFILE",
-        Some(libc::ENOBUFS) => "ENOBUFS",
-        Some(libc::ENOMEM) => "ENOMEM",
-        Some(libc::EPIPE) => "EPIPE",
-        Some(libc::ECONNRESET) => "ECONNRESET",
-        Some(libc::ETIMEDOUT) => "ETIMEDOUT",
-        Some(libc::EACCES) => "EACCES",
-        Some(libc::EADDRINUSE) => "EADDRINUSE",
-        Some(libc::EADDRNOTAVAIL) => "EADDRNOTAVAIL",
-        Some(number) => return format!("errno {number}"),
-        None => return error.to_string(),
-    };
-    name.to_string()
+    timeout(LINGER, throw_away).await.unwrap_or(Ok(()))
 }
 
 // ---- The architecture: tokio::spawn(serve(stream)) ----
 
-/// Starts a task for each connection, for ever. A task is a few hundred bytes; what moves it on is the runtime's epoll.
-async fn accept(listener: TcpListener, counts: Arc<Counts>, stop: watch::Receiver<bool>) {
+/// Starts a task for each connection. A task is a few hundred bytes; what moves it on is the runtime's epoll.
+fn start(stream: TcpStream) {
+    COUNTS.accepted.fetch_add(1, Relaxed);
+    tokio::spawn(async move {
+        if let Err(error) = serve(stream).await {
+            COUNTS.error(&name_of(&error));
+        }
+        COUNTS.closed.fetch_add(1, Relaxed);
+    });
+}
+
+/// Accepts until it is to stop, then what has completed its handshake: close(2) would reset it.
+async fn accept(listener: TcpListener) -> io::Result<()> {
+    let stop = STOP_ACCEPTING.notified();
+    tokio::pin!(stop);
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                counts.accepted.fetch_add(1, Relaxed);
-                let (counts, stop) = (Arc::clone(&counts), stop.clone());
-                tokio::spawn(async move {
-                    if let Err(error) = serve(stream, &counts, stop).await {
-                        counts.error(name_of(&error));
-                    }
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stop => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => start(stream),
+            Err(error) if is_passing(&error) => {}
             Err(error) => {
-                counts.error(name_of(&error));
+                COUNTS.error(&name_of(&error)); // EMFILE, ENFILE, ENOBUFS, ENOMEM
                 sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+    let listener = listener.into_std()?; // without the runtime, which asks the kernel only after an event
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                start(TcpStream::from_std(stream)?);
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(_) => break,
+        }
+    }
+    drop(listener);
+    has_stopped_listening();
+    Ok(())
 }
 
+/// Errors of one connection, or of the network it comes from, which accept(2) passes on.
+fn is_passing(error: &io::Error) -> bool {
+    const NETWORK: [i32; 9] = [
+        libc::ECONNABORTED,
+        libc::ENETDOWN,
+        libc::EPROTO,
+        libc::ENOPROTOOPT,
+        libc::EHOSTDOWN,
+        libc::ENONET,
+        libc::EHOSTUNREACH,
+        libc::EOPNOTSUPP,
+        libc::ENETUNREACH,
+    ];
+    error.kind() == io::ErrorKind::Interrupted || NETWORK.contains(&error.raw_os_error().unwrap_or(0))
+}
+
+/// Accepted sockets inherit all options from the listener on Linux: calls here instead of calls for each connection.
 fn listen_on(address: SocketAddrV4) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
-    socket.set_nodelay(true)?; // accepted sockets inherit it on Linux
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    for (option, value) in [
+        (libc::TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+        (libc::TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S),
+        (libc::TCP_KEEPCNT, KEEPALIVE_PROBES),
+        (libc::TCP_USER_TIMEOUT, USER_TIMEOUT_MS),
+    ] {
+        let length = size_of::<i32>() as libc::socklen_t;
+        // SAFETY: the kernel reads the four bytes of `value`.
+        let result = unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const value).cast(), length)
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
     socket.bind(address.into())?;
     socket.listen(BACKLOG)
 }
 
-/// Serves until a signal comes, then until nothing is in flight any more or STOP is over.
-async fn run(address: SocketAddrV4) -> io::Result<()> {
+/// Serves until the thread of the signals ends the process.
+async fn run(address: SocketAddrV4, signals: Signals) -> io::Result<()> {
     let listener = listen_on(address).unwrap_or_else(|error| {
         let number = error.raw_os_error().unwrap_or(0); // 0 where the reason is none of the kernel's
         let name = name_of(&error);
@@ -300,25 +249,11 @@ async fn run(address: SocketAddrV4) -> io::Result<()> {
         exit(1)
     });
     let port = listener.local_addr()?.port();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (stop, stopped) = watch::channel(false);
-    let counts = Arc::new(Counts::default());
     println!(r#"{{"event":"ready","experiment":"rust-tokio","port":{port},"pid":{}}}"#, std::process::id());
     eprintln!("Listening. Try: curl -i http://{}:{port}/", address.ip());
-    tokio::select! {
-        _ = accept(listener, Arc::clone(&counts), stopped) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    } // what lost the race is dropped here, and with it the listener
-    stop.send_replace(true);
-    tokio::select! {
-        _ = stop.closed() => {} // every connection held a receiver
-        _ = sleep(STOP) => {}
-        _ = terminate.recv() => exit(1), // the second signal does not wait
-        _ = interrupt.recv() => exit(1),
-    }
-    counts.print();
-    Ok(())
+    std::thread::spawn(|| signals.serve());
+    accept(listener).await?;
+    std::future::pending().await
 }
 
 /// The value behind an option of the command line, which the launcher has checked.
@@ -338,8 +273,7 @@ fn runtime() -> io::Result<Runtime> {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = format!("{}:{}", option("--host", "127.0.0.1"), option("--port", "8080")).parse()?;
-    let runtime = runtime()?;
-    runtime.block_on(run(address))?;
-    runtime.shutdown_background(); // a task that still burns CPU is not waited for
+    let signals = Signals::block();
+    runtime()?.block_on(run(address, signals))?;
     Ok(())
 }

@@ -1,16 +1,16 @@
 import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { DamagedBaseline, hostKind, readBaseline } from "../../lib/regress/baseline.ts";
-import { find } from "../../lib/catalogue/catalogue.ts";
-import { CannotCompare } from "../../lib/compare/contender.ts";
-import { hostFacts } from "../../lib/sampling/host.ts";
-import { type Night, nightMarkdown, readHistory, showNight } from "../../lib/regress/record.ts";
+import { DamagedBaseline, hostKind, readBaseline } from "./baseline.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { CannotCompare } from "../compare/contender.ts";
+import { hostFacts } from "../sampling/host.ts";
+import { readHistory, recordMarkdown, type RegressionRecord, showRecord } from "./record.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";
-import { AlreadyRunning } from "../../lib/regress/journal.ts";
-import { CannotStore } from "../../lib/results/durable_file.ts";
-import { seededRandom } from "../../lib/timing/random.ts";
-import type { RoundFound } from "../../lib/results/rows.ts";
+import { AlreadyRunning } from "./journal.ts";
+import { CannotStore } from "../results/durable_file.ts";
+import { seededRandom } from "../timing/random.ts";
+import type { RoundFound } from "../results/rows.ts";
 
 const host = hostFacts();
 const round = (log: number): RoundFound => ({
@@ -45,6 +45,7 @@ function lab() {
         load: {},
         host,
         updateBaseline: false,
+        replaceBaseline: false,
         quick: false,
         signal: new AbortController().signal,
         dir,
@@ -61,7 +62,7 @@ function lab() {
   };
 }
 const UPDATE = { updateBaseline: true };
-const verdicts = (night: Night) => night.experiments.map(({ verdict }) => verdict);
+const verdicts = (night: RegressionRecord) => night.experiments.map(({ verdict }) => verdict);
 
 Deno.test("against its baseline an experiment is unchanged, regressed, or improved; the history has a line for each night", async () => {
   using at = lab();
@@ -118,7 +119,7 @@ Deno.test("a new baseline is no verdict, and says so", async () => {
   await at.night(() => 0, UPDATE);
   const slower = await at.night(() => 0.5, UPDATE);
   assertEquals([slower.exit, slower.new_baseline], [0, true]);
-  for (const shown of [showNight(slower), nightMarkdown(slower)]) {
+  for (const shown of [showRecord(slower), recordMarkdown(slower)]) {
     assertStringIncludes(shown, "A new baseline: nothing was judged.");
     assert(!shown.includes("Not slower"));
   }
@@ -173,7 +174,7 @@ Deno.test("what broke fails with its reason, what cannot run is skipped, and the
   );
   assertEquals([night.exit, verdicts(night)], [1, ["not_slower", "broken", "skipped"]]);
   assertEquals(night.experiments[1]!.reason, "crashed: select: 2 connections lost");
-  assertStringIncludes(showNight(night), "poll: poll needs Linux.");
+  assertStringIncludes(showRecord(night), "poll: poll needs Linux.");
   assertEquals((await readBaseline(at.path("baseline.json"))).length, 3);
 });
 
@@ -197,7 +198,7 @@ Deno.test("what could not run when a run was killed is tried again", async () =>
 });
 
 Deno.test("the exit code: any regression or break is 1, else what is open is 3, or 69 where nothing runs here, else 0", () => {
-  const of = (...verdicts: Night["experiments"][number]["verdict"][]) =>
+  const of = (...verdicts: RegressionRecord["experiments"][number]["verdict"][]) =>
     exitOf(verdicts.map((verdict) => ({ verdict })));
   assertEquals([of("not_slower", "slower"), of("broken"), of("inconclusive", "slower")], [1, 1, 1]);
   assertEquals([of("not_slower", "inconclusive"), of("skipped"), of()], [3, 69, 3]);
@@ -235,7 +236,7 @@ Deno.test("an abort keeps the rounds until then; the next night goes on with the
   assertEquals(await measured({ candidates: [{ experiment: changed, connections: 10 }] }), 30);
   assertEquals(at.said, []); // so far nobody has gone on, and the rounds are still there
   assertEquals(await measured(), 18);
-  assertEquals(at.said.splice(0), ["Going on with 12 rounds that an unfinished run has left."]);
+  assertEquals(at.said.splice(0), ["Resuming with 12 rounds of an interrupted run."]);
   await broken();
   const path = at.path("regress-run.jsonl");
   const today = Deno.readTextFileSync(path);
@@ -273,8 +274,8 @@ async function elsewhere(dir: string, { shell = "", before = "", log = 0 }) {
   const from = (file: string) => JSON.stringify(new URL(file, import.meta.url).href);
   Deno.writeTextFileSync(
     script,
-    `import { find } from ${from("../../lib/catalogue/catalogue.ts")};
-     import { hostFacts } from ${from("../../lib/sampling/host.ts")};
+    `import { find } from ${from("../catalogue/catalogue.ts")};
+     import { hostFacts } from ${from("../sampling/host.ts")};
      import { regress } from ${from("./regress.ts")};
      ${before}
      const night = await regress({
@@ -315,7 +316,7 @@ Deno.test(
     let measured = 0;
     const night = await at.night(() => (measured++, 0));
     assertEquals([measured, night.exit, night.experiments[0]!.rounds], [26, 0, 30]);
-    assertEquals(at.said, ["Going on with 4 rounds that an unfinished run has left."]);
+    assertEquals(at.said, ["Resuming with 4 rounds of an interrupted run."]);
     assert(!at.names().includes("regress-run.jsonl"));
   },
 );
@@ -359,8 +360,8 @@ Deno.test(
 Deno.test("the Markdown says the verdict in its heading, and has a row for each experiment", async () => {
   using at = lab();
   await at.night(() => 0, UPDATE, ["event-loop", "select"]);
-  const text = nightMarkdown(await at.night(() => 0, {}, ["event-loop", "select"]));
+  const text = recordMarkdown(await at.night(() => 0, {}, ["event-loop", "select"]));
   assertMatch(text, /^## Not slower\.\n/);
-  assertMatch(text, /^\| event-loop \| unchanged \| .+%\] \| – \|/m);
-  assertMatch(text, /^\| select \| unchanged \|/m);
+  assertMatch(text, /^\| event-loop \| not_slower \| .+%\] \| – \|/m);
+  assertMatch(text, /^\| select \| not_slower \|/m);
 });

@@ -1,25 +1,19 @@
 /**
  * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round is stored
- * as it ends, so that a run that was killed is gone on with.
+ * as it ends, so that a killed run is resumed.
  *
  * @module
  */
 import { join } from "node:path";
-import * as baselines from "../../lib/regress/baseline.ts";
-import {
-  BASELINE,
-  type BaselineEntry,
-  DamagedBaseline,
-  type Digests,
-  type HostKind,
-} from "../../lib/regress/baseline.ts";
-import { type Decision, isBaseline } from "../../lib/regress/decision.ts";
-import { EXIT } from "../../lib/cli/exit.ts";
-import { foundOften } from "../../lib/results/findings.ts";
-import type { Experiment } from "../../lib/catalogue/header.ts";
-import { bootId, type HostFacts } from "../../lib/sampling/host.ts";
-import { appendLine, repairLines } from "../../lib/results/jsonl.ts";
-import { HISTORY, HISTORY_SCHEMA, type Night, type NightRow, readHistory } from "../../lib/regress/record.ts";
+import * as baselines from "./baseline.ts";
+import { BASELINE, type BaselineEntry, DamagedBaseline, type Digests, type HostKind } from "./baseline.ts";
+import { type Decision, isBaseline } from "./decision.ts";
+import { EXIT } from "../cli/exit.ts";
+import { foundOften } from "../results/findings.ts";
+import type { Experiment } from "../catalogue/header.ts";
+import { bootId, type HostFacts } from "../sampling/host.ts";
+import { appendLine, repairLines } from "../results/jsonl.ts";
+import { HISTORY, HISTORY_SCHEMA, readHistory, type RegressionRecord, type RegressionRow } from "./record.ts";
 import {
   type Candidate,
   lostRounds,
@@ -29,12 +23,12 @@ import {
   type PlacedRound,
   type RoundsPlan,
   validLogs,
-} from "../../lib/regress/rounds.ts";
-import { RunFile } from "../../lib/regress/journal.ts";
-import { digestOf, loadDigest } from "../../lib/results/lab.ts";
-import { type Interval, medianOf, ratioInterval } from "../../lib/timing/stats.ts";
-import { counted } from "../../lib/text/format.ts";
-import { CannotStore } from "../../lib/results/durable_file.ts";
+} from "./rounds.ts";
+import { RunFile } from "./journal.ts";
+import { digestOf, loadDigest } from "../results/lab.ts";
+import { type Interval, medianOf, ratioInterval } from "../timing/stats.ts";
+import { counted } from "../text/format.ts";
+import { CannotStore } from "../results/durable_file.ts";
 
 /** What is to be measured, and where what is found is kept. */
 export interface RegressPlan {
@@ -45,8 +39,10 @@ export interface RegressPlan {
   load: Record<string, number>;
   measure: RoundsPlan["measure"];
   host: HostFacts;
-  /** The rounds become the baseline; there is no confirmation then. */
+  /** The rounds join the baseline; there is no confirmation then. */
   updateBaseline: boolean;
+  /** They join no night before: the baseline begins anew with them. */
+  replaceBaseline: boolean;
   /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
   quick: boolean;
   signal: AbortSignal;
@@ -129,13 +125,13 @@ const bounds = <K extends string>(name: K, interval: Interval | null) =>
 const isSkipped = ({ failure }: PlacedRound) => failure?.ended === "skipped";
 
 /** The verdict of an outcome, and why. */
-function verdictOf(outcome: Outcome, missing: string | null): Pick<NightRow, "verdict" | "reason"> {
+function verdictOf(outcome: Outcome, missing: string | null): Pick<RegressionRow, "verdict" | "reason"> {
   if (outcome.ended !== "decided") return { verdict: outcome.ended, reason: outcome.reason };
   const { verdict, reason } = outcome.decision;
   return { verdict, reason: missing ?? reason };
 }
 
-function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
+function rowOf(entrant: Entrant, plan: RegressPlan): RegressionRow {
   const outcome = outcomeOf(entrant, plan);
   const { rounds } = entrant;
   const decision: Decision | null = outcome.ended === "decided" ? outcome.decision : null;
@@ -161,31 +157,35 @@ function rowOf(entrant: Entrant, plan: RegressPlan): NightRow {
 }
 
 /** Failed: something got slower, or broke; unavailable: nothing runs here; inconclusive: something could not be judged. */
-export function exitOf(rows: readonly Pick<NightRow, "verdict">[]): number {
-  const has = (...verdicts: NightRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
+export function exitOf(rows: readonly Pick<RegressionRow, "verdict">[]): number {
+  const has = (...verdicts: RegressionRow["verdict"][]) => rows.some(({ verdict }) => verdicts.includes(verdict));
   if (has("slower", "broken")) return EXIT.failed;
   if (rows.length > 0 && rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
   return has("inconclusive", "skipped") || rows.length === 0 ? EXIT.inconclusive : EXIT.ok;
 }
 
 /** Adds the run to the history, unless it stands there: it was killed after that then, and before its rounds were taken out. */
-async function remember(night: Night, { dir, say }: RegressPlan): Promise<void> {
+async function remember(record: RegressionRecord, { dir, say }: RegressPlan): Promise<void> {
   const path = join(dir, HISTORY);
   const repaired = await repairLines(path);
   const { values, warnings } = await readHistory(dir);
   for (const sentence of repaired === null ? warnings : [repaired, ...warnings]) say(sentence);
-  if (!values.some(({ id }) => id === night.id)) await appendLine(path, night);
+  if (!values.some(({ id }) => id === record.id)) await appendLine(path, record);
 }
 
-/** The entries of a new baseline, of rounds that are good enough, and the exit code: 3 if some are not. */
-async function newBaseline(plan: RegressPlan, { experiments, reference, kind, time, deno, v8 }: Night) {
+/** A night of the baseline for each of these experiments whose rounds are good enough. */
+async function entriesOf(
+  plan: RegressPlan,
+  { experiments, reference, kind, time, deno, v8 }: RegressionRecord,
+  names: readonly string[],
+): Promise<BaselineEntry[]> {
   const digests = await digestsOf(plan);
-  const rows = experiments.filter(({ verdict }) => verdict !== "skipped");
+  const rows = experiments.filter(({ experiment }) => names.includes(experiment));
   const good = rows.filter(({ verdict, log_ratios }) => verdict !== "broken" && isBaseline(log_ratios, plan.rounds));
   for (const { experiment } of rows.filter((row) => !good.includes(row))) {
     plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
   }
-  const entries = good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
+  return good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
     experiment,
     reference,
     connections,
@@ -193,27 +193,76 @@ async function newBaseline(plan: RegressPlan, { experiments, reference, kind, ti
     digests,
     nights: [{ time, deno, v8, log_ratios }],
   }));
-  const broken = rows.some(({ verdict }) => verdict === "broken");
-  return { entries, exit: broken ? 1 : good.length < rows.length || good.length === 0 ? 3 : 0 };
+}
+
+/** The entries of a new baseline, and the exit code: inconclusive if some rounds are not good enough. */
+async function newBaseline(plan: RegressPlan, record: RegressionRecord) {
+  const rows = record.experiments.filter(({ verdict }) => verdict !== "skipped");
+  const entries = await entriesOf(plan, record, rows.map(({ experiment }) => experiment));
+  if (rows.length === 0) return { entries, exit: EXIT.unavailable };
+  if (rows.some(({ verdict }) => verdict === "broken")) return { entries, exit: EXIT.failed };
+  return { entries, exit: entries.length < rows.length ? EXIT.inconclusive : EXIT.ok };
+}
+
+/** Adds entries to the baseline of the machine, and says so. */
+async function storeEntries(
+  { dir, say, replaceBaseline }: RegressPlan,
+  entries: readonly BaselineEntry[],
+): Promise<void> {
+  if (entries.length === 0) return;
+  const path = join(dir, BASELINE);
+  await baselines.updateBaseline(path, entries, replaceBaseline);
+  say(`${path} has new rounds of ${entries.map(({ experiment }) => experiment).join(", ")}.`);
+}
+
+/**
+ * Takes the first rounds of a judged run as a night of the baseline, for these experiments alone: nothing is measured again.
+ *
+ * @returns The experiments whose rounds were taken: those of others were too few or too unlike.
+ * @throws {AlreadyRunning} If another process measures into the same folder.
+ * @throws {DamagedBaseline} If the baseline cannot be read; it stays as it is.
+ * @throws {CannotStore} If it cannot be stored; the file is as it was.
+ */
+export async function addToBaseline(
+  plan: RegressPlan,
+  record: RegressionRecord,
+  experiments: readonly string[],
+): Promise<string[]> {
+  using _lock = await new RunFile(join(plan.dir, ROUNDS)).lock();
+  const entries = await entriesOf(plan, record, experiments);
+  await storeEntries(plan, entries);
+  return entries.map(({ experiment }) => experiment);
+}
+
+/** When the nights of a baseline were measured, by experiment; of one without a baseline there is none. */
+export async function baselineTimes(plan: RegressPlan): Promise<Map<string, string[]>> {
+  const stored = await baselines.readBaseline(join(plan.dir, BASELINE));
+  const kind = baselines.hostKind(plan.host);
+  const digests = await digestsOf(plan);
+  return new Map(plan.candidates.map(({ experiment, connections }) => {
+    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind, digests };
+    const entry = baselines.findEntry(stored, wanted);
+    return [experiment.name, "missing" in entry ? [] : entry.nights.map(({ time }) => time)];
+  }));
 }
 
 /** Stores a run that is over, and sets its exit code. What cannot be stored stays in the journal. */
-async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Promise<void>): Promise<void> {
-  const baseline = join(plan.dir, BASELINE);
-  const made = plan.updateBaseline ? await newBaseline(plan, night) : { entries: [], exit: night.exit };
-  night.exit = made.exit;
+async function keepRecord(
+  record: RegressionRecord,
+  plan: RegressPlan,
+  closeJournal: () => Promise<void>,
+): Promise<void> {
+  const made = plan.updateBaseline ? await newBaseline(plan, record) : { entries: [], exit: record.exit };
+  record.exit = made.exit;
   try {
     // In this order, for who is killed in between: what the history has is not added again.
-    if (!plan.quick) await remember(night, plan);
-    if (made.entries.length > 0) {
-      await baselines.updateBaseline(baseline, made.entries);
-      plan.say(`${baseline} has new rounds of ${made.entries.map(({ experiment }) => experiment).join(", ")}.`);
-    }
+    if (!plan.quick) await remember(record, plan);
+    await storeEntries(plan, made.entries);
     await closeJournal();
   } catch (error) {
     if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
     plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
-    night.exit ||= EXIT.harness;
+    record.exit ||= EXIT.harness;
   }
 }
 
@@ -225,7 +274,7 @@ async function keepNight(night: Night, plan: RegressPlan, closeJournal: () => Pr
  * @throws {CannotStore} If a round cannot be stored; those before it were, and the next run goes on from there.
  * @throws The reason of the signal, if it aborts; as above.
  */
-export async function regress(plan: RegressPlan): Promise<Night> {
+export async function regress(plan: RegressPlan): Promise<RegressionRecord> {
   const kind = baselines.hostKind(plan.host);
   const baseline = join(plan.dir, BASELINE);
   const file = new RunFile(join(plan.dir, ROUNDS));
@@ -236,7 +285,7 @@ export async function regress(plan: RegressPlan): Promise<Night> {
   // What could not run then may run now, and costs nothing to try.
   for (const { key, rounds } of all) rounds.push(...stored.get(key)!.filter((round) => !isSkipped(round)));
   const found = all.reduce((sum, { rounds }) => sum + rounds.length, 0);
-  if (found > 0) warnings.push(`Going on with ${counted(found, "round")} that an unfinished run has left.`);
+  if (found > 0) warnings.push(`Resuming with ${counted(found, "round")} of an interrupted run.`);
   for (const sentence of warnings) plan.say(sentence);
   await measureRounds(all, {
     rounds: plan.rounds,
@@ -250,7 +299,7 @@ export async function regress(plan: RegressPlan): Promise<Night> {
   });
   const rows = all.map((entrant) => rowOf(entrant, plan));
   const { deno, v8 } = plan.host;
-  const night: Night = {
+  const record: RegressionRecord = {
     schema: HISTORY_SCHEMA,
     id: await digestOf(all.map(({ key, rounds }) => [key, rounds])),
     time: new Date().toISOString(),
@@ -263,6 +312,6 @@ export async function regress(plan: RegressPlan): Promise<Night> {
     exit: exitOf(rows),
     experiments: rows,
   };
-  await keepNight(night, plan, () => file.close(keys));
-  return night;
+  await keepRecord(record, plan, () => file.close(keys));
+  return record;
 }

@@ -1,0 +1,138 @@
+/**
+ * xdp and clients of the kernel, with a wire between them that loses, repeats, reorders and damages frames. `deno test … --
+ * --thorough` asks a hundred times as much.
+ */
+import { assertEquals, assertGreater, assertNotEquals } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { find } from "../lib/catalogue/catalogue.ts";
+import { experimentCommand, type Server, startServer } from "../lib/server/server.ts";
+import { PATIENCE_MS, until } from "../lib/testing/client.ts";
+import type { Exactness } from "../lib/testing/exact_client.ts";
+import { folder } from "../lib/testing/folder.ts";
+import { badWire } from "../lib/testing/bad_wire.ts";
+import { CLIENT_INTERFACE, type Network, networkObstacle, openNetwork, type Relay } from "../lib/network/namespaces.ts";
+import { isInstalled } from "../lib/catalogue/tools.ts";
+
+const EXACT = fileURLToPath(new URL("../lib/testing/exact_client.ts", import.meta.url));
+const IS_THOROUGH = Deno.args.includes("--thorough");
+const CLIENTS = IS_THOROUGH ? 1000 : 100;
+const REQUESTS = IS_THOROUGH ? 100 : 10;
+const seedArgument = Deno.args.find((arg) => arg.startsWith("--seed="));
+const SEED = seedArgument
+  ? Number(seedArgument.slice("--seed=".length))
+  : crypto.getRandomValues(new Uint16Array(1))[0]!;
+const FLOOD = fileURLToPath(new URL("../lib/testing/syn_flood.ts", import.meta.url));
+const SYNS = IS_THOROUGH ? 1_000_000 : 100_000;
+const SYNS_PER_S = 50_000; // the flood takes its CPU time from wrk: they share a core
+const LIVED_S = 2; // of wrk, before the flood
+const obstacle = await networkObstacle();
+
+console.log(`seed ${SEED}`);
+
+const lossy = (loss: number): Relay =>
+  badWire({ seed: SEED, loss, duplication: 0.01, reordering: 0.25, corruption: 0.01, delayMs: 5 });
+
+/**
+ * A copy of xdp that is patient: at 10 % loss six timeouts in a row are usual among 100 000 requests, and take longer than a
+ * head may.
+ */
+function patientCopy(folder: string): string {
+  const { path } = find("xdp");
+  let text = Deno.readTextFileSync(path);
+  for (const [limit, value] of Object.entries({ HEAD_MS: "200_000", PROGRESS_MS: "200_000", MAX_TRIES: "20" })) {
+    const changed = text.replace(RegExp(`^const ${limit} = [\\d_]+;`, "m"), `const ${limit} = ${value};`);
+    assertNotEquals(changed, text, limit);
+    text = changed;
+  }
+  const copy = join(folder, "xdp.ts");
+  Deno.writeTextFileSync(copy, text);
+  return copy;
+}
+
+/** Starts xdp at one end of a network. */
+function serve(net: Network, path: string): Promise<Server> {
+  const args = ["--interface", net.interface, "--address", net.address];
+  return startServer(net.server.command(experimentCommand({ ...find("xdp"), path }, args)));
+}
+
+/** A test with a network, and xdp in it. */
+function testWire(name: string, relay: Relay | undefined, act: (net: Network, server: Server) => Promise<void>): void {
+  Deno.test({
+    name: obstacle === null ? name : `${name} (${obstacle})`,
+    ignore: obstacle !== null,
+    async fn() {
+      using place = folder();
+      await using net = await openNetwork(relay);
+      await using server = await serve(net, patientCopy(place.path));
+      await act(net, server);
+    },
+  });
+}
+
+for (const loss of [0.01, 0.1]) {
+  testWire(
+    `${CLIENTS} kernel clients get all ${REQUESTS} answers, byte for byte, at ${loss * 100} % loss`,
+    lossy(loss),
+    async (net, { port }) => {
+      const plan = { host: net.address, port, clients: CLIENTS, requests: REQUESTS, seed: SEED, timeoutMs: 240_000 };
+      const args = ["run", "--no-config", "--allow-net", EXACT, JSON.stringify(plan)];
+      const result = JSON.parse(await net.client.run(Deno.execPath(), args)) as Exactness;
+      console.log(`${loss * 100} % loss: ${result.answered} answers in ${result.seconds.toFixed(1)} s`);
+      assertEquals([result.faults, result.missing], [[], 0]);
+    },
+  );
+}
+
+testWire("curl gets its answers at 10 % loss", lossy(0.1), async (net, { port }) => {
+  const urls = ["/", "/work/100", "/"].map((path) => `http://${net.address}:${port}${path}`);
+  assertEquals(await net.client.run("curl", ["-sS", "--max-time", "60", ...urls]), "Hello World".repeat(3));
+});
+
+const LOADS: [program: string, args: string[], requests: RegExp][] = [
+  ["wrk", ["-t1", "-c50", "-d3s", "--timeout", "30s"], /(\d+) requests in/],
+  ["h2load", ["--h1", "-t1", "-c50", "-n2000"], /(\d+) succeeded, 0 failed, 0 errored, 0 timeout/],
+];
+for (const [program, args, requests] of LOADS) {
+  if (await isInstalled(program)) {
+    testWire(`${program} sees no error at 1 % loss`, lossy(0.01), async (net, { port }) => {
+      const said = await net.client.run(program, [...args, `http://${net.address}:${port}/`]);
+      assertEquals(/Socket errors|Non-2xx/.test(said), false, said);
+      assertGreater(Number(requests.exec(said)?.[1]), 0, said);
+    });
+  }
+}
+
+interface Stats {
+  open: number;
+  busy: number;
+  packets: Record<string, number>;
+}
+
+/** Asks a server for its counts. */
+async function statsOf(server: Server): Promise<Stats> {
+  const before = server.lastLine();
+  Deno.kill(server.leaderPid, "SIGUSR1");
+  await until(() => server.lastLine() !== before, PATIENCE_MS, "the counts of the server");
+  return JSON.parse(server.lastLine()) as Stats;
+}
+
+testWire("a flood of SYNs makes no state, and wrk sees no error meanwhile", undefined, async (net, server) => {
+  const wrk = async (seconds: number) => {
+    const said = await net.client.run("wrk", ["-t1", "-c50", `-d${seconds}s`, `http://${net.address}:${server.port}/`]);
+    assertEquals(/Socket errors|Non-2xx/.test(said), false, said);
+    return Number(/Requests\/sec: +([\d.]+)/.exec(said)?.[1]);
+  };
+  const plan = { interface: CLIENT_INTERFACE, address: 0x0a000001, port: server.port, syns: SYNS, seed: SEED };
+  const flood = () => {
+    const argument = JSON.stringify({ ...plan, rate: SYNS_PER_S });
+    return net.client.run(Deno.execPath(), ["run", "--no-config", "--allow-ffi", FLOOD, argument]);
+  };
+  const before = await wrk(LIVED_S);
+  const [meanwhile, sent] = await Promise.all([wrk(SYNS / SYNS_PER_S + LIVED_S), flood()]);
+  const { open, busy, packets } = await statsOf(server);
+  console.log(`wrk: ${before} requests/s before, ${meanwhile} during ${sent.trim()} SYNs; ${packets.syns} were seen`);
+  assertEquals([open, busy], [0, 0]); // wrk has ended its connections
+  assertGreater(packets.syns!, SYNS / 2); // what a full ring loses is no state either
+  if (IS_THOROUGH) assertGreater(meanwhile / before, 0.5);
+});

@@ -1,0 +1,122 @@
+import { assert, assertEquals } from "@std/assert";
+import { coreSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import type { CoreTimes, CpuTimes } from "./types.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+/** A text of /proc/stat with two CPUs. Ticks: user, nice, system, idle, iowait, irq, softirq, steal. */
+const stat = (first: readonly number[], second: readonly number[]) => {
+  const all = first.map((ticks, i) => ticks + second[i]!);
+  return [`cpu  ${all.join(" ")}`, `cpu0 ${first.join(" ")}`, `cpu1 ${second.join(" ")}`, "intr 1"].join("\n");
+};
+const IDLE = [0, 0, 0, 0, 0, 0, 0, 0];
+
+const reading = (atUs: number, serverUs: number | null, text: string | null, clientUs = 0): Reading => {
+  const around = { stat: text, clientUs };
+  return { first: around, last: around, serverUs, atUs };
+};
+
+const meter = new Meter(null, [], []);
+
+Deno.test("the server's time is that under load between the readings, for the length of the window", () => {
+  const span = { fromUs: 1e6, toUs: 2e6, loadFromUs: 0, loadToUs: 2.005e6 };
+  // Both readings came 2 ms late, and the load went on: half a core in any stretch.
+  const late = meter.between(reading(1.002e6, 1000, null), reading(2.002e6, 501_000, null), span);
+  assertEquals(late.server_cpu_us, 500_000);
+  // The second one came when the load was over: what it used until then belongs to the window and the tail.
+  const over = meter.between(reading(1e6, 0, null), reading(2.5e6, 502_500, null), span);
+  assertEquals(over.server_cpu_us, 500_000);
+  // The first one came before the load began.
+  const before = { ...span, loadFromUs: 1e6, loadToUs: 2e6 };
+  assertEquals(meter.between(reading(0.9e6, 0, null), reading(2e6, 500_000, null), before).server_cpu_us, 500_000);
+});
+
+Deno.test("what the system does not tell is null", () => {
+  const span = { fromUs: 0, toUs: 1e6, loadFromUs: 0, loadToUs: 1e6 };
+  const { server_cpu_us, host_cpu, cores } = meter.between(reading(0, null, null), reading(1e6, 5, null), span);
+  assertEquals([server_cpu_us, host_cpu, cores], [null, null, []]);
+  assertEquals(meter.between(reading(0, 0, null), reading(0, 5, null), span).server_cpu_us, null);
+});
+
+Deno.test("the host and each pinned core have figures of their own, with interrupts and steal", { ignore }, () => {
+  const pinned = new Meter(null, [], [1]);
+  const from = reading(0, 0, stat(IDLE, IDLE));
+  const to = reading(1e6, 0, stat([50, 0, 10, 20, 0, 5, 15, 0], [60, 0, 0, 10, 0, 0, 10, 20]), 700_000);
+  const { host_cpu, cores, own_cpu } = pinned.between(from, to, { fromUs: 0, toUs: 1e6, loadFromUs: 0, loadToUs: 1e6 });
+  assertEquals(host_cpu, { busy_us: 1.5e6, irq_us: 50_000, softirq_us: 250_000, steal_us: 200_000, total_us: 2e6 });
+  assertEquals(cores, [{
+    cpu: 1,
+    server: false,
+    client: true,
+    busy_us: 700_000,
+    irq_us: 0,
+    softirq_us: 100_000,
+    steal_us: 200_000,
+    total_us: 1e6,
+  }]);
+  assertEquals(own_cpu.client_us, 700_000);
+});
+
+Deno.test("a meter finds the cores that the server is pinned to, and reads its own process", { ignore }, () => {
+  const own = new Meter(Deno.pid, [Deno.pid], []);
+  const reading = own.read();
+  assert(reading.serverUs! > 0 && reading.first.clientUs > 0 && reading.last.clientUs >= reading.first.clientUs);
+  const all = own.serverCpus.length;
+  assert(all === 0 || all < navigator.hardwareConcurrency + 1);
+});
+
+Deno.test("shares are of all windows together, and bounded once", () => {
+  const host = (busy: number, steal: number, total: number): CpuTimes => ({
+    busy_us: busy,
+    irq_us: 0,
+    softirq_us: 0,
+    steal_us: steal,
+    total_us: total,
+  });
+  const own = (server: number | null, client: number) => ({ server_us: server, client_us: client });
+  // Ticks of 10 ms: one window seems to have used less than its processes did, and the next one more.
+  const windows = [
+    { host_cpu: host(80_000, 0, 200_000), own_cpu: own(45_000, 45_000) },
+    { host_cpu: host(100_000, 20_000, 200_000), own_cpu: own(45_000, 45_000) },
+  ];
+  assertEquals(sharesOf(windows), { steal: 0.05, foreign: 0 });
+  assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: own(20_000, 30_000) }]).foreign, 0.2);
+  assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: own(null, 0) }]), { steal: 0, foreign: null });
+  assertEquals(sharesOf([{ host_cpu: host(0, 0, 0), own_cpu: own(5, 0) }]), { steal: null, foreign: null });
+  assertEquals(sharesOf([{ host_cpu: null, own_cpu: own(5, 0) }]), { steal: null, foreign: null });
+});
+
+const core = (cpu: number, sides: Partial<CoreTimes>, busy: number, softirq: number, steal = 0): CoreTimes => ({
+  cpu,
+  server: false,
+  client: false,
+  busy_us: busy,
+  irq_us: 0,
+  softirq_us: softirq,
+  steal_us: steal,
+  total_us: 1e6,
+  ...sides,
+});
+
+Deno.test("a core's time is its side's own, other people's, or stolen", () => {
+  const cores = [core(0, { server: true }, 900_000, 200_000, 50_000), core(1, { client: true }, 700_000, 100_000)];
+  const windows = [{ cores, own_cpu: { server_us: 700_000, client_us: 700_000 } }];
+  assertEquals(coreSharesOf(windows, "server"), { busy: 0.9, softirq: 0.2, steal: 0.05, own: 0.7, foreign: 0.2 });
+  assertEquals(coreSharesOf([...windows, ...windows], "client"), {
+    busy: 0.7,
+    softirq: 0.1,
+    steal: 0,
+    own: 0.7,
+    foreign: 0,
+  });
+  // Where interrupts have an account of their own, the fifth of the server's core was its network stack, and nobody else.
+  assertEquals(coreSharesOf(windows, "server", true)!.foreign, 0);
+  assertEquals(coreSharesOf([{ cores, own_cpu: { server_us: null, client_us: 0 } }], "server")!.own, null);
+  assertEquals(coreSharesOf([{ cores: [], own_cpu: { server_us: 1, client_us: 1 } }], "server"), null);
+});
+
+Deno.test("on a core that both sides share neither is foreign to the other", () => {
+  const cores = [core(0, { server: true, client: true }, 1e6, 0)];
+  const { own, foreign } = coreSharesOf([{ cores, own_cpu: { server_us: 600_000, client_us: 300_000 } }], "server")!;
+  assertEquals([own, Math.round(foreign! * 10)], [0.6, 1]);
+});

@@ -1,0 +1,213 @@
+/** A load generator of several processes is one load generator. */
+import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { closesAfter, mergeWindows } from "./merge.ts";
+import { LoadGenerator, type Progress, type Window } from "./generator.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { startServer } from "../server/server.ts";
+import { testEngines } from "../testing/engines.ts";
+import { FakeServer, HELLO } from "../testing/fake_server.ts";
+import type { WindowPart } from "./types.ts";
+
+const ignore = Deno.build.os !== "linux";
+
+const epollServer = () =>
+  startServer({
+    command: Deno.execPath(),
+    args: ["run", "--allow-ffi", fileURLToPath(new URL("../../experiments/epoll.ts", import.meta.url)), "--port", "0"],
+  });
+
+Deno.test("the counts of three processes are the server's own to the last one", { ignore }, async () => {
+  await using server = await epollServer();
+  const target = { host: "127.0.0.1", port: server.port };
+  await using generator = await LoadGenerator.start(target, { processes: 3, serverPid: server.pid });
+  assertEquals(new Set(generator.pids).size, 3);
+  assertEquals((await generator.connect(50)).connected, 50);
+  assertEquals((await generator.ask({ window: 2 })).answered, 50);
+  const closed = await generator.closed({ seconds: 0.4, warmupSeconds: 0.1 });
+  const heavy = { heavyShare: 0.1, heavyPath: "/work/50" };
+  const open = await generator.open({ rate: 500, seconds: 0.4, warmupSeconds: 0.1, ...heavy });
+  const slow = await generator.slow({ slow: 10, rate: 100, seconds: 0.3 });
+  const churn = await generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 });
+  const all: Window[] = [closed, open, slow, churn];
+  for (const window of all) {
+    const { errors, lost, dropped, closed, unanswered, stopped_early } = window;
+    assertEquals({ errors, lost, dropped, closed, unanswered, stopped_early }, {
+      errors: {},
+      lost: 0,
+      dropped: 0,
+      closed: 0,
+      unanswered: 0,
+      stopped_early: null,
+    });
+    assertGreater(window.requests, 0);
+    if (window !== open) assertEquals(window.requests, window.histogram.count);
+  }
+  for (const { client_processes, client_cpu_us, server_cpu_us, own_cpu } of all) {
+    assertEquals(client_processes, 3);
+    assert(client_cpu_us > 0 && server_cpu_us! > 0 && own_cpu.client_us >= 0 && own_cpu.server_us! > 0);
+  }
+  assertEquals([open.requests, open.histogram.count, open.raw!.count, open.lateness!.count], [200, 180, 180, 200]);
+  assertEquals([slow.requests, slow.connections], [30, 50]);
+  await generator.drop();
+  const { connections, answered, lost, errors } = await generator.totals();
+  const { stopped } = await server.stop();
+  assertEquals([answered, connections], [stopped!.served, stopped!.accepted]);
+  assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
+});
+
+testEngines("connections are shared out evenly, and a process without any takes no part in a loop", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port, { processes: 3 });
+  await generator.connect(2);
+  assertEquals((await generator.ask({ onlyNew: true })).asked, 2);
+  const window = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
+  assertEquals([window.client_processes, window.scheduled, window.requests, window.connections], [2, 20, 20, 2]);
+  await generator.connect(5);
+  assertEquals((await generator.ask({ onlyNew: true })).asked, 5);
+  const more = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
+  assertEquals([more.client_processes, more.requests, more.connections], [3, 20, 7]);
+  await generator.drop();
+  assertEquals((await generator.ask()).asked, 0);
+});
+
+Deno.test("processes send in turns: each request is due at its own time", { ignore }, async () => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const target = { host: "127.0.0.1", port: server.port };
+  await using generator = await LoadGenerator.start(target, { processes: 2 });
+  await generator.connect(4);
+  const heavy = { heavyShare: 0.25, heavyPath: "/work/9" };
+  const { requests, histogram } = await generator.open({ rate: 50, seconds: 1, warmupSeconds: 0, ...heavy });
+  assertEquals([requests, histogram.count], [50, 38]);
+  // Every fourth of all requests is heavy, whichever process sends it: with a shared beginning and no offset they would come in pairs.
+  const heavyAt = server.paths.flatMap((path, at) => path === "/work/9" ? [at] : []);
+  const gaps = heavyAt.slice(1).map((at, i) => at - heavyAt[i]!);
+  assert(gaps.every((gap) => gap >= 2 && gap <= 6), gaps.join());
+});
+
+Deno.test("time spent on spinning until a request is due has a figure of its own", { ignore }, async () => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  for (const spinUs of [0, 2000]) {
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { spinUs });
+    await generator.connect(4);
+    const window = await generator.open({ rate: 200, seconds: 0.5, warmupSeconds: 0 });
+    assertEquals([window.requests, window.lateness!.count], [100, 100]);
+    assertEquals(window.client_spin_us > 0, spinUs > 0);
+    const closed = await generator.closed({ seconds: 0.2, warmupSeconds: 0 });
+    assertEquals([closed.client_spin_us, closed.lateness], [0, null]); // nothing is due there
+  }
+});
+
+Deno.test("progress is that of all processes", { ignore }, async () => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const seen: Progress[] = [];
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
+    processes: 2,
+    onProgress: (progress) => seen.push(progress),
+  });
+  await generator.connect(6);
+  await generator.closed({ seconds: 1, warmupSeconds: 0 });
+  assertEquals(seen.at(-1)!.connections, 6);
+});
+
+Deno.test("if one of the processes cannot start none is left", { ignore }, async () => {
+  let message = "";
+  try {
+    await LoadGenerator.start({ host: "127.0.0.1", port: 1 }, { cpus: [0, 1000] });
+  } catch (error) {
+    message = (error as Error).message;
+  }
+  assertStringIncludes(message, "The load generator ended with");
+});
+
+const part = (over: Partial<WindowPart>): WindowPart => ({
+  seconds: 1,
+  from_us: 0,
+  to_us: 1e6,
+  connections: 1,
+  requests: 0,
+  drained: 0,
+  errors: {},
+  lost: 0,
+  dropped: 0,
+  closed: 0,
+  reconnects: 0,
+  redials: 0,
+  closes: {},
+  unanswered: 0,
+  histogram: new Histogram(),
+  censored: new Histogram(),
+  raw: null,
+  lateness: null,
+  client_cpu_us: 0,
+  client_spin_us: 0,
+  late_sends: 0,
+  scheduled: null,
+  stopped_early: null,
+  ...over,
+});
+
+Deno.test("windows merge without loss", () => {
+  const of = (...values: number[]) => {
+    const histogram = new Histogram();
+    for (const us of values) histogram.record(us);
+    return histogram;
+  };
+  const merged = mergeWindows([
+    part({
+      requests: 2,
+      histogram: of(10, 20),
+      errors: { http_503: 1 },
+      closes: { 100: 3 },
+      client_cpu_us: 5,
+      scheduled: 3,
+    }),
+    part({
+      requests: 1,
+      histogram: of(30),
+      censored: of(500),
+      errors: { http_503: 1, closed: 2 },
+      closes: { 100: 1 },
+      client_cpu_us: 7,
+      scheduled: 2,
+      stopped_early: "All connections were lost.",
+    }),
+  ]);
+  assertEquals([merged.requests, merged.histogram.count, merged.histogram.percentile(100), merged.censored.count], [
+    3,
+    3,
+    30,
+    1,
+  ]);
+  assertEquals([merged.errors, merged.closes_after, merged.client_cpu_us], [{ http_503: 2, closed: 2 }, 100, 12]);
+  assertEquals([merged.scheduled, merged.stopped_early, merged.seconds], [5, null, 1]); // the others have gone on
+});
+
+Deno.test("a limit of requests per connection is one that nine closes in ten agree on", () => {
+  assertEquals(closesAfter({}), null);
+  assertEquals(closesAfter({ 100: 9, 37: 1 }), 100);
+  assertEquals(closesAfter({ 100: 8, 37: 2 }), null);
+});
+
+const NAMESPACES = !ignore && new Deno.Command("unshare", { args: ["-n", "true"] }).outputSync().success;
+
+Deno.test("where one address has few ports, others of 127/8 are used", { ignore: !NAMESPACES }, async () => {
+  const script = `
+    import { LoadGenerator } from ${JSON.stringify(new URL("./generator.ts", import.meta.url).href)};
+    import { FakeServer, HELLO } from ${JSON.stringify(new URL("../testing/fake_server.ts", import.meta.url).href)};
+    await using server = new FakeServer(({ write }) => write(HELLO), "127.0.0.1", 8080);
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: 8080 });
+    const { connected, errors } = await generator.connect(350);
+    const { answered } = await generator.ask();
+    const sources = new Set(server.clients.map(({ from }) => from)).size;
+    console.log(JSON.stringify({ connected, errors, answered, sources }));`;
+  const url = `data:text/typescript,${encodeURIComponent(script)}`;
+  const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
+  const inside = `ip link set lo up && echo "40000 40099" >/proc/sys/net/ipv4/ip_local_port_range && exec "$@"`;
+  const words = [Deno.execPath(), "run", "--quiet", "--allow-all", "--config", config, url];
+  const { stdout, stderr } = await new Deno.Command("unshare", { args: ["-n", "sh", "-c", inside, "sh", ...words] })
+    .output();
+  const text = new TextDecoder().decode(stdout);
+  assert(text !== "", new TextDecoder().decode(stderr));
+  assertEquals(JSON.parse(text), { connected: 350, errors: {}, answered: 350, sources: 4 });
+});

@@ -1,0 +1,73 @@
+/** Networks for tests and measurements: they carry frames, and nothing of them stays behind, not even after SIGKILL. */
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { fileURLToPath } from "node:url";
+import { find } from "../catalogue/catalogue.ts";
+import { experimentCommand } from "../server/server.ts";
+import { PATIENCE_MS, until } from "../testing/client.ts";
+import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
+import { networkObstacle, openNetwork } from "./namespaces.ts";
+
+const MODULE = new URL("namespaces.ts", import.meta.url).href;
+const SERVER_MODULE = new URL("../server/server.ts", import.meta.url).href;
+const CONFIG = fileURLToPath(new URL("../../deno.json", import.meta.url));
+
+const obstacle = await networkObstacle();
+const test = (name: string, fn: () => Promise<void>) =>
+  Deno.test({ name: obstacle === null ? name : `${name} (${obstacle})`, ignore: obstacle !== null, fn });
+
+test("two namespaces are joined, and gone when they are disposed of", async () => {
+  const own: string[] = [];
+  {
+    await using net = await openNetwork();
+    for (const { pid } of [net.server, net.client]) own.push(...await namespaces(String(pid)));
+    assertNotEquals(own[0], own[1]);
+    assertEquals([own.length, await isInhabited(own)], [2, true]);
+    const links = await net.client.run("ip", ["-o", "link", "show", "up"]);
+    assert(links.includes("lab1@"), links);
+  }
+  assertEquals(await isInhabited(own), false);
+});
+
+// The harness: a network and a server in it, both ready, when it says so.
+const HARNESS = `
+import { openNetwork } from ${JSON.stringify(MODULE)};
+import { startServer } from ${JSON.stringify(SERVER_MODULE)};
+const net = await openNetwork();
+const { command, args } = JSON.parse(Deno.args[0]);
+const server = await startServer(net.server.command({ command, args }));
+console.log(JSON.stringify([net.server.pid, net.client.pid, server.pid]));
+await new Promise(() => setInterval(() => {}, 1000));
+`;
+
+test("nothing is left after SIGKILL: no namespace, no process, no program, no map and no link of bpf(2)", async () => {
+  const before = new Set(bpfObjects());
+  const argument = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
+  const script = await Deno.makeTempFile({ suffix: ".ts" });
+  await Deno.writeTextFile(script, HARNESS);
+  await using harness = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--config", CONFIG, script, argument],
+    stdout: "piped",
+  }).spawn();
+  const [line] = await Array.fromAsync(take(harness.stdout, 1));
+  const pids = JSON.parse(line!) as number[];
+  const own = (await Promise.all(pids.map((pid) => namespaces(String(pid))))).flat();
+  const ours = bpfObjects().filter((object) => !before.has(object));
+  for (const kind of BPF_KINDS) assert(ours.some((object) => object.startsWith(kind)), `${kind}: ${ours}`);
+  harness.kill("SIGKILL");
+  await until(async () => !await isInhabited(own), PATIENCE_MS, "the namespaces to be gone");
+  await until(() => !bpfObjects().some((object) => ours.includes(object)), PATIENCE_MS, `${ours} to be gone`);
+  await Deno.remove(script);
+});
+
+/** The first lines of a stream. */
+async function* take(stream: ReadableStream<Uint8Array<ArrayBuffer>>, count: number): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) {
+      yield line;
+      if (--count === 0) return;
+    }
+  }
+}

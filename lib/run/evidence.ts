@@ -1,0 +1,85 @@
+/**
+ * What the windows of a load tell about the validity of their figures.
+ *
+ * @module
+ */
+import { coreSharesOf, sharesOf, type Window } from "../load/generator.ts";
+import type { Evidence } from "../results/findings.ts";
+import { readThrottling } from "../sampling/cgroup.ts";
+import { irqTimeAccounting } from "../sampling/irq.ts";
+import { Histogram } from "../timing/histogram.ts";
+
+/** Whether interrupts are missing in CPU times here; read once, as it cannot change. */
+let irqApart: boolean | undefined;
+
+/** The share of its cores that the load generator had work for: spinning until a request is due is none. */
+export function generatorShare(
+  windows: readonly Pick<Window, "client_cpu_us" | "client_spin_us" | "client_processes" | "seconds">[],
+): number | null {
+  const had = windows.reduce((sum, { client_processes, seconds }) => sum + client_processes * seconds * 1e6, 0);
+  const used = windows.reduce((sum, { client_cpu_us, client_spin_us }) => sum + client_cpu_us - client_spin_us, 0);
+  return had > 0 ? used / had : null;
+}
+
+/** Latenesses of all windows in one histogram; null where none was an open loop. */
+function latenessOf(windows: readonly Window[]): Histogram | null {
+  const all = windows.flatMap(({ lateness }) => lateness === null || lateness.count === 0 ? [] : [lateness]);
+  return all.length === 0 ? null : all.reduce((sum, each) => sum.merge(each), new Histogram());
+}
+
+/** How late requests left although a connection was idle, in µs; nulls where there was no open loop. */
+export function lateness(windows: readonly Window[]): { late_p50_us: number | null; late_p99_us: number | null } {
+  const all = latenessOf(windows);
+  return { late_p50_us: all?.percentile(50) ?? null, late_p99_us: all?.percentile(99) ?? null };
+}
+
+/** The larger of two shares; null where both are. */
+const larger = (a: number | null | undefined, b: number | null | undefined): number | null =>
+  a == null ? b ?? null : b == null ? a : Math.max(a, b);
+
+type FromWindows = Pick<
+  Evidence,
+  | "generatorCoreShare"
+  | "serverCoreShare"
+  | "lateP99Us"
+  | "stealShare"
+  | "foreignShare"
+  | "irqApart"
+  | "reconnects"
+  | "closesAfter"
+>;
+
+/**
+ * The evidence that windows of one load have in them. Foreign load and steal are those of the cores that server and
+ * generator are pinned to, whichever had more; of the whole host where they are not pinned.
+ */
+export function evidenceOf(windows: readonly Window[]): FromWindows {
+  irqApart ??= irqTimeAccounting() === true;
+  const answered = windows.some(({ requests }) => requests > 0); // an empty window shows nothing
+  const server = coreSharesOf(windows, "server", irqApart);
+  const client = coreSharesOf(windows, "client", irqApart);
+  const host = sharesOf(windows);
+  const pinned = server !== null || client !== null;
+  return {
+    generatorCoreShare: !answered ? null : irqApart && client ? client.busy : generatorShare(windows),
+    serverCoreShare: !answered || server === null ? null : irqApart ? server.busy : server.own,
+    lateP99Us: lateness(windows).late_p99_us,
+    stealShare: pinned ? larger(server?.steal, client?.steal) : host.steal,
+    foreignShare: pinned ? larger(server?.foreign, client?.foreign) : host.foreign,
+    irqApart,
+    reconnects: windows.reduce((sum, window) => sum + window.reconnects, 0),
+    closesAfter: windows.at(-1)?.closes_after ?? null,
+  };
+}
+
+/** Measures for how much of a stretch of time the control group was throttled. */
+export function throttleMeter(): () => number | null {
+  const read = () => Deno.build.os === "linux" ? readThrottling() : null;
+  const from = read();
+  const startMs = performance.now();
+  return () => {
+    const to = read();
+    if (from === null || to === null) return null;
+    return (to.throttled_us - from.throttled_us) / 1000 / (performance.now() - startMs);
+  };
+}

@@ -1,0 +1,72 @@
+/**
+ * One night: which experiments it measures, what happens to their baselines, and how it ends.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { chooseExperiments } from "../../lib/regress/plan.ts";
+import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
+import { addToBaseline, baselineTimes, regress, type RegressPlan } from "../../lib/regress/regress.ts";
+import { machinesIn } from "../../lib/results/machine.ts";
+import { type BaselineStep, decideBaselines } from "./baselines.ts";
+
+/** What a night measures: one experiment of each kind, so that it fits into a night on a slow machine. */
+export const EXPERIMENTS = ["event-loop", "deno-serve", "io-uring"];
+
+/** What is measured, and a sentence for each experiment that this system cannot run. */
+export interface Choice {
+  experiments: Experiment[];
+  absent: string[];
+}
+
+/**
+ * The experiments of a night: those that are named, or of {@linkcode EXPERIMENTS} those that run on this system.
+ *
+ * @param system The system asked about; default: this one.
+ * @throws {UsageError} If a name is wrong.
+ */
+export function nightlyExperiments(names: string | undefined, system?: Parameters<typeof runsHere>[1]): Choice {
+  if (names !== undefined) return { experiments: chooseExperiments(names), absent: [] };
+  const all = EXPERIMENTS.map((name) => ({ experiment: find(name), here: runsHere(find(name), system) }));
+  return {
+    experiments: all.filter(({ here }) => here.runs).map(({ experiment }) => experiment),
+    absent: all.flatMap(({ here }) => here.runs ? [] : [here.reason]),
+  };
+}
+
+/** The runs against a baseline of every machine that has a folder in results/. Needs `--allow-read`. */
+async function allHistory(results: string): Promise<RegressionRecord[]> {
+  const machines = await machinesIn(results);
+  const histories = await Promise.all(machines.map((machine) => readHistory(join(results, machine))));
+  return histories.flatMap(({ values }) => values);
+}
+
+const isChange = ({ step }: BaselineStep) => step !== "leave";
+
+/**
+ * Measures and judges, reports, and makes or extends baselines. It reports before it touches a baseline: a verdict is not
+ * lost where that fails.
+ *
+ * @throws As `regress` and `addToBaseline`.
+ */
+export async function runNight(
+  plan: RegressPlan,
+  report: (record: RegressionRecord) => Promise<void>,
+): Promise<RegressionRecord> {
+  const record = await regress(plan);
+  await report(record);
+  if (plan.updateBaseline || record.exit === EXIT.harness) return record;
+  const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
+  const steps = decideBaselines({ record, nights, history: await allHistory(dirname(plan.dir)) });
+  for (const { reason } of steps) if (reason !== null) plan.say(reason);
+  const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
+  if (wanted.length > 0) await addToBaseline(plan, record, wanted);
+  return record;
+}
+
+/** The exit code of the command. A job that must not fail where nothing could be decided allows inconclusive nights. */
+export function exitOfNight({ exit }: Pick<RegressionRecord, "exit">, allowInconclusive: boolean): number {
+  return allowInconclusive && exit === EXIT.inconclusive ? EXIT.ok : exit;
+}

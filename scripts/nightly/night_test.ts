@@ -1,0 +1,158 @@
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { join } from "node:path";
+import { find } from "../../lib/catalogue/catalogue.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { BASELINE, readBaseline } from "../../lib/regress/baseline.ts";
+import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
+import type { RegressPlan } from "../../lib/regress/regress.ts";
+import { CannotStore } from "../../lib/results/durable_file.ts";
+import type { RoundFound } from "../../lib/results/rows.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
+import { folder } from "../../lib/testing/folder.ts";
+import { seededRandom } from "../../lib/timing/random.ts";
+import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
+
+const DAY_MS = 24 * 3600 * 1000;
+
+/** A round that finds `log` more than the reference needs. */
+const round = (log: number): RoundFound => ({
+  log_ratio: log,
+  rate_per_s: null,
+  findings: [],
+  failure: null,
+  reference_cpu_us_per_request: 10,
+  candidate_cpu_us_per_request: 10 * Math.exp(log),
+});
+
+/** Folders for the results of several machines, and nights whose rounds are made up. */
+function lab() {
+  const results = folder();
+  const said: string[] = [];
+  const reported: RegressionRecord[] = [];
+  const random = seededRandom(6);
+  const dirOf = (machine: string) => join(results.path, machine);
+  return {
+    said,
+    reported,
+    dirOf,
+    nights: async (machine = "here") =>
+      (await readBaseline(join(dirOf(machine), BASELINE))).map(({ experiment, nights }) => [experiment, nights.length]),
+    history: async (machine = "here") => (await readHistory(dirOf(machine))).values,
+    /** A night in which every round of an experiment finds `log` more than the reference needs. */
+    night: (log: number, change: Partial<RegressPlan> = {}, machine = "here") => {
+      const plan: RegressPlan = {
+        reference: find("epoll"),
+        candidates: [{ experiment: find("event-loop"), connections: 10 }],
+        rounds: 30,
+        load: {},
+        host: { ...hostFacts(), cpu: machine },
+        updateBaseline: false,
+        replaceBaseline: false,
+        quick: false,
+        signal: new AbortController().signal,
+        dir: dirOf(machine),
+        command: "deno task nightly",
+        say: (sentence) => said.push(sentence),
+        measure: () => Promise.resolve(round(log + (random() - 0.5) * 0.02)),
+        ...change,
+      };
+      return runNight(plan, (record) => Promise.resolve(void reported.push(record)));
+    },
+    /** Moves all that is stored to earlier days. */
+    age: (days: number, machine = "here") => {
+      for (const name of [BASELINE, "history.jsonl"]) {
+        const path = join(dirOf(machine), name);
+        const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
+        const text = Deno.readTextFileSync(path);
+        Deno.writeTextFileSync(path, text.replaceAll(/(?<="time": ?")[^"]+/g, earlier));
+      }
+    },
+    [Symbol.dispose]: () => results[Symbol.dispose](),
+  };
+}
+const FORCED = { updateBaseline: true, replaceBaseline: true };
+
+Deno.test("the first night here makes a baseline of its own rounds, and the next one is judged by it", async () => {
+  using at = lab();
+  const first = await at.night(0.7);
+  assertEquals([first.exit, await at.nights()], [EXIT.inconclusive, [["event-loop", 1]]]);
+  assertMatch(at.said.at(-1)!, /baseline\.json has new rounds of event-loop\.$/);
+  assertEquals((await at.night(0.7)).exit, EXIT.ok);
+  assertEquals((await at.night(0.8)).exit, EXIT.failed);
+  assertEquals((await at.history()).map(({ exit }) => exit), [3, 0, 1]); // a baseline is no run of its own
+  assertEquals(at.reported, await at.history());
+});
+
+Deno.test("nights that are not slower join the baseline until it has five; slower ones do not, nor a second of one day", async () => {
+  using at = lab();
+  await at.night(0.7);
+  for (const expected of [2, 3, 4, 5, 5]) {
+    at.age(1);
+    assertEquals((await at.night(0.7)).exit, EXIT.ok);
+    assertEquals(await at.nights(), [["event-loop", expected]]);
+  }
+  using other = lab();
+  await other.night(0.7);
+  await other.night(0.7);
+  assertEquals(await other.nights(), [["event-loop", 1]]);
+  other.age(1);
+  await other.night(0.9);
+  assertEquals(await other.nights(), [["event-loop", 1]]);
+});
+
+Deno.test("after a regression another kind of machine gets no baseline until a night is not slower", async () => {
+  using at = lab();
+  await at.night(0.7);
+  assertEquals((await at.night(0.9)).exit, EXIT.failed);
+  const elsewhere = await at.night(0.9, {}, "elsewhere");
+  assertEquals([elsewhere.exit, await at.nights("elsewhere")], [EXIT.inconclusive, []]);
+  assertMatch(at.said.at(-1)!, /^event-loop gets no baseline here: event-loop was slower on \d/);
+  assertEquals((await at.night(0.7)).exit, EXIT.ok);
+  await at.night(0.7, {}, "elsewhere");
+  assertEquals(await at.nights("elsewhere"), [["event-loop", 1]]);
+});
+
+Deno.test("a forced baseline begins anew, so that what was slower is the measure then", async () => {
+  using at = lab();
+  for (let i = 0; i < 3; i++) {
+    await at.night(0.7);
+    at.age(1);
+  }
+  assertEquals(await at.nights(), [["event-loop", 3]]);
+  const forced = await at.night(0.9, FORCED);
+  assertEquals([forced.exit, forced.new_baseline, await at.nights()], [EXIT.ok, true, [["event-loop", 1]]]);
+  assertEquals((await at.night(0.9)).exit, EXIT.ok);
+});
+
+Deno.test("rounds that are too few or too unlike make no baseline", async () => {
+  using at = lab();
+  let n = 0;
+  const measure = () => Promise.resolve(round(n++ % 2 === 0 ? 0.3 : -0.3));
+  assertEquals((await at.night(0, { measure })).exit, EXIT.inconclusive);
+  assertEquals(await at.nights(), []);
+  assertStringIncludes(at.said.at(-1)!, "event-loop gets no new baseline");
+});
+
+Deno.test("the verdict is reported before the baseline is touched: what cannot be stored takes nothing away", async () => {
+  using at = lab();
+  Deno.mkdirSync(join(at.dirOf("here"), `${BASELINE}.tmp`), { recursive: true }); // the name under which it is written first
+  await assertRejects(() => at.night(0.7), CannotStore, BASELINE);
+  assertEquals(at.reported.map(({ exit }) => exit), [EXIT.inconclusive]);
+});
+
+Deno.test("a night measures its own list, less what this system cannot run, or what is named", () => {
+  const linux = nightlyExperiments(undefined, { os: "linux", kernel: "6.18" });
+  assertEquals([linux.experiments.map(({ name }) => name), linux.absent], [EXPERIMENTS, []]);
+  const mac = nightlyExperiments(undefined, { os: "darwin", kernel: "24" });
+  assertEquals(mac.experiments.map(({ name }) => name), ["event-loop", "deno-serve"]);
+  assertMatch(mac.absent.join(), /^io-uring needs Linux/);
+  assertEquals(nightlyExperiments("select,poll").experiments.map(({ name }) => name), ["select", "poll"]);
+  for (const names of ["selct", "poll,poll", "c-epoll"]) assertThrows(() => nightlyExperiments(names), UsageError);
+});
+
+Deno.test("only inconclusive nights are allowed to end with 0", () => {
+  const codes = [EXIT.ok, EXIT.failed, EXIT.inconclusive, EXIT.unavailable, EXIT.harness];
+  assertEquals(codes.map((exit) => exitOfNight({ exit }, false)), codes);
+  assertEquals(codes.map((exit) => exitOfNight({ exit }, true)), [0, 1, 0, 69, 70]);
+});

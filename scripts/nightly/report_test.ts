@@ -1,0 +1,31 @@
+import { assertEquals, assertMatch } from "@std/assert";
+import { join } from "node:path";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { folder } from "../../lib/testing/folder.ts";
+import { night } from "../../lib/testing/fixtures.ts";
+import { annotationOf, reportToGithub } from "./report.ts";
+
+Deno.test("a job shows what must not be overlooked", () => {
+  const codes = [EXIT.ok, EXIT.failed, EXIT.inconclusive, EXIT.unavailable, EXIT.harness];
+  const annotations = codes.map((exit) => annotationOf({ exit, new_baseline: false }));
+  assertEquals(annotations.map((line) => line?.split(":")[2]), [undefined, "error", "warning", "error", "error"]);
+  assertMatch(annotations[1]!, /^::error::Slower: [^\n]+$/);
+  assertEquals(annotationOf({ exit: EXIT.ok, new_baseline: true }), null);
+});
+
+Deno.test({
+  name: "a job gets the table as its summary, and the record as an output of one line, behind what other steps wrote",
+  ignore: Deno.build.os === "windows", // it has no tee
+  fn: async () => {
+    using dir = folder();
+    const summary = join(dir.path, "summary");
+    const output = join(dir.path, "output");
+    Deno.writeTextFileSync(output, "before=1\n");
+    const record = night(1, { ratio: 1, reason: "one line\nand another" });
+    await reportToGithub(record, "\nIn the history: a\n", { isJob: false, summary, output });
+    assertMatch(Deno.readTextFileSync(summary), /^## Not slower\.\n[^]*\n\nIn the history: a\n\n$/);
+    const [before, line, ...more] = Deno.readTextFileSync(output).split("\n");
+    assertEquals([before, more], ["before=1", [""]]);
+    assertEquals(JSON.parse(line!.slice("night=".length)), record);
+  },
+});
