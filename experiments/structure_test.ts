@@ -233,7 +233,7 @@ Deno.test("the sections of every experiment stand in the same order", () => {
 
 /** The protocol sections, each up to what follows it in every file. */
 const HTTP_SECTION = /^const bytes = .*?(?=^\/\*\*(?:(?!\*\/).)*\*\/\n(?:async )?function burn\()/ms;
-const WEBSOCKET_SECTION = /^\/\/ ---- Protocol: .*?(?=^\/\/ ---- Connection)/ms;
+const WEBSOCKET_SECTION = /^\/\/ ---- Protocol: .*?(?=^\/\/ ---- (?:Shared memory|Connection))/ms;
 
 /** Asserts that all files have the same words in a section, those of a model. */
 function sameWords(all: readonly Experiment[], model: string, section: RegExp): void {
