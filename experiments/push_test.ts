@@ -32,6 +32,7 @@ const MAX_MESSAGE = 65_535;
 const FRAMES = 2000, FRAMES_IN_CASE = 10; // of a fuzz, where nothing else is asked for
 const LISTENERS = 50, MESSAGES = 100, PUBLISHERS = 5;
 const BIG = 60_000, MAX_BIG = 300; // bytes of a message for a listener that does not read, and how many of them at most
+const LATE_MESSAGES = 150, LATE_BYTES = 1000; // more than sockets hold, and less than any server allows to be unsent
 const FLOOD = 20_000; // pings of one client at a time
 const PATIENCE = /const PATIENCE_MS = 10_000;/, SHORT_PATIENCE = "const PATIENCE_MS = 300;";
 const KEEPALIVE_S = 60;
@@ -458,6 +459,28 @@ const BROADCAST: Check[] = [{
     await readers[0]!.send(maskedFrame(TEXT, "and on"));
     assertEquals((await takeAll(readers, 1)).flat(), readers.map(() => "and on"));
     assertEquals((await server.stop()).code, 0);
+  },
+}, {
+  says: "sends a listener that reads late all messages, whole and in order",
+  linux: true as const,
+  async holds(lab: Lab) {
+    using other = new SmallClient(lab.shared.port, PATIENCE_MS);
+    other.send(handshake());
+    await until(() => (serverEnd(lab.shared.port, other.port)?.unread ?? 1) === 0, lab.patienceMs, "a handshake");
+    using client = await open(lab);
+    const texts = Array.from({ length: LATE_MESSAGES }, (_, i) => `${i}:`.padEnd(LATE_BYTES, "x"));
+    for (const text of texts) {
+      await client.send(maskedFrame(TEXT, text));
+      assertEquals(await client.text(), text);
+    }
+    other.send(maskedFrame(CLOSE, closing(1000)));
+    const { text, end } = await other.readAll();
+    const frames = texts.flatMap((
+      text,
+    ) => [0x81, 126, LATE_BYTES >> 8, LATE_BYTES & 255, ...new TextEncoder().encode(text)]);
+    const all = new TextDecoder("latin1").decode(Uint8Array.from([...frames, 0x88, 2, ...closing(1000)]));
+    assertEquals(text.slice(text.indexOf("\r\n\r\n") + 4) === all, true, `of ${all.length} bytes ${text.length} came`);
+    assert(end, "the connection ended by a reset");
   },
 }, {
   says: "serves others while one client sends pings without end",

@@ -144,9 +144,9 @@ export class SmallClient implements Disposable {
     this.port = address[2]! << 8 | address[3]!;
   }
 
-  /** Sends all of a text. It must fit into the socket. */
-  send(text: string): void {
-    const bytes = new TextEncoder().encode(text);
+  /** Sends all of a text, or bytes. It must fit into the socket. */
+  send(data: string | Uint8Array<ArrayBuffer>): void {
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
     const sent = this.#library.symbols.send(this.#fd, bytes, bytes.length, 0);
     if (sent !== bytes.length) throw new Error(`The socket took ${sent} of ${bytes.length} bytes.`);
   }

@@ -46,7 +46,7 @@ export function maskedFrame(
   opcode: number,
   payload: string | Uint8Array | readonly number[] = [],
   { isFinal = true, reserved = 0, mask = [0x37, 0xfa, 0x21, 0x3d], ...options }: FrameOptions = {},
-): Uint8Array {
+): Uint8Array<ArrayBuffer> {
   const body = typeof payload === "string" ? utf8(payload) : Uint8Array.from(payload);
   const { lengthBytes = lengthBytesOf(body.length), length = BigInt(body.length) } = options;
   const head = new DataView(new ArrayBuffer(2 + lengthBytes));
