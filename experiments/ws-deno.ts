@@ -14,6 +14,7 @@
  *             counted by its request, and a message as delivered once the runtime has it. Bytes are not counted.
  * @cannot     exact-handshake After a refusal the runtime keeps the connection, and it takes any key.
  * @cannot     exact-frames A frame without a mask is taken, and many a violation ends the connection without a Close.
+ * @cannot     any-frames For the same reason.
  * @cannot     exact-close Code 1014 is answered with 1002.
  * @cannot     bound-message A frame that names more than 64 MiB ends the connection without a Close.
  * @cannot     drop-non-reader A WebSocket cannot be reset: its Close waits behind what is unsent, until a ping fails.

@@ -41,7 +41,8 @@ export const ABILITIES = [
   "exact-handshake", // every malformed handshake is refused with the right status
   "exact-frames", // every violation of RFC 6455 is answered with the right code
   "exact-close", // a Close is echoed with its code, and an impossible code answered with 1002
-  "split-handshake", // takes a handshake in any pieces
+  "any-frames", // the same answers as a second parser to any stream of frames
+  "early-frames", // takes frames that a client sends before it has the answer to its handshake
   "handshake-deadline", // 408 for a handshake that is not complete after 10 s
   "bound-message", // 1009 for a message over 65 535 bytes
   "texts-only", // 1003 for a binary message
