@@ -154,7 +154,7 @@ const STRESS: Check[] = [{
     if (!lab.cannot("serve-others") && lab.args.length === 0) assertGreater(stopped!.errors.EMFILE!, 0);
   },
 }, {
-  says: "lets wait who comes when descriptors have run out, and serves them when others have left",
+  says: "lets new clients wait when descriptors have run out, and serves them when others have left",
   id: "wait-at-emfile",
   needs: "prlimit",
   linux: true,

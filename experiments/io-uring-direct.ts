@@ -121,7 +121,7 @@ const IOVEC_WORDS = 4, IOVEC_LENGTH = 2, MSGHDR_WORDS = 14, MSGHDR_IOV = 4, MSGH
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const MAX_CONNECTIONS = 2 ** 22; // size of the table of states, of which memory is what was used
 const CONNECTIONS = 1_000_000; // unless --connections says otherwise
 const ACCEPTS = 64; // accepts in flight, of all rings together; each has a slot set aside
@@ -517,8 +517,7 @@ function keepRest(fd: number, input: Uint8Array<ArrayBuffer>, from: number, to: 
  * Answers input, or keeps it: answers must not overtake others that the socket has not taken yet. Returns the µs of CPU to
  * burn before `reply` may be sent.
  */
-function take(fd: number, from: number, to: number): number {
-  const { memory, turn } = ringOf(fd);
+function take({ memory, turn }: Ring, fd: number, from: number, to: number): number {
   const mustWait = (states[fd]! & (SENDING | UNREAD)) !== 0 || quickTurns[fd] === turn;
   if (!mustWait && (partial.size === 0 || !partial.has(fd))) return answer(fd, memory, from, to, 0);
   const scanned = partial.get(fd)?.length ?? 0;
@@ -662,7 +661,7 @@ function onReceived(fd: number, result: number, flags: number): number {
     const buffer = flags >>> IORING_CQE_BUFFER_SHIFT;
     const from = bufferAt(buffer, lentBytes) + ring.filled[buffer]!;
     counts.bytes_in += result;
-    if ((states[fd]! & (LAST | ENDED)) === 0) workUs = take(fd, from, from + result);
+    if ((states[fd]! & (LAST | ENDED)) === 0) workUs = take(ring, fd, from, from + result);
     if ((flags & IORING_CQE_F_BUF_MORE) !== 0) ring.filled[buffer]! += result;
     else giveBack(ring, buffer);
   } else if (result === 0) states[fd]! |= ENDED;
@@ -1021,16 +1020,18 @@ function submitSend(operation: number, fd: number, at: number, length: number, b
   submitTo(fd, operation, at, length, MSG_NOSIGNAL | MSG_WAITALL, SEND | bytes << KIND_BITS);
 }
 
-const SEND_QUICKLY = IORING_OP_SEND | SILENT;
+const SEND_QUICKLY = IORING_OP_SEND | FIXED | SILENT;
 
 /**
  * Sends the usual answer without a completion if the socket takes all of it: that spares half of all completions. As it
  * does not wait, it is over when the next call returns. If the socket is full, a completion says how much it has taken.
  */
 function sendQuickly(fd: number): void {
-  quickTurns[fd] = ringOf(fd).turn;
+  const ring = ringOf(fd), slot = fd - ring.first;
+  quickTurns[fd] = ring.turn;
   counts.bytes_out += HELLO_KEPT.length;
-  submitTo(fd, SEND_QUICKLY, helloAddress, HELLO_KEPT.length, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT, QUICK);
+  const flags = MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT;
+  submit(ring, SEND_QUICKLY, slot, helloAddress, HELLO_KEPT.length, flags, fd, QUICK);
 }
 
 /** Asks for a completion, which comes behind those of what was submitted before. */

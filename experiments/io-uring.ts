@@ -104,7 +104,7 @@ const IOVEC_WORDS = 4, IOVEC_LENGTH = 2, MSGHDR_WORDS = 14, MSGHDR_IOV = 4, MSGH
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const DESCRIPTORS = 2 ** 20; // size of the table of states; fs.nr_open allows as many
 const SUBMISSIONS = 1024; // a power of two; once all are filled, they are submitted at once
 const COMPLETIONS = 4096; // a power of two; a full queue loses nothing, but ends multishots

@@ -63,7 +63,7 @@ const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespe
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const EVENTS = 1024; // events taken from the kernel in one call: enough to make the call's cost vanish
 const ACCEPTS = 64; // connections accepted in a row, so that a flood of new ones cannot starve the old ones
 const ENDS = 1000; // connections ended in a row because their time is over

@@ -65,7 +65,7 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const MAX_WORKERS = 1000; // each has page tables of its own, for all that the runtime has mapped
 const SHARED_BYTES = 12_288; // of the pages that all processes share
 const MIN_PAUSE_MS = 50, MAX_PAUSE_MS = 1000; // between replacements of dead workers: doubled if the new ones die, too

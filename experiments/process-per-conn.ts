@@ -67,7 +67,7 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const MAX_CHILDREN = 20_000; // processes at once; beyond, a connection is refused, as where the kernel refuses one
 const SHARED_BYTES = 8192; // of the pages that all processes share
 const BOTTOM = 0x10000n, PAGE = 4096n, MAX_VVAR = 64; // vm.mmap_min_addr; pages of the kernel's own below the vdso

@@ -61,7 +61,7 @@ const TIMEVAL_MICROSECONDS = 2; // word of struct timeval { i64 tv_sec; i64 tv_u
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const UNWATCHED = 16; // connections served in a row without a look at the clock: each may have sent 1024 requests
 const ACCEPTS = 64; // connections accepted in a row, so that a flood of new ones cannot starve the old ones
 const ENDS = 1000; // connections ended in a row because their time is over

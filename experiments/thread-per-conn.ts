@@ -62,7 +62,7 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const MAX_THREADS = 1900; // each maps some 34 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const WORKER_DESCRIPTORS = 9, WORKER_THREADS = 2; // of a Worker and its connection; where they are missing, Deno panics
 const SPARE = 4; // descriptors and threads that must be left besides

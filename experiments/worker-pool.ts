@@ -61,7 +61,7 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
-const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to net.core.somaxconn
 const QUEUE = 16384; // connections that wait for a thread; beyond it, a power of two, they wait for accept(2)
 const WORKERS = /^([1-9]\d{0,2}|1000)$/; // each maps 34 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const WORKER_DESCRIPTORS = 8; // what a Worker takes

@@ -188,7 +188,7 @@ Deno.test("RFC 9293, 3.5: a repeated SYN gets the same answer, and a late one do
   assertEquals(peer.ask(), HELLO);
 });
 
-Deno.test("RFC 9293, 3.10.7.1: a port where nobody listens answers by a reset that can be believed", () => {
+Deno.test("RFC 9293, 3.10.7.1: a port where nothing listens answers by a reset that can be believed", () => {
   const host = hostOf();
   const to: [number, number] = [SERVER_IP, 9999];
   host.give(tcpFrame({ from: CLIENT, to, seq: 5, flags: "S" }));

@@ -25,7 +25,7 @@ Deno.test("what cannot run here ends with 69 in every command, and nothing is st
   }
 });
 
-/** A server of one's own that takes connections and never answers. */
+/** A custom server that takes connections and never answers. */
 const SILENT = [
   ...["--", Deno.execPath(), "eval", "--no-lock"],
   `for await (const _ of Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")) })) {}`,

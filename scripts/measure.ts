@@ -1,5 +1,5 @@
 /**
- * Measures a server of one's own, which knows nothing of this project: holds it, loads it, stores what came out.
+ * Measures a custom server, which knows nothing of this project: holds it, loads it, stores what came out.
  *
  * deno task measure --name mine -- node server.js
  * deno task measure --name mine --url http://127.0.0.1:3000 --pid 4711

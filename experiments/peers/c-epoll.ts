@@ -2,7 +2,7 @@
  * @title      c-epoll: the same loop in C, the floor that the kernel sets
  * @family     readiness
  * @question   What does one thread with epoll cost if no runtime stands between it and the kernel?
- * @idea       The system calls of epoll.ts in their order, in C: what is dearer than this is the price of a runtime.
+ * @idea       The system calls of epoll.ts in their order, in C: what costs more than this is the price of a runtime.
  * @prediction epoll, in TypeScript over FFI, needs at most a tenth more CPU per request.
  * @expect     throughput(100).cpu_us_per_request > 0.9 * epoll
  * @compare    epoll, c-epoll-native, c-io-uring

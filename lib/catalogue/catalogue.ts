@@ -51,7 +51,7 @@ function readingOrder(readme: string): string[] {
  * Reads the headers of all experiments: those of the folder first, then the peers; both in the order of the folder's
  * README.md, and by name where it does not mention them. Needs `--allow-read` for the folder.
  *
- * @param dir The folder; experiments/ of this project unless said.
+ * @param dir The folder; by default experiments/ of this project.
  * @throws {Error} If a header is wrong (see `parseHeader`), or a peer bears the name of an experiment.
  */
 export function catalogue(dir: string = fileURLToPath(new URL("../../experiments", import.meta.url))): Experiment[] {
@@ -83,7 +83,7 @@ function isOlder(a: string, b: string): boolean {
  * Tells whether an experiment's `@requires` holds, from the system and its kernel alone. What only the experiment can
  * know (a library, a permission, a feature switched off) it says itself, with exit code 69. Needs `--allow-sys=osRelease`.
  *
- * @param system The system asked about; this one unless said.
+ * @param system The system asked about; by default this one.
  */
 export function runsHere(
   { name, requires }: Pick<Experiment, "name" | "requires">,

@@ -172,7 +172,7 @@ const nginx: Claim = {
     ko: "1만 연결에서 nginx는 약 150MB, Apache prefork는 약 10GB를 써서 60배 차이가 난다.",
   },
   section: "C §6.1",
-  tried: "`hold` of 10 000 on both: memory (PSS); Apache's is reckoned from as many as it held",
+  tried: "`hold` of 10 000 on both: memory (PSS); Apache's is extrapolated from as many as it held",
   rule: "nginx takes at most 150 MB. Apache takes half of 10 GB or more. Apache takes 60 times " +
     "as much as nginx, or more.",
   judge(evidence) {

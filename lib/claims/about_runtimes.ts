@@ -18,14 +18,14 @@ const STACK_BYTES = 2000;
 const MILLION = 1e6;
 /** "As fast as C": a request costs at most a fifth more; half as much again is not. */
 const LIKE_C = { to: 1.2, notOver: 1.5 };
-/** What is not dearer costs at most a tenth more; what costs more for certain, by the whole interval, is dearer. */
+/** Up to a tenth more counts as equal; refuted if the whole interval is above that. */
 const NOT_DEARER = { to: EFFECT, notOver: 1 };
 /** "Predictable": the p99 is at most three times that of C. */
 const PREDICTABLE = 3;
 /** "Much more memory": twice as much. */
 const MUCH = 2;
 
-/** Whether a million connections would fit: reckoned from what one takes of the process and of the kernel. */
+/** Whether a million connections would fit: extrapolated from what one takes of the process and of the kernel. */
 function millionsPart(evidence: Evidence, name: string) {
   const each = ["user_bytes_per_conn", "kernel_bytes_per_conn"] as const;
   const one = each.reduce((sum, metric) => sum + evidence.memory(name, metric).estimate, 0);
@@ -33,7 +33,9 @@ function millionsPart(evidence: Evidence, name: string) {
   const total = evidence.host.memory_bytes;
   return {
     says:
-      `a million would take ${written(million, "bytes")} of ${bytes(total)}, reckoned from ${bytes(one)} for each of ` +
+      `a million would take ${written(million, "bytes")} of ${bytes(total)}, extrapolated from ${
+        bytes(one)
+      } for each of ` +
       count(C10K),
     holds: atMost(million, total * MEMORY_SHARE),
   };
@@ -99,7 +101,7 @@ const goroutine: Claim = {
   section: "C §6.3",
   tried: "`hold` of 10 000 on go-net: memory of the process for each connection, and in all (PSS)",
   rule:
-    "At most twice the 2 KB for a connection and twice the 20 MB in all: a factor of two. A million, reckoned from " +
+    "At most twice the 2 KB for a connection and twice the 20 MB in all: a factor of two. A million, extrapolated from " +
     "one, fits in 70 % of the memory here.",
   judge(evidence) {
     const each = evidence.memory("go-net", "user_bytes_per_conn");
@@ -127,7 +129,7 @@ const tokio: Claim = {
     "rust-tokio against c-epoll in paired comparisons: CPU time of a request, p99 at the same rate; memory from `hold`",
   rule:
     "A request costs at most a fifth more than in C; half as much again is no. The p99 at the same rate is at most three " +
-    "times that of C; it is open where the load generator limited it. A million, reckoned from one, fits in 70 % of the " +
+    "times that of C; it is open where the load generator limited it. A million, extrapolated from one, fits in 70 % of the " +
     "memory here.",
   judge(evidence) {
     const cpu = cost(evidence, "rust-tokio", "c-epoll");

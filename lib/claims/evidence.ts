@@ -1,5 +1,5 @@
 /**
- * Where the rules find their figures. Who asks for one that is not stored is told which command makes it.
+ * Where the rules find their figures. For one that is not stored they name the command that makes it.
  *
  * @module
  */

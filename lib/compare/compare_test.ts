@@ -113,11 +113,11 @@ Deno.test({
     } as const;
     const path = find("epoll").path;
     const { rows } = await compare(find("epoll"), [{ ...without, path }], mixed);
-    assertEquals([rows[0]!.reason, rows[0]!.heavy_us], ["without has no /work", 10]);
+    assertEquals([rows[0]!.reason, rows[0]!.heavy_us], ["without does not support requests that burn CPU (/work)", 10]);
   },
 });
 
-/** A server of one's own that ends after some requests. */
+/** A custom server that ends after some requests. */
 const DIES = readOwn(
   { name: "dies" },
   [

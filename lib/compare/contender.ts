@@ -84,7 +84,11 @@ export class Contender implements AsyncDisposable {
   static async start(experiment: Subject, load: Load): Promise<Contender> {
     await using stack = new AsyncDisposableStack();
     if (load.heavy !== null && !hasWork(experiment)) {
-      throw new CannotCompare(experiment, `${experiment.name} has no /work`, "skipped");
+      throw new CannotCompare(
+        experiment,
+        `${experiment.name} does not support requests that burn CPU (/work)`,
+        "skipped",
+      );
     }
     const opening = openBench(experiment, { signal: load.signal, isWired: load.isWired === true }).catch((error) => {
       if (!(error instanceof StartError)) throw error;

@@ -54,7 +54,7 @@ export class EpollConnections extends Connections {
   }
 
   /**
-   * Opens the first connection to a name with several addresses: the first of them where somebody listens is the target from now
+   * Opens the first connection to a name with several addresses: the first of them where something listens is the target from now
    * on. To know it this attempt is waited for; on loopback that takes no time.
    */
   #openFirst(): number {

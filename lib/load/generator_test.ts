@@ -122,7 +122,7 @@ testEngines("each connection of a churn asks once", async (start) => {
   await until(() => server.open === 0, PATIENCE_MS, "the end of all connections");
 });
 
-testEngines("a port where nobody listens refuses each connection, and ends a churn", async (start) => {
+testEngines("a port where nothing listens refuses each connection, and ends a churn", async (start) => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();

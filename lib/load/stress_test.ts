@@ -130,7 +130,7 @@ Deno.test("a server that resets a half-closed connection in place of its end is 
   });
 });
 
-Deno.test("a stress of a port where nobody listens ends early", { ignore }, async () => {
+Deno.test("a stress of a port where nothing listens ends early", { ignore }, async () => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   listener.close();

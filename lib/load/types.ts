@@ -9,7 +9,7 @@ import type { Histogram } from "../timing/histogram.ts";
 
 /** The server under load. */
 export interface Target {
-  /** An address or a name. `localhost` is 127.0.0.1, and ::1 where nobody listens there. */
+  /** An address or a name. `localhost` is 127.0.0.1, and ::1 where nothing listens there. */
   host: string;
   port: number;
   /** The one host that may be asked although it is not this machine, written as in `host`. */
@@ -344,7 +344,7 @@ export interface Commands {
 /** What the process behind a generator is started with, as JSON in its only argument. */
 export interface EngineConfig {
   engine: EngineName;
-  /** As resolved. If nobody listens at the first, the next is tried. */
+  /** As resolved. If nothing listens at the first, the next is tried. */
   addresses: string[];
   /** As the user wrote it, for the Host field. */
   host: string;

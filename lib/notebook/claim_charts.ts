@@ -48,7 +48,7 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     axis: { label: "of the whole server", unit: "bytes", scale: "log" },
     said: { value: 80e9, words: "80 GB" },
     marks: [{
-      name: "addresses, reckoned",
+      name: "addresses, extrapolated",
       family: "blocking",
       of: (evidence) => times(evidence.probe("thread-memory", "c-threads 8 MiB", "virtual_bytes_per_thread"), C10K),
     }, { name: "memory (PSS)", family: "blocking", of: (evidence) => evidence.memory("c-threads", "pss_bytes") }],

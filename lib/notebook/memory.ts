@@ -1,5 +1,5 @@
 /**
- * Memory of a connection in the notebooks, and what it adds up to: measured on some thousands, reckoned for millions.
+ * Memory of a connection in the notebooks, and what it adds up to: measured on some thousands, extrapolated to millions.
  *
  * @module
  */

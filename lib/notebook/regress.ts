@@ -25,7 +25,7 @@ import { seededRandom } from "../timing/random.ts";
 export interface LiveJudgement {
   /** CPU time of a request of the server itself, in µs. */
   cpuUs: number | null;
-  /** What was put in, by the clock of the copy's thread. */
+  /** What was injected, in CPU time of the copy's thread. */
   addedPercent: number | null;
   /** What the pairs found. */
   foundPercent: number | null;

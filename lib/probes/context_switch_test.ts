@@ -21,7 +21,7 @@ Deno.test({
       const [roundTrip, calls, switching] = METRICS.map((metric) => value(variant, metric));
       assert(calls! > 0, variant);
       assert(roundTrip! > 0 && roundTrip! * rounds < elapsedUs, `${variant}: ${roundTrip} µs`);
-      // Two threads that both run need not sleep: then there is no switch, and nothing dearer than the calls.
+      // Two threads that both run need not sleep: then there is no switch, and nothing that costs more than the calls.
       if (variant.endsWith("one-core")) assert(roundTrip! > 2 * calls!, `${variant}: ${roundTrip} µs, ${calls} µs`);
       assertEquals(switching, roundTrip! / 2 - calls!, variant);
     }

@@ -27,7 +27,7 @@ export interface Candidate {
   connections: number;
   /**
    * Requests/s, or half of what the slower of the pair reaches in its first round; null: as fast as each answers. A server that
-   * is never idle shows all that a request costs. One that is idle now and then hides a part of what it has become dearer by:
+   * is never idle shows all that a request costs. One that is idle now and then hides part of a slowdown:
    * it sleeps less often, and to be woken is dear.
    */
   ratePerS: number | "half" | null;

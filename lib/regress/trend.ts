@@ -14,7 +14,7 @@ export interface TrendPoint {
   /** When it ended, in UTC. */
   time: string;
   deno: string;
-  /** The experiment by the reference, in CPU time per request. */
+  /** Ratio to the reference, in CPU time per request. */
   ratio: number;
   low: number | null;
   high: number | null;

@@ -183,7 +183,7 @@ function foreignLoad({ foreignShare: share }: Evidence): string | null {
 
 function steal({ stealShare: share }: Evidence): string | null {
   if (share === null || share <= FOREIGN_SHARE) return null;
-  return `the hypervisor gave ${percent(share)} of the CPU time to other guests: ${BOUNDS}`;
+  return `steal time was ${percent(share)}: ${BOUNDS}`;
 }
 
 function throttled({ throttledShare: share }: Evidence): string | null {
@@ -199,7 +199,7 @@ function irqApart({ irqApart: apart }: Evidence): string | null {
 function shortRun({ seconds }: Evidence): string | null {
   if (seconds >= SHORT_SECONDS) return null;
   const shown = Number(seconds.toPrecision(2));
-  return `it ran for ${shown} s: a single pause decides the figures, so take them for a first look`;
+  return `it ran for ${shown} s: one pause dominates, so treat the figures as preliminary`;
 }
 
 const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {

@@ -106,7 +106,7 @@ Deno.test("foreign processes over 10 % are foreign_load, and a hypervisor that g
   assertEquals(judged({ stealShare: 0.101, foreignShare: null }), ["steal"]);
   assertEquals(judged({ foreignShare: 0.101 }), ["foreign_load"]);
   assertEquals(judged({ stealShare: 0.3, foreignShare: 0.2 }), ["foreign_load", "steal"]);
-  assertStringIncludes(sentenceOf({ stealShare: 0.3 }), "hypervisor gave 30 %");
+  assertStringIncludes(sentenceOf({ stealShare: 0.3 }), "steal time was 30 %");
   assertStringIncludes(sentenceOf({ foreignShare: 0.2 }), "processes outside of the run used 20 %");
 });
 

@@ -22,7 +22,7 @@ export interface Row {
 }
 
 /** What stands where the system has no answer. */
-export const NOT_AVAILABLE = "not told by this system";
+export const NOT_AVAILABLE = "not available on this system";
 /** Kernel memory of an idle connection with both its ends, found by holding 8 000: see `kernelSocketBytes`. */
 const CONNECTION_BYTES = 8 * 1024;
 /** What a Web Worker takes beside its thread, found by starting 250 of them in Deno 2.9: a figure to plan with. */
@@ -140,7 +140,7 @@ function settingRows(setting: (name: Sysctl) => number | null): Row[] {
       raise: `sudo sysctl -w vm.max_map_count=${WORKER.mappings * 2 * C10K}`,
     })),
     told("net.core.somaxconn", setting("net.core.somaxconn"), (backlog) => ({
-      caps: `connections that wait for accept(2) ≤ ${count(backlog)}; who comes then tries again after 1 s`,
+      caps: `connections in the accept queue ≤ ${count(backlog)}; further clients try again after 1 s`,
       connections: null,
       raise: "sudo sysctl -w net.core.somaxconn=65535",
     })),

@@ -103,7 +103,9 @@ export async function runStep(options: RunOptions): Promise<Result> {
       reason,
     });
   signal.throwIfAborted();
-  if (step.scenario === "mixed" && !hasWork(experiment)) return finish("skipped", `${experiment.name} has no /work.`);
+  if (step.scenario === "mixed" && !hasWork(experiment)) {
+    return finish("skipped", `${experiment.name} does not support requests that burn CPU (/work).`);
+  }
   try {
     await using bench = await openBench(experiment, {
       signal,

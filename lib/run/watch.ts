@@ -20,7 +20,7 @@ export interface Wanted {
   rate_per_s: number | null;
 }
 
-/** What one second showed. Null: not measured, or not told by this system. */
+/** What one second showed. Null: not measured, or not available on this system. */
 export interface Frame {
   /** Since the first one. */
   elapsed_s: number;

@@ -55,7 +55,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "where nobody listens there is no frame, and the error says so",
+  name: "where nothing listens there is no frame, and the error says so",
   ignore,
   fn: async () => {
     const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;

@@ -1,5 +1,5 @@
 /**
- * Reads from a command line which server of one's own is to be measured.
+ * Reads from a command line which custom server is to be measured.
  *
  * @module
  */

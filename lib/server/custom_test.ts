@@ -12,7 +12,7 @@ Deno.test("what stands behind -- is the command, and the separator of deno task 
   assertThrows(() => commandBehind(["--name", "mine", "--"]), UsageError, "No command");
 });
 
-Deno.test("a server of one's own is a command with a port, or an address with a process or without", () => {
+Deno.test("a custom server is a command with a port, or an address with a process or without", () => {
   const own = readOwn({ name: "mine" }, ["node"], []);
   assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
   assertEquals(readOwn({ name: "mine", port: "81" }, ["node"], []).port, 81);

@@ -74,7 +74,7 @@ const versions = new Map<string, Promise<string>>(); // by command: at most one 
  * takes all processes there may be none left for it.
  */
 export async function versionOf(subject: Subject): Promise<string> {
-  if (isOwn(subject)) return "a server of one's own";
+  if (isOwn(subject)) return "a custom server";
   const { name, version } = subject;
   if (version === null) {
     const runtime = runtimeOf(subject);

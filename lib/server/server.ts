@@ -44,13 +44,13 @@ export interface Stopped {
 
 /** What to start. */
 export interface ServerCommand extends GroupCommand {
-  /** The signal that asks it to stop; SIGTERM unless said. */
+  /** The signal that asks it to stop; SIGTERM by default. */
   stopSignal?: Deno.Signal;
 }
 
 /** How to start it. */
 export interface ServerOptions extends GroupOptions {
-  /** How long it may take until the ready line, in milliseconds; 120 000 unless said. */
+  /** How long it may take until the ready line, in milliseconds; 120 000 by default. */
   readyTimeoutMs?: number;
   /** Ends the wait until it is ready. */
   signal?: AbortSignal;
@@ -236,7 +236,7 @@ export const thisRuntime = (): Runtime => ({ path: Deno.execPath(), version: Den
  * names and nothing of this project: it runs as a file alone would.
  *
  * @param args Further options of the experiment, such as `["--workers", "2"]`.
- * @param runtime The Deno that it runs under; this one unless said.
+ * @param runtime The Deno that it runs under; by default this one.
  */
 export function experimentCommand(
   { path, run }: Experiment,

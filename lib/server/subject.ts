@@ -22,7 +22,7 @@ import {
   waiting,
 } from "./server.ts";
 
-/** A server of one's own: a command that starts it, or the address of one that runs already. */
+/** A custom server: a command that starts it, or the address of one that runs already. */
 export interface Own {
   name: string;
   family: "own";
@@ -51,7 +51,7 @@ export interface Running extends AsyncDisposable {
   readonly exited: Promise<Deno.CommandStatus>;
   /** What it said last on stderr. */
   stderrTail(): string;
-  /** Ends it, and returns its stopped line; null where there is none, as with a server of one's own. */
+  /** Ends it, and returns its stopped line; null where there is none, as with a custom server. */
   stop?(): Promise<{ stopped: Stopped | null }>;
 }
 
@@ -60,7 +60,7 @@ export const isOwn = (subject: Subject): subject is Own => subject.family === "o
 /** Whether it serves around the kernel: it needs an interface and an address of its own, so a network of its own. */
 export const bypassesKernel = (subject: Subject): boolean => subject.family === "bypass";
 
-/** Whether it has requests that burn CPU: nginx and Apache have none, and of a server of one's own nobody knows. */
+/** Whether it has requests that burn CPU: nginx and Apache have none, and of a custom server nobody knows. */
 export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
 
 /** The Deno that an experiment runs under. */
@@ -91,7 +91,7 @@ export interface SubjectOptions extends ServerOptions {
   env?: Record<string, string>;
 }
 
-/** What runs of a subject: an experiment says more of itself than a server of one's own. */
+/** What runs of a subject: an experiment says more of itself than a custom server. */
 export type RunningOf<S extends Subject> = S extends Own ? Running : Server;
 
 /**
@@ -163,13 +163,13 @@ async function attach({ name, pid, ...own }: Own): Promise<Running> {
   };
 }
 
-/** A port that nobody listens on now. */
+/** A port that nothing listens on now. */
 function freePort(): number {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   return listener.addr.port;
 }
 
-/** Starts a command and waits until somebody listens on its port. */
+/** Starts a command and waits until something listens on its port. */
 async function startOwn(own: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
   const { name } = own;
   const port = own.port ?? freePort();

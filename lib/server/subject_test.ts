@@ -25,7 +25,7 @@ const measure = (subject: Subject) =>
     onProgress: () => {},
   });
 
-Deno.test("a server of one's own is measured like an experiment, answers in chunks included, and ends with the run", async () => {
+Deno.test("a custom server is measured like an experiment, answers in chunks included, and ends with the run", async () => {
   const subject = own(FOREIGN);
   const result = await measure(subject);
   assertEquals([result.experiment, result.family, result.ended, result.reason], ["mine", "own", "ok", null]);
@@ -56,7 +56,7 @@ Deno.test("of a server that runs already CPU and memory are null unless its proc
   await server.finished;
 });
 
-Deno.test("a command that ends, a command that is not there and an address where nobody listens are told", async () => {
+Deno.test("a command that ends, a command that is not there and an address where nothing listens are told", async () => {
   const reasonOf = async (subject: Subject) => (await measure(subject)).reason!;
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "ended with exit code 3");
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "no config");

@@ -160,5 +160,5 @@ export function comparison(
 /** A stored comparison at one number of connections, in Markdown. */
 export function comparisonTable({ study: { host, command }, rows }: Table): string {
   const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
-  return `${written}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
+  return `${written}\n\nReproduce: \`${command}\`. ${machines([{ host }])}`;
 }

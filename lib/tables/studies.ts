@@ -10,7 +10,7 @@ import type { Column } from "../text/table.ts";
 export const interval = (value: number, low: number, high: number) =>
   `${count(value, 2)} [${count(low, 2)}, ${count(high, 2)}]`;
 
-/** How much dearer the call is than the same call at the size before; nothing at the first. */
+/** Cost relative to the next smaller size; nothing at the first. */
 export function growth(rows: readonly ReadinessRow[], { call, descriptors, wait_us }: ReadinessRow): string {
   const smaller = rows.filter((row) => row.call === call && row.descriptors < descriptors).at(-1);
   return smaller === undefined ? "" : `× ${count(wait_us / smaller.wait_us, 2)}`;
@@ -23,7 +23,7 @@ export const readinessColumns = (rows: readonly ReadinessRow[]): Column<Readines
   { heading: "CPU-µs of the call\n[98 %]", cell: (row) => interval(row.wait_us, row.wait_us_low, row.wait_us_high) },
   { heading: "against the\nsize before", cell: (row) => growth(rows, row) },
   {
-    heading: "CPU-µs with finding who is ready\n[98 %]",
+    heading: "CPU-µs including the scan for ready descriptors\n[98 %]",
     cell: (row) => interval(row.turn_us, row.turn_us_low, row.turn_us_high),
   },
 ];

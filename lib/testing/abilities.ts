@@ -9,7 +9,7 @@ export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
   "share-work", // other clients are served between the requests for work of one
   "recover-emfile", // survives that descriptors run out
-  "wait-at-emfile", // who comes when descriptors have run out is served later
+  "wait-at-emfile", // clients that come when descriptors have run out are served later
   "survive-resets",
   "half-close",
   "late-reader", // no answer is cut, however late a client reads

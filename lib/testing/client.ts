@@ -64,7 +64,7 @@ export async function until(holds: () => boolean | Promise<boolean>, ms: number,
   }
 }
 
-/** Tells whether somebody listens on a port of 127.0.0.1: the connection made to see it is closed at once. */
+/** Tells whether something listens on a port of 127.0.0.1: the connection made to see it is closed at once. */
 export async function listens(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
@@ -103,7 +103,7 @@ export class Client implements Disposable {
    * Connects to a port of 127.0.0.1.
    *
    * @param patienceMs How long each later wait lasts at most.
-   * @throws {BrokenPromise} If nobody listens there.
+   * @throws {BrokenPromise} If nothing listens there.
    */
   static async connect(port: number, patienceMs: number = PATIENCE_MS): Promise<Client> {
     try {

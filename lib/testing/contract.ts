@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { readProc } from "../sampling/procfs.ts";
 import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/assert";
 import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
@@ -192,7 +193,15 @@ export interface Check {
 }
 
 /** Whether a process was stopped by SIGSTOP, or is dead: its state stands behind the name, which may have any character. */
-const isStopped = (pid: number) => /\) [TZ] /.test(Deno.readTextFileSync(`/proc/${pid}/stat`));
+/** Whether a process stands still, or has ended. */
+function isStopped(pid: number): boolean {
+  try {
+    return /\) [TZ] /.test(readProc(`/proc/${pid}/stat`));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return true;
+    throw error;
+  }
+}
 
 /** The answer to `/` and to `/work/N`. */
 export const hello = (answer: Answer) => assertEquals([answer.status, answer.body], [200, "Hello World"]);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { readProc } from "../sampling/procfs.ts";
 
 const READ_BYTES = 64 * 1024;
 const AF_INET = 2,
@@ -34,7 +35,7 @@ function findEnd(serverPort: number, clientPort: number): string[] | null {
   const local = `:${serverPort.toString(16).toUpperCase().padStart(4, "0")}`;
   const remote = `:${clientPort.toString(16).toUpperCase().padStart(4, "0")}`;
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    for (const line of Deno.readTextFileSync(table).split("\n").slice(1)) {
+    for (const line of readProc(table).split("\n").slice(1)) {
       const words = line.trim().split(/\s+/);
       if (words[1]?.endsWith(local) && words[2]?.endsWith(remote)) return words;
     }

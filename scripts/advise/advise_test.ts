@@ -137,7 +137,7 @@ Deno.test("the best is the lowest, and those are told that the figures do not te
   const advice = advise(all, [], load({}));
   assertEquals(advice.choices.map(({ name }) => name), ["fast", "simple", "dear"]);
   assertEquals(advice.alike, ["simple"]);
-  assertStringIncludes(describeAdvice(advice), "The figures do not tell it from: simple (from easy to hard).");
+  assertStringIncludes(describeAdvice(advice), "Not distinguishable from: simple (from easy to hard).");
   assertEquals(advise(all.slice(1), [], load({})).alike, []);
 });
 

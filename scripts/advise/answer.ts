@@ -62,7 +62,7 @@ const AXES: Record<keyof Load, (at: number) => string> = {
 /** The measured figures by which the best is the best. */
 function reason({ name, cpuUs, idleUs, waitUs }: Choice, { cpuUs: heavy }: Load): string {
   const parts = [`a request costs ${count(cpuUs, 2)} µs of CPU`];
-  if (idleUs >= 0.01) parts.push(`looking at idle connections up to ${count(idleUs, 2)} µs more`);
+  if (idleUs >= 0.01) parts.push(`scan of idle connections up to ${count(idleUs, 2)} µs more`);
   if (heavy > 0) {
     parts.push(`beside requests of ${microseconds(heavy)} the light ones wait ${microseconds(waitUs)} longer (p99)`);
   }
@@ -93,7 +93,7 @@ export function describeAdvice({ load, choices, alike, crossings, out }: Advice)
     ? "Nothing that was measured here can do it."
     : `${best.name}\n\n${reason(best, load)}\n` +
       (second === undefined ? "Nothing else that was measured can do it." : `Runner-up: ${reason(second, load)}`) +
-      (alike.length === 0 ? "" : `\nThe figures do not tell it from: ${alike.join(", ")} (from easy to hard).`);
+      (alike.length === 0 ? "" : `\nNot distinguishable from: ${alike.join(", ")} (from easy to hard).`);
   const notes = [...new Set(choices.slice(0, 2).flatMap((of) => of.notes))];
   const lines = crossingLines(crossings);
   const left = out.map(({ names, why, command }) =>

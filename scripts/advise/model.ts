@@ -166,7 +166,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
       limit === null
         ? {
           names: [name],
-          why: `it was never asked for more than ${count(held)} connections`,
+          why: `never tested beyond ${count(held)} connections`,
           command: `deno task exp ${name} --scenario hold --connections ${connections}`,
         }
         : { names: [name], why: `it holds ${count(held)}: ${limit}`, command: null }

@@ -42,7 +42,7 @@ export function liveLimits(): Limits {
  * Serves the page on 127.0.0.1.
  *
  * @returns Where the page is, and how it ended: then no server, no load and no listener is left.
- * @throws {Deno.errors.AddrInUse} If somebody listens on the port.
+ * @throws {Deno.errors.AddrInUse} If something listens on the port.
  */
 export function serveLive(options: LiveOptions): { port: number; ended: Promise<Ending> } {
   const { experiment, limits } = options;

@@ -11,7 +11,11 @@ import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { shown } from "../../lib/results/choose.ts";
 import { machineOf, referenceMachine } from "../../lib/results/machine.ts";
-import { readStored } from "../../lib/results/stored.ts";
+import { C10K } from "../../lib/results/conventions.ts";
+import { readStored, type Stored } from "../../lib/results/stored.ts";
+import { judgePrediction } from "../../lib/claims/prediction.ts";
+import { conclude, describe } from "../../lib/tables/runs.ts";
+import { wrap } from "../../lib/text/table.ts";
 import { describeHost, hostFacts } from "../../lib/sampling/host.ts";
 import { type Book, claimsDocument, NOTHING, resultsDocument } from "./documents.ts";
 import { findingsList } from "./findings.ts";
@@ -22,24 +26,31 @@ const USAGE = `Usage: deno task readme
        Writes the generated parts of README.md and the documents in results/ from the figures of the machine that
        results/reference names.`;
 const README = "README.md";
-const SAMPLE = "sample.txt";
+/** The server whose run is shown, and the width of a terminal. */
+const SAMPLE = "epoll";
+const COLUMNS = 80;
 
-/** The stored output of a first run; {@linkcode NOTHING} if there is none. */
-async function sample(folder: string): Promise<string> {
-  try {
-    return `\`\`\`text\n${(await Deno.readTextFile(join(folder, SAMPLE))).trimEnd()}\n\`\`\``;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return NOTHING;
-    throw error;
-  }
+/** What `deno task exp epoll --scenario hold` ends with, from the newest run of each number of connections. */
+function sample(stored: Stored): string {
+  const [epoll] = stored.experiments.filter(({ name }) => name === SAMPLE);
+  const steps = new Map(
+    stored.results.filter(({ experiment, scenario, parameters }) =>
+      experiment === SAMPLE && scenario === "hold" && parameters.connections <= C10K
+    ).map((run) => [run.parameters.connections, run]),
+  );
+  const runs = [...steps.values()].toSorted((a, b) => a.parameters.connections - b.parameters.connections);
+  if (epoll === undefined || runs.length === 0) return NOTHING;
+  const end = [conclude(SAMPLE, runs), judgePrediction(epoll, { ...stored, results: runs })?.sentence ?? ""];
+  const lines = end.flatMap((sentence) => wrap(sentence, COLUMNS));
+  return `\`\`\`text\n${describe(runs, COLUMNS)}\n\n${lines.join("\n")}\n\`\`\``;
 }
 
 /** The generated parts of README.md by the name of their markers. */
-async function partsOf({ stored }: Book): Promise<Record<string, string>> {
+function partsOf({ stored }: Book): Record<string, string> {
   const own = stored.experiments.filter(({ peer }) => !peer);
   return {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
-    sample: await sample(join("results", stored.machine)),
+    sample: sample(stored),
     summary: summaryTable(shown(own, stored.results)),
     findings: findingsList(stored),
   };
@@ -68,7 +79,7 @@ await runScript(USAGE, async () => {
     ({ path, why }) => console.error(`Skipped ${path}: ${why}`),
   );
   const book = { stored, claims };
-  const readme = fill(await Deno.readTextFile(README), await partsOf(book));
+  const readme = fill(await Deno.readTextFile(README), partsOf(book));
   await Deno.writeTextFile("results/README.md", await resultsDocument(book));
   await Deno.writeTextFile("results/CLAIMS.md", claimsDocument(book));
   await Deno.writeTextFile("results/FORMAT.md", formatDocument());

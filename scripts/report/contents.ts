@@ -62,7 +62,7 @@ export function chosen(studies: readonly Study<"comparison">[]): Table[] {
   });
 }
 
-/** A server of one's own: all that is known of it is its name and what it was measured to do. */
+/** A custom server: all that is known of it is its name and what it was measured to do. */
 const unknown = (name: string): Experiment => ({
   name,
   path: "",

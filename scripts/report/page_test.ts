@@ -171,7 +171,7 @@ Deno.test("every finding is explained, with the runs that have it", () => {
   }
 });
 
-Deno.test("a server of one's own has a row, stands in the charts, and no link to it leads nowhere", () => {
+Deno.test("a custom server has a row, stands in the charts, and no link to it leads nowhere", () => {
   const epoll = material.results.findLast(({ experiment, scenario, findings }) =>
     experiment === "epoll" && scenario === "throughput" && findings.length > 0
   )!;

@@ -127,10 +127,9 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
     })
   );
   const holds = experiments.flatMap(({ name, expect }) =>
-    expect.map(parseCondition).filter(({ kind, at }) => kind === "hold" && Number(at) > BREAK_AT)
-      .map(({ at }) =>
-        measure(`hold/${name}-${at}`, `exp ${name} --scenario hold --connections ${at}`, "predictions", 3)
-      )
+    [...new Set(expect.map(parseCondition).filter(({ kind }) => kind === "hold").map(({ at }) => Number(at)))]
+      .filter((at) => at > BREAK_AT)
+      .map((at) => measure(`hold/${name}-${at}`, `exp ${name} --scenario hold --connections ${at}`, "predictions", 3))
   );
   const groups = Map.groupBy(wanted, ({ other, kind, at }) => `${kind}-${at}-${other}`);
   const compared = [...groups].map(([id, [first, ...more]]) => {

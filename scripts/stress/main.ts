@@ -56,7 +56,7 @@ function describe(results: readonly Result[]): string {
   const lines = broke.flatMap(({ experiment, ended, reason, stress }) =>
     (stress?.broken ?? [reason]).map((sentence) => `  ${experiment}: ${ended}, ${sentence}`)
   );
-  const why = lines.length > 0 ? `\n\nWhat broke, and why\n${lines.join("\n")}` : "";
+  const why = lines.length > 0 ? `\n\nFailures\n${lines.join("\n")}` : "";
   if (results.length === 0) return "No run was finished.";
   const width = outputColumns();
   return `${table(results, COLUMNS, width)}\n${wrap(LEVEL_RULE, width).join("\n")}${why}`;

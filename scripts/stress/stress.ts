@@ -30,7 +30,7 @@ export interface StressPlan {
   quick?: boolean;
   seconds: number;
   warmupSeconds: number;
-  /** How long a server may take to come to rest: 15 000 unless said, since tokio keeps idle threads for 10 s. */
+  /** How long a server may take to come to rest: 15 000 by default, since tokio keeps idle threads for 10 s. */
   restMs?: number;
   /** Ends the run: nothing is left running, and `stress` rejects with the signal's reason. */
   signal?: AbortSignal;

@@ -22,7 +22,7 @@
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
 enum {
-    BACKLOG = 4096,       // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
+    BACKLOG = 4096,       // connections in the accept queue; the kernel cuts it to net.core.somaxconn
     MAX_HEAD = 8192,      // bytes of a request head; a longer one is answered 431
     INBOX = 16384,        // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
     PADDING = 8,          // bytes behind an input: the parser ends at a NUL there, and reads words of 8 bytes

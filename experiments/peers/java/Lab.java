@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -137,15 +138,16 @@ final class Lab {
     }
 
     /**
-     * Waits until nothing is in flight any more, or STOP_MS are over. What has come but was not read yet is not counted as
-     * such, so nothing may come for two stretches. Idle connections end with the process.
+     * Waits until nothing is in flight any more, or STOP_MS are over: no request is served, none has come unread, and
+     * between two such looks nothing has come. Idle connections end with the process.
      */
-    static void seeOff() throws InterruptedException {
+    static void seeOff(BooleanSupplier hasUnread) throws InterruptedException {
         long until = nowMs() + STOP_MS, before = -1;
         for (int quiet = 0; quiet < 2 && nowMs() < until;) {
             Thread.sleep(QUIET_MS);
+            boolean isBusy = hasUnread.getAsBoolean() || inFlight.get() > 0;
             long now = bytesIn.get();
-            quiet = now == before && inFlight.get() == 0 ? quiet + 1 : 0;
+            quiet = now == before && !isBusy ? quiet + 1 : 0;
             before = now;
         }
     }

@@ -132,6 +132,15 @@ final class Threads {
             writingSinceMs = 0;
         }
 
+        /** Whether something has come that its thread has not read yet. */
+        boolean hasUnread() {
+            try {
+                return !socket.isClosed() && socket.getInputStream().available() > 0;
+            } catch (IOException isOver) {
+                return false; // its thread will hear of it, or has
+            }
+        }
+
         /** Closes the socket where its peer has taken nothing for too long: a write that blocks fails then. */
         void endIfStuck(long nowMs) throws IOException {
             long sinceMs = writingSinceMs;
@@ -250,7 +259,7 @@ final class Threads {
         Lab.onSignal(() -> {});
         Lab.sayReady(experiment, (InetSocketAddress) server.listener.getLocalSocketAddress());
         server.accept();
-        Lab.seeOff();
+        Lab.seeOff(() -> server.visitors.stream().anyMatch(Visitor::hasUnread));
         Lab.sayStoppedAndExit();
     }
 }

@@ -119,7 +119,7 @@ Deno.test("a self-test that was stored is read again, and one of too few rounds 
       slower!,
       /^\| about 10 % slower \| \+10\.0 % \[.* \| 60 \| 5 \| 5 \[39\.8 %, 100\.0 %\] \| 0 \[0\.0 %, 60\.2 %\] \| 0 \|/,
     );
-    assertStringIncludes(notes.join("\n"), "`deno task selftest:regress` makes it. Measured on: ");
+    assertStringIncludes(notes.join("\n"), "Reproduce: `deno task selftest:regress`. Measured on: ");
   } finally {
     Deno.removeSync(dir, { recursive: true });
   }

@@ -70,5 +70,5 @@ export const isWholeSelftest = ({ rows }: Study<"selftest">): boolean =>
 export function selftestTable({ rows, command, host }: Study<"selftest">, decisions = DECISIONS): string {
   const cases = judgeSelftest(rows, decisions);
   const notes = selftestNotes(cases).map((note) => `- ${note}`).join("\n");
-  return `${markdown(cases, SELFTEST_COLUMNS)}\n\n${notes}\n\n\`${command}\` makes it. ${machines([{ host }])}`;
+  return `${markdown(cases, SELFTEST_COLUMNS)}\n\n${notes}\n\nReproduce: \`${command}\`. ${machines([{ host }])}`;
 }

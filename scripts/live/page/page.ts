@@ -65,7 +65,7 @@ class Words {
     document.documentElement.dataset["state"] = state;
   }
 
-  /** What is told of the last figures stays, but of a run that is over nobody says that all is well. */
+  /** What is told of the last figures stays, but after the end the all-clear is hidden. */
   end({ how, sentence }: EndState): void {
     this.status(...ENDINGS[how]);
     byId("ending").textContent = sentence;
