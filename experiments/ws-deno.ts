@@ -6,6 +6,7 @@
  *             there. TypeScript sees a message, and calls send once for each listener.
  * @prediction A delivery costs over twice the CPU that it costs in ws-epoll: each call encodes the text, frames it and
  *             makes a promise anew, where ws-epoll has one frame for all.
+ * @expect     broadcast(1000).cpu_us_per_delivery > 2 * ws-epoll
  * @compare    ws-epoll, deno-serve
  * @requires   any
  * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080

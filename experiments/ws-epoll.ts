@@ -6,6 +6,8 @@
  *             socket that is full takes nothing: the frame waits in a queue of references, and no other listener waits.
  * @prediction A message costs its listeners over 90 % of its CPU time in send(2), so CPU per delivery hardly depends on
  *             how many listen, and the last of 10 000 has it in under 100 ms.
+ * @expect     broadcast(10000).delivered_share >= 1
+ *             broadcast(10000).last_p50_us < 100000
  * @compare    epoll, ws-io-uring, ws-multi-reactor, ws-threads, ws-deno
  * @requires   linux 2.6.37
  * @run        deno run --allow-ffi ws-epoll.ts --port 8080

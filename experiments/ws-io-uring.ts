@@ -6,6 +6,8 @@
  *             no completion: the kernel speaks of the sockets only that are full.
  * @prediction A delivery to 1 000 listeners costs under 85 % of the CPU that it costs in ws-epoll: what is spared is the way
  *             into the kernel and back, not the work of TCP.
+ * @expect     broadcast(1000).cpu_us_per_delivery < 0.85 * ws-epoll
+ *             broadcast(10000).delivered_share >= 1
  * @compare    ws-epoll, io-uring
  * @requires   linux 6.1, for DEFER_TASKRUN; multishot receive is of 6.0, multishot accept and buffer rings are of 5.19
  * @run        deno run --allow-ffi ws-io-uring.ts --port 8080

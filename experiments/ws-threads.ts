@@ -6,6 +6,8 @@
  *             it holds a lock: no other thread wakes. A send never blocks: the buffer of a socket is its queue.
  * @prediction A delivery costs within 20 % of the CPU that it costs in ws-epoll, as it is the same send(2) from one thread:
  *             threads do not fail at the message but at their number. 1 000 listen; 10 000 would need over 50 GB.
+ * @expect     broadcast(100).cpu_us_per_delivery < 1.2 * ws-epoll
+ *             broadcast(1000).delivered_share >= 1
  * @compare    ws-epoll, thread-per-conn
  * @requires   linux 2.6.37, with glibc 2.34
  * @run        deno run --allow-ffi --allow-read ws-threads.ts --port 8080

@@ -3,12 +3,12 @@
  *
  * deno task exp epoll --quick
  */
-import { type Experiment, findHttp } from "../lib/catalogue/catalogue.ts";
+import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
-import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
+import { fitting, measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
 
@@ -27,8 +27,8 @@ function introduce({ name, title, question, idea, prediction }: Experiment): voi
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, WISH_FLAGS);
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = findHttp(flags._[0]!);
-  const wish = readWish(flags);
+  const experiment = find(flags._[0]!);
+  const wish = fitting(experiment, readWish(flags));
   introduce(experiment);
   return await measureAndTell(experiment, wish, flags);
 });

@@ -5,6 +5,8 @@
  * @idea       gorilla/websocket on net/http. One goroutine reads, one writes what a channel brings; a message is framed once
  *             and put into the channel of each listener under a lock.
  * @prediction A delivery costs 1.5 to 3 times the CPU that it costs in ws-epoll: each wakes a goroutine.
+ * @expect     broadcast(1000).cpu_us_per_delivery > 1.5 * ws-epoll
+ *             broadcast(1000).cpu_us_per_delivery < 3 * ws-epoll
  * @compare    ws-epoll, ws-threads, go-http
  * @requires   linux 2.6.32
  * @needs      go (golang-go)

@@ -5,6 +5,8 @@
  * @idea       node:http shakes hands and gives the socket away; the package ws reads and writes frames in JavaScript. For each
  *             listener send makes a frame of its own, and two writes to the socket are one writev(2).
  * @prediction A delivery costs 2 to 4 times the CPU that it costs in ws-epoll, the same language on the same engine.
+ * @expect     broadcast(1000).cpu_us_per_delivery > 2 * ws-epoll
+ *             broadcast(1000).cpu_us_per_delivery < 4 * ws-epoll
  * @compare    ws-epoll, ws-deno, node-http
  * @requires   linux
  * @needs      node (nodejs), npm (npm)

@@ -499,7 +499,8 @@ export class LoadGenerator implements AsyncDisposable {
    * @throws {UsageError} If a number is out of range, or the engine is not `epoll`.
    */
   async listen(count: number, options: { slow?: number; timeoutMs?: number } = {}): Promise<ConnectOutcome> {
-    const { slow, timeoutMs } = inRange({ slow: 0, timeoutMs: QUIET_MS, ...options, count });
+    const { slow, timeoutMs } = inRange({ slow: 0, timeoutMs: QUIET_MS, ...options });
+    inRange({ slow: count }); // none is a number of them, too
     return await this.#queue(async () => {
       const parts = shares(count, this.#children.length), slows = shares(slow, this.#children.length);
       const outcomes = await this.#run<ConnectOutcome>(this.#children, (_, i) => {
