@@ -22,7 +22,7 @@ export const RESULT_COLUMNS: Column<Result>[] = [
 ];
 
 const percent = (share: number | null | undefined) =>
-  share === null || share === undefined ? MISSING : `${count(100 * share, 2)} %`;
+  share === null || share === undefined ? MISSING : `${count(100 * share, share === 1 ? 0 : 2)} %`;
 
 /** The same of broadcasts, whose figures are of deliveries. */
 export const BROADCAST_COLUMNS: Column<Result>[] = [
@@ -122,11 +122,9 @@ function outcomeOf(run: Result): string | null {
   if (p99_us === null) return null;
   if (isBroadcast(run)) {
     const { delivered_share, last_p50_us, cpu_us_per_delivery } = run.metrics;
-    const last = `in the median the last had it after ${microseconds(last_p50_us ?? null)}`;
-    const cost = cpu_us_per_delivery == null ? "" : `, ${count(cpu_us_per_delivery, 2)} CPU-µs each`;
-    return `${percent(delivered_share)} of a message to ${
-      count(parameters.connections)
-    } listeners came; ${last}${cost}`;
+    const last = `the last listener had a message after ${microseconds(last_p50_us ?? null)} in the median`;
+    const cost = cpu_us_per_delivery == null ? "" : `, ${count(cpu_us_per_delivery, 2)} CPU-µs per delivery`;
+    return `delivered ${percent(delivered_share)} to ${count(parameters.connections)} listeners, ${last}${cost}`;
   }
   return `p99 was ${bounded(run, microseconds(p99_us), "p99_us")} at ${count(parameters.rate_per_s)} requests/s`;
 }
