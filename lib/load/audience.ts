@@ -57,6 +57,8 @@ class Count {
   delivered = 0;
   drained = 0;
   unanswered = 0;
+  /** Messages that a later one has overtaken, and which did not come after it either. */
+  missing = 0;
   lateSends = 0;
   lost = 0;
   /** Of all listeners: their next messages, or what those that were lost would have got. */
@@ -312,8 +314,14 @@ export class Audience {
     }
     if (number < 0 || number >= count.schedule.total) return; // the same
     const expected = this.#next[fd]!;
-    if (number !== expected) this.#countError(number < expected ? "out_of_order" : "gap");
-    count.unanswered += Math.max(0, number - Math.max(expected, count.schedule.first));
+    if (number > expected) this.#countError("gap");
+    else if (number < expected) {
+      const isLate = count.missing > 0; // as far as is known, which gap it fills
+      this.#countError(isLate ? "out_of_order" : "duplicate");
+      if (!isLate) return;
+      count.missing--;
+    }
+    count.missing += Math.max(0, number - expected);
     this.#next[fd] = Math.max(expected, number + 1);
     count.deliver(number, now);
   }
@@ -342,7 +350,7 @@ export class Audience {
       connections: open,
       requests: count.delivered,
       drained: count.drained,
-      unanswered: count.unanswered,
+      unanswered: count.unanswered + count.missing,
       lost: count.lost,
       ...{ dropped: 0, closed: 0, reconnects: 0, redials: 0, closes: {}, raw: null },
       errors: this.#takeErrors(),

@@ -526,7 +526,7 @@ export class LoadGenerator implements AsyncDisposable {
       bytes: MESSAGE_BYTES,
       ...options,
     });
-    const total = Math.ceil(rate * (warmupSeconds + seconds)), first = Math.ceil(rate * warmupSeconds);
+    const first = Math.round(rate * warmupSeconds), total = first + Math.round(rate * seconds);
     if (total > MAX_MESSAGES) throw new UsageError(`${total} messages are too many: choose up to ${MAX_MESSAGES}.`);
     if (total === first) {
       throw new UsageError("No message is due in so short a time: choose more seconds, or a higher rate.");
