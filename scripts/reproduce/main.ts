@@ -4,7 +4,7 @@
  *
  * deno task reproduce --quick
  */
-import { catalogue, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { catalogue } from "../../lib/catalogue/catalogue.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
@@ -26,7 +26,7 @@ const USAGE = `Usage: deno task reproduce [--quick] [--only ID,ID] [--list]
 
 /** Those that run here. */
 async function runnable() {
-  const all = catalogue().filter(speaksHttp);
+  const all = catalogue();
   const obstacles = await Promise.all(all.map(obstacleTo));
   return all.filter((_, i) => obstacles[i] === null);
 }
