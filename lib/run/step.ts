@@ -135,8 +135,8 @@ export async function runStep(options: RunOptions): Promise<Result> {
 
 const loopOf = ({ scenario, parameters }: Step) => ({
   closedLoop: scenario === "throughput",
-  // Of a broadcast the rate is that of messages, and not of what the figures count.
-  askedPerS: scenario === "broadcast" ? null : parameters.rate_per_s ?? null,
+  // Each message of a broadcast is to be delivered so many times.
+  askedPerS: (parameters.rate_per_s ?? NaN) * (scenario === "broadcast" ? parameters.connections : 1) || null,
 });
 
 /** More requests that fail than this make a run `limited`. */
