@@ -689,6 +689,7 @@ function reset(fd: number, isFull: boolean): void {
 function publish(text: Uint8Array): void {
   const frame = frameOf(TEXT, text);
   let delivered = 0;
+  count(SERVED);
   lock();
   for (let slot = LISTENERS; slot < LISTENERS + MAX_THREADS; slot++) {
     const fd = shared[slot]!;
@@ -703,7 +704,6 @@ function publish(text: Uint8Array): void {
   }
   unlock();
   dueMs = Infinity;
-  count(SERVED);
   count(DELIVERED, delivered);
   count(BYTES_OUT, delivered * frame.length);
 }
