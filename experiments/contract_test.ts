@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { basename, join } from "node:path";
-import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { catalogue, speaksHttp } from "../lib/catalogue/catalogue.ts";
 import { type Server, startServer } from "../lib/server/server.ts";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { BrokenPromise, type Client, head, listens, until, within } from "../lib/testing/client.ts";
@@ -42,6 +42,7 @@ const COMMAND_LINE: Check[] = [{
   },
 }, {
   says: "says on one line that it is ready: under its name, with its port and its process",
+  speaks: "any",
   holds({ experiment: { name }, shared: { ready, port, pid }, wine }) {
     const { io, ...rest } = ready;
     // Under Wine the id is one of Windows, of which Linux knows nothing.
@@ -51,12 +52,14 @@ const COMMAND_LINE: Check[] = [{
   },
 }, {
   says: "shows a URL to try on stderr",
-  async holds({ shared, patienceMs }) {
-    const url = `http://127.0.0.1:${shared.port}/`;
+  speaks: "any",
+  async holds({ experiment, shared, patienceMs }) {
+    const url = `${speaksHttp(experiment) ? "http" : "ws"}://127.0.0.1:${shared.port}/`;
     await until(() => shared.stderrTail().includes(url), patienceMs, `${url} on stderr`);
   },
 }, {
   says: "writes nothing but JSON on stdout: one line when it is ready, one when it has stopped",
+  speaks: "any",
   stops: true,
   async holds(lab) {
     const { command, args, env, stopSignal } = lab.command();
@@ -84,12 +87,14 @@ const COMMAND_LINE: Check[] = [{
       "pid",
     ]);
     // `loops` where there are several event loops; no bytes where a library has the sockets.
-    const { loops: _, bytes_in = 0, bytes_out = 0, ...rest } = stopped!;
+    const { loops: _, delivered, bytes_in = 0, bytes_out = 0, ...rest } = stopped!;
+    assertEquals(delivered, speaksHttp(lab.experiment) ? undefined : 0);
     assertEquals([bytes_in, bytes_out], [0, 0]);
     assertEquals(rest, { event: "stopped", accepted: 0, served: 0, errors: {} });
   },
 }, {
   says: "ends with one sentence and exit code 1 if the port is in use",
+  speaks: "any",
   id: "see-port-in-use",
   async holds(lab) {
     const { code, stdout, stderr } = await runToEnd(lab, ["--port", String(lab.shared.port)]);
@@ -99,6 +104,7 @@ const COMMAND_LINE: Check[] = [{
   },
 }, {
   says: "ends with its usage and exit code 2 if it does not know a flag or cannot use a value",
+  speaks: "any",
   async holds(lab) {
     for (const options of [["--nonsense"], ["extra"], ["--port", "65536"], ["--port", "-1"], ["--port", "8o"]]) {
       const { code, stdout, stderr } = await runToEnd(lab, options);
@@ -109,6 +115,7 @@ const COMMAND_LINE: Check[] = [{
   },
 }, {
   says: "ends with one sentence and exit code 69 if it is not permitted what it needs",
+  speaks: "any",
   async holds(lab) {
     const { code, stdout, stderr } = await runToEnd(lab, [], false);
     assertEquals([code, stdout], [69, ""], stderr);

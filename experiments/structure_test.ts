@@ -2,7 +2,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { basename, dirname, join, relative } from "node:path/posix"; // as imports are written, on every system
 import { fileURLToPath } from "node:url";
-import { catalogue, type Experiment } from "../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, speaksHttp } from "../lib/catalogue/catalogue.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const FOLDERS = ["experiments", "lib", "scripts", "notebooks"];
@@ -36,7 +36,7 @@ const SECTIONS = [
   ...["Kernel ABI", "Limits", "libc", "The runtime", "Build", "Protocol", "Shared memory", "Connection"],
   ...["The rings", "The architecture", "Command line"],
 ];
-const SPEAKS_BY_RUNTIME = ["deno-serve"]; // the runtime speaks HTTP, so there is no protocol in the file
+const SPEAKS_BY_RUNTIME = ["deno-serve", "ws-deno"]; // the runtime speaks, so there is no protocol in the file
 
 /** What the parser of `deno lint` saw in one file. */
 interface Source {
@@ -231,13 +231,22 @@ Deno.test("the sections of every experiment stand in the same order", () => {
   }
 });
 
+/** The protocol sections, each up to what follows it in every file. */
+const HTTP_SECTION = /^const bytes = .*?(?=^\/\*\*(?:(?!\*\/).)*\*\/\n(?:async )?function burn\()/ms;
+const WEBSOCKET_SECTION = /^\/\/ ---- Protocol: .*?(?=^\/\/ ---- (?:Shared memory|Connection))/ms;
+
+/** Asserts that all files have the same words in a section, those of a model. */
+function sameWords(all: readonly Experiment[], model: string, section: RegExp): void {
+  const words = (experiment: Experiment) => section.exec(textOf(experiment))?.[0];
+  const expected = words(all.find(({ name }) => name === model)!);
+  assert(expected !== undefined && expected.includes("function parse"), `${model} has a protocol section`);
+  for (const speaker of all) assertEquals(words(speaker), expected, speaker.path);
+}
+
 Deno.test("experiments that speak the protocol themselves speak it in the same words", () => {
-  const protocol = (experiment: Experiment) =>
-    /^const bytes = .*?(?=^\/\*\*(?:(?!\*\/).)*\*\/\n(?:async )?function burn\()/ms.exec(textOf(experiment))?.[0];
   const speakers = experiments.filter(({ name, peer }) => !peer && !SPEAKS_BY_RUNTIME.includes(name));
-  const expected = protocol(speakers.find(({ name }) => name === "epoll")!);
-  assert(expected !== undefined && expected.includes("function parseHead"), "epoll has a protocol section");
-  for (const speaker of speakers) assertEquals(protocol(speaker), expected, speaker.path);
+  sameWords(speakers.filter(speaksHttp), "epoll", HTTP_SECTION);
+  sameWords(speakers.filter((speaker) => !speaksHttp(speaker)), "ws-epoll", WEBSOCKET_SECTION);
 });
 
 Deno.test(`no function is longer than ${MAX_FUNCTION_LINES} lines`, () => {

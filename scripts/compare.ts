@@ -3,7 +3,7 @@
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
  */
-import { catalogue, type Experiment, find } from "../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
 import { compare, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
@@ -25,28 +25,35 @@ import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
-       [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold]
-       [--rate N|half (requests/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
+       [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast]
+       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
        --all: with every experiment and peer that runs here; --family F: with those
        of a family. The reference is epoll if none is named. If one of the family bypass
        is compared, all run over a veth pair, which needs root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.`;
-const SCENARIOS = ["throughput", "rate", "mixed", "hold"] as const;
+const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
-const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1 };
+const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
+const MESSAGES_PER_S = 10;
 
 type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work", string | undefined>;
 
-function readPlans(flags: Partial<Flags> & { quick: boolean }, signal: AbortSignal): ComparePlan[] {
-  const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? "throughput"));
+/** @param usual The scenario where none is named. */
+function readPlans(
+  flags: Partial<Flags> & { quick: boolean },
+  usual: ComparePlan["scenario"],
+  signal: AbortSignal,
+): ComparePlan[] {
+  const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? usual));
   if (scenario === undefined) throw new UsageError(`--scenario ${flags.scenario} is none of ${SCENARIOS.join(", ")}.`);
-  const isOpen = scenario === "rate" || scenario === "mixed";
+  const isBroadcast = scenario === "broadcast", isOpen = scenario === "rate" || scenario === "mixed" || isBroadcast;
   if (flags.rate !== undefined && !isOpen) {
-    throw new UsageError(`--rate belongs to rate and mixed, not to ${scenario}.`);
+    throw new UsageError(`--rate belongs to rate, mixed and broadcast, not to ${scenario}.`);
   }
+  if (isBroadcast && flags.rate === "half") throw new UsageError("A broadcast has a number of messages/s: --rate 10.");
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
   if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
-  const rate = flags.rate ?? "half";
+  const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
   const plan = {
     scenario,
@@ -82,7 +89,8 @@ async function readNames(
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
   const wanted = catalogue().filter((of) =>
-    of.name !== reference.name && (family === undefined ? !bypassesKernel(of) : of.family === family)
+    speaksHttp(of) === speaksHttp(reference) && of.name !== reference.name &&
+    (family === undefined ? !bypassesKernel(of) : of.family === family)
   );
   const chosen = (await Promise.all(wanted.map(async (of) => await obstacleTo(of) === null ? [of] : []))).flat();
   if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);
@@ -155,7 +163,13 @@ await runScript(USAGE, async () => {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
-  const plans = readPlans(flags, signal);
+  const isPush = !speaksHttp(reference);
+  const other = candidates.find((candidate) => speaksHttp(candidate) === isPush);
+  if (other !== undefined) throw new UsageError(`${reference.name} and ${other.name} do not speak the same protocol.`);
+  const plans = readPlans(flags, isPush ? "broadcast" : "throughput", signal);
+  if (plans.some(({ scenario }) => (scenario === "broadcast") !== isPush)) {
+    throw new UsageError("broadcast is for servers of the family push, and the only scenario for them.");
+  }
   const storing = new Storing(flags.save);
   await storing.begin();
   const all = await compareAll(reference, candidates, plans);

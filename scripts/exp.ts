@@ -8,7 +8,7 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
-import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
+import { fitting, measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
 
@@ -28,7 +28,7 @@ await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, WISH_FLAGS);
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
-  const wish = readWish(flags);
+  const wish = fitting(experiment, readWish(flags));
   introduce(experiment);
   return await measureAndTell(experiment, wish, flags);
 });

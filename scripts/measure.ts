@@ -7,7 +7,7 @@
 import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
-import { measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
+import { fitting, measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
 import { commandBehind, readOwn } from "../lib/server/custom.ts";
 
 const USAGE =
@@ -24,5 +24,5 @@ await runScript(USAGE, async () => {
   const wish = readWish(flags);
   if (wish.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
   const subject = readOwn(flags, words, catalogue().map(({ name }) => name));
-  return await measureAndTell(subject, wish, flags);
+  return await measureAndTell(subject, fitting(subject, wish), flags);
 });

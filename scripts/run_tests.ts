@@ -27,7 +27,8 @@ const PERMISSIONS = [ // playwright-core looks into /proc, which would else need
   "--allow-net=127.0.0.1,localhost",
 ];
 const FOLDERS = ["lib", "scripts", "experiments"];
-const CONTRACT = ["", "_protocol", "_limits", "_fuzz", "_stress"].map((part) => `experiments/contract${part}_test.ts`);
+const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_fuzz", "contract_stress", "push"]
+  .map((name) => `experiments/${name}_test.ts`);
 
 // Tests mostly wait, for servers and for a browser, so four parts share a machine well, even one of two cores.
 const PARTS_AT_ONCE = 4;

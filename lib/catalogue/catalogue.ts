@@ -98,6 +98,20 @@ export function runsHere(
   return { runs: false, reason: `${name} needs ${wanted.join(" or ")}; this is ${here}.` };
 }
 
+/** Whether a server answers HTTP requests. Those of the family `push` speak WebSocket. */
+export const speaksHttp = ({ family }: Pick<Experiment, "family">): boolean => family !== "push";
+
+/**
+ * Finds an experiment of the catalogue by its name, for a command that asks it by HTTP.
+ *
+ * @throws {UsageError} If there is none of that name, or if it speaks WebSocket.
+ */
+export function findHttp(name: string): Experiment {
+  const experiment = find(name);
+  if (speaksHttp(experiment)) return experiment;
+  throw new UsageError(`${name} speaks WebSocket, and this command asks by HTTP: choose a server of another family.`);
+}
+
 /**
  * Finds an experiment of the catalogue by its name.
  *

@@ -33,6 +33,7 @@ export function ratios(
   metric:
     | "core_us_per_request"
     | "cpu_us_per_request"
+    | "cpu_us_per_delivery"
     | "requests_per_s"
     | "p99_us"
     | "user_bytes_per_conn"

@@ -20,6 +20,7 @@ export const FAMILY: Record<string, { light: string; dark: string; mark: PointSt
   runtime: { light: "#a8447e", dark: "#e08fbd", mark: "rectRot" },
   hybrid: { light: "#8a6d00", dark: "#e0b72a", mark: "star" },
   bypass: { light: "#4d5fa8", dark: "#9aa8ec", mark: "crossRot" },
+  push: { light: "#7a45b5", dark: "#b48cf0", mark: "rectRounded" },
   own: { light: "#555555", dark: "#bbbbbb", mark: "cross" },
 };
 

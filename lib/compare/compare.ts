@@ -9,7 +9,16 @@ import { CannotCompare } from "./contender.ts";
 import { type Found, foundOften } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { type Figures, logRatio, OF_CONNECTIONS, OF_SLICES, type PairPlan, pairRound, type Round } from "./pair.ts";
+import {
+  type Figures,
+  logRatio,
+  OF_BROADCASTS,
+  OF_CONNECTIONS,
+  OF_SLICES,
+  type PairPlan,
+  pairRound,
+  type Round,
+} from "./pair.ts";
 import type { ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { medianOf, ratioInterval } from "../timing/stats.ts";
@@ -19,7 +28,7 @@ import type { Manifest } from "../results/schema.ts";
 
 /** How experiments are compared. */
 export interface ComparePlan extends PairPlan {
-  scenario: Extract<ScenarioName, "throughput" | "rate" | "mixed" | "hold">;
+  scenario: Extract<ScenarioName, "throughput" | "rate" | "mixed" | "hold" | "broadcast">;
   /** Their number decides the width of the interval. */
   rounds: number;
   onRound?: (round: number, candidate: string, values: Figures) => void;
@@ -74,7 +83,11 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
   const { scenario, connections, heavy } = plan;
   const findings = foundOften(rounds);
   const ofSlices = plan.isWired === true ? OF_SLICES : OF_SLICES.filter((metric) => metric !== "core_us_per_request");
-  const metrics = scenario === "hold" ? OF_HOLD : [...ofSlices, ...OF_CONNECTIONS];
+  const metrics = scenario === "hold"
+    ? OF_HOLD
+    : scenario === "broadcast"
+    ? [...OF_BROADCASTS, ...OF_CONNECTIONS]
+    : [...ofSlices, ...OF_CONNECTIONS];
   return metrics.map((metric): ComparisonRow => {
     const logs = rounds.map((round) => round.logs[metric]);
     const known = logs.filter((log) => log !== null && log !== undefined && Number.isFinite(log)) as number[];
@@ -111,7 +124,11 @@ export async function compare(
   candidates: readonly Subject[],
   wanted: ComparePlan,
 ): Promise<Comparison> {
-  const plan = { ...wanted, isWired: isComparedOverWire([reference, ...candidates]) };
+  const plan = {
+    ...wanted,
+    isBroadcast: wanted.scenario === "broadcast",
+    isWired: isComparedOverWire([reference, ...candidates]),
+  };
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
   const failed = new Map<Subject, CannotCompare>();
   const manifests = new Map<string, Manifest>();

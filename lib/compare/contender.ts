@@ -8,6 +8,7 @@ import { Histogram } from "../timing/histogram.ts";
 import { evidenceOf, throttleMeter } from "../run/evidence.ts";
 import { type Found, judge } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
+import { gather } from "../run/broadcast.ts";
 import { climbAll, spent } from "../run/hold.ts";
 import { crash, DEATH_MS, endOf } from "../run/step.ts";
 import { counted } from "../text/format.ts";
@@ -30,6 +31,8 @@ export interface Load {
   heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
   settleSeconds: number;
+  /** Connections are listeners, and the rate is that of messages to all of them. */
+  isBroadcast?: boolean;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
   signal: AbortSignal;
@@ -48,6 +51,12 @@ export class CannotCompare extends Error {
  * row cost the same within so much; a JVM takes seconds to get there, most others two.
  */
 const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
+
+/** Holds all connections, and tells what they take. */
+async function holdAll(bench: Bench) {
+  const { climb, low, reason } = await climbAll(bench);
+  return { memory: reason === null ? spent(bench, climb, low) : {}, reason };
+}
 
 /**
  * Whether a warm-up is over.
@@ -100,9 +109,8 @@ export class Contender implements AsyncDisposable {
     const { server, generator } = opened;
     const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
     const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
-    const { climb, low, reason } = await climbAll(bench);
+    const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
-    const memory = spent(bench, climb, low);
     const manifest = await manifestOf(experiment, server);
     return new Contender(experiment, memory, manifest, server, generator, load, stack.move());
   }
@@ -111,7 +119,9 @@ export class Contender implements AsyncDisposable {
   async warmUp(): Promise<number> {
     const costs: number[] = [];
     for (;;) {
-      const { requests, seconds, server_cpu_us } = await this.#run(() => this.#closed(WARMUP.seconds));
+      const { requests, seconds, server_cpu_us } = await this.#run(() =>
+        this.load.isBroadcast === true ? this.#broadcast(WARMUP.seconds) : this.#closed(WARMUP.seconds)
+      );
       costs.push((server_cpu_us ?? seconds) / requests); // of a server whose process is not known the time must do
       if (isWarm(costs, this.load.settleSeconds)) return requests / seconds;
       this.load.signal.throwIfAborted();
@@ -128,12 +138,18 @@ export class Contender implements AsyncDisposable {
     const { seconds, heavy } = this.load;
     const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavyPath(heavy.us) };
     const window = await this.#run(() =>
-      ratePerS === null
+      this.load.isBroadcast === true
+        ? this.#broadcast(seconds)
+        : ratePerS === null
         ? this.#closed(seconds)
         : this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share })
     );
     this.#windows.push(window);
     return window;
+  }
+
+  #broadcast(seconds: number): Promise<Window> {
+    return this.generator.broadcast({ rate: this.load.ratePerS!, seconds, warmupSeconds: 0 });
   }
 
   #closed(seconds: number): Promise<Window> {
@@ -163,7 +179,8 @@ export class Contender implements AsyncDisposable {
     const sum = (of: (window: Window) => number) => this.#windows.reduce((total, window) => total + of(window), 0);
     const seconds = sum((window) => window.seconds);
     const latencies = this.#windows.reduce((all, { histogram }) => all.merge(histogram), new Histogram());
-    const scheduled = sum((window) => window.scheduled ?? 0);
+    // Of a broadcast the rate is that of messages, and not of what windows count.
+    const scheduled = this.load.isBroadcast === true ? 0 : sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
       ...evidenceOf(this.#windows),
       p99Us: latencies.count > 0 ? latencies.percentile(99) : null,

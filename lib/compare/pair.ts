@@ -6,9 +6,10 @@
 import { shuffle } from "es-toolkit";
 import type { Found } from "../results/findings.ts";
 import { Contender, type Load } from "./contender.ts";
-import { answersPerS, type Window } from "../load/generator.ts";
+import { answersPerS, type Broadcast, type Window } from "../load/generator.ts";
 import { median } from "../timing/stats.ts";
 import { serverCoreUs } from "../run/bench.ts";
+import { cpuPerDelivery } from "../run/broadcast.ts";
 import { bypassesKernel, type Subject } from "../server/subject.ts";
 import type { Manifest } from "../results/schema.ts";
 
@@ -31,6 +32,8 @@ export const OF_SLICES = [
   "p50_us",
   "p99_us",
 ] as const;
+/** The same of broadcasts. */
+export const OF_BROADCASTS = ["cpu_us_per_delivery", "p50_us", "p99_us", "last_p50_us"] as const;
 /** What is compared of the connections that are held. */
 export const OF_CONNECTIONS = ["user_bytes_per_conn", "kernel_bytes_per_conn", "threads"] as const;
 /** Figures by their names; null: not measured. */
@@ -46,13 +49,23 @@ export interface Round {
   findings: Found[];
 }
 
-const figuresOf = (window: Window): Record<typeof OF_SLICES[number], number> => ({
-  core_us_per_request: (serverCoreUs(window) ?? NaN) / (window.requests - window.drained),
-  cpu_us_per_request: (window.server_cpu_us ?? NaN) / (window.requests - window.drained),
-  requests_per_s: answersPerS(window),
+const isBroadcast = (window: Window): window is Broadcast => "last" in window;
+
+const broadcastFigures = (window: Broadcast): Record<string, number> => ({
+  cpu_us_per_delivery: cpuPerDelivery(window) ?? NaN,
   p50_us: window.histogram.percentile(50),
   p99_us: window.histogram.percentile(99),
+  last_p50_us: window.last.percentile(50),
 });
+
+const figuresOf = (window: Window): Record<string, number> =>
+  isBroadcast(window) ? broadcastFigures(window) : ({
+    core_us_per_request: (serverCoreUs(window) ?? NaN) / (window.requests - window.drained),
+    cpu_us_per_request: (window.server_cpu_us ?? NaN) / (window.requests - window.drained),
+    requests_per_s: answersPerS(window),
+    p50_us: window.histogram.percentile(50),
+    p99_us: window.histogram.percentile(99),
+  });
 
 /** The logarithm of a ratio; null where one of the two was not measured, or is nothing. */
 export const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
@@ -60,19 +73,19 @@ export const logRatio = (candidate: number | null | undefined, reference: number
 
 /** The slices of both, in ABBA order, which of them is A by chance, as figures: the medians of each, and of the log-ratios of neighbours. */
 async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
-  const seen: Record<"reference" | "candidate", ReturnType<typeof figuresOf>[]> = { reference: [], candidate: [] };
+  const seen: Record<"reference" | "candidate", Record<string, number>[]> = { reference: [], candidate: [] };
   const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < count; i++) {
     for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
       seen[side].push(figuresOf(await (side === "reference" ? reference : candidate).slice(ratePerS)));
     }
   }
-  const of = (values: (key: typeof OF_SLICES[number]) => number[]) =>
-    Object.fromEntries(OF_SLICES.map((key) => [key, median(values(key))]));
+  const of = (values: (key: string) => number[]) =>
+    Object.fromEntries(Object.keys(seen.reference[0]!).map((key) => [key, median(values(key))]));
   return {
-    reference: of((key) => seen.reference.map((each) => each[key])),
-    candidate: of((key) => seen.candidate.map((each) => each[key])),
-    logs: of((key) => seen.candidate.map((each, i) => Math.log(each[key] / seen.reference[i]![key]))),
+    reference: of((key) => seen.reference.map((each) => each[key]!)),
+    candidate: of((key) => seen.candidate.map((each) => each[key]!)),
+    logs: of((key) => seen.candidate.map((each, i) => Math.log(each[key]! / seen.reference[i]![key]!))),
   };
 }
 
@@ -89,7 +102,8 @@ export async function pairRound(
   into: Map<string, Manifest>,
 ): Promise<Round> {
   const isWired = plan.isWired === true || [reference, candidate].some(bypassesKernel);
-  const load: Load = { ...plan, ratePerS: null, isWired };
+  const messagesPerS = plan.isBroadcast === true && plan.ratePerS !== "half" ? plan.ratePerS : null;
+  const load: Load = { ...plan, ratePerS: messagesPerS, isWired };
   const [first, second] = shuffle([reference, candidate]);
   await using early = await Contender.start(first!, load);
   await using late = await Contender.start(second!, load);

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { howEnded, linesOf, PIN_AND_BIND, Tail } from "../server/launch.ts";
 import type { Namespace } from "../network/namespaces.ts";
-import type { Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
+import type { AudienceCommand, Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
 const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
@@ -118,13 +118,13 @@ export class LoadChild {
    * @throws {UsageError} If the command cannot be done as asked.
    * @throws {Error} If the process ends before the answer.
    */
-  run(command: Command | StressCommand): Promise<unknown> {
+  run(command: Command | StressCommand | AudienceCommand): Promise<unknown> {
     const outcome = this.#last.then(() => this.#run(command));
     this.#last = outcome.catch(() => {}); // the caller of that command gets its error; the next one is independent of it
     return outcome;
   }
 
-  async #run(command: Command | StressCommand): Promise<unknown> {
+  async #run(command: Command | StressCommand | AudienceCommand): Promise<unknown> {
     try {
       await this.#input.write(new TextEncoder().encode(JSON.stringify(command) + "\n"));
     } catch {

@@ -7,7 +7,16 @@
 import { lookup } from "node:dns/promises";
 import { UsageError } from "../cli/errors.ts";
 import { LoadChild } from "./child.ts";
-import { mergeAsks, mergeConnects, type Merged, mergeStress, mergeTotals, mergeWindows, revive } from "./merge.ts";
+import {
+  lastOf,
+  mergeAsks,
+  mergeConnects,
+  type Merged,
+  mergeStress,
+  mergeTotals,
+  mergeWindows,
+  revive,
+} from "./merge.ts";
 import { Meter, type Reading, sleepUntil, spanOf } from "./meter.ts";
 import { HEADS } from "./request.ts";
 import { Namespace } from "../network/namespaces.ts";
@@ -17,6 +26,8 @@ import { sample } from "../sampling/sampler.ts";
 import type * as Types from "./types.ts";
 import type {
   AskOutcome,
+  Broadcast,
+  BroadcastPart,
   Command,
   ConnectOutcome,
   EngineConfig,
@@ -29,7 +40,7 @@ import type {
   WindowPart,
 } from "./types.ts";
 
-export type { AskOutcome, ConnectOutcome, LoadOptions, Target, Totals, Window };
+export type { AskOutcome, Broadcast, ConnectOutcome, LoadOptions, Target, Totals, Window };
 export type {
   CoreTimes,
   CpuTimes,
@@ -59,6 +70,8 @@ const SPIN_US = 150;
 /** The server's memory during a stress: the least of so many looks in each quarter, since garbage is in it now and not a moment later. */
 const QUARTERS = 4;
 const LOOKS = 4;
+const MESSAGE_BYTES = 128;
+const MAX_MESSAGES = 100_000; // of one broadcast: of each it is noted when the last listener had it
 
 const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
 
@@ -82,6 +95,7 @@ const RANGES = {
   heavyShare: [0, 1, "number"],
   resetShare: [0, 1, "number"],
   halfCloseShare: [0, 1, "number"],
+  bytes: [16, 65_535, "integer"],
 } as const;
 
 /** @throws {UsageError} If a number is out of its range. */
@@ -192,6 +206,9 @@ export class LoadGenerator implements AsyncDisposable {
   readonly #options: LoadOptions;
   readonly #onProgress: (progress: Progress) => void;
   #last: Promise<unknown> = Promise.resolve();
+  /** Listeners of each process, and messages that were sent to them. */
+  #listening: number[] = [];
+  #messages = 0;
   /** The last progress of each process that takes part in the command that runs; the first of them speaks for all. */
   #progress = new Map<number, Progress | null>();
 
@@ -254,7 +271,7 @@ export class LoadGenerator implements AsyncDisposable {
   /** Gives each process its command; where one has none it does not take part. */
   async #run<T>(
     children: readonly LoadChild[],
-    commandOf: (child: LoadChild, i: number) => Command | Types.StressCommand | null,
+    commandOf: (child: LoadChild, i: number) => Command | Types.StressCommand | Types.AudienceCommand | null,
   ) {
     const taking = children.flatMap((child, i) => {
       const command = commandOf(child, i);
@@ -472,6 +489,65 @@ export class LoadGenerator implements AsyncDisposable {
       });
       const pss_anon_bytes = await this.#watchMemory(options.seconds, running);
       return { ...mergeStress(await running), pss_anon_bytes };
+    });
+  }
+
+  /**
+   * Opens `count` WebSockets more, which listen, and `slow` (0) that never read. It is over when all are open or have failed,
+   * or when none was opened for `timeoutMs` (5 000).
+   *
+   * @throws {UsageError} If a number is out of range, or the engine is not `epoll`.
+   */
+  async listen(count: number, options: { slow?: number; timeoutMs?: number } = {}): Promise<ConnectOutcome> {
+    const { slow, timeoutMs } = inRange({ slow: 0, timeoutMs: QUIET_MS, ...options });
+    inRange({ slow: count }); // none is a number of them, too
+    return await this.#queue(async () => {
+      const parts = shares(count, this.#children.length), slows = shares(slow, this.#children.length);
+      const outcomes = await this.#run<ConnectOutcome>(this.#children, (_, i) => {
+        this.#listening[i] = (this.#listening[i] ?? 0) + parts[i]!;
+        return { name: "listen", options: { count: parts[i]!, slow: slows[i]!, timeoutMs } };
+      });
+      return mergeConnects(outcomes);
+    });
+  }
+
+  /**
+   * One of the listeners publishes: messages of `bytes` (128) are due at equal distances, `rate` per second, for `seconds`
+   * after `warmupSeconds` (1). Each listener is to have each of them, in order. Latency counts from the time at which a message
+   * was due until a listener has read it. At the end deliveries are awaited, for 60 s at the most and 5 s without any.
+   *
+   * @throws {UsageError} If a number is out of range, or there are too many messages.
+   */
+  async broadcast(
+    options: { rate: number; seconds: number; warmupSeconds?: number; bytes?: number },
+  ): Promise<Broadcast> {
+    const { rate, seconds, warmupSeconds, bytes } = inRange({
+      warmupSeconds: WARMUP_S,
+      bytes: MESSAGE_BYTES,
+      ...options,
+    });
+    const first = Math.round(rate * warmupSeconds), total = first + Math.round(rate * seconds);
+    if (total > MAX_MESSAGES) throw new UsageError(`${total} messages are too many: choose up to ${MAX_MESSAGES}.`);
+    if (total === first) {
+      throw new UsageError("No message is due in so short a time: choose more seconds, or a higher rate.");
+    }
+    return await this.#queue(async () => {
+      const timing = this.#timing(warmupSeconds, seconds);
+      const base = this.#messages;
+      this.#messages += total;
+      const schedule = { ...timing, rate, total, first, base, bytes };
+      const publisher = this.#listening.findIndex((count) => count > 0);
+      const running = this.#run<unknown>(
+        this.#children,
+        (_, i) =>
+          (this.#listening[i] ?? 0) === 0
+            ? null
+            : { name: "broadcast", options: { ...schedule, publishes: i === publisher } },
+      );
+      const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
+      const parts = (await running).map((part) => revive<BroadcastPart>(part));
+      const window = this.#complete(parts, readings, timing, timing.fromUs);
+      return { ...window, messages: total - first, last: lastOf(parts) };
     });
   }
 

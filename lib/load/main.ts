@@ -8,8 +8,18 @@ import { UsageError } from "../cli/errors.ts";
 import { linesOf } from "../server/launch.ts";
 import { Engine } from "./engine.ts";
 import { requestFor } from "./request.ts";
+import type { Audience } from "./audience.ts";
 import type { Stress } from "./stress.ts";
-import type { Command, EngineConfig, Progress, Reply, StressCommand, StressOptions, StressPart } from "./types.ts";
+import type {
+  AudienceCommand,
+  Command,
+  EngineConfig,
+  Progress,
+  Reply,
+  StressCommand,
+  StressOptions,
+  StressPart,
+} from "./types.ts";
 
 const encoder = new TextEncoder();
 
@@ -42,10 +52,22 @@ async function runStress(config: EngineConfig, options: StressOptions): Promise<
   return stress.run(options);
 }
 
-async function run(engine: Engine, command: Command | StressCommand): Promise<void> {
+let audience: Audience | undefined;
+
+async function runAudience(config: EngineConfig, command: AudienceCommand) {
+  if (config.engine !== "epoll") throw new UsageError("Listeners need the epoll engine, which runs on Linux only.");
+  const { Audience } = await import("./audience.ts");
+  audience ??= new Audience(config, onProgress);
+  return command.name === "listen" ? audience.listen(command.options) : audience.broadcast(command.options);
+}
+
+async function run(engine: Engine, command: Command | StressCommand | AudienceCommand): Promise<void> {
   try {
+    const isAudience = command.name === "listen" || command.name === "broadcast";
     const done = command.name === "stress"
       ? await runStress(engine.config, command.options)
+      : isAudience
+      ? await runAudience(engine.config, command)
       : await engine.run(command);
     reply({ done, clients: engine.connections.clients });
   } catch (error) {

@@ -4,7 +4,16 @@
  * @module
  */
 import { Histogram } from "../timing/histogram.ts";
-import type { AskOutcome, ConnectOutcome, ErrorCounts, StressPart, Totals, Window, WindowPart } from "./types.ts";
+import type {
+  AskOutcome,
+  BroadcastPart,
+  ConnectOutcome,
+  ErrorCounts,
+  StressPart,
+  Totals,
+  Window,
+  WindowPart,
+} from "./types.ts";
 
 /** A limit of the server shows where so large a share of its closes came after the same number of answers. */
 const SAME_CLOSES = 0.9;
@@ -82,6 +91,16 @@ export const mergeStress = (parts: readonly StressPart[]): StressPart => ({
   errors: errorsOf(parts),
   stopped_early: parts.find(({ stopped_early }) => stopped_early !== null)?.stopped_early ?? null,
 });
+
+/** When the last listener of all processes had a message, over all messages that came to anybody. */
+export function lastOf(parts: readonly BroadcastPart[]): Histogram {
+  const last = new Histogram();
+  for (let i = 0; i < (parts[0]?.last_us.length ?? 0); i++) {
+    const us = Math.max(...parts.map(({ last_us }) => last_us[i]!));
+    if (us >= 0) last.record(us);
+  }
+  return last;
+}
 
 /** The number of answers after which nine in ten were closed; null if there is none. */
 export function closesAfter(closes: Record<string, number>): number | null {

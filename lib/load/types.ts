@@ -186,6 +186,24 @@ export interface StressOutcome {
   stopped_early: string | null;
 }
 
+/** Messages of one client that a server sends to all. */
+export interface BroadcastOptions {
+  /** Messages per second. */
+  rate: number;
+  seconds: number;
+  warmupSeconds: number;
+  /** Of a message. */
+  bytes: number;
+}
+
+/** What came of it. `requests` are deliveries, of which there are as many as messages times listeners. */
+export interface Broadcast extends Window {
+  /** Messages that were due in the window. */
+  messages: number;
+  /** Of each message that came to anybody: how long after it was due the last listener had it. */
+  last: Histogram;
+}
+
 /** CPU time in µs, counted by the kernel in ticks of 10 ms. Sums over several windows are better than sums of shares. */
 export interface CpuTimes {
   /** Running a process or the kernel, interrupts included. */
@@ -327,6 +345,29 @@ export type WindowPart =
     to_us: number;
   };
 
+/** Listeners of one process, and such that do not read. */
+export interface ListenPart {
+  count: number;
+  slow: number;
+  timeoutMs: number;
+}
+
+/** The messages of a broadcast: number j of `total` is due at `startUs + j × 10⁶ / rate`. */
+export interface Schedule extends Timing {
+  rate: number;
+  total: number;
+  /** The number of the first one of the window. */
+  first: number;
+  /** What is added to a number in the text of a message, so that those of two broadcasts differ. */
+  base: number;
+  bytes: number;
+  /** Whether this process publishes. */
+  publishes: boolean;
+}
+
+/** What one process adds to it: `last_us` by message, −1 where no listener of the process had it. */
+export type BroadcastPart = WindowPart & { last_us: number[] };
+
 /** What a process can do, and what it answers. One command runs at a time. */
 export interface Commands {
   connect: { options: ConnectOptions; outcome: ConnectOutcome };
@@ -370,6 +411,9 @@ export interface StressCommand {
   name: "stress";
   options: StressOptions;
 }
+
+/** The same of audience.ts. */
+export type AudienceCommand = { name: "listen"; options: ListenPart } | { name: "broadcast"; options: Schedule };
 
 /** One line from the process. `ready` comes once, at the start. */
 export type Reply =

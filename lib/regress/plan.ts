@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { catalogue, type Experiment, find, runsHere } from "../catalogue/catalogue.ts";
+import { catalogue, type Experiment, find, findHttp, runsHere, speaksHttp } from "../catalogue/catalogue.ts";
 import { obstacleTo } from "../catalogue/tools.ts";
 import { UsageError } from "../cli/errors.ts";
 import { machineOf } from "../results/machine.ts";
@@ -37,9 +37,9 @@ async function referenceHere(): Promise<Experiment | Variant> {
  */
 export function chooseExperiments(names: string | undefined): Experiment[] {
   if (names === undefined) {
-    return catalogue().filter((each) => !each.peer && runsHere(each).runs);
+    return catalogue().filter((each) => !each.peer && speaksHttp(each) && runsHere(each).runs);
   }
-  const chosen = names.split(",").map((name) => find(name));
+  const chosen = names.split(",").map((name) => findHttp(name));
   if (new Set(chosen.map(({ name }) => name)).size < chosen.length) throw new UsageError("Name each experiment once.");
   if (chosen.some(({ name }) => name === REFERENCE)) {
     throw new UsageError(`${REFERENCE} is the reference: leave it out.`);

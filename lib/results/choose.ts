@@ -64,7 +64,8 @@ export function best(
   scenario: ScenarioName,
   most = Infinity,
 ): Result | undefined {
-  const asked = (of: Result) => scenario === "hold" ? of.parameters.connections : 0;
+  const isClimb = scenario === "hold" || scenario === "broadcast";
+  const asked = (of: Result) => isClimb ? of.parameters.connections : 0;
   const hasFigures = ({ ended }: Result) => Number(ended === "ok" || ended === "limited"); // they come first
   return results
     .filter((of) => of.experiment === name && of.scenario === scenario && !of.quick && asked(of) <= most)

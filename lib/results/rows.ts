@@ -59,7 +59,7 @@ export type ReadinessRow = v.InferOutput<typeof READINESS>;
 
 /** One figure of one candidate against the reference, in one scenario. */
 const COMPARISON = v.strictObject({
-  scenario: field(v.picklist(SCENARIOS), "`throughput`, `rate`, `mixed` or `hold`"),
+  scenario: field(v.picklist(SCENARIOS), "`throughput`, `rate`, `mixed`, `hold` or `broadcast`"),
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),

@@ -22,6 +22,9 @@ export const SCENARIO_SAYS = {
   mixed: "`rate`, with a share of requests that burn CPU; latencies are those of the light requests alone",
   churn: "connect, one request, close, again and again",
   slow: "`rate`, while other clients send one byte of a request per second; latencies are those of normal clients",
+  broadcast:
+    "WebSocket: one of the listeners publishes at a set rate, and each message goes to all; latency is that of a delivery, " +
+    "from when its message was due until a listener has read it",
 } as const;
 export type ScenarioName = keyof typeof SCENARIO_SAYS;
 export const SCENARIOS = Object.keys(SCENARIO_SAYS) as ScenarioName[];
@@ -46,10 +49,16 @@ export const PARAMETERS = v.strictObject({
   seconds: field(number, "how long was measured; in `hold`, how long the connections were held idle"),
   warmup_seconds: field(number, "how long load ran before the first figure was taken"),
   climb_seconds: v.exactOptional(field(number, "how long connecting may take in a quick run")),
-  rate_per_s: v.exactOptional(field(number, "requests due per second")),
+  rate_per_s: v.exactOptional(field(number, "requests due per second; in `broadcast` messages")),
   heavy_share: v.exactOptional(field(number, "the share of heavy requests, from 0 to 1")),
   heavy_path: v.exactOptional(field(text, "their target; `/work/50000` burns 50 000 µs of CPU")),
-  slow: v.exactOptional(field(number, "clients that send one byte per second, next to the normal `connections`")),
+  slow: v.exactOptional(
+    field(
+      number,
+      "clients that send one byte per second, next to the normal `connections`; in `broadcast` listeners that do not read",
+    ),
+  ),
+  message_bytes: v.exactOptional(field(number, "in `broadcast`, bytes of a message, without its frame")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
   wire: v.exactOptional(
@@ -66,9 +75,13 @@ export const METRICS_SCHEMA = v.strictObject({
   connections: field(numberOrNull, "connections wanted or held during the measurement"),
   answered: field(
     numberOrNull,
-    "in `hold` the connections whose last request was answered with 200; under load the answers with 200 in the window",
+    "in `hold` the connections whose last request was answered with 200; under load the answers with 200 in the window; " +
+      "in `broadcast` the deliveries of its messages",
   ),
-  unanswered: field(numberOrNull, "requests without an answer when waiting ended; they are in the percentiles"),
+  unanswered: field(
+    numberOrNull,
+    "requests without an answer, or deliveries that did not come, when waiting ended; they are in the percentiles",
+  ),
   lost: field(numberOrNull, "connections that the server closed or reset early"),
   reconnects: field(numberOrNull, "connections made anew for clients whose connection the server had closed"),
   closes_after: field(numberOrNull, "after how many answers the server closed each connection; `null`: no one number"),
@@ -104,6 +117,23 @@ export const METRICS_SCHEMA = v.strictObject({
     "over a wire: busy time of the server's cores per answered request, interrupts included; the kernel's work on packets " +
       "that belongs to no process is in it, and whatever else ran there. Compared in place of `cpu_us_per_request`",
   )),
+  messages: v.exactOptional(field(numberOrNull, "in `broadcast`: messages that were due in the window")),
+  delivered_share: v.exactOptional(
+    field(numberOrNull, "in `broadcast`: deliveries by messages times listeners; 1: all have all, each once"),
+  ),
+  deliveries_per_s: v.exactOptional(
+    field(numberOrNull, "in `broadcast`: deliveries per second, those after the end of the window left out"),
+  ),
+  cpu_us_per_delivery: v.exactOptional(
+    field(numberOrNull, "in `broadcast`: CPU time of the server, user and system, per delivery"),
+  ),
+  last_p50_us: v.exactOptional(
+    field(
+      numberOrNull,
+      "in `broadcast`: how long after a message was due the last listener had it, the median over messages",
+    ),
+  ),
+  last_p99_us: v.exactOptional(field(numberOrNull, "the same, 99th percentile")),
   server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
   client_core_share: field(numberOrNull, "the same of the load generator, without waiting for due times"),
   user_bytes_per_conn: field(

@@ -187,7 +187,7 @@ export function findingsOf(
     ...evidenceOf(window === null ? [] : [window]),
     p99Us: metrics.p99_us ?? null,
     connections: metrics.connections ?? 0,
-    ratePerS: metrics.requests_per_s ?? null,
+    ratePerS: metrics.requests_per_s ?? metrics.deliveries_per_s ?? null,
     askedPerS,
     meanLatencyUs: window === null || window.histogram.count === 0 ? null : window.histogram.mean,
     answered: metrics.answered ?? 0,

@@ -58,7 +58,11 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
 }
 
 /** How many to connect next on the way to `wanted`, or why no more: what the guard and the time left allow. */
-function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): { connect: number } | { stop: string } {
+export function nextStep(
+  { guard, parameters }: Bench,
+  climb: Climb,
+  wanted: number,
+): { connect: number } | { stop: string } {
   const { connections, climb_seconds: limit } = parameters;
   const { held, pacePerS, deadline } = climb;
   const step = guard.next(held, connections);
@@ -73,7 +77,7 @@ function nextStep({ guard, parameters }: Bench, climb: Climb, wanted: number): {
 }
 
 /** What became of most of the connections that failed. */
-function mainCause(errors: ErrorCounts, closed: number): string {
+export function mainCause(errors: ErrorCounts, closed: number): string {
   const [key, times] = Object.entries(errors).toSorted(([, a], [, b]) => b - a)[0] ?? ["", 0];
   if (closed > times) return "were closed after their answer: nothing is kept alive";
   if (key === "") return "got no answer";
@@ -118,7 +122,7 @@ export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose 
 }
 
 /** Memory that the run has taken: of the server's processes, or of the whole host where that is more. */
-function usedBytes(start: Sample | null, now: Sample): number {
+export function usedBytes(start: Sample | null, now: Sample): number {
   return start === null ? now.pss_bytes : Math.max(now.pss_bytes, start.mem_available_bytes - now.mem_available_bytes);
 }
 
@@ -153,13 +157,14 @@ async function holdOn({ generator, signal, parameters: { seconds } }: Bench, cli
 }
 
 /** What server and kernel have spent at a number of connections. */
-interface Plateau {
+export interface Plateau {
   held: number;
   sample: Sample | null;
   kernel: number | null;
 }
 
-const plateauAt = (held: number, { server, isInKernel }: Bench): Plateau => ({
+/** Looks at server and kernel now. */
+export const plateauAt = (held: number, { server, isInKernel }: Bench): Plateau => ({
   held,
   sample: look(server),
   kernel: isInKernel ? kernelSocketBytes() : null,

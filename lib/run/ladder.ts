@@ -9,6 +9,8 @@ export interface Wish {
   connections: number[] | null;
   seconds: number | null;
   rate: number | null;
+  /** Of a broadcast: listeners that do not read. */
+  slow: number | null;
 }
 
 /** One run to come. */
@@ -24,11 +26,31 @@ type RunStep = (step: Step, guard: Guard) => Promise<Result>;
 
 const HOLD = [1, 10, 100, 1000, 10_000];
 const HOLD_QUICK = [100, 1000];
-const LOADED_CONNECTIONS = 100; // of every scenario but hold
+const LISTENERS = [10, 100, 1000, 10_000];
+const LISTENERS_QUICK = [100, 1000];
+const MESSAGES_PER_S = 10; // of a broadcast
+const MESSAGE_BYTES = 128;
+const LOADED_CONNECTIONS = 100; // of every scenario but hold and broadcast
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
-const SECONDS: Record<ScenarioName, number> = { hold: 1, throughput: 5, rate: 10, mixed: 10, churn: 5, slow: 5 };
-const SECONDS_QUICK: Record<ScenarioName, number> = { hold: 0, throughput: 2, rate: 2, mixed: 2, churn: 2, slow: 2 };
+const SECONDS: Record<ScenarioName, number> = {
+  hold: 1,
+  throughput: 5,
+  rate: 10,
+  mixed: 10,
+  churn: 5,
+  slow: 5,
+  broadcast: 10,
+};
+const SECONDS_QUICK: Record<ScenarioName, number> = {
+  hold: 0,
+  throughput: 2,
+  rate: 2,
+  mixed: 2,
+  churn: 2,
+  slow: 2,
+  broadcast: 2,
+};
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
@@ -42,26 +64,39 @@ function parameters(wish: Wish, scenario: ScenarioName, connections: number): Pa
   };
   if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
   if (scenario === "throughput" || scenario === "churn") return base;
+  if (scenario === "broadcast") return broadcastOf(wish, base);
   const open = { ...base, rate_per_s: wish.rate ?? RATE };
   if (scenario === "mixed") return { ...open, heavy_share: HEAVY_SHARE, heavy_path: heavyPath() };
   return scenario === "slow" ? { ...open, slow: connections } : open;
 }
 
+const broadcastOf = ({ rate, slow, quick }: Wish, base: Parameters): Parameters => ({
+  ...base,
+  rate_per_s: rate ?? MESSAGES_PER_S,
+  message_bytes: MESSAGE_BYTES,
+  ...(slow !== null && { slow }),
+  ...(quick && { climb_seconds: CLIMB_SECONDS_QUICK }),
+});
+
+/** The sizes at which a server is asked how far it goes. */
+const SIZES = {
+  hold: { full: HOLD, quick: HOLD_QUICK },
+  broadcast: { full: LISTENERS, quick: LISTENERS_QUICK },
+} as const;
+const isClimb = (scenario: ScenarioName): scenario is keyof typeof SIZES => scenario in SIZES;
+
 /**
- * Walks the ladder: `hold` at growing sizes until it holds no more, then `throughput` at 100 connections (fewer where
+ * Walks the ladder: `hold`, or `broadcast`, at growing sizes until it holds no more, then `throughput` at 100 connections (fewer where
  * fewer were held), then `rate` at half of that throughput. What the user asked for replaces the defaults.
  */
 export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): AsyncGenerator<Result> {
   const scenarios = wish.scenarios ?? ["hold", "throughput", "rate"];
   let held = Infinity;
-  if (scenarios.includes("hold")) {
+  for (const scenario of scenarios.filter(isClimb)) {
     held = 1;
-    for (const connections of wish.connections ?? (wish.quick ? HOLD_QUICK : HOLD)) {
-      const result = await runStep({
-        scenario: "hold",
-        parameters: parameters(wish, "hold", connections),
-        quick: wish.quick,
-      }, guard);
+    for (const connections of wish.connections ?? SIZES[scenario][wish.quick ? "quick" : "full"]) {
+      const step = { scenario, parameters: parameters(wish, scenario, connections), quick: wish.quick };
+      const result = await runStep(step, guard);
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
       held = Math.max(held, result.metrics.answered ?? 0);
@@ -71,7 +106,7 @@ export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): Async
   for (const wanted of wish.connections ?? [LOADED_CONNECTIONS]) {
     let peak: number | null = null;
     for (const scenario of scenarios) {
-      if (scenario === "hold" || (scenario === "rate" && peak === 0)) continue;
+      if (isClimb(scenario) || (scenario === "rate" && peak === 0)) continue;
       const step: Step = {
         scenario,
         parameters: parameters(wish, scenario, Math.min(wanted, held)),

@@ -4,7 +4,7 @@ import { hostFacts } from "../sampling/host.ts";
 import { ladder, type Step, type Wish } from "./ladder.ts";
 import { type Ended, type Metrics, newResult, type Result } from "../results/results.ts";
 
-const DEFAULT: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null };
+const DEFAULT: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null, slow: null };
 const host = hostFacts();
 
 /** Walks a ladder over a server that holds `capacity` connections and answers 40 000 requests/s. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { speaksHttp } from "../catalogue/catalogue.ts";
 import { UsageError } from "../cli/errors.ts";
 import { EXIT } from "../cli/exit.ts";
 import { numberFlag, numberList } from "../cli/flags.ts";
@@ -23,7 +24,7 @@ import { readStored } from "../results/stored.ts";
 
 /** The flags, as `parseFlags` takes them. */
 export const WISH_FLAGS = {
-  string: ["scenario", "connections", "seconds", "rate"],
+  string: ["scenario", "connections", "seconds", "rate", "slow"],
   boolean: ["quick", "json", "save"],
   negatable: ["save"],
   defaults: { save: true },
@@ -31,7 +32,8 @@ export const WISH_FLAGS = {
 
 /** How they stand in a usage. */
 export const WISH_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
-       [--connections 10,100] [--seconds S] [--rate N (requests/s)] [--json] [--no-save]`;
+       [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)] [--slow N (of broadcast)]
+       [--json] [--no-save]`;
 
 /**
  * Reads what the user asked for.
@@ -39,13 +41,13 @@ export const WISH_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
  * @throws {UsageError} If a value cannot be used.
  */
 export function readWish(
-  flags: { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string },
+  flags: { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string },
 ) {
   const scenarios = flags.scenario?.split(",") ?? null;
   for (const name of scenarios ?? []) {
     if (!(SCENARIOS as readonly string[]).includes(name)) throw new UsageError(`Unknown scenario ${name}.`);
   }
-  const { connections, seconds, rate } = flags;
+  const { connections, seconds, rate, slow } = flags;
   const onlyHold = scenarios !== null && scenarios.every((name) => name === "hold");
   return {
     quick: flags.quick,
@@ -55,7 +57,31 @@ export function readWish(
       : numberList("connections", connections, { min: 1, max: 2e6, integer: true }),
     seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: onlyHold ? 0 : 0.01, max: 1800 }),
     rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 2e6 }),
+    slow: slow === undefined ? null : numberFlag("slow", slow, { min: 1, max: 1e6, integer: true }),
   } satisfies Wish;
+}
+
+/**
+ * What is asked of a server, by what it speaks: `broadcast` of an experiment of the family `push`, and of no other.
+ *
+ * @throws {UsageError} If the scenarios do not fit the server.
+ */
+export function fitting(subject: Subject, wish: Wish): Wish {
+  const isPush = !isOwn(subject) && !speaksHttp(subject);
+  const scenarios = wish.scenarios ?? (isPush ? ["broadcast" as const] : null);
+  const others = scenarios?.filter((name) => name !== "broadcast") ?? [];
+  const hasBroadcast = scenarios?.includes("broadcast") ?? false;
+  if (isPush && others.length > 0) {
+    throw new UsageError(`${subject.name} speaks WebSocket: its scenario is broadcast, not ${others.join()}.`);
+  }
+  if (!isPush && !isOwn(subject) && hasBroadcast) {
+    throw new UsageError(`broadcast is for servers of the family push: ${subject.name} answers HTTP requests.`);
+  }
+  if (hasBroadcast && others.length > 0) {
+    throw new UsageError("broadcast is asked of a server alone: it speaks WebSocket.");
+  }
+  if (wish.slow !== null && !hasBroadcast) throw new UsageError("--slow belongs to broadcast.");
+  return { ...wish, scenarios };
 }
 
 /** Shows where a step stands. */

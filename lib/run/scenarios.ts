@@ -1,3 +1,4 @@
+import { broadcast } from "./broadcast.ts";
 import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plateau, serverCoreUs } from "./bench.ts";
 import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
@@ -75,7 +76,7 @@ const rateOf = ({ rate_per_s }: Parameters): number => {
   return rate_per_s;
 };
 
-/** The six scenarios. Each takes a fresh server and a fresh generator. */
+/** The scenarios. Each takes a fresh server and a fresh generator. */
 export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>> = {
   hold,
   throughput: (bench) =>
@@ -104,4 +105,5 @@ export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>>
       const { seconds, slow = 0 } = bench.parameters;
       return bench.generator.slow({ slow, rate: rateOf(bench.parameters), seconds });
     }),
+  broadcast,
 };

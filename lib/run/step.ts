@@ -69,9 +69,10 @@ function figuresOf(name: string, step: Step, measured?: Driven) {
 
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
-  const { connections, seconds, rate_per_s: rate } = parameters;
+  const { connections, seconds, rate_per_s: rate, slow } = parameters;
   const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
   if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
+  if (scenario === "broadcast" && slow !== undefined) flags.push("--slow", String(slow));
   if (quick) flags.push("--quick");
   return flags;
 }
@@ -134,7 +135,8 @@ export async function runStep(options: RunOptions): Promise<Result> {
 
 const loopOf = ({ scenario, parameters }: Step) => ({
   closedLoop: scenario === "throughput",
-  askedPerS: parameters.rate_per_s ?? null,
+  // Each message of a broadcast is to be delivered so many times.
+  askedPerS: (parameters.rate_per_s ?? NaN) * (scenario === "broadcast" ? parameters.connections : 1) || null,
 });
 
 /** More requests that fail than this make a run `limited`. */

@@ -32,6 +32,8 @@ export interface Stopped {
   event: "stopped";
   accepted: number;
   served: number;
+  /** Of a server that pushes: messages that the sockets of listeners took. `served` counts those that came. */
+  delivered?: number;
   /** Bytes that the sockets gave and took; missing where the server cannot count them. */
   bytes_in?: number;
   bytes_out?: number;
@@ -98,13 +100,14 @@ function parseReady(line: string): Ready | null {
 }
 
 function parseStopped(line: string): Stopped | null {
-  const { event, accepted, served, bytes_in, bytes_out, errors, loops } = parseLine(line) ?? {};
+  const { event, accepted, served, delivered, bytes_in, bytes_out, errors, loops } = parseLine(line) ?? {};
   const right = event === "stopped" && isCount(accepted) && isCount(served) && typeof errors === "object" &&
     errors !== null && Object.values(errors).every(isCount);
   const perLoop = Array.isArray(loops) && loops.every((loop) => isCount(loop?.accepted) && isCount(loop?.served));
   if (!right) return null;
   return {
     ...{ event, accepted, served, errors: errors as Record<string, number> },
+    ...(isCount(delivered) && { delivered }),
     ...(isCount(bytes_in) && { bytes_in }),
     ...(isCount(bytes_out) && { bytes_out }),
     ...(perLoop && { loops }),

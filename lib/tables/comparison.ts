@@ -19,6 +19,8 @@ type Rows = readonly ShownRow[];
 const SHOWN: Record<string, [heading: string, write: (value: number | null) => string]> = {
   core_us_per_request: ["core-µs\n/request", (value) => count(value, 2)],
   cpu_us_per_request: ["CPU-µs\n/request", (value) => count(value, 2)],
+  cpu_us_per_delivery: ["CPU-µs\n/delivery", (value) => count(value, 2)],
+  last_p50_us: ["last\nlistener", microseconds],
   requests_per_s: ["requests/s", (value) => count(value)],
   p99_us: ["p99", microseconds],
   connects_per_s: ["connects/s", (value) => count(value)],
@@ -105,7 +107,10 @@ export function notes(groups: readonly Rows[]): string[] {
 /** The columns of a comparison: a row is all rows of one candidate. */
 export const COMPARISON_COLUMNS: Column<ShownRow[]>[] = [
   { heading: "", cell: (rows) => rows[0]!.candidate, left: true },
-  ...["core_us_per_request", "cpu_us_per_request", "requests_per_s", "p99_us", "connects_per_s"].flatMap((metric) => [
+  ...[
+    ...["core_us_per_request", "cpu_us_per_request", "cpu_us_per_delivery", "requests_per_s", "p99_us", "last_p50_us"],
+    "connects_per_s",
+  ].flatMap((metric) => [
     { heading: figure.heading(metric), cell: figure.of(metric) },
     { heading: "ratio [98 %]", cell: ratio.withInterval(metric) },
   ]),

@@ -21,6 +21,29 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
 
+const percent = (share: number | null | undefined) =>
+  share === null || share === undefined ? MISSING : `${count(100 * share, share === 1 ? 0 : 2)} %`;
+
+/** The same of broadcasts, whose figures are of deliveries. */
+export const BROADCAST_COLUMNS: Column<Result>[] = [
+  { heading: "scenario", cell: (of) => of.scenario, left: true },
+  { heading: "lis-\nteners", cell: (of) => count(of.parameters.connections), isKey: true },
+  { heading: "messages\n/s", cell: (of) => count(of.parameters.rate_per_s) },
+  { heading: "de-\nlivered", cell: (of) => percent(of.metrics.delivered_share) },
+  { heading: "deliveries\n/s", cell: (of) => count(of.metrics.deliveries_per_s) },
+  { heading: "p50", cell: (of) => bounded(of, microseconds(of.metrics.p50_us), "p50_us") },
+  { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
+  { heading: "last,\np50", cell: (of) => microseconds(of.metrics.last_p50_us ?? null) },
+  { heading: "last,\np99", cell: (of) => microseconds(of.metrics.last_p99_us ?? null) },
+  { heading: "CPU-µs\n/delivery", cell: (of) => count(of.metrics.cpu_us_per_delivery, 2) },
+  { heading: "user mem\n/conn.", cell: (of) => bytes(of.metrics.user_bytes_per_conn) },
+  { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
+  { heading: "threads", cell: (of) => count(of.metrics.threads) },
+  { heading: "ended", cell: (of) => of.ended, left: true },
+];
+
+const isBroadcast = ({ scenario }: Result) => scenario === "broadcast";
+
 /** Beside the CPU time of processes, of runs over a wire. */
 const CORE_COLUMN: Column<Result> = {
   heading: "core-µs\n/request",
@@ -32,7 +55,9 @@ export const WIRE_SAYS =
   "busy time of the server's cores, with the kernel's work on packets; CPU-µs/request is that of the server's processes alone";
 
 const columnsOf = (results: readonly Result[]): Column<Result>[] =>
-  results.some(isWired)
+  results.every(isBroadcast)
+    ? BROADCAST_COLUMNS
+    : results.some(isWired)
     ? RESULT_COLUMNS.flatMap((column) => column.heading === "CPU-µs\n/request" ? [CORE_COLUMN, column] : [column])
     : RESULT_COLUMNS;
 
@@ -95,6 +120,12 @@ function outcomeOf(run: Result): string | null {
     return `answered ${rate} requests/s ${size}${costOf(run)}`;
   }
   if (p99_us === null) return null;
+  if (isBroadcast(run)) {
+    const { delivered_share, last_p50_us, cpu_us_per_delivery } = run.metrics;
+    const last = `the last listener had a message after ${microseconds(last_p50_us ?? null)} in the median`;
+    const cost = cpu_us_per_delivery == null ? "" : `, ${count(cpu_us_per_delivery, 2)} CPU-µs per delivery`;
+    return `delivered ${percent(delivered_share)} to ${count(parameters.connections)} listeners, ${last}${cost}`;
+  }
   return `p99 was ${bounded(run, microseconds(p99_us), "p99_us")} at ${count(parameters.rate_per_s)} requests/s`;
 }
 

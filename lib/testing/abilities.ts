@@ -37,6 +37,20 @@ export const ABILITIES = [
   "second-signal",
   "count-accepted", // the numbers of the stopped line; `served` is true for all
   "count-errors",
+  // Of a server that pushes:
+  "exact-handshake", // every malformed handshake is refused with the right status
+  "exact-frames", // every violation of RFC 6455 is answered with the right code
+  "exact-close", // a Close is echoed with its code, and an impossible code answered with 1002
+  "any-frames", // the same answers as a second parser to any stream of frames
+  "early-frames", // takes frames that a client sends before it has the answer to its handshake
+  "handshake-deadline", // 408 for a handshake that is not complete after 10 s
+  "bound-message", // 1009 for a message over 65 535 bytes
+  "texts-only", // 1003 for a binary message
+  "ping-in-message", // answers a ping between the fragments of a message at once
+  "drop-non-reader", // a listener that does not read is dropped, and delays nobody
+  "one-order", // all listeners get the messages of several clients in the same order
+  "say-going-away", // 1001 on SIGTERM
+  "count-delivered",
 ] as const;
 /** One of {@linkcode ABILITIES}. */
 export type Ability = typeof ABILITIES[number];

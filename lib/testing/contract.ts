@@ -12,7 +12,7 @@ import { readProc } from "../sampling/procfs.ts";
 import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/assert";
 import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, type Experiment } from "../catalogue/catalogue.ts";
+import { catalogue, type Experiment, speaksHttp } from "../catalogue/catalogue.ts";
 import { processTree } from "../sampling/process.ts";
 import {
   experimentCommand,
@@ -30,6 +30,7 @@ import { folder } from "./folder.ts";
 import { serverEnd } from "./sockets.ts";
 import type { Wine } from "../server/wine.ts";
 import { findGround, type WireGround } from "./ground.ts";
+import { WebSocketClient } from "./websocket.ts";
 
 /** What cannot be checked of a server that runs under Wine. */
 const NOT_UNDER_WINE: Partial<Record<Ability, string>> = {
@@ -162,7 +163,8 @@ export class Lab {
    * Nothing where one client holds up all others.
    */
   async turn(port = this.shared.port): Promise<void> {
-    if (!this.cannot("serve-others")) hello(await this.ask("/", port));
+    if (!speaksHttp(this.experiment)) (await WebSocketClient.open(port))[Symbol.dispose]();
+    else if (!this.cannot("serve-others")) hello(await this.ask("/", port));
   }
 }
 
@@ -174,6 +176,8 @@ export interface Check {
   id?: Ability;
   /** A program that the check needs. */
   needs?: "curl" | "wrk" | "prlimit" | "taskset";
+  /** What a server must speak to be checked; `http` where it is left out. */
+  speaks?: "http" | "websocket" | "any";
   /** Reads /proc, or limits the process: Linux only. */
   linux?: true;
   /** Asks a server to stop. */
@@ -255,7 +259,10 @@ async function isBroken(check: Check, lab: Lab): Promise<void> {
     kept = false;
   }
   assert(!kept, `The header says that it cannot, but it ${check.says}.`);
-  const serves = async () => hello(await lab.ask("/"));
+  const serves = async () => {
+    if (speaksHttp(lab.experiment)) hello(await lab.ask("/"));
+    else (await WebSocketClient.open(lab.shared.port))[Symbol.dispose]();
+  };
   await (lab.wire === null ? serves() : lab.wire.inside(serves));
 }
 
@@ -287,8 +294,11 @@ async function open(
 }
 
 /** Registers a test for each check of one experiment. */
-async function testOne(experiment: Experiment, checks: Check[]): Promise<void> {
+async function testOne(experiment: Experiment, all: Check[]): Promise<void> {
   const { name } = experiment;
+  const language = speaksHttp(experiment) ? "http" : "websocket";
+  const checks = all.filter(({ speaks = "http" }) => speaks === "any" || speaks === language);
+  if (checks.length === 0) return;
   const ground = await findGround(experiment);
   if ("reason" in ground) return passOver(`${name} keeps the contract`, ground.reason, REQUIRE_ALL && ground.isOurs);
   const lab = await open(experiment, ground);

@@ -7,7 +7,15 @@
 import { readProc } from "../sampling/procfs.ts";
 
 const READ_BYTES = 64 * 1024;
-const AF_INET = 2, SOCK_STREAM = 1, SOL_SOCKET = 1, SO_RCVBUF = 8, SO_RCVTIMEO = 20, IPPROTO_TCP = 6, TCP_MAXSEG = 2;
+const AF_INET = 2,
+  SOCK_STREAM = 1,
+  SOCK_DGRAM = 2,
+  SOL_SOCKET = 1,
+  SO_RCVBUF = 8,
+  SO_RCVTIMEO = 20,
+  IPPROTO_TCP = 6,
+  TCP_MAXSEG = 2;
+const LOOPBACK = 0x7f000001; // 127.0.0.1
 const ESTABLISHED = 1; // <net/tcp_states.h>
 const INODE = 9; // a word of a line of /proc/net/tcp
 const USER_HZ = 100; // ticks per second in /proc
@@ -35,8 +43,55 @@ function findEnd(serverPort: number, clientPort: number): string[] | null {
   return null;
 }
 
+const AF_NETLINK = 16, NETLINK_SOCK_DIAG = 4, SOCK_DIAG_BY_FAMILY = 20, NLM_F_REQUEST = 1; // <linux/netlink.h>
+// Bytes of struct nlmsghdr and of what stands behind it: struct inet_diag_req_v2, struct inet_diag_msg.
+const HEADER_BYTES = 16, REQUEST_BYTES = 56, MESSAGE_TYPE = 4, MESSAGE_FLAGS = 6;
+const ID_AT = HEADER_BYTES + 8, COOKIE_AT = ID_AT + 40; // ports, addresses, interface, cookie
+const STATE_AT = HEADER_BYTES + 1,
+  TIMER_AT = HEADER_BYTES + 2,
+  EXPIRES_AT = HEADER_BYTES + 52,
+  UNREAD_AT = EXPIRES_AT + 4;
+
+let diagnosis: { ask: (request: Uint8Array<ArrayBuffer>, answer: Uint8Array<ArrayBuffer>) => number } | null = null;
+
+/** The kernel finds one socket of many thousands at once by sock_diag(7), where /proc/net/tcp lists them all. */
+function openDiagnosis() {
+  const { symbols: libc } = openLibc();
+  const fd = libc.socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG);
+  const ask = (request: Uint8Array<ArrayBuffer>, answer: Uint8Array<ArrayBuffer>) =>
+    libc.send(fd, request, request.length, 0) < 0 ? -1 : libc.receive(fd, answer, answer.length, 0);
+  return { ask };
+}
+
 /** The server's end of an established connection over 127.0.0.1; null if there is none. */
 export function serverEnd(serverPort: number, clientPort: number): ServerEnd | null {
+  const request = new DataView(new ArrayBuffer(HEADER_BYTES + REQUEST_BYTES)), answer = new Uint8Array(512);
+  request.setUint32(0, request.byteLength, true);
+  request.setUint16(MESSAGE_TYPE, SOCK_DIAG_BY_FAMILY, true);
+  request.setUint16(MESSAGE_FLAGS, NLM_F_REQUEST, true);
+  request.setUint8(HEADER_BYTES, AF_INET);
+  request.setUint8(HEADER_BYTES + 1, IPPROTO_TCP);
+  request.setUint32(HEADER_BYTES + 4, 2 ** 32 - 1); // any state
+  request.setUint16(ID_AT, serverPort);
+  request.setUint16(ID_AT + 2, clientPort);
+  request.setUint32(ID_AT + 4, LOOPBACK);
+  request.setUint32(ID_AT + 20, LOOPBACK);
+  request.setBigUint64(COOKIE_AT, 2n ** 64n - 1n); // any cookie
+  diagnosis ??= openDiagnosis();
+  const taken = diagnosis.ask(new Uint8Array(request.buffer), answer);
+  const view = new DataView(answer.buffer);
+  const isFound = taken > UNREAD_AT && view.getUint16(MESSAGE_TYPE, true) === SOCK_DIAG_BY_FAMILY;
+  if (!isFound) return listedEnd(serverPort, clientPort); // of IPv6, or the kernel has no inet_diag
+  if (view.getUint8(STATE_AT) !== ESTABLISHED) return null;
+  return {
+    unread: view.getUint32(UNREAD_AT, true),
+    timer: view.getUint8(TIMER_AT),
+    timerS: view.getUint32(EXPIRES_AT, true) / 1000,
+  };
+}
+
+/** The same from /proc/net. */
+function listedEnd(serverPort: number, clientPort: number): ServerEnd | null {
   const [, , , state, queues, timer] = findEnd(serverPort, clientPort) ?? [];
   if (state === undefined || parseInt(state, 16) !== ESTABLISHED) return null;
   const [kind, ticks] = timer!.split(":");
@@ -61,6 +116,7 @@ function openLibc() {
     getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
     send: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
     recv: { parameters: ["i32", "buffer", "i32", "i32"], result: "i32", nonblocking: true },
+    receive: { name: "recv", parameters: ["i32", "buffer", "i32", "i32"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
   });
 }
@@ -89,9 +145,9 @@ export class SmallClient implements Disposable {
     this.port = address[2]! << 8 | address[3]!;
   }
 
-  /** Sends all of a text. It must fit into the socket. */
-  send(text: string): void {
-    const bytes = new TextEncoder().encode(text);
+  /** Sends all of a text, or bytes. It must fit into the socket. */
+  send(data: string | Uint8Array<ArrayBuffer>): void {
+    const bytes = typeof data === "string" ? new TextEncoder().encode(data) : data;
     const sent = this.#library.symbols.send(this.#fd, bytes, bytes.length, 0);
     if (sent !== bytes.length) throw new Error(`The socket took ${sent} of ${bytes.length} bytes.`);
   }

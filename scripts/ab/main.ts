@@ -4,7 +4,7 @@
  * deno task ab event-loop --deno 2.8.x,2.9.6
  */
 import { describeInterrupted, describePair, exitOfPair, mustStart, type Pair, readPair } from "./pair.ts";
-import { find } from "../../lib/catalogue/catalogue.ts";
+import { findHttp } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -51,7 +51,7 @@ function readFlags() {
       : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     json: flags.json,
     wish: {
-      ...(flags._[0] !== undefined && { experiment: find(flags._[0]) }),
+      ...(flags._[0] !== undefined && { experiment: findHttp(flags._[0]) }),
       ...(flags.deno !== undefined && { deno: flags.deno }),
       ...(flags["v8-flags"] !== undefined && { v8Flags: flags["v8-flags"] }),
       ...(flags.ref !== undefined && { ref: flags.ref }),

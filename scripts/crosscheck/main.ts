@@ -5,7 +5,7 @@
  * deno task crosscheck epoll --connections 100 --rounds 7
  */
 import { shuffle } from "es-toolkit";
-import { type Experiment, find } from "../../lib/catalogue/catalogue.ts";
+import { type Experiment, findHttp } from "../../lib/catalogue/catalogue.ts";
 import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -142,7 +142,7 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   if (flags._.length > 1) throw new UsageError("Name one experiment.");
-  const experiment = find(flags._[0] ?? "epoll");
+  const experiment = findHttp(flags._[0] ?? "epoll");
   const connections = numberFlag("connections", flags.connections ?? "100", { min: 1, max: 10_000, integer: true });
   const rounds = numberFlag("rounds", flags.rounds ?? "7", { min: 1, max: 100, integer: true });
   const seconds = numberFlag("seconds", flags.seconds ?? "3", { min: 1, max: 600 });

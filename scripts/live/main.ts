@@ -3,7 +3,7 @@
  *
  * deno task live epoll --connections 100
  */
-import { find } from "../../lib/catalogue/catalogue.ts";
+import { findHttp } from "../../lib/catalogue/catalogue.ts";
 import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -54,7 +54,7 @@ await runScript(USAGE, async () => {
     defaults: { open: true },
   });
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = find(flags._[0]!);
+  const experiment = findHttp(flags._[0]!);
   const limits = liveLimits();
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {

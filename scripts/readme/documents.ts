@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec } from "../../lib/charts/config.ts";
 import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
@@ -17,7 +17,7 @@ import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable } from "../../lib/tables/comparison.ts";
-import { holds, overview } from "../../lib/tables/overview.ts";
+import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
 import { count } from "../../lib/text/format.ts";
@@ -33,6 +33,8 @@ export interface Book {
 export const NOTHING = "Not measured yet.";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
+/** The server that others which push are compared with. */
+const PUSH = "ws-epoll";
 const CHARTS = "results/charts";
 
 /** Draws a chart; returns the line that shows it. The table next to it has all its figures. */
@@ -50,6 +52,8 @@ type Draw = (rows: readonly ComparisonRow[], at: string, family: (name: string) 
 
 const drawCost: Draw = (rows, at, family) =>
   ratios(rows, "cpu_us_per_request", `Server CPU per request: ${at}`, family);
+const drawDelivery: Draw = (rows, at, family) =>
+  ratios(rows, "cpu_us_per_delivery", `Server CPU per delivery: ${at}`, family);
 const drawSize: Draw = (rows, at, family) => ratios(rows, "pss_bytes", `Memory (PSS): ${at}`, family);
 const drawLatency: Draw = (rows, at, family) =>
   (isOneRate(rows) ? reached : ratios)(rows, "p99_us", `Latency of light requests: ${at}`, family);
@@ -60,7 +64,7 @@ const drawCore: Draw = (rows, at, family) =>
 /** The widest comparison with a reference at each number of connections, over loopback or a wire, as charts and tables. */
 async function compared(
   { experiments, studies }: Stored,
-  scenario: "throughput" | "rate" | "mixed" | "hold",
+  scenario: "throughput" | "rate" | "mixed" | "hold" | "broadcast",
   reference: string,
   draw: Draw,
   kind: "comparison" | "wire" = "comparison",
@@ -104,7 +108,8 @@ const SIGNS = "`≥` marks a rate that the load generator limited, not the serve
 
 /** results/README.md: every table and chart, wholly generated. */
 export async function resultsDocument({ stored }: Book): Promise<string> {
-  const { experiments, results, studies } = stored;
+  const { results, studies } = stored;
+  const experiments = stored.experiments.filter(speaksHttp);
   const own = experiments.filter(({ peer }) => !peer);
   const peers = experiments.filter(({ peer }) => peer);
   const calls = newestLaw(studies.readiness)?.rows;
@@ -145,9 +150,20 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ),
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+    await pushSection(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
+}
+
+/** The servers that push. */
+async function pushSection(stored: Stored): Promise<string> {
+  const experiments = stored.experiments.filter((one) => !speaksHttp(one));
+  return section(
+    "## Push: one message to all",
+    "WebSocket servers. *Last*: how long after a message was due the last listener had it.",
+    [broadcasts(experiments, stored.results), await compared(stored, "broadcast", PUSH, drawDelivery)].join("\n\n"),
+  );
 }
 
 /** What the lab measured of its own instruments. */

@@ -4,6 +4,7 @@
  *
  * deno task readme
  */
+import { speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { join } from "node:path";
 import { readClaims } from "../../lib/claims/file.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -47,7 +48,7 @@ function sample(stored: Stored): string {
 
 /** The generated parts of README.md by the name of their markers. */
 function partsOf({ stored }: Book): Record<string, string> {
-  const own = stored.experiments.filter(({ peer }) => !peer);
+  const own = stored.experiments.filter((one) => !one.peer && speaksHttp(one));
   return {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
     sample: sample(stored),

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Experiment } from "../../lib/catalogue/catalogue.ts";
+import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
 import { C10K } from "../../lib/results/conventions.ts";
 
@@ -29,10 +29,13 @@ const MIXED_RATE = 200;
 const HEAVY = "0,500,5000,50000";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
+/** The server that others which push are compared with, and how many of its listeners do not read in a run of its own. */
+const PUSH = "ws-epoll";
+const SLOW_LISTENERS = 100;
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
-const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn"];
+const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"];
 const PROBE_MINUTES: Record<string, number> = {
   "context-switch": 2,
   "thread-memory": 8,
@@ -64,7 +67,7 @@ const write = (id: string, command: string, why: string, minutes: number): Step 
 
 /** One run of each experiment and peer: the overview, the chart of what each holds, the predictions. */
 function ladders(experiments: readonly Experiment[], flag: string): Step[] {
-  return experiments.flatMap(({ name, peer }) => [
+  return experiments.filter(speaksHttp).flatMap(({ name, peer }) => [
     measure(`exp/${name}`, `exp ${name}${flag}`, "overview, predictions", flag === "" ? 1.5 : 0.3),
     ...(flag === "" && !peer
       ? [measure(`break/${name}`, `exp ${name} --scenario hold --connections ${BREAK_AT}`, "where it breaks", 0.7)]
@@ -77,7 +80,7 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 
 /** The comparisons: tables, charts, claims, advice. A quick reproduction leaves out the peers. */
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
-  const ofLoopback = runnable.filter(({ family }) => family !== BYPASS);
+  const ofLoopback = runnable.filter((one) => speaksHttp(one) && one.family !== BYPASS);
   const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
   const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
@@ -140,6 +143,22 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
   return [...holds, ...compared];
 }
 
+/** What pushes: a run of each, and the cost of a delivery. A quick reproduction compares none. */
+function pushes(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = runnable.filter((one) => !speaksHttp(one)).map(({ name }) => name);
+  const runs = names.map((name) =>
+    measure(`exp/${name}`, `exp ${name}${flag}`, "push: one message to all; predictions", flag === "" ? 1.5 : 0.3)
+  );
+  if (flag !== "" || !names.includes(PUSH)) return runs;
+  const compared = [100, 1000, C10K].map((listeners) => {
+    const others = names.filter((name) => name !== PUSH && (listeners <= 100 || !FEW.includes(name)));
+    const command = `compare ${PUSH} ${others.join(" ")} --scenario broadcast --connections ${listeners}`;
+    return measure(`compare/broadcast-${listeners}`, command, "server CPU per delivery", others.length * 4);
+  });
+  const slow = `exp ${PUSH} --scenario broadcast --connections ${C10K} --slow ${SLOW_LISTENERS}`;
+  return [...runs, ...compared, measure(`slow/${PUSH}`, slow, "listeners that do not read delay nobody", 1)];
+}
+
 /** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
 function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
   const minutes = flag === "" ? 2.5 : 0.35;
@@ -172,10 +191,13 @@ export function planOf(
   const flag = quick ? " --quick" : "";
   const readiness = quick ? "readiness --sizes 10,100,1000,10000 --batches 7" : "readiness";
   const crosscheck = quick ? "crosscheck epoll --rounds 2 --seconds 1" : "crosscheck epoll --rounds 7";
-  const compared = [...comparisons(experiments, flag), ...bypasses(experiments, flag)];
+  const pushed = pushes(experiments, flag);
+  const comparedPushes = pushed.filter(({ id }) => id.startsWith("compare/"));
+  const compared = [...comparisons(experiments, flag), ...bypasses(experiments, flag), ...comparedPushes];
   return [
     measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
     ...ladders(experiments, flag),
+    ...pushed.filter(({ id }) => !id.startsWith("compare/")),
     ...probes.map((name) =>
       measure(
         `probe/${name}`,

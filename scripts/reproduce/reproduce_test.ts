@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
-import { catalogue } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import type { Figure } from "../../lib/claims/figure.ts";
 import { LEDGER } from "../../lib/claims/ledger.ts";
@@ -153,7 +153,8 @@ Deno.test("the time that is left follows the pace of the steps that are done", (
 const runs = (name: string, scenario: string, connections: number) =>
   commands.some(([command, server, ...flags]) => {
     if (command !== "exp" || server !== name) return false;
-    if (flags.length === 0) return scenario !== "hold" ? connections === 100 : connections <= 10_000; // the ladder
+    const isClimb = scenario === "hold" || scenario === "broadcast";
+    if (flags.length === 0) return isClimb ? connections <= 10_000 : connections === 100; // the ladder
     const at = Number(flags[flags.indexOf("--connections") + 1]);
     return flags.includes(scenario) && at >= connections;
   });
@@ -235,8 +236,9 @@ Deno.test("every claim's figures are in the plan", () => {
 });
 
 Deno.test("every table, chart, lesson and prediction is in the plan", () => {
-  for (const { name, expect } of experiments) {
-    assert(runs(name, "throughput", 100), name); // overview, held, memory
+  for (const experiment of experiments) {
+    const { name, expect } = experiment;
+    assert(runs(name, speaksHttp(experiment) ? "throughput" : "broadcast", 100), name); // overview, held, memory
     for (const { kind, at, right } of expect.map(parseCondition)) {
       const other = "server" in right ? right.server : null;
       const covered = kind === "probe"

@@ -3,7 +3,7 @@
  *
  * deno task stress epoll io-uring --seconds 60
  */
-import { catalogue, type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, type Experiment, findHttp, runsHere, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { Unavailable } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -108,11 +108,11 @@ await runScript(USAGE, async () => {
   const seconds = flags.seconds === undefined
     ? flags.quick ? SECONDS_QUICK : SECONDS
     : numberFlag("seconds", flags.seconds, { min: 0.5, max: 1800 });
-  const named = flags._.map((name) => find(name));
+  const named = flags._.map((name) => findHttp(name));
   if (Deno.build.os !== "linux") {
     throw new Unavailable(`stress needs Linux: it drives its clients by epoll. This is ${Deno.build.os}.`);
   }
-  const experiments = named.length > 0 ? named : catalogue().filter((experiment) => runsHere(experiment).runs);
+  const experiments = named.length > 0 ? named : catalogue().filter((one) => speaksHttp(one) && runsHere(one).runs);
   const warmupSeconds = Math.min(MAX_WARMUP_SECONDS, seconds * WARMUP_SHARE);
   using interrupt = onInterrupt();
   const { signal } = interrupt;

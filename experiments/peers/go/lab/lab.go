@@ -72,6 +72,8 @@ func ErrnoName(err error) string {
 // Counts is what the last line says. Goroutines run on several threads, so every count is shared between them.
 type Counts struct {
 	Accepted, Closed, Served, BytesIn, BytesOut atomic.Int64
+	Pushes                                      bool // whether messages are delivered: then Delivered is told too
+	Delivered                                   atomic.Int64
 	InFlight                                    atomic.Int64 // connections between a request's first byte and the end of its answer
 
 	mutex  sync.Mutex
@@ -103,6 +105,9 @@ func (c *Counts) print(event, more string) {
 	names, err := json.Marshal(c.errors)
 	if err != nil || c.errors == nil {
 		names = []byte("{}") // of no errors; a map of numbers by strings never fails
+	}
+	if c.Pushes {
+		more += fmt.Sprintf(",\"delivered\":%d", c.Delivered.Load())
 	}
 	fmt.Printf("{\"event\":%q%s,\"accepted\":%d,\"served\":%d,\"bytes_in\":%d,\"bytes_out\":%d,\"errors\":%s}\n",
 		event, more, c.Accepted.Load(), c.Served.Load(), c.BytesIn.Load(), c.BytesOut.Load(), names)
@@ -149,7 +154,11 @@ func Start(experiment string, counts *Counts) *Listener {
 	go listener.hear(signals)
 	bound := listener.Addr().(*net.TCPAddr).Port
 	fmt.Printf("{\"event\":\"ready\",\"experiment\":%q,\"port\":%d,\"pid\":%d}\n", experiment, bound, os.Getpid())
-	fmt.Fprintf(os.Stderr, "Listening. Try: curl -i http://%s:%d/\n", *host, bound)
+	try := "curl -i http://%s:%d/"
+	if counts.Pushes {
+		try = "new WebSocket(\"ws://%s:%d/\")"
+	}
+	fmt.Fprintf(os.Stderr, "Listening. Try: "+try+"\n", *host, bound)
 	return listener
 }
 

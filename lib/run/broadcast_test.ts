@@ -1,0 +1,101 @@
+/** The scenario of servers that push. */
+import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@std/assert";
+import { find } from "../catalogue/catalogue.ts";
+import { UsageError } from "../cli/errors.ts";
+import { compare } from "../compare/compare.ts";
+import { newResult } from "../results/results.ts";
+import { hostFacts } from "../sampling/host.ts";
+import { broadcasts } from "../tables/overview.ts";
+import { conclude, describe } from "../tables/runs.ts";
+import { createGuard } from "./guard.ts";
+import { ladder, type Wish } from "./ladder.ts";
+import { fitting } from "./measure.ts";
+import { runStep } from "./step.ts";
+
+const ignore = Deno.build.os !== "linux";
+const signal = new AbortController().signal;
+const WISH: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null, slow: null };
+const PLAN = { rate_per_s: 50, message_bytes: 128, seconds: 0.4, warmup_seconds: 0.2 };
+
+const run = (name: string, connections: number, slow?: number) =>
+  runStep({
+    experiment: find(name),
+    host: hostFacts(),
+    step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...(slow !== undefined && { slow }) } },
+    guard: createGuard(),
+    signal,
+    onProgress: () => {},
+  });
+
+Deno.test("a broadcast is stored with what it came to, and told in a table and a sentence", { ignore }, async () => {
+  const result = await run("ws-epoll", 30, 2);
+  const { ended, reason, metrics, command, histogram } = result;
+  assertEquals([ended, reason], ["ok", null]);
+  assertEquals([metrics.connections, metrics.messages, metrics.answered, metrics.delivered_share], [30, 20, 600, 1]);
+  assertEquals([metrics.requests_per_s, metrics.cpu_us_per_request], [null, null]);
+  assertGreater(metrics.cpu_us_per_delivery!, 0);
+  assert(metrics.last_p50_us! >= metrics.p50_us! && metrics.last_p99_us! >= metrics.last_p50_us!);
+  assertLess(Math.abs(metrics.deliveries_per_s! - 1500), 100);
+  assert(histogram !== null);
+  assertEquals(
+    command,
+    "deno task exp ws-epoll --scenario broadcast --connections 30 --seconds 0.4 --rate 50 --slow 2",
+  );
+  assert(describe([result]).includes("teners"), describe([result]));
+  assert(conclude("ws-epoll", [result]).startsWith("ws-epoll: delivered 100 % to 30 listeners, "));
+  const stored = broadcasts([find("ws-epoll")], [result, { ...result, parameters: { ...PLAN, connections: 30 } }]);
+  assertEquals(stored.split("\n").filter((line) => line.startsWith("| ws-epoll")).length, 1);
+});
+
+Deno.test("a server that does not speak WebSocket opens no listener, and the run says why", { ignore }, async () => {
+  const { ended, reason } = await run("epoll", 5);
+  assertEquals([ended, reason], ["limited", "1 of 1 listeners were answered by status 200"]);
+});
+
+Deno.test("servers are compared by the cost of a delivery", { ignore }, async () => {
+  const plan = { connections: 20, seconds: 0.3, slices: 2, rounds: 1, settleSeconds: 1, heavy: null, signal };
+  const { rows, failures } = await compare(find("ws-epoll"), [find("ws-io-uring")], {
+    ...plan,
+    scenario: "broadcast",
+    ratePerS: 200,
+  });
+  assertEquals(failures, []);
+  const metrics = rows.map(({ metric }) => metric);
+  assertEquals(metrics.slice(0, 4), ["cpu_us_per_delivery", "p50_us", "p99_us", "last_p50_us"]);
+  assert(rows.slice(0, 4).every(({ ratio }) => ratio! > 0));
+});
+
+Deno.test("a server is asked for what it speaks", () => {
+  const [push, http] = [find("ws-epoll"), find("epoll")];
+  const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+  assertEquals(fitting(push, WISH).scenarios, ["broadcast"]);
+  assertEquals(fitting(http, WISH).scenarios, null);
+  assertEquals(fitting(own, { ...WISH, scenarios: ["broadcast"], slow: 3 }).slow, 3);
+  const wrong: [typeof push | typeof own, Partial<Wish>][] = [
+    [push, { scenarios: ["hold"] }],
+    [http, { scenarios: ["broadcast"] }],
+    [own, { scenarios: ["hold", "broadcast"] }],
+    [http, { slow: 3 }],
+  ];
+  for (const [subject, wish] of wrong) assertThrows(() => fitting(subject, { ...WISH, ...wish }), UsageError);
+});
+
+Deno.test("a broadcast climbs until it breaks, at ten messages per second", async () => {
+  const asked: [number, number | undefined][] = [];
+  const steps = ladder(fitting(find("ws-epoll"), WISH), ({ scenario, parameters }) => {
+    const { connections, rate_per_s } = parameters;
+    asked.push([connections, rate_per_s]);
+    const ended = connections < 1000 ? "ok" : "limited";
+    const run = {
+      experiment: "ws-epoll",
+      family: "push",
+      host: hostFacts(),
+      histogram: null,
+      findings: [],
+      command: "",
+    };
+    return Promise.resolve(newResult({ ...run, scenario, parameters, metrics: {}, ended, reason: null }));
+  }, createGuard());
+  for await (const _ of steps) { /* the steps are what counts */ }
+  assertEquals(asked, [[10, 10], [100, 10], [1000, 10]]);
+});
