@@ -24,7 +24,7 @@ const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--requ
 Exit codes: 0 all passed, 1 something failed, 2 usage.`;
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
-  "--allow-net=127.0.0.1,localhost",
+  "--allow-net=127.0.0.1,localhost,[::1]",
 ];
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_fuzz", "contract_stress", "push"]

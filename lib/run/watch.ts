@@ -86,12 +86,14 @@ export async function* watch(
       const window = wish.rate_per_s === null
         ? await generator.closed({ seconds, warmupSeconds: 0 })
         : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
+      const over = await endOf(server, window.stopped_early === null ? 0 : DEATH_MS);
+      if (over !== null) throw new Error(`${subject.name}: ${crash(over, server)}`);
       load.climb.held -= window.lost + window.dropped;
       yield frameOf(load, wish, window, (performance.now() - start) / 1000);
     }
   } catch (error) {
     if (signal.aborted) return;
-    const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
+    const over = await endOf(server, DEATH_MS);
     throw over === null ? error : new Error(`${subject.name}: ${crash(over, server)}`, { cause: error });
   } finally {
     signal.removeEventListener("abort", stop);

@@ -117,11 +117,11 @@ async function downloads({ page }: OpenPage): Promise<void> {
   };
   assertEquals(JSON.parse(await get("runs", "json")), runs);
   assertEquals(JSON.parse(await get("comparisons", "json")), comparisons);
-  await page.fill("#filter [type=search]", "nginx");
+  await page.fill("#filter [type=search]", "rust-tokio");
   const csv = await get("servers", "csv");
   await page.fill("#filter [type=search]", "");
   assertEquals(csv.split("\r\n").slice(0, 1), [Object.keys(servers[0]!).join(",")]);
-  assertMatch(csv.split("\r\n")[1]!, /^nginx,peer,readiness,\d+/);
+  assertMatch(csv.split("\r\n")[1]!, /^rust-tokio,peer,runtime,\d+/);
   assertEquals(csv.trim().split("\r\n").length, 2);
 }
 

@@ -20,6 +20,7 @@ const LANGUAGES: Record<string, string> = {
   ".mjs": "javascript",
   ".c": "c",
   ".h": "c",
+  ".erl": "erlang",
   ".go": "go",
   ".rs": "rust",
   ".java": "java",
