@@ -2,11 +2,14 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
@@ -193,10 +196,28 @@ final class Threads {
             }
         };
         try {
-            return (Executor) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+            Executor threads = (Executor) Executors.class.getMethod("newVirtualThreadPerTaskExecutor").invoke(null);
+            waitOnce(threads);
+            return threads;
         } catch (ReflectiveOperationException error) {
             throw new IllegalStateException(error); // every Java from 21 on has it, and the launcher has looked
         }
+    }
+
+    /** Has a virtual thread wait for input: the runtime opens what it waits with on first use, and later no descriptor may be left. */
+    private static void waitOnce(Executor threads) {
+        CompletableFuture.runAsync(() -> {
+            try (ServerSocket probe = new ServerSocket(0, 1, InetAddress.getLoopbackAddress());
+                    Socket client = new Socket(probe.getInetAddress(), probe.getLocalPort());
+                    Socket socket = probe.accept()) {
+                socket.setSoTimeout(1);
+                socket.getInputStream().read();
+            } catch (SocketTimeoutException expected) {
+                return; // nothing was sent
+            } catch (IOException error) {
+                throw new UncheckedIOException(error);
+            }
+        }, threads).join();
     }
 
     /** Gives a connection its thread. One that cannot be made, at a limit of threads or memory, refuses only this. */
