@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertGreater, assertMatch } from "@std/assert";
+import { fileURLToPath } from "node:url";
 import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { runTask } from "../lib/testing/task.ts";
 
 interface Task {
   description: string;
@@ -47,4 +49,10 @@ Deno.test("the README says of every package why it is there", () => {
       packages!.includes(`\`${name.replace(/\/$/, "")}\``);
     assert(isKnown, name);
   }
+});
+
+Deno.test("the report is written with the permissions of its task", async () => {
+  const { code, stdout, stderr } = await runTask("report", [], fileURLToPath(ROOT));
+  assertEquals(code, 0, stderr);
+  assertMatch(stdout, /^results\/report\.html: \d+ runs, .* MiB\.$/m);
 });
