@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { cut, difference, excerpt, withoutHeader } from "./excerpt.ts";
 import { isInstalled } from "../catalogue/tools.ts";
@@ -61,4 +61,19 @@ Deno.test({
       await Deno.remove(dir, { recursive: true });
     }
   },
+});
+
+Deno.test("every excerpt that a lesson shows is still in its file", () => {
+  const lessons = new URL("../../notebooks/", import.meta.url);
+  let seen = 0;
+  for (const { name } of Deno.readDirSync(lessons)) {
+    if (!name.endsWith(".ipynb")) continue;
+    const { cells }: { cells: { source: string[] }[] } = JSON.parse(Deno.readTextFileSync(new URL(name, lessons)));
+    for (const call of cells.flatMap(({ source }) => source.join("").match(/showSource\([^;]*\);/g) ?? [])) {
+      const [path, from, to] = [...call.matchAll(/"([^"]*)"/g)].map(([_, text]) => text!);
+      excerpt(path!, from!, to);
+      seen++;
+    }
+  }
+  assertGreater(seen, 20);
 });
