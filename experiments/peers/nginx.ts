@@ -194,10 +194,24 @@ async function sayStats(folder: string): Promise<void> {
 }
 
 /**
+ * Waits until no connection waits to be accepted or read: nginx would reset it. A turn of its loop accepts one, and a
+ * question takes more than one turn, so what two answers in a row do not differ in is done.
+ */
+async function acceptAll(folder: string): Promise<void> {
+  let before = -1;
+  for (const until = performance.now() + STOP_MS; performance.now() < until;) {
+    const accepted = (await ask(folder))?.accepted;
+    if (accepted === undefined || accepted === before) return;
+    before = accepted;
+  }
+}
+
+/**
  * Takes the site down, as an administrator does: without its file, and with SIGHUP, nginx closes the port and idle
  * connections, and lets the old worker finish what is in flight. A new worker tells meanwhile how much that is.
  */
 async function stop({ master, over, folder }: Awaited<ReturnType<typeof start>>) {
+  await acceptAll(folder);
   Deno.removeSync(`${folder}/enabled/site.conf`);
   tell(master, "SIGHUP");
   let counters = await ask(folder);

@@ -12,7 +12,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.BooleanSupplier;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -31,7 +30,7 @@ final class Lab {
     static final int HEAD_MS = 10_000; // from the first byte of a head to its last
     static final int LINGER_MS = 1000; // how long a peer may go on sending after the socket took the last answer
     static final int STOP_MS = 1000; // how long what is in flight may take after SIGTERM
-    static final int QUIET_MS = 10; // after SIGTERM: two such stretches without a byte, and nothing is in flight
+    static final int QUIET_MS = 10; // after SIGTERM: between two looks at what is in flight
     static final int PROGRESS_MS = 30_000; // how long a peer may take nothing. Java knows no TCP_USER_TIMEOUT
     static final int KEEPALIVE_IDLE_S = 60, KEEPALIVE_INTERVAL_S = 10, KEEPALIVE_PROBES = 6; // probes of a silent peer
 
@@ -41,7 +40,6 @@ final class Lab {
 
     static final AtomicLong accepted = new AtomicLong(), closed = new AtomicLong(), served = new AtomicLong();
     static final AtomicLong bytesIn = new AtomicLong(), bytesOut = new AtomicLong(), keptBytes = new AtomicLong();
-    static final AtomicLong inFlight = new AtomicLong(); // connections for which SIGTERM has to wait
     static volatile boolean stopping;
     private static final Map<String, Long> errors = new ConcurrentSkipListMap<>();
 
@@ -135,21 +133,6 @@ final class Lab {
             });
         }
         Signal.handle(new Signal("USR1"), signal -> sayCounts("stats", "\"open\":" + (accepted.get() - closed.get()) + ","));
-    }
-
-    /**
-     * Waits until nothing is in flight any more, or STOP_MS are over: no request is served, none has come unread, and
-     * between two such looks nothing has come. Idle connections end with the process.
-     */
-    static void seeOff(BooleanSupplier hasUnread) throws InterruptedException {
-        long until = nowMs() + STOP_MS, before = -1;
-        for (int quiet = 0; quiet < 2 && nowMs() < until;) {
-            Thread.sleep(QUIET_MS);
-            boolean isBusy = hasUnread.getAsBoolean() || inFlight.get() > 0;
-            long now = bytesIn.get();
-            quiet = now == before && !isBusy ? quiet + 1 : 0;
-            before = now;
-        }
     }
 
     private static void sayCounts(String event, String more) {

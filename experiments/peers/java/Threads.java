@@ -30,7 +30,7 @@ final class Threads {
         private final byte[] inbox = new byte[Lab.INBOX + 1];
         private long dueMs; // when the head that has begun must be complete; 0: none has
         private int kept; // its bytes of keptBytes
-        private boolean isInFlight;
+        private volatile boolean isInFlight; // SIGTERM has to wait for it
         private volatile long writingSinceMs; // 0: it does not write
 
         Visitor(Socket socket) {
@@ -47,7 +47,6 @@ final class Threads {
                 if (!(error instanceof SocketTimeoutException)) Lab.countError(error);
             } finally {
                 Lab.keptBytes.getAndAdd(-kept);
-                setInFlight(false);
                 visitors.remove(this);
                 Lab.closed.getAndIncrement();
             }
@@ -64,7 +63,7 @@ final class Threads {
                     return;
                 }
                 if (got < 0) return; // the peer's half is closed, and all it had asked for is answered
-                setInFlight(true);
+                isInFlight = true;
                 Lab.bytesIn.getAndAdd(got);
                 length = answer(out, length + got);
                 if (answerer.isLast) {
@@ -75,7 +74,7 @@ final class Threads {
                     refuseLate(in, out);
                     return;
                 }
-                setInFlight(length > 0);
+                isInFlight = length > 0;
             }
         }
 
@@ -120,11 +119,6 @@ final class Threads {
             Lab.keep(change);
         }
 
-        private void setInFlight(boolean is) {
-            if (is != isInFlight) Lab.inFlight.getAndAdd(is ? 1 : -1);
-            isInFlight = is;
-        }
-
         private void send(OutputStream out, byte[] bytes) throws IOException {
             for (int at = 0; at < bytes.length; at += SLICE) {
                 int length = Math.min(bytes.length - at, SLICE);
@@ -135,12 +129,15 @@ final class Threads {
             writingSinceMs = 0;
         }
 
-        /** Whether something has come that its thread has not read yet. */
-        boolean hasUnread() {
+        /**
+         * Ends a connection that only waits. Its thread finds the end behind what it has taken or is about to take:
+         * whether a read has just returned cannot be seen from here.
+         */
+        void endIfIdle() {
             try {
-                return !socket.isClosed() && socket.getInputStream().available() > 0;
+                if (!isInFlight && socket.getInputStream().available() == 0) socket.shutdownInput();
             } catch (IOException isOver) {
-                return false; // its thread will hear of it, or has
+                return; // its thread will hear of it, or has
             }
         }
 
@@ -256,6 +253,14 @@ final class Threads {
         listener.close();
     }
 
+    /** Waits until no connection is left, or STOP_MS are over. */
+    private void seeOff() throws InterruptedException {
+        for (long until = Lab.nowMs() + Lab.STOP_MS; !visitors.isEmpty() && Lab.nowMs() < until;) {
+            for (Visitor visitor : visitors) visitor.endIfIdle();
+            Thread.sleep(Lab.QUIET_MS);
+        }
+    }
+
     /** What one more thread does: it ends those that write and get nowhere. */
     private void endStuck() {
         try {
@@ -280,7 +285,7 @@ final class Threads {
         Lab.onSignal(() -> {});
         Lab.sayReady(experiment, (InetSocketAddress) server.listener.getLocalSocketAddress());
         server.accept();
-        Lab.seeOff(() -> server.visitors.stream().anyMatch(Visitor::hasUnread));
+        server.seeOff();
         Lab.sayStoppedAndExit();
     }
 }

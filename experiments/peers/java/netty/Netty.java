@@ -368,7 +368,10 @@ final class Netty {
         }
     }
 
-    /** Waits as Lab.seeOff does. What the loops know of their connections is seen after a turn of them. */
+    /**
+     * Waits until nothing is in flight, or STOP_MS are over: between two looks, a turn of the loops before each, no byte
+     * has come and no connection was busy.
+     */
     private static void seeOff(EventLoopGroup loops) throws InterruptedException {
         long untilMs = Lab.nowMs() + Lab.STOP_MS, before = -1;
         for (int quiet = 0; quiet < 2 && Lab.nowMs() < untilMs;) {
