@@ -5,7 +5,7 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import { CannotCompare } from "./contender.ts";
+import { CannotCompare } from "./side.ts";
 import { type Found, foundOften } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";

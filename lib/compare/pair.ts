@@ -5,7 +5,7 @@
  */
 import { shuffle } from "es-toolkit";
 import type { Found } from "../results/findings.ts";
-import { Contender, type Load } from "./contender.ts";
+import { type Load, Side } from "./side.ts";
 import { answersPerS, type Broadcast, type Window } from "../load/generator.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { median } from "../timing/stats.ts";
@@ -94,7 +94,7 @@ export function figuresOf(seen: Record<"reference" | "candidate", readonly Windo
 }
 
 /** Measures the slices of both in ABBA order, which of them is A by chance. */
-async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
+async function slices(reference: Side, candidate: Side, count: number, ratePerS: number | null) {
   const seen: Record<"reference" | "candidate", Window[]> = { reference: [], candidate: [] };
   const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < count; i++) {
@@ -121,8 +121,8 @@ export async function pairRound(
   const messagesPerS = plan.isBroadcast === true && plan.ratePerS !== "half" ? plan.ratePerS : null;
   const load: Load = { ...plan, ratePerS: messagesPerS, isWired };
   const [first, second] = shuffle([reference, candidate]);
-  await using early = await Contender.start(first!, load);
-  await using late = await Contender.start(second!, load);
+  await using early = await Side.start(first!, load);
+  await using late = await Side.start(second!, load);
   const [a, b] = early.experiment === reference ? [early, late] : [late, early];
   const reached = [await early.warmUp(), await late.warmUp()];
   const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;

@@ -12,7 +12,7 @@ import { addressKernel, type Network, NetworkError, networkObstacle, openNetwork
 import { StartError } from "../server/server.ts";
 import {
   bypassesKernel,
-  isOwn,
+  isCustom,
   type Place,
   type Running,
   type RunningOf,
@@ -46,7 +46,7 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
 async function openWire(subject: Subject): Promise<Network> {
   const skipped = (reason: string) =>
     new StartError({ ended: "skipped", reason: `${subject.name} needs a network of its own: ${reason}.` });
-  const obstacle = isOwn(subject) ? "only experiments can be started in one" : await networkObstacle();
+  const obstacle = isCustom(subject) ? "only experiments can be started in one" : await networkObstacle();
   if (obstacle !== null) throw skipped(obstacle);
   try {
     await using stack = new AsyncDisposableStack();

@@ -12,7 +12,7 @@ import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { bypassesKernel, hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
+import { bypassesKernel, hasWork, isCustom, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -92,7 +92,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
     scenario: step.scenario,
     quick: step.quick ?? false,
     host,
-    lab: await labVersion(isOwn(experiment) ? null : experiment.path),
+    lab: await labVersion(isCustom(experiment) ? null : experiment.path),
   };
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({

@@ -71,7 +71,7 @@ export function isWarm(costs: readonly number[], settleSeconds: number): boolean
 }
 
 /** Stop it, or bind it with `await using`. */
-export class Contender implements AsyncDisposable {
+export class Side implements AsyncDisposable {
   readonly #windows: Window[] = [];
   readonly #throttled = throttleMeter();
 
@@ -90,7 +90,7 @@ export class Contender implements AsyncDisposable {
    *
    * @throws {CannotCompare} If it cannot start, or does not hold all connections.
    */
-  static async start(experiment: Subject, load: Load): Promise<Contender> {
+  static async start(experiment: Subject, load: Load): Promise<Side> {
     await using stack = new AsyncDisposableStack();
     if (load.heavy !== null && !hasWork(experiment)) {
       throw new CannotCompare(
@@ -112,7 +112,7 @@ export class Contender implements AsyncDisposable {
     const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const manifest = await manifestOf(experiment, server);
-    return new Contender(experiment, memory, manifest, server, generator, load, stack.move());
+    return new Side(experiment, memory, manifest, server, generator, load, stack.move());
   }
 
   /** As fast as it answers, until what an answer costs has settled. Returns how many requests/s that are. */
