@@ -39,6 +39,8 @@ const LONG = [
   "scripts/notebooks/run_test.ts",
   "scripts/selftest/selftest_test.ts",
 ];
+/** What is tried of a peer: it runs alone as its header says, and counts truly. */
+const OF_PEERS = ["--filter", "/ runs alone in an empty folder| in its last line truly how many requests/"];
 const FEW_CASES = "--fuzz=20"; // for each kind of stream; without it the tests take more
 
 // Tests mostly wait, for servers and for a browser, so four parts share a machine well, even one of two cores.
@@ -131,14 +133,14 @@ function* testsIn(folder: string): Generator<string> {
 type Part = [args: string[], own: string[]];
 
 /** The parts of the run, the longest first, so that no long one is left at the end. */
-function split({ files, requireAll }: Flags): Part[] {
+function split({ files, requireAll, filter }: Flags): Part[] {
   if (files.length > 0) return [[files, []]];
   const isLong = (path: string) => !requireAll && LONG.includes(path);
   const contract = CONTRACT.filter((path) => !isLong(path));
   const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)])
     .filter((path) => !CONTRACT.includes(path) && !isLong(path)).sort();
   return [
-    [requireAll ? contract : [contract[0]!], ["--peers"]], // one part: each peer is compiled once
+    [requireAll || filter.length > 0 ? CONTRACT : [...OF_PEERS, ...contract], ["--peers"]], // one part: each is compiled once
     ...contract.map((file): Part => [[file], requireAll ? ["--own"] : ["--own", FEW_CASES]]),
     ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
@@ -201,7 +203,7 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
   if (missing.length > 0) console.log(`${tooFew ? "Required by --require-all" : "Install"}: ${installLine(missing)}`);
   if (isWhole && !flags.requireAll) {
     console.log(
-      `Left out, as it takes long: ${LONG.join(", ")}, and the peers in all of the contract but ${CONTRACT[0]}.`,
+      `Left out, as it takes long: ${LONG.join(", ")}, and most of the contract of the peers.`,
     );
     console.log("All: deno task test --require-all");
   }
