@@ -25,7 +25,7 @@ import {
 const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency T-c10k T-reactor-pool T-multi-reactor
   T-guide T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio
   C-nginx C-node C-goroutine C-tokio C-uring-2x C-c10m C-c1m C-tuning C-nodelay C-pooling C-metrics C-nio C-netty C-iocp
-  C-dont`.split(/\s+/);
+  C-dont C-proxy-40k C-beam C-pool-deadlock C-listing-select C-listing-length C-listing-sleep`.split(/\s+/);
 
 const claimOf = (id: string) => LEDGER.find((claim) => claim.id === id)!;
 const verdict = (id: string, ...pieces: Piece[]) => judgeClaim(claimOf(id), storedOf(...pieces)).row.verdict;
@@ -119,6 +119,25 @@ const optioned = (without: number, large: number): Piece[] => [
 const fresh = (work: number, wait: number): Piece[] => [
   probed("pooling", "fresh / pooled", "cpu_us_per_request_ratio", work),
   probed("pooling", "fresh / pooled", "p50_us_ratio", wait),
+];
+const listed = (variant: string, figures: Record<string, number>): Piece[] =>
+  Object.entries(figures).map(([metric, value]) => probed("listings", variant, metric, value));
+const filled = (released: number): Piece[] => [
+  ...listed("pool, lock held", { released, waited_s: 1 }),
+  ...listed("pool, condition", { released: 10 }),
+];
+const late = (small: number, large: number): Piece[] =>
+  [["1 MiB", small], ["16 MiB", large]].flatMap(([size, lost]) => [
+    ...listed(`late reader ${size}, sendall`, { lost_bytes: Number(lost) }),
+    ...listed(`late reader ${size}, rest kept`, { lost_bytes: 0 }),
+  ]);
+const lengthless = (loop: number, process: number): Piece[] =>
+  [["epoll", loop], ["prefork", process]].flatMap(([name, answered]) =>
+    listed(`${name}, no length`, { requests: 3, answered: Number(answered), connects: 3, longest_s: 0.5 })
+  );
+const slept = (seconds: number): Piece[] => [
+  ...listed("clients, sleep", { took_s: seconds }),
+  ...listed("clients, no sleep", { took_s: 0.03 }),
 ];
 const memory = (name: string, bytes: number, more: Partial<Metrics> = {}): Piece =>
   held(name, 10_000, { pss_bytes: bytes, ...more });
@@ -403,11 +422,28 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds in part", [cpu("c-threads", "c-epoll", 1.44), mixed("p99_us", "thread-per-conn", 0.03), epollEach]],
     ["does not hold", [cpu("c-threads", "c-epoll", 1), mixed("p99_us", "thread-per-conn", 0.03), epollEach]],
   ],
+  "C-proxy-40k": [
+    ["not testable here", [held("nginx-proxy", 10_000)]],
+    ["does not hold", [held("nginx-proxy", 5000)]],
+  ],
+  "C-beam": [
+    ["holds", [held("erlang-tcp", 10_000, each(2500))]],
+    ["does not hold", [held("erlang-tcp", 900, each(80_000))]],
+    ["holds in part", [held("erlang-tcp", 10_000, each(8000))]],
+  ],
+  "C-pool-deadlock": [["holds", filled(10)], ["does not hold", filled(0)]],
+  "C-listing-select": [["holds", late(0, 0)], ["does not hold", late(0, 9e6)]],
+  "C-listing-length": [
+    ["holds", lengthless(3, 3)],
+    ["does not hold", lengthless(0, 0)],
+    ["holds in part", lengthless(0, 3)],
+  ],
+  "C-listing-sleep": [["holds", slept(2)], ["does not hold", slept(10.04)]],
 };
 
 Deno.test("every claim of the two texts has its entry, each once, in their order", () => {
   assertEquals(LEDGER.map(({ id }) => id), IDS);
-  assertEquals(LEDGER.length, 38);
+  assertEquals(LEDGER.length, 44);
 });
 
 Deno.test("an entry says all in words: the claim in two languages, where it stands, how it is tried, the rule", () => {
