@@ -15,6 +15,9 @@ const ASYNCIO_SECONDS = 2.34;
 const LATE_READERS = ["1 MiB", "16 MiB"];
 const PROCESS_HEAP_BYTES = 3000;
 const BEAM_CONNECTIONS = 2e6;
+const ARCHITECTURES = ["epoll", "io-uring", "c-threads", "thread-per-conn"];
+/** A setting of the kernel in the reason of a run. */
+const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]/;
 
 const figures = (evidence: Evidence, variant: string) => (metric: string) =>
   evidence.probe("listings", variant, metric);
@@ -161,4 +164,31 @@ const beam: Claim = {
   },
 };
 
-export const LISTINGS: readonly Claim[] = [poolDeadlock, select, length, sleep, proxy, beam];
+const defaults: Claim = {
+  id: "C-dont-default",
+  claim: {
+    en: "Do not leave the settings of the operating system at their defaults.",
+    ko: "운영체제 설정을 기본값 그대로 두지 말라.",
+  },
+  section: "C §10",
+  tried:
+    "`hold` of 10 000 on servers of four architectures with the settings that this host has, and what stopped each",
+  rule:
+    "A server that holds fewer than 10 000, and names the setting that stopped it, needs another one. One that holds " +
+    "10 000 does not. Where something else stopped it, that is open.",
+  judge(evidence) {
+    const kinds = evidence.each(ARCHITECTURES, (name) => evidence.held(name));
+    const fewest = Math.min(...kinds.map(({ value }) => value.answered.estimate));
+    const parts = kinds.map(({ name, value: { answered, reason } }) => {
+      const setting = SETTING.exec(reason ?? "")?.[0];
+      const why = setting === undefined ? "" : `, stopped by ${setting}`;
+      return {
+        says: `${name} held ${count(answered.estimate)}${why}`,
+        holds: answered.estimate >= C10K ? false : setting === undefined ? null : true,
+      };
+    });
+    return judged(exactly(fewest), "connections", parts);
+  },
+};
+
+export const LISTINGS: readonly Claim[] = [poolDeadlock, select, length, sleep, proxy, beam, defaults];

@@ -29,7 +29,9 @@ const ORDER = [
   ..."80gb process thread-2000 idle-cpu bandwidth prefork-100 pool-100 100x asyncio nginx node goroutine tokio uring-2x"
     .split(" ").map((name) => `C-${name}`),
   ..."c10m c1m tuning nodelay pooling metrics nio netty iocp dont".split(" ").map((name) => `C-${name}`),
-  ..."proxy-40k beam pool-deadlock listing-select listing-length listing-sleep".split(" ").map((name) => `C-${name}`),
+  ..."proxy-40k beam pool-deadlock listing-select listing-length listing-sleep dont-default".split(" ").map((name) =>
+    `C-${name}`
+  ),
 ];
 
 /** Every claim, those of T first, in the order in which the texts make them; at the end those of C that its listings make. */

@@ -25,7 +25,8 @@ import {
 const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency T-c10k T-reactor-pool T-multi-reactor
   T-guide T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio
   C-nginx C-node C-goroutine C-tokio C-uring-2x C-c10m C-c1m C-tuning C-nodelay C-pooling C-metrics C-nio C-netty C-iocp
-  C-dont C-proxy-40k C-beam C-pool-deadlock C-listing-select C-listing-length C-listing-sleep`.split(/\s+/);
+  C-dont C-proxy-40k C-beam C-pool-deadlock C-listing-select C-listing-length C-listing-sleep
+  C-dont-default`.split(/\s+/);
 
 const claimOf = (id: string) => LEDGER.find((claim) => claim.id === id)!;
 const verdict = (id: string, ...pieces: Piece[]) => judgeClaim(claimOf(id), storedOf(...pieces)).row.verdict;
@@ -135,6 +136,13 @@ const lengthless = (loop: number, process: number): Piece[] =>
   [["epoll", loop], ["prefork", process]].flatMap(([name, answered]) =>
     listed(`${name}, no length`, { requests: 3, answered: Number(answered), connects: 3, longest_s: 0.5 })
   );
+const architectures = (worker: number, reason: string | null = null): Piece[] => [
+  ...["epoll", "io-uring", "c-threads"].map((name) => held(name, 10_000)),
+  (into) => {
+    held("thread-per-conn", worker)(into);
+    Object.assign(into.results.at(-1)!, { reason });
+  },
+];
 const slept = (seconds: number): Piece[] => [
   ...listed("clients, sleep", { took_s: seconds }),
   ...listed("clients, no sleep", { took_s: 0.03 }),
@@ -446,11 +454,16 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds in part", lengthless(0, 3)],
   ],
   "C-listing-sleep": [["holds", slept(2)], ["does not hold", slept(10.04)]],
+  "C-dont-default": [
+    ["does not hold", architectures(10_000)],
+    ["holds in part", architectures(1600, "mapped areas of memory (vm.max_map_count).")],
+    ["does not hold", architectures(1600, "the guard stopped it.")],
+  ],
 };
 
 Deno.test("every claim of the two texts has its entry, each once, in their order", () => {
   assertEquals(LEDGER.map(({ id }) => id), IDS);
-  assertEquals(LEDGER.length, 44);
+  assertEquals(LEDGER.length, 45);
 });
 
 Deno.test("an entry says all in words: the claim in two languages, where it stands, how it is tried, the rule", () => {
