@@ -30,14 +30,15 @@ const poolDeadlock: Claim = {
   },
   section: "C §8.2",
   tried: "a pool with the same locking: all of it in use, one more is asked for, then all are given back",
-  rule: "Everything is given back and one more is had (counts: no margin). A pool that gives the lock away while it " +
-    "waits is told beside it.",
+  rule:
+    "Everything is given back and the waiting task gets one (counts: no margin). A pool that gives the lock away while it " +
+    "waits stands beside it.",
   judge(evidence) {
     const [bad, good] = [figures(evidence, "pool, lock held"), figures(evidence, "pool, condition")];
     const [released, wanted] = [bad("released"), good("released")];
     return judged(released, "connections", [{
       says: `when the pool is full ${count(released.estimate)} of ${count(wanted.estimate)} are given back in ` +
-        `${count(bad("waited_s").estimate, 2)} s: who waits holds the lock that giving back needs; ` +
+        `${count(bad("waited_s").estimate, 2)} s: the waiting task holds the lock that giving back needs; ` +
         `a pool that waits without it gets all of them back`,
       holds: released.estimate >= wanted.estimate,
     }]);
@@ -75,7 +76,7 @@ const length: Claim = {
   tried:
     "the same answer without Content-Length to a client that keeps its connection: over epoll, where the connection " +
     "stays open, and from a process that closes it",
-  rule: "Every request is answered (counts: no margin). That each answer needs a connection is told.",
+  rule: "Every request is answered (counts: no margin). The number of connections that this took stands beside it.",
   judge(evidence) {
     const parts = ["epoll, no length", "prefork, no length"].map((variant) => {
       const of = figures(evidence, variant);
