@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { field, number, numberOrNull, text, textOrNull } from "./check.ts";
 import { FOUND } from "./findings.ts";
-import { ENDS, SCENARIOS } from "./schema.ts";
+import { ENDS, SCENARIOS, SETUP_FIELDS } from "./schema.ts";
 
 /** What one round of a candidate found. */
 export const ROUND_FOUND = v.strictObject({
@@ -63,6 +63,7 @@ const COMPARISON = v.strictObject({
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
   metric: field(text, "which figure: the names are those of [Metrics](#metrics)"),
