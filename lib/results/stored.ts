@@ -30,7 +30,7 @@ export interface Stored {
 
 /** Whether a study was made with the default cores and head. */
 const isUsualStudy = ({ rows }: { rows: readonly Rows[Kind][] }): boolean =>
-  rows.every((row) => !("reference" in row) || isUsualSetup(row));
+  rows.every((row) => (!("reference" in row) && !("answered_per_s" in row)) || isUsualSetup(row));
 
 const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0;
 
