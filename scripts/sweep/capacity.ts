@@ -64,7 +64,7 @@ export function nextRate(met: number, failed: number, closeness: number): number
   return failed / met <= 1 + closeness ? null : Math.sqrt(met * failed);
 }
 
-/** The capacity of a server over rounds. A round has none where no rate of it met the objective. */
+/** The capacity of a server over rounds. A round in which no rate met the objective counts as 0. */
 export function capacity(rows: readonly SweepRow[], slo: Slo): { interval: Interval | null; rounds: number } {
   const rounds = [...Map.groupBy(rows.filter(({ round }) => round > 0), ({ round }) => round).values()];
   const found = rounds.map((of) => bracket(of, (point) => meets(point, slo)).met ?? 0);

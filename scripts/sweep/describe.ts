@@ -27,6 +27,8 @@ const columns = (slo: Slo | null): Column<SweepRow>[] => [
 const ofKnee = (server: string, ladder: readonly SweepRow[]): string => {
   const at = knee(ladder);
   if (at === null) return `${server} saturates below ${count(ladder[0]?.rate_per_s)} requests/s, the lowest rate.`;
+  const highest = Math.max(...ladder.map(({ rate_per_s }) => rate_per_s));
+  if (at === highest) return `${server}: no knee up to ${count(at)} requests/s, where the ladder ends.`;
   const { failed } = bracket(ladder, keepsUp);
   const end = failed === null ? "no rate of the ladder saturates it" : `it saturates at ${count(failed)}/s`;
   return `${server}: the knee is at ${count(at)} requests/s; ${end}.`;

@@ -51,6 +51,9 @@ function readFlags() {
   const isOwn = words !== null || flags.url !== undefined;
   if (isOwn && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
   if (!isOwn && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
+  if (flags.url !== undefined && flags["server-cores"] !== undefined) {
+    throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
+  }
   const names = catalogue().map(({ name }) => name);
   const subjects: Subject[] = isOwn
     ? [readOwn({ name: "mine", ...flags }, words, names)]

@@ -59,6 +59,7 @@ Deno.test("an objective outside of the ladder gives a bound, and no bisection", 
   const rows = await swept(10_000, { slo: high, rates: [100, 200] });
   assertEquals(rows.length, 2);
   assertStringIncludes(describe(rows, high, 80).sentences.at(-1)!, "at least 200 requests/s");
+  assertStringIncludes(describe(rows, null, 80).sentences.at(-1)!, "no knee up to 200 requests/s");
 });
 
 Deno.test("bisection works on ratios and ends when the rates are close", () => {
