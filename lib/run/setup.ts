@@ -4,8 +4,7 @@
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
-import { HEADS } from "../load/request.ts";
-import type { HeadName } from "../load/types.ts";
+import { type HeadName, HEADS } from "../load/generator.ts";
 import type { Setup } from "../results/schema.ts";
 import { chooseCores, corePair, type Cpu, cpuList, parseCpuList, readCpus } from "../sampling/cores.ts";
 
