@@ -24,5 +24,8 @@ await runScript(USAGE, async () => {
   const options = readMeasureOptions(flags);
   if (options.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
   const subject = readCustom(flags, words, catalogue().map(({ name }) => name));
+  if (flags.url !== undefined && flags["server-cores"] !== undefined) {
+    throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
+  }
   return await measureAndTell(subject, fitting(subject, options), flags);
 });

@@ -18,7 +18,7 @@ import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
 import { hasWork, type Running, type Subject } from "../server/subject.ts";
 import { heavyPath } from "../results/conventions.ts";
-import type { Manifest } from "../results/schema.ts";
+import type { Manifest, Setup } from "../results/schema.ts";
 
 /** What the two of a pair have in common. */
 export interface Load {
@@ -35,6 +35,8 @@ export interface Load {
   isBroadcast?: boolean;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
+  /** Cores and head, where the user named some. */
+  setup?: Setup;
   signal: AbortSignal;
 }
 
@@ -99,7 +101,8 @@ export class Side implements AsyncDisposable {
         "skipped",
       );
     }
-    const opening = openBench(experiment, { signal: load.signal, isWired: load.isWired === true }).catch((error) => {
+    const options = { signal: load.signal, isWired: load.isWired === true, setup: load.setup ?? {} };
+    const opening = openBench(experiment, options).catch((error) => {
       if (!(error instanceof StartError)) throw error;
       const { name } = experiment;
       const { ended, reason } = error.failure;

@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { field, number, numberOrNull, text, textOrNull } from "./check.ts";
 import { FOUND } from "./findings.ts";
-import { ENDS, SCENARIOS } from "./schema.ts";
+import { ENDS, SCENARIOS, SETUP_FIELDS } from "./schema.ts";
 
 /** What one round of a candidate found. */
 export const ROUND_FOUND = v.strictObject({
@@ -63,6 +63,7 @@ const COMPARISON = v.strictObject({
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
   metric: field(text, "which figure: the names are those of [Metrics](#metrics)"),
@@ -108,6 +109,24 @@ const PROBE = v.strictObject({
 });
 export type ProbeRow = v.InferOutput<typeof PROBE>;
 
+/** One rate of a sweep. */
+const SWEEP = v.strictObject({
+  server: field(text, "which server"),
+  connections: field(number, "how many were held"),
+  ...SETUP_FIELDS,
+  round: field(number, "0: of the ladder; else the number of the bisection, counted from 1"),
+  rate_per_s: field(number, "requests due per second"),
+  answered_per_s: field(numberOrNull, "requests answered per second; clearly fewer than were due: it is saturated"),
+  p50_us: field(numberOrNull, "the median latency, from when a request was due"),
+  p99_us: field(numberOrNull, "the same, 99th percentile"),
+  p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
+  server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
+  ended: field(v.picklist(["ok", "limited"]), "`limited`: requests failed or got no answer, and no objective is met"),
+  slo: field(textOrNull, "the objective that a bisection looked for, such as `p99=5ms`; `null`: none"),
+  findings: field(v.array(FOUND), "what weakens the figures: `server` and `id`"),
+});
+export type SweepRow = v.InferOutput<typeof SWEEP>;
+
 /** The rows of each kind of study. */
 export const ROWS = {
   readiness: READINESS,
@@ -116,6 +135,7 @@ export const ROWS = {
   crosscheck: CROSSCHECK,
   probe: PROBE,
   selftest: SELFTEST,
+  sweep: SWEEP,
 };
 export type Kind = keyof typeof ROWS;
 export type Rows = { [K in Kind]: v.InferOutput<typeof ROWS[K]> };

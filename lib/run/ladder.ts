@@ -1,5 +1,6 @@
 import type { Guard } from "./guard.ts";
 import type { Parameters, Result, ScenarioName } from "../results/results.ts";
+import type { Setup } from "../results/schema.ts";
 import { HEAVY_SHARE, heavyPath, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
 
 /** What the user asked for; what is null is left to the plan. */
@@ -11,6 +12,8 @@ export interface MeasureOptions {
   rate: number | null;
   /** Of a broadcast: listeners that do not read. */
   slow: number | null;
+  /** Cores and head, where some are named. */
+  setup?: Setup;
 }
 
 /** One run to come. */
@@ -58,6 +61,7 @@ const CLIMB_SECONDS_QUICK = 3;
 function parameters(options: MeasureOptions, scenario: ScenarioName, connections: number): Parameters {
   const seconds = options.seconds ?? (options.quick ? SECONDS_QUICK : SECONDS)[scenario];
   const base: Parameters = {
+    ...options.setup,
     connections,
     seconds,
     warmup_seconds: COLD.includes(scenario) ? 0 : options.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,

@@ -15,7 +15,9 @@ import { hostFacts } from "../sampling/host.ts";
 import { ladder, type MeasureOptions } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
+import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags } from "./setup.ts";
 import { runStep, type StepProgress } from "./step.ts";
+import { isUsualSetup } from "../results/schema.ts";
 import { isCustom, type Subject } from "../server/subject.ts";
 import { conclude, describe } from "../tables/runs.ts";
 import { wrap } from "../text/table.ts";
@@ -24,7 +26,7 @@ import { readStored } from "../results/stored.ts";
 
 /** The flags, as `parseFlags` takes them. */
 export const MEASURE_FLAGS = {
-  string: ["scenario", "connections", "seconds", "rate", "slow"],
+  string: ["scenario", "connections", "seconds", "rate", "slow", ...SETUP_FLAGS],
   boolean: ["quick", "json", "save"],
   negatable: ["save"],
   defaults: { save: true },
@@ -33,7 +35,7 @@ export const MEASURE_FLAGS = {
 /** How they stand in a usage. */
 export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
        [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)] [--slow N (of broadcast)]
-       [--json] [--no-save]`;
+       ${SETUP_USAGE} [--json] [--no-save]`;
 
 /**
  * Reads what the user asked for.
@@ -41,7 +43,9 @@ export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
  * @throws {UsageError} If a value cannot be used.
  */
 export function readMeasureOptions(
-  flags: { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string },
+  flags:
+    & { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string }
+    & SetupFlags,
 ) {
   const scenarios = flags.scenario?.split(",") ?? null;
   for (const name of scenarios ?? []) {
@@ -58,6 +62,7 @@ export function readMeasureOptions(
     seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: onlyHold ? 0 : 0.01, max: 1800 }),
     rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 2e6 }),
     slow: slow === undefined ? null : numberFlag("slow", slow, { min: 1, max: 1e6, integer: true }),
+    setup: readSetup(flags),
   } satisfies MeasureOptions;
 }
 
@@ -141,7 +146,8 @@ export function exitOfRuns(results: readonly Result[]): number {
  */
 async function closing(subject: Subject, results: readonly Result[]): Promise<string> {
   const sentences = [conclude(subject.name, results)];
-  if (!isCustom(subject)) {
+  // A prediction is of the default head and cores.
+  if (!isCustom(subject) && results.every(({ parameters }) => isUsualSetup(parameters))) {
     const { stored } = await readStored();
     const prediction = judgePrediction(subject, { ...stored, results });
     if (prediction !== null) sentences.push(prediction.sentence);

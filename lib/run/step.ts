@@ -10,6 +10,7 @@ import { manifestOf } from "../server/manifest.ts";
 import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
+import { setupFlags, setupOf } from "./setup.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
 import { bypassesKernel, hasWork, isCustom, repeat, type Running, type Subject } from "../server/subject.ts";
@@ -73,6 +74,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
   const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
   if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
   if (scenario === "broadcast" && slow !== undefined) flags.push("--slow", String(slow));
+  flags.push(...setupFlags(parameters));
   if (quick) flags.push("--quick");
   return flags;
 }
@@ -111,6 +113,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
     await using bench = await openBench(experiment, {
       signal,
       isWired,
+      setup: setupOf(step.parameters),
       onProgress: (progress) => onProgress({ step, progress }),
     });
     const { server } = bench;
