@@ -156,8 +156,8 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds", threads(1.05e6, 0.9e6)],
     ["does not hold", threads(0.1e6, 0.02e6)],
     ["does not hold", threads(8e6, 0.02e6, 6e6)],
-    ["not testable here", threads(8e6, 0.3e6)],
-    ["not testable here", [
+    ["open", threads(8e6, 0.3e6)],
+    ["open", [
       ...["c-threads", "python-threads", "java-threads"].map((name) =>
         probed("thread-memory", name, "virtual_bytes_per_thread", null)
       ),
@@ -167,9 +167,9 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds", switches(6, 30)],
     ["does not hold", switches(1.5, 8)],
     ["does not hold", [on({ cores: 1 }), probed("context-switch", "pipe one-core", "switch_us", 1.5)]],
-    ["not testable here", switches(5, 5)],
+    ["open", switches(5, 5)],
   ],
-  "T-sched": [["holds", sizes(10, 25)], ["not testable here", sizes(10, 11)], ["not testable here", sizes(10, 15)]],
+  "T-sched": [["holds", sizes(10, 25)], ["open", sizes(10, 11)], ["open", sizes(10, 15)]],
   "T-select": [
     ["holds", [held("select", 999), ...growing("select", 100, 1000)]],
     ["does not hold", [held("select", 10_000), ...growing("select", 100, 120)]],
@@ -186,7 +186,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds in part", [held("epoll", 10_000), held("epoll-edge", 9), ...growing("epoll_wait", 0.6, 0.7)]],
   ],
   "T-kqueue": [
-    ["not testable here", []],
+    ["open", []],
     ["holds", [on({ os: "darwin" }), held("kqueue", 10_000)]],
     ["does not hold", [on({ os: "freebsd" }), held("kqueue", 1000)]],
   ],
@@ -243,14 +243,14 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
         .concat(mixed("p99_us", "thread-per-conn", 0.03)),
     ],
   ],
-  "T-uring": [["holds", calls(0.1, 2)], ["does not hold", calls(4, 2)], ["not testable here", calls(1.5, 2)]],
+  "T-uring": [["holds", calls(0.1, 2)], ["does not hold", calls(4, 2)], ["open", calls(1.5, 2)]],
   "T-xdp": [
-    ["not testable here", []],
-    ["not testable here", [skipped("xdp", "network namespaces need root")]],
+    ["open", []],
+    ["open", [skipped("xdp", "network namespaces need root")]],
     ["not measured yet", [exists("xdp"), cpu("xdp", "epoll", 0.5)]],
     ["holds", [exists("xdp"), ...cores("xdp", "epoll", 0.5)]],
     ["does not hold", [exists("xdp"), ...cores("xdp", "epoll", 1.2)]],
-    ["not testable here", [exists("xdp"), ...cores("xdp", "epoll", 0.91)]],
+    ["open", [exists("xdp"), ...cores("xdp", "epoll", 0.91)]],
   ],
   "C-80gb": [
     ["holds", [...threads(8.4e6, 1), memory("c-threads", 80e9)]],
@@ -263,7 +263,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
         probed("thread-memory", String(name), "virtual_bytes_per_thread", Number(bytes))
       ),
     ]],
-    ["not testable here", [...threads(8.4e6, 1), held("c-threads", 5000, { pss_bytes: 80e9 })]],
+    ["open", [...threads(8.4e6, 1), held("c-threads", 5000, { pss_bytes: 80e9 })]],
   ],
   "C-process": [
     ["holds", [...processes(8e6), held("process-per-conn", 450)]],
@@ -277,11 +277,11 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", kinds(2000, 2000, { pss_bytes: 2e8 })],
     ["does not hold", kinds(1600, 10_000, { pss_bytes: 10.3e9 })],
   ],
-  "C-idle-cpu": [["not testable here", waiting(0.1, 6)], ["does not hold", waiting(90, 95)], [
-    "not testable here",
+  "C-idle-cpu": [["open", waiting(0.1, 6)], ["does not hold", waiting(90, 95)], [
+    "open",
     waiting(0.1, 95),
   ]],
-  "C-bandwidth": [["not testable here", moved(1e7)], ["does not hold", moved(5e8)]],
+  "C-bandwidth": [["open", moved(1e7)], ["does not hold", moved(5e8)]],
   "C-prefork-100": [
     ["holds", preforked(1, 800e6)],
     ["holds in part", preforked(1, 60e6)],
@@ -355,8 +355,8 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ],
   ],
   "C-c10m": [
-    ["not testable here", [epollEach]],
-    ["not testable here", [epollEach, skipped("xdp", "network namespaces need root")]],
+    ["open", [epollEach]],
+    ["open", [epollEach, skipped("xdp", "network namespaces need root")]],
     ["not measured yet", [exists("xdp")]],
     ["not measured yet", [exists("xdp"), ...crowd(1_000_000, 1_000_000, 0)]],
     ["holds", [exists("xdp"), ...crowd(10_000_000, 10_000_000, 0)]],
@@ -364,7 +364,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", [exists("xdp"), ...crowd(10_000_000, 10_000_000, 1)]],
   ],
   "C-c1m": [
-    ["not testable here", [probed("million", "io_uring 1000000", "answered", null)]],
+    ["open", [probed("million", "io_uring 1000000", "answered", null)]],
     ["holds", [probed("million", "io_uring 1000000", "answered", 1_008_000)]],
     ["holds", [probed("million", "io_uring 1000000", "answered", null), held("io-uring", 1_000_000, {}, 1_000_000)]],
     ["does not hold", [
@@ -373,23 +373,23 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ]],
   ],
   "C-tuning": [
-    ["not testable here", [...queues(129, 4097), epollEach]],
+    ["open", [...queues(129, 4097), epollEach]],
     ["holds in part", [...queues(129, 4097), held("epoll", 900)]],
     [
-      "not testable here",
+      "open",
       [on({ limits: { nofile_soft: null, nofile_hard: null, nproc: null } })]
         .concat(queues(129, 4097), epollEach),
     ],
   ],
   "C-nodelay": [
     ["holds", optioned(1.5, 0.8)],
-    ["not testable here", optioned(1.002, 0.998)],
+    ["open", optioned(1.002, 0.998)],
     ["holds in part", optioned(1.5, 1)],
-    ["not testable here", optioned(1.1, 0.91)],
+    ["open", optioned(1.1, 0.91)],
   ],
   "C-pooling": [["holds", fresh(5, 3)], ["does not hold", fresh(0.9, 1)], ["holds in part", fresh(5, 1)]],
   "C-metrics": [
-    ["not testable here", [counted("lab", 100, 100), counted("wrk", 100, 140)]],
+    ["open", [counted("lab", 100, 100), counted("wrk", 100, 140)]],
     ["does not hold", [counted("lab", 100, 99), counted("wrk", 100, 90)]],
     ["does not hold", [counted("lab", 100, 101), counted("wrk", 100, 140)]],
   ],
@@ -429,7 +429,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ],
   ],
   "C-iocp": [
-    ["not testable here", []],
+    ["open", []],
     ["holds", [on({ os: "windows" }), held("iocp", 10_000)]],
     ["does not hold", [on({ os: "windows" }), held("iocp", 1000)]],
   ],
@@ -438,7 +438,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", [cpu("c-threads", "c-epoll", 1), mixed("p99_us", "thread-per-conn", 0.03), epollEach]],
   ],
   "C-proxy-40k": [
-    ["not testable here", [held("nginx-proxy", 10_000)]],
+    ["open", [held("nginx-proxy", 10_000)]],
     ["does not hold", [held("nginx-proxy", 5000)]],
   ],
   "C-beam": [
@@ -492,7 +492,7 @@ Deno.test("where nothing is stored every claim waits for a command of this proje
   const tasks = Object.keys(JSON.parse(Deno.readTextFileSync(new URL("../../deno.json", import.meta.url))).tasks);
   for (const claim of LEDGER) {
     const { row, missing } = judgeClaim(claim, storedOf());
-    if (missing === null) assertEquals(row.verdict, "not testable here", claim.id);
+    if (missing === null) assertEquals(row.verdict, "open", claim.id);
     else {
       assertEquals([row.verdict, row.figure, row.commands], ["not measured yet", null, [missing.command]], claim.id);
       assertMatch(missing.command, /^deno task [a-z]+/);
@@ -507,7 +507,7 @@ Deno.test("where nothing is stored every claim waits for a command of this proje
 
 Deno.test("an experiment that was skipped makes its claim untestable, and its reason is told", () => {
   const { row } = judgeClaim(claimOf("C-asyncio"), storedOf(skipped("python-asyncio", "python-asyncio needs python3")));
-  assertEquals([row.verdict, row.because], ["not testable here", "python-asyncio needs python3."]);
+  assertEquals([row.verdict, row.because], ["open", "python-asyncio needs python3."]);
 });
 
 Deno.test("who was out of a comparison has no ratio: its claim says why", () => {
@@ -518,7 +518,7 @@ Deno.test("who was out of a comparison has no ratio: its claim says why", () => 
     inPairs("user_bytes_per_conn", "java-netty", "java-nio", 0.6),
   ];
   const { row } = judgeClaim(claimOf("C-netty"), storedOf(...pieces));
-  assertEquals(row.verdict, "not testable here");
+  assertEquals(row.verdict, "open");
   assertStringIncludes(row.because, "no connection");
 });
 
