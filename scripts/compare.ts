@@ -140,9 +140,16 @@ async function compareAll(reference: Experiment, candidates: Experiment[], plans
   }
   const named = setupFlags(plans[0]?.setup ?? {});
   if (named.length > 0) all.tables.push(wrap(`Not the default: ${named.join(" ")}.`, outputColumns()).join("\n"));
-  const lines = differences(all.manifests);
+  const lines = differences(all.manifests).flatMap(hanging);
   if (lines.length > 0) all.tables.push(["Not equal between them:", ...lines].join("\n"));
   return all;
+}
+
+/** A line as several that fit, each but the first indented by two more. */
+function hanging(line: string): string[] {
+  const text = line.trimStart();
+  const indent = " ".repeat(line.length - text.length);
+  return wrap(text, outputColumns() - indent.length - 2).map((part, i) => `${indent}${i > 0 ? "  " : ""}${part}`);
 }
 
 /** The exit code, after a sentence for each server that died or was not ready: it is not always the candidate. */

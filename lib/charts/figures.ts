@@ -173,10 +173,10 @@ export function held(
     const why = hold === undefined
       ? "not measured"
       : hold.reason === null
-      ? "not told"
+      ? "not known"
       : isWhy
       ? hold.reason
-      : `not told: ${hold.reason}`;
+      : `not known: ${hold.reason}`;
     const note = value === null ? why : `${count(value)} ${unit}: no more than noise`;
     return { name, family, ...(isDrawn ? { value, ...bound } : { value: null, note }) };
   });

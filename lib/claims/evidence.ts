@@ -102,7 +102,7 @@ export class Evidence {
   /** A figure of memory at 10 000 connections, of a single run. */
   memory(name: string, metric: keyof Metrics): Figure {
     const value = this.held(name).metrics[metric];
-    if (value === null || value === undefined) throw new NotTestable(`${metric} of ${name} was not told`);
+    if (value === null || value === undefined) throw new NotTestable(`${metric} of ${name} is not known`);
     return once(value, MARGIN.memory);
   }
 

@@ -92,7 +92,7 @@ async function askVersion(name: string, version: string): Promise<string> {
   try {
     output = await new Deno.Command(command!, { args, stdin: "null" }).output();
   } catch (error) { // what was built before runs on without its compiler
-    if (error instanceof Deno.errors.NotFound) return `not told: ${command} is not installed`;
+    if (error instanceof Deno.errors.NotFound) return `unknown: ${command} is not installed`;
     throw error;
   }
   const { stdout, stderr } = output;
@@ -139,7 +139,7 @@ const KEYS = [
 export function differences(manifests: Iterable<[name: string, manifest: Manifest]>): string[] {
   const all = [...manifests];
   const show = (value: Manifest[keyof Manifest]) =>
-    Array.isArray(value) ? value.join(" ") || "nothing" : value === null ? "not told" : String(value);
+    Array.isArray(value) ? value.join(" ") || "nothing" : value === null ? "not stated" : String(value);
   return KEYS.flatMap((key) => {
     const values = Map.groupBy(all, ([, manifest]) => show(manifest[key]));
     const lines = [...values].map(([value, of]) => `  ${value}: ${of.map(([name]) => name).join(", ")}`);

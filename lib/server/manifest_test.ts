@@ -70,12 +70,12 @@ Deno.test("what differs is told once, each value with those that have it, and wh
     "  511: b",
     "nodelay",
     "  true: a, c",
-    "  not told: b",
+    "  not stated: b",
   ]);
 });
 
-Deno.test("the version of a peer whose compiler has gone is not told, and that is said", async () => {
+Deno.test("the version of a peer whose compiler has gone is unknown, and the reason is given", async () => {
   const gone = { ...find("c-epoll"), version: "no-such-compiler --version" };
   const { version } = await manifestOf(gone, { pid: null });
-  assertEquals(version, "not told: no-such-compiler is not installed");
+  assertEquals(version, "unknown: no-such-compiler is not installed");
 });
