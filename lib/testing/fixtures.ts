@@ -254,7 +254,15 @@ export const by = (command: string): Piece => (into) => {
 
 /** All pieces together: of each kind one study. Changes of the machine come first. */
 export function storedOf(...pieces: readonly Piece[]): Stored {
-  const rows: Made["rows"] = { readiness: [], comparison: [], wire: [], crosscheck: [], probe: [], selftest: [] };
+  const rows: Made["rows"] = {
+    readiness: [],
+    comparison: [],
+    wire: [],
+    crosscheck: [],
+    probe: [],
+    selftest: [],
+    faults: [],
+  };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
   const studies = <K extends Kind>(kind: K): Study<K>[] => {
@@ -273,6 +281,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       crosscheck: studies("crosscheck"),
       probe: studies("probe"),
       selftest: studies("selftest"),
+      faults: studies("faults"),
     },
   };
 }

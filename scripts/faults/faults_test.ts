@@ -8,7 +8,6 @@ import { type Figures, judge, RULES } from "./judge.ts";
 
 const ignore = Deno.build.os !== "linux";
 const SEED = 1;
-const REQUIRE_ALL = Deno.args.includes("--require-all");
 const { signal } = new AbortController();
 
 const faultOf = (id: string) => {
@@ -24,8 +23,6 @@ interface Mutant {
   fault: string;
   from: string;
   to: string;
-  /** Measured only with `--require-all`. */
-  isExtra?: true;
 }
 
 const MUTANTS: Mutant[] = [
@@ -42,24 +39,17 @@ const MUTANTS: Mutant[] = [
     to: `else if (errno[0] !== EAGAIN && errno[0] !== EINTR) throw new Error("reset");\n  return 0;`,
   },
   {
-    name: "cuts what the socket does not take at once",
-    fault: "pipelines",
-    from: "if (!reserve(fd, length - taken)) return;",
-    to: "if (length > taken) return dropConnection(fd);",
-  },
-  {
     name: "forgets the beginning of a head",
     fault: "fragments",
     from: "partial.size > 0 && partial.has(fd) ? restore(fd) : 0;",
     to: "0;",
-    isExtra: true,
   },
 ];
 
-for (const { name, fault, from, to, isExtra = false } of MUTANTS) {
+for (const { name, fault, from, to } of MUTANTS) {
   Deno.test({
     name: `${fault}: epoll survives, and a copy that ${name} does not`,
-    ignore: ignore || (isExtra && !REQUIRE_ALL),
+    ignore,
     fn: async () => {
       const epoll = find("epoll");
       const source = Deno.readTextFileSync(epoll.path);
