@@ -13,6 +13,7 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
 import { counted } from "../lib/text/format.ts";
+import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
@@ -27,6 +28,7 @@ import type { Manifest } from "../lib/results/schema.ts";
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast]
        [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
+       ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with those
        of a family. The reference is epoll if none is named. If one of the family bypass
        is compared, all run over a veth pair, which needs root; --all leaves it out.
@@ -40,7 +42,7 @@ type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" |
 
 /** @param usual The scenario where none is named. */
 function readPlans(
-  flags: Partial<Flags> & { quick: boolean },
+  flags: Partial<Flags> & SetupFlags & { quick: boolean },
   usual: ComparePlan["scenario"],
   signal: AbortSignal,
 ): ComparePlan[] {
@@ -65,6 +67,7 @@ function readPlans(
     slices: quick ? 4 : 8,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     settleSeconds: 10,
+    setup: readSetup(flags),
     signal,
   } as const;
   const work = { min: 0, max: MAX_WORK_US, integer: true };
@@ -135,6 +138,8 @@ async function compareAll(reference: Experiment, candidates: Experiment[], plans
   if (isComparedOverWire([reference, ...candidates])) {
     all.tables.push(wrap(`All over a wire: ${WIRE_SAYS}.`, outputColumns()).join("\n"));
   }
+  const named = setupFlags(plans[0]?.setup ?? {});
+  if (named.length > 0) all.tables.push(wrap(`Not the default: ${named.join(" ")}.`, outputColumns()).join("\n"));
   const lines = differences(all.manifests);
   if (lines.length > 0) all.tables.push(["Not equal between them:", ...lines].join("\n"));
   return all;
@@ -155,7 +160,7 @@ function exitOf({ rows, failures }: Compared): number {
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work"],
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", ...SETUP_FLAGS],
     boolean: ["json", "all", "quick", "save"],
     negatable: ["save"],
     defaults: { save: true },

@@ -8,9 +8,9 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
-import { fitting, measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
+import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
 
-const USAGE = `Usage: deno task exp <name> ${WISH_USAGE}`;
+const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}`;
 
 const LABEL = 12; // columns of `Question` and its like
 
@@ -25,10 +25,10 @@ function introduce({ name, title, question, idea, prediction }: Experiment): voi
 }
 
 await runScript(USAGE, async () => {
-  const flags = parseFlags(Deno.args, WISH_FLAGS);
+  const flags = parseFlags(Deno.args, MEASURE_FLAGS);
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
-  const wish = fitting(experiment, readWish(flags));
+  const options = fitting(experiment, readMeasureOptions(flags));
   introduce(experiment);
-  return await measureAndTell(experiment, wish, flags);
+  return await measureAndTell(experiment, options, flags);
 });

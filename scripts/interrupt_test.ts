@@ -52,6 +52,13 @@ const CASES: Case[] = [
     stored: ".json",
   },
   {
+    task: "sweep",
+    args: ["epoll", "--connections", "2", "--rates", "100,110,120,130,140,150,160,170,180,190", "--seconds", "1"],
+    finished: /^epoll, ladder: 100\/s/m,
+    shown: /^epoll +ladder +100 /m,
+    stored: ".json",
+  },
+  {
     task: "probe",
     args: ["backlog", "idle-cpu", "--quick"],
     finished: /^backlog is over\.$/m,

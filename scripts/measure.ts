@@ -7,22 +7,25 @@
 import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
-import { fitting, measureAndTell, readWish, WISH_FLAGS, WISH_USAGE } from "../lib/run/measure.ts";
-import { commandBehind, readOwn } from "../lib/server/custom.ts";
+import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
+import { commandBehind, readCustom } from "../lib/server/custom.ts";
 
 const USAGE =
   `Usage: deno task measure --name NAME [flags] -- <command>…     it is told its port by PORT in its environment
        deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
-Flags: ${WISH_USAGE}
+Flags: ${MEASURE_USAGE}
 GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.`;
 
 await runScript(USAGE, async () => {
   const { own, words } = commandBehind(Deno.args);
-  const flags = parseFlags(own, { ...WISH_FLAGS, string: [...WISH_FLAGS.string, "name", "url", "pid", "port"] });
+  const flags = parseFlags(own, { ...MEASURE_FLAGS, string: [...MEASURE_FLAGS.string, "name", "url", "pid", "port"] });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
-  const wish = readWish(flags);
-  if (wish.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
-  const subject = readOwn(flags, words, catalogue().map(({ name }) => name));
-  return await measureAndTell(subject, fitting(subject, wish), flags);
+  const options = readMeasureOptions(flags);
+  if (options.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
+  const subject = readCustom(flags, words, catalogue().map(({ name }) => name));
+  if (flags.url !== undefined && flags["server-cores"] !== undefined) {
+    throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
+  }
+  return await measureAndTell(subject, fitting(subject, options), flags);
 });

@@ -17,9 +17,9 @@ import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { onInterrupt } from "../lib/cli/interrupt.ts";
 
 const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
-       Without a file: the types once, then all tests.
+       Without a file: the types once, then all tests but those that take long, which the last lines name.
        --filter: only tests with this text in their name, or with a name that matches /this/.
-       --require-all: fail if a tool is missing that this system could have.
+       --require-all: those that take long too, and fail if a tool is missing that this system could have.
        --jsr: with the packages of JSR in place of lib/std. --checks: format and lint first.
 Exit codes: 0 all passed, 1 something failed, 2 usage.`;
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
@@ -29,6 +29,19 @@ const PERMISSIONS = [ // playwright-core looks into /proc, which would else need
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_fuzz", "contract_stress", "push"]
   .map((name) => `experiments/${name}_test.ts`);
+/** Half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
+const LONG = [
+  "experiments/contract_stress_test.ts",
+  "lib/notebook/regress_test.ts",
+  "scripts/interrupt_test.ts",
+  "scripts/machines_test.ts",
+  "scripts/notebooks/open_test.ts",
+  "scripts/notebooks/run_test.ts",
+  "scripts/selftest/selftest_test.ts",
+];
+/** What is tried of a peer: it runs alone as its header says, and counts truly. */
+const OF_PEERS = ["--filter", "/ runs alone in an empty folder| in its last line truly how many requests/"];
+const FEW_CASES = "--fuzz=20"; // for each kind of stream; without it the tests take more
 
 // Tests mostly wait, for servers and for a browser, so four parts share a machine well, even one of two cores.
 const PARTS_AT_ONCE = 4;
@@ -120,12 +133,15 @@ function* testsIn(folder: string): Generator<string> {
 type Part = [args: string[], own: string[]];
 
 /** The parts of the run, the longest first, so that no long one is left at the end. */
-function split(files: string[]): Part[] {
+function split({ files, requireAll, filter }: Flags): Part[] {
   if (files.length > 0) return [[files, []]];
-  const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)]).filter((path) => !CONTRACT.includes(path)).sort();
+  const isLong = (path: string) => !requireAll && LONG.includes(path);
+  const contract = CONTRACT.filter((path) => !isLong(path));
+  const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)])
+    .filter((path) => !CONTRACT.includes(path) && !isLong(path)).sort();
   return [
-    [CONTRACT, ["--peers"]], // one part: each peer is compiled once
-    ...CONTRACT.map((file): Part => [[file], ["--own"]]),
+    [requireAll || filter.length > 0 ? CONTRACT : [...OF_PEERS, ...contract], ["--peers"]], // one part: each is compiled once
+    ...contract.map((file): Part => [[file], requireAll ? ["--own"] : ["--own", FEW_CASES]]),
     ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
 }
@@ -176,7 +192,7 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
   const own = flags.requireAll ? ["--require-all"] : [];
   const run = limitAsync(denoTest, PARTS_AT_ONCE);
   const runs = await Promise.all(
-    split(flags.files).map(([files, half]) => run([...common, ...files], [...half, ...own], signal)),
+    split(flags).map(([files, half]) => run([...common, ...files], [...half, ...own], signal)),
   );
   const output = runs.map((of) => of.output).join("\n");
   for (const name of readIgnored(output)) console.log(`Skipped: ${name}`);
@@ -185,6 +201,12 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
   for (const { command, reason } of missing) console.log(`Not installed: ${command}, ${reason}.`);
   const tooFew = flags.requireAll && missing.length > 0;
   if (missing.length > 0) console.log(`${tooFew ? "Required by --require-all" : "Install"}: ${installLine(missing)}`);
+  if (isWhole && !flags.requireAll) {
+    console.log(
+      `Left out, as it takes long: ${LONG.join(", ")}, and most of the contract of the peers.`,
+    );
+    console.log("All: deno task test --require-all");
+  }
   const { passed, failed, skipped } = total(runs);
   console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
   return tooFew || runs.some(({ code }) => code !== 0) ? EXIT.failed : EXIT.ok;

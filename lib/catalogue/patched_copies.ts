@@ -28,8 +28,8 @@ export function replaced(source: string, { name, replace, by }: Change, path: st
   return source.replace(replace, () => by);
 }
 
-/** Changed copies in a folder of their own, which is removed when they are disposed of. */
-export class Changed implements Disposable {
+/** PatchedCopies copies in a folder of their own, which is removed when they are disposed of. */
+export class PatchedCopies implements Disposable {
   readonly #folder: TemporaryFolder;
 
   /** @param dir Where the folder is made; results/.tmp of the current folder unless a caller may write elsewhere. */
@@ -60,7 +60,7 @@ export class Changed implements Disposable {
 /** Why no changed copy can be written; null if it can. */
 export function cannotChange(): string | null {
   try {
-    using _ = new Changed();
+    using _ = new PatchedCopies();
     return null;
   } catch (error) {
     if (!(error instanceof CannotStore)) throw error;

@@ -17,11 +17,10 @@ const PROCESS_CEILING = 500;
 const POOL = 100;
 /** Blocking servers of this project. */
 const BLOCKING = ["prefork", "thread-per-conn"];
-/** Waiting: of its core a server uses at most as much as the text says. Half a core is no waiting. */
-const WAITING = { percent: 10, notOver: 50 };
+/** Half a core is no waiting, in percent. */
+const WAITING = 50;
 const MORE_EFFICIENT = 60;
 const WIRE_BYTES_PER_S = 1e9 / 8;
-const EACH_BYTES_PER_S = 12_500;
 
 const process: Claim = {
   id: "C-process",
@@ -60,7 +59,7 @@ const idle: Claim = {
   tried:
     "the share of a core that blocking servers use while their 100 clients say nothing, while these ask 200 times a second " +
     "in all, and under full load",
-  rule: "At most 10 % of a core in each of the three; over 50 % is no waiting.",
+  rule: "Over 50 % of a core while nothing is asked is no waiting. Less decides nothing: the share follows the load.",
   judge(evidence) {
     const resting = evidence.probes("idle-cpu", "cpu_percent", (name) => BLOCKING.includes(name));
     const parts = resting.flatMap(({ name, value: rest }) => {
@@ -73,16 +72,12 @@ const idle: Claim = {
       const busy = once(pace * each / 1e4, MARGIN.other); // µs in a second, as percent
       return [
         {
-          says: `${name} uses ${written(rest, "%")} of a core while its clients wait`,
-          holds: atMost(rest, WAITING.percent, WAITING.notOver),
-        },
-        {
-          says: `${name} uses ${written(paced, "%")} at 200 requests/s`,
-          holds: atMost(paced, WAITING.percent, WAITING.notOver),
-        },
-        {
-          says: `${name} uses ${written(busy, "%")} under full load`,
-          holds: atMost(busy, WAITING.percent, WAITING.notOver),
+          says: `${name} uses ${written(rest, "%")} of a core while its clients wait, ${written(paced, "%")} at 200 ` +
+            `requests/s, ${
+              written(busy, "%")
+            } under full load: the load decides this share for every server; missing is ` +
+            `the largest share of 100 blocking workers whose clients wait`,
+          holds: atMost(rest, WAITING) === false ? false : null,
         },
       ];
     });
@@ -99,22 +94,19 @@ const bandwidth: Claim = {
   section: "C §2.2",
   tried: "the bytes of answers that a server sends in a second over 10 000 connections, on the loopback interface",
   rule:
-    "The share is arithmetic: 10⁹ bits by 8 by 10 000. The software is the limit if it moves less than the wire could; " +
-    "if it moves more, the wire is.",
+    "The share is arithmetic and decides nothing. If the software moves more than the wire could, the wire is the limit. " +
+    "Less is open: small answers fill no wire, and the load generator may be the limit.",
   judge(evidence) {
     const server = `epoll ${C10K}`;
     const moved = evidence.probe("bandwidth", server, "bytes_per_s");
     const each = evidence.probe("bandwidth", server, "bytes_per_s_per_conn");
     return judged(moved, "bytes/s", [
       {
-        says: `1 Gbit/s by ${count(C10K)} is ${count(WIRE_BYTES_PER_S / C10K)} bytes/s`,
-        holds: WIRE_BYTES_PER_S / C10K === EACH_BYTES_PER_S,
-      },
-      {
         says:
           `epoll answered with ${written(moved, "bytes/s")}, ${written(each, "bytes/s")} to each client; the wire ` +
-          `could carry ${written(exactly(WIRE_BYTES_PER_S), "bytes/s")}`,
-        holds: atMost(moved, WIRE_BYTES_PER_S),
+          `could carry ${written(exactly(WIRE_BYTES_PER_S), "bytes/s")}, ` +
+          `${count(WIRE_BYTES_PER_S / C10K)} bytes/s to each; missing is a sweep of the size of answers`,
+        holds: atMost(moved, WIRE_BYTES_PER_S) === false ? false : null,
       },
     ]);
   },
@@ -154,7 +146,8 @@ const pool: Claim = {
   },
   section: "C §3.3",
   tried: "10 000 clients at worker-pool, which has 100 threads, all of them at once",
-  rule: "100 are answered and 9 900 are not (counts: no margin).",
+  rule:
+    "100 are answered and 9 900 are not (counts: no margin). It is so by construction: the pool was given 100 threads.",
   judge(evidence) {
     const of = (metric: string) => evidence.probe("queue", `worker-pool ${C10K}`, metric);
     const [answered, waiting] = [of("answered"), of("waiting")];

@@ -5,7 +5,7 @@
  */
 import { bytes, count } from "../text/format.ts";
 import { type Claim, judged, written } from "./claim.ts";
-import { ABOUT, atLeast, atMost, EFFECT, gains, MARGIN, once, times } from "./figure.ts";
+import { ABOUT, atLeast, atMost, EFFECT, gains, isAbout, MARGIN, once, times } from "./figure.ts";
 import { type Evidence } from "./evidence.ts";
 import { cost, heldAll, memoryRatio } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
@@ -18,8 +18,6 @@ const STACK_BYTES = 2000;
 const MILLION = 1e6;
 /** "As fast as C": a request costs at most a fifth more; half as much again is not. */
 const LIKE_C = { to: 1.2, notOver: 1.5 };
-/** Up to a tenth more counts as equal; refuted if the whole interval is above that. */
-const NOT_DEARER = { to: EFFECT, notOver: 1 };
 /** "Predictable": the p99 is at most three times that of C. */
 const PREDICTABLE = 3;
 /** "Much more memory": twice as much. */
@@ -49,8 +47,7 @@ const asyncio: Claim = {
   },
   section: "C §5.2",
   tried: "`hold` of 10 000 on python-asyncio: how many were answered, in what time, with what memory (PSS)",
-  rule:
-    "All are answered (a count: no margin), in 2.34 s or less, with 200 MB or less: who does better refutes nothing.",
+  rule: "All are answered (a count: no margin), in about 2.34 s, with about 200 MB: a factor of two either way.",
   judge(evidence) {
     const { metrics: { connect_seconds: seconds } } = evidence.held("python-asyncio");
     const memory = evidence.memory("python-asyncio", "pss_bytes");
@@ -60,9 +57,9 @@ const asyncio: Claim = {
       heldAll(evidence, "python-asyncio"),
       {
         says: `they were connected and answered in ${seconds.toFixed(2)} s, ${count(C10K / seconds)} a second`,
-        holds: atMost(took, ASYNCIO_SECONDS),
+        holds: isAbout(took, ASYNCIO_SECONDS),
       },
-      { says: `it took ${written(memory, "bytes")}`, holds: atMost(memory, LITTLE_BYTES) },
+      { says: `it took ${written(memory, "bytes")}`, holds: isAbout(memory, LITTLE_BYTES) },
     ]);
   },
 };
@@ -129,7 +126,7 @@ const tokio: Claim = {
     "rust-tokio against c-epoll in paired comparisons: CPU time of a request, p99 at the same rate; memory from `hold`",
   rule:
     "A request costs at most a fifth more than in C; half as much again is no. The p99 at the same rate is at most three " +
-    "times that of C; it is open where the load generator limited it. A million, extrapolated from one, fits in 70 % of the " +
+    "times that of C, or latency is not predictable; less is open, for servers with a collector reach it too. A million, extrapolated from one, fits in 70 % of the " +
     "memory here.",
   judge(evidence) {
     const cpu = cost(evidence, "rust-tokio", "c-epoll");
@@ -139,7 +136,14 @@ const tokio: Claim = {
       { says: `a request costs ${written(cpu, "×")} what it does in C`, holds: atMost(cpu, LIKE_C.to, LIKE_C.notOver) },
       p99.isVoid
         ? { says: "the latency at the same rate is that of the load generator, which was at its limit", holds: null }
-        : { says: `its p99 is ${written(p99, "×")} that of C`, holds: atMost(p99, PREDICTABLE) },
+        : {
+          says:
+            `its p99 is ${
+              written(p99, "×")
+            } that of C; servers with a collector pass this too, so what is missing is ` +
+            `the longest pauses of both kinds over a long run`,
+          holds: atMost(p99, PREDICTABLE) === false ? false : null,
+        },
       millionsPart(evidence, "rust-tokio"),
     ]);
   },
@@ -180,20 +184,22 @@ const netty: Claim = {
   section: "C §9.2",
   tried: "java-netty against java-nio: CPU time of a request under full load, memory of a connection from `hold`",
   rule:
-    "A request costs at most a tenth more than with plain NIO, and a connection takes at most a tenth more memory; more " +
-    "for certain, by the whole interval, is no. An answer of 11 bytes gives zero-copy nothing to save, and that is said.",
+    "A connection takes at most a tenth more memory than with plain NIO; more, by the whole interval, is no. What a request " +
+    "costs is open: an answer of 11 bytes gives zero-copy nothing to save.",
   judge(evidence) {
     const cpu = cost(evidence, "java-netty", "java-nio");
     const own = evidence.memory("java-netty", "user_bytes_per_conn");
     const memory = memoryRatio(evidence, "user_bytes_per_conn", "java-netty", "java-nio");
     return judged(cpu, "×", [
       {
-        says: `a request of 11 bytes costs ${written(cpu, "×")} the CPU time of plain NIO`,
-        holds: atMost(cpu, NOT_DEARER.to, NOT_DEARER.notOver),
+        says:
+          `a request of 11 bytes costs ${written(cpu, "×")} the CPU time of plain NIO; zero-copy has nothing to save ` +
+          `there, and what is missing is answers of many kilobytes`,
+        holds: null,
       },
       {
         says: `a connection takes ${written(own, "bytes")} of the process, in pairs ${written(memory, "×")} as much`,
-        holds: atMost(memory, NOT_DEARER.to, NOT_DEARER.notOver),
+        holds: atMost(memory, EFFECT),
       },
     ]);
   },

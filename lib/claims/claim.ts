@@ -8,7 +8,7 @@ import type { Evidence } from "./evidence.ts";
 import type { Figure } from "./figure.ts";
 
 /** How a claim can come out. */
-export const VERDICTS = ["holds", "does not hold", "holds in part", "not testable here", "not measured yet"] as const;
+export const VERDICTS = ["holds", "does not hold", "holds in part", "open", "not measured yet"] as const;
 export type Verdict = typeof VERDICTS[number];
 
 /** Units of the figure that stands for a claim; what each looks like is in {@linkcode written}. */
@@ -56,7 +56,7 @@ export interface Part {
 export function verdictOf(parts: readonly Part[]): Judgement["verdict"] {
   const [yes, no] = [parts.filter(({ holds }) => holds === true), parts.filter(({ holds }) => holds === false)];
   if (yes.length === parts.length) return "holds";
-  if (yes.length + no.length === 0) return "not testable here";
+  if (yes.length + no.length === 0) return "open";
   return yes.length === 0 && no.length > 0 ? "does not hold" : "holds in part";
 }
 
@@ -70,7 +70,7 @@ export function judged({ estimate, low, high }: Figure, unit: Unit, parts: reado
 
 /** The judgement where this machine cannot try it; a figure may stand beside the reason. */
 export function notTestable(because: string, figure: number | null = null, unit: Unit | null = null): Judgement {
-  return { verdict: "not testable here", figure, low: null, high: null, unit, because };
+  return { verdict: "open", figure, low: null, high: null, unit, because };
 }
 
 const WRITTEN: Record<Unit, (value: number) => string> = {

@@ -14,6 +14,7 @@ import { type Claim, type Judgement, notTestable, type Verdict } from "./claim.t
 import { ADVICE } from "./about_choosing.ts";
 import { Evidence, NotMeasured } from "./evidence.ts";
 import { PRACTICE } from "./about_tuning.ts";
+import { LISTINGS } from "./about_listings.ts";
 import { PROCESS_CLAIMS } from "./about_processes.ts";
 import { NotTestable } from "./ratio.ts";
 import { READINESS } from "./about_readiness.ts";
@@ -28,10 +29,22 @@ const ORDER = [
   ..."80gb process thread-2000 idle-cpu bandwidth prefork-100 pool-100 100x asyncio nginx node goroutine tokio uring-2x"
     .split(" ").map((name) => `C-${name}`),
   ..."c10m c1m tuning nodelay pooling metrics nio netty iocp dont".split(" ").map((name) => `C-${name}`),
+  ..."proxy-40k beam pool-deadlock listing-select listing-length listing-sleep dont-default".split(" ").map((name) =>
+    `C-${name}`
+  ),
 ];
 
-/** Every claim, those of T first, in the order in which the texts make them. */
-export const LEDGER: readonly Claim[] = [THREADS, READINESS, ADVICE, RINGS, PROCESS_CLAIMS, RUNTIMES, PRACTICE].flat()
+/** Every claim, those of T first, in the order in which the texts make them; at the end those of C that its listings make. */
+export const LEDGER: readonly Claim[] = [
+  THREADS,
+  READINESS,
+  ADVICE,
+  RINGS,
+  PROCESS_CLAIMS,
+  RUNTIMES,
+  PRACTICE,
+  LISTINGS,
+].flat()
   .toSorted((a, b) => ORDER.indexOf(a.id) - ORDER.indexOf(b.id));
 
 /** What became of a claim on this machine. */

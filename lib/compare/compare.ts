@@ -5,7 +5,7 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import { CannotCompare } from "./contender.ts";
+import { CannotCompare } from "./side.ts";
 import { type Found, foundOften } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
@@ -59,7 +59,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
       host: hostFacts(),
       step: {
         scenario: "hold",
-        parameters: { connections: plan.connections, seconds: plan.seconds, warmup_seconds: 0 },
+        parameters: { ...plan.setup, connections: plan.connections, seconds: plan.seconds, warmup_seconds: 0 },
       },
       isWired: plan.isWired === true,
       guard: createGuard(),
@@ -97,6 +97,7 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
       connections,
       rate_per_s: medianOf(rounds.map((round) => round.ratePerS)),
       heavy_us: heavy?.us ?? null,
+      ...plan.setup,
       reference,
       candidate,
       metric,

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { readOwn } from "../server/custom.ts";
+import { readCustom } from "../server/custom.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { compare, type ComparePlan } from "./compare.ts";
 
@@ -118,7 +118,7 @@ Deno.test({
 });
 
 /** A custom server that ends after some requests. */
-const DIES = readOwn(
+const DIES = readCustom(
   { name: "dies" },
   [
     ...[Deno.execPath(), "eval", "--no-lock"],

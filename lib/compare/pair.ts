@@ -5,8 +5,9 @@
  */
 import { shuffle } from "es-toolkit";
 import type { Found } from "../results/findings.ts";
-import { Contender, type Load } from "./contender.ts";
+import { type Load, Side } from "./side.ts";
 import { answersPerS, type Broadcast, type Window } from "../load/generator.ts";
+import { Histogram } from "../timing/histogram.ts";
 import { median } from "../timing/stats.ts";
 import { serverCoreUs } from "../run/bench.ts";
 import { cpuPerDelivery } from "../run/broadcast.ts";
@@ -43,7 +44,7 @@ export type Figures = Partial<Record<string, number | null>>;
 export interface Round {
   reference: Figures;
   candidate: Figures;
-  /** Logarithms of the ratios: of slices the median over pairs of neighbours. */
+  /** Logarithms of the ratios: the median over pairs of slices that were neighbours; of percentiles those of all slices. */
   logs: Figures;
   ratePerS: number | null;
   findings: Found[];
@@ -51,42 +52,57 @@ export interface Round {
 
 const isBroadcast = (window: Window): window is Broadcast => "last" in window;
 
-const broadcastFigures = (window: Broadcast): Record<string, number> => ({
-  cpu_us_per_delivery: cpuPerDelivery(window) ?? NaN,
-  p50_us: window.histogram.percentile(50),
-  p99_us: window.histogram.percentile(99),
-  last_p50_us: window.last.percentile(50),
-});
-
-const figuresOf = (window: Window): Record<string, number> =>
-  isBroadcast(window) ? broadcastFigures(window) : ({
+/** What a slice tells without its latencies. */
+const ratesOf = (window: Window): Record<string, number> =>
+  isBroadcast(window) ? { cpu_us_per_delivery: cpuPerDelivery(window) ?? NaN } : {
     core_us_per_request: (serverCoreUs(window) ?? NaN) / (window.requests - window.drained),
     cpu_us_per_request: (window.server_cpu_us ?? NaN) / (window.requests - window.drained),
     requests_per_s: answersPerS(window),
-    p50_us: window.histogram.percentile(50),
-    p99_us: window.histogram.percentile(99),
-  });
+  };
+
+/** The percentiles of all latencies of some slices: no percentile of all can be made of the percentiles of parts. */
+function percentilesOf(windows: readonly Window[]): Record<string, number> {
+  const all = windows.reduce((sum, { histogram }) => sum.merge(histogram), new Histogram());
+  const last = windows.filter(isBroadcast).reduce((sum, window) => sum.merge(window.last), new Histogram());
+  return {
+    p50_us: all.percentile(50),
+    p99_us: all.percentile(99),
+    ...(last.count > 0 && { last_p50_us: last.percentile(50) }),
+  };
+}
 
 /** The logarithm of a ratio; null where one of the two was not measured, or is nothing. */
 export const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
   candidate! > 0 && reference! > 0 ? Math.log(candidate! / reference!) : null;
 
-/** The slices of both, in ABBA order, which of them is A by chance, as figures: the medians of each, and of the log-ratios of neighbours. */
-async function slices(reference: Contender, candidate: Contender, count: number, ratePerS: number | null) {
-  const seen: Record<"reference" | "candidate", Record<string, number>[]> = { reference: [], candidate: [] };
+/** What the slices of both tell, given in the order in which they were neighbours in time. */
+export function figuresOf(seen: Record<"reference" | "candidate", readonly Window[]>) {
+  const rates = { reference: seen.reference.map(ratesOf), candidate: seen.candidate.map(ratesOf) };
+  const of = (values: (key: string) => number[]) =>
+    Object.fromEntries(Object.keys(rates.reference[0]!).map((key) => [key, median(values(key))]));
+  const percentiles = { reference: percentilesOf(seen.reference), candidate: percentilesOf(seen.candidate) };
+  const logs = Object.keys(percentiles.reference)
+    .map((key) => [key, logRatio(percentiles.candidate[key], percentiles.reference[key])]);
+  return {
+    reference: { ...of((key) => rates.reference.map((each) => each[key]!)), ...percentiles.reference },
+    candidate: { ...of((key) => rates.candidate.map((each) => each[key]!)), ...percentiles.candidate },
+    logs: {
+      ...of((key) => rates.candidate.map((each, i) => Math.log(each[key]! / rates.reference[i]![key]!))),
+      ...Object.fromEntries(logs),
+    },
+  };
+}
+
+/** Measures the slices of both in ABBA order, which of them is A by chance. */
+async function slices(reference: Side, candidate: Side, count: number, ratePerS: number | null) {
+  const seen: Record<"reference" | "candidate", Window[]> = { reference: [], candidate: [] };
   const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < count; i++) {
     for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
-      seen[side].push(figuresOf(await (side === "reference" ? reference : candidate).slice(ratePerS)));
+      seen[side].push(await (side === "reference" ? reference : candidate).slice(ratePerS));
     }
   }
-  const of = (values: (key: string) => number[]) =>
-    Object.fromEntries(Object.keys(seen.reference[0]!).map((key) => [key, median(values(key))]));
-  return {
-    reference: of((key) => seen.reference.map((each) => each[key]!)),
-    candidate: of((key) => seen.candidate.map((each) => each[key]!)),
-    logs: of((key) => seen.candidate.map((each, i) => Math.log(each[key]! / seen.reference[i]![key]!))),
-  };
+  return figuresOf(seen);
 }
 
 /**
@@ -105,8 +121,8 @@ export async function pairRound(
   const messagesPerS = plan.isBroadcast === true && plan.ratePerS !== "half" ? plan.ratePerS : null;
   const load: Load = { ...plan, ratePerS: messagesPerS, isWired };
   const [first, second] = shuffle([reference, candidate]);
-  await using early = await Contender.start(first!, load);
-  await using late = await Contender.start(second!, load);
+  await using early = await Side.start(first!, load);
+  await using late = await Side.start(second!, load);
   const [a, b] = early.experiment === reference ? [early, late] : [late, early];
   const reached = [await early.warmUp(), await late.warmUp()];
   const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;

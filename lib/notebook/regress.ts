@@ -8,12 +8,12 @@ import { join } from "node:path";
 import { catalogue, find } from "../catalogue/catalogue.ts";
 import { changePoints } from "../regress/change_points.ts";
 import type { LinesSpec } from "../charts/config.ts";
-import { type Course, courseChart, courses, tellChanges } from "../regress/trend.ts";
+import { tellChanges, type Trend, trendChart, trends } from "../regress/trend.ts";
 import { CONNECTIONS } from "../regress/command.ts";
 import { decide, type Decision } from "../regress/decision.ts";
 import { changeInterval, readHistory, type RegressionRecord } from "../regress/record.ts";
 import { isQuick, Picture, show, showText } from "./show.ts";
-import { Changed } from "../catalogue/patched_copies.ts";
+import { PatchedCopies } from "../catalogue/patched_copies.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "../regress/rounds.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "../regress/selftest/slowed_epoll.ts";
 import { isWholeSelftest, selftestTable } from "../regress/selftest/table.ts";
@@ -103,7 +103,7 @@ export async function judgeLive(
   rounds: number,
   cpuUs: number | null = null,
 ): Promise<LiveJudgement> {
-  using changed = new Changed(join(tmpdir(), "c10k-lab")); // a kernel stands in notebooks/, and may write anywhere
+  using changed = new PatchedCopies(join(tmpdir(), "c10k-lab")); // a kernel stands in notebooks/, and may write anywhere
   const wanted = isQuick ? Math.min(rounds, 2) : rounds;
   const isSlower = extraPercent > 0 && cpuUs !== null;
   const turns = isSlower ? guessTurns(cpuUs * extraPercent / 100) : 0;
@@ -155,7 +155,7 @@ const MADE_UP = { time: "2000-01-01T03:00:00.000Z", deno: "" }; // dates of no n
 export function madeUpNights(
   { nights, from, changePercent, noisePercent }: Record<"nights" | "from" | "changePercent" | "noisePercent", number>,
   seed = 1,
-): Course {
+): Trend {
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()); // Box and Muller
   const points = Array.from({ length: nights }, (_, i) => {
@@ -172,8 +172,8 @@ export function madeUpNights(
 }
 
 /** Shows nights and where they changed. Returns the first night of the first change, counted from 1; null: there is none. */
-export async function showCourse(course: Course): Promise<number | null> {
-  await show(courseChart(course, find(REFERENCE).family));
+export async function showCourse(course: Trend): Promise<number | null> {
+  await show(trendChart(course, find(REFERENCE).family));
   await showText(tellChanges([course])[0] ?? "No change is found.");
   return course.changes[0] === undefined ? null : course.changes[0] + 1;
 }
@@ -190,9 +190,9 @@ const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.f
 
 /** Shows the longest course of the stored nights, and what changed in all of them. */
 export async function showHistory(history?: readonly RegressionRecord[]): Promise<void> {
-  const all = courses(history ?? (await readHistory(join(RESULTS, (await readBook()).machine))).values);
+  const all = trends(history ?? (await readHistory(join(RESULTS, (await readBook()).machine))).values);
   const [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
-  await show(longest === undefined ? EMPTY : courseChart(longest, familyOf(longest.experiment)));
+  await show(longest === undefined ? EMPTY : trendChart(longest, familyOf(longest.experiment)));
   const lines = tellChanges(all).map((line) => `- ${line}`).join("\n");
   await showText(longest === undefined ? "`deno task regress` adds a night." : lines || "No change is found.");
 }

@@ -6,7 +6,7 @@
  */
 import { readSysctls } from "../sampling/host.ts";
 import { readProc } from "../sampling/procfs.ts";
-import { cannotChange, Changed } from "../catalogue/patched_copies.ts";
+import { cannotChange, PatchedCopies } from "../catalogue/patched_copies.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import { orMissing, Rig } from "./rig.ts";
 
@@ -38,7 +38,7 @@ async function completed(rig: Rig, backlog: number): Promise<number> {
 
 /** Measures a fresh server in each run. */
 export async function measureBacklog({ backlogs, runs }: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
-  using changed = new Changed();
+  using changed = new PatchedCopies();
   const note = `net.core.somaxconn is ${readSysctls(readProc)["net.core.somaxconn"]}; the kernel takes one more`;
   return await inTurn(backlogs, plan, (backlog) => `backlog ${backlog}`, (backlog) => {
     const change = { name: `backlog-${backlog}`, replace: WRITTEN, by: `const BACKLOG = ${backlog};` };

@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { manifestOf } from "../server/manifest.ts";
 import { measureBandwidth } from "./bandwidth.ts";
-import { Changed, replaced } from "../catalogue/patched_copies.ts";
+import { PatchedCopies, replaced } from "../catalogue/patched_copies.ts";
 import { largestShare, measureLoops, RATES, SHARES } from "./loops.ts";
 import { measurePooling } from "./pooling.ts";
 import type { ProbeRow } from "./probe.ts";
@@ -83,7 +83,7 @@ Deno.test({
   name: "each changed copy differs in its option, as the kernel tells of its sockets, and in no other",
   ignore,
   fn: async () => {
-    using changed = new Changed();
+    using changed = new PatchedCopies();
     const seen = new Map<string, { nodelay: boolean | null; backlog: number | null; large: boolean; kept: boolean }>();
     for (
       const change of [...OPTIONS, { name: "none", replace: "const BACKLOG = 4096;", by: "const BACKLOG = 4096;" }]

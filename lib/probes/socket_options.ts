@@ -5,7 +5,7 @@
  */
 import { find } from "../catalogue/catalogue.ts";
 import { compare } from "../compare/compare.ts";
-import { cannotChange, type Change, Changed } from "../catalogue/patched_copies.ts";
+import { cannotChange, type Change, PatchedCopies } from "../catalogue/patched_copies.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
@@ -49,7 +49,7 @@ function ratioRow({ candidate, metric, ratio, ratio_low, ratio_high, rounds, rea
 
 /** Compares each changed copy with the experiment, in interleaved rounds at a fixed rate. */
 export async function measureOptions({ options, ...extent }: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
-  using changed = new Changed();
+  using changed = new PatchedCopies();
   const { rows } = await compare(find(SERVER), options.map((change) => changed.make(SERVER, change)), {
     ...extent,
     scenario: "rate",

@@ -50,7 +50,7 @@ async function tryLock(path: string): Promise<{ file: Deno.FsFile; taken: boolea
 }
 
 /** The file of rounds, each a row of one shape; without one, rounds of a run against the baseline. */
-export class RunFile<Row extends object = PlacedRound> {
+export class Journal<Row extends object = PlacedRound> {
   readonly #row: v.GenericSchema;
 
   constructor(readonly path: string, row: { entries: v.ObjectEntries } = PLACED_ROUND) {

@@ -24,7 +24,7 @@ import {
   type RoundsPlan,
   validLogs,
 } from "./rounds.ts";
-import { RunFile } from "./journal.ts";
+import { Journal } from "./journal.ts";
 import { digestOf, loadDigest } from "../results/lab.ts";
 import { type Interval, medianOf, ratioInterval } from "../timing/stats.ts";
 import { counted } from "../text/format.ts";
@@ -228,7 +228,7 @@ export async function addToBaseline(
   record: RegressionRecord,
   experiments: readonly string[],
 ): Promise<string[]> {
-  using _lock = await new RunFile(join(plan.dir, ROUNDS)).lock();
+  using _lock = await new Journal(join(plan.dir, ROUNDS)).lock();
   const entries = await entriesOf(plan, record, experiments);
   await storeEntries(plan, entries);
   return entries.map(({ experiment }) => experiment);
@@ -277,7 +277,7 @@ async function keepRecord(
 export async function regress(plan: RegressPlan): Promise<RegressionRecord> {
   const kind = baselines.hostKind(plan.host);
   const baseline = join(plan.dir, BASELINE);
-  const file = new RunFile(join(plan.dir, ROUNDS));
+  const file = new Journal(join(plan.dir, ROUNDS));
   using _lock = await file.lock();
   const all = await entrants(plan, kind, await baselines.readBaseline(baseline));
   const keys = all.map(({ key }) => key);

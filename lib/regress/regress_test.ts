@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DamagedBaseline, hostKind, readBaseline } from "./baseline.ts";
 import { find } from "../catalogue/catalogue.ts";
-import { CannotCompare } from "../compare/contender.ts";
+import { CannotCompare } from "../compare/side.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { readHistory, recordMarkdown, type RegressionRecord, showRecord } from "./record.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";

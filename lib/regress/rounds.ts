@@ -5,7 +5,7 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import { CannotCompare } from "../compare/contender.ts";
+import { CannotCompare } from "../compare/side.ts";
 import { decide, type Decision, type Logs } from "./decision.ts";
 import type { FindingId } from "../results/findings.ts";
 import { type PairPlan, pairRound } from "../compare/pair.ts";

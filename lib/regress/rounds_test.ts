@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
-import { CannotCompare } from "../compare/contender.ts";
+import { CannotCompare } from "../compare/side.ts";
 import { type Candidate, lostRounds, measurePairs, measureRounds, outcomeOf, validLogs } from "./rounds.ts";
 import type { Found } from "../results/findings.ts";
 import type { RoundFound } from "../results/rows.ts";

@@ -21,7 +21,7 @@ export interface TrendPoint {
 }
 
 /** The nights of one experiment that can be compared with its newest one: same kind of machine, reference, connections. */
-export interface Course {
+export interface Trend {
   experiment: string;
   reference: string;
   /** The oldest first; at most {@linkcode MOST_VALUES}. */
@@ -36,7 +36,7 @@ type Seen = { night: RegressionRecord; row: RegressionRow };
 const comparable = ({ night, row }: Seen) => JSON.stringify([night.kind, night.reference, row.connections]);
 
 /** The course of each experiment in the history, in the order of their names. Nights without a ratio are left out. */
-export function courses(history: readonly RegressionRecord[]): Course[] {
+export function trends(history: readonly RegressionRecord[]): Trend[] {
   const all: Seen[] = history.flatMap((night) => night.experiments.map((row) => ({ night, row })));
   const measured = all.filter(({ row }) => row.ratio !== null);
   const byName = [...Map.groupBy(measured, ({ row }) => row.experiment)];
@@ -64,7 +64,7 @@ interface Level {
   ratio: number;
 }
 
-const levelsOf = ({ points, changes }: Course): Level[] =>
+const levelsOf = ({ points, changes }: Trend): Level[] =>
   [0, ...changes].map((from, i) => {
     const of = points.slice(from, changes[i] ?? points.length);
     return { from, points: of, ratio: median(of.map(({ ratio }) => ratio)) };
@@ -74,7 +74,7 @@ const since = (level: Level, before: Level) =>
   `${percentChange(level.ratio / before.ratio)} since ${level.points[0]!.time.slice(0, 10)}`;
 
 /** What has changed, a sentence for each experiment with a change. */
-export function tellChanges(all: readonly Course[]): string[] {
+export function tellChanges(all: readonly Trend[]): string[] {
   return all.filter(({ changes }) => changes.length > 0).map((course) => {
     const levels = levelsOf(course);
     const said = levels.slice(1).map((level, i) => {
@@ -90,12 +90,12 @@ export function tellChanges(all: readonly Course[]): string[] {
 /** What changed over the nights of a machine, as lines below a record; empty: nothing. Needs `--allow-read`. */
 export async function adviceOf(folder: string): Promise<string> {
   const { values } = await readHistory(folder); // a run has reported its damaged lines
-  const changes = tellChanges(courses(values));
+  const changes = tellChanges(trends(values));
   return changes.length === 0 ? "" : ["", "In the history, which fails nothing:", ...changes, ""].join("\n");
 }
 
 /** The nights of an experiment with their intervals, and the median of each stretch, all against that of the first one. */
-export function courseChart(course: Course, family: string): LinesSpec {
+export function trendChart(course: Trend, family: string): LinesSpec {
   const { experiment, reference, points } = course;
   const levels = levelsOf(course);
   const percent = (ratio: number) => (ratio / levels[0]!.ratio - 1) * 100;

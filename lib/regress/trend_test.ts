@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
-import { courseChart, courses, tellChanges } from "./trend.ts";
+import { tellChanges, trendChart, trends } from "./trend.ts";
 import { night } from "../testing/fixtures.ts";
 
 const NOISE = [0.996, 1.002, 1, 1.004, 0.998]; // the median of five nights is what it would be without
@@ -11,21 +11,21 @@ function nights(...stretches: [ratio: number, many: number][]) {
 }
 
 Deno.test("a change in the history is told with its size, its first night and how many nights show it", () => {
-  assertEquals(tellChanges(courses(nights([1.4, 20], [1.4 * 1.05, 10]))), [
+  assertEquals(tellChanges(trends(nights([1.4, 20], [1.4 * 1.05, 10]))), [
     "event-loop: +5.0 % since 2026-01-21 (10 nights, 20 before)",
   ]);
-  const [line] = tellChanges(courses(nights([1, 15], [1.04, 10], [1, 10])));
+  const [line] = tellChanges(trends(nights([1, 15], [1.04, 10], [1, 10])));
   assertEquals(
     line,
     "event-loop: +4.0 % since 2026-01-16 (10 nights, 15 before); −3.8 % since 2026-01-26 (10 nights, 10 before)",
   );
-  assertEquals(tellChanges(courses(nights([1, 30]))), []);
-  assertEquals(courses([]), []);
+  assertEquals(tellChanges(trends(nights([1, 30]))), []);
+  assertEquals(trends([]), []);
 });
 
 Deno.test("where the runtime changed with it, the sentence says from which version to which", () => {
   const history = nights([1, 10], [1.05, 10]).map((of, i) => ({ ...of, deno: i < 10 ? "2.9.6" : "2.10.0" }));
-  assertEquals(tellChanges(courses(history)), [
+  assertEquals(tellChanges(trends(history)), [
     "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before, Deno 2.9.6 before and 2.10.0 then)",
   ]);
 });
@@ -34,13 +34,13 @@ Deno.test("nights of another machine, reference or number of connections, and wi
   const mine = nights([1, 10]);
   const kind = { ...mine[0]!.kind, cpu: "another CPU" };
   const other = nights([2, 10]).map((of) => ({ ...of, kind }));
-  assertEquals(courses([...other, ...mine]).map(({ points, changes }) => [points.length, changes]), [[10, []]]);
-  assertEquals(courses([...mine, night(10, { ratio: 3, connections: 1 })])[0]!.points.length, 1);
-  assertEquals(courses([...mine, night(10, { ratio: null })])[0]!.points.length, 10);
-  assertEquals(courses([night(0, { ratio: null })]), []);
+  assertEquals(trends([...other, ...mine]).map(({ points, changes }) => [points.length, changes]), [[10, []]]);
+  assertEquals(trends([...mine, night(10, { ratio: 3, connections: 1 })])[0]!.points.length, 1);
+  assertEquals(trends([...mine, night(10, { ratio: null })])[0]!.points.length, 10);
+  assertEquals(trends([night(0, { ratio: null })]), []);
 });
 
-Deno.test("each experiment has its own course, by name", () => {
+Deno.test("each experiment has its own trend, by name", () => {
   const both = nights([1, 20]).map((of, i) => ({
     ...of,
     experiments: [{ ...of.experiments[0]!, experiment: "select" }, {
@@ -48,15 +48,15 @@ Deno.test("each experiment has its own course, by name", () => {
       ratio: of.experiments[0]!.ratio! * (i < 10 ? 1 : 1.1),
     }],
   }));
-  assertEquals(courses(both).map(({ experiment, changes }) => [experiment, changes]), [["event-loop", [10]], [
+  assertEquals(trends(both).map(({ experiment, changes }) => [experiment, changes]), [["event-loop", [10]], [
     "select",
     [],
   ]]);
 });
 
 Deno.test("a chart has every night with its interval, and a level for each stretch, against the first one", () => {
-  const [course] = courses(nights([2, 10], [2.2, 10]));
-  const { series, x, y } = courseChart(course!, "runtime");
+  const [course] = trends(nights([2, 10], [2.2, 10]));
+  const { series, x, y } = trendChart(course!, "runtime");
   assertEquals(series.map(({ name, points }) => [name, points.length]), [
     ["event-loop", 20],
     ["median", 10],

@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { field, number, numberOrNull, text, textOrNull } from "./check.ts";
 import { FOUND } from "./findings.ts";
-import { ENDS, SCENARIOS } from "./schema.ts";
+import { ENDS, SCENARIOS, SETUP_FIELDS } from "./schema.ts";
 
 /** What one round of a candidate found. */
 export const ROUND_FOUND = v.strictObject({
@@ -63,6 +63,7 @@ const COMPARISON = v.strictObject({
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
   metric: field(text, "which figure: the names are those of [Metrics](#metrics)"),
@@ -119,10 +120,16 @@ const FAULT = v.strictObject({
   ),
   reason: field(textOrNull, "the rule that is broken, or why there is no figure; `null`: it survived"),
   answered_share_during: field(number, "share of the requests of normal clients during the fault that were answered"),
-  p99_ms_before: field(numberOrNull, "of the normal clients, in ms, before the fault; `null`: no answer"),
+  p99_ms_before: field(
+    numberOrNull,
+    "of the normal clients, in ms, before the fault; `null`: that request had no answer",
+  ),
   p99_ms_during: field(numberOrNull, "the same during the fault"),
   p99_ms_after: field(numberOrNull, "the same after it"),
-  recovery_s: field(numberOrNull, "from the end of the fault to the next answer; `null`: none came"),
+  recovery_s: field(
+    numberOrNull,
+    "from the end of the fault until every request is answered in time again; `null`: never while it was looked at",
+  ),
   descriptors_left: field(numberOrNull, "open descriptors after the fault, beyond those before it"),
   threads_left: field(numberOrNull, "threads after it, beyond those before it"),
   memory_left_bytes: field(numberOrNull, "anonymous PSS after it, beyond that before it"),
@@ -132,6 +139,23 @@ const FAULT = v.strictObject({
   exit_code: field(numberOrNull, "of a server that the fault ends; `null` elsewhere"),
 });
 export type FaultRow = v.InferOutput<typeof FAULT>;
+/** One rate of a sweep. */
+const SWEEP = v.strictObject({
+  server: field(text, "which server"),
+  connections: field(number, "how many were held"),
+  ...SETUP_FIELDS,
+  round: field(number, "0: of the ladder; else the number of the bisection, counted from 1"),
+  rate_per_s: field(number, "requests due per second"),
+  answered_per_s: field(numberOrNull, "requests answered per second; clearly fewer than were due: it is saturated"),
+  p50_us: field(numberOrNull, "the median latency, from when a request was due"),
+  p99_us: field(numberOrNull, "the same, 99th percentile"),
+  p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
+  server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
+  ended: field(v.picklist(["ok", "limited"]), "`limited`: requests failed or got no answer, and no objective is met"),
+  slo: field(textOrNull, "the objective that a bisection looked for, such as `p99=5ms`; `null`: none"),
+  findings: field(v.array(FOUND), "what weakens the figures: `server` and `id`"),
+});
+export type SweepRow = v.InferOutput<typeof SWEEP>;
 
 /** The rows of each kind of study. */
 export const ROWS = {
@@ -142,6 +166,7 @@ export const ROWS = {
   probe: PROBE,
   selftest: SELFTEST,
   faults: FAULT,
+  sweep: SWEEP,
 };
 export type Kind = keyof typeof ROWS;
 export type Rows = { [K in Kind]: v.InferOutput<typeof ROWS[K]> };

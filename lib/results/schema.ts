@@ -43,6 +43,27 @@ export const END_SAYS = {
 export type Ended = keyof typeof END_SAYS;
 export const ENDS = Object.keys(END_SAYS) as Ended[];
 
+/** What the user named of cores and of the request; what is missing was left at its default. */
+export const SETUP_FIELDS = {
+  server_cores: v.exactOptional(field(text, "the cores that the user gave the server, such as `0,2-3`")),
+  load_cores: v.exactOptional(field(text, "the same of the load generator, which has a process on each")),
+  head: v.exactOptional(
+    field(
+      v.picklist(["minimal", "client", "browser"]),
+      "the fields of a request: Host alone, those of an HTTP client, or those of a browser; missing: `client`",
+    ),
+  ),
+};
+const SETUP = v.strictObject(SETUP_FIELDS);
+export type Setup = v.InferOutput<typeof SETUP>;
+
+/**
+ * Whether cores and head are the default ones. Figures of others are not mixed with them: what a request costs depends on its
+ * head, and throughput depends on the cores.
+ */
+export const isUsualSetup = ({ server_cores, load_cores, head = "client" }: Setup): boolean =>
+  server_cores === undefined && load_cores === undefined && head === "client";
+
 /** What a scenario was asked for. */
 export const PARAMETERS = v.strictObject({
   connections: field(number, "how many connections were wanted"),
@@ -60,6 +81,7 @@ export const PARAMETERS = v.strictObject({
   ),
   message_bytes: v.exactOptional(field(number, "in `broadcast`, bytes of a message, without its frame")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
+  ...SETUP_FIELDS,
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
   wire: v.exactOptional(
     field(

@@ -9,11 +9,15 @@ import { UsageError } from "../cli/errors.ts";
 import { type HostFacts, hostFacts } from "../sampling/host.ts";
 import { fileName, STUDIES } from "./durable_file.ts";
 import { machineOf, machinesIn, referenceMachine } from "./machine.ts";
+import { isUsualSetup } from "./schema.ts";
 import { type PassedOver, readResults, type Result, type ScenarioName } from "./results.ts";
-import { type Kind, KINDS } from "./rows.ts";
+import { type Kind, KINDS, type Rows } from "./rows.ts";
 import { readStudies, type Study } from "./studies.ts";
 
-/** All that is stored of one machine. Lists are in the order of time. */
+/**
+ * All that is stored of one machine with the default cores and the default head: runs with others stay in their files, so that
+ * no table, chart, claim or prediction mixes them in. Lists are in the order of time.
+ */
 export interface Stored {
   /** The name of its folder in results/. */
   machine: string;
@@ -23,6 +27,10 @@ export interface Stored {
   results: readonly Result[];
   studies: { readonly [K in Kind]: readonly Study<K>[] };
 }
+
+/** Whether a study was made with the default cores and head. */
+const isUsualStudy = ({ rows }: { rows: readonly Rows[Kind][] }): boolean =>
+  rows.every((row) => (!("reference" in row) && !("answered_per_s" in row)) || isUsualSetup(row));
 
 const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0;
 
@@ -37,10 +45,11 @@ export async function readStored(
   dir = "results",
   machine: string = machineOf(hostFacts()),
 ): Promise<{ stored: Stored; passedOver: PassedOver[] }> {
-  const { results, passedOver } = await readResults(dir, machine);
+  const { results: all, passedOver } = await readResults(dir, machine);
+  const results = all.filter(({ parameters }) => isUsualSetup(parameters));
   const read = await Promise.all(KINDS.map((kind) => readStudies(kind, dir, machine)));
   const studies = Object.fromEntries(
-    KINDS.map((kind, i) => [kind, read[i]!.studies.toSorted(byTime)]),
+    KINDS.map((kind, i) => [kind, read[i]!.studies.filter(isUsualStudy).toSorted(byTime)]),
   ) as unknown as Stored["studies"];
   const newest = [...results, ...Object.values(studies).flat()].toSorted(byTime).at(-1);
   return {

@@ -181,3 +181,15 @@ Deno.test("full and quick runs are told apart, and those without figures are nei
   assertEquals(fullRuns({ results }, "epoll", "hold"), [results[0]!, limited]);
   assertEquals(quickRuns({ results }, "epoll", "hold"), [quick]);
 });
+
+Deno.test("runs and comparisons with another head or with named cores are never read among those with the defaults", async () => {
+  using dir = folder();
+  const { parameters } = RUN;
+  for (const setup of [{ head: "browser" }, { head: "client" }, { server_cores: "0", load_cores: "1" }, {}] as const) {
+    await writeResult(newResult({ ...RUN, parameters: { ...parameters, ...setup } }), dir.path);
+  }
+  const { stored, passedOver } = await readStored(dir.path, HERE);
+  assertEquals(passedOver, []);
+  assertEquals(stored.results.map((of) => of.parameters.head ?? "default").sort(), ["client", "default"]);
+  assertEquals(stored.results.some((of) => of.parameters.server_cores !== undefined), false);
+});

@@ -5,14 +5,15 @@ import { Histogram } from "../timing/histogram.ts";
 import { coreSharesOf, type ErrorCounts, LoadGenerator, type Progress, type Window } from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters } from "../results/results.ts";
-import { corePair } from "../sampling/cores.ts";
+import { coresOf } from "./setup.ts";
+import type { Setup } from "../results/schema.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
 import { addressKernel, type Network, NetworkError, networkObstacle, openNetwork } from "../network/namespaces.ts";
 import { StartError } from "../server/server.ts";
 import {
   bypassesKernel,
-  isOwn,
+  isCustom,
   type Place,
   type Running,
   type RunningOf,
@@ -22,11 +23,13 @@ import {
 } from "../server/subject.ts";
 
 /** How server and generator are started. */
-export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "onWait" | "place"> {
+export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWait" | "place"> {
   /** Whether each gets a core of its own, where there are two; true by default. */
   pinned?: boolean;
   /** Whether server and load stand in a network namespace each, joined by a veth pair. Always so around the kernel. */
   isWired?: boolean;
+  /** Cores and head, where the user named some. */
+  setup?: Setup;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -46,7 +49,7 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
 async function openWire(subject: Subject): Promise<Network> {
   const skipped = (reason: string) =>
     new StartError({ ended: "skipped", reason: `${subject.name} needs a network of its own: ${reason}.` });
-  const obstacle = isOwn(subject) ? "only experiments can be started in one" : await networkObstacle();
+  const obstacle = isCustom(subject) ? "only experiments can be started in one" : await networkObstacle();
   if (obstacle !== null) throw skipped(obstacle);
   try {
     await using stack = new AsyncDisposableStack();
@@ -81,20 +84,26 @@ const placeIn = ({ server, interface: name, address }: Network): Place => ({
  * ```
  */
 export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
-  const { pinned = true, isWired = false, onProgress, ...rest } = options;
+  const { pinned = true, isWired = false, setup = {}, onProgress, ...rest } = options;
   await using stack = new AsyncDisposableStack();
   await versionOf(subject); // it starts a process, for which there may be no room under the load
-  const cores = pinned ? corePair() : null;
+  const cores = pinned ? coresOf(setup) : null;
   const onWait = (seconds: number) =>
     onProgress?.({ phase: "waiting for the server", connections: 0, answered: 0, seconds });
   const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject)) : null;
-  const started = { ...rest, ...(cores && { cpu: cores.server }), ...(network && { place: placeIn(network) }), onWait };
+  const started = {
+    ...rest,
+    ...(cores && { cpus: cores.server }),
+    ...(network && { place: placeIn(network) }),
+    onWait,
+  };
   const server = stack.use(await startSubject(subject, started));
   const target = network === null ? { host: "127.0.0.1" } : { host: network.address, within: network.client };
   const generator = stack.use(
     await LoadGenerator.start({ ...target, port: server.port }, {
-      ...(cores && { cpu: cores.load }),
+      ...(cores && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
+      ...(setup.head && { head: setup.head }),
       ...(onProgress && { onProgress }),
     }),
   );

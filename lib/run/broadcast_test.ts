@@ -8,13 +8,20 @@ import { hostFacts } from "../sampling/host.ts";
 import { broadcasts } from "../tables/overview.ts";
 import { conclude, describe } from "../tables/runs.ts";
 import { createGuard } from "./guard.ts";
-import { ladder, type Wish } from "./ladder.ts";
+import { ladder, type MeasureOptions } from "./ladder.ts";
 import { fitting } from "./measure.ts";
 import { runStep } from "./step.ts";
 
 const ignore = Deno.build.os !== "linux";
 const signal = new AbortController().signal;
-const WISH: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null, slow: null };
+const WISH: MeasureOptions = {
+  quick: false,
+  scenarios: null,
+  connections: null,
+  seconds: null,
+  rate: null,
+  slow: null,
+};
 const PLAN = { rate_per_s: 50, message_bytes: 128, seconds: 0.4, warmup_seconds: 0.2 };
 
 const run = (name: string, connections: number, slow?: number) =>
@@ -71,7 +78,7 @@ Deno.test("a server is asked for what it speaks", () => {
   assertEquals(fitting(push, WISH).scenarios, ["broadcast"]);
   assertEquals(fitting(http, WISH).scenarios, null);
   assertEquals(fitting(own, { ...WISH, scenarios: ["broadcast"], slow: 3 }).slow, 3);
-  const wrong: [typeof push | typeof own, Partial<Wish>][] = [
+  const wrong: [typeof push | typeof own, Partial<MeasureOptions>][] = [
     [push, { scenarios: ["hold"] }],
     [http, { scenarios: ["broadcast"] }],
     [own, { scenarios: ["hold", "broadcast"] }],

@@ -1,9 +1,10 @@
 import type { Guard } from "./guard.ts";
 import type { Parameters, Result, ScenarioName } from "../results/results.ts";
+import type { Setup } from "../results/schema.ts";
 import { HEAVY_SHARE, heavyPath, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
 
 /** What the user asked for; what is null is left to the plan. */
-export interface Wish {
+export interface MeasureOptions {
   quick: boolean;
   scenarios: ScenarioName[] | null;
   connections: number[] | null;
@@ -11,6 +12,8 @@ export interface Wish {
   rate: number | null;
   /** Of a broadcast: listeners that do not read. */
   slow: number | null;
+  /** Cores and head, where some are named. */
+  setup?: Setup;
 }
 
 /** One run to come. */
@@ -55,22 +58,23 @@ const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is me
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
 
-function parameters(wish: Wish, scenario: ScenarioName, connections: number): Parameters {
-  const seconds = wish.seconds ?? (wish.quick ? SECONDS_QUICK : SECONDS)[scenario];
+function parameters(options: MeasureOptions, scenario: ScenarioName, connections: number): Parameters {
+  const seconds = options.seconds ?? (options.quick ? SECONDS_QUICK : SECONDS)[scenario];
   const base: Parameters = {
+    ...options.setup,
     connections,
     seconds,
-    warmup_seconds: COLD.includes(scenario) ? 0 : wish.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,
+    warmup_seconds: COLD.includes(scenario) ? 0 : options.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,
   };
-  if (scenario === "hold") return { ...base, ...(wish.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
+  if (scenario === "hold") return { ...base, ...(options.quick && { climb_seconds: CLIMB_SECONDS_QUICK }) };
   if (scenario === "throughput" || scenario === "churn") return base;
-  if (scenario === "broadcast") return broadcastOf(wish, base);
-  const open = { ...base, rate_per_s: wish.rate ?? RATE };
+  if (scenario === "broadcast") return broadcastOf(options, base);
+  const open = { ...base, rate_per_s: options.rate ?? RATE };
   if (scenario === "mixed") return { ...open, heavy_share: HEAVY_SHARE, heavy_path: heavyPath() };
   return scenario === "slow" ? { ...open, slow: connections } : open;
 }
 
-const broadcastOf = ({ rate, slow, quick }: Wish, base: Parameters): Parameters => ({
+const broadcastOf = ({ rate, slow, quick }: MeasureOptions, base: Parameters): Parameters => ({
   ...base,
   rate_per_s: rate ?? MESSAGES_PER_S,
   message_bytes: MESSAGE_BYTES,
@@ -89,13 +93,13 @@ const isClimb = (scenario: ScenarioName): scenario is keyof typeof SIZES => scen
  * Walks the ladder: `hold`, or `broadcast`, at growing sizes until it holds no more, then `throughput` at 100 connections (fewer where
  * fewer were held), then `rate` at half of that throughput. What the user asked for replaces the defaults.
  */
-export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): AsyncGenerator<Result> {
-  const scenarios = wish.scenarios ?? ["hold", "throughput", "rate"];
+export async function* ladder(options: MeasureOptions, runStep: RunStep, guard: Guard): AsyncGenerator<Result> {
+  const scenarios = options.scenarios ?? ["hold", "throughput", "rate"];
   let held = Infinity;
   for (const scenario of scenarios.filter(isClimb)) {
     held = 1;
-    for (const connections of wish.connections ?? SIZES[scenario][wish.quick ? "quick" : "full"]) {
-      const step = { scenario, parameters: parameters(wish, scenario, connections), quick: wish.quick };
+    for (const connections of options.connections ?? SIZES[scenario][options.quick ? "quick" : "full"]) {
+      const step = { scenario, parameters: parameters(options, scenario, connections), quick: options.quick };
       const result = await runStep(step, guard);
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
@@ -103,16 +107,16 @@ export async function* ladder(wish: Wish, runStep: RunStep, guard: Guard): Async
       if (result.ended !== "ok") break;
     }
   }
-  for (const wanted of wish.connections ?? [LOADED_CONNECTIONS]) {
+  for (const wanted of options.connections ?? [LOADED_CONNECTIONS]) {
     let peak: number | null = null;
     for (const scenario of scenarios) {
       if (isClimb(scenario) || (scenario === "rate" && peak === 0)) continue;
       const step: Step = {
         scenario,
-        parameters: parameters(wish, scenario, Math.min(wanted, held)),
-        quick: wish.quick,
+        parameters: parameters(options, scenario, Math.min(wanted, held)),
+        quick: options.quick,
       };
-      if (scenario === "rate" && wish.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
+      if (scenario === "rate" && options.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
       const result = await runStep(step, guard);
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;

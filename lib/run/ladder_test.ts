@@ -1,14 +1,21 @@
 import { assertEquals } from "@std/assert";
 import { Guard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { ladder, type Step, type Wish } from "./ladder.ts";
+import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
 import { type Ended, type Metrics, newResult, type Result } from "../results/results.ts";
 
-const DEFAULT: Wish = { quick: false, scenarios: null, connections: null, seconds: null, rate: null, slow: null };
+const DEFAULT: MeasureOptions = {
+  quick: false,
+  scenarios: null,
+  connections: null,
+  seconds: null,
+  rate: null,
+  slow: null,
+};
 const host = hostFacts();
 
 /** Walks a ladder over a server that holds `capacity` connections and answers 40 000 requests/s. */
-async function walk(wish: Partial<Wish>, capacity = Infinity, fails?: Ended): Promise<Step[]> {
+async function walk(options: Partial<MeasureOptions>, capacity = Infinity, fails?: Ended): Promise<Step[]> {
   const steps: Step[] = [];
   const runStep = (step: Step): Promise<Result> => {
     steps.push(step);
@@ -20,7 +27,7 @@ async function walk(wish: Partial<Wish>, capacity = Infinity, fails?: Ended): Pr
     return Promise.resolve(newResult({ ...run, ...step, metrics, ended, reason }));
   };
   const guard = new Guard({ memAvailableBytes: 1e9, descriptorLimit: 1e6 });
-  for await (const _ of ladder({ ...DEFAULT, ...wish }, runStep, guard)) { /* the steps are what counts */ }
+  for await (const _ of ladder({ ...DEFAULT, ...options }, runStep, guard)) { /* the steps are what counts */ }
   return steps;
 }
 const short = (steps: Step[]) => steps.map(({ scenario, parameters }) => `${scenario} ${parameters.connections}`);

@@ -12,36 +12,40 @@ import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.
 import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { ladder, type Wish } from "./ladder.ts";
+import { ladder, type MeasureOptions } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
+import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags } from "./setup.ts";
 import { runStep, type StepProgress } from "./step.ts";
-import { isOwn, type Subject } from "../server/subject.ts";
+import { isUsualSetup } from "../results/schema.ts";
+import { isCustom, type Subject } from "../server/subject.ts";
 import { conclude, describe } from "../tables/runs.ts";
 import { wrap } from "../text/table.ts";
 import { judgePrediction } from "../claims/prediction.ts";
 import { readStored } from "../results/stored.ts";
 
 /** The flags, as `parseFlags` takes them. */
-export const WISH_FLAGS = {
-  string: ["scenario", "connections", "seconds", "rate", "slow"],
+export const MEASURE_FLAGS = {
+  string: ["scenario", "connections", "seconds", "rate", "slow", ...SETUP_FLAGS],
   boolean: ["quick", "json", "save"],
   negatable: ["save"],
   defaults: { save: true },
 } as const;
 
 /** How they stand in a usage. */
-export const WISH_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
+export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
        [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)] [--slow N (of broadcast)]
-       [--json] [--no-save]`;
+       ${SETUP_USAGE} [--json] [--no-save]`;
 
 /**
  * Reads what the user asked for.
  *
  * @throws {UsageError} If a value cannot be used.
  */
-export function readWish(
-  flags: { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string },
+export function readMeasureOptions(
+  flags:
+    & { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string }
+    & SetupFlags,
 ) {
   const scenarios = flags.scenario?.split(",") ?? null;
   for (const name of scenarios ?? []) {
@@ -58,7 +62,8 @@ export function readWish(
     seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: onlyHold ? 0 : 0.01, max: 1800 }),
     rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 2e6 }),
     slow: slow === undefined ? null : numberFlag("slow", slow, { min: 1, max: 1e6, integer: true }),
-  } satisfies Wish;
+    setup: readSetup(flags),
+  } satisfies MeasureOptions;
 }
 
 /**
@@ -66,22 +71,22 @@ export function readWish(
  *
  * @throws {UsageError} If the scenarios do not fit the server.
  */
-export function fitting(subject: Subject, wish: Wish): Wish {
-  const isPush = !isOwn(subject) && !speaksHttp(subject);
-  const scenarios = wish.scenarios ?? (isPush ? ["broadcast" as const] : null);
+export function fitting(subject: Subject, options: MeasureOptions): MeasureOptions {
+  const isPush = !isCustom(subject) && !speaksHttp(subject);
+  const scenarios = options.scenarios ?? (isPush ? ["broadcast" as const] : null);
   const others = scenarios?.filter((name) => name !== "broadcast") ?? [];
   const hasBroadcast = scenarios?.includes("broadcast") ?? false;
   if (isPush && others.length > 0) {
     throw new UsageError(`${subject.name} speaks WebSocket: its scenario is broadcast, not ${others.join()}.`);
   }
-  if (!isPush && !isOwn(subject) && hasBroadcast) {
+  if (!isPush && !isCustom(subject) && hasBroadcast) {
     throw new UsageError(`broadcast is for servers of the family push: ${subject.name} answers HTTP requests.`);
   }
   if (hasBroadcast && others.length > 0) {
     throw new UsageError("broadcast is asked of a server alone: it speaks WebSocket.");
   }
-  if (wish.slow !== null && !hasBroadcast) throw new UsageError("--slow belongs to broadcast.");
-  return { ...wish, scenarios };
+  if (options.slow !== null && !hasBroadcast) throw new UsageError("--slow belongs to broadcast.");
+  return { ...options, scenarios };
 }
 
 /** Shows where a step stands. */
@@ -93,13 +98,18 @@ function showStep(line: ProgressLine, { step, progress }: StepProgress): void {
 }
 
 /** Runs all steps. An interrupt ends the step under way; what was measured before is kept. */
-async function measure(experiment: Subject, wish: Wish, storing: Storing, signal: AbortSignal): Promise<Result[]> {
+async function measure(
+  experiment: Subject,
+  options: MeasureOptions,
+  storing: Storing,
+  signal: AbortSignal,
+): Promise<Result[]> {
   const results: Result[] = [];
   const line = progressLine();
   const host = hostFacts();
   const onProgress = (progress: StepProgress) => showStep(line, progress);
   const runs = ladder(
-    wish,
+    options,
     (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress }),
     createGuard(),
   );
@@ -136,7 +146,8 @@ export function exitOfRuns(results: readonly Result[]): number {
  */
 async function closing(subject: Subject, results: readonly Result[]): Promise<string> {
   const sentences = [conclude(subject.name, results)];
-  if (!isOwn(subject)) {
+  // A prediction is of the default head and cores.
+  if (!isCustom(subject) && results.every(({ parameters }) => isUsualSetup(parameters))) {
     const { stored } = await readStored();
     const prediction = judgePrediction(subject, { ...stored, results });
     if (prediction !== null) sentences.push(prediction.sentence);
@@ -151,14 +162,14 @@ async function closing(subject: Subject, results: readonly Result[]): Promise<st
  */
 export async function measureAndTell(
   experiment: Subject,
-  wish: Wish,
+  options: MeasureOptions,
   { json, save }: { json: boolean; save: boolean },
 ): Promise<number> {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const storing = new Storing(save);
   await storing.begin();
-  const results = await measure(experiment, wish, storing, signal);
+  const results = await measure(experiment, options, storing, signal);
   if (json) console.log(JSON.stringify(results, null, 2));
   else console.log(describe(results, outputColumns()));
   storing.finish();

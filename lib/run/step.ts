@@ -10,9 +10,10 @@ import { manifestOf } from "../server/manifest.ts";
 import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
+import { setupFlags, setupOf } from "./setup.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { bypassesKernel, hasWork, isOwn, repeat, type Running, type Subject } from "../server/subject.ts";
+import { bypassesKernel, hasWork, isCustom, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -73,6 +74,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
   const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
   if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
   if (scenario === "broadcast" && slow !== undefined) flags.push("--slow", String(slow));
+  flags.push(...setupFlags(parameters));
   if (quick) flags.push("--quick");
   return flags;
 }
@@ -92,7 +94,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
     scenario: step.scenario,
     quick: step.quick ?? false,
     host,
-    lab: await labVersion(isOwn(experiment) ? null : experiment.path),
+    lab: await labVersion(isCustom(experiment) ? null : experiment.path),
   };
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
@@ -111,6 +113,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
     await using bench = await openBench(experiment, {
       signal,
       isWired,
+      setup: setupOf(step.parameters),
       onProgress: (progress) => onProgress({ step, progress }),
     });
     const { server } = bench;

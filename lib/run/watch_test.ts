@@ -4,14 +4,14 @@ import { find } from "../catalogue/catalogue.ts";
 import type { FindingId } from "../results/findings.ts";
 import { behind, type Frame, type Wanted, watch } from "./watch.ts";
 import { StartError } from "../server/server.ts";
-import type { Own } from "../server/subject.ts";
+import type { CustomServer } from "../server/subject.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
 
 const ignore = Deno.build.os !== "linux";
 const SHORT = /^400 requests\/s were due .* falls behind/;
 
 /** The frames of a load that changes from frame to frame. */
-async function frames(of: string | Own, wishes: Wanted[]): Promise<Frame[]> {
+async function frames(of: string | CustomServer, wishes: Wanted[]): Promise<Frame[]> {
   const stop = new AbortController();
   const seen: Frame[] = [];
   for await (

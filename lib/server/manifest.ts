@@ -7,7 +7,7 @@
 import { processTree, unlessGone } from "../sampling/process.ts";
 import { listProc, readProc } from "../sampling/procfs.ts";
 import { sample } from "../sampling/sampler.ts";
-import { isOwn, type Running, runtimeOf, type Subject } from "./subject.ts";
+import { isCustom, type Running, runtimeOf, type Subject } from "./subject.ts";
 import type { Manifest } from "../results/schema.ts";
 
 const SYS_pidfd_open = 434;
@@ -74,7 +74,7 @@ const versions = new Map<string, Promise<string>>(); // by command: at most one 
  * takes all processes there may be none left for it.
  */
 export async function versionOf(subject: Subject): Promise<string> {
-  if (isOwn(subject)) return "a custom server";
+  if (isCustom(subject)) return "a custom server";
   const { name, version } = subject;
   if (version === null) {
     const runtime = runtimeOf(subject);
@@ -110,8 +110,8 @@ export async function manifestOf(subject: Subject, server: Pick<Running, "pid">)
   const status = pids === null ? null : unlessGone(() => readProc(`/proc/${pid}/status`));
   return {
     version: await versionOf(subject),
-    settings: isOwn(subject) ? null : subject.fairness,
-    cannot: isOwn(subject) ? [] : Object.keys(subject.cannot),
+    settings: isCustom(subject) ? null : subject.fairness,
+    cannot: isCustom(subject) ? [] : Object.keys(subject.cannot),
     cpus: /^Cpus_allowed_list:\s*(\S+)/m.exec(status ?? "")?.[1] ?? null,
     processes: taken?.processes ?? null,
     threads: taken?.threads ?? null,

@@ -23,6 +23,8 @@ export interface GroupCommand {
 export interface GroupOptions {
   /** The core to pin it to, counted from 0, where there is taskset(1). */
   cpu?: number;
+  /** The same for several cores. */
+  cpus?: readonly number[];
   /** Limits in the words of prlimit(1), such as `--nofile=64`. */
   prlimit?: string[];
 }
@@ -149,7 +151,7 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
     new Deno.Command("sh", { ...rest, args: ["-c", script, "sh", ...args], detached: true, stdin: "piped" }).spawn();
   // PR_SET_PDEATHSIG means the thread that called fork(2), not its process. Deno spawns on the thread that runs this
   // code: the main thread, or the thread of a Worker, which takes its servers with it.
-  const child = shell(LAUNCH, [String(options.cpu ?? ""), ...words], common);
+  const child = shell(LAUNCH, [(options.cpus ?? [options.cpu ?? ""]).join(","), ...words], common);
   const watchdog = shell(WATCH, [String(child.pid)], { stdout: "null", stderr: "null" });
   const group = new Group(child, watchdog);
   const go = child.stdin.getWriter();

@@ -23,7 +23,7 @@ import {
 } from "./server.ts";
 
 /** A custom server: a command that starts it, or the address of one that runs already. */
-export interface Own {
+export interface CustomServer {
   name: string;
   family: "own";
   /** The words of the command, started with PORT in its environment; null: it runs already. */
@@ -40,7 +40,7 @@ export interface Variant extends Experiment {
 }
 
 /** Whatever can be measured. */
-export type Subject = Experiment | Variant | Own;
+export type Subject = Experiment | Variant | CustomServer;
 
 /** A server that runs. */
 export interface Running extends AsyncDisposable {
@@ -55,13 +55,13 @@ export interface Running extends AsyncDisposable {
   stop?(): Promise<{ stopped: Stopped | null }>;
 }
 
-export const isOwn = (subject: Subject): subject is Own => subject.family === "own";
+export const isCustom = (subject: Subject): subject is CustomServer => subject.family === "own";
 
 /** Whether it serves around the kernel: it needs an interface and an address of its own, so a network of its own. */
 export const bypassesKernel = (subject: Subject): boolean => subject.family === "bypass";
 
 /** Whether it has requests that burn CPU: nginx and Apache have none, and of a custom server nobody knows. */
-export const hasWork = (subject: Subject): boolean => !isOwn(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
+export const hasWork = (subject: Subject): boolean => !isCustom(subject) && !Object.hasOwn(subject.cannot, "burn-cpu");
 
 /** The Deno that an experiment runs under. */
 export const runtimeOf = (subject: Experiment | Variant): Runtime =>
@@ -92,7 +92,7 @@ export interface SubjectOptions extends ServerOptions {
 }
 
 /** What runs of a subject: an experiment says more of itself than a custom server. */
-export type RunningOf<S extends Subject> = S extends Own ? Running : Server;
+export type RunningOf<S extends Subject> = S extends CustomServer ? Running : Server;
 
 /**
  * Starts what is to be measured. A server that runs already is left as it is, also at the end.
@@ -101,8 +101,8 @@ export type RunningOf<S extends Subject> = S extends Own ? Running : Server;
  */
 export async function startSubject<S extends Subject>(subject: S, options: SubjectOptions = {}): Promise<RunningOf<S>> {
   const { args = [], env, place, ...rest } = options;
-  if (isOwn(subject)) {
-    const started = subject.words === null ? attach(subject) : startOwn(subject, subject.words, rest);
+  if (isCustom(subject)) {
+    const started = subject.words === null ? attach(subject) : startCustom(subject, subject.words, rest);
     return await started as RunningOf<S>;
   }
   const here = runsHere(subject);
@@ -128,7 +128,7 @@ function commandAt(place: Place, subject: Experiment | Variant, args: readonly s
 
 /** The command line that measures a subject again, with flags; a shell reads it back as it was. */
 export function repeat(subject: Subject, flags: readonly string[]): string {
-  if (!isOwn(subject)) return taskLine("exp", [subject.name, ...flags]);
+  if (!isCustom(subject)) return taskLine("exp", [subject.name, ...flags]);
   const { name, words, port } = subject;
   const line = ["--name", name, ...flags];
   if (words === null) return taskLine("measure", [...line, "--url", `http://127.0.0.1:${port}`]);
@@ -147,7 +147,7 @@ function cannotSample(pid: number): string | null {
   }
 }
 
-async function attach({ name, pid, ...own }: Own): Promise<Running> {
+async function attach({ name, pid, ...own }: CustomServer): Promise<Running> {
   const port = own.port!; // an address has one
   const obstacle = pid === null ? null : cannotSample(pid);
   if (obstacle !== null) throw new StartError({ ended: "not_ready", reason: `${name}: ${obstacle}` });
@@ -170,7 +170,7 @@ function freePort(): number {
 }
 
 /** Starts a command and waits until something listens on its port. */
-async function startOwn(own: Own, words: readonly string[], options: ServerOptions): Promise<Running> {
+async function startCustom(own: CustomServer, words: readonly string[], options: ServerOptions): Promise<Running> {
   const { name } = own;
   const port = own.port ?? freePort();
   if (await answers(port)) {

@@ -1,11 +1,11 @@
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { readOwn } from "./custom.ts";
+import { readCustom } from "./custom.ts";
 import { runStep } from "../run/step.ts";
 import { StartError } from "./server.ts";
-import { type Own, repeat, startSubject, type Subject } from "./subject.ts";
+import { type CustomServer, repeat, startSubject, type Subject } from "./subject.ts";
 
 /** A server that knows nothing of this project: it says nothing, and listens where PORT says, after a while. */
 const FOREIGN = `
@@ -13,7 +13,7 @@ const FOREIGN = `
   Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, () =>
     new Response(new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode("chunk")); c.close(); } })));`;
 const words = (code: string) => [Deno.execPath(), "eval", "--no-lock", code];
-const own = (code: string): Own => readOwn({ name: "mine" }, words(code), []);
+const own = (code: string): CustomServer => readCustom({ name: "mine" }, words(code), []);
 
 const measure = (subject: Subject) =>
   runStep({
@@ -44,11 +44,11 @@ Deno.test("of a server that runs already CPU and memory are null unless its proc
   const options = { hostname: "127.0.0.1", port: 0, signal: abort.signal, onListen() {} };
   const server = Deno.serve(options, () => new Response("Hello"));
   const url = `http://127.0.0.1:${server.addr.port}`;
-  const { ended, metrics } = await measure(readOwn({ name: "mine", url }, null, []));
+  const { ended, metrics } = await measure(readCustom({ name: "mine", url }, null, []));
   assertEquals([ended, metrics.cpu_us_per_request, metrics.pss_bytes, metrics.threads], ["ok", null, null, null]);
   assert(metrics.requests_per_s! > 0);
   if (Deno.build.os === "linux") {
-    const named = await measure(readOwn({ name: "mine", url, pid: String(Deno.pid) }, null, []));
+    const named = await measure(readCustom({ name: "mine", url, pid: String(Deno.pid) }, null, []));
     assert(named.metrics.cpu_us_per_request! > 0 && named.metrics.pss_bytes! > 0);
   }
   assertEquals(await (await fetch(url)).text(), "Hello");
@@ -79,7 +79,7 @@ Deno.test({
   ignore: Deno.build.os === "windows", // sh
   fn: async () => {
     const words = ["sh", "-c", 'exec node "/a b/odd.mjs" plain', "it's", "$HOME"];
-    const line = repeat(readOwn({ name: "q", port: "80" }, words, []), ["--scenario", "hold"]);
+    const line = repeat(readCustom({ name: "q", port: "80" }, words, []), ["--scenario", "hold"]);
     const { stdout } = await new Deno.Command("sh", { args: ["-c", `printf '%s\\0' ${line}`] }).output();
     const read = new TextDecoder().decode(stdout).split("\0").slice(0, -1);
     const flags = ["deno", "task", "measure", "--name", "q", "--scenario", "hold", "--port", "80", "--"];
@@ -89,13 +89,14 @@ Deno.test({
 
 Deno.test("a server that does not come up is told of once a second", async () => {
   const seconds: number[] = [];
-  const options = { readyTimeoutMs: 2500, onWait: (waited: number) => void seconds.push(Math.round(waited)) };
+  const options = { readyTimeoutMs: 2500, onWait: (waited: number) => void seconds.push(waited) };
   await assertRejects(
     () => startSubject(own("setInterval(() => {}, 1000)"), options),
     StartError,
     "does not listen on",
   );
-  assertEquals(seconds, [1, 2]);
+  assertGreater(seconds.length, 0);
+  for (const [i, second] of seconds.entries()) assertGreater(second, i + 0.99); // later on a busy machine
 });
 
 Deno.test(

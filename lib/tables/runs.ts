@@ -90,6 +90,18 @@ export function label(of: Result): string {
   return `${of.scenario} ${count(of.parameters.connections)}${rate === undefined ? "" : ` at ${count(rate)}/s`}`;
 }
 
+/** What the user named of cores and head, where it is not the default. */
+function setupNote(results: readonly Result[]): string[] {
+  const notes = results.map(({ parameters: { head, server_cores, load_cores } }) =>
+    [
+      ...(head === undefined ? [] : [`requests with the head ${head}`]),
+      ...(server_cores === undefined ? [] : [`server on cores ${server_cores}`]),
+      ...(load_cores === undefined ? [] : [`load on cores ${load_cores}`]),
+    ].join(", ")
+  );
+  return [...new Set(notes)].filter((note) => note !== "");
+}
+
 /** The latency that a generator would have told which forgets what it could not send in time; open loops only. */
 function rawLatency(of: Result): string[] {
   const { raw_p50_us, raw_p99_us, raw_p99_9_us } = of.metrics;
@@ -152,6 +164,7 @@ export function describe(results: readonly Result[], width?: number): string {
     lines.length > 0 ? `\n\n${heading}\n${lines.map((line) => indent + fold(line)).join("\n")}` : "";
   const wire = results.some((of) => isWired(of) && of.ended !== "skipped") ? [WIRE_SAYS] : [];
   return table(results, columnsOf(results), width) + list("Failures and limits", broke) + list("Over a wire", wire) +
+    list("Not the default", setupNote(results)) +
     list("Raw latency", raw) +
     list("Caveats", notes);
 }

@@ -262,6 +262,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     probe: [],
     selftest: [],
     faults: [],
+    sweep: [],
   };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
@@ -282,6 +283,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       probe: studies("probe"),
       selftest: studies("selftest"),
       faults: studies("faults"),
+      sweep: studies("sweep"),
     },
   };
 }

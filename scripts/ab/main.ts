@@ -13,6 +13,7 @@ import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
 import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
+import { readSetup, SETUP_FLAGS, SETUP_USAGE, setupFlags } from "../../lib/run/setup.ts";
 import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 
 const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, from npm
@@ -22,6 +23,7 @@ const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two ver
        deno task ab --cmd "A" --cmd "B"          two servers of your own, in the
                                                  words of sh; PORT names the port
 Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
+       ${SETUP_USAGE}
        Without --rate both are asked as fast as they answer; half: of what the
        slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
        It ends with 1 if B is slower, confirmed by fresh rounds, or breaks under
@@ -30,7 +32,7 @@ Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half 
 function readFlags() {
   const flags = parseFlags(Deno.args, {
     boolean: ["quick", "json"],
-    string: ["deno", "v8-flags", "ref", "rounds", "connections", "rate"],
+    string: ["deno", "v8-flags", "ref", "rounds", "connections", "rate", ...SETUP_FLAGS],
     collect: ["cmd"],
   });
   if (flags._.length > 1) throw new UsageError(`Unexpected ${flags._[1]}: one experiment at a time.`);
@@ -49,6 +51,7 @@ function readFlags() {
       : rate === "half"
       ? rate as "half"
       : numberFlag("rate", rate, { min: 1, max: 1e6 }),
+    setup: readSetup(flags),
     json: flags.json,
     wish: {
       ...(flags._[0] !== undefined && { experiment: findHttp(flags._[0]) }),
@@ -63,13 +66,13 @@ function readFlags() {
 /** Measures a pair, shows the answer, and returns the exit code. An interrupt shows what the rounds until then say. */
 async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: AbortSignal): Promise<number> {
   const [a, b] = pair;
-  const { rounds, connections, ratePerS, load } = flags;
+  const { rounds, connections, ratePerS, load, setup } = flags;
   const candidate: Candidate = { subject: b, connections, ratePerS, baseline: null, rounds: [] };
   await measureRounds([candidate], {
     rounds,
     confirm: true,
     signal,
-    measure: measurePairs(a, { ...load, signal }),
+    measure: measurePairs(a, { ...load, setup, signal }),
     keep: (candidate) => Promise.resolve(tellRound(candidate, rounds)),
   }).catch((error) => {
     if (!signal.aborted) throw error;
@@ -78,8 +81,13 @@ async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: 
   const exit = signal.aborted ? EXIT.interrupted : exitOfPair(outcome);
   const text = signal.aborted ? describeInterrupted(pair, candidate) : describePair(pair, candidate, outcome);
   if (flags.json) {
-    console.log(JSON.stringify({ a: a.name, b: b.name, exit, ...outcome, rounds: candidate.rounds }, null, 2));
-  } else console.log(text);
+    console.log(
+      JSON.stringify({ a: a.name, b: b.name, exit, ...setup, ...outcome, rounds: candidate.rounds }, null, 2),
+    );
+  } else {
+    const named = setupFlags(setup);
+    console.log(named.length > 0 ? `${text}\nNot the default: ${named.join(" ")}.` : text);
+  }
   return exit;
 }
 

@@ -10,7 +10,7 @@ import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
 import { changeInterval } from "../../lib/regress/record.ts";
-import { readOwn } from "../../lib/server/custom.ts";
+import { readCustom } from "../../lib/server/custom.ts";
 import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
 import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
 import { openBench } from "../../lib/run/bench.ts";
@@ -87,7 +87,7 @@ const BUILTIN = /^\s*(cd|export|set|unset|ulimit|umask|\.|source|for|while|until
  * there is only one, so that the shell itself is not measured.
  */
 const byCommand = (name: string, command: string) =>
-  readOwn({ name }, ["sh", "-c", BUILTIN.test(command) ? command : `exec env ${command}`], []);
+  readCustom({ name }, ["sh", "-c", BUILTIN.test(command) ? command : `exec env ${command}`], []);
 
 /**
  * Starts a subject once and stops it: one that cannot start is a failure of the measurement, and no verdict on its speed.

@@ -17,7 +17,7 @@ import { readProc } from "../../lib/sampling/procfs.ts";
 import type { Candidate, Outcome, PlacedRound } from "../../lib/regress/rounds.ts";
 import { CannotFetch, fetchDeno } from "../../lib/server/deno_versions.ts";
 import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
-import { isOwn, startSubject, type Variant } from "../../lib/server/subject.ts";
+import { isCustom, startSubject, type Variant } from "../../lib/server/subject.ts";
 import { Client } from "../../lib/testing/client.ts";
 import { folder } from "../../lib/testing/folder.ts";
 
@@ -52,7 +52,7 @@ Deno.test({
       `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), onListen() {} }, () => new Response("x"))`;
     const command = `${deno} eval --no-lock '${code}' $PORT`;
     const [a, b] = await pair({ commands: [command, command] });
-    assert(isOwn(a) && isOwn(b));
+    assert(isCustom(a) && isCustom(b));
     assertEquals([a.name, b.name], ["a", "b"]);
     await using server = await startSubject(a);
     using client = await Client.connect(server.port);
@@ -82,7 +82,7 @@ Deno.test({
     await git("commit", "-qam", "second");
     const now = { ...experiment, path };
     const [a, b] = await pair({ experiment: now, ref: "HEAD~1" }, into.path);
-    assert(!isOwn(a) && !isOwn(b));
+    assert(!isCustom(a) && !isCustom(b));
     assertEquals([a.name, a.title, b.name, b.title], [
       "event-loop HEAD~1",
       "as it was",

@@ -7,9 +7,9 @@ import { delay } from "@std/async";
 import { type FaultRow } from "../../lib/results/rows.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import { isOwn, startSubject, type Subject } from "../../lib/server/subject.ts";
+import { isCustom, startSubject, type Subject } from "../../lib/server/subject.ts";
 import type { Fault, Seen, Target } from "./faults.ts";
-import { type Figures, judge } from "./judge.ts";
+import { type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import type { Asked, Order } from "./normal_clients.ts";
 
 const CLIENTS = 20;
@@ -25,7 +25,7 @@ const nowMs = () => performance.timeOrigin + performance.now();
 
 /** How many normal clients a server has, and how it is started. */
 function crowdOf(subject: Subject): { clients: number; args: string[] } {
-  if (isOwn(subject)) return { clients: CLIENTS, args: [] };
+  if (isCustom(subject)) return { clients: CLIENTS, args: [] };
   if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, args: [] };
   if (!Deno.readTextFileSync(subject.path).includes("[--workers N]")) return { clients: CLIENTS, args: [] };
   return { clients: CLIENTS_OF_WORKERS, args: ["--workers", String(WORKERS)] };
@@ -54,10 +54,18 @@ async function normalClients(port: number, clients: number) {
   };
 }
 
-/** The 99th percentile; requests without an answer are left out, and the answered share counts them. */
+/** The 99th percentile of all requests; null where that one had no answer. */
 function p99(asked: readonly Asked[]): number | null {
-  const took = asked.flatMap(([, ms]) => ms === null ? [] : [ms]).sort((a, b) => a - b);
-  return took.length === 0 ? null : took[Math.ceil(took.length * 0.99) - 1]!;
+  const took = asked.map(([, ms]) => ms ?? Infinity).sort((a, b) => a - b);
+  const ms = took[Math.ceil(took.length * 0.99) - 1] ?? Infinity;
+  return ms === Infinity ? null : ms;
+}
+
+/** Seconds from the end of a fault until requests are answered in time again, to the last one seen; null: never. */
+function recovery(later: readonly Asked[], until: number): number | null {
+  const isSlow = ([, ms]: Asked) => ms === null || ms > MAX_P99_MS;
+  const first = later[later.findLastIndex(isSlow) + 1];
+  return first === undefined ? null : (first[0] - until) / 1000;
 }
 
 const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => number | null): number | null => {
@@ -66,7 +74,7 @@ const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => 
 };
 
 /** Everything that was seen of a cell. */
-interface Course {
+interface Trial {
   asked: Asked[];
   from: number;
   until: number;
@@ -76,17 +84,16 @@ interface Course {
   endedEarly: boolean;
 }
 
-function figuresOf({ asked, from, until, seen, before, after, endedEarly }: Course): Figures {
+function figuresOf({ asked, from, until, seen, before, after, endedEarly }: Trial): Figures {
   const during = asked.filter(([due]) => due >= from && due < until);
-  const later = asked.filter(([due]) => due >= until);
-  const first = asked.find(([due, took]) => took !== null && due + took >= until);
+  const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
   const answered = during.filter(([, took]) => took !== null).length;
   return {
     answered_share_during: during.length === 0 ? 1 : answered / during.length,
     p99_ms_before: p99(asked.filter(([due]) => due < from)),
     p99_ms_during: p99(during),
     p99_ms_after: p99(later),
-    recovery_s: first === undefined || p99(later) === null ? null : (first[0] + first[1]! - until) / 1000,
+    recovery_s: recovery(later, until),
     descriptors_left: more(after, before, (one) => one.descriptors),
     threads_left: more(after, before, (one) => one.threads),
     memory_left_bytes: more(after, before, (one) => one.pss_anon_bytes),
@@ -145,7 +152,7 @@ export async function measureCell(
     if (!fault.ends) await delay(AFTER_MS, { signal });
     const course = { from, until, seen, before, after: look(), endedEarly: isOver && !fault.ends };
     const figures = figuresOf({ ...course, asked: await normal.end() });
-    return { ...key, ...figures, ...judge(figures, fault, isOwn(subject) ? {} : subject.cannot) };
+    return { ...key, ...figures, ...judge(figures, fault, isCustom(subject) ? {} : subject.cannot) };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof StartError) return skipped(error.failure.reason);

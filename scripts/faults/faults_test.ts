@@ -44,6 +44,12 @@ const MUTANTS: Mutant[] = [
     from: "partial.size > 0 && partial.has(fd) ? restore(fd) : 0;",
     to: "0;",
   },
+  {
+    name: "cuts off what the socket does not take",
+    fault: "pipelines",
+    from: "if (!reserve(fd, length - taken)) return;",
+    to: "return dropConnection(fd);",
+  },
 ];
 
 for (const { name, fault, from, to } of MUTANTS) {

@@ -4,6 +4,7 @@
  * @module
  */
 import type { FaultRow } from "../../lib/results/rows.ts";
+import type { Ability } from "../../lib/testing/abilities.ts";
 import type { Fault } from "./faults.ts";
 
 /** The figures of a cell, before it is judged. */
@@ -15,6 +16,8 @@ type Kind = Pick<Fault, "stalls" | "ends">;
 interface Rule {
   verdict: "failed" | "degraded";
   says: string;
+  /** It is about clients beside others: an architecture that serves one after the other cannot keep it. */
+  isOfOthers?: true;
   isBroken(figures: Figures, fault: Kind): boolean;
 }
 
@@ -31,21 +34,25 @@ export const RULES: readonly Rule[] = [
   {
     verdict: "failed",
     says: "answers that were owed are lost",
+    isOfOthers: true,
     isBroken: (of) => of.lost > 0,
   },
   {
     verdict: "failed",
-    says: "normal clients get no answer afterwards",
+    says: "normal clients are not answered in time again",
+    isOfOthers: true,
     isBroken: (of, { ends }) => !ends && of.recovery_s === null,
   },
   {
     verdict: "degraded",
     says: `less than ${MIN_ANSWERED_SHARE * 100} % of the normal requests are answered meanwhile`,
+    isOfOthers: true,
     isBroken: (of, { ends }) => !ends && of.answered_share_during < MIN_ANSWERED_SHARE,
   },
   {
     verdict: "degraded",
     says: `the p99 of normal clients is above ${MAX_P99_MS} ms meanwhile`,
+    isOfOthers: true,
     isBroken: (of, { stalls }) => !stalls && of.p99_ms_during !== null && of.p99_ms_during > MAX_P99_MS,
   },
   {
@@ -77,7 +84,8 @@ export function judge(
 ): Pick<FaultRow, "verdict" | "reason"> {
   const broken = RULES.find((rule) => rule.isBroken(figures, fault));
   if (broken === undefined) return { verdict: "survived", reason: null };
-  const ability = fault.abilities.find((id) => Object.hasOwn(cannot, id));
+  const abilities: readonly Ability[] = broken.isOfOthers ? [...fault.abilities, "serve-others"] : fault.abilities;
+  const ability = abilities.find((id) => Object.hasOwn(cannot, id));
   if (ability !== undefined) return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
   return { verdict: broken.verdict, reason: broken.says };
 }

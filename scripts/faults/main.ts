@@ -13,7 +13,7 @@ import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
-import { commandBehind, readOwn } from "../../lib/server/custom.ts";
+import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { count, counted, MISSING } from "../../lib/text/format.ts";
 import { type Column, table } from "../../lib/text/table.ts";
@@ -91,8 +91,8 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   const http = catalogue().filter(speaksHttp);
-  const isOwn = words !== null || flags.url !== undefined;
-  if (!isOwn && flags._.length === 0 && !flags.all) throw new UsageError("Name servers, or say --all.");
+  const isCustom = words !== null || flags.url !== undefined;
+  if (!isCustom && flags._.length === 0 && !flags.all) throw new UsageError("Name servers, or say --all.");
   const seed = flags.seed === undefined
     ? SEED
     : numberFlag("seed", flags.seed, { min: 0, max: 2 ** 32 - 1, integer: true });
@@ -100,7 +100,7 @@ await runScript(USAGE, async () => {
     findIn(FAULTS.map((fault) => ({ ...fault, name: fault.id })), id, "fault")
   ) ?? FAULTS;
   const named = flags.all ? http.filter((one) => runsHere(one).runs) : flags._.map((name) => findHttp(name));
-  const subjects = isOwn ? [readOwn(flags, words, http.map(({ name }) => name))] : named;
+  const subjects = isCustom ? [readCustom(flags, words, http.map(({ name }) => name))] : named;
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);

@@ -19,7 +19,7 @@ const thread = globalThis as unknown as {
 const nowMs = () => performance.timeOrigin + performance.now();
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-let stopped = false;
+let stoppedMs: number | null = null;
 const asked: Asked[] = [];
 
 /** Reads one answer; false if the connection ends before. An answer is whole once the body of `GET /` is there. */
@@ -49,7 +49,8 @@ async function ask(connection: Deno.TcpConn): Promise<boolean> {
 /** One client: a request each `everyMs`, on one connection as long as that lives. */
 async function client(port: number, everyMs: number): Promise<void> {
   let connection: Deno.TcpConn | null = null;
-  for (let dueMs = nowMs() + Math.random() * everyMs; !stopped; dueMs = Math.max(dueMs + everyMs, nowMs())) {
+  let dueMs = nowMs() + Math.random() * everyMs;
+  for (; stoppedMs === null; dueMs += everyMs) { // a late client does not move what is due: its latency shows the stall
     await pause(Math.max(0, dueMs - nowMs()));
     let isAnswered = false;
     try {
@@ -63,13 +64,14 @@ async function client(port: number, everyMs: number): Promise<void> {
     connection?.close();
     connection = null;
   }
+  for (; dueMs < stoppedMs!; dueMs += everyMs) asked.push([dueMs, null]); // what it had no time to ask
   connection?.close();
 }
 
 let clients: Promise<void[]>;
 thread.onmessage = ({ data }) => {
   if (data === "stop") {
-    stopped = true;
+    stoppedMs = nowMs();
     void clients.then(() => thread.postMessage(asked));
     return;
   }

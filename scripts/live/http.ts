@@ -52,9 +52,9 @@ function refusal({ method, headers }: Request, path: string): string | null {
   const origin = headers.get("origin");
   const site = headers.get("sec-fetch-site");
   if (host === null || !LOOPBACK.test(host)) return `Host ${host} is not this server: use http://127.0.0.1.`;
-  const isOwn = origin === `http://${host}`;
-  if (origin !== null && !isOwn) return `Origin ${origin} is not this page.`;
-  if (method === "POST" && !isOwn) return "There is no Origin: only the page of this server may change the load.";
+  const isCustom = origin === `http://${host}`;
+  if (origin !== null && !isCustom) return `Origin ${origin} is not this page.`;
+  if (method === "POST" && !isCustom) return "There is no Origin: only the page of this server may change the load.";
   const isForeign = site !== null && site !== "same-origin" && site !== "none";
   return path !== "/" && isForeign ? `Sec-Fetch-Site ${site}: another page asks.` : null;
 }

@@ -6,7 +6,7 @@ import type { Locator, Page } from "playwright-core";
 import { faults, HAS_BROWSER, type OpenPage, startBrowser, type TestBrowser } from "../../lib/testing/browser.ts";
 import type { ChartSpec } from "../../lib/charts/config.ts";
 import type { PageData } from "./data.ts";
-import { type Material, readMaterial } from "./contents.ts";
+import { readContents, type ReportContents } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
 import { bundleScripts } from "./report.ts";
 
@@ -144,19 +144,19 @@ async function fitsAPhone(browser: TestBrowser, url: string): Promise<void> {
 }
 
 /** A report with one of each thing that is in the whole one: axe looks at every element, which takes its time. */
-function excerpt(material: Material): Material {
+function excerpt(contents: ReportContents): ReportContents {
   const names = ["epoll", "iocp", "c-epoll"];
   const isIn = (name: string) => names.includes(name);
   const lines = (text: string) => text.split("\n").filter((line) => /^(import|const|function|.*libc\.|.*#)/.test(line));
-  const sources = [...material.sources].map(([name, files]) => {
+  const sources = [...contents.sources].map(([name, files]) => {
     const shortened = files.map((file) => ({ ...file, text: lines(file.text).slice(0, 40).join("\n") }));
     return [name, shortened] as const;
   });
   return {
-    ...material,
-    shown: material.shown.filter(({ experiment }) => isIn(experiment.name)),
-    results: material.results.filter(({ experiment }) => isIn(experiment)),
-    comparisons: material.comparisons.slice(0, 1),
+    ...contents,
+    shown: contents.shown.filter(({ experiment }) => isIn(experiment.name)),
+    results: contents.results.filter(({ experiment }) => isIn(experiment)),
+    comparisons: contents.comparisons.slice(0, 1),
     sources: new Map(sources),
   };
 }
@@ -190,9 +190,9 @@ Deno.test({
       return pathToFileURL(join(dir, name)).href;
     };
     try {
-      const [material, scripts] = await Promise.all([readMaterial(), bundleScripts()]);
-      const url = await write("report.html", renderReport(material, scripts));
-      const part = await write("excerpt.html", renderReport(excerpt(material), scripts));
+      const [contents, scripts] = await Promise.all([readContents(), bundleScripts()]);
+      const url = await write("report.html", renderReport(contents, scripts));
+      const part = await write("excerpt.html", renderReport(excerpt(contents), scripts));
       await using browser = await startBrowser();
       const open = await browser.open(url, { colorScheme: "light" });
       await test.step("asks for nothing but its file, and has nothing to complain of", () => loads(open, url));

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { catalogue, type Experiment } from "../../lib/catalogue/catalogue.ts";
-import { type Course, courses } from "../../lib/regress/trend.ts";
+import { type Trend, trends } from "../../lib/regress/trend.ts";
 import { HOST, type HostFacts, LIMITS, SETTINGS } from "../../lib/sampling/host.ts";
 import { describeFields } from "../../lib/results/check.ts";
 import { FINDING_SAYS } from "../../lib/results/findings.ts";
@@ -22,7 +22,7 @@ import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 export type Meanings = ReadonlyMap<string, string>;
 
 /** All that the report shows. Lists of experiments are in reading order. */
-export interface Material {
+export interface ReportContents {
   shown: Shown[];
   /** Servers that are in no catalogue, but were measured: `deno task measure --name mine`. */
   own: Shown[];
@@ -34,7 +34,7 @@ export interface Material {
   readiness: Study<"readiness"> | undefined;
   claims: ClaimsFile | null;
   /** Of each experiment that was measured at night. */
-  courses: Course[];
+  trends: Trend[];
   passedOver: PassedOver[];
   /** Whose figures these are and why, in one line. */
   line: string;
@@ -101,13 +101,13 @@ export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Re
 }
 
 /** Reads all of it. Needs `--allow-read` for the two folders. */
-export async function readMaterial(
+export async function readContents(
   { results: dir = "results", experiments = "experiments", machine }: {
     results?: string;
     experiments?: string;
     machine?: string | undefined;
   } = {},
-): Promise<Material> {
+): Promise<ReportContents> {
   const { stored, passedOver, line } = await chooseStored({ dir, machine, covers: coverage });
   const folder = join(dir, stored.machine);
   const { results, studies } = stored;
@@ -125,7 +125,7 @@ export async function readMaterial(
     comparisons,
     readiness: newestLaw(studies.readiness),
     claims,
-    courses: courses(history.values),
+    trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),
     line,
     meanings: MEANINGS,

@@ -5,7 +5,7 @@ import { hostFacts, SYSCTLS } from "../../lib/sampling/host.ts";
 import { newResult, type Result, type Run } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { toCsv } from "./csv.ts";
-import { chosen, readMaterial } from "./contents.ts";
+import { chosen, readContents } from "./contents.ts";
 import { newestRuns } from "./runs.ts";
 import { brokenBy, heldText, whyMissing } from "./servers.ts";
 import { highlighted, sourcesOf, systemCalls } from "./source.ts";
@@ -32,7 +32,7 @@ const NOTHING = { results: [], comparisons: [] };
 const of = (name: string, results: Result[]) => shown(catalogue().filter((one) => one.name === name), results)[0]!;
 
 Deno.test("the report says what every finding and every fact of a host means", async () => {
-  const { meanings } = await readMaterial();
+  const { meanings } = await readContents();
   for (const name of [...FINDING_IDS, ...SYSCTLS, "cpu", "cores", "nofile_hard"]) {
     assertMatch(meanings.get(name) ?? "", /\w+ \w+/, name);
   }

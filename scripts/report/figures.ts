@@ -5,11 +5,11 @@
  */
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
 import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
-import { courseChart } from "../../lib/regress/trend.ts";
+import { trendChart } from "../../lib/regress/trend.ts";
 import type { Result } from "../../lib/results/results.ts";
 import { isVoid } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, telling } from "../../lib/results/choose.ts";
-import type { Material } from "./contents.ts";
+import type { ReportContents } from "./contents.ts";
 import { kindOf, metricOf, nameOf, type Stored, whyMissing } from "./servers.ts";
 
 /** One chart. */
@@ -28,19 +28,19 @@ const commandsOf = (runs: readonly (Result | undefined)[]): ReadonlyMap<string, 
   new Map(runs.filter((of) => of !== undefined).map(({ experiment, command }) => [experiment, command]));
 
 /** A chart in which a server without a run says why it has none. */
-function told<S extends RankSpec>(spec: S, shown: readonly Shown[], material: Stored): S {
+function told<S extends RankSpec>(spec: S, shown: readonly Shown[], contents: Stored): S {
   const without = new Map(shown.filter(({ hold }) => hold === undefined).map((row) => [row.experiment.name, row]));
   const items = spec.items.map((item) => {
     const row = without.get(item.name);
-    return row === undefined ? item : { ...item, note: whyMissing(row, material) };
+    return row === undefined ? item : { ...item, note: whyMissing(row, contents) };
   });
   return { ...spec, items };
 }
 
 /** How many connections the experiments of this project hold. */
-export const ladderFigure = (shown: readonly Shown[], material: Stored): Figure => ({
+export const ladderFigure = (shown: readonly Shown[], contents: Stored): Figure => ({
   id: "ladder",
-  spec: told(held(shown, "answered", HELD), shown, material),
+  spec: told(held(shown, "answered", HELD), shown, contents),
   note: "A hollow mark is a lower bound: the run asked for no more. What stopped the others stands with each of them.",
   repeat: commandsOf(shown.map(({ hold }) => hold)),
   ofServers: false,
@@ -107,10 +107,10 @@ const GROUPS: [id: string, families: string[]][] = [
 const WHOSE = { ours: "experiments", peer: "peers", own: "servers of your own" };
 
 /** The nights of each experiment that has some. */
-export const nightFigures = ({ courses, shown }: Material): Figure[] =>
-  courses.map((course) => ({
+export const nightFigures = ({ trends, shown }: ReportContents): Figure[] =>
+  trends.map((course) => ({
     id: `nights-${course.experiment}`,
-    spec: courseChart(
+    spec: trendChart(
       course,
       shown.find(({ experiment }) => experiment.name === course.experiment)?.experiment.family ?? "own",
     ),
@@ -122,15 +122,15 @@ export const nightFigures = ({ courses, shown }: Material): Figure[] =>
   }));
 
 /** The charts of the section that compares. */
-export function comparingFigures(material: Material): Figure[] {
-  const { comparisons, readiness } = material;
-  const all = [...material.shown, ...material.own];
+export function comparingFigures(contents: ReportContents): Figure[] {
+  const { comparisons, readiness } = contents;
+  const all = [...contents.shown, ...contents.own];
   const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
   const figures: Figure[] = [
     ...comparisons.flatMap((table) => comparisonFigures(table, family)),
     {
       id: "memory",
-      spec: told(held(all, "user_bytes_per_conn", MEMORY), all, material),
+      spec: told(held(all, "user_bytes_per_conn", MEMORY), all, contents),
       note:
         "What one more connection adds to the server's processes; memory of the kernel is not in it. A hollow mark is an upper bound: no more than the heap differs by without a connection.",
       repeat: commandsOf(all.map(({ holds, hold }) => telling(holds, "user_bytes_per_conn") ?? hold)),

@@ -15,7 +15,7 @@ const PATH = "results/report.html";
 await runScript(USAGE, async () => {
   const { _: [first], machine } = parseFlags(Deno.args, { string: ["machine"] });
   if (first !== undefined) throw new UsageError(`Unexpected ${first}: the report is of everything.`);
-  const { html, material: { results, passedOver, line } } = await makeReport(machine);
+  const { html, contents: { results, passedOver, line } } = await makeReport(machine);
   console.error(line);
   for (const { path, why } of passedOver) console.error(`Skipped ${path}: ${why}`);
   await Deno.writeTextFile(PATH, html);

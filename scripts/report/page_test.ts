@@ -4,29 +4,29 @@ import { catalogue } from "../../lib/catalogue/catalogue.ts";
 import type { RankSpec } from "../../lib/charts/config.ts";
 import { FINDING_IDS } from "../../lib/results/findings.ts";
 import { count } from "../../lib/text/format.ts";
-import { courses } from "../../lib/regress/trend.ts";
+import { trends } from "../../lib/regress/trend.ts";
 import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import type { PageData } from "./data.ts";
-import { type Material, ownServers, readMaterial } from "./contents.ts";
+import { ownServers, readContents, type ReportContents } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
 import { night } from "../../lib/testing/fixtures.ts";
 
 /** All sources are in it, and 60 of them are long. */
 const MAX_BYTES = 8e6;
 const NO_SCRIPTS = { head: "", main: "" };
-const material = await readMaterial();
-const parse = (of: Material) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
-const html = renderReport(material, NO_SCRIPTS);
-const page = parse(material);
+const contents = await readContents();
+const parse = (of: ReportContents) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
+const html = renderReport(contents, NO_SCRIPTS);
+const page = parse(contents);
 const textOf = (selector: string, of = page) => of.querySelector(selector)?.textContent.replace(/\s+/g, " ") ?? "";
 /** All values of an attribute. */
 const all = (attribute: string, selector = `[${attribute}]`) =>
   [...page.querySelectorAll(selector)].map((element) => element.getAttribute(attribute)!);
 
 /** The results as they lie on the disk, read past everything that makes the report. */
-const folder = `results/${machineOf(material.results[0]!.host)}`;
+const folder = `results/${machineOf(contents.results[0]!.host)}`;
 const files: Result[] = [...Deno.readDirSync(folder)].filter((of) => of.isDirectory && of.name !== "studies")
   .flatMap(({ name }) =>
     [...Deno.readDirSync(`${folder}/${name}`)].filter((of) => of.name.endsWith(".json"))
@@ -41,7 +41,12 @@ const rowsByName = new Map(
 const cell = (name: string, key: string) => rowsByName.get(name)![keys.indexOf(key)]!;
 
 /** A report of these servers only, which is made sooner. */
-const smaller = (shown: Material["shown"]): Material => ({ ...material, shown, comparisons: [], sources: new Map() });
+const smaller = (shown: ReportContents["shown"]): ReportContents => ({
+  ...contents,
+  shown,
+  comparisons: [],
+  sources: new Map(),
+});
 
 Deno.test("the report loads nothing: what it needs is in it, and only links to read lead elsewhere", () => {
   for (
@@ -62,27 +67,27 @@ Deno.test("every link in the report leads to something that is there", () => {
 });
 
 Deno.test("every experiment and every peer has its page, with all that its header says, its command and its source", () => {
-  for (const { experiment } of material.shown) {
+  for (const { experiment } of contents.shown) {
     const { name, idea, question, prediction, simplified, run } = experiment;
     const said = textOf(`article#${name}`);
     for (const text of [idea, question, prediction, simplified, run, `deno task exp:${name}`]) {
       assertStringIncludes(said, text.replaceAll("`", ""), name);
     }
     const sources = [...page.querySelectorAll(`article#${name} pre`)].map((pre) => pre.textContent);
-    assertEquals(sources, material.sources.get(name)!.map(({ text }) => text), name);
+    assertEquals(sources, contents.sources.get(name)!.map(({ text }) => text), name);
   }
-  assertEquals(page.querySelectorAll("article").length, material.shown.length);
+  assertEquals(page.querySelectorAll("article").length, contents.shown.length);
 });
 
 Deno.test("the ladder has every experiment of this project, in reading order", () => {
   const names = [...page.querySelectorAll("#ladder .rung h4")].map((heading) => heading.textContent);
-  assertEquals(names, material.shown.filter(({ experiment }) => !experiment.peer).map((of) => of.experiment.name));
+  assertEquals(names, contents.shown.filter(({ experiment }) => !experiment.peer).map((of) => of.experiment.name));
 });
 
 Deno.test("the figures in the big table are those in results/", () => {
   const check = (key: string, scenario: string, metric: keyof Metrics) => {
     let seen = 0;
-    for (const { experiment: { name } } of material.shown) {
+    for (const { experiment: { name } } of contents.shown) {
       const value = cell(name, key).getAttribute("data-value");
       const isNoise = metric === "user_bytes_per_conn" &&
         cell(name, key).textContent.startsWith("≤ ");
@@ -100,8 +105,8 @@ Deno.test("the figures in the big table are those in results/", () => {
 });
 
 Deno.test("the ratios in the big table are those of the comparisons, the reference's own is 1", () => {
-  assert(material.comparisons.length > 0);
-  for (const { rows } of material.comparisons) {
+  assert(contents.comparisons.length > 0);
+  for (const { rows } of contents.comparisons) {
     const { reference, scenario, connections } = rows[0]!;
     const key = keys.find((of) => of.endsWith(`_ratio_to_${reference}_${scenario}_${connections}`))!;
     const metric = key.slice(0, key.indexOf("_ratio_to_"));
@@ -113,15 +118,15 @@ Deno.test("the ratios in the big table are those of the comparisons, the referen
 });
 
 Deno.test("what the load generator limited is marked, what is missing is a dash, and a legend says so", () => {
-  const bound = material.shown.find(({ throughput }) => throughput?.findings.some(({ id }) => id === "client_bound"))!;
+  const bound = contents.shown.find(({ throughput }) => throughput?.findings.some(({ id }) => id === "client_bound"))!;
   assertMatch(cell(bound.experiment.name, "requests_per_s").textContent, /^≥ \d/);
-  const none = material.shown.find(({ hold }) => hold === undefined)!;
+  const none = contents.shown.find(({ hold }) => hold === undefined)!;
   assertEquals(cell(none.experiment.name, "held_and_answered").textContent, "–");
   for (const sign of ["≥", "≤", "–"]) assertStringIncludes(textOf(".legend"), sign);
 });
 
 Deno.test("what stopped a run is told in the table, on its page and in its list of runs", () => {
-  const [limited, reason] = material.shown.map(({ experiment, hold }) => [experiment.name, hold?.reason] as const)
+  const [limited, reason] = contents.shown.map(({ experiment, hold }) => [experiment.name, hold?.reason] as const)
     .find(([, reason]) => reason)!;
   assertStringIncludes(cell(limited, "stopped_by").textContent, reason!);
   assertStringIncludes(textOf(`#${limited} .broken`), reason!);
@@ -129,8 +134,8 @@ Deno.test("what stopped a run is told in the table, on its page and in its list 
 });
 
 Deno.test("what has not run says on its page, in the table and in the chart why not", () => {
-  const { experiment } = material.shown.find((of) => of.experiment.name === "iocp")!;
-  const results = material.results.filter((of) => of.experiment === "epoll");
+  const { experiment } = contents.shown.find((of) => of.experiment.name === "iocp")!;
+  const results = contents.results.filter((of) => of.experiment === "epoll");
   const doc = parse({
     ...smaller([{ experiment, hold: undefined, throughput: undefined, rate: undefined, holds: [] }]),
     results,
@@ -142,7 +147,7 @@ Deno.test("what has not run says on its page, in the table and in the chart why 
 
 Deno.test("what an experiment or a result says is text, whatever it says", () => {
   const evil = `<b>&"'</b><script>alert(1)</script>`;
-  const first = material.shown[0]!;
+  const first = contents.shown[0]!;
   const experiment = { ...first.experiment, title: evil, idea: evil, question: evil, run: evil, simplified: evil };
   const hold = { ...first.hold!, ended: "limited" as const, reason: evil, command: evil };
   const of = {
@@ -165,28 +170,28 @@ Deno.test("every finding is explained, with the runs that have it", () => {
     const said = [...page.querySelectorAll("#findings tbody tr")].find((tr) =>
       tr.textContent.startsWith(id)
     )!.textContent;
-    assertStringIncludes(said, material.meanings.get(id)!.replaceAll("`", ""));
+    assertStringIncludes(said, contents.meanings.get(id)!.replaceAll("`", ""));
     assertStringIncludes(said, runs.length === 0 ? "none" : `${runs.length} of ${files.length}`);
-    const rows = material.comparisons.flatMap((of) => of.rows);
+    const rows = contents.comparisons.flatMap((of) => of.rows);
     const found = rows.filter(({ findings }) => findings.some((finding) => finding.id === id));
     assert(said.endsWith(found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`), said);
   }
 });
 
 Deno.test("a custom server has a row, stands in the charts, and no link to it leads nowhere", () => {
-  const epoll = material.results.findLast(({ experiment, scenario, findings }) =>
+  const epoll = contents.results.findLast(({ experiment, scenario, findings }) =>
     experiment === "epoll" && scenario === "throughput" && findings.length > 0
   )!;
   const mine = { ...epoll, experiment: "mine", family: "own" };
   const hold = {
-    ...material.shown.find((of) => of.experiment.name === "poll")!.hold!,
+    ...contents.shown.find((of) => of.experiment.name === "poll")!.hold!,
     experiment: "mine",
     family: "own",
   };
-  const results = [...material.results, mine, hold];
+  const results = [...contents.results, mine, hold];
   const own = ownServers(catalogue(), results, []);
   assertEquals(own.map(({ experiment }) => experiment.name), ["mine"]);
-  const doc = parse({ ...smaller(material.shown), results, own });
+  const doc = parse({ ...smaller(contents.shown), results, own });
   const row = doc.querySelector('#servers [data-name="mine"]')!;
   assertEquals([row.getAttribute("data-kind"), row.getAttribute("data-family")], ["own", "own"]);
   for (const name of ["family", "kind"]) assert(doc.querySelector(`#filter [name=${name}][value=own]`), name);
@@ -203,7 +208,7 @@ Deno.test("a custom server has a row, stands in the charts, and no link to it le
 Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
   assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
   const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
-  const { name } = material.shown[0]!.experiment;
+  const { name } = contents.shown[0]!.experiment;
   const results = [`${folder}/${name}/a.json`, `${folder}/studies/probe/b.json`];
   const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
   const verdict = {
@@ -213,8 +218,8 @@ Deno.test("claims are shown where there are any; where none are, the command is 
     commands: ["deno task exp"],
   };
   const rows = [{ ...row, ...verdict, figure: 1024, low: 512, high: 2048, unit: "bytes" as const }];
-  const claims: ClaimsFile = { schema: CLAIMS_SCHEMA, time: material.time, host: material.results[0]!.host, rows };
-  const doc = parse({ ...smaller(material.shown.slice(0, 1)), claims });
+  const claims: ClaimsFile = { schema: CLAIMS_SCHEMA, time: contents.time, host: contents.results[0]!.host, rows };
+  const doc = parse({ ...smaller(contents.shown.slice(0, 1)), claims });
   const cells = (selector: string) =>
     [...doc.querySelectorAll(`#claims ${selector}`)].map((of) => of.textContent.trim());
   const figure = "1 KiB [512 B, 2 KiB]";
@@ -237,9 +242,9 @@ Deno.test("claims are shown where there are any; where none are, the command is 
 });
 
 Deno.test("nights are a chart for each experiment, with what changed; where none are, the command is that makes them", () => {
-  assertStringIncludes(textOf("#nights", parse({ ...smaller([]), courses: [] })), "deno task regress");
+  assertStringIncludes(textOf("#nights", parse({ ...smaller([]), trends: [] })), "deno task regress");
   const history = [...Array(10).fill(1), ...Array(10).fill(1.05)].map((ratio, i) => night(i, { ratio }));
-  const doc = parse({ ...smaller([]), courses: courses(history) });
+  const doc = parse({ ...smaller([]), trends: trends(history) });
   const said = textOf("#nights", doc);
   assertStringIncludes(said, "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before)");
   const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);

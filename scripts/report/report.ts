@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { bundle } from "../../lib/page/bundle.ts";
-import { type Material, readMaterial } from "./contents.ts";
+import { readContents, type ReportContents } from "./contents.ts";
 import { renderReport, type Scripts } from "./page/page.tsx";
 
 const client = (name: string) => fileURLToPath(new URL(`./client/${name}.ts`, import.meta.url));
@@ -17,7 +17,7 @@ export async function bundleScripts(): Promise<Scripts> {
 }
 
 /** Reads results/ and experiments/ of the current folder and renders them. Needs `--allow-read` and `--allow-run` for Deno. */
-export async function makeReport(machine?: string): Promise<{ html: string; material: Material }> {
-  const [material, scripts] = await Promise.all([readMaterial({ machine }), bundleScripts()]);
-  return { html: renderReport(material, scripts), material };
+export async function makeReport(machine?: string): Promise<{ html: string; contents: ReportContents }> {
+  const [contents, scripts] = await Promise.all([readContents({ machine }), bundleScripts()]);
+  return { html: renderReport(contents, scripts), contents };
 }

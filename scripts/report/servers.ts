@@ -9,7 +9,7 @@ import { ofReference, ratio, reasonOf, type ShownRow } from "../../lib/tables/co
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
-import type { Material } from "./contents.ts";
+import type { ReportContents } from "./contents.ts";
 import type { Column } from "../../lib/text/table.ts";
 
 /** What a cell is sorted by and downloaded as: null where there is none. */
@@ -23,7 +23,7 @@ export interface ServerColumn extends Column<Shown> {
 }
 
 /** What is stored, as far as it tells why there is no figure. */
-export type Stored = Pick<Material, "results" | "comparisons">;
+export type Stored = Pick<ReportContents, "results" | "comparisons">;
 
 /** Whose a server is: this project's, a peer, or the reader's own. */
 export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
@@ -132,18 +132,18 @@ const FIGURES: ServerColumn[] = [
 ];
 
 /** The columns of the big table. */
-export const serverColumns = (material: Material): ServerColumn[] => [
+export const serverColumns = (contents: ReportContents): ServerColumn[] => [
   words("name", "server", ({ experiment }) => experiment.name),
   words("kind", "whose", ({ experiment }) => kindOf(experiment)),
   words("family", "family", ({ experiment }) => experiment.family),
   ...FIGURES,
-  ...material.comparisons.map(ratioColumn),
-  words("stopped_by", "what stopped it", (row) => brokenBy(row, material)),
+  ...contents.comparisons.map(ratioColumn),
+  words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
 ];
 
 /** The rows as they are downloaded: a bound is told beside the figure. */
-export function serverRows(material: Material, columns: readonly ServerColumn[]): Record<string, Cell>[] {
-  const shown = [...material.shown, ...material.own];
+export function serverRows(contents: ReportContents, columns: readonly ServerColumn[]): Record<string, Cell>[] {
+  const shown = [...contents.shown, ...contents.own];
   return shown.map((row) =>
     Object.fromEntries(columns.flatMap(({ key, cell, value }) => {
       const sign = /^[≥≤]/.exec(cell(row))?.[0] ?? null;

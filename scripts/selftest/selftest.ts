@@ -10,9 +10,9 @@ import { find } from "../../lib/catalogue/catalogue.ts";
 import type { Experiment } from "../../lib/catalogue/header.ts";
 import type { HostFacts } from "../../lib/sampling/host.ts";
 import { CONNECTIONS } from "../../lib/regress/command.ts";
-import { Changed } from "../../lib/catalogue/patched_copies.ts";
+import { PatchedCopies } from "../../lib/catalogue/patched_copies.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "../../lib/regress/rounds.ts";
-import { RunFile } from "../../lib/regress/journal.ts";
+import { Journal } from "../../lib/regress/journal.ts";
 import { digestOf } from "../../lib/results/lab.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "../../lib/regress/selftest/slowed_epoll.ts";
 import { median, medianOf } from "../../lib/timing/stats.ts";
@@ -60,7 +60,7 @@ async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
   }
   const source = await Deno.readTextFile(find(REFERENCE).path);
   const key = await digestOf([hostKind(host), host.deno, host.v8, load, source, EXTRA_PERCENT]);
-  const file = new RunFile<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST);
+  const file = new Journal<SelftestRow>(join(dir, "selftest-run.jsonl"), SELFTEST);
   const lock = await file.lock();
   const { rounds, warnings } = await file.open([key]);
   const rows = rounds.get(key)!;
@@ -75,7 +75,7 @@ async function openKept({ dir, load, host, say }: SelftestPlan): Promise<Kept> {
 }
 
 /** A copy with the rounds that there are of it; a copy that has some burns what it burnt in them. */
-function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestRow[], wanted: number): Copy {
+function copyOf(changed: PatchedCopies, extraPercent: number, rows: readonly SelftestRow[], wanted: number): Copy {
   const own = rows.filter((row) => row.extra_percent === extraPercent);
   const turns = own[0]?.turns ?? wanted;
   const name = extraPercent === 0 ? `${REFERENCE}-again` : `${REFERENCE}-plus-${extraPercent}`;
@@ -95,7 +95,7 @@ function copyOf(changed: Changed, extraPercent: number, rows: readonly SelftestR
 
 /** What a turn of the loop costs in a server under this load, in CPU-µs: the median of some rounds. */
 async function turnUs(
-  changed: Changed,
+  changed: PatchedCopies,
   cpuUs: number,
   { rounds, load, signal }: SelftestPlan,
 ): Promise<number> {
@@ -151,7 +151,7 @@ export async function selftest(
   plan: SelftestPlan,
   store: (rows: SelftestRow[]) => Promise<void>,
 ): Promise<SelftestRow[]> {
-  using changed = new Changed();
+  using changed = new PatchedCopies();
   using kept = await openKept(plan);
   const { rows } = kept;
   const same = copyOf(changed, 0, rows, 0);

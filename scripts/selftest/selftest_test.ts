@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { find } from "../../lib/catalogue/catalogue.ts";
-import { Changed } from "../../lib/catalogue/patched_copies.ts";
+import { PatchedCopies } from "../../lib/catalogue/patched_copies.ts";
 import { EXTRA_PERCENT, selftest, type SelftestPlan } from "./selftest.ts";
-import { CannotCompare } from "../../lib/compare/contender.ts";
+import { CannotCompare } from "../../lib/compare/side.ts";
 import { burntUs, guessTurns, REFERENCE, slowed } from "../../lib/regress/selftest/slowed_epoll.ts";
 import { experimentCommand, startServer } from "../../lib/server/server.ts";
 import { folder } from "../../lib/testing/folder.ts";
@@ -24,7 +24,7 @@ const tiny = (dir: string, more: Partial<SelftestPlan> = {}): SelftestPlan => ({
 const placeOf = ({ extra_percent, round }: SelftestRow) => [extra_percent, round];
 
 Deno.test("a copy that burns nothing is the same file, and one that burns differs only where it does", () => {
-  using changed = new Changed();
+  using changed = new PatchedCopies();
   const source = textOf(find(REFERENCE));
   assertEquals(textOf(slowed(changed, "same", 0)), source);
   const lines = new Set(source.split("\n"));
@@ -36,7 +36,7 @@ Deno.test("a copy that burns nothing is the same file, and one that burns differ
 Deno.test(
   { name: "a copy serves as epoll does, and tells once what its loop costs by the clock of its thread", ignore },
   async () => {
-    using changed = new Changed();
+    using changed = new PatchedCopies();
     const copy = slowed(changed, "slow", 20_000);
     const requests = 512;
     await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");

@@ -24,7 +24,7 @@ export const LEVEL_RULE =
 export type Found = Omit<StressFigures, "level" | "broken">;
 
 /** How the run went beside the figures. */
-export interface Course {
+export interface Trend {
   seconds: number;
   lost: number;
   stoppedEarly: string | null;
@@ -57,7 +57,7 @@ function disagreement({ served, answered, resets }: Found): string | null {
  * // { level: true, broken: ["3 requests got no answer, although their clients did not reset them"] }
  * ```
  */
-export function judgeStress(found: Found, course: Course): Pick<StressFigures, "level" | "broken"> {
+export function judgeStress(found: Found, course: Trend): Pick<StressFigures, "level" | "broken"> {
   const { unanswered, unended, errors, resets, half_closes, pss_anon_bytes: memory } = found;
   const level = isLevel(found, course.seconds);
   const grown = (name: "descriptors" | "threads") =>

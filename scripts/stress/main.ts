@@ -14,11 +14,14 @@ import { count, counted, MISSING } from "../../lib/text/format.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import type { Progress } from "../../lib/load/generator.ts";
 import { type Result, type StressFigures, writeResult } from "../../lib/results/results.ts";
+import { CORE_FLAGS, CORE_USAGE, readSetup } from "../../lib/run/setup.ts";
+import type { Setup } from "../../lib/results/schema.ts";
 import { stress } from "./stress.ts";
 import { LEVEL_RULE } from "./judge.ts";
 import { type Column, table, wrap } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task stress [name …] [--seconds 60] [--quick] [--json] [--no-save]
+       ${CORE_USAGE}
        Without a name: every experiment that runs here. --quick: 2 s each.`;
 const SECONDS = 60;
 const SECONDS_QUICK = 2;
@@ -65,7 +68,7 @@ function describe(results: readonly Result[]): string {
 /** Runs one experiment after the other. An interrupt ends the run under way; those before it are kept. */
 async function measure(
   experiments: readonly Experiment[],
-  load: { seconds: number; warmupSeconds: number; quick: boolean; signal: AbortSignal },
+  load: { seconds: number; warmupSeconds: number; quick: boolean; setup: Setup; signal: AbortSignal },
   storing: Storing,
 ): Promise<Result[]> {
   const host = hostFacts();
@@ -100,7 +103,7 @@ function exitOf(results: readonly Result[]): number {
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["seconds"],
+    string: ["seconds", ...CORE_FLAGS],
     boolean: ["quick", "json", "save"],
     negatable: ["save"],
     defaults: { save: true },
@@ -113,12 +116,13 @@ await runScript(USAGE, async () => {
     throw new Unavailable(`stress needs Linux: it drives its clients by epoll. This is ${Deno.build.os}.`);
   }
   const experiments = named.length > 0 ? named : catalogue().filter((one) => speaksHttp(one) && runsHere(one).runs);
+  const setup = readSetup(flags);
   const warmupSeconds = Math.min(MAX_WARMUP_SECONDS, seconds * WARMUP_SHARE);
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const storing = new Storing(flags.save);
   await storing.begin();
-  const results = await measure(experiments, { seconds, warmupSeconds, quick: flags.quick, signal }, storing);
+  const results = await measure(experiments, { seconds, warmupSeconds, quick: flags.quick, setup, signal }, storing);
   console.log(flags.json ? JSON.stringify(results, null, 2) : describe(results));
   storing.finish();
   if (!signal.aborted) return exitOf(results);

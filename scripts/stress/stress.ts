@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { setupFlags } from "../../lib/run/setup.ts";
+import type { Setup } from "../../lib/results/schema.ts";
 import { delay } from "@std/async";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { type OpenBench, openBench, plateau } from "../../lib/run/bench.ts";
@@ -30,6 +32,8 @@ export interface StressPlan {
   quick?: boolean;
   seconds: number;
   warmupSeconds: number;
+  /** Cores of server and load, where the user named some. */
+  setup?: Setup;
   /** How long a server may take to come to rest: 15 000 by default, since tokio keeps idle threads for 10 s. */
   restMs?: number;
   /** Ends the run: nothing is left running, and `stress` rejects with the signal's reason. */
@@ -147,8 +151,8 @@ async function drive({ server, generator }: OpenBench<Experiment>, parameters: P
  */
 export async function stress(experiment: Experiment, host: HostFacts, plan: StressPlan): Promise<Result> {
   const { seconds, warmupSeconds: warmup_seconds } = plan;
-  const parameters: Parameters = { ...crowd(experiment), seconds, warmup_seconds };
-  const command = taskLine("stress", [experiment.name, "--seconds", String(seconds)]);
+  const parameters: Parameters = { ...plan.setup, ...crowd(experiment), seconds, warmup_seconds };
+  const command = taskLine("stress", [experiment.name, "--seconds", String(seconds), ...setupFlags(plan.setup ?? {})]);
   const common = {
     experiment: experiment.name,
     family: experiment.family,
@@ -165,8 +169,8 @@ export async function stress(experiment: Experiment, host: HostFacts, plan: Stre
   try {
     const { workers } = parameters;
     const args = workers === undefined ? [] : ["--workers", String(workers)];
-    const { signal, onProgress } = plan;
-    await using bench = await openBench(experiment, { args, env: ENV, onProgress, ...(signal && { signal }) });
+    const { signal, onProgress, setup = {} } = plan;
+    await using bench = await openBench(experiment, { args, env: ENV, onProgress, setup, ...(signal && { signal }) });
     using _ = stopping(bench, signal);
     try {
       const measured = await drive(bench, parameters, plan);

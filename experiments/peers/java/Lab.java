@@ -40,6 +40,7 @@ final class Lab {
 
     static final AtomicLong accepted = new AtomicLong(), closed = new AtomicLong(), served = new AtomicLong();
     static final AtomicLong bytesIn = new AtomicLong(), bytesOut = new AtomicLong(), keptBytes = new AtomicLong();
+    static AtomicLong delivered; // of a server that pushes; null: of one that answers
     static volatile boolean stopping;
     private static final Map<String, Long> errors = new ConcurrentSkipListMap<>();
 
@@ -138,7 +139,7 @@ final class Lab {
     private static void sayCounts(String event, String more) {
         String names = errors.toString().replaceAll("([\\w]+)=", "\"$1\":").replace(" ", ""); // {a=1, b=2}
         say("{\"event\":\"" + event + "\"," + more + "\"accepted\":" + accepted + ",\"served\":" + served
-            + ",\"bytes_in\":" + bytesIn + ",\"bytes_out\":" + bytesOut + ",\"errors\":" + names + "}");
+            + (delivered == null ? "" : ",\"delivered\":" + delivered) + ",\"bytes_in\":" + bytesIn + ",\"bytes_out\":" + bytesOut + ",\"errors\":" + names + "}");
     }
 
     /** Prints the last line and ends, whatever threads there are: without this SIGTERM would give exit code 143. */
@@ -441,7 +442,8 @@ final class Lab {
     static void sayReady(String experiment, InetSocketAddress address) {
         say("{\"event\":\"ready\",\"experiment\":\"" + experiment + "\",\"port\":" + address.getPort() + ",\"pid\":"
             + ProcessHandle.current().pid() + "}");
-        System.err.println("Listening. Try: curl -i http://" + text(address) + "/");
+        String url = text(address) + "/";
+        System.err.println("Listening. Try: " + (delivered == null ? "curl -i http://" + url : "new WebSocket(\"ws://" + url + "\")"));
     }
 
     private static String text(InetSocketAddress address) {

@@ -4,11 +4,11 @@
  *
  * @module
  */
-import { CannotCompare } from "../../compare/contender.ts";
+import { CannotCompare } from "../../compare/side.ts";
 import type { Experiment } from "../../catalogue/header.ts";
 import { number } from "../../results/check.ts";
 import { parseLine, readIfThere } from "../../results/jsonl.ts";
-import type { Changed } from "../../catalogue/patched_copies.ts";
+import type { PatchedCopies } from "../../catalogue/patched_copies.ts";
 
 /** The server that is judged against copies of itself. */
 export const REFERENCE = "epoll";
@@ -52,7 +52,7 @@ const costOf = ({ path }: Pick<Experiment, "path">) => `${path}.json`;
  *
  * @throws {Error} If epoll has changed so that a copy cannot be made.
  */
-export function slowed(changed: Changed, name: string, turns: number): Experiment {
+export function slowed(changed: PatchedCopies, name: string, turns: number): Experiment {
   const change = { name, replace: REQUEST, by: turns === 0 ? REQUEST : `${REQUEST}    spin();\n` };
   if (turns === 0) return changed.make(REFERENCE, change);
   const write = '  Deno.writeTextFileSync(import.meta.filename + ".json", JSON.stringify(spinUs()));\n';

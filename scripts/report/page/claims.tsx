@@ -11,7 +11,7 @@ import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
 import { figureOf, tally } from "../../../lib/claims/table.ts";
 import type { ClaimsFile } from "../../../lib/claims/file.ts";
 import { bytes, count } from "../../../lib/text/format.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 
 /** A file of figures, with a link to the server of which it is, where this page has it. */
 export function FileOf({ path, servers }: { path: string; servers: ReadonlySet<string> }) {
@@ -103,7 +103,7 @@ export const Verdicts = (
 );
 
 /** The section on claims. */
-export function Claims({ claims, shown }: Material) {
+export function Claims({ claims, shown }: ReportContents) {
   const servers = new Set(shown.map(({ experiment }) => experiment.name));
   return (
     <section id="claims" aria-labelledby="claims-heading">

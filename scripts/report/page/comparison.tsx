@@ -7,7 +7,7 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import { comparingFigures } from "../figures.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
 import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
 import { comparisonParts } from "../../../lib/tables/comparison.ts";
@@ -56,7 +56,7 @@ export const Downloads = ({ of, what }: { of: string; what: string }) => (
   </p>
 );
 
-function ServerTable({ shown, columns }: { shown: Material["shown"]; columns: ServerColumn[] }) {
+function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; columns: ServerColumn[] }) {
   const caption = "Every server: its newest whole runs, and its ratios in the widest comparisons";
   return (
     <Scroll label={caption}>
@@ -117,7 +117,7 @@ const Legend = () => (
 );
 
 /** The stored comparisons in full. */
-const Tables = ({ comparisons, readiness }: Material) => (
+const Tables = ({ comparisons, readiness }: ReportContents) => (
   <>
     {comparisons.map((table) => {
       const { heading, groups, columns, notes } = comparisonParts(table.rows);
@@ -153,8 +153,8 @@ const Tables = ({ comparisons, readiness }: Material) => (
 );
 
 /** The section. */
-export function Comparing(material: Material) {
-  const all = [...material.shown, ...material.own];
+export function Comparing(contents: ReportContents) {
+  const all = [...contents.shown, ...contents.own];
   const families = [...new Set(all.map(({ experiment }) => experiment.family))];
   const kinds = [...new Set(all.map(({ experiment }) => kindOf(experiment)))];
   return (
@@ -165,18 +165,18 @@ export function Comparing(material: Material) {
         small differences. The ratios do: they are of rounds in which both servers ran in turn, in random order.
       </p>
       <Filter families={families} kinds={kinds} />
-      <ServerTable shown={all} columns={serverColumns(material)} />
+      <ServerTable shown={all} columns={serverColumns(contents)} />
       <Legend />
       <Downloads of="servers" what="The servers shown above" />
       <h3>Charts</h3>
-      <div class="charts">{comparingFigures(material).map((figure) => <ChartFigure figure={figure} />)}</div>
+      <div class="charts">{comparingFigures(contents).map((figure) => <ChartFigure figure={figure} />)}</div>
       <h3>The comparisons in full</h3>
-      {material.comparisons.length === 0 && (
+      {contents.comparisons.length === 0 && (
         <p>
           No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
         </p>
       )}
-      <Tables {...material} />
+      <Tables {...contents} />
       <Downloads of="comparisons" what="All rows of these comparisons" />
     </section>
   );

@@ -7,7 +7,7 @@
 /** @jsxImportSource preact */
 import { bytes, count, MISSING } from "../../../lib/text/format.ts";
 import type { HostFacts } from "../../../lib/sampling/host.ts";
-import { hostsOf, type Material } from "../contents.ts";
+import { hostsOf, type ReportContents } from "../contents.ts";
 import { DataTable, type PageColumn, Prose } from "./parts.tsx";
 
 /** All facts of a host under the names that results/FORMAT.md explains. */
@@ -28,7 +28,7 @@ function facts({ limits, sysctls, ...rest }: HostFacts): Map<string, string> {
 }
 
 /** The section on machines. */
-export function Machines({ results, meanings }: Material) {
+export function Machines({ results, meanings }: ReportContents) {
   const hosts = hostsOf(results).map(({ host, runs }) => ({ facts: facts(host), runs: runs.length }));
   const names = [...new Set(hosts.flatMap((of) => [...of.facts.keys()]))];
   const columns: PageColumn<string>[] = [

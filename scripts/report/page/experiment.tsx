@@ -11,7 +11,7 @@ import { count } from "../../../lib/text/format.ts";
 import type { Experiment } from "../../../lib/catalogue/header.ts";
 import type { Result } from "../../../lib/results/results.ts";
 import { label } from "../../../lib/tables/runs.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { newestRuns, RUN_COLUMNS } from "../runs.ts";
 import { brokenBy } from "../servers.ts";
 import { highlighted, type SourceFile, systemCalls } from "../source.ts";
@@ -138,10 +138,10 @@ function Runs({ name, results }: { name: string; results: readonly Result[] }) {
 }
 
 /** The page of one experiment. */
-export function ExperimentPage({ row, material }: { row: Shown; material: Material }) {
+export function ExperimentPage({ row, contents }: { row: Shown; contents: ReportContents }) {
   const { experiment } = row;
   const { name, title, family, peer, run } = experiment;
-  const known = new Set(material.shown.map((of) => of.experiment.name));
+  const known = new Set(contents.shown.map((of) => of.experiment.name));
   return (
     <article id={name} class="experiment" aria-labelledby={`${name}-heading`}>
       <header>
@@ -157,9 +157,9 @@ export function ExperimentPage({ row, material }: { row: Shown; material: Materi
       <About experiment={experiment} known={known} />
       <h4>What stopped it</h4>
       <p class="broken">
-        <Prose text={brokenBy(row, material)} />
+        <Prose text={brokenBy(row, contents)} />
       </p>
-      <Runs name={name} results={material.results} />
+      <Runs name={name} results={contents.results} />
       <h4>Run it</h4>
       <ul class="commands">
         <li>
@@ -173,7 +173,7 @@ export function ExperimentPage({ row, material }: { row: Shown; material: Materi
         </li>
       </ul>
       <h4>Source</h4>
-      {material.sources.get(name)?.map((file) => <Source file={file} />)}
+      {contents.sources.get(name)?.map((file) => <Source file={file} />)}
     </article>
   );
 }

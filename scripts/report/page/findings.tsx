@@ -5,21 +5,21 @@
  */
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { count } from "../../../lib/text/format.ts";
 import { label } from "../../../lib/tables/runs.ts";
 import { DataTable, type PageColumn, Prose } from "./parts.tsx";
 import { FINDING_IDS } from "../../../lib/results/findings.ts";
 
 /** How many rows of the comparisons bear a finding, of one of the two that they compare. */
-export function RowsWith({ id, comparisons }: { id: string; comparisons: Material["comparisons"] }) {
+export function RowsWith({ id, comparisons }: { id: string; comparisons: ReportContents["comparisons"] }) {
   const rows = comparisons.flatMap((table) => table.rows);
   const found = rows.filter(({ findings }) => findings.some((found) => found.id === id));
   return <>{found.length === 0 ? "none" : `${count(found.length)} of ${count(rows.length)}`}</>;
 }
 
 export function RunsWith(
-  { id, results, known }: { id: string; results: Material["results"]; known: ReadonlySet<string> },
+  { id, results, known }: { id: string; results: ReportContents["results"]; known: ReadonlySet<string> },
 ) {
   const runs = results.filter(({ findings }) => findings.some((of) => of.id === id));
   if (runs.length === 0) return <>none</>;
@@ -38,7 +38,7 @@ export function RunsWith(
 }
 
 /** The section on findings. */
-export function Findings({ shown, results, comparisons, meanings }: Material) {
+export function Findings({ shown, results, comparisons, meanings }: ReportContents) {
   const known = new Set(shown.map(({ experiment }) => experiment.name));
   const columns: PageColumn<string>[] = [
     { heading: "finding", cell: (id) => <code id={`finding-${id}`}>{id}</code>, left: true },

@@ -8,7 +8,7 @@
 /** @jsxImportSource preact */
 import { count, MISSING } from "../../../lib/text/format.ts";
 import { ladderFigure } from "../figures.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { heldText, type Stored, whyMissing } from "../servers.ts";
 import { ChartFigure, Family, Prose } from "./parts.tsx";
 import type { Shown } from "../../../lib/results/choose.ts";
@@ -65,8 +65,8 @@ function Rung({ row, stored }: { row: Shown; stored: Stored }) {
 }
 
 /** The section. */
-export function Ladder(material: Material) {
-  const own = material.shown.filter(({ experiment }) => !experiment.peer);
+export function Ladder(contents: ReportContents) {
+  const own = contents.shown.filter(({ experiment }) => !experiment.peer);
   const starts = own.findIndex.bind(own);
   return (
     <section id="ladder" aria-labelledby="ladder-heading">
@@ -85,11 +85,11 @@ export function Ladder(material: Material) {
           </h3>
           {FAMILIES[family] && <p class="prose">{FAMILIES[family]}</p>}
           <ol start={starts((row) => row === rows[0]) + 1}>
-            {rows.map((row) => <Rung row={row} stored={material} />)}
+            {rows.map((row) => <Rung row={row} stored={contents} />)}
           </ol>
         </div>
       ))}
-      <ChartFigure figure={ladderFigure(own, material)} />
+      <ChartFigure figure={ladderFigure(own, contents)} />
     </section>
   );
 }

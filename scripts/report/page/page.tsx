@@ -15,7 +15,7 @@ import { count } from "../../../lib/text/format.ts";
 import { machines } from "../../../lib/tables/overview.ts";
 import type { PageData } from "../data.ts";
 import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { flatRun } from "../runs.ts";
 import { serverColumns, serverRows } from "../servers.ts";
 import { Comparing, Downloads } from "./comparison.tsx";
@@ -49,18 +49,18 @@ function palette(): string {
 }
 
 /** What the script needs, as JSON that may stand in a page. */
-function data(material: Material): string {
+function data(contents: ReportContents): string {
   const figures = [
-    ladderFigure(material.shown.filter(({ experiment }) => !experiment.peer), material),
-    ...comparingFigures(material),
-    ...nightFigures(material),
+    ladderFigure(contents.shown.filter(({ experiment }) => !experiment.peer), contents),
+    ...comparingFigures(contents),
+    ...nightFigures(contents),
   ];
   const all: PageData = {
     charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
     downloads: {
-      servers: serverRows(material, serverColumns(material)),
-      runs: material.results.map(flatRun),
-      comparisons: material.comparisons.flatMap(({ rows, study }) =>
+      servers: serverRows(contents, serverColumns(contents)),
+      runs: contents.results.map(flatRun),
+      comparisons: contents.comparisons.flatMap(({ rows, study }) =>
         rows.map(({ findings, ...row }) => ({
           ...row,
           findings: findings.map(({ server, id }) => `${server}: ${id}`).join("; "),
@@ -88,7 +88,7 @@ const SECTIONS: [id: string, title: string][] = [
   ["machine", "The machine"],
 ];
 
-const Contents = ({ shown }: Material) => (
+const Contents = ({ shown }: ReportContents) => (
   <nav class="contents" aria-label="Contents">
     <ul>
       {SECTIONS.map(([id, title]) => (
@@ -114,7 +114,7 @@ const Contents = ({ shown }: Material) => (
   </nav>
 );
 
-const Question = ({ shown, results, comparisons }: Material) => (
+const Question = ({ shown, results, comparisons }: ReportContents) => (
   <section id="question" aria-labelledby="question-heading">
     <h2 id="question-heading">The question</h2>
     <p class="prose opening">
@@ -147,18 +147,20 @@ const Fact = ({ name, children }: { name: string; children: ComponentChildren })
   </div>
 );
 
-function Pages({ id, title, peers, material }: { id: string; title: string; peers: boolean; material: Material }) {
+function Pages(
+  { id, title, peers, contents }: { id: string; title: string; peers: boolean; contents: ReportContents },
+) {
   return (
     <section id={id} aria-labelledby={`${id}-heading`}>
       <h2 id={`${id}-heading`}>{title}</h2>
-      {material.shown.filter(({ experiment }) => experiment.peer === peers).map((row) => (
-        <ExperimentPage row={row} material={material} />
+      {contents.shown.filter(({ experiment }) => experiment.peer === peers).map((row) => (
+        <ExperimentPage row={row} contents={contents} />
       ))}
     </section>
   );
 }
 
-const Foot = ({ time, passedOver }: Material) => (
+const Foot = ({ time, passedOver }: ReportContents) => (
   <footer>
     <p>
       <Command text="deno task report" /> wrote this file from results/ at{" "}
@@ -168,7 +170,7 @@ const Foot = ({ time, passedOver }: Material) => (
   </footer>
 );
 
-const Body = (material: Material) => (
+const Body = (contents: ReportContents) => (
   <>
     <a class="skip" href="#main">Skip to the content</a>
     <header class="top">
@@ -176,27 +178,27 @@ const Body = (material: Material) => (
       <button type="button" id="theme" class="needs-script">Dark</button>
     </header>
     <div class="frame">
-      <Contents {...material} />
+      <Contents {...contents} />
       <main id="main" tabIndex={-1}>
         <h1>How should a server hold its connections?</h1>
-        <Question {...material} />
-        <Ladder {...material} />
-        <Comparing {...material} />
-        <Nights {...material} />
-        <Pages id="experiments" title="Experiments" peers={false} material={material} />
-        <Pages id="peers" title="Peers" peers material={material} />
+        <Question {...contents} />
+        <Ladder {...contents} />
+        <Comparing {...contents} />
+        <Nights {...contents} />
+        <Pages id="experiments" title="Experiments" peers={false} contents={contents} />
+        <Pages id="peers" title="Peers" peers contents={contents} />
         <Downloads of="runs" what="All runs, without their histograms" />
-        <Claims {...material} />
-        <Findings {...material} />
-        <Machines {...material} />
+        <Claims {...contents} />
+        <Findings {...contents} />
+        <Machines {...contents} />
       </main>
     </div>
-    <Foot {...material} />
+    <Foot {...contents} />
   </>
 );
 
-/** Renders the report. The same material gives the same text. */
-export function renderReport(material: Material, { head, main }: Scripts): string {
+/** Renders the report. The same contents gives the same text. */
+export function renderReport(contents: ReportContents, { head, main }: Scripts): string {
   return `<!DOCTYPE html>\n${
     renderToString(
       <html lang="en">
@@ -209,8 +211,8 @@ export function renderReport(material: Material, { head, main }: Scripts): strin
           <Html tag="script" html={head} />
         </head>
         <body>
-          <Body {...material} />
-          <Html tag="script" type="application/json" id="data" html={data(material)} />
+          <Body {...contents} />
+          <Html tag="script" type="application/json" id="data" html={data(contents)} />
           <Html tag="script" html={main} />
         </body>
       </html>,

@@ -8,16 +8,16 @@
 /** @jsxImportSource preact */
 import { tellChanges } from "../../../lib/regress/trend.ts";
 import { nightFigures } from "../figures.ts";
-import type { Material } from "../contents.ts";
+import type { ReportContents } from "../contents.ts";
 import { ChartFigure, Command } from "./parts.tsx";
 
 /** The section. */
-export function Nights(material: Material) {
-  const changes = tellChanges(material.courses);
+export function Nights(contents: ReportContents) {
+  const changes = tellChanges(contents.trends);
   return (
     <section id="nights" aria-labelledby="nights-heading">
       <h2 id="nights-heading">Night by night</h2>
-      {material.courses.length === 0
+      {contents.trends.length === 0
         ? (
           <p>
             There is no history yet: <Command text="deno task regress" /> adds a night to it.
@@ -30,7 +30,7 @@ export function Nights(material: Material) {
               show what is too small for one: {changes.length === 0 ? "nothing changed." : "these changed."}
             </p>
             {changes.length > 0 && <ul class="notes">{changes.map((line) => <li>{line}</li>)}</ul>}
-            <div class="charts">{nightFigures(material).map((figure) => <ChartFigure figure={figure} />)}</div>
+            <div class="charts">{nightFigures(contents).map((figure) => <ChartFigure figure={figure} />)}</div>
           </>
         )}
     </section>

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { isWarm } from "./contender.ts";
+import { isWarm } from "./side.ts";
 
 const LONG_SECONDS = 1000;
 

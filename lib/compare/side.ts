@@ -18,7 +18,7 @@ import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
 import { hasWork, type Running, type Subject } from "../server/subject.ts";
 import { heavyPath } from "../results/conventions.ts";
-import type { Manifest } from "../results/schema.ts";
+import type { Manifest, Setup } from "../results/schema.ts";
 
 /** What the two of a pair have in common. */
 export interface Load {
@@ -35,6 +35,8 @@ export interface Load {
   isBroadcast?: boolean;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
+  /** Cores and head, where the user named some. */
+  setup?: Setup;
   signal: AbortSignal;
 }
 
@@ -71,7 +73,7 @@ export function isWarm(costs: readonly number[], settleSeconds: number): boolean
 }
 
 /** Stop it, or bind it with `await using`. */
-export class Contender implements AsyncDisposable {
+export class Side implements AsyncDisposable {
   readonly #windows: Window[] = [];
   readonly #throttled = throttleMeter();
 
@@ -90,7 +92,7 @@ export class Contender implements AsyncDisposable {
    *
    * @throws {CannotCompare} If it cannot start, or does not hold all connections.
    */
-  static async start(experiment: Subject, load: Load): Promise<Contender> {
+  static async start(experiment: Subject, load: Load): Promise<Side> {
     await using stack = new AsyncDisposableStack();
     if (load.heavy !== null && !hasWork(experiment)) {
       throw new CannotCompare(
@@ -99,7 +101,8 @@ export class Contender implements AsyncDisposable {
         "skipped",
       );
     }
-    const opening = openBench(experiment, { signal: load.signal, isWired: load.isWired === true }).catch((error) => {
+    const options = { signal: load.signal, isWired: load.isWired === true, setup: load.setup ?? {} };
+    const opening = openBench(experiment, options).catch((error) => {
       if (!(error instanceof StartError)) throw error;
       const { name } = experiment;
       const { ended, reason } = error.failure;
@@ -112,7 +115,7 @@ export class Contender implements AsyncDisposable {
     const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
     const manifest = await manifestOf(experiment, server);
-    return new Contender(experiment, memory, manifest, server, generator, load, stack.move());
+    return new Side(experiment, memory, manifest, server, generator, load, stack.move());
   }
 
   /** As fast as it answers, until what an answer costs has settled. Returns how many requests/s that are. */

@@ -1,0 +1,112 @@
+/**
+ * How server and load stand to each other where the user says so: the cores of each, and the head of a request.
+ *
+ * @module
+ */
+import { UsageError } from "../cli/errors.ts";
+import { type HeadName, HEADS } from "../load/generator.ts";
+import type { Setup } from "../results/schema.ts";
+import { chooseCores, corePair, type Cpu, cpuList, parseCpuList, readCpus } from "../sampling/cores.ts";
+
+/** The flags that name cores, and the one that names the head. */
+export const CORE_FLAGS = ["server-cores", "load-cores"] as const;
+export const SETUP_FLAGS = [...CORE_FLAGS, "head"] as const;
+/** How they stand in a usage. */
+export const CORE_USAGE = "[--server-cores 0,2-3] [--load-cores 1]";
+export const SETUP_USAGE = `${CORE_USAGE} [--head ${HEADS.join("|")}]`;
+
+export type SetupFlags = Partial<Record<typeof SETUP_FLAGS[number], string | undefined>>;
+
+const CPU_LIST = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/;
+
+/** The logical processors that this process may use; none where the system does not tell. */
+const cpusHere = (): Cpu[] => Deno.build.os === "linux" ? readCpus() : [];
+
+function readList(name: string, text: string): number[] {
+  const cpus = CPU_LIST.test(text) ? parseCpuListSafely(text) : [];
+  if (cpus.length === 0) throw new UsageError(`--${name} ${text} is not a list of cores such as 0,2-3.`);
+  return [...new Set(cpus)];
+}
+
+/** None where a range runs backwards. */
+function parseCpuListSafely(text: string): number[] {
+  const isBackwards = text.split(",").some((part) => {
+    const [from, to = from] = part.split("-").map(Number);
+    return to! < from!;
+  });
+  return isBackwards ? [] : parseCpuList(text);
+}
+
+/** @throws {UsageError} If there is no such head. */
+function readHead(text: string): HeadName {
+  const head = HEADS.find((name) => name === text);
+  if (head === undefined) throw new UsageError(`--head ${text} is none of ${HEADS.join(", ")}.`);
+  return head;
+}
+
+/** @throws {UsageError} If a core is not there, stands on both sides, or none is left for one of them. */
+function readCores(server: string | undefined, load: string | undefined, cpus: readonly Cpu[]): Setup {
+  if (server === undefined && load === undefined) return {};
+  if (cpus.length === 0) throw new UsageError("Cores can be named on Linux only: this system does not tell its cores.");
+  const named = {
+    ...(server !== undefined && { server: readList("server-cores", server) }),
+    ...(load !== undefined && { load: readList("load-cores", load) }),
+  };
+  const both = named.server?.filter((core) => named.load?.includes(core)) ?? [];
+  if (both.length > 0) {
+    throw new UsageError(`--server-cores and --load-cores overlap: core ${cpuList(both)} is named for both.`);
+  }
+  try {
+    const plan = chooseCores(cpus, named);
+    return { server_cores: cpuList(plan.server), load_cores: cpuList(plan.load) };
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(`${error.message}.`);
+    throw error;
+  }
+}
+
+/**
+ * Reads what the user named. What is not named is missing, so that it stays as it is by default.
+ *
+ * @throws {UsageError} If it cannot be had here.
+ */
+export function readSetup(flags: SetupFlags, cpus: readonly Cpu[] = cpusHere()): Setup {
+  return {
+    ...readCores(flags["server-cores"], flags["load-cores"], cpus),
+    ...(flags.head !== undefined && { head: readHead(flags.head) }),
+  };
+}
+
+/** The flags that name a setup again. */
+export const setupFlags = ({ server_cores: server, load_cores: load, head }: Setup): string[] => [
+  ...(server === undefined ? [] : ["--server-cores", server]),
+  ...(load === undefined ? [] : ["--load-cores", load]),
+  ...(head === undefined ? [] : ["--head", head]),
+];
+
+/** The part of parameters that is a setup. */
+export const setupOf = ({ server_cores, load_cores, head }: Setup): Setup => ({
+  ...(server_cores !== undefined && { server_cores }),
+  ...(load_cores !== undefined && { load_cores }),
+  ...(head !== undefined && { head }),
+});
+
+/** The cores of both sides: those that are named, else one for each; null where they are not pinned. */
+export function coresOf(setup: Setup): { server: number[]; load: number[] } | null {
+  if (setup.server_cores !== undefined && setup.load_cores !== undefined) {
+    return { server: parseCpuList(setup.server_cores), load: parseCpuList(setup.load_cores) };
+  }
+  const pair = corePair();
+  return pair === null ? null : { server: [pair.server], load: [pair.load] };
+}
+
+/** The plan of this machine in one sentence, as `doctor` shows it. */
+export function describeCores(cpus: readonly Cpu[] = cpusHere()): string {
+  if (cpus.length === 0) return "Cores are not pinned: this system does not tell them.";
+  const all = cpuList(cpus.map(({ id }) => id));
+  const { server, load, shared, siblings } = chooseCores(cpus);
+  if (shared) return `Cores: ${all}. Server and load share it, so that each slows the other.`;
+  const caveat = siblings ? " They are two hardware threads of one core, so that each slows the other." : "";
+  return `Cores: ${all}. By default the server runs on core ${server[0]} and the load on core ${load[0]}; ` +
+    `--server-cores and --load-cores name others.${caveat}`;
+}

@@ -1,0 +1,37 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { UsageError } from "../cli/errors.ts";
+import type { Cpu } from "../sampling/cores.ts";
+import { describeCores, readSetup, setupFlags, setupOf } from "./setup.ts";
+
+const cpus = (...ids: number[]): Cpu[] => ids.map((id) => ({ id, siblings: [id], package: 0, capacity: null }));
+
+Deno.test("what is not named stays at its default; what is named can be named again", () => {
+  assertEquals(readSetup({}, cpus(0, 1)), {});
+  const setup = readSetup({ "server-cores": "0,2-3", "load-cores": "1", head: "minimal" }, cpus(0, 1, 2, 3));
+  assertEquals(setup, { server_cores: "0,2-3", load_cores: "1", head: "minimal" });
+  assertEquals(setupFlags(setup), ["--server-cores", "0,2-3", "--load-cores", "1", "--head", "minimal"]);
+  assertEquals(setupOf({ ...setup }), setup);
+});
+
+Deno.test("the side that is not named gets the cores that are left", () => {
+  assertEquals(readSetup({ "server-cores": "1" }, cpus(0, 1)), { server_cores: "1", load_cores: "0" });
+  assertEquals(readSetup({ "load-cores": "0" }, cpus(0, 1, 2)), { server_cores: "1-2", load_cores: "0" });
+});
+
+Deno.test("cores that are not there, overlap, or are no list are refused with the cause", () => {
+  const refused = (flags: Parameters<typeof readSetup>[0], says: string, of = cpus(0, 1)) =>
+    assertThrows(() => readSetup(flags, of), UsageError, says);
+  refused({ "server-cores": "7" }, "Core 7 is not among those of this process: 0-1.");
+  refused({ "server-cores": "0-1", "load-cores": "1" }, "--server-cores and --load-cores overlap: core 1");
+  refused({ "server-cores": "0-1" }, "No core is left for the other side.");
+  for (const text of ["x", "1-", "-1", "3-1", "0,,1", "99999"]) {
+    refused({ "load-cores": text }, `--load-cores ${text} is not a list of cores such as 0,2-3.`);
+  }
+  refused({ "load-cores": "0" }, "Cores can be named on Linux only", []);
+  refused({ head: "usual" }, "--head usual is none of minimal, client, browser.");
+});
+
+Deno.test("the plan of cores is one sentence", () => {
+  assertStringIncludes(describeCores(cpus(0, 1)), "the server runs on core 0 and the load on core 1");
+  assertStringIncludes(describeCores(cpus(5)), "share it");
+});

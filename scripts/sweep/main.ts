@@ -1,0 +1,129 @@
+/**
+ * Sweeps the rate of servers: latency against load, the knee, and the capacity under an objective of latency.
+ *
+ * deno task sweep epoll --slo p99=5ms
+ */
+import { catalogue, findHttp } from "../../lib/catalogue/catalogue.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { numberFlag, numberList, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { outputColumns } from "../../lib/cli/progress.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import { Storing } from "../../lib/results/durable_file.ts";
+import type { SweepRow } from "../../lib/results/rows.ts";
+import { writeStudy } from "../../lib/results/studies.ts";
+import { createGuard } from "../../lib/run/guard.ts";
+import { readSetup, SETUP_FLAGS, SETUP_USAGE } from "../../lib/run/setup.ts";
+import { runStep } from "../../lib/run/step.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
+import { commandBehind, readCustom } from "../../lib/server/custom.ts";
+import type { Subject } from "../../lib/server/subject.ts";
+import { count, counted, microseconds } from "../../lib/text/format.ts";
+import { wrap } from "../../lib/text/table.ts";
+import { readSlo, type Slo } from "./capacity.ts";
+import { describe } from "./describe.ts";
+import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
+
+const QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
+const FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
+
+const USAGE = `Usage: deno task sweep <name>… [flags]
+       deno task sweep [--name NAME] [flags] -- <command>…   it is given its port by PORT
+       deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT [--pid N]
+Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${FULL.rounds}] [--seconds S]
+       [--quick] ${SETUP_USAGE} [--json] [--no-save]
+       --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
+       --rounds: bisections, from which its interval comes.`;
+
+function readFlags() {
+  const { own, words } = commandBehind(Deno.args);
+  const flags = parseFlags(own, {
+    string: ["slo", "connections", "rates", "rounds", "seconds", "name", "url", "pid", "port", ...SETUP_FLAGS],
+    boolean: ["quick", "json", "save"],
+    negatable: ["save"],
+    defaults: { save: true },
+  });
+  const { quick, slo, rounds, rates } = flags;
+  const usual = quick ? QUICK : FULL;
+  if (slo === undefined && rounds !== undefined) throw new UsageError("--rounds belongs to --slo.");
+  const isCustom = words !== null || flags.url !== undefined;
+  if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
+  if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
+  if (flags.url !== undefined && flags["server-cores"] !== undefined) {
+    throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
+  }
+  const names = catalogue().map(({ name }) => name);
+  const subjects: Subject[] = isCustom
+    ? [readCustom({ name: "mine", ...flags }, words, names)]
+    : [...new Set(flags._)].map((name) => findHttp(name));
+  const plan = {
+    connections: numberFlag("connections", flags.connections ?? "100", { min: 1, max: 1e6, integer: true }),
+    seconds: numberFlag("seconds", flags.seconds ?? String(usual.seconds), { min: 0.1, max: 600 }),
+    warmupSeconds: usual.warmupSeconds,
+    rates: rates === undefined ? null : numberList("rates", rates, { min: 1, max: 2e6, integer: true }),
+    slo: slo === undefined ? null : readSlo(slo),
+    rounds: numberFlag("rounds", rounds ?? String(usual.rounds), { min: 1, max: 1000, integer: true }),
+    setup: readSetup(flags),
+    quick,
+  };
+  return { subjects, plan, json: flags.json, save: flags.save };
+}
+
+const tell = ({ server, round, rate_per_s, p99_us }: SweepRow) =>
+  console.error(
+    `${server}, ${round === 0 ? "ladder" : `round ${round}`}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}`,
+  );
+
+/** Sweeps one after the other. An interrupt keeps the points until then. */
+async function sweepAll(subjects: readonly Subject[], plan: Omit<SweepPlan, "run" | "onRow">, signal: AbortSignal) {
+  const host = hostFacts();
+  const rows: SweepRow[] = [];
+  const failed: CannotSweep[] = [];
+  for (const experiment of subjects) {
+    const run: SweepPlan["run"] = (step) =>
+      runStep({ experiment, host, step, guard: createGuard(), signal, onProgress() {} });
+    const onRow = (row: SweepRow) => {
+      rows.push(row);
+      tell(row);
+    };
+    try {
+      await sweep({ ...plan, run, onRow });
+    } catch (error) {
+      if (signal.aborted) break;
+      if (!(error instanceof CannotSweep)) throw error;
+      console.error(`${experiment.name}: ${error.message}`);
+      failed.push(error);
+    }
+  }
+  return { rows, failed };
+}
+
+function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): number {
+  if (failed.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
+  return rows.length === 0 ? EXIT.unavailable : EXIT.ok;
+}
+
+function show(rows: readonly SweepRow[], slo: Slo | null): string {
+  const { table, sentences } = describe(rows, slo, outputColumns());
+  return [table, "", ...sentences.flatMap((sentence) => wrap(sentence, outputColumns()))].join("\n");
+}
+
+await runScript(USAGE, async () => {
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const { subjects, plan, json, save } = readFlags();
+  const storing = new Storing(save);
+  await storing.begin();
+  const { rows, failed } = await sweepAll(subjects, plan, signal);
+  if (rows.length > 0) {
+    const command = taskLine("sweep", Deno.args);
+    await storing.add(() => writeStudy("sweep", rows, { command, quick: plan.quick || signal.aborted }));
+  }
+  console.log(json ? JSON.stringify(rows, null, 2) : show(rows, plan.slo));
+  storing.finish();
+  if (!signal.aborted) return exitOf(rows, failed);
+  console.error(`\nInterrupted after ${counted(rows.length, "rate")}: these are kept.`);
+  return EXIT.interrupted;
+});
