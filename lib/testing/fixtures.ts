@@ -261,6 +261,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     crosscheck: [],
     probe: [],
     selftest: [],
+    faults: [],
     sweep: [],
   };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
@@ -281,6 +282,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       crosscheck: studies("crosscheck"),
       probe: studies("probe"),
       selftest: studies("selftest"),
+      faults: studies("faults"),
       sweep: studies("sweep"),
     },
   };

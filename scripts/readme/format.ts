@@ -73,6 +73,8 @@ const KIND_TEXT: Record<Kind, string> = {
     "As `comparison`, with every server in a network namespace of its own and the load at the other end of a veth pair. So is every comparison with a server of the family `bypass`. There `core_us_per_request` is the figure to compare: the busy time of the server's cores. The kernel's work on a frame runs on the core that sends it and belongs to no process; `cpu_us_per_request`, the time of the processes alone, stands beside it. These figures are never mixed with those of loopback.",
   crosscheck: "One row is one client that drove one fresh server.",
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
+  faults:
+    "One row is one fault at a server that was started for it, with normal clients beside it. `deno task faults` makes it. A verdict is that of the gravest rule that is broken.",
   sweep:
     "One row is one rate at a server that was started for it. `deno task sweep` makes it: a ladder of rates first, then bisections that look for the highest rate under an objective of latency.",
   selftest:

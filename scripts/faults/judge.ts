@@ -1,0 +1,91 @@
+/**
+ * The rules by which a cell is judged, as data.
+ *
+ * @module
+ */
+import type { FaultRow } from "../../lib/results/rows.ts";
+import type { Ability } from "../../lib/testing/abilities.ts";
+import type { Fault } from "./faults.ts";
+
+/** The figures of a cell, before it is judged. */
+export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason">;
+/** The parts of a fault that rules depend on. */
+type Kind = Pick<Fault, "stalls" | "ends">;
+
+/** A rule: what breaks it, and the verdict if it is broken. */
+interface Rule {
+  verdict: "failed" | "degraded";
+  says: string;
+  /** It is about clients beside others: an architecture that serves one after the other cannot keep it. */
+  isOfOthers?: true;
+  isBroken(figures: Figures, fault: Kind): boolean;
+}
+
+export const MIN_ANSWERED_SHARE = 0.99;
+export const MAX_P99_MS = 200;
+export const MAX_MORE_DESCRIPTORS = 3;
+export const MAX_MORE_THREADS = 4;
+export const MAX_MORE_BYTES = 64 * 2 ** 20;
+
+/** All rules, the gravest first. */
+export const RULES: readonly Rule[] = [
+  { verdict: "failed", says: "the server ended", isBroken: (of) => of.ended_early },
+  { verdict: "failed", says: "it does not end with exit code 0", isBroken: (of) => (of.exit_code ?? 0) !== 0 },
+  {
+    verdict: "failed",
+    says: "answers that were owed are lost",
+    isOfOthers: true,
+    isBroken: (of) => of.lost > 0,
+  },
+  {
+    verdict: "failed",
+    says: "normal clients are not answered in time again",
+    isOfOthers: true,
+    isBroken: (of, { ends }) => !ends && of.recovery_s === null,
+  },
+  {
+    verdict: "degraded",
+    says: `less than ${MIN_ANSWERED_SHARE * 100} % of the normal requests are answered meanwhile`,
+    isOfOthers: true,
+    isBroken: (of, { ends }) => !ends && of.answered_share_during < MIN_ANSWERED_SHARE,
+  },
+  {
+    verdict: "degraded",
+    says: `the p99 of normal clients is above ${MAX_P99_MS} ms meanwhile`,
+    isOfOthers: true,
+    isBroken: (of, { stalls }) => !stalls && of.p99_ms_during !== null && of.p99_ms_during > MAX_P99_MS,
+  },
+  {
+    verdict: "degraded",
+    says: `more than ${MAX_MORE_DESCRIPTORS} descriptors are left behind`,
+    isBroken: (of) => (of.descriptors_left ?? 0) > MAX_MORE_DESCRIPTORS,
+  },
+  {
+    verdict: "degraded",
+    says: `more than ${MAX_MORE_THREADS} threads are left behind`,
+    isBroken: (of) => (of.threads_left ?? 0) > MAX_MORE_THREADS,
+  },
+  {
+    verdict: "degraded",
+    says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB are left behind`,
+    isBroken: (of) => (of.memory_left_bytes ?? 0) > MAX_MORE_BYTES,
+  },
+];
+
+/**
+ * Judges a cell by the first rule that it breaks.
+ *
+ * @param cannot What the server's header says that its architecture cannot, by ability.
+ */
+export function judge(
+  figures: Figures,
+  fault: Fault,
+  cannot: Readonly<Record<string, string>>,
+): Pick<FaultRow, "verdict" | "reason"> {
+  const broken = RULES.find((rule) => rule.isBroken(figures, fault));
+  if (broken === undefined) return { verdict: "survived", reason: null };
+  const abilities: readonly Ability[] = broken.isOfOthers ? [...fault.abilities, "serve-others"] : fault.abilities;
+  const ability = abilities.find((id) => Object.hasOwn(cannot, id));
+  if (ability !== undefined) return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
+  return { verdict: broken.verdict, reason: broken.says };
+}

@@ -1,0 +1,82 @@
+/**
+ * The normal clients of a cell, in a thread of their own: what a fault costs its maker delays none of them.
+ *
+ * @module
+ */
+
+/** One request: when it was due, in ms since 1970, and how long its answer took; null: there was none. */
+export type Asked = [dueMs: number, tookMs: number | null];
+/** What the thread is asked to do. */
+export type Order = { port: number; clients: number; perSecond: number } | "stop";
+
+const PATIENCE_MS = 3000;
+const BODY = "Hello World";
+const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\n\r\n");
+const thread = globalThis as unknown as {
+  onmessage: (event: MessageEvent<Order>) => void;
+  postMessage(value: unknown): void;
+};
+const nowMs = () => performance.timeOrigin + performance.now();
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+
+let stoppedMs: number | null = null;
+const asked: Asked[] = [];
+
+/** Reads one answer; false if the connection ends before. An answer is whole once the body of `GET /` is there. */
+async function answered(connection: Deno.TcpConn): Promise<boolean> {
+  const buffer = new Uint8Array(4096);
+  const decoder = new TextDecoder();
+  for (let text = ""; !text.endsWith(BODY);) {
+    const got = await connection.read(buffer);
+    if (got === null) return false;
+    text += decoder.decode(buffer.subarray(0, got));
+  }
+  return true;
+}
+
+/** Asks once on a connection, and closes it if no answer comes in time. */
+async function ask(connection: Deno.TcpConn): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<false>();
+  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+  try {
+    await connection.write(REQUEST);
+    return await Promise.race([answered(connection), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** One client: a request each `everyMs`, on one connection as long as that lives. */
+async function client(port: number, everyMs: number): Promise<void> {
+  let connection: Deno.TcpConn | null = null;
+  let dueMs = nowMs() + Math.random() * everyMs;
+  for (; stoppedMs === null; dueMs += everyMs) { // a late client does not move what is due: its latency shows the stall
+    await pause(Math.max(0, dueMs - nowMs()));
+    let isAnswered = false;
+    try {
+      connection ??= await Deno.connect({ hostname: "127.0.0.1", port });
+      isAnswered = await ask(connection);
+    } catch {
+      isAnswered = false; // a reset or a refusal: it counts as a request without an answer
+    }
+    asked.push([dueMs, isAnswered ? nowMs() - dueMs : null]);
+    if (isAnswered) continue;
+    connection?.close();
+    connection = null;
+  }
+  for (; dueMs < stoppedMs!; dueMs += everyMs) asked.push([dueMs, null]); // what it had no time to ask
+  connection?.close();
+}
+
+let clients: Promise<void[]>;
+thread.onmessage = ({ data }) => {
+  if (data === "stop") {
+    stoppedMs = nowMs();
+    void clients.then(() => thread.postMessage(asked));
+    return;
+  }
+  const { port, perSecond } = data;
+  const everyMs = 1000 * data.clients / perSecond;
+  clients = Promise.all(Array.from({ length: data.clients }, () => client(port, everyMs)));
+};
+thread.postMessage("ready");
