@@ -8,7 +8,7 @@ import { type FaultRow } from "../../lib/results/rows.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
 import { isCustom, startSubject, type Subject } from "../../lib/server/subject.ts";
-import type { Fault, Seen, Target } from "./faults.ts";
+import { CannotDo, type Fault, type Seen, type Target } from "./faults.ts";
 import { type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import type { Asked, Order } from "./normal_clients.ts";
 
@@ -156,6 +156,7 @@ export async function measureCell(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof StartError) return skipped(error.failure.reason);
+    if (error instanceof CannotDo) return skipped(error.message);
     throw error;
   }
 }

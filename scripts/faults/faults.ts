@@ -27,6 +27,11 @@ export interface Seen {
   exitCode?: number;
 }
 
+/** A fault cannot be done to this server by this user: its cell is skipped with the reason. */
+export class CannotDo extends Error {
+  override readonly name = "CannotDo";
+}
+
 /** One fault. */
 export interface Fault {
   id: string;
@@ -109,9 +114,9 @@ function openPrlimit() {
 function limitDescriptors(pid: number, soft: bigint): bigint {
   prlimit ??= openPrlimit();
   const before = new BigUint64Array(2); // struct rlimit64: soft, hard
-  if (prlimit(pid, RLIMIT_NOFILE, null, before) !== 0) throw new Error(`Cannot read the limits of process ${pid}.`);
+  if (prlimit(pid, RLIMIT_NOFILE, null, before) !== 0) throw new CannotDo(`the limits of process ${pid} are not ours`);
   const wanted = new BigUint64Array([soft, before[1]!]);
-  if (prlimit(pid, RLIMIT_NOFILE, wanted, null) !== 0) throw new Error(`Cannot limit process ${pid}.`);
+  if (prlimit(pid, RLIMIT_NOFILE, wanted, null) !== 0) throw new CannotDo(`process ${pid} cannot be limited`);
   return before[0]!;
 }
 
