@@ -48,8 +48,10 @@ function describe(rows: readonly FaultRow[]): string {
   );
   const why = reasons.length === 0 ? "" : `\nReasons\n${reasons.join("\n")}\n`;
   const survived = rows.filter(({ verdict }) => verdict === "survived").length;
-  const lost = rows.reduce((sum, row) => sum + row.lost, 0);
-  const answer = `${survived} of ${counted(rows.length, "cell")} survived; ${counted(lost, "answer")} lost.`;
+  const lost = rows.reduce((sum, row) => sum + (row.verdict === "cannot" ? 0 : row.lost), 0);
+  const excused = rows.filter(({ verdict }) => verdict === "cannot").length;
+  const promised = `${counted(lost, "answer")} lost that ${lost === 1 ? "was" : "were"} promised`;
+  const answer = `${survived} of ${counted(rows.length, "cell")} survived, ${excused} not promised; ${promised}.`;
   return `${table(rows, COLUMNS, outputColumns())}\n${why}\n${answer}`;
 }
 
