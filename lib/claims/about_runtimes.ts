@@ -117,7 +117,7 @@ const goroutine: Claim = {
 const tokio: Claim = {
   id: "C-tokio",
   claim: {
-    en: "Tokio is as fast as C, its latency is predictable for want of a garbage collector, and it takes millions of " +
+    en: "Tokio is as fast as C, its latency is predictable as it has no garbage collector, and it takes millions of " +
       "connections.",
     ko: "Tokio는 C 수준의 속도에 GC가 없어 지연을 예측할 수 있고, 수백만 연결을 처리한다.",
   },

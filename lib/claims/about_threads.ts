@@ -62,7 +62,7 @@ const contextSwitch: Claim = {
     "two threads wake each other over pipes, both on one core; and each on its own, where a core may have to wake up too",
   rule:
     "The direct cost, on one core, where nothing but switches happens: about 10 µs is 5 to 20, a factor of two either way. " +
-    "What two cores take is told beside it. What a switch costs later, by cold caches, is not measured.",
+    "What two cores take stands beside it. What a switch costs later, by cold caches, is not measured.",
   judge(evidence) {
     const of = (variant: string) => evidence.probe("context-switch", variant, "switch_us");
     const one = of("pipe one-core");
