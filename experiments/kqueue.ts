@@ -604,7 +604,7 @@ function handOver(): void {
   }
 }
 
-/** A change failed, as for want of memory: this connection only. ENOENT: it deletes what was never added. */
+/** A change failed, as where no memory is left: this connection only. ENOENT: it deletes what was never added. */
 function onFailure(fd: number, error: number): void {
   if (error !== ENOENT && !closing.has(fd)) dropConnection(fd, getSystemErrorName(-error));
 }

@@ -54,7 +54,7 @@ export interface Facts {
   results: string[];
 }
 
-/** An architecture that cannot be weighed, for want of a figure. */
+/** An architecture that cannot be weighed, as a figure is missing. */
 export interface Unknown {
   name: string;
   command: string;
