@@ -19,10 +19,10 @@ Deno.test("the largest share is one half where all is even, and one where one ha
 });
 
 Deno.test({
-  name: "each of twelve connections belongs to one of two loops, and both sides' cores are told",
+  name: "each of twelve connections belongs to one of two loops, and both sides' cores are known",
   ignore,
   fn: async () => {
-    const rows = await measureLoops({ sizes: [12], runs: 1, loops: 2, seconds: 0.1 }, plan);
+    const rows = await measureLoops({ sizes: [12], runs: 1, loops: 2, seconds: 0.5 }, plan);
     const value = valueIn(rows);
     const [connections, requests] = SHARES.map((metric) => value("12", metric));
     assert(Math.abs(connections! * 12 - Math.round(connections! * 12)) < 1e-9, `a share of ${connections}`); // all of them, and no answer, are counted

@@ -5,7 +5,6 @@
  */
 import net from "node:net";
 import { delay } from "@std/async";
-import type { Ability } from "../../lib/testing/abilities.ts";
 import { processTree } from "../../lib/sampling/process.ts";
 
 /** The server under a fault. */
@@ -40,7 +39,7 @@ export interface Fault {
   /** It needs the process of the server. */
   needsPid?: true;
   /** What `@cannot` may name as the reason. */
-  abilities: readonly Ability[];
+  abilities: readonly string[];
   /** The server cannot answer meanwhile: the latency during the fault is not judged. */
   stalls?: true;
   /** It ends the server. */

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { join } from "node:path";
 import { type Experiment, find } from "../../lib/catalogue/catalogue.ts";
+import { ABILITIES } from "../../lib/testing/abilities.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { measureCell } from "./cell.ts";
 import { FAULTS, malformedHeads } from "./faults.ts";
@@ -117,6 +118,11 @@ Deno.test("what an architecture does not promise is shown with its reason", () =
     reason: "half-close: It drops the request.",
   });
   assertEquals(judge({ ...GOOD, lost: 1 }, faultOf("fragments"), cannot).verdict, "failed");
+});
+
+Deno.test("a fault names abilities that headers know", () => {
+  const known: readonly string[] = ABILITIES;
+  for (const { id, abilities } of FAULTS) for (const ability of abilities) assert(known.includes(ability), id);
 });
 
 Deno.test("equal seeds make equal heads", () => {

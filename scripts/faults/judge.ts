@@ -4,7 +4,6 @@
  * @module
  */
 import type { FaultRow } from "../../lib/results/rows.ts";
-import type { Ability } from "../../lib/testing/abilities.ts";
 import type { Fault } from "./faults.ts";
 
 /** The figures of a cell, before it is judged. */
@@ -84,7 +83,7 @@ export function judge(
 ): Pick<FaultRow, "verdict" | "reason"> {
   const broken = RULES.find((rule) => rule.isBroken(figures, fault));
   if (broken === undefined) return { verdict: "survived", reason: null };
-  const abilities: readonly Ability[] = broken.isOfOthers ? [...fault.abilities, "serve-others"] : fault.abilities;
+  const abilities = broken.isOfOthers ? [...fault.abilities, "serve-others"] : fault.abilities;
   const ability = abilities.find((id) => Object.hasOwn(cannot, id));
   if (ability !== undefined) return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
   return { verdict: broken.verdict, reason: broken.says };
