@@ -32,11 +32,15 @@ const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_
 /** Half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
 const LONG = [
   "experiments/contract_stress_test.ts",
+  "experiments/xdp_wire_test.ts",
+  "lib/load/odd_servers_test.ts",
   "lib/notebook/regress_test.ts",
+  "scripts/faults/faults_test.ts",
   "scripts/interrupt_test.ts",
   "scripts/machines_test.ts",
   "scripts/notebooks/open_test.ts",
   "scripts/notebooks/run_test.ts",
+  "scripts/report/browser_test.ts",
   "scripts/selftest/selftest_test.ts",
 ];
 /** What is tried of a peer: it runs alone as its header says, and counts truly. */
