@@ -7,6 +7,7 @@
 import { speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { join } from "node:path";
 import { readClaims } from "../../lib/claims/file.ts";
+import { headlines } from "../../lib/claims/headlines.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -19,7 +20,6 @@ import { conclude, describe } from "../../lib/tables/runs.ts";
 import { wrap } from "../../lib/text/table.ts";
 import { describeHost, hostFacts } from "../../lib/sampling/host.ts";
 import { type Book, claimsDocument, NOTHING, resultsDocument } from "./documents.ts";
-import { findingsList } from "./findings.ts";
 import { formatDocument } from "./format.ts";
 import { summaryTable } from "./summary.ts";
 
@@ -53,7 +53,7 @@ function partsOf({ stored }: Book): Record<string, string> {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
     sample: sample(stored),
     summary: summaryTable(shown(own, stored.results)),
-    findings: findingsList(stored),
+    findings: headlines(stored).map((line) => `- ${line}`).join("\n"),
   };
 }
 

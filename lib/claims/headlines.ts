@@ -1,19 +1,20 @@
 /**
- * The findings in the README: one sentence each, with figures that are looked up.
+ * The headlines of README.md and of the report: one sentence each, with figures that are looked up.
  *
  * @module
  */
-import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
-import { NotTestable } from "../../lib/claims/ratio.ts";
-import type { Stored } from "../../lib/results/stored.ts";
-import { bytes, count } from "../../lib/text/format.ts";
+import { Evidence, NotMeasured } from "./evidence.ts";
+import { NotTestable } from "./ratio.ts";
+import type { Stored } from "../results/stored.ts";
+import { bytes, count } from "../text/format.ts";
 
-type Finding = (evidence: Evidence) => string;
+/** A sentence with a title in `**`. */
+type Headline = (evidence: Evidence) => string;
 
 const WIDE = 10_000;
 const NARROW = 10;
 
-const readiness: Finding = (evidence) => {
+const readiness: Headline = (evidence) => {
   const select = evidence.call("select", WIDE).estimate / evidence.call("select", NARROW).estimate;
   const epoll = evidence.call("epoll_wait", WIDE).estimate / evidence.call("epoll_wait", NARROW).estimate;
   const cost = evidence.call("epoll_wait", WIDE).estimate;
@@ -21,13 +22,13 @@ const readiness: Finding = (evidence) => {
     `${count(select)}, one of epoll_wait × ${count(epoll, 2)}: ${count(cost, 2)} µs.`;
 };
 
-const oneThread: Finding = (evidence) => {
+const oneThread: Headline = (evidence) => {
   const { answered, metrics } = evidence.held("epoll");
   return `**One thread holds ten thousand.** epoll held and answered ${count(answered.estimate)} connections with ` +
     `${bytes(metrics.pss_bytes)} of memory and ${count(metrics.threads)} threads, those of the runtime included.`;
 };
 
-const threads: Finding = (evidence) => {
+const threads: Headline = (evidence) => {
   const workers = evidence.held("thread-per-conn");
   const native = evidence.held("c-threads");
   return `**Threads are cheaper than their reputation.** ${count(native.answered.estimate)} POSIX threads took ` +
@@ -35,7 +36,7 @@ const threads: Finding = (evidence) => {
     `${count(workers.answered.estimate)}.`;
 };
 
-const rings: Finding = (evidence) => {
+const rings: Headline = (evidence) => {
   const { estimate, low, high } = evidence.ratio({
     scenario: "throughput",
     metric: "cpu_us_per_request",
@@ -49,7 +50,7 @@ const rings: Finding = (evidence) => {
     `[${count(low, 2)}, ${count(high, 2)}].`;
 };
 
-const heavy: Finding = (evidence) => {
+const heavy: Headline = (evidence) => {
   const { estimate, low, high } = evidence.ratio({
     scenario: "mixed",
     metric: "p99_us",
@@ -61,7 +62,7 @@ const heavy: Finding = (evidence) => {
     `with workers is × ${count(estimate, 3)} of a single loop's [${count(low, 3)}, ${count(high, 3)}].`;
 };
 
-const language: Finding = (evidence) => {
+const language: Headline = (evidence) => {
   const { estimate, low, high } = evidence.ratio({
     scenario: "throughput",
     metric: "cpu_us_per_request",
@@ -75,17 +76,17 @@ const language: Finding = (evidence) => {
     `request of the same loop in C [${count(low, 2)}, ${count(high, 2)}].`;
 };
 
-const FINDINGS: readonly Finding[] = [oneThread, readiness, threads, rings, heavy, language];
+const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language];
 
-/** The findings as a list; one whose figures are missing says which command measures them. */
-export function findingsList(stored: Stored): string {
-  return FINDINGS.map((finding) => {
+/** The headlines in Markdown; one whose figures are missing says which command measures them. */
+export function headlines(stored: Stored): string[] {
+  return HEADLINES.map((headline) => {
     try {
-      return `- ${finding(new Evidence(stored, true))}`;
+      return headline(new Evidence(stored, true));
     } catch (error) {
-      if (error instanceof NotMeasured) return `- Not measured yet: \`${error.command}\`.`;
-      if (error instanceof NotTestable) return `- Not available here: ${error.message}.`;
+      if (error instanceof NotMeasured) return `Not measured yet: \`${error.command}\`.`;
+      if (error instanceof NotTestable) return `Not available here: ${error.message}.`;
       throw error;
     }
-  }).join("\n");
+  });
 }
