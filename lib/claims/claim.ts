@@ -79,7 +79,7 @@ const WRITTEN: Record<Unit, (value: number) => string> = {
   "bytes/s": (value) => `${bytes(value)}/s`,
   "connections": (value) => `${count(value)} connections`,
   "requests": (value) => `${count(value)} requests`,
-  "calls/request": (value) => `${count(value, 3)} calls a request`,
+  "calls/request": (value) => `${count(value, 3)} calls per request`,
   "×": (value) => `× ${count(value, value < 1 ? 3 : value < 100 ? 2 : 0)}`,
   "%": (value) => `${count(value, value < 10 ? 1 : 0)} %`,
 };

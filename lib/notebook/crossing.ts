@@ -141,7 +141,7 @@ export async function crossingLive(
     { heading: `${reference}: p99 of light`, cell: (of) => own(reference, of.p99.reference_value, of) },
     { heading: `${candidate}: p99 of light`, cell: (of) => own(candidate, of.p99.candidate_value, of) },
     { heading: "ratio of p99", cell: ({ p99 }) => count(p99.ratio, 2) },
-    { heading: "ratio of CPU a request", cell: ({ cpuRatio }) => count(cpuRatio, 2) },
+    { heading: "ratio of CPU per request", cell: ({ cpuRatio }) => count(cpuRatio, 2) },
   ]);
   const found = crossing(points, reference, candidate);
   await showText([found.text, ...weakened(all).map((line) => `- ${line}`)].join("\n"));

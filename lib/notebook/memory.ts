@@ -93,8 +93,8 @@ export async function growLive(names: readonly string[], sizes: readonly number[
   await showTable(all, [
     { heading: "server", cell: ({ name }) => name, left: true },
     { heading: "connections", cell: ({ points }) => count(points.at(-1)?.connections) },
-    { heading: "user memory a connection", cell: ({ points }) => userMemory(points) },
-    { heading: "kernel memory a connection", cell: ({ points }) => bytes(slope(points, "kernelBytes")) },
+    { heading: "user memory per connection", cell: ({ points }) => userMemory(points) },
+    { heading: "kernel memory per connection", cell: ({ points }) => bytes(slope(points, "kernelBytes")) },
     { heading: "", cell: ({ reason }) => reason ?? "", left: true },
   ]);
   return all;
@@ -132,9 +132,9 @@ export const total = ({ userBytes, kernelBytes }: Weight): number | null =>
 /** Columns that multiply the bytes of one connection, and hold them against the memory of a machine. */
 export const extrapolation = (sizes: readonly number[], memoryBytes: number): Column<Weight>[] => [
   { heading: "server", cell: ({ name }) => name, left: true },
-  { heading: "user memory a connection", cell: ({ userBytes }) => bytes(userBytes) },
+  { heading: "user memory per connection", cell: ({ userBytes }) => bytes(userBytes) },
   {
-    heading: "kernel memory a connection",
+    heading: "kernel memory per connection",
     cell: ({ kernelBytes, isKernelOfOthers }) => bytes(kernelBytes) + (isKernelOfOthers ? " (as others)" : ""),
   },
   ...sizes.map((size) => ({

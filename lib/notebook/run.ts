@@ -40,7 +40,7 @@ export function course(name: string, title: string, frames: readonly Frame[]): C
 export async function tell(name: string, frame: Frame): Promise<void> {
   const { p99_us, cpu_us_per_request, threads, findings, reason } = frame;
   const found = [reason, ...findings.map(({ sentence }) => sentence)].filter((each) => each !== null);
-  const figures = `p99 ${latency(frame, "p99_us", p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs a request, ${
+  const figures = `p99 ${latency(frame, "p99_us", p99_us)}, ${count(cpu_us_per_request, 2)} CPU-µs per request, ${
     count(threads)
   } threads`;
   await showText(`${name}: ${figures}.${found.map((each) => `\n- ${each}`).join("")}`);

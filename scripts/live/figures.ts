@@ -67,7 +67,7 @@ export const FIGURES: readonly Figure[] = [
     boundedAs: "requests_per_s", // with more requests it would be more
   },
   {
-    label: "CPU a request",
+    label: "CPU per request",
     value: (frame) => frame.cpu_us_per_request,
     written: (value) => `${count(value, value < 100 ? 1 : 0)} µs`,
     detail: () => "of CPU time",

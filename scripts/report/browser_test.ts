@@ -7,7 +7,7 @@ import { faults, HAS_BROWSER, type OpenPage, startBrowser, type TestBrowser } fr
 import type { ChartSpec } from "../../lib/charts/config.ts";
 import type { PageData } from "./data.ts";
 import { readContents, type ReportContents } from "./contents.ts";
-import { renderReport } from "./page/page.tsx";
+import { renderReport, type Scripts } from "./page/page.tsx";
 import { bundleScripts } from "./report.ts";
 
 type Drawn = { labels: unknown[]; data: unknown[][] };
@@ -38,7 +38,10 @@ const expected = (spec: ChartSpec): Drawn =>
     }
     : { labels: spec.items.map(({ name }) => name), data: [spec.items.map(({ value }) => value)] };
 
-const dataOf = async (page: Page): Promise<PageData> => JSON.parse((await page.textContent("#data"))!);
+const dataOf = async (page: Page): Promise<PageData> => {
+  const all = JSON.parse((await page.textContent("#data"))!);
+  return all[(await page.getAttribute("#main", "data-machine"))!];
+};
 const rowsShown = (page: Page) =>
   page.$$eval("#servers tbody tr:not([hidden])", (rows) => rows.map((row) => (row as HTMLElement).dataset["name"]!));
 
@@ -170,6 +173,42 @@ async function keepsNobodyOut(browser: TestBrowser, url: string, colorScheme: "l
   await page.close();
 }
 
+/** Folded pages open by a link, and the contents mark where the reader is. */
+async function unfolds({ page }: OpenPage): Promise<void> {
+  const isOpen = () => page.$eval("#nginx > details", (details) => (details as HTMLDetailsElement).open);
+  assertEquals(await isOpen(), false);
+  await page.click('.contents a[href="#peers"]');
+  await page.waitForSelector('.contents a[href="#peers"][aria-current]');
+  await page.click('.contents a[href="#nginx"]');
+  await page.waitForSelector('.contents a[href="#nginx"][aria-current]');
+  assertEquals(await isOpen(), true);
+  const marked = await page.$$eval(".contents [aria-current]", (all) => all.map((link) => link.textContent));
+  assertEquals(marked, ["Peers", "nginx"]);
+  await page.click("#nginx > details > summary");
+  await page.click('.contents a[href="#nginx"]'); // the address stays the same
+  await page.waitForSelector("#nginx > details[open]");
+}
+
+/** The same figures as those of two machines, the second with one run only. */
+function twoMachines(contents: ReportContents, scripts: Scripts): Parameters<typeof renderReport> {
+  return [contents, scripts, [{ ...contents, machine: "other", results: contents.results.slice(0, 1) }]];
+}
+
+async function choosesMachine(browser: TestBrowser, url: string): Promise<void> {
+  const { page, errors } = await browser.open(url);
+  const first = await dataOf(page);
+  const sources = await page.textContent('[data-sources="epoll"]');
+  assertMatch(sources!, /const EXPERIMENT = "epoll"/);
+  await Promise.all([page.waitForURL(/machine=other$/), page.selectOption("#machine-choice", "other")]);
+  await page.waitForSelector('#main[data-machine="other"]');
+  assertEquals(await page.inputValue("#machine-choice"), "other");
+  assertEquals([first.downloads.runs.length > 1, (await dataOf(page)).downloads.runs.length], [true, 1]);
+  assertEquals(await page.textContent('[data-sources="epoll"]'), sources);
+  assertEquals(await page.textContent("#found"), `3 of 3 servers`);
+  assertEquals(errors, []);
+  await page.close();
+}
+
 async function readsWithoutScript(browser: TestBrowser, url: string): Promise<void> {
   const { page } = await browser.open(url, { javaScriptEnabled: false });
   assertEquals(await page.isVisible("#filter"), false);
@@ -192,6 +231,7 @@ Deno.test({
     try {
       const [contents, scripts] = await Promise.all([readContents(), bundleScripts()]);
       const url = await write("report.html", renderReport(contents, scripts));
+      const pair = await write("pair.html", renderReport(...twoMachines(excerpt(contents), scripts)));
       const part = await write("excerpt.html", renderReport(excerpt(contents), scripts));
       await using browser = await startBrowser();
       const open = await browser.open(url, { colorScheme: "light" });
@@ -201,6 +241,8 @@ Deno.test({
       await test.step("sorts by any column, by keyboard too, what is missing last", () => sorts(open));
       await test.step("gives all rows, and of servers those that are shown, as files", () => downloads(open));
       await test.step("remembers which theme was chosen", () => changesTheme(open));
+      await test.step("unfolds what a link leads to, and marks in the contents what is read", () => unfolds(open));
+      await test.step("shows the figures of the machine that is chosen", () => choosesMachine(browser, pair));
       await test.step("has still asked for nothing else", () =>
         loads({ ...open, requests: [...new Set(open.requests)] }, url));
       await test.step("never scrolls sideways on a phone", () => fitsAPhone(browser, url));

@@ -10,19 +10,27 @@ import { HOST, type HostFacts, LIMITS, SETTINGS } from "../../lib/sampling/host.
 import { describeFields } from "../../lib/results/check.ts";
 import { FINDING_SAYS } from "../../lib/results/findings.ts";
 import { END_SAYS, MANIFEST, METRICS_SCHEMA, PARAMETERS, RESULT, SCENARIO_SAYS } from "../../lib/results/schema.ts";
-import { chooseStored, coverage } from "../../lib/results/stored.ts";
+import { chooseStored, coverage, type Stored } from "../../lib/results/stored.ts";
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
+import { headlines } from "../../lib/claims/headlines.ts";
+import { judgePrediction, type Prediction } from "../../lib/claims/prediction.ts";
 
 /** What each field means. */
 export type Meanings = ReadonlyMap<string, string>;
 
 /** All that the report shows. Lists of experiments are in reading order. */
 export interface ReportContents {
+  /** The machine that all figures come from, by the name of its folder. */
+  machine: string;
+  /** What came out, a sentence each, in Markdown. */
+  headlines: string[];
+  /** The outcome of each prediction, by the name of the experiment. */
+  predictions: ReadonlyMap<string, Prediction>;
   shown: Shown[];
   /** Servers that are in no catalogue, but were measured: `deno task measure --name mine`. */
   own: Shown[];
@@ -100,6 +108,14 @@ export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Re
     .toSorted((a, b) => b.runs.length - a.runs.length);
 }
 
+/** The outcomes of all predictions, by the name of the experiment. */
+function judgePredictions(stored: Stored): ReadonlyMap<string, Prediction> {
+  return new Map(stored.experiments.flatMap((experiment) => {
+    const prediction = judgePrediction(experiment, stored);
+    return prediction === null ? [] : [[experiment.name, prediction] as const];
+  }));
+}
+
 /** Reads all of it. Needs `--allow-read` for the two folders. */
 export async function readContents(
   { results: dir = "results", experiments = "experiments", machine }: {
@@ -118,6 +134,9 @@ export async function readContents(
   const claims = await readClaims(folder, (of) => damaged.push(of));
   const comparisons = chosen(studies.comparison);
   return {
+    machine: stored.machine,
+    headlines: headlines(stored),
+    predictions: judgePredictions(stored),
     shown: shown(all, results),
     own: ownServers(all, results, comparisons),
     sources: new Map(await Promise.all(all.map(async (of) => [of.name, await sourcesOf(of)] as const))),

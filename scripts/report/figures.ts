@@ -52,7 +52,7 @@ function comparisonFigures(table: Table, family: (name: string) => string): Figu
   const { scenario, connections, reference } = rows[0]!;
   const metric = metricOf(table);
   const id = `${scenario}-${connections}`;
-  const what = { cpu_us_per_request: "Server CPU a request", user_bytes_per_conn: "User memory a connection" };
+  const what = { cpu_us_per_request: "Server CPU per request", user_bytes_per_conn: "User memory per connection" };
   const title = `${metric === "pss_bytes" ? "Memory (PSS)" : what[metric]}: ${nameOf(table)}`;
   const note = `Left of the line a server takes less than ${reference}; a whisker is the interval of 98 %.`;
   const figures: Figure[] = [
@@ -71,7 +71,7 @@ function secondFigure(table: Table, id: string, family: (name: string) => string
   const metric = scenario === "throughput" ? "requests_per_s" as const : "p99_us" as const;
   const of = rows.filter((row) => row.metric === metric && row.candidate_value !== null);
   if (scenario === "hold" || of.length === 0) return [];
-  const title = `${metric === "p99_us" ? "Latency, 99th percentile" : "Requests a second"}: ${nameOf(table)}`;
+  const title = `${metric === "p99_us" ? "Latency, 99th percentile" : "Requests per second"}: ${nameOf(table)}`;
   const figure = { id: `${id}-${metric}`, repeat: command, ofServers: true };
   if (isOneRate(of)) {
     const note = "A hollow mark is an upper bound: the latency may be the load generator's own, or another process's.";

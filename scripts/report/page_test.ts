@@ -7,7 +7,6 @@ import { count } from "../../lib/text/format.ts";
 import { trends } from "../../lib/regress/trend.ts";
 import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
-import { machineOf } from "../../lib/results/machine.ts";
 import type { PageData } from "./data.ts";
 import { ownServers, readContents, type ReportContents } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
@@ -20,13 +19,15 @@ const contents = await readContents();
 const parse = (of: ReportContents) => new DOMParser().parseFromString(renderReport(of, NO_SCRIPTS), "text/html")!;
 const html = renderReport(contents, NO_SCRIPTS);
 const page = parse(contents);
+/** What the script of a page gets. */
+const dataOf = (of: typeof page): PageData => JSON.parse(of.querySelector("#data")!.textContent)[contents.machine];
 const textOf = (selector: string, of = page) => of.querySelector(selector)?.textContent.replace(/\s+/g, " ") ?? "";
 /** All values of an attribute. */
 const all = (attribute: string, selector = `[${attribute}]`) =>
   [...page.querySelectorAll(selector)].map((element) => element.getAttribute(attribute)!);
 
 /** The results as they lie on the disk, read past everything that makes the report. */
-const folder = `results/${machineOf(contents.results[0]!.host)}`;
+const folder = `results/${contents.machine}`;
 const files: Result[] = [...Deno.readDirSync(folder)].filter((of) => of.isDirectory && of.name !== "studies")
   .flatMap(({ name }) =>
     [...Deno.readDirSync(`${folder}/${name}`)].filter((of) => of.name.endsWith(".json"))
@@ -64,6 +65,16 @@ Deno.test("every link in the report leads to something that is there", () => {
   const ids = all("id");
   assertEquals(ids.length, new Set(ids).size, "an id stands twice");
   for (const href of all("href", "a")) assert(ids.includes(href.slice(1)), href);
+});
+
+Deno.test("the report begins with what came out, and says of every prediction what became of it", () => {
+  assertEquals(page.querySelector("main section")!.id, "answer");
+  const said = [...page.querySelectorAll("#answer li")].map((li) => li.textContent.replaceAll("\u00a0", " "));
+  assertEquals(said, contents.headlines.map((line) => line.replaceAll(/\*\*|`/g, "").replaceAll("\u00a0", " ")));
+  assert(contents.predictions.size > 20);
+  for (const [name, { outcome, sentence }] of contents.predictions) {
+    assertEquals(textOf(`#${name} .outcome.${outcome}`), sentence.replace(/\s+/g, " "), name);
+  }
 });
 
 Deno.test("every experiment and every peer has its page, with all that its header says, its command and its source", () => {
@@ -157,10 +168,10 @@ Deno.test("what an experiment or a result says is text, whatever it says", () =>
   };
   const doc = parse(of);
   assertEquals(doc.querySelectorAll("main b:not(.legend b), main script").length, 0);
-  for (const place of [".lead", ".about", ".broken", "pre", ".commands", "table"]) {
+  for (const place of ["summary", ".about", ".broken", "pre", ".commands", "table"]) {
     assertStringIncludes(textOf(`article ${place}`, doc), evil, place);
   }
-  const { downloads }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  const { downloads } = dataOf(doc);
   assertEquals([downloads.runs.length, downloads.runs[0]!["reason"]], [1, evil]);
 });
 
@@ -195,7 +206,7 @@ Deno.test("a custom server has a row, stands in the charts, and no link to it le
   const row = doc.querySelector('#servers [data-name="mine"]')!;
   assertEquals([row.getAttribute("data-kind"), row.getAttribute("data-family")], ["own", "own"]);
   for (const name of ["family", "kind"]) assert(doc.querySelector(`#filter [name=${name}][value=own]`), name);
-  const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  const { charts } = dataOf(doc);
   const memory = charts["memory"] as RankSpec;
   assertEquals(memory.items.find(({ name }) => name === "mine")?.value, hold.metrics.user_bytes_per_conn);
   assertStringIncludes(textOf("#findings", doc), "mine: throughput");
@@ -247,7 +258,7 @@ Deno.test("nights are a chart for each experiment, with what changed; where none
   const doc = parse({ ...smaller([]), trends: trends(history) });
   const said = textOf("#nights", doc);
   assertStringIncludes(said, "event-loop: +5.0 % since 2026-01-11 (10 nights, 10 before)");
-  const { charts }: PageData = JSON.parse(doc.querySelector("#data")!.textContent);
+  const { charts } = dataOf(doc);
   assertEquals(charts["nights-event-loop"]!.kind, "lines");
   assertEquals(doc.querySelectorAll("#chart-nights-event-loop tbody tr").length, 40); // nights, and their medians
 });
@@ -259,7 +270,7 @@ Deno.test("headings come in order, tables have captions, charts are described an
     assert(level <= (levels[i - 1] ?? 0) + 1, `h${level} behind h${levels[i - 1]}`);
   }
   for (const table of page.querySelectorAll("table")) assert(table.querySelector("caption")!.textContent.length > 10);
-  const { charts }: PageData = JSON.parse(page.querySelector("#data")!.textContent);
+  const { charts } = dataOf(page);
   const canvases = [...page.querySelectorAll("canvas")];
   assertEquals(canvases.map((canvas) => canvas.getAttribute("data-chart")), Object.keys(charts));
   for (const [i, spec] of Object.values(charts).entries()) {

@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { bundle } from "../../lib/page/bundle.ts";
+import { machinesIn } from "../../lib/results/machine.ts";
 import { readContents, type ReportContents } from "./contents.ts";
 import { renderReport, type Scripts } from "./page/page.tsx";
 
@@ -16,8 +17,20 @@ export async function bundleScripts(): Promise<Scripts> {
   return { head: head!, main: main! };
 }
 
-/** Reads results/ and experiments/ of the current folder and renders them. Needs `--allow-read` and `--allow-run` for Deno. */
+/**
+ * Reads results/ and experiments/ of the current folder and renders them, all machines in one page. Needs `--allow-read` and
+ * `--allow-run` for Deno.
+ *
+ * @param machine The one that is shown first; default: this one where it has all that the reference has, else the reference.
+ */
 export async function makeReport(machine?: string): Promise<{ html: string; contents: ReportContents }> {
-  const [contents, scripts] = await Promise.all([readContents({ machine }), bundleScripts()]);
-  return { html: renderReport(contents, scripts), contents };
+  const [contents, machines, scripts] = await Promise.all([
+    readContents({ machine }),
+    machinesIn("results"),
+    bundleScripts(),
+  ]);
+  const others = machines.filter((name) => name !== contents.machine);
+  const rest = await Promise.all(others.map((name) => readContents({ machine: name })));
+  const measured = rest.filter(({ results }) => results.length > 0);
+  return { html: renderReport(contents, scripts, measured), contents };
 }

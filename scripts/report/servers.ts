@@ -100,7 +100,7 @@ const FIGURES: ServerColumn[] = [
   },
   {
     key: "user_bytes_per_conn",
-    heading: "user memory a connection",
+    heading: "user memory per connection",
     cell: userMemoryText,
     value: (row) => userMemory(row).value,
   },
@@ -118,7 +118,7 @@ const FIGURES: ServerColumn[] = [
   },
   {
     key: "cpu_us_per_request",
-    heading: "server CPU-µs a request",
+    heading: "server CPU-µs per request",
     cell: ({ throughput }) => serverCost(throughput, 2),
     value: ({ throughput }) =>
       throughput?.metrics.core_us_per_request ?? throughput?.metrics.cpu_us_per_request ?? null,

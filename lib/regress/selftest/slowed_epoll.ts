@@ -66,7 +66,7 @@ export function slowed(changed: PatchedCopies, name: string, turns: number): Exp
 }
 
 /**
- * What the loop of a slowed copy costs in the server that was stopped last, in CPU-µs a request.
+ * What the loop of a slowed copy costs in the server that was stopped last, in CPU-µs per request.
  *
  * @throws {CannotCompare} If it has not told.
  */

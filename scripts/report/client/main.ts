@@ -3,11 +3,14 @@
 import { toCsv } from "../csv.ts";
 import type { PageData, Rows } from "../data.ts";
 import { drawCharts } from "./charts.ts";
+import { byId } from "./dom.ts";
+import { showMachine } from "./machine.ts";
+import { followReader, unfoldTarget } from "./reading.ts";
 import { filterTable, sortTable } from "./servers.ts";
 import { themeButton } from "./theme.ts";
 
-const byId = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
-const { charts: specs, downloads }: PageData = JSON.parse(byId("data").textContent);
+const data: Record<string, PageData> = JSON.parse(byId("data").textContent);
+const { charts: specs, downloads } = data[showMachine()]!;
 const table = byId<HTMLTableElement>("servers");
 
 /** The rows to download; of servers those that are shown, in the order in which they are. */
@@ -38,3 +41,5 @@ filterTable(byId<HTMLFormElement>("filter"), table, charts.show);
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-download]")) {
   button.addEventListener("click", () => download(button));
 }
+followReader();
+unfoldTarget();

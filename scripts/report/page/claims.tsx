@@ -50,39 +50,43 @@ export function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<s
   const { id, claim, section, tried, rule, because, results, hosts, commands, figure } = row;
   return (
     <li id={`claim-${id}`} class="claim">
-      <h4>
-        {id}: <Verdict {...row} />
-        {figure !== null && `, ${figureOf(row)}`}
-      </h4>
-      <blockquote>
-        <p>{claim.en}</p>
-        <p lang="ko">{claim.ko}</p>
-        <p class="where">{section}</p>
-      </blockquote>
-      <dl>
-        <dt>Because</dt>
-        <dd>
-          <Reasons because={because} />
-        </dd>
-        <dt>The rule</dt>
-        <dd>
-          <Prose text={rule} />
-        </dd>
-        <dt>How it is tried</dt>
-        <dd>
-          <Prose text={tried} />
-        </dd>
-        {results.length > 0 && <dt>The figures</dt>}
-        {results.map((path) => <FileOf path={path} servers={servers} />)}
-        {hosts.length > 0 && <dt>Measured on</dt>}
-        {hosts.map((text) => <dd>{text}</dd>)}
-        {commands.length > 0 && <dt>{results.length > 0 ? "Repeat it" : "What measures it"}</dt>}
-        {commands.map((text) => (
+      <details>
+        <summary>
+          <h4>
+            {id}: <Verdict {...row} />
+            {figure !== null && `, ${figureOf(row)}`}
+          </h4>
+        </summary>
+        <blockquote>
+          <p>{claim.en}</p>
+          <p lang="ko">{claim.ko}</p>
+          <p class="where">{section}</p>
+        </blockquote>
+        <dl>
+          <dt>Because</dt>
           <dd>
-            <Command text={text} />
+            <Reasons because={because} />
           </dd>
-        ))}
-      </dl>
+          <dt>The rule</dt>
+          <dd>
+            <Prose text={rule} />
+          </dd>
+          <dt>How it is tried</dt>
+          <dd>
+            <Prose text={tried} />
+          </dd>
+          {results.length > 0 && <dt>The figures</dt>}
+          {results.map((path) => <FileOf path={path} servers={servers} />)}
+          {hosts.length > 0 && <dt>Measured on</dt>}
+          {hosts.map((text) => <dd>{text}</dd>)}
+          {commands.length > 0 && <dt>{results.length > 0 ? "Repeat it" : "What measures it"}</dt>}
+          {commands.map((text) => (
+            <dd>
+              <Command text={text} />
+            </dd>
+          ))}
+        </dl>
+      </details>
     </li>
   );
 }

@@ -9,11 +9,12 @@
 import type { ComponentChildren } from "preact";
 import { count } from "../../../lib/text/format.ts";
 import type { Experiment } from "../../../lib/catalogue/header.ts";
+import type { Prediction } from "../../../lib/claims/prediction.ts";
 import type { Result } from "../../../lib/results/results.ts";
-import { label } from "../../../lib/tables/runs.ts";
+import { label, serverCost } from "../../../lib/tables/runs.ts";
 import type { ReportContents } from "../contents.ts";
 import { newestRuns, RUN_COLUMNS } from "../runs.ts";
-import { brokenBy } from "../servers.ts";
+import { brokenBy, heldText } from "../servers.ts";
 import { highlighted, type SourceFile, systemCalls } from "../source.ts";
 import { Command, DataTable, Family, type PageColumn, Prose } from "./parts.tsx";
 import type { Shown } from "../../../lib/results/choose.ts";
@@ -45,7 +46,21 @@ const Term = ({ name, children }: { name: string; children: ComponentChildren })
   </div>
 );
 
-function About({ experiment, known }: { experiment: Experiment; known: ReadonlySet<string> }) {
+/** What was predicted, and what became of it. */
+const Predicted = ({ text, outcome }: { text: string; outcome: Prediction | undefined }) => (
+  <>
+    <Prose text={text} />
+    {outcome && <span class={`outcome ${outcome.outcome}`}>{outcome.sentence}</span>}
+  </>
+);
+
+interface AboutProps {
+  experiment: Experiment;
+  outcome: Prediction | undefined;
+  known: ReadonlySet<string>;
+}
+
+function About({ experiment, outcome, known }: AboutProps) {
   const { idea, question, prediction, simplified, cannot, fairness, needs, sources, compare } = experiment;
   const cannots = Object.entries(cannot);
   return (
@@ -57,7 +72,7 @@ function About({ experiment, known }: { experiment: Experiment; known: ReadonlyS
         <Prose text={idea} />
       </Term>
       <Term name="Prediction">
-        <Prose text={prediction} />
+        <Predicted text={prediction} outcome={outcome} />
       </Term>
       <Term name="What it simplifies">
         <Prose text={simplified} />
@@ -137,43 +152,58 @@ function Runs({ name, results }: { name: string; results: readonly Result[] }) {
   );
 }
 
-/** The page of one experiment. */
+/** The one line of an experiment whose page is folded. */
+function Summary({ row }: { row: Shown }) {
+  const { experiment: { name, title, family, peer }, hold, throughput } = row;
+  const figures = [
+    hold && `holds ${heldText(row)}`,
+    throughput && `${serverCost(throughput, 1)} CPU-µs per request`,
+  ].filter((of) => of !== undefined);
+  return (
+    <summary>
+      <h3 id={`${name}-heading`}>{name}</h3>
+      <span class="kicker">
+        <Family name={family} />
+        {peer && " · peer"}
+        {figures.map((of) => ` · ${of}`)}
+      </span>
+      <span class="lead">
+        <Prose text={title.replace(`${name}: `, "")} />
+      </span>
+    </summary>
+  );
+}
+
+/** The page of one experiment, folded to its name, title and figures. */
 export function ExperimentPage({ row, contents }: { row: Shown; contents: ReportContents }) {
   const { experiment } = row;
-  const { name, title, family, peer, run } = experiment;
+  const { name, run } = experiment;
   const known = new Set(contents.shown.map((of) => of.experiment.name));
   return (
     <article id={name} class="experiment" aria-labelledby={`${name}-heading`}>
-      <header>
-        <p class="kicker">
-          <Family name={family} />
-          {peer && " · peer"}
+      <details>
+        <Summary row={row} />
+        <About experiment={experiment} outcome={contents.predictions.get(name)} known={known} />
+        <h4>What stopped it</h4>
+        <p class="broken">
+          <Prose text={brokenBy(row, contents)} />
         </p>
-        <h3 id={`${name}-heading`}>{name}</h3>
-        <p class="lead">
-          <Prose text={title.replace(`${name}: `, "")} />
-        </p>
-      </header>
-      <About experiment={experiment} known={known} />
-      <h4>What stopped it</h4>
-      <p class="broken">
-        <Prose text={brokenBy(row, contents)} />
-      </p>
-      <Runs name={name} results={contents.results} />
-      <h4>Run it</h4>
-      <ul class="commands">
-        <li>
-          <Command text={`deno task exp:${name}`} /> loads it and measures
-        </li>
-        <li>
-          <Command text={run} /> serves, from the folder of its file
-        </li>
-        <li>
-          <Command text={experiment.try} /> asks it
-        </li>
-      </ul>
-      <h4>Source</h4>
-      {contents.sources.get(name)?.map((file) => <Source file={file} />)}
+        <Runs name={name} results={contents.results} />
+        <h4>Run it</h4>
+        <ul class="commands">
+          <li>
+            <Command text={`deno task exp:${name}`} /> loads it and measures
+          </li>
+          <li>
+            <Command text={run} /> serves, from the folder of its file
+          </li>
+          <li>
+            <Command text={experiment.try} /> asks it
+          </li>
+        </ul>
+        <h4>Source</h4>
+        <div data-sources={name}>{contents.sources.get(name)?.map((file) => <Source file={file} />)}</div>
+      </details>
     </article>
   );
 }

@@ -49,7 +49,7 @@ function Rung({ row, stored }: { row: Shown; stored: Stored }) {
             </div>
             <div>
               <dt>
-                CPU-µs a request{throughput && (
+                CPU-µs per request{throughput && (
                   <>
                     , {count(throughput.parameters.connections)}{" "}
                     {throughput.parameters.connections === 1 ? "connection" : "connections"}
@@ -75,8 +75,8 @@ export function Ladder(contents: ReportContents) {
         {count(own.length)}{" "}
         files, each one architecture, in the order in which they are best read: every rung answers what the rung before
         could not. <em>Held and answered</em>{" "}
-        counts connections that were open at one time and all got an answer; CPU-µs a request is the server's CPU time,
-        whatever the clock on the wall says.
+        counts connections that were open at one time and all got an answer; CPU-µs per request is the server's CPU
+        time, whatever the clock on the wall says.
       </p>
       {[...Map.groupBy(own, ({ experiment }) => experiment.family)].map(([family, rows]) => (
         <div class="steps">

@@ -23,7 +23,7 @@ import { ExperimentPage } from "./experiment.tsx";
 import { Machines } from "./evidence.tsx";
 import { Ladder } from "./ladder.tsx";
 import { Nights } from "./trends.tsx";
-import { Command } from "./parts.tsx";
+import { Command, Prose } from "./parts.tsx";
 import style from "./style.css" with { type: "text" };
 import { Findings } from "./findings.tsx";
 import { Claims } from "./claims.tsx";
@@ -48,14 +48,14 @@ function palette(): string {
   return `:root{${[...ground, ...families].map(([name, l, d]) => `--${name}:light-dark(${l},${d})`).join(";")}}`;
 }
 
-/** What the script needs, as JSON that may stand in a page. */
-function data(contents: ReportContents): string {
+/** What the script needs of one machine. */
+function dataOf(contents: ReportContents): PageData {
   const figures = [
     ladderFigure(contents.shown.filter(({ experiment }) => !experiment.peer), contents),
     ...comparingFigures(contents),
     ...nightFigures(contents),
   ];
-  const all: PageData = {
+  return {
     charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
     downloads: {
       servers: serverRows(contents, serverColumns(contents)),
@@ -69,6 +69,11 @@ function data(contents: ReportContents): string {
       ),
     },
   };
+}
+
+/** What the script needs, by machine, as JSON that may stand in a page. */
+function data(machines: readonly ReportContents[]): string {
+  const all: Record<string, PageData> = Object.fromEntries(machines.map((of) => [of.machine, dataOf(of)]));
   return JSON.stringify(all).replaceAll("<", "\\u003c");
 }
 
@@ -77,6 +82,7 @@ const Html = ({ tag: Tag, html, ...rest }: { tag: "style" | "script"; html: stri
 );
 
 const SECTIONS: [id: string, title: string][] = [
+  ["answer", "What came out"],
   ["question", "The question"],
   ["ladder", "The ladder"],
   ["comparison", "Side by side"],
@@ -112,6 +118,26 @@ const Contents = ({ shown }: ReportContents) => (
       ))}
     </ul>
   </nav>
+);
+
+/** Keeps a number and its unit on one line. */
+const unbroken = (text: string) => text.replace(/(?<=[\d×]) (?=\d|[µm]s\b|[KMGT]i?B\b)/g, "\u00a0");
+
+const Answer = ({ headlines }: ReportContents) => (
+  <section id="answer" aria-labelledby="answer-heading">
+    <h2 id="answer-heading">What came out</h2>
+    <ul class="headlines">
+      {headlines.map((line) => {
+        const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
+        return (
+          <li>
+            {title !== null && <strong>{title}</strong>}
+            <Prose text={unbroken(rest!)} />
+          </li>
+        );
+      })}
+    </ul>
+  </section>
 );
 
 const Question = ({ shown, results, comparisons }: ReportContents) => (
@@ -170,35 +196,70 @@ const Foot = ({ time, passedOver }: ReportContents) => (
   </footer>
 );
 
-const Body = (contents: ReportContents) => (
+/** All that depends on the figures of one machine. */
+const Sections = (contents: ReportContents) => (
+  <>
+    <h1>How should a server hold its connections?</h1>
+    <Answer {...contents} />
+    <Question {...contents} />
+    <Ladder {...contents} />
+    <Comparing {...contents} />
+    <Nights {...contents} />
+    <Pages id="experiments" title="Experiments" peers={false} contents={contents} />
+    <Pages id="peers" title="Peers" peers contents={contents} />
+    <Downloads of="runs" what="All runs, without their histograms" />
+    <Claims {...contents} />
+    <Findings {...contents} />
+    <Machines {...contents} />
+  </>
+);
+
+/** Chooses the machine whose figures are shown, where results of several are stored. */
+const MachineChoice = ({ machines }: { machines: readonly ReportContents[] }) => (
+  <label class="machine needs-script">
+    <span>Machine</span>
+    <select id="machine-choice">
+      {machines.map(({ machine }) => <option value={machine}>{machine}</option>)}
+    </select>
+  </label>
+);
+
+/** The page: the sections of the first machine, and those of the others as templates that a script puts in their place. */
+const Body = ({ first, others }: { first: ReportContents; others: readonly ReportContents[] }) => (
   <>
     <a class="skip" href="#main">Skip to the content</a>
     <header class="top">
       <p class="brand">C10K lab</p>
+      {others.length > 0 && <MachineChoice machines={[first, ...others]} />}
       <button type="button" id="theme" class="needs-script">Dark</button>
     </header>
     <div class="frame">
-      <Contents {...contents} />
-      <main id="main" tabIndex={-1}>
-        <h1>How should a server hold its connections?</h1>
-        <Question {...contents} />
-        <Ladder {...contents} />
-        <Comparing {...contents} />
-        <Nights {...contents} />
-        <Pages id="experiments" title="Experiments" peers={false} contents={contents} />
-        <Pages id="peers" title="Peers" peers contents={contents} />
-        <Downloads of="runs" what="All runs, without their histograms" />
-        <Claims {...contents} />
-        <Findings {...contents} />
-        <Machines {...contents} />
+      <Contents {...first} />
+      <main id="main" tabIndex={-1} data-machine={first.machine}>
+        <Sections {...first} />
       </main>
     </div>
-    <Foot {...contents} />
+    {others.map((contents) => (
+      <template data-machine={contents.machine}>
+        <Sections {...contents} sources={new Map()} />
+      </template>
+    ))}
+    <Foot {...first} />
   </>
 );
 
-/** Renders the report. The same contents gives the same text. */
-export function renderReport(contents: ReportContents, { head, main }: Scripts): string {
+/**
+ * Renders the report. The same contents gives the same text.
+ *
+ * @param contents What is shown first.
+ * @param scripts The scripts of the page.
+ * @param others The same of other machines: the reader can choose one of them.
+ */
+export function renderReport(
+  contents: ReportContents,
+  { head, main }: Scripts,
+  others: readonly ReportContents[] = [],
+): string {
   return `<!DOCTYPE html>\n${
     renderToString(
       <html lang="en">
@@ -211,8 +272,8 @@ export function renderReport(contents: ReportContents, { head, main }: Scripts):
           <Html tag="script" html={head} />
         </head>
         <body>
-          <Body {...contents} />
-          <Html tag="script" type="application/json" id="data" html={data(contents)} />
+          <Body first={contents} others={others} />
+          <Html tag="script" type="application/json" id="data" html={data([contents, ...others])} />
           <Html tag="script" html={main} />
         </body>
       </html>,
