@@ -5,6 +5,7 @@
  * @module
  */
 import * as v from "valibot";
+import { microseconds } from "../text/format.ts";
 import { field, text } from "./check.ts";
 
 /** All findings, in the order in which they are printed, with what each means. */
@@ -131,8 +132,8 @@ function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): 
 
 function lateSends({ lateP99Us: late, p99Us }: Evidence): string | null {
   if (late === null || p99Us === null || late <= LATE_SHARE * p99Us) return null;
-  return `the load generator was up to ${Math.round(late)} µs late with 99 of 100 requests, and p99 is ` +
-    `${Math.round(p99Us)} µs: so much of it may be the generator's own, so give it a core to itself`;
+  return `the load generator was up to ${microseconds(late)} late with 99 of 100 requests, and p99 is ` +
+    `${microseconds(p99Us)}: so much of it may be the generator's own, so give it a core to itself`;
 }
 
 function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Evidence): string | null {
