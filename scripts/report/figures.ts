@@ -92,8 +92,8 @@ function latencyFigure(id: string, whose: string, shown: readonly Shown[]): Figu
   const last = ({ points }: typeof spec.series[number]) => points.at(-1)?.value ?? 0;
   const series = spec.series.toSorted((a, b) => last(b) - last(a)); // names at the ends of lines stand in their order
   const note =
-    "How slow the slowest of so many requests was, counted from when it was due. Each was asked at a rate of its " +
-    "own: this is the shape of its queue, not a race.";
+    "Latency of the slowest one of so many requests, from the time at which it was due. Each server ran at half of its " +
+    "own maximum rate: compare the shapes, not the heights.";
   return { id, spec: { ...spec, series }, note, repeat: commandsOf(runs), ofServers: true };
 }
 
@@ -132,7 +132,7 @@ export function comparingFigures(contents: ReportContents): Figure[] {
       id: "memory",
       spec: told(held(all, "user_bytes_per_conn", MEMORY), all, contents),
       note:
-        "What one more connection adds to the server's processes; memory of the kernel is not in it. A hollow mark is an upper bound: no more than the heap differs by without a connection.",
+        "What one more connection adds to the server's processes, without memory of the kernel. A hollow mark is an upper bound: the figure is within the variation of the heap.",
       repeat: commandsOf(all.map(({ holds, hold }) => telling(holds, "user_bytes_per_conn") ?? hold)),
       ofServers: true,
     },
@@ -147,7 +147,7 @@ export function comparingFigures(contents: ReportContents): Figure[] {
     ),
   ];
   if (readiness !== undefined) {
-    const note = "One connection of so many has something to say.";
+    const note = "One of so many connections is active.";
     figures.push({ id: "waits", spec: waits(readiness.rows), note, repeat: readiness.command, ofServers: false });
   }
   return figures.filter(({ spec }) => spec.kind === "lines" ? spec.series.length > 0 : spec.items.length > 0);

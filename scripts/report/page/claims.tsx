@@ -45,7 +45,7 @@ export const CLAIM_COLUMNS: PageColumn<Judged>[] = [
   { heading: "figure\n[its interval]", cell: figureOf },
 ];
 
-/** One claim: in both languages, what became of it and why, how it was judged, and the commands that repeat it. */
+/** One claim, folded: its text in both languages, the verdict and its reasons, the rule, and the commands that repeat it. */
 export function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<string> }) {
   const { id, claim, section, tried, rule, because, results, hosts, commands, figure } = row;
   return (
@@ -71,7 +71,7 @@ export function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<s
           <dd>
             <Prose text={rule} />
           </dd>
-          <dt>How it is tried</dt>
+          <dt>How it is tested</dt>
           <dd>
             <Prose text={tried} />
           </dd>
@@ -111,12 +111,12 @@ export function Claims({ claims, shown }: ReportContents) {
   const servers = new Set(shown.map(({ experiment }) => experiment.name));
   return (
     <section id="claims" aria-labelledby="claims-heading">
-      <h2 id="claims-heading">Claims, tried</h2>
+      <h2 id="claims-heading">Claims, tested</h2>
       <p class="prose">
-        Two texts on the C10K problem, T and C, say much that can be measured. Each such claim has a rule, and the
-        figures in results/ decide: <i>yes</i> or <i>no</i> for each part of it, or{" "}
-        <i>open</i>, where an interval lies on both sides of a threshold. An interval stands in brackets; a figure
-        without one is a count, or of a single run, for which the rule has a margin.
+        Two texts on the C10K problem, T and C, make claims that can be measured. Each claim has a rule, and the figures
+        in results/ decide each part of it: <i>yes</i>, <i>no</i>, or <i>open</i>{" "}
+        where an interval includes the threshold. Intervals are in brackets; a figure without one is a count, or comes
+        from a single run, for which the rule has a margin.
       </p>
       {claims === null
         ? (

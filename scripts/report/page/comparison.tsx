@@ -97,21 +97,22 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
   );
 }
 
-/** What signs mean, wherever they stand. */
+/** What the signs in tables mean. */
 const Legend = () => (
   <ul class="legend">
     <li>
-      <b>≥</b> a lower bound: the load generator was the limit, or the run asked for no more
+      <b>≥</b> a lower bound: the load generator was the limit, or the run did not ask for more
     </li>
     <li>
       <b>≤</b>{" "}
-      an upper bound: the latency may be the load generator's own or another process's, the memory no more than noise
+      an upper bound: part of the latency may come from the load generator or another process; the memory is within
+      noise
     </li>
     <li>
       <b>–</b> not measured: never a zero
     </li>
     <li>
-      <b>[a, b]</b> the interval of 98 % around a ratio
+      <b>[a, b]</b> the 98 % interval of a ratio
     </li>
   </ul>
 );
@@ -161,8 +162,8 @@ export function Comparing(contents: ReportContents) {
     <section id="comparison" aria-labelledby="comparison-heading">
       <h2 id="comparison-heading">Side by side</h2>
       <p class="prose">
-        The figures of single runs are each of their own hour, on a machine that others share: they show sizes, not
-        small differences. The ratios do: they are of rounds in which both servers ran in turn, in random order.
+        Single runs were made at different times on a shared machine: they show orders of magnitude. For small
+        differences read the ratios: both servers ran in turn, in random order, in each round.
       </p>
       <Filter families={families} kinds={kinds} />
       <ServerTable shown={all} columns={serverColumns(contents)} />

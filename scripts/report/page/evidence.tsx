@@ -44,8 +44,8 @@ export function Machines({ results, meanings }: ReportContents) {
     <section id="machine" aria-labelledby="machine-heading">
       <h2 id="machine-heading">The machine</h2>
       <p class="prose">
-        Server and load generator ran on one machine, over its loopback interface, each pinned to a core of its own
-        where there are two: no network card, no loss, no distance. What is compared is what an architecture costs.
+        Server and load generator ran on one machine over its loopback interface, each pinned to its own core where
+        there are two: no network card, no loss, no distance. The cost of the architecture is compared, nothing else.
       </p>
       {hosts.length === 0
         ? <p>Nothing is measured yet.</p>

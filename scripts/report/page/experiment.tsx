@@ -30,7 +30,7 @@ const SHOWN_COLUMNS: PageColumn<Result>[] = [
     cell: ({ ended, reason }) => reason === null ? ended : <span class="reason">{ended}: {reason}</span>,
     left: true,
   },
-  { heading: "what to mind", cell: ({ findings }) => findings.map((of) => <Finding {...of} />), left: true },
+  { heading: "caveats", cell: ({ findings }) => findings.map((of) => <Finding {...of} />), left: true },
   {
     heading: "made",
     cell: ({ time }) => <time dateTime={time}>{time.slice(0, 16).replace("T", " ")}</time>,
@@ -89,7 +89,7 @@ function About({ experiment, outcome, known }: AboutProps) {
         </Term>
       )}
       {fairness && (
-        <Term name="To be fair">
+        <Term name="Fairness">
           <Prose text={fairness} />
         </Term>
       )}
@@ -98,10 +98,10 @@ function About({ experiment, outcome, known }: AboutProps) {
           {needs.map(({ thing, package: name }) => name === null ? thing : `${thing} (package ${name})`).join(", ")}
         </Term>
       )}
-      <Term name="Read beside it">
+      <Term name="Compare with">
         {compare.map((name, i) => <>{i > 0 && ", "}{known.has(name) ? <a href={`#${name}`}>{name}</a> : name}</>)}
       </Term>
-      <Term name="Where it comes from">
+      <Term name="Sources">
         <Prose text={sources} />
       </Term>
     </dl>
@@ -145,7 +145,7 @@ function Runs({ name, results }: { name: string; results: readonly Result[] }) {
       {(others > 0 || raw.length > 0) && (
         <p class="small">
           {others > 0 && `Other runs, in the download: ${count(others)}. `}
-          {raw.length > 0 && "In an open loop latency counts from when a request was due."}
+          {raw.length > 0 && "In an open loop latency counts from the time at which a request was due."}
         </p>
       )}
     </>

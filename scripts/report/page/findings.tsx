@@ -43,15 +43,15 @@ export function Findings({ shown, results, comparisons, meanings }: ReportConten
   const columns: PageColumn<string>[] = [
     { heading: "finding", cell: (id) => <code id={`finding-${id}`}>{id}</code>, left: true },
     { heading: "what was seen", cell: (id) => <Prose text={meanings.get(id) ?? ""} />, left: true },
-    { heading: "runs that have it", cell: (id) => <RunsWith id={id} results={results} known={known} />, left: true },
+    { heading: "runs with it", cell: (id) => <RunsWith id={id} results={results} known={known} />, left: true },
     { heading: "rows of the comparisons shown", cell: (id) => <RowsWith id={id} comparisons={comparisons} /> },
   ];
   return (
     <section id="findings" aria-labelledby="findings-heading">
       <h2 id="findings-heading">What weakens figures</h2>
       <p class="prose">
-        Each run is judged by its own figures; a row of a comparison bears what was found in more than half of its
-        rounds. A finding makes none of them wrong; it says what a figure may no longer be taken for.
+        Each run is checked by its own figures; a row of a comparison has the findings of more than half of its rounds.
+        A finding does not make a figure wrong; it limits what the figure may be used for.
       </p>
       <DataTable caption="Findings, and the runs and rows that have them" rows={[...FINDING_IDS]} columns={columns} />
     </section>

@@ -15,12 +15,13 @@ import type { Shown } from "../../../lib/results/choose.ts";
 
 const FAMILIES: Record<string, string> = {
   blocking:
-    "A process or a thread waits inside each call. The code is the simplest there is, and what waits is the price.",
+    "A process or a thread waits inside each call. The code is the simplest of all; the cost is a process or thread per connection.",
   runtime: "The runtime keeps an event loop and hides it behind async and await.",
-  readiness: "One thread asks the kernel which descriptors are ready, and then reads and writes without waiting.",
-  completion: "One thread hands whole operations to the kernel and is told when they are done.",
-  hybrid: "Event loops for connections, and threads beside them for what one loop cannot do.",
-  bypass: "The kernel's network stack is left out.",
+  readiness: "One thread asks the kernel which descriptors are ready, then reads and writes without waiting.",
+  completion: "One thread submits whole operations to the kernel and reads their completions.",
+  hybrid: "Event loops for connections, and more threads for what one loop cannot do.",
+  bypass: "The server bypasses the kernel's network stack.",
+  push: "WebSocket: a message from one client goes to all.",
 };
 
 function Rung({ row, stored }: { row: Shown; stored: Stored }) {
@@ -73,10 +74,10 @@ export function Ladder(contents: ReportContents) {
       <h2 id="ladder-heading">The ladder of architectures</h2>
       <p class="prose">
         {count(own.length)}{" "}
-        files, each one architecture, in the order in which they are best read: every rung answers what the rung before
-        could not. <em>Held and answered</em>{" "}
-        counts connections that were open at one time and all got an answer; CPU-µs per request is the server's CPU
-        time, whatever the clock on the wall says.
+        files, one architecture each, in reading order: every rung solves a problem of the rung before.{" "}
+        <em>Held and answered</em>{" "}
+        counts connections that were open at the same time and all got an answer; CPU-µs per request is CPU time of the
+        server, not elapsed time.
       </p>
       {[...Map.groupBy(own, ({ experiment }) => experiment.family)].map(([family, rows]) => (
         <div class="steps">

@@ -145,10 +145,10 @@ const Question = ({ shown, results, comparisons }: ReportContents) => (
     <h2 id="question-heading">The question</h2>
     <p class="prose opening">
       A server talks with many clients at once, and most of them are silent most of the time. What does it keep for each
-      of them: a process, a thread, or a few bytes? Who waits for whom, and who pays for asking? In 1999 Dan Kegel gave
-      the question a number: ten thousand clients, one server, the C10K problem. Here the answers that the field has
-      found are programs that run. Each is loaded as far as it goes on one machine, and what it held, what it cost and
-      what stopped it stands below. None of the figures was typed by hand.
+      of them: a process, a thread, or a few bytes? In 1999 Dan Kegel gave the question a number: ten thousand clients
+      on one server, the C10K problem. Here each answer of the field is a program that runs. Each one is loaded until it
+      breaks on one machine; this page shows how many connections it held, what they cost and what stopped it. No figure
+      was typed by hand.
     </p>
     <dl class="facts">
       <Fact name="experiments of this project">

@@ -26,8 +26,8 @@ export function Nights(contents: ReportContents) {
         : (
           <>
             <p class="prose">
-              Each night the experiments are measured beside a reference and judged by themselves. Together the nights
-              show what is too small for one: {changes.length === 0 ? "nothing changed." : "these changed."}
+              Each night every experiment is compared with a reference. Several nights together show changes that are
+              too small for one night: {changes.length === 0 ? "nothing changed." : "these changed."}
             </p>
             {changes.length > 0 && <ul class="notes">{changes.map((line) => <li>{line}</li>)}</ul>}
             <div class="charts">{nightFigures(contents).map((figure) => <ChartFigure figure={figure} />)}</div>
