@@ -3,8 +3,8 @@
  *
  * deno task live epoll --connections 100
  */
-import { findHttp } from "../../lib/catalogue/catalogue.ts";
-import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { type Experiment, findHttp } from "../../lib/catalogue/catalogue.ts";
+import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
@@ -12,9 +12,10 @@ import { liveAssets } from "./assets.ts";
 import { liveLimits, serveLive } from "./server.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
-const USAGE = `Usage: deno task live <name> [--connections 100] [--rate N (requests/s)] [--port 0] [--no-open]
-       Without --rate each connection asks again as soon as it has its answer. The
-       page changes both while it runs.`;
+const USAGE = `Usage: deno task live <name> [<name>] [--connections 100] [--rate N (requests/s)]
+       [--port 0] [--no-open]
+       Two servers stand side by side under the same load, in turns. Without --rate each
+       connection asks again as soon as it has its answer. The page changes both while it runs.`;
 const EXIT_OF = {
   closed: EXIT.ok,
   stopped: EXIT.interrupted,
@@ -46,6 +47,28 @@ async function openPage(url: string): Promise<void> {
   }
 }
 
+const MOST = 2; // more lines than that nobody tells apart
+
+/** The servers to show. */
+function readNames(names: readonly string[]): Experiment[] {
+  if (names.length === 0 || names.length > MOST) {
+    throw new UsageError("Name one experiment, or two to see them side by side; deno task list shows them all.");
+  }
+  const experiments = names.map(findHttp);
+  if (new Set(names).size < names.length) throw new UsageError(`${names[0]} stands there twice: name another server.`);
+  return experiments;
+}
+
+/** Serves on a port that the user may have named. */
+function onFreePort<T>(port: number, serve: () => T): T {
+  try {
+    return serve();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new KnownFailure(`Port ${port} is in use: name another one by --port, or leave it out.`, { cause: error });
+  }
+}
+
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
     string: ["connections", "rate", "port"],
@@ -53,8 +76,7 @@ await runScript(USAGE, async () => {
     negatable: ["open"],
     defaults: { open: true },
   });
-  if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = findHttp(flags._[0]!);
+  const experiments = readNames(flags._);
   const limits = liveLimits();
   const range = (max: number) => ({ min: 1, max, integer: true });
   const wanted = {
@@ -62,13 +84,19 @@ await runScript(USAGE, async () => {
     rate_per_s: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
   };
   const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
-  const obstacle = await obstacleTo(experiment);
-  if (obstacle !== null) throw new Unavailable(obstacle);
+  for (const experiment of experiments) {
+    const obstacle = await obstacleTo(experiment);
+    if (obstacle !== null) throw new Unavailable(obstacle);
+  }
   using interrupt = onInterrupt();
   const assets = await liveAssets();
-  const live = serveLive({ experiment, wanted, limits, port, assets, signal: interrupt.signal });
+  const live = onFreePort(
+    port,
+    () => serveLive({ experiments, wanted, limits, port, assets, signal: interrupt.signal }),
+  );
   const url = `http://127.0.0.1:${live.port}/`;
-  console.log(`${experiment.name} runs while this page is open: ${url}`);
+  const names = experiments.map(({ name }) => name).join(" and ");
+  console.log(`${names} ${experiments.length > 1 ? "run" : "runs"} while this page is open: ${url}`);
   if (flags.open) openPage(url);
   const { how, sentence } = await live.ended;
   console.error(sentence);
