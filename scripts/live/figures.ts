@@ -32,7 +32,7 @@ export const FIGURES: readonly Figure[] = [
     written: (value) => count(value),
     detail: ({ wanted, connections, open }) => {
       const share = wanted.connections === connections ? "all connected" : `of ${count(wanted.connections)} wanted`;
-      return open === null ? share : `${share}; it counts ${count(open)}`;
+      return open === null ? share : `${share}; server counts ${count(open)}`;
     },
     axis: linear("connections", "connections"),
   },

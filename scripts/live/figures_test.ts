@@ -70,7 +70,7 @@ Deno.test("what was wanted stands below what is", () => {
 });
 
 Deno.test("what the server counts itself stands beside what the load generator holds", () => {
-  assertEquals(FIGURES[0]!.detail({ ...FRAME, open: 1 }), "all connected; it counts 1");
+  assertEquals(FIGURES[0]!.detail({ ...FRAME, open: 1 }), "all connected; server counts 1");
 });
 
 Deno.test("of two servers each remark and each chart names its own", () => {

@@ -24,6 +24,8 @@ Deno.test("what cannot be shown is a usage error", async () => {
       [["epol"], "Unknown experiment epol. Did you mean epoll?"],
       [["epoll", "--connections", "0"], "--connections 0 is not a whole number from 1 to "],
       [["epoll", "poll", "select"], "Name one experiment, or two to see them side by side"],
+      [["epoll", "ws-epoll"], "ws-epoll speaks WebSocket: it is shown alone, with a page to chat by."],
+      [["ws-epoll", "--rate", "5"], "--rate is for servers that answer HTTP requests."],
       [["epoll", "epoll"], "epoll stands there twice: name another server."],
       [["epoll", "--rate", "0"], "--rate 0 is not a whole number from 1 to 100000"],
     ] as const

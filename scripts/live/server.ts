@@ -30,8 +30,8 @@ export interface LiveOptions {
 
 /** More requests/s than one core sends, so that the scale has an end. */
 const MAX_RATE_PER_S = 100_000;
-/** So long the page has to take the last event. */
-const FAREWELL_MS = 1000;
+/** So long a page has to take the last event. */
+export const FAREWELL_MS = 1000;
 
 /** The most that this machine lets one process hold, and the most that makes sense to ask for. */
 export function liveLimits(): Limits {
@@ -51,11 +51,9 @@ export function serveLive(options: LiveOptions): { port: number; ended: Promise<
   const viewer = new Viewer();
   const state: State = { wanted: options.wanted, rounds: [] };
   const context: LiveContext = {
-    viewer,
-    limits,
     assets: options.assets,
-    hello: () => ({ servers, limits, ...state }),
-    onWanted: (wanted) => state.wanted = wanted,
+    join: () => viewer.join({ servers, limits, ...state }),
+    load: { limits, onWanted: (wanted) => state.wanted = wanted },
   };
   const server: Deno.HttpServer<Deno.NetAddr> = Deno.serve(
     { hostname: "127.0.0.1", port: options.port, onListen: () => {} },
@@ -76,7 +74,8 @@ interface State {
   rounds: Round[];
 }
 
-const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
+export const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
+export const CLOSED: Ending = { how: "closed", sentence: "The page was closed." };
 
 /** From the first page to the end. */
 async function run({ experiments, signal }: LiveOptions, viewer: Viewer, state: State): Promise<Ending> {
@@ -99,5 +98,5 @@ async function run({ experiments, signal }: LiveOptions, viewer: Viewer, state: 
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
-  return signal.aborted ? STOPPED : { how: "closed", sentence: "The page was closed." };
+  return signal.aborted ? STOPPED : CLOSED;
 }

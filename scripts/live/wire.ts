@@ -44,6 +44,22 @@ export interface Events {
   end: Ending;
 }
 
+/** The first event that a page of a chat gets. */
+export interface ChatHello {
+  server: Shown;
+  /** Where the server listens, such as `ws://127.0.0.1:43121`. */
+  socket: string;
+}
+
+/** The events of a chat. Messages are none of them: these come from the server itself. */
+export interface ChatEvents {
+  hello: ChatHello;
+  /** How many the server says are connected; null: it does not say. */
+  listeners: { open: number | null };
+  replaced: null;
+  end: Ending;
+}
+
 /** So many seconds a page shows. */
 export const HISTORY_S = 120;
 

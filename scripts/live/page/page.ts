@@ -10,19 +10,16 @@ import { FigureChart } from "./chart.ts";
 import { byId, Controls } from "./controls.ts";
 import { Distribution } from "./distribution.ts";
 import { follow } from "./follow.ts";
+import { copyOf, introduce } from "./introduce.ts";
 import { label, type Look, looksOf } from "./servers.ts";
 import type { Frame } from "../../../lib/run/watch.ts";
 import { type EndState, Status } from "./status.ts";
-import { type Hello, recent, type Round, type Shown } from "../wire.ts";
+import { type Hello, recent, type Round } from "../wire.ts";
 
 const LATE_MS = 3500; // without a round for so long, the page says that it shows old figures
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const theme = (): Theme => dark.matches ? "dark" : "light";
-
-/** A copy of what a template holds. */
-const copyOf = (id: string): HTMLElement =>
-  byId<HTMLTemplateElement>(id).content.firstElementChild!.cloneNode(true) as HTMLElement;
 
 /** The number of one server in a tile, and what stands below. */
 class Value {
@@ -98,30 +95,6 @@ class Words {
   }
 }
 
-/** The name of the page, and what each server is. */
-function introduce(servers: readonly Shown[], looks: readonly Look[]): void {
-  const names = servers.map(({ name }) => name).join(" and ");
-  document.title = `${names} · C10K lab, live`;
-  const heading = servers.length > 1
-    ? looks.flatMap((look, i) => i > 0 ? [" and ", label(look, i)] : [label(look, i)])
-    : [names];
-  byId("name").replaceChildren(...heading);
-  byId("servers").replaceChildren(...servers.map(({ title, idea }, i) => {
-    const root = copyOf("server");
-    root.dataset["server"] = String(i);
-    root.querySelector(".title")!.textContent = title.slice(title.indexOf(": ") + 1).trim(); // before it: the name
-    root.querySelector(".idea")!.textContent = idea;
-    return root;
-  }));
-  byId("turns").hidden = servers.length === 1;
-  const { dataset, style } = document.documentElement;
-  dataset["count"] = String(servers.length);
-  for (const [i, { colour }] of looks.entries()) {
-    style.setProperty(`--server-${i}-light`, colour.light);
-    style.setProperty(`--server-${i}-dark`, colour.dark);
-  }
-}
-
 /** The page of one run. */
 class Page {
   readonly #status: Status;
@@ -138,6 +111,7 @@ class Page {
     this.#status = status;
     this.#names = servers.map(({ name }) => name);
     introduce(servers, looks);
+    byId("turns").hidden = servers.length === 1;
     byId("run").hidden = false;
     this.#words = new Words(this.#names);
     this.#controls = new Controls(limits);

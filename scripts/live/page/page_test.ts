@@ -115,7 +115,7 @@ test("two servers stand side by side: numbers, lines and distributions of both, 
     await numbers("10").nth(1).waitFor();
     assertEquals(await connections.locator(".who").allTextContents(), ["epoll", "deno-serve"]);
     await page.getByText("Both have the same load, in turns").waitFor();
-    await connections.getByText("it counts 10").waitFor();
+    await connections.getByText("server counts 10").waitFor();
     await page.getByRole("slider", { name: "Connections" }).press("ArrowRight");
     await numbers("15").nth(1).waitFor();
 
