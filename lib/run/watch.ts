@@ -170,11 +170,10 @@ class Watched implements AsyncDisposable {
   }
 
   async #look(wish: Wanted, seconds: number, asksForStats: boolean): Promise<Seen> {
-    const { server, generator } = this.#opened;
+    const { generator } = this.#opened;
     await this.#hold(wish);
     const load = this.#load;
-    // Before the window: a line of counts takes CPU time of the server.
-    if (asksForStats || wish.connections !== this.#wanted) this.#open = (await server.stats?.())?.open ?? null;
+    if (asksForStats || wish.connections !== this.#wanted) await this.#countOpen();
     this.#wanted = wish.connections;
     const window = wish.rate_per_s === null
       ? await generator.closed({ seconds, warmupSeconds: 0 })
@@ -183,6 +182,12 @@ class Watched implements AsyncDisposable {
     load.climb.held -= window.lost + window.dropped;
     this.#recent = keepRecent(this.#recent, wish, window);
     return { ...frameOf(load, wish, window), open: this.#open, latencies: latenciesOf(this.#recent.windows) };
+  }
+
+  /** Before a window, since a line of counts takes CPU time; and not in a network of its own, where it opens a debugger. */
+  async #countOpen(): Promise<void> {
+    const { server, isWired } = this.#opened;
+    this.#open = isWired ? null : (await server.stats?.())?.open ?? null;
   }
 
   /** Makes or drops connections until there are as many as wanted, or a while is over. */
