@@ -135,17 +135,24 @@ const STATS_MS = 1_000;
 /** Where Deno and Node open a debugger on SIGUSR1, whatever else they are to do at that signal. */
 const DEBUGGER = { hostname: "127.0.0.1", port: 9229 };
 
+/** Another command may hold that port while it asks, for a tenth of a second. */
+const HOLD_TRIES = 10;
+const HOLD_PAUSE_MS = 25;
+
 /**
  * Holds the port of the debugger. A debugger would be a thread more in the server, which figures would count, and a door for
  * every user of this machine. Without its port there is none, and the server says so on stderr.
  */
-function holdDebuggerPort(): Disposable {
-  try {
-    return Deno.listen(DEBUGGER);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error; // somebody has it already, which does as well
-    return { [Symbol.dispose]() {} };
+async function holdDebuggerPort(): Promise<Disposable> {
+  for (let tries = 1; tries <= HOLD_TRIES; tries++) {
+    try {
+      return Deno.listen(DEBUGGER);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, HOLD_PAUSE_MS));
   }
+  return { [Symbol.dispose]() {} }; // somebody has it for long, which does as well
 }
 
 /** A running server. Stop it, or bind it with `await using`. */
@@ -211,7 +218,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #askStats(): Promise<Stats | null> {
-    using _port = holdDebuggerPort();
+    using _port = await holdDebuggerPort();
     const told = Promise.withResolvers<Stats | null>();
     using _lines = this.#group.onLine((line) => {
       const stats = parseStats(line);
