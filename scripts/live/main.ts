@@ -17,11 +17,13 @@ import { liveLimits, serveLive } from "./server.ts";
 import type { Ending } from "./wire.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
-const USAGE = `Usage: deno task live <name> [<name>] [--connections 100] [--rate N (requests/s)]
-       [--port 0] [--no-open]
-       Two servers stand side by side under the same load, in turns. Without --rate
-       each connection asks again as soon as it has its answer. The page changes both
-       while it runs. A server of the family push has a page to chat by.`;
+const USAGE = `Usage: deno task live <name> [<name>] [--connections 100]
+       [--rate N (requests/s)] [--port 0] [--no-open]
+Two servers stand side by side under the same load, in turns. Without --rate
+each connection asks again as soon as it has its answer. The page changes both
+while it runs. A server of the family push has a page to chat by.
+Every 5 s, between two seconds that are measured, a server that can is asked
+how many connections it has open. What it costs: deno task probe stats-line`;
 const EXIT_OF = {
   closed: EXIT.ok,
   stopped: EXIT.interrupted,

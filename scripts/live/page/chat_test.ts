@@ -124,3 +124,43 @@ Deno.test({
     assertEquals((await ended()).how, "crashed");
   },
 });
+
+Deno.test({
+  name: "a page whose connection the server has ended says so, with the code, and connects again when it is asked to",
+  ignore: !HAS_BROWSER,
+  fn: async () => {
+    const dir = await Deno.makeTempDir();
+    try {
+      const path = `${dir}/ws-deno.ts`;
+      await Deno.writeTextFile(
+        path,
+        `let connected = 0;
+         const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
+           const { socket, response } = Deno.upgradeWebSocket(request);
+           const isFirst = ++connected === 1;
+           socket.onopen = () => isFirst && socket.close(1013, "try later");
+           socket.onmessage = ({ data }) => socket.send(data);
+           return response;
+         });
+         console.log(JSON.stringify({ event: "ready", experiment: "fake", port: server.addr.port, pid: Deno.pid }));`,
+      );
+      const { url, ended, stop } = await chat({ ...find("ws-deno"), path, cannot: { "show-stats": "It is a fake." } });
+      {
+        await using browser = await startBrowser();
+        const { page } = await browser.open(url);
+        await status(page, "The server has ended the connection: 1013, try later");
+        await page.getByRole("button", { name: "Connect again" }).click();
+        await status(page, "Connected");
+        await say(page, "Here again");
+        await hears(page, "Here again");
+        assertEquals(await page.locator("#listeners").textContent(), "–", "nobody says how many listen");
+        assertEquals(await page.getByRole("button", { name: "Connect again" }).isVisible(), false);
+        stop();
+        await status(page, "Ended");
+      }
+      await ended();
+    } finally {
+      await Deno.remove(dir, { recursive: true });
+    }
+  },
+});
