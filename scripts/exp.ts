@@ -10,7 +10,9 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
 
-const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}`;
+const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}
+Every 5 s a server that can is asked how many connections it has open, but not
+in a window that is measured. What it costs: deno task probe stats-line`;
 
 const LABEL = 12; // columns of `Question` and its like
 

@@ -16,6 +16,7 @@ import { pooling } from "./pooling.ts";
 import type { Probe } from "./probe.ts";
 import { queue } from "./queue.ts";
 import { socketOptions } from "./socket_options.ts";
+import { statsLine } from "./stats_line.ts";
 import { systemCalls } from "./system_calls.ts";
 import { threadCount } from "./thread_count.ts";
 
@@ -28,6 +29,7 @@ export const PROBES: readonly Probe[] = [
   processMemory,
   threadCount,
   idleCpu,
+  statsLine,
   systemCalls,
   loops,
   queue,

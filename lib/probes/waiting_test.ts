@@ -7,6 +7,7 @@ import { measureBacklog } from "./backlog.ts";
 import { cpuPercent, measureIdleCpu } from "./idle_cpu.ts";
 import type { ProbeRow } from "./probe.ts";
 import { measureQueue } from "./queue.ts";
+import { measureStatsLine } from "./stats_line.ts";
 import { measureThreadCount } from "./thread_count.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -79,6 +80,23 @@ Deno.test({
     const [silent, asked] = rows;
     assert(silent!.value! >= 0 && silent!.value! < 100, `${silent!.value} %`);
     assert(asked!.value! > 0 && asked!.value! < 100, `${asked!.value} %`);
+  },
+});
+
+Deno.test({
+  name: "a line of counts has its cost; of a server that shows none it is not known",
+  ignore,
+  fn: async () => {
+    const rows = await measureStatsLine({ sizes: { epoll: [3], "deno-serve": [3] }, lines: 3, runs: 1 }, plan);
+    assertEquals(
+      rows.map(({ variant, metric }) => `${variant} ${metric}`),
+      ["epoll 3", "deno-serve 3"].flatMap((of) =>
+        ["cpu_us_first", "cpu_us", "wait_us"].map((metric) => `${of} ${metric}`)
+      ),
+    );
+    const [, cpu, wait, none] = rows;
+    assert(cpu!.value! < wait!.value!, `${cpu!.value} µs of CPU time within ${wait!.value} µs`);
+    assertEquals([none!.value, none!.note], [null, "deno-serve: shows no counts"]);
   },
 });
 

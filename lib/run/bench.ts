@@ -128,6 +128,8 @@ export interface Bench {
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
   guard: Guard;
+  /** Called before a window is measured: what asks the server for anything else stops. */
+  beforeWindow?: () => Promise<void>;
   /** Ends what only waits; whatever the generator does ends with the generator. */
   signal: AbortSignal;
 }

@@ -66,6 +66,7 @@ export async function broadcast(bench: Bench): Promise<Measured> {
   if (held === 0) {
     return { ...NOTHING, metrics: { connections: 0, answered: 0 }, histogram: none, errors, lost: 0, reason };
   }
+  await bench.beforeWindow?.();
   const throttled = throttleMeter();
   const window = await generator.broadcast({ rate, seconds, warmupSeconds, bytes });
   const { requests, drained, messages, unanswered, lost, histogram, censored, last } = window;

@@ -141,13 +141,14 @@ export function kernelSlope(from: number | null, to: number | null, connections:
 }
 
 /** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
-async function holdOn({ generator, signal, parameters: { seconds } }: Bench, climb: Climb) {
+async function holdOn({ generator, signal, beforeWindow, parameters: { seconds } }: Bench, climb: Climb) {
   const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
     const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
     return { answered, histogram, errors: {}, lost: connected - held - dropped, reason };
   }
   await delay(seconds * 1000, { signal });
+  await beforeWindow?.();
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
   const lost = connected - dropped - again.asked + again.lost + again.closed;
   const missing = again.asked - again.answered;

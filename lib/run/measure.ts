@@ -12,7 +12,7 @@ import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.
 import { count, counted } from "../text/format.ts";
 import { createGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { ladder, type MeasureOptions } from "./ladder.ts";
+import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags } from "./setup.ts";
@@ -89,12 +89,26 @@ export function fitting(subject: Subject, options: MeasureOptions): MeasureOptio
   return { ...options, scenarios };
 }
 
+/** How many connections a server counts in a step. */
+interface Counted {
+  step: Step;
+  open: number;
+}
+
 /** Shows where a step stands. */
-function showStep(line: ProgressLine, { step, progress }: StepProgress): void {
+function showStep(line: ProgressLine, { step, progress }: StepProgress, told: Counted | null): void {
   if (progress.phase === "") return; // between two commands
   const { connections, answered, seconds } = progress;
   const phase = `${step.scenario} ${count(step.parameters.connections)}: ${progress.phase}`;
-  line.show(`${phase}, ${count(connections)} connected, ${count(answered)} answered, ${seconds.toFixed(1)} s`, phase);
+  const open = told?.step === step ? `, ${count(told.open)} open at the server` : "";
+  const figures = `${count(connections)} connected${open}, ${count(answered)} answered, ${seconds.toFixed(1)} s`;
+  line.show(`${phase}, ${figures}`, phase);
+}
+
+/** Shows how many connections the server itself counts. */
+function showOpen(line: ProgressLine, { step: { scenario, parameters: { connections } }, open }: Counted): void {
+  const phase = `${scenario} ${count(connections)}: the server counts ${counted(open, "open connection")}`;
+  line.show(phase, phase);
 }
 
 /** Runs all steps. An interrupt ends the step under way; what was measured before is kept. */
@@ -107,10 +121,12 @@ async function measure(
   const results: Result[] = [];
   const line = progressLine();
   const host = hostFacts();
-  const onProgress = (progress: StepProgress) => showStep(line, progress);
+  let told: Counted | null = null;
+  const onProgress = (progress: StepProgress) => showStep(line, progress, told);
+  const onOpen = (step: Step, open: number) => showOpen(line, told = { step, open });
   const runs = ladder(
     options,
-    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress }),
+    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress, onOpen }),
     createGuard(),
   );
   try {

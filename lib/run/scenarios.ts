@@ -10,6 +10,7 @@ import type { Parameters, ScenarioName } from "../results/results.ts";
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
   const { generator, server, isWired } = bench;
+  await bench.beforeWindow?.();
   const throttled = throttleMeter();
   const before = look(server);
   const answeredBefore = (await generator.totals()).answered;

@@ -10,6 +10,7 @@ import { manifestOf } from "../server/manifest.ts";
 import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
 import { labVersion } from "../results/lab.ts";
+import { OpenConnections } from "./open_connections.ts";
 import { setupFlags, setupOf } from "./setup.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
@@ -32,6 +33,8 @@ export interface RunOptions {
   /** Ends the run: server and generator are stopped, and `runStep` rejects with the signal's reason. */
   signal: AbortSignal;
   onProgress: (progress: StepProgress) => void;
+  /** Takes how many connections the server itself counts, while they are made and held, and after the window. */
+  onOpen?: (step: Step, open: number) => void;
 }
 
 /** So long after its last connection broke the end of a server is waited for. */
@@ -46,12 +49,22 @@ function aborted(signal: AbortSignal): Promise<never> {
 }
 
 /** Drives one scenario at a server. A command of the generator that is under way fails when the generator is stopped. */
-async function drive({ experiment, step, guard, signal }: RunOptions, opened: OpenBench) {
-  const { server } = opened;
-  const measuring = SCENARIO[step.scenario]({ ...opened, parameters: step.parameters, guard, signal });
-  measuring.catch(() => {}); // told below, unless the abort was told first
-  const measured = await Promise.race([measuring, aborted(signal)]);
-  return { ...measured, manifest: await manifestOf(experiment, server) };
+async function drive({ experiment, step, guard, signal, onOpen }: RunOptions, opened: OpenBench) {
+  const { server, isWired } = opened;
+  const open = onOpen === undefined ? null : new OpenConnections(server, (count) => onOpen(step, count));
+  // In a network of its own the server would open a debugger when it is asked: a thread more, which the figures would show.
+  if (!isWired) open?.start();
+  try {
+    const beforeWindow = () => open?.stop() ?? Promise.resolve();
+    const measuring = SCENARIO[step.scenario]({ ...opened, parameters: step.parameters, guard, signal, beforeWindow });
+    measuring.catch(() => {}); // told below, unless the abort was told first
+    const measured = await Promise.race([measuring, aborted(signal)]);
+    const manifest = await manifestOf(experiment, server);
+    await open?.ask(); // the last figure is taken
+    return { ...measured, manifest };
+  } finally {
+    await open?.stop();
+  }
 }
 
 type Driven = Awaited<ReturnType<typeof drive>>;

@@ -54,6 +54,22 @@ const options = (experiment: Subject, step: Step): RunOptions => ({
 });
 
 Deno.test({
+  name: "a server is asked for its open connections at the end of a step; one that shows none is not",
+  ignore: !linux,
+  fn: async () => {
+    const counts: [string, number][] = [];
+    const onOpen = ({ scenario }: Step, open: number) => void counts.push([scenario, open]);
+    for (const name of ["epoll", "deno-serve"]) {
+      for (const scenario of ["hold", "throughput"] as const) {
+        const { ended } = await runStep({ ...options(find(name), step(scenario, 20)), onOpen });
+        assertEquals(ended, "ok");
+      }
+    }
+    assertEquals(counts, [["hold", 20], ["throughput", 20]]);
+  },
+});
+
+Deno.test({
   name: "hold holds and answers all connections, and its figures are those of the scenario",
   ignore: !linux,
   fn: async () => {

@@ -4,9 +4,12 @@
  *
  * @module
  */
-import { type Bench, findingsOf, look, openBench, percentiles } from "./bench.ts";
+import { type Bench, findingsOf, look, type OpenBench, openBench, percentiles } from "./bench.ts";
 import type { Finding } from "../results/findings.ts";
 import { count, counted } from "../text/format.ts";
+import { percentileOf } from "../timing/censored.ts";
+import { Histogram } from "../timing/histogram.ts";
+import { StartError } from "../server/server.ts";
 import { createGuard } from "./guard.ts";
 import { type Climb, rise, startClimb } from "./hold.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
@@ -18,6 +21,14 @@ export interface Wanted {
   connections: number;
   /** Requests/s of an open loop; null: as fast as it answers. */
   rate_per_s: number | null;
+}
+
+/** A step of a distribution: one in so many requests was slower than `us`. */
+export interface LatencyStep {
+  one_in: number;
+  us: number;
+  /** It is a lower bound, since requests without an answer may have waited longer. */
+  at_least: boolean;
 }
 
 /** What one second showed. Null: not measured, or not available on this system. */
@@ -35,6 +46,10 @@ export interface Frame {
   pss_bytes: number | null;
   threads: number | null;
   processes: number | null;
+  /** Connections that the server itself counts, asked every five seconds; null where it does not tell. */
+  open: number | null;
+  /** How latency is distributed, in the last seconds under this load. */
+  latencies: LatencyStep[];
   /** What weakens the figures. */
   findings: Finding[];
   /** Why there are fewer connections than wanted, or fewer answers than asked for; null if there are not. */
@@ -44,6 +59,10 @@ export interface Frame {
 const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
 const STEP_S = 0.5;
 const FIRST_STEP = 10; // what is connected at once, by the pace of the step before
+const STATS_EVERY_MS = 5000;
+const RECENT_WINDOWS = 10; // whose latencies are shown together
+const ONE_IN = [2, 4, 10, 20, 100, 200, 1000, 2000, 10_000]; // the percentiles 50, 75, 90, 95, 99, …
+const SLOWER = 10; // requests that a percentile has above it; with fewer it is chance
 const BEHIND = 0.9; // answers in a second by those asked for: beyond what the last answer's own latency explains
 
 /**
@@ -67,37 +86,167 @@ export async function* watch(
   signal: AbortSignal,
   seconds = 1,
 ): AsyncGenerator<Frame> {
-  await using opened = await openBench(subject, { signal });
-  const { server, generator } = opened;
-  const stop = () => void generator.stop(); // what it does fails then, and the loop ends
+  for await (const frames of watchTogether([subject], wanted, signal, seconds)) yield frames[0]!;
+}
+
+/**
+ * The same of several servers under the same load, a frame of each after each round. Each has a load generator of its own, and
+ * they take turns: while one is loaded, the others hold their connections and are not asked. So each has its core to itself in
+ * its turn. Every other round goes in the opposite order, so that none of them always comes first.
+ *
+ * @param seconds How long a round lasts; each server gets an equal part of it.
+ * @throws {StartError} If one of them cannot start.
+ * @throws {Error} If one ends by itself, whether or not it is its turn.
+ */
+export async function* watchTogether(
+  subjects: readonly Subject[],
+  wanted: () => Wanted,
+  signal: AbortSignal,
+  seconds = 1,
+): AsyncGenerator<Frame[]> {
+  await using stack = new AsyncDisposableStack();
+  const all: Watched[] = [];
+  const stop = () => all.forEach((watched) => watched.stop()); // what they do fails then, and the loop ends
   signal.addEventListener("abort", stop, { once: true });
-  const start = performance.now();
-  let load = newLoad(subject.name, { ...opened, signal }, 0);
   try {
-    while (!signal.aborted) {
+    for (const subject of subjects) all.push(stack.use(await Watched.start(subject, signal, subjects.length > 1)));
+    const start = performance.now();
+    let askedAt = -Infinity;
+    for (let round = 0; !signal.aborted; round++) {
       const wish = wanted();
-      if (wish.connections < load.climb.held) {
-        await generator.drop();
-        load = newLoad(subject.name, load.bench, wish.connections);
+      const asks = performance.now() - askedAt >= STATS_EVERY_MS;
+      if (asks) askedAt = performance.now();
+      const seen = new Map<Watched, Seen>();
+      for (const watched of round % 2 === 0 ? all : all.toReversed()) {
+        seen.set(watched, await watched.look(wish, seconds / all.length, asks));
       }
-      load.bench.parameters.connections = wish.connections;
-      if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
-      if (load.climb.held === 0) throw new Error(`${subject.name}: ${load.short ?? "no connection is held"}`);
-      const window = wish.rate_per_s === null
-        ? await generator.closed({ seconds, warmupSeconds: 0 })
-        : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
-      const over = await endOf(server, window.stopped_early === null ? 0 : DEATH_MS);
-      if (over !== null) throw new Error(`${subject.name}: ${crash(over, server)}`);
-      load.climb.held -= window.lost + window.dropped;
-      yield frameOf(load, wish, window, (performance.now() - start) / 1000);
+      for (const watched of all) await watched.seeAlive();
+      const elapsed_s = (performance.now() - start) / 1000;
+      yield all.map((watched) => ({ elapsed_s, ...seen.get(watched)! }));
     }
   } catch (error) {
-    if (signal.aborted) return;
-    const over = await endOf(server, DEATH_MS);
-    throw over === null ? error : new Error(`${subject.name}: ${crash(over, server)}`, { cause: error });
+    if (!signal.aborted) throw error;
   } finally {
     signal.removeEventListener("abort", stop);
   }
+}
+
+/** A frame before it is known when all of its round have been seen. */
+type Seen = Omit<Frame, "elapsed_s">;
+
+/** A server with its load. */
+class Watched implements AsyncDisposable {
+  readonly #opened: OpenBench;
+  #load: Load;
+  #recent: Recent = { of: "", windows: [] };
+  #open: number | null = null;
+  #wanted = 0;
+
+  private constructor(readonly name: string, opened: OpenBench, signal: AbortSignal) {
+    this.#opened = opened;
+    this.#load = newLoad(name, { ...opened, signal }, 0);
+  }
+
+  /** @param isOneOfSeveral Then a failure to start names the server, too. */
+  static async start(subject: Subject, signal: AbortSignal, isOneOfSeveral: boolean): Promise<Watched> {
+    try {
+      return new Watched(subject.name, await openBench(subject, { signal }), signal);
+    } catch (error) {
+      if (!(error instanceof StartError) || !isOneOfSeveral) throw error;
+      const { ended, reason } = error.failure;
+      const named = reason.startsWith(subject.name) ? reason : `${subject.name}: ${reason}`;
+      throw new StartError({ ended, reason: named });
+    }
+  }
+
+  /** Loads it for a while, and says what was seen. */
+  async look(wish: Wanted, seconds: number, asksForStats: boolean): Promise<Seen> {
+    try {
+      return await this.#look(wish, seconds, asksForStats);
+    } catch (error) {
+      const over = await endOf(this.#opened.server, DEATH_MS);
+      throw over === null ? error : new Error(this.#ended(over), { cause: error });
+    }
+  }
+
+  async #look(wish: Wanted, seconds: number, asksForStats: boolean): Promise<Seen> {
+    const { generator } = this.#opened;
+    await this.#hold(wish);
+    const load = this.#load;
+    if (asksForStats || wish.connections !== this.#wanted) await this.#countOpen();
+    this.#wanted = wish.connections;
+    const window = wish.rate_per_s === null
+      ? await generator.closed({ seconds, warmupSeconds: 0 })
+      : await generator.open({ rate: wish.rate_per_s, seconds, warmupSeconds: 0 });
+    await this.seeAlive(window.stopped_early === null ? 0 : DEATH_MS);
+    load.climb.held -= window.lost + window.dropped;
+    this.#recent = keepRecent(this.#recent, wish, window);
+    return { ...frameOf(load, wish, window), open: this.#open, latencies: latenciesOf(this.#recent.windows) };
+  }
+
+  /** Before a window, since a line of counts takes CPU time; and not in a network of its own, where it opens a debugger. */
+  async #countOpen(): Promise<void> {
+    const { server, isWired } = this.#opened;
+    this.#open = isWired ? null : (await server.stats?.())?.open ?? null;
+  }
+
+  /** Makes or drops connections until there are as many as wanted, or a while is over. */
+  async #hold(wish: Wanted): Promise<void> {
+    if (wish.connections < this.#load.climb.held) {
+      await this.#opened.generator.drop();
+      this.#load = newLoad(this.name, this.#load.bench, wish.connections);
+    }
+    const load = this.#load;
+    load.bench.parameters.connections = wish.connections;
+    if (load.climb.held < wish.connections) load.short = await riseAWhile(load, wish.connections);
+    if (load.climb.held === 0) throw new Error(`${this.name}: ${load.short ?? "no connection is held"}`);
+  }
+
+  /** @throws {Error} If it has ended, or does so within `ms`. */
+  async seeAlive(ms = 0): Promise<void> {
+    const over = await endOf(this.#opened.server, ms);
+    if (over !== null) throw new Error(this.#ended(over));
+  }
+
+  #ended(over: Deno.CommandStatus): string {
+    return `${this.name}: ${crash(over, this.#opened.server)}`;
+  }
+
+  stop(): void {
+    void this.#opened.generator.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#opened[Symbol.asyncDispose]();
+  }
+}
+
+/** The last windows under one load: those under another would tell of that one. */
+interface Recent {
+  of: string;
+  windows: readonly Latencies[];
+}
+
+type Latencies = Pick<Window, "histogram" | "censored">;
+
+function keepRecent({ of, windows }: Recent, wish: Wanted, { histogram, censored }: Window): Recent {
+  const now = JSON.stringify(wish);
+  return { of: now, windows: [...now === of ? windows : [], { histogram, censored }].slice(-RECENT_WINDOWS) };
+}
+
+/** The latency that all but one in so many requests did not exceed, at steps at which ten requests at least are slower. */
+export function latenciesOf(windows: readonly Latencies[]): LatencyStep[] {
+  const histogram = new Histogram();
+  const censored = new Histogram();
+  for (const window of windows) {
+    histogram.merge(window.histogram);
+    censored.merge(window.censored);
+  }
+  const count = histogram.count + censored.count;
+  return ONE_IN.filter((oneIn) => count / oneIn >= SLOWER).map((one_in) => {
+    const { us, atLeast } = percentileOf(histogram, censored, 100 * (1 - 1 / one_in));
+    return { one_in, us, at_least: atLeast };
+  });
 }
 
 /** What is held. */
@@ -140,7 +289,11 @@ export function behind(
   return `${count(wanted)} requests/s were due and ${answered}`;
 }
 
-function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, elapsed_s: number): Frame {
+function frameOf(
+  { name, bench, short }: Load,
+  wanted: Wanted,
+  window: Window,
+): Omit<Seen, "open" | "latencies"> {
   const now = look(bench.server);
   const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
@@ -150,7 +303,6 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
   const findings = findingsOf(name, { ...measured, metrics: { ...metrics, p99_us, answered: requests } }, loop)
     .filter(({ id }) => id !== "short_run");
   return {
-    elapsed_s,
     wanted,
     ...metrics,
     p50_us,

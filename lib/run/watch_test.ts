@@ -2,8 +2,9 @@ import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { find } from "../catalogue/catalogue.ts";
 import type { FindingId } from "../results/findings.ts";
-import { behind, type Frame, type Wanted, watch } from "./watch.ts";
+import { behind, type Frame, latenciesOf, type Wanted, watch, watchTogether } from "./watch.ts";
 import { StartError } from "../server/server.ts";
+import { Histogram } from "../timing/histogram.ts";
 import type { CustomServer } from "../server/subject.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
 
@@ -42,7 +43,69 @@ Deno.test({
       assertEquals(frame.reason, behind(frame.wanted, frame.requests_per_s, frame.findings));
     }
     assert(seen[3]!.elapsed_s > seen[0]!.elapsed_s);
+    assertEquals(seen.map(({ open }) => open), [20, 50, 5, 5], "the server counts the same");
   },
+});
+
+Deno.test({
+  name: "two servers get the same load in turns, and a frame each",
+  ignore,
+  fn: async () => {
+    const stop = new AbortController();
+    const rounds: Frame[][] = [];
+    const wanted = { connections: 10, rate_per_s: null };
+    for await (const round of watchTogether([find("epoll"), find("deno-serve")], () => wanted, stop.signal, 0.2)) {
+      if (rounds.push(round) === 3) stop.abort();
+    }
+    for (const [one, other] of rounds) {
+      assertEquals([one!.connections, other!.connections], [10, 10]);
+      assertEquals(one!.elapsed_s, other!.elapsed_s);
+      assert(one!.requests_per_s > 0 && other!.requests_per_s > 0);
+      assertEquals([one!.open, other!.open], [10, null], "deno-serve shows no counts");
+      for (const { latencies } of [one!, other!]) {
+        assertEquals(latencies.map(({ us }) => us), latencies.map(({ us }) => us).toSorted((a, b) => a - b));
+      }
+    }
+    assert(rounds[2]![0]!.latencies.length > 0);
+  },
+});
+
+Deno.test({
+  name: "of two servers the one that cannot start is named",
+  ignore,
+  fn: async () => {
+    const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+    const wanted = () => ({ connections: 1, rate_per_s: null });
+    await assertRejects(
+      async () => {
+        for await (const _ of watchTogether([find("epoll"), own], wanted, new AbortController().signal)) break;
+      },
+      StartError,
+      "mine: nothing listens on 127.0.0.1:1",
+    );
+  },
+});
+
+Deno.test("a distribution has the steps above which ten requests lie, and bounds where answers are missing", () => {
+  const histogramOf = (...values: [us: number, times: number][]) => {
+    const histogram = new Histogram();
+    for (const [us, times] of values) histogram.record(us, times);
+    return histogram;
+  };
+  const none = new Histogram();
+  const seconds = [{ histogram: histogramOf([100, 150]), censored: none }, {
+    histogram: histogramOf([900, 50]),
+    censored: none,
+  }];
+  assertEquals(latenciesOf(seconds), [
+    { one_in: 2, us: 100, at_least: false },
+    { one_in: 4, us: 100, at_least: false },
+    { one_in: 10, us: 900, at_least: false },
+    { one_in: 20, us: 900, at_least: false },
+  ]);
+  const missing = latenciesOf([{ histogram: histogramOf([100, 80]), censored: histogramOf([500, 20]) }]);
+  assertEquals(missing.map(({ at_least }) => at_least), [false, false, true]);
+  assertEquals(latenciesOf([]), []);
 });
 
 Deno.test({

@@ -56,10 +56,14 @@ export const howEnded = ({ code, signal }: Pick<Deno.CommandStatus, "code" | "si
 
 /** What a server prints when it listens: it says nothing of why it ended. */
 const BANNER = /^Listening\b/;
+/** What Deno and Node say of their debugger at a signal by which a server is asked for its counts. */
+const OF_DEBUGGER =
+  /^(Debugger (listening|ending) on |Visit chrome:\/\/inspect|For help, see: https:\/\/nodejs\.org|Failed to start inspector|Starting inspector on )/;
 
 /** The last line that a process said, without a phrase that stands twice; the empty string if it said nothing. */
 export function lastWords(tail: string): string {
-  const last = tail.trim().split("\n").at(-1)!.trim();
+  const lines = tail.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !OF_DEBUGGER.test(line));
+  const last = lines.at(-1) ?? "";
   return BANNER.test(last) ? "" : last.replace(/(\b[^:]+: )\1+/g, "$1"); // Deno says `Could not open library: ` twice
 }
 

@@ -21,6 +21,13 @@ Deno.test("the last words are the last line; a banner is none, and a doubled phr
   assertEquals(lastWords(twice), "poll cannot run here: Could not open library: libc.so.7: no such file");
 });
 
+Deno.test("what a runtime says of its debugger is not what a process said last", () => {
+  const failed = 'Failed to start inspector server: Failed to start inspector server at "127.0.0.1:9229"\n';
+  const opened = "Debugger listening on ws://127.0.0.1:9229/x\nVisit chrome://inspect to connect to the debugger.\n";
+  assertEquals(lastWords(`out of memory\n${failed}${opened}`), "out of memory");
+  assertEquals(lastWords(`Listening. Try: curl\n${failed}`), "");
+});
+
 Deno.test("a sentence without last words has no colon at its end", () => {
   assertEquals(withLastWords("it ended", "\n"), "it ended");
   assertEquals(withLastWords("it ended", "out of memory\n"), "it ended: out of memory");

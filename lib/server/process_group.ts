@@ -86,6 +86,7 @@ export class Group {
   #child: Deno.ChildProcess;
   #watchdog: Deno.ChildProcess | null;
   #swept: Promise<unknown> | null = null;
+  readonly #listeners = new Set<(line: string) => void>();
 
   constructor(child: Deno.ChildProcess, watchdog: Deno.ChildProcess | null) {
     this.#child = child;
@@ -100,6 +101,7 @@ export class Group {
       const lines = (line + text).split("\n");
       line = lines.pop()!.slice(0, LINE);
       if (lines.length > 0) first.resolve(lines[0]!);
+      for (const whole of lines) for (const listener of this.#listeners) listener(whole);
       this.lastLine = lines.findLast((text) => text.trim() !== "") ?? this.lastLine;
     });
     const errors = drain(child.stderr, over, (text) => this.#stderr.add(text));
@@ -112,6 +114,12 @@ export class Group {
     return this.#stderr.text;
   }
 
+  /** Hands each line of stdout that comes from now on to a listener, until what is returned is disposed of. */
+  onLine(listener: (line: string) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
   /** Ends the pipe that the watchdog reads: it kills what there is of the group, and ends. */
   #sweep(): Promise<unknown> {
     return this.#swept ??= this.#watchdog
@@ -120,17 +128,18 @@ export class Group {
   }
 
   terminate(signal: Deno.Signal = "SIGTERM"): void {
-    this.#signal(signal);
+    this.signal(signal);
   }
 
   /** SIGKILL to all of the group. */
   async kill(): Promise<Deno.CommandStatus> {
-    if (this.#watchdog === null) this.#signal("SIGKILL");
+    if (this.#watchdog === null) this.signal("SIGKILL");
     await this.#sweep();
     return await this.gone;
   }
 
-  #signal(signal: Deno.Signal): void {
+  /** Sends a signal to the leader; to one that has ended, nothing. */
+  signal(signal: Deno.Signal): void {
     try {
       this.#child.kill(signal);
     } catch (error) {

@@ -42,8 +42,18 @@ export interface Stopped {
   loops?: { accepted: number; served: number }[];
 }
 
+/** What a server says of itself while it runs. */
+export interface Stats {
+  /** Connections that it holds now. */
+  open: number;
+  accepted: number;
+  served: number;
+}
+
 /** What to start. */
 export interface ServerCommand extends GroupCommand {
+  /** Whether it prints its counts on SIGUSR1. Another server may end by that signal; by default it gets none. */
+  showsStats?: boolean;
   /** The signal that asks it to stop; SIGTERM by default. */
   stopSignal?: Deno.Signal;
 }
@@ -114,6 +124,37 @@ function parseStopped(line: string): Stopped | null {
   };
 }
 
+function parseStats(line: string): Stats | null {
+  const { event, open, accepted, served } = parseLine(line) ?? {};
+  const right = event === "stats" && isCount(open) && isCount(accepted) && isCount(served);
+  return right ? { open, accepted, served } : null;
+}
+
+/** A server hears signals within 100 ms; a busy machine may need more. */
+const STATS_MS = 1_000;
+/** Where Deno and Node open a debugger on SIGUSR1, whatever else they are to do at that signal. */
+const DEBUGGER = { hostname: "127.0.0.1", port: 9229 };
+
+/** Another command may hold that port while it asks, for a tenth of a second. */
+const HOLD_TRIES = 10;
+const HOLD_PAUSE_MS = 25;
+
+/**
+ * Holds the port of the debugger. A debugger would be a thread more in the server, which figures would count, and a door for
+ * every user of this machine. Without its port there is none, and the server says so on stderr.
+ */
+async function holdDebuggerPort(): Promise<Disposable> {
+  for (let tries = 1; tries <= HOLD_TRIES; tries++) {
+    try {
+      return Deno.listen(DEBUGGER);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, HOLD_PAUSE_MS));
+  }
+  return { [Symbol.dispose]() {} }; // somebody has it for long, which does as well
+}
+
 /** A running server. Stop it, or bind it with `await using`. */
 export class Server implements AsyncDisposable {
   /**
@@ -128,13 +169,14 @@ export class Server implements AsyncDisposable {
   /** Resolves when the server has ended, by `stop` or by itself, and nothing is left of its group. */
   readonly exited: Promise<Deno.CommandStatus>;
   #group: Group;
-  #stopSignal: Deno.Signal | undefined;
+  readonly #command: ServerCommand;
+  #asking: Promise<Stats | null> | null = null;
   #stopping: ReturnType<Server["stop"]> | null = null;
 
   /** Called by `startServer`. */
-  constructor(group: Group, ready: Ready, stopSignal?: Deno.Signal) {
+  constructor(group: Group, ready: Ready, command: ServerCommand) {
     this.#group = group;
-    this.#stopSignal = stopSignal;
+    this.#command = command;
     this.pid = processTree(group.pid)?.includes(ready.pid) ? ready.pid : group.pid; // under Wine the ids are its own
     this.leaderPid = group.pid;
     this.port = ready.port;
@@ -165,6 +207,31 @@ export class Server implements AsyncDisposable {
   }
 
   /**
+   * Asks for its counts by SIGUSR1. A line of them takes the server about a millisecond: ask between windows, and not in one.
+   * Needs `--allow-net=127.0.0.1:9229`.
+   *
+   * @returns Null where it shows none, or none within a second.
+   */
+  async stats(): Promise<Stats | null> {
+    if (this.#command.showsStats !== true || Deno.build.os === "windows" || this.#stopping !== null) return null;
+    return await (this.#asking ??= this.#askStats().finally(() => this.#asking = null));
+  }
+
+  async #askStats(): Promise<Stats | null> {
+    using _port = await holdDebuggerPort();
+    const told = Promise.withResolvers<Stats | null>();
+    using _lines = this.#group.onLine((line) => {
+      const stats = parseStats(line);
+      if (stats !== null) told.resolve(stats);
+    });
+    const timer = setTimeout(() => told.resolve(null), STATS_MS);
+    this.#group.signal("SIGUSR1");
+    const stats = await Promise.race([told.promise, this.#group.gone.then(() => null)]);
+    clearTimeout(timer);
+    return stats;
+  }
+
+  /**
    * Sends SIGTERM (or what its command names instead) and, after 5 s, SIGKILL to the whole group. The second call gives
    * what the first one gave.
    *
@@ -175,7 +242,7 @@ export class Server implements AsyncDisposable {
   }
 
   async #stop() {
-    this.#group.terminate(this.#stopSignal);
+    this.#group.terminate(this.#command.stopSignal);
     const { code, signal } = await settles(this.#group.status, STOP_MS) ? await this.exited : await this.#group.kill();
     return { stopped: parseStopped(this.#group.lastLine), code, signal };
   }
@@ -209,7 +276,7 @@ export async function startServer(command: ServerCommand, options: ServerOptions
   const first = Promise.race([group.firstLine, group.gone, abort]);
   const said = await settles(first, readyMs) ? await first : null;
   const ready = typeof said === "string" ? parseReady(said) : null;
-  if (ready !== null) return new Server(group, ready, command.stopSignal);
+  if (ready !== null) return new Server(group, ready, command);
   await group.kill();
   options.signal?.throwIfAborted();
   if (said !== null && typeof said === "object") throw new StartError(failureOf(said, group.stderrTail));

@@ -56,6 +56,12 @@ const modes = {
     say("flooded");
     return idle();
   },
+  async counts() {
+    let asked = 0;
+    Deno.addSignalListener("SIGUSR1", () => say({ event: "stats", open: 7, accepted: 9, served: ++asked, errors: {} }));
+    ready();
+    await idle();
+  },
   async crashes() {
     ready();
     Deno.addSignalListener("SIGUSR1", () => { console.error("Oh no."); Deno.exit(3); });
@@ -254,4 +260,21 @@ onLinux("the server dies with its harness even where the watchdog was killed bef
   await until("the server is gone", async () => !(await living("pgid", server)).includes(server));
   assert(await refused(port));
   await sh(`kill -s KILL -- -${server}`); // its child, for which there was only the watchdog
+});
+
+onUnix("a server is asked for its counts, again and again, and no debugger opens", async () => {
+  using command = fake("counts");
+  await using server = await startServer({ ...command, showsStats: true });
+  const [first, same] = await Promise.all([server.stats(), server.stats()]);
+  assertEquals(first, { open: 7, accepted: 9, served: 1 });
+  assertEquals(same, first, "who asks meanwhile gets the same answer");
+  assertEquals((await server.stats())?.served, 2);
+  assertEquals(/Debugger listening/.test(server.stderrTail()), false, server.stderrTail());
+});
+
+onUnix("a server that shows no counts gets no signal", async () => {
+  using command = fake("counts");
+  await using server = await startServer(command);
+  assertEquals(await server.stats(), null);
+  assertEquals(JSON.parse(server.lastLine()).event, "ready");
 });

@@ -17,6 +17,7 @@ import {
   StartError,
   type StartFailure,
   startServer,
+  type Stats,
   type Stopped,
   thisRuntime,
   waiting,
@@ -51,6 +52,8 @@ export interface Running extends AsyncDisposable {
   readonly exited: Promise<Deno.CommandStatus>;
   /** What it said last on stderr. */
   stderrTail(): string;
+  /** Asks it for its counts; missing where nobody may ask it, as with a custom server. */
+  stats?(): Promise<Stats | null>;
   /** Ends it, and returns its stopped line; null where there is none, as with a custom server. */
   stop?(): Promise<{ stopped: Stopped | null }>;
 }
@@ -114,7 +117,8 @@ export async function startSubject<S extends Subject>(subject: S, options: Subje
   const command = place === undefined
     ? experimentCommand(subject, args, runtimeOf(subject))
     : commandAt(place, subject, args);
-  return await startServer({ ...command, ...(env && { env }) }, rest) as RunningOf<S>;
+  const showsStats = !Object.hasOwn(subject.cannot, "show-stats");
+  return await startServer({ ...command, ...(env && { env }), showsStats }, rest) as RunningOf<S>;
 }
 
 /** The command that starts an experiment in a place, with the permission for its address. */

@@ -7,6 +7,7 @@ import type { Axis } from "../../lib/charts/config.ts";
 import { boundOf } from "../../lib/results/findings.ts";
 import { bytes, count, microseconds, MISSING } from "../../lib/text/format.ts";
 import type { Frame } from "../../lib/run/watch.ts";
+import type { Round } from "./wire.ts";
 
 /** One figure of a frame. */
 export interface Figure {
@@ -29,8 +30,10 @@ export const FIGURES: readonly Figure[] = [
     label: "Connections",
     value: (frame) => frame.connections,
     written: (value) => count(value),
-    detail: ({ wanted, connections }) =>
-      wanted.connections === connections ? "all connected" : `of ${count(wanted.connections)} wanted`,
+    detail: ({ wanted, connections, open }) => {
+      const share = wanted.connections === connections ? "all connected" : `of ${count(wanted.connections)} wanted`;
+      return open === null ? share : `${share}; server counts ${count(open)}`;
+    },
     axis: linear("connections", "connections"),
   },
   {
@@ -106,12 +109,27 @@ export function shown(figure: Figure, frame: Frame): { sign: string; number: str
 
 const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1).replace(/\.?$/, ".")}`;
 
+/** What it says of several servers at once: their names stand before what is of one of them. */
+export function remarksOf(names: readonly string[], round: Round): { id: string; text: string }[] {
+  return round.flatMap((frame, i) =>
+    remarks(frame).map(({ id, text }) =>
+      round.length === 1 ? { id, text } : { id: `${names[i]} ${id}`, text: `${names[i]}: ${text}` }
+    )
+  );
+}
+
 /** What is to be told of a frame: why the server falls short first, then what weakens the figures. */
 export function remarks({ reason, findings }: Frame): { id: string; text: string }[] {
   return [
     ...(reason === null ? [] : [{ id: "reason", text: sentence(reason) }]),
     ...findings.map(({ id, sentence: text }) => ({ id, text: sentence(text) })),
   ];
+}
+
+/** The same of several servers, each by its name. */
+export function spokenOf(figure: Figure, names: readonly string[], rounds: readonly Round[]): string {
+  const texts = names.map((_, i) => spoken(figure, rounds.map((round) => round[i]!)));
+  return texts.length === 1 ? texts[0]! : texts.map((text, i) => `${names[i]}: ${text}`).join(". ");
 }
 
 /** What a figure's chart shows, for those who do not see it. */

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { boundIn, FIGURES, remarks, shown, spoken } from "./figures.ts";
+import { boundIn, FIGURES, remarks, remarksOf, shown, spoken, spokenOf } from "./figures.ts";
 import type { Frame } from "../../lib/run/watch.ts";
 
 const FRAME: Frame = {
@@ -14,6 +14,8 @@ const FRAME: Frame = {
   pss_bytes: 16.7 * 2 ** 20,
   threads: 6,
   processes: 1,
+  open: null,
+  latencies: [],
   findings: [],
   reason: null,
 };
@@ -65,6 +67,25 @@ Deno.test("what was wanted stands below what is", () => {
   const wanted = { connections: 500, rate_per_s: 2000 };
   const details = FIGURES.map((figure) => figure.detail({ ...FRAME, wanted, processes: 3 }));
   assertEquals([details[0], details[1], details[7]], ["of 500 wanted", "of 2 000 /s that are due", "in 3 processes"]);
+});
+
+Deno.test("what the server counts itself stands beside what the load generator holds", () => {
+  assertEquals(FIGURES[0]!.detail({ ...FRAME, open: 1 }), "all connected; server counts 1");
+});
+
+Deno.test("of two servers each remark and each chart names its own", () => {
+  const names = ["epoll", "blocking"];
+  const lost = { ...FRAME, reason: "3 requests got no answer" };
+  assertEquals(remarksOf(names, [FRAME, lost]), [
+    { id: "blocking reason", text: "blocking: 3 requests got no answer." },
+  ]);
+  assertEquals(remarksOf(["epoll"], [lost]), remarks(lost));
+  const threads = FIGURES[7]!;
+  assertEquals(
+    spokenOf(threads, names, [[FRAME, { ...FRAME, threads: 9 }]]),
+    "epoll: Threads of the last 1 s: from 6 to 6. blocking: Threads of the last 1 s: from 9 to 9",
+  );
+  assertEquals(spokenOf(threads, ["epoll"], [[FRAME]]), spoken(threads, [FRAME]));
 });
 
 Deno.test("a chart is described by the span of its values", () => {

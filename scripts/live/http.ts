@@ -8,8 +8,7 @@
  * @module
  */
 import type { Wanted } from "../../lib/run/watch.ts";
-import { type Hello, type Limits, readWanted } from "./wire.ts";
-import type { Viewer } from "./viewer.ts";
+import { type Limits, readWanted } from "./wire.ts";
 
 /** A file of the page. */
 export interface Asset {
@@ -21,27 +20,40 @@ export interface Asset {
 export interface LiveContext {
   /** By path; `/` is the page. */
   assets: Readonly<Record<string, Asset>>;
-  viewer: Viewer;
+  /** The stream of events for a page that has come. */
+  join: () => ReadableStream<Uint8Array>;
+  /** Another place that the page may connect to, such as `ws://127.0.0.1:43121`. */
+  connectsTo?: string;
+  /** Missing where there is no load to change. */
+  load?: LoadContext;
+}
+
+/** What a page can change. */
+export interface LoadContext {
   limits: Limits;
-  hello: () => Hello;
   /** The page asks for another load. */
   onWanted: (wanted: Wanted) => void;
 }
 
 const MAX_BODY_BYTES = 1024; // what a page wants has 50
 
+/** What a page may do: load its own files, and connect to where it came from, and to one place more. */
+const policy = (connectsTo = "") =>
+  "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src data:; " +
+  `connect-src ${`'self' ${connectsTo}`.trim()}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+
 const HEADERS = {
-  "Content-Security-Policy":
-    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src data:; connect-src 'self'; " +
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
   "X-Content-Type-Options": "nosniff",
   "Referrer-Policy": "no-referrer",
   "Cross-Origin-Resource-Policy": "same-origin",
   "Cache-Control": "no-store",
 };
 
-const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset=utf-8") =>
-  new Response(body, { status, headers: { ...HEADERS, "Content-Type": type } });
+const answer = (body: BodyInit | null, status = 200, type = "text/plain; charset=utf-8", connectsTo?: string) =>
+  new Response(body, {
+    status,
+    headers: { ...HEADERS, "Content-Security-Policy": policy(connectsTo), "Content-Type": type },
+  });
 
 /** The names of this machine to itself, on any port: a tunnel or a proxy may listen on another one. */
 const LOOPBACK = /^(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
@@ -60,7 +72,7 @@ function refusal({ method, headers }: Request, path: string): string | null {
 }
 
 /** Changes the load. */
-async function change(request: Request, { limits, onWanted }: LiveContext): Promise<Response> {
+async function change(request: Request, { limits, onWanted }: LoadContext): Promise<Response> {
   const length = Number(request.headers.get("content-length") ?? NaN);
   if (!(length <= MAX_BODY_BYTES)) return answer(`The body must have ${MAX_BODY_BYTES} bytes at most.`, 413);
   const wanted = readWanted(await request.text(), limits);
@@ -74,10 +86,13 @@ export async function respond(request: Request, context: LiveContext): Promise<R
   const path = new URL(request.url).pathname;
   const refused = refusal(request, path);
   if (refused !== null) return answer(refused, 403);
-  const allowed = path === "/wanted" ? "POST" : "GET";
+  const load = path === "/wanted" ? context.load : undefined;
+  const allowed = load !== undefined ? "POST" : "GET";
   if (request.method !== allowed) return answer(`${request.method} ${path}: use ${allowed}.`, 405);
-  if (path === "/wanted") return await change(request, context);
-  if (path === "/frames") return answer(context.viewer.join(context.hello()), 200, "text/event-stream");
+  if (load !== undefined) return await change(request, load);
+  if (path === "/frames") return answer(context.join(), 200, "text/event-stream");
   const asset = Object.hasOwn(context.assets, path) ? context.assets[path] : undefined;
-  return asset === undefined ? answer(`There is no ${path}.`, 404) : answer(asset.body, 200, asset.type);
+  return asset === undefined
+    ? answer(`There is no ${path}.`, 404)
+    : answer(asset.body, 200, asset.type, context.connectsTo);
 }

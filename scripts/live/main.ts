@@ -1,20 +1,29 @@
 /**
- * Shows a server under load in a page, with sliders for the load, until the page is closed.
+ * Shows servers under load in a page, with sliders for the load, until the page is closed; one that pushes, by a chat.
  *
  * deno task live epoll --connections 100
+ * deno task live epoll thread-per-conn
+ * deno task live ws-epoll
  */
-import { findHttp } from "../../lib/catalogue/catalogue.ts";
-import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { type Experiment, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
-import { liveAssets } from "./assets.ts";
+import { StartError } from "../../lib/server/server.ts";
+import { chatAssets, liveAssets } from "./assets.ts";
+import { serveChat } from "./chat.ts";
 import { liveLimits, serveLive } from "./server.ts";
+import type { Ending } from "./wire.ts";
 import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
-const USAGE = `Usage: deno task live <name> [--connections 100] [--rate N (requests/s)] [--port 0] [--no-open]
-       Without --rate each connection asks again as soon as it has its answer. The
-       page changes both while it runs.`;
+const USAGE = `Usage: deno task live <name> [<name>] [--connections 100]
+       [--rate N (requests/s)] [--port 0] [--no-open]
+Two servers stand side by side under the same load, in turns. Without --rate
+each connection asks again as soon as it has its answer. The page changes both
+while it runs. A server of the family push has a page to chat by.
+Every 5 s, between two seconds that are measured, a server that can is asked
+how many connections it has open. What it costs: deno task probe stats-line`;
 const EXIT_OF = {
   closed: EXIT.ok,
   stopped: EXIT.interrupted,
@@ -46,31 +55,97 @@ async function openPage(url: string): Promise<void> {
   }
 }
 
-await runScript(USAGE, async () => {
+const MOST = 2; // more lines than that nobody tells apart
+const LOAD = ["connections", "rate"] as const; // flags that a chat has no use for
+
+const isChat = (experiment: Experiment) => !speaksHttp(experiment);
+
+/** The servers to show. */
+function readNames(names: readonly string[]): Experiment[] {
+  if (names.length === 0 || names.length > MOST) {
+    throw new UsageError("Name one experiment, or two to see them side by side; deno task list shows them all.");
+  }
+  if (new Set(names).size < names.length) throw new UsageError(`${names[0]} stands there twice: name another server.`);
+  const experiments = names.map((name) => find(name));
+  const chatting = experiments.find(isChat);
+  if (chatting === undefined || names.length === 1) return experiments;
+  throw new UsageError(`${chatting.name} speaks WebSocket: it is shown alone, with a page to chat by.`);
+}
+
+/** Serves on a port that the user may have named. */
+async function onFreePort<T>(port: number, serve: () => T | Promise<T>): Promise<T> {
+  try {
+    return await serve();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new KnownFailure(`Port ${port} is in use: name another one by --port, or leave it out.`, { cause: error });
+  }
+}
+
+/** What the user asked for. */
+function readOptions() {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rate", "port"],
+    string: [...LOAD, "port"],
     boolean: ["open"],
     negatable: ["open"],
     defaults: { open: true },
   });
-  if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
-  const experiment = findHttp(flags._[0]!);
+  const experiments = readNames(flags._);
   const limits = liveLimits();
   const range = (max: number) => ({ min: 1, max, integer: true });
+  const useless = isChat(experiments[0]!) ? LOAD.find((name) => flags[name] !== undefined) : undefined;
+  if (useless !== undefined) throw new UsageError(`--${useless} is for servers that answer HTTP requests.`);
   const wanted = {
     connections: numberFlag("connections", flags.connections ?? "100", range(limits.connections)),
     rate_per_s: flags.rate === undefined ? null : numberFlag("rate", flags.rate, range(limits.rate_per_s)),
   };
   const port = numberFlag("port", flags.port ?? "0", { min: 0, max: 65535, integer: true });
-  const obstacle = await obstacleTo(experiment);
-  if (obstacle !== null) throw new Unavailable(obstacle);
-  using interrupt = onInterrupt();
+  return { experiments, limits, wanted, port, opens: flags.open };
+}
+
+type Options = ReturnType<typeof readOptions>;
+
+/** Serves the page, and says where it is. */
+async function serve({ experiments, limits, wanted, port }: Options, signal: AbortSignal) {
+  const names = experiments.map(({ name }) => name).join(" and ");
+  if (isChat(experiments[0]!)) {
+    const assets = await chatAssets();
+    const { port: at, ended } = await onFreePort(
+      port,
+      () => serveChat({ experiment: experiments[0]!, port, assets, signal }),
+    );
+    return { line: `${names} runs until its last page is closed: http://127.0.0.1:${at}/`, at, ended };
+  }
   const assets = await liveAssets();
-  const live = serveLive({ experiment, wanted, limits, port, assets, signal: interrupt.signal });
-  const url = `http://127.0.0.1:${live.port}/`;
-  console.log(`${experiment.name} runs while this page is open: ${url}`);
-  if (flags.open) openPage(url);
-  const { how, sentence } = await live.ended;
+  const { port: at, ended } = await onFreePort(
+    port,
+    () => serveLive({ experiments, wanted, limits, port, assets, signal }),
+  );
+  const run = experiments.length > 1 ? "run" : "runs";
+  return { line: `${names} ${run} while this page is open: http://127.0.0.1:${at}/`, at, ended };
+}
+
+/** Serves, and waits for the end. */
+async function show(options: Options): Promise<Ending> {
+  using interrupt = onInterrupt();
+  try {
+    const { line, at, ended } = await serve(options, interrupt.signal);
+    console.log(line);
+    if (options.opens) openPage(`http://127.0.0.1:${at}/`);
+    return await ended;
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    return { how: error.failure.ended, sentence: error.failure.reason };
+  }
+}
+
+await runScript(USAGE, async () => {
+  const options = readOptions();
+  for (const experiment of options.experiments) {
+    const obstacle = await obstacleTo(experiment);
+    if (obstacle !== null) throw new Unavailable(obstacle);
+  }
+  const { how, sentence } = await show(options);
   console.error(sentence);
   return EXIT_OF[how];
 });

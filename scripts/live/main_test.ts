@@ -23,6 +23,10 @@ Deno.test("what cannot be shown is a usage error", async () => {
       [[], "Name one experiment"],
       [["epol"], "Unknown experiment epol. Did you mean epoll?"],
       [["epoll", "--connections", "0"], "--connections 0 is not a whole number from 1 to "],
+      [["epoll", "poll", "select"], "Name one experiment, or two to see them side by side"],
+      [["epoll", "ws-epoll"], "ws-epoll speaks WebSocket: it is shown alone, with a page to chat by."],
+      [["ws-epoll", "--rate", "5"], "--rate is for servers that answer HTTP requests."],
+      [["epoll", "epoll"], "epoll stands there twice: name another server."],
       [["epoll", "--rate", "0"], "--rate 0 is not a whole number from 1 to 100000"],
     ] as const
   ) {
@@ -30,6 +34,14 @@ Deno.test("what cannot be shown is a usage error", async () => {
     assertEquals([code, stdout.length], [2, 0]);
     assertMatch(new TextDecoder().decode(stderr), new RegExp(`^${sentence}[^]*Usage: `));
   }
+});
+
+Deno.test("a port that is in use is one sentence", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const { code, stderr } = await live("deno-serve", "--no-open", "--port", String(port)).output();
+  const sentence = `Port ${port} is in use: name another one by --port, or leave it out.\n`;
+  assertEquals([new TextDecoder().decode(stderr), code], [sentence, 70]);
 });
 
 const kqueue = await obstacleTo(find("kqueue"));
@@ -55,9 +67,9 @@ Deno.test({
     const { body } = await fetch(`${line!.trim().split(" ").at(-1)}frames`);
     let seen = "";
     for await (const part of body!.pipeThrough(new TextDecoderStream())) {
-      const isFirst = !seen.includes("event: frame");
+      const isFirst = !seen.includes("event: round");
       seen += part; // a part may end within a word
-      if (isFirst && seen.includes("event: frame")) child.kill("SIGINT");
+      if (isFirst && seen.includes("event: round")) child.kill("SIGINT");
     }
     assertMatch(seen, /event: end\ndata: {"how":"stopped","sentence":"Stopped\."}/);
     assertEquals((await lines.read()).done, true, "and no other line");

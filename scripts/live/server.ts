@@ -8,15 +8,16 @@ import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { diagnose } from "../../lib/run/limits.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { type Frame, type Wanted, watch } from "../../lib/run/watch.ts";
+import { type Wanted, watchTogether } from "../../lib/run/watch.ts";
 import { type Asset, type LiveContext, respond } from "./http.ts";
-import { type Ending, type Limits, recent } from "./wire.ts";
+import { type Ending, type Limits, recent, type Round } from "./wire.ts";
 import { Viewer } from "./viewer.ts";
 import { StartError } from "../../lib/server/server.ts";
 
 /** What is to be shown. */
 export interface LiveOptions {
-  experiment: Experiment;
+  /** One, or two beside each other. */
+  experiments: readonly Experiment[];
   /** What the load begins with. */
   wanted: Wanted;
   limits: Limits;
@@ -29,8 +30,8 @@ export interface LiveOptions {
 
 /** More requests/s than one core sends, so that the scale has an end. */
 const MAX_RATE_PER_S = 100_000;
-/** So long the page has to take the last event. */
-const FAREWELL_MS = 1000;
+/** So long a page has to take the last event. */
+export const FAREWELL_MS = 1000;
 
 /** The most that this machine lets one process hold, and the most that makes sense to ask for. */
 export function liveLimits(): Limits {
@@ -45,16 +46,14 @@ export function liveLimits(): Limits {
  * @throws {Deno.errors.AddrInUse} If something listens on the port.
  */
 export function serveLive(options: LiveOptions): { port: number; ended: Promise<Ending> } {
-  const { experiment, limits } = options;
-  const { name, title, family, idea } = experiment;
+  const { experiments, limits } = options;
+  const servers = experiments.map(({ name, title, family, idea }) => ({ name, title, family, idea }));
   const viewer = new Viewer();
-  const state = { wanted: options.wanted, frames: [] as Frame[] };
+  const state: State = { wanted: options.wanted, rounds: [] };
   const context: LiveContext = {
-    viewer,
-    limits,
     assets: options.assets,
-    hello: () => ({ name, title, family, idea, limits, ...state }),
-    onWanted: (wanted) => state.wanted = wanted,
+    join: () => viewer.join({ servers, limits, ...state }),
+    load: { limits, onWanted: (wanted) => state.wanted = wanted },
   };
   const server: Deno.HttpServer<Deno.NetAddr> = Deno.serve(
     { hostname: "127.0.0.1", port: options.port, onListen: () => {} },
@@ -69,14 +68,17 @@ export function serveLive(options: LiveOptions): { port: number; ended: Promise<
   return { port: server.addr.port, ended };
 }
 
-const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
+/** What runs, and what was seen of it. */
+interface State {
+  wanted: Wanted;
+  rounds: Round[];
+}
+
+export const STOPPED: Ending = { how: "stopped", sentence: "Stopped." };
+export const CLOSED: Ending = { how: "closed", sentence: "The page was closed." };
 
 /** From the first page to the end. */
-async function run(
-  { experiment, signal }: LiveOptions,
-  viewer: Viewer,
-  state: { wanted: Wanted; frames: Frame[] },
-): Promise<Ending> {
+async function run({ experiments, signal }: LiveOptions, viewer: Viewer, state: State): Promise<Ending> {
   const stop = new AbortController();
   const aborted = Promise.withResolvers<void>();
   const onAbort = () => (stop.abort(), aborted.resolve());
@@ -86,9 +88,9 @@ async function run(
   try {
     await Promise.race([viewer.first, aborted.promise]);
     if (stop.signal.aborted) return STOPPED;
-    for await (const frame of watch(experiment, () => state.wanted, stop.signal)) {
-      state.frames = recent([...state.frames, frame]);
-      viewer.send("frame", frame);
+    for await (const round of watchTogether(experiments, () => state.wanted, stop.signal)) {
+      state.rounds = recent([...state.rounds, round]);
+      viewer.send("round", round);
     }
   } catch (error) {
     const sentence = stripVTControlCharacters((error as Error).message); // a server's last words may be in colour
@@ -96,5 +98,5 @@ async function run(
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
-  return signal.aborted ? STOPPED : { how: "closed", sentence: "The page was closed." };
+  return signal.aborted ? STOPPED : CLOSED;
 }

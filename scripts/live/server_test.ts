@@ -7,16 +7,16 @@ import { Client, within } from "../../lib/testing/client.ts";
 
 const ignore = Deno.build.os !== "linux";
 const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore, fn });
-const LONG_MS = 30_000; // only a broken server lets it pass: a busy host may take seconds for each frame
+const LONG_MS = 30_000; // only a broken server lets it pass: a busy host may take seconds for each round
 const LIMITS = { connections: 50, rate_per_s: 1000 };
 const ASSETS = { "/": { type: "text/html; charset=utf-8", body: "<!DOCTYPE html>" } };
 
 /** A run with a page that nobody has opened yet. */
-function live(experiment: Experiment = find("epoll")) {
+function live(...experiments: Experiment[]) {
   const stop = new AbortController();
   const wanted = { connections: 10, rate_per_s: null };
   const { port, ended: end } = serveLive({
-    experiment,
+    experiments: experiments.length > 0 ? experiments : [find("epoll")],
     wanted,
     port: 0,
     limits: LIMITS,
@@ -80,30 +80,31 @@ class Viewer {
 /** All processes below this one. */
 const below = (): number[] => processTree(Deno.pid)!.slice(1);
 
-test("frames arrive, what is wanted changes what runs; a second page goes on, and with it all is closed", async () => {
+test("rounds arrive, what is wanted changes what runs; a second page goes on, and with it all is closed", async () => {
   const before = below();
   const { url, ended, want } = live();
   const [first, hello] = await Viewer.open(url);
-  assertEquals([hello.name, hello.wanted], ["epoll", { connections: 10, rate_per_s: null }]);
-  assertEquals((await first.next("frame")).connections, 10);
+  assertEquals([hello.servers[0]!.name, hello.wanted], ["epoll", { connections: 10, rate_per_s: null }]);
+  assertEquals((await first.next("round"))[0]!.connections, 10);
   const running = below().filter((pid) => !before.includes(pid));
   assert(running.length >= 2, "a server and a load generator run");
 
   const wanted = { connections: 25, rate_per_s: 200 };
   assertEquals((await want(JSON.stringify(wanted))).status, 204);
-  const { connections, requests_per_s } = await first.next("frame", (frame) => frame.wanted.connections === 25);
+  const [frame] = await first.next("round", ([frame]) => frame!.wanted.connections === 25);
+  const { connections, requests_per_s } = frame!;
   assertEquals(connections, 25);
   // 200 are due in a second, which a busy machine can make longer but not shorter.
   assert(requests_per_s <= 200, `200/s are due: ${requests_per_s}`);
 
-  const [second, { frames, wanted: now }] = await Viewer.open(url);
+  const [second, { rounds, wanted: now }] = await Viewer.open(url);
   assertEquals(await first.next("replaced"), null);
-  assert(frames.length >= 2, "a page that comes later shows what was before");
+  assert(rounds.length >= 2, "a page that comes later shows what was before");
   assertEquals(now, wanted);
-  await second.next("frame");
+  await second.next("round");
   await second.close();
   const [third] = await Viewer.open(url); // as one that is loaded again
-  await third.next("frame");
+  await third.next("round");
   await third.close();
   assertEquals(await ended(), { how: "closed", sentence: "The page was closed." });
   assertEquals(below(), before, "nothing is left running");

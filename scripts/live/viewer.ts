@@ -1,6 +1,6 @@
 /**
- * The page that shows a run: a stream of server-sent events (WHATWG HTML, section 9.2) with a bounded queue. There is one
- * page at a time: the one that was opened last.
+ * The pages that show a run: streams of server-sent events (WHATWG HTML, section 9.2), each with a bounded queue. There is one
+ * page at a time, or a few: those that were opened last.
  *
  * @module
  */
@@ -14,17 +14,27 @@ const RETRY_MS = 300; // a browser that lost its stream comes back after this, s
 
 type Stream = ReadableStreamDefaultController<Uint8Array>;
 
-/** The page that shows a run. */
-export class Viewer {
+/** Events by their names, with what they carry. The first one that a page gets is the greeting. */
+interface Common {
+  hello: unknown;
+  /** So many pages were opened after this one that it gets no more events. */
+  replaced: null;
+}
+
+/** The pages that show a run. */
+export class Viewer<E extends Common = Events> {
   readonly #first = Promise.withResolvers<void>();
   readonly #left = Promise.withResolvers<void>();
   readonly #graceMs: number;
-  #stream: Stream | null = null;
+  readonly #most: number;
+  readonly #streams = new Set<Stream>(); // the oldest first
   #grace: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
-  constructor(graceMs = GRACE_MS) {
+  /** @param most So many pages can show it at a time: those that were opened last. */
+  constructor({ graceMs = GRACE_MS, most = 1 }: { graceMs?: number; most?: number } = {}) {
     this.#graceMs = graceMs;
+    this.#most = most;
   }
 
   /** Resolves when the first page is open. */
@@ -32,13 +42,13 @@ export class Viewer {
     return this.#first.promise;
   }
 
-  /** Resolves when the page was closed, and none was opened for a while. */
+  /** Resolves when the last page was closed, and none was opened for a while. */
   get left(): Promise<void> {
     return this.#left.promise;
   }
 
-  /** The body of the answer to a page. The page before it, if it is open still, learns that it is replaced. */
-  join(hello: Events["hello"]): ReadableStream<Uint8Array> {
+  /** The body of the answer to a page. Where there are too many, the oldest one learns that it is replaced. */
+  join(hello: E["hello"]): ReadableStream<Uint8Array> {
     let own: Stream;
     return new ReadableStream<Uint8Array>({
       start: (stream) => {
@@ -46,9 +56,9 @@ export class Viewer {
         stream.enqueue(encode(`retry: ${RETRY_MS}\n`));
         stream.enqueue(event("hello", hello));
         if (this.#isClosed) return stream.close();
-        this.send("replaced", null);
-        this.#stream?.close();
-        this.#stream = stream;
+        const [oldest] = this.#streams;
+        if (oldest !== undefined && this.#streams.size >= this.#most) this.#replace(oldest);
+        this.#streams.add(stream);
         clearTimeout(this.#grace);
         this.#first.resolve();
       },
@@ -56,27 +66,35 @@ export class Viewer {
     }, { highWaterMark: QUEUE_EVENTS });
   }
 
+  #replace(stream: Stream): void {
+    this.#streams.delete(stream);
+    if ((stream.desiredSize ?? 0) > 0) stream.enqueue(event("replaced", null));
+    stream.close();
+  }
+
   #leave(stream: Stream): void {
-    if (this.#stream !== stream || this.#isClosed) return;
-    this.#stream = null;
+    if (!this.#streams.delete(stream) || this.#streams.size > 0 || this.#isClosed) return;
     this.#grace = setTimeout(() => this.#left.resolve(), this.#graceMs);
   }
 
-  /** Sends an event to the page, if there is one. */
-  send<Name extends keyof Events>(name: Name, data: Events[Name]): void {
-    const stream = this.#stream;
-    if (stream === null) return;
-    if ((stream.desiredSize ?? 0) > 0) return stream.enqueue(event(name, data));
-    stream.close();
-    this.#leave(stream);
+  /** Sends an event to all pages. One that does not read is let go. */
+  send<Name extends keyof E & string>(name: Name, data: E[Name]): void {
+    for (const stream of [...this.#streams]) {
+      if ((stream.desiredSize ?? 0) > 0) {
+        stream.enqueue(event(name, data));
+        continue;
+      }
+      stream.close();
+      this.#leave(stream);
+    }
   }
 
-  /** Ends the stream, behind what waits in it. A page that comes later gets the first event and no more. */
+  /** Ends the streams, behind what waits in them. A page that comes later gets the first event and no more. */
   close(): void {
     this.#isClosed = true;
     clearTimeout(this.#grace);
-    this.#stream?.close();
-    this.#stream = null;
+    for (const stream of this.#streams) stream.close();
+    this.#streams.clear();
   }
 }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import type { Frame, Wanted } from "../../lib/run/watch.ts";
 import { count } from "../../lib/text/format.ts";
 import type { StartFailure } from "../../lib/server/server.ts";
@@ -12,16 +13,20 @@ import { wrongIn } from "../../lib/results/check.ts";
 /** The most that can be wanted; the least is 1. */
 export type Limits = { connections: number; rate_per_s: number };
 
+/** What a page says of a server. */
+export type Shown = Pick<Experiment, "name" | "title" | "family" | "idea">;
+
+/** A frame of each server, in the order in which they were named. */
+export type Round = Frame[];
+
 /** The first event that a page gets. */
 export interface Hello {
-  name: string;
-  title: string;
-  family: string;
-  idea: string;
+  /** One, or two beside each other. */
+  servers: Shown[];
   limits: Limits;
   wanted: Wanted;
   /** Of the last {@linkcode HISTORY_S} seconds. */
-  frames: Frame[];
+  rounds: Round[];
 }
 
 /** How a run ended: the page was closed, the command was stopped, or there is no server: it cannot run here, or gave up. */
@@ -33,8 +38,24 @@ export interface Ending {
 /** The events, by their names, with what they carry. */
 export interface Events {
   hello: Hello;
-  frame: Frame;
+  round: Round;
   /** Another page was opened: this one gets no more events. */
+  replaced: null;
+  end: Ending;
+}
+
+/** The first event that a page of a chat gets. */
+export interface ChatHello {
+  server: Shown;
+  /** Where the server listens, such as `ws://127.0.0.1:43121`. */
+  socket: string;
+}
+
+/** The events of a chat. Messages are none of them: these come from the server itself. */
+export interface ChatEvents {
+  hello: ChatHello;
+  /** How many the server says are connected; null: it does not say. */
+  listeners: { open: number | null };
   replaced: null;
   end: Ending;
 }
@@ -63,6 +84,8 @@ export function readWanted(text: string, limits: Limits): Wanted | { wrong: stri
   return wrong === undefined ? value as Wanted : { wrong };
 }
 
-/** The frames that still belong on a page. */
-export const recent = <F extends { elapsed_s: number }>(frames: readonly F[]): F[] =>
-  frames.filter(({ elapsed_s }) => elapsed_s > (frames.at(-1)?.elapsed_s ?? 0) - HISTORY_S);
+/** The rounds that still belong on a page. All frames of a round are of one time. */
+export function recent<F extends { elapsed_s: number }>(rounds: readonly F[][]): F[][] {
+  const now = rounds.at(-1)?.[0]?.elapsed_s ?? 0;
+  return rounds.filter(([first]) => first !== undefined && first.elapsed_s > now - HISTORY_S);
+}

@@ -24,8 +24,8 @@ Deno.test("what cannot be wanted is refused, with what is wrong about it", () =>
   assertEquals(readWanted("{", LIMITS), { wrong: "it is not JSON" });
 });
 
-Deno.test("a page keeps the frames of two minutes", () => {
-  const frames = Array.from({ length: 300 }, (_, i) => ({ elapsed_s: i + 1 }));
-  assertEquals(recent(frames).map(({ elapsed_s }) => elapsed_s), Array.from({ length: 120 }, (_, i) => i + 181));
+Deno.test("a page keeps the rounds of two minutes", () => {
+  const rounds = Array.from({ length: 300 }, (_, i) => [{ elapsed_s: i + 1 }, { elapsed_s: i + 1 }]);
+  assertEquals(recent(rounds).map(([, second]) => second!.elapsed_s), Array.from({ length: 120 }, (_, i) => i + 181));
   assertEquals(recent([]), []);
 });

@@ -42,6 +42,7 @@ const PROBE_MINUTES: Record<string, number> = {
   "process-memory": 8,
   "thread-count": 5,
   "idle-cpu": 4,
+  "stats-line": 2,
   "system-calls": 6,
   loops: 4,
   queue: 6,

@@ -13,13 +13,15 @@ import {
   LineElement,
   LogarithmicScale,
   PointElement,
+  type ScriptableLineSegmentContext,
 } from "chart.js";
 import { scaleOf } from "../../../lib/charts/scales.ts";
-import { colourOf, GROUND, type Theme } from "../../../lib/charts/theme.ts";
+import { GROUND, type Theme } from "../../../lib/charts/theme.ts";
 import { extent, ticksOf } from "./scale.ts";
-import { boundIn, type Figure, spoken } from "../figures.ts";
+import { boundIn, type Figure, spokenOf } from "../figures.ts";
 import type { Frame } from "../../../lib/run/watch.ts";
-import { HISTORY_S } from "../wire.ts";
+import { HISTORY_S, type Round } from "../wire.ts";
+import type { Look } from "./servers.ts";
 
 Chart.register(LineController, LineElement, PointElement, LinearScale, LogarithmicScale, CategoryScale, Filler);
 Chart.defaults.font.family = "Inter, system-ui, sans-serif";
@@ -41,11 +43,12 @@ const SCALE_WIDTH = 62; // pixels, so that the charts of a column begin below ea
 type Ticks = { ticks: { value: number }[] };
 const plain = { display: false };
 
-function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
+function optionsOf({ axis }: Figure, lines: readonly Point[][], theme: Theme) {
   const y = scaleOf(axis, theme);
   const { faint, grid } = GROUND[theme];
-  const ends = extent(axis, points.map((point) => point.y));
-  const shownS = WINDOWS_S.find((seconds) => seconds >= -(points[0]?.x ?? 0)) ?? HISTORY_S;
+  const ends = extent(axis, lines.flatMap((points) => points.map((point) => point.y)));
+  const oldest = lines[0]?.[0]?.x ?? 0; // all lines are of the same times
+  const shownS = WINDOWS_S.find((seconds) => seconds >= -oldest) ?? HISTORY_S;
   const small = { color: faint, font: { size: 11 }, maxRotation: 0 };
   return {
     animation: false as const,
@@ -85,32 +88,42 @@ function optionsOf({ axis }: Figure, points: readonly Point[], theme: Theme) {
   };
 }
 
-/** A chart that follows the frames. */
+/** A chart that follows the rounds, with a line for each server. */
 export class FigureChart {
   readonly #chart: Chart<"line", Point[]>;
 
-  constructor(readonly figure: Figure, readonly canvas: HTMLCanvasElement, readonly family: string) {
+  constructor(readonly figure: Figure, readonly canvas: HTMLCanvasElement, readonly looks: readonly Look[]) {
     this.#chart = new Chart<"line", Point[]>(canvas, { type: "line", data: { datasets: [] } });
   }
 
-  draw(frames: readonly Frame[], theme: Theme): void {
-    const points = pointsOf(this.figure, frames);
-    const colour = colourOf(this.family, theme);
+  draw(rounds: readonly Round[], theme: Theme): void {
+    const frames = this.looks.map((_, i) => rounds.map((round) => round[i]!));
+    const points = frames.map((of) => pointsOf(this.figure, of));
+    this.#chart.data.datasets = this.looks.map((look, i) => this.#lineOf(look, frames[i]!, points[i]!, theme));
+    this.#chart.options = optionsOf(this.figure, points, theme);
+    this.#chart.update("none");
+    this.canvas.setAttribute("aria-label", spokenOf(this.figure, this.looks.map(({ name }) => name), rounds));
+  }
+
+  #lineOf(look: Look, frames: readonly Frame[], points: Point[], theme: Theme) {
+    const { mark } = look;
+    const colour = look.colour[theme];
     const bounds = frames.map((frame) => boundIn(this.figure, frame) !== null);
-    this.#chart.data.datasets = [{
+    const isAlone = this.looks.length === 1;
+    return {
       data: points,
       borderColor: colour,
       backgroundColor: `${colour}1f`,
-      fill: this.figure.axis.scale === "linear" ? "origin" : "start",
+      fill: !isAlone ? false : this.figure.axis.scale === "linear" ? "origin" : "start",
       borderWidth: 2,
       tension: 0,
-      pointRadius: points.map((_, i) => i === points.length - 1 ? 3 : 0),
+      pointStyle: mark,
+      pointRadius: points.map((_, i) => i < points.length - 1 ? 0 : mark === "circle" ? 3 : 4.5),
       pointBackgroundColor: bounds.map((bound) => bound ? GROUND[theme].page : colour),
-      segment: { borderDash: ({ p1DataIndex }) => bounds[p1DataIndex] ? [3, 3] : [] },
-      clip: false,
-    }];
-    this.#chart.options = optionsOf(this.figure, points, theme);
-    this.#chart.update("none");
-    this.canvas.setAttribute("aria-label", spoken(this.figure, frames));
+      segment: {
+        borderDash: ({ p1DataIndex }: ScriptableLineSegmentContext) => bounds[p1DataIndex] ? [3, 3] : [],
+      },
+      clip: false as const,
+    };
   }
 }

@@ -4,181 +4,176 @@
  * @module
  */
 /// <reference lib="dom" />
-import { FAMILY, type Theme } from "../../../lib/charts/theme.ts";
-import { type Figure, FIGURES, remarks, shown } from "../figures.ts";
+import type { Theme } from "../../../lib/charts/theme.ts";
+import { type Figure, FIGURES, remarksOf, shown } from "../figures.ts";
 import { FigureChart } from "./chart.ts";
 import { byId, Controls } from "./controls.ts";
+import { Distribution } from "./distribution.ts";
+import { follow } from "./follow.ts";
+import { copyOf, introduce } from "./introduce.ts";
+import { label, type Look, looksOf } from "./servers.ts";
 import type { Frame } from "../../../lib/run/watch.ts";
-import { type Ending, type Events, type Hello, recent } from "../wire.ts";
+import { type EndState, Status } from "./status.ts";
+import { type Hello, recent, type Round } from "../wire.ts";
 
-const LATE_MS = 3500; // without a frame for so long, the page says that it shows old figures
-const TRIES = 8; // to come back to a command that does not answer
+const LATE_MS = 3500; // without a round for so long, the page says that it shows old figures
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const theme = (): Theme => dark.matches ? "dark" : "light";
 
-/** One figure on the page: its number, what stands below, and its chart. */
-class Tile {
+/** The number of one server in a tile, and what stands below. */
+class Value {
+  readonly root = copyOf("value");
   readonly #part: (name: string) => HTMLElement;
-  readonly #chart: FigureChart;
 
-  constructor(readonly figure: Figure, family: string) {
-    const tile = byId<HTMLTemplateElement>("tile").content.cloneNode(true) as DocumentFragment;
-    const root = tile.querySelector<HTMLElement>(".tile")!;
-    this.#part = (name) => root.querySelector<HTMLElement>(`.${name}`)!;
-    this.#part("label").textContent = figure.label;
-    byId("figures").append(tile);
-    this.#chart = new FigureChart(figure, root.querySelector("canvas")!, family);
+  constructor(look: Look, index: number) {
+    this.#part = (name) => this.root.querySelector<HTMLElement>(`.${name}`)!;
+    this.#part("who").append(label(look, index));
   }
 
-  show(frames: readonly Frame[]): void {
-    const last = frames.at(-1);
-    if (last !== undefined) {
-      const { sign, number, unit } = shown(this.figure, last);
-      this.#part("sign").textContent = sign;
-      this.#part("number").textContent = number;
-      this.#part("unit").textContent = unit;
-      this.#part("detail").textContent = this.figure.detail(last);
-    }
-    this.#chart.draw(frames, theme());
+  show(figure: Figure, frame: Frame): void {
+    const { sign, number, unit } = shown(figure, frame);
+    const detail = figure.detail(frame);
+    this.#part("sign").textContent = sign;
+    this.#part("number").textContent = number;
+    this.#part("unit").textContent = unit;
+    this.#part("detail").textContent = detail;
+    this.#part("detail").title = detail; // it may be cut
   }
 }
 
-type State = "waits" | "runs" | "late" | "over" | "failed";
-type EndState = { how: Ending["how"] | "replaced"; sentence: string };
-const ENDINGS: Record<EndState["how"], [status: string, state: State]> = {
-  closed: ["Ended", "over"],
-  stopped: ["Ended", "over"],
-  skipped: ["It cannot run here", "over"],
-  not_ready: ["The server did not get ready", "failed"],
-  crashed: ["The server failed", "failed"],
-  replaced: ["Shown elsewhere", "over"],
-};
+/** One figure on the page: the number of each server, and a chart of all. */
+class Tile {
+  readonly #values: Value[];
+  readonly #chart: FigureChart;
 
-/** What the page says in words. Spoken is only what is new: figures within a sentence may change each second. */
+  constructor(readonly figure: Figure, looks: readonly Look[]) {
+    const root = copyOf("tile");
+    root.querySelector(".label")!.textContent = figure.label;
+    this.#values = looks.map((look, i) => new Value(look, i));
+    root.querySelector(".values")!.append(...this.#values.map((value) => value.root));
+    byId("figures").append(root);
+    this.#chart = new FigureChart(figure, root.querySelector("canvas")!, looks);
+  }
+
+  show(rounds: readonly Round[]): void {
+    const last = rounds.at(-1);
+    if (last !== undefined) this.#values.forEach((value, i) => value.show(this.figure, last[i]!));
+    this.#chart.draw(rounds, theme());
+  }
+}
+
+/** What is to be known of the figures, in words. Spoken is only what is new: figures within a sentence change each second. */
 class Words {
   #kinds = "";
 
-  status(text: string, state: State): void {
-    const status = byId("status");
-    if (status.textContent !== text) status.textContent = text;
-    document.documentElement.dataset["state"] = state;
+  constructor(readonly names: readonly string[]) {
+    byId("none").textContent = names.length > 1
+      ? "Both servers do what is asked of them, and nothing weakens the figures."
+      : "The server does what is asked of it, and nothing weakens the figures.";
   }
 
-  /** What is told of the last figures stays, but after the end the all-clear is hidden. */
-  end({ how, sentence }: EndState): void {
-    this.status(...ENDINGS[how]);
-    byId("ending").textContent = sentence;
+  /** What is said of the last figures stays, but after the end the all-clear is hidden. */
+  end(): void {
     byId("words").hidden = this.#kinds === "";
   }
 
-  remarks(frame: Frame): void {
-    const told = remarks(frame);
-    const kinds = told.map(({ id }) => id).join(" ");
-    byId("remarks").replaceChildren(...told.map(({ id, text }) => {
+  show(round: Round): void {
+    const said = remarksOf(this.names, round);
+    const kinds = said.map(({ id }) => id).join(" ");
+    byId("remarks").replaceChildren(...said.map(({ id, text }) => {
       const item = document.createElement("li");
       item.textContent = text;
-      item.className = id === "reason" ? "reason" : "finding";
+      item.className = id.endsWith("reason") ? "reason" : "finding";
       return item;
     }));
-    byId("none").hidden = told.length > 0;
+    byId("none").hidden = said.length > 0;
     byId("words").hidden = false;
     if (kinds === this.#kinds) return;
     this.#kinds = kinds;
-    byId("news").textContent = told.map(({ text }) => text).join(" ");
+    byId("news").textContent = said.map(({ text }) => text).join(" ");
   }
 }
 
 /** The page of one run. */
 class Page {
-  readonly #words = new Words();
+  readonly #status: Status;
+  readonly #words: Words;
   readonly #controls: Controls;
   readonly #tiles: Tile[];
-  #frames: Frame[] = [];
+  readonly #distribution: Distribution;
+  readonly #names: string[];
+  #rounds: Round[] = [];
   #late: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(hello: Hello) {
-    const { name, title, family, idea, limits } = hello;
-    const { style } = document.documentElement;
-    document.title = `${name} · C10K lab, live`;
-    byId("name").textContent = name;
-    byId("title").textContent = title.slice(title.indexOf(": ") + 1); // before it: the name
-    byId("idea").textContent = idea;
-    const colours = FAMILY[family] ?? FAMILY["own"]!;
-    style.setProperty("--family-light", colours.light);
-    style.setProperty("--family-dark", colours.dark);
+  constructor({ servers, limits }: Hello, status: Status) {
+    const looks = looksOf(servers);
+    this.#status = status;
+    this.#names = servers.map(({ name }) => name);
+    introduce(servers, looks);
+    byId("turns").hidden = servers.length === 1;
     byId("run").hidden = false;
+    this.#words = new Words(this.#names);
     this.#controls = new Controls(limits);
-    this.#tiles = FIGURES.map((figure) => new Tile(figure, family));
+    this.#tiles = FIGURES.map((figure) => new Tile(figure, looks));
+    this.#distribution = new Distribution(looks);
     dark.addEventListener("change", () => this.#draw());
   }
 
-  hello({ name, frames, wanted }: Hello): void {
-    this.#frames = frames;
+  hello({ rounds, wanted }: Hello): void {
+    this.#rounds = rounds;
     this.#controls.show(wanted);
-    this.#words.status(`Starting ${name}…`, "waits");
+    this.#status.show(`Starting ${this.#names.join(" and ")}…`, "waits");
     this.#draw();
-    if (frames.length > 0) this.#runs();
+    if (rounds.length > 0) this.#runs();
   }
 
-  frame(frame: Frame): void {
-    this.#frames = recent([...this.#frames, frame]);
+  round(round: Round): void {
+    this.#rounds = recent([...this.#rounds, round]);
     this.#draw();
     this.#runs();
   }
 
   lost(): void {
     clearTimeout(this.#late);
-    this.#words.status("The command does not answer. Trying again…", "late");
   }
 
-  end(ending: EndState): void {
+  end(): void {
     clearTimeout(this.#late);
     this.#controls.end();
-    this.#words.end(ending);
+    this.#words.end();
   }
 
   #runs(): void {
-    this.#words.status("Running", "runs");
+    this.#status.show("Running", "runs");
     clearTimeout(this.#late);
     const text = "Waiting: the last second is not over, for answers or connections are still missing.";
-    this.#late = setTimeout(() => this.#words.status(text, "late"), LATE_MS);
+    this.#late = setTimeout(() => this.#status.show(text, "late"), LATE_MS);
   }
 
   #draw(): void {
-    for (const tile of this.#tiles) tile.show(this.#frames);
-    const last = this.#frames.at(-1);
-    if (last !== undefined) this.#words.remarks(last);
+    for (const tile of this.#tiles) tile.show(this.#rounds);
+    const last = this.#rounds.at(-1);
+    this.#distribution.show(last, theme());
+    if (last !== undefined) this.#words.show(last);
   }
 }
 
-/** Listens to the run until it ends. */
-function follow(): void {
-  const source = new EventSource("/frames");
-  let page: Page | undefined;
-  let failures = 0;
-  const on = <Name extends keyof Events>(name: Name, act: (data: Events[Name]) => void) =>
-    source.addEventListener(name, ({ data }) => act(JSON.parse(data)));
-  on("hello", (hello) => {
-    failures = 0;
-    page ??= new Page(hello);
+const status = new Status();
+let page: Page | undefined;
+follow({
+  hello(hello: Hello) {
+    page ??= new Page(hello, status);
     page.hello(hello);
-  });
-  on("frame", (frame) => page?.frame(frame));
-  on("replaced", () => {
-    source.close();
-    page?.end({ how: "replaced", sentence: "Another page shows this run. Load this one again to see it here." });
-  });
-  on("end", (end) => {
-    source.close();
-    page?.end(end);
-  });
-  source.addEventListener("error", () => {
+  },
+  round: (round: Round) => page?.round(round),
+}, {
+  lost() {
     page?.lost();
-    if (++failures < TRIES && source.readyState !== EventSource.CLOSED) return; // the browser tries again
-    source.close();
-    (page ?? new Words()).end({ how: "stopped", sentence: "The command is gone." });
-  });
-}
-
-follow();
+    status.show("The command does not answer. Trying again…", "late");
+  },
+  end(ending: EndState) {
+    page?.end();
+    status.end(ending);
+  },
+});

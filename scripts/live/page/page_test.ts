@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Page } from "playwright-core";
-import { find } from "../../../lib/catalogue/catalogue.ts";
+import { type Experiment, find } from "../../../lib/catalogue/catalogue.ts";
 import { liveAssets } from "../assets.ts";
 import { serveLive } from "../server.ts";
 import { processTree } from "../../../lib/sampling/process.ts";
@@ -12,12 +12,12 @@ const assets = HAS_BROWSER ? await liveAssets() : {};
 const test = (name: string, fn: () => Promise<void>) => Deno.test({ name, ignore: !HAS_BROWSER, fn });
 
 /** A run with few connections. */
-function live(experiment = find("epoll")) {
+function live(...experiments: Experiment[]) {
   const stop = new AbortController();
   const limits = { connections: 500, rate_per_s: 10_000 };
   const wanted = { connections: 10, rate_per_s: null };
   const { port, ended: end } = serveLive({
-    experiment,
+    experiments: experiments.length > 0 ? experiments : [find("epoll")],
     wanted,
     limits,
     port: 0,
@@ -41,6 +41,7 @@ test("numbers and charts follow the run, the keyboard steers it, and closing the
     const { page, errors, requests } = await browser.open(url);
     await shows(page, "Connections", "10");
     assertEquals(await page.locator("canvas[aria-label*=' from ']").count(), 8);
+    assertEquals(await page.locator(".who:visible").count(), 0, "of one server no number needs a name");
     const rate = page.locator(".tile", { hasText: "Requests/s" }).locator(".number");
     await rate.filter({ hasNotText: (await rate.textContent())! }).waitFor(); // the next second has another number
 
@@ -99,6 +100,60 @@ test("a server that does not start is named as what it is, and nobody says that 
     assertEquals(await page.getByText(ALL_WELL).isVisible(), false);
     stop();
     await ended();
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+test("two servers stand side by side: numbers, lines and distributions of both, steered together", async () => {
+  const { url, ended, stop } = live(find("epoll"), find("deno-serve"));
+  {
+    await using browser = await startBrowser();
+    const { page, errors } = await browser.open(url, { viewport: { width: 1440, height: 900 } });
+    const connections = page.locator(".tile", { hasText: "Connections" });
+    const numbers = (text: string) => connections.locator(".number", { hasText: new RegExp(`^${text}$`) });
+    await numbers("10").nth(1).waitFor();
+    assertEquals(await connections.locator(".who").allTextContents(), ["epoll", "deno-serve"]);
+    await page.getByText("Both have the same load, in turns").waitFor();
+    await connections.getByText("server counts 10").waitFor();
+    await page.getByRole("slider", { name: "Connections" }).press("ArrowRight");
+    await numbers("15").nth(1).waitFor();
+
+    const rows = page.locator("#distribution tbody tr").filter({ hasText: /^1 in 10\d.*[µm]s.*[µm]s$/ });
+    await rows.first().waitFor();
+    const heard = await page.getByRole("img", { name: /epoll: 1 in 2 over .* deno-serve: 1 in 2 over/ }).count();
+    assertEquals(heard, 1, "the curves are told in words, too");
+    assertEquals(await faults(page), []);
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.setViewportSize({ width: 390, height: 844 });
+    assertEquals(await faults(page), []);
+    assertEquals(await page.evaluate("document.documentElement.scrollWidth"), 390, "nothing is wider than a phone");
+    assertEquals(errors, []);
+  }
+  stop();
+  await ended();
+});
+
+test("where one of two servers dies the page says which, in one sentence", async () => {
+  const dir = await Deno.makeTempDir();
+  const path = `${dir}/deno-serve.ts`;
+  await Deno.writeTextFile(
+    path,
+    `const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
+       if (++served === 30) { console.error("the last words"); Deno.exit(3); }
+       return new Response("Hello World");
+     });
+     let served = 0;
+     console.log(JSON.stringify({ event: "ready", experiment: "fake", port: server.addr.port, pid: Deno.pid }));`,
+  );
+  try {
+    await using browser = await startBrowser();
+    const { url, ended } = live(find("epoll"), { ...find("deno-serve"), path });
+    const { page } = await browser.open(url);
+    const sentence = "deno-serve: the server ended during the run with exit code 3: the last words";
+    await page.getByText(sentence).waitFor();
+    assertEquals(await page.getByRole("status").textContent(), "The server failed");
+    assertEquals((await ended()).sentence, sentence);
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
