@@ -8,6 +8,7 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
+import type { MeasureOptions } from "../lib/run/ladder.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}
@@ -15,6 +16,18 @@ Every 5 s a server that can is asked how many connections it has open, but not
 in a window that is measured. What it costs: deno task probe stats-line`;
 
 const LABEL = 12; // columns of `Question` and its like
+
+/** How long the default runs take. */
+const USUAL_TIME = "one to three minutes";
+const QUICK_TIME = "under 20 s";
+
+/** The first line: what comes, and how long it takes. */
+function announce({ name }: Experiment, { quick, scenarios, connections, seconds }: MeasureOptions): void {
+  const isUsual = scenarios === null && connections === null && seconds === null;
+  const time = isUsual ? ` in ${quick ? QUICK_TIME : USUAL_TIME}` : "";
+  const what = (scenarios ?? ["hold", "throughput", "rate"]).join(", ");
+  console.error(`Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`);
+}
 
 /** A label and its text, which is wrapped beside it. */
 const labelled = (label: string, text: string): string =>
@@ -31,6 +44,7 @@ await runScript(USAGE, async () => {
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
   const options = fitting(experiment, readMeasureOptions(flags));
+  announce(experiment, options);
   introduce(experiment);
   return await measureAndTell(experiment, options, flags);
 });

@@ -14,6 +14,7 @@
  * @module
  */
 import type { Experiment } from "../catalogue/header.ts";
+import { userMemoryOf } from "../results/choose.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
 import type { Result, ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant } from "../results/conventions.ts";
@@ -134,13 +135,16 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
   if (run === undefined) {
     const skipped = stored.results.findLast(({ experiment, ended }) => experiment === name && ended === "skipped");
     const command = `deno task exp ${name} --scenario ${kind} --connections ${at}`;
-    return { outcome: "open", because: skipped?.reason?.replace(/\.$/, "") ?? `not measured yet: ${command}` };
+    return { outcome: "open", because: skipped?.reason?.replace(/\.$/, "") ?? `not measured yet (${command})` };
   }
-  const value = (run.metrics as Record<string, number | null | undefined>)[metric] ?? null;
-  if (value === null) return { outcome: "open", because: `${metric} is not available in ${kind}(${at})` };
-  const bound = boundOf(metric, idsOf(run.findings, name));
+  const where = `${kind}(${run.parameters.connections})`;
+  const { value, bound } = metric === "user_bytes_per_conn" ? userMemoryOf(run.metrics) : {
+    value: (run.metrics as Record<string, number | null | undefined>)[metric] ?? null,
+    bound: boundOf(metric, idsOf(run.findings, name)),
+  };
+  if (value === null) return { outcome: "open", because: `${metric} is not available in ${where}` };
   const sign_ = bound === null ? "" : SIGN_OF[bound];
-  const because = `${metric} in ${kind}(${at}) was ${sign_}${written(metric, value)}, ${WORDS[sign]} ` +
+  const because = `${metric} in ${where} was ${sign_}${written(metric, value)}, ${WORDS[sign]} ` +
     `${written(metric, limit)} was expected`;
   return { outcome: decideBound(value, bound, condition, limit), because };
 }
@@ -190,7 +194,7 @@ function judgeRatio(
     const command = kind === "probe"
       ? `deno task probe ${at}`
       : `deno task compare ${server} ${name} --scenario ${kind} --connections ${at}`;
-    return { outcome: "open", because: `not measured yet: ${command}` };
+    return { outcome: "open", because: `not measured yet (${command})` };
   }
   const { ratio, low, high } = found;
   const because =
@@ -210,7 +214,7 @@ export function judgeCondition(condition: Condition, name: string, stored: Store
     .find((row) => row.probe === at && row.metric === metric && row.variant === variant && row.value !== null);
   if (row === undefined) {
     const command = isCrowd ? CROWD.command : `deno task probe ${at}`;
-    return { condition, outcome: "open", because: `not measured yet: ${command}` };
+    return { condition, outcome: "open", because: `not measured yet (${command})` };
   }
   const outcome = decide(row.low ?? row.value!, row.high ?? row.value!, sign, right.number);
   const because = `${metric} in probe(${at}) was ${written(metric, row.value!)}, ${WORDS[sign]} ` +

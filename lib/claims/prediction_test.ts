@@ -38,15 +38,27 @@ Deno.test("a number is compared with the newest full run", () => {
   const bytes = judge("hold(10000).user_bytes_per_conn < 256", stored);
   assertEquals([bytes.outcome, bytes.because], [
     "held",
-    "user_bytes_per_conn in hold(10000) was 37 B, under 256 B was expected",
+    "user_bytes_per_conn in hold(20000) was 37 B, under 256 B was expected",
   ]);
+});
+
+Deno.test("memory within the variation of a heap is an upper bound, below zero too", () => {
+  const stored = storedOf(
+    run("epoll", "hold", { connections: 10_000 }, { user_bytes_per_conn: -8, connections: 10_000 }),
+  );
+  const judged = judge("hold(10000).user_bytes_per_conn < 256", stored);
+  assertEquals(
+    [judged.outcome, judged.because],
+    ["held", "user_bytes_per_conn in hold(10000) was ≤ 210 B, under 256 B was expected"],
+  );
+  assertEquals(judge("hold(10000).user_bytes_per_conn < 100", stored).outcome, "open");
 });
 
 Deno.test("what was not measured is open, with the command that measures it", () => {
   const { outcome, because } = judge("throughput(100).cpu_us_per_request < 10", storedOf());
   assertEquals([outcome, because], [
     "open",
-    "not measured yet: deno task exp epoll --scenario throughput --connections 100",
+    "not measured yet (deno task exp epoll --scenario throughput --connections 100)",
   ]);
 });
 
@@ -92,7 +104,7 @@ Deno.test("variants of a probe are compared by both intervals", () => {
 
 Deno.test("ten million connections are judged by their own command, and busy time of cores by a comparison over a wire", () => {
   const crowd = "probe(c10m).held >= 10_000_000";
-  assertEquals(judge(crowd, storedOf(), "xdp").because, "not measured yet: deno task c10m");
+  assertEquals(judge(crowd, storedOf(), "xdp").because, "not measured yet (deno task c10m)");
   const fewer = storedOf(probed("c10m", "1000000 connections", "held", 1_000_000));
   assertEquals(judge(crowd, fewer, "xdp").outcome, "open");
   const held = (value: number) =>

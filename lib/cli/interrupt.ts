@@ -13,6 +13,12 @@ export interface Interrupt extends Disposable {
 }
 
 /**
+ * Ctrl-C reaches a command twice at nearly the same time: from the terminal, and from `deno task`, which passes its own on.
+ * Only one that comes later, or another signal, is a second one.
+ */
+const SAME_MS = 1000;
+
+/**
  * Starts to listen for SIGINT and SIGTERM. The first one aborts the signal, so that the command stops its processes and
  * keeps what it measured. A second one ends this process at once: servers and load generators end with it.
  *
@@ -24,16 +30,21 @@ export interface Interrupt extends Disposable {
  */
 export function onInterrupt(): Interrupt {
   const controller = new AbortController();
-  const onSignal = () => {
-    if (controller.signal.aborted) Deno.exit(EXIT.interrupted);
-    controller.abort(new Interrupted());
+  let first: { name: Deno.Signal; atMs: number } | null = null;
+  const onSignal = (name: Deno.Signal) => {
+    const atMs = performance.now();
+    if (first === null) {
+      first = { name, atMs };
+      controller.abort(new Interrupted());
+    } else if (first.name !== name || atMs - first.atMs > SAME_MS) Deno.exit(EXIT.interrupted);
   };
   const signals: Deno.Signal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
-  for (const signal of signals) Deno.addSignalListener(signal, onSignal);
+  const listeners = signals.map((name) => [name, () => onSignal(name)] as const);
+  for (const [name, listener] of listeners) Deno.addSignalListener(name, listener);
   return {
     signal: controller.signal,
     [Symbol.dispose]() {
-      for (const signal of signals) Deno.removeSignalListener(signal, onSignal);
+      for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },
   };
 }

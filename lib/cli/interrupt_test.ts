@@ -10,7 +10,7 @@ Deno.test("the code of a body passes, and so does its error where nobody has int
 });
 
 /** Starts a command whose body waits for `how`, and returns once it listens for signals. */
-async function start(how: string) {
+async function start(how: string, stdin: "null" | "piped" = "null") {
   const script = `
     import { interruptible } from ${JSON.stringify(new URL("./interrupt.ts", import.meta.url).href)};
     const alive = setInterval(() => {}, 1000);
@@ -19,7 +19,7 @@ async function start(how: string) {
       console.log("ready");
     }), "the rounds are kept."));`;
   const args = ["eval", "--no-lock", "--no-check", script];
-  const child = new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "piped" }).spawn();
+  const child = new Deno.Command(Deno.execPath(), { args, stdin, stdout: "piped", stderr: "piped" }).spawn();
   const reader = child.stdout.getReader();
   await reader.read(); // it listens now
   return { child, reader };
@@ -36,6 +36,24 @@ Deno.test({
       assertEquals([said.trim(), (await child.status).code], ["Interrupted: the rounds are kept.", 130]);
       await reader.cancel();
     }
+  },
+});
+
+Deno.test({
+  name: "the same Ctrl-C that comes twice at nearly the same time is one interrupt",
+  ignore: Deno.build.os === "windows", // signals
+  fn: async () => {
+    const { child, reader } = await start(
+      'new Response(Deno.stdin.readable).text().then(() => reject(signal.reason)); console.log("stopping");',
+      "piped",
+    );
+    child.kill("SIGINT");
+    await reader.read(); // it has heard the first one
+    child.kill("SIGINT");
+    await child.stdin.close();
+    const said = await new Response(child.stderr).text();
+    assertEquals([said.trim(), (await child.status).code], ["Interrupted: the rounds are kept.", 130]);
+    await reader.cancel();
   },
 });
 

@@ -91,10 +91,19 @@ export const telling = (runs: readonly Result[], metric: keyof Metrics): Result 
  * What one connection takes of a server's own memory, in bytes. Less than a heap differs by without a connection more is no
  * figure: that difference, for each of the connections, is an upper bound. Null: no full run measured it.
  */
-export function userMemory({ holds }: Pick<Shown, "holds">): { value: number | null; bound: "at most" | null } {
-  const of = telling(holds, "user_bytes_per_conn")?.metrics;
-  if (of === undefined) return { value: null, bound: null };
-  const value = of.user_bytes_per_conn!;
+export const userMemory = ({ holds }: Pick<Shown, "holds">): UserMemory =>
+  userMemoryOf(telling(holds, "user_bytes_per_conn")?.metrics);
+
+/** Memory of one connection, in bytes, or an upper bound of it. */
+export interface UserMemory {
+  value: number | null;
+  bound: "at most" | null;
+}
+
+/** The same of one run. */
+export function userMemoryOf(of: Pick<Metrics, "user_bytes_per_conn" | "connections"> | undefined): UserMemory {
+  const value = of?.user_bytes_per_conn ?? null;
+  if (of === undefined || value === null) return { value: null, bound: null };
   const noise = of.connections ? NOISE_BYTES / of.connections : -Infinity;
   return value < noise ? { value: noise, bound: "at most" } : { value, bound: null };
 }

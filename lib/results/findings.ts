@@ -132,8 +132,8 @@ function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): 
 
 function lateSends({ lateP99Us: late, p99Us }: Evidence): string | null {
   if (late === null || p99Us === null || late <= LATE_SHARE * p99Us) return null;
-  return `the load generator was up to ${microseconds(late)} late with 99 of 100 requests, and p99 is ` +
-    `${microseconds(p99Us)}: so much of it may be the generator's own, so give it a core to itself`;
+  return `the load generator sent 99 % of the requests up to ${microseconds(late)} late, and p99 is ` +
+    `${microseconds(p99Us)}: part of it may be the generator's own; give it a core to itself`;
 }
 
 function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Evidence): string | null {

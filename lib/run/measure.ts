@@ -95,11 +95,20 @@ interface Counted {
   open: number;
 }
 
+/** What the load generator does, in words; what is missing here is called by the name of its command. */
+const PHASES: Record<string, string> = {
+  connect: "connecting",
+  ask: "asking each connection once",
+  closed: "closed loop",
+  open: "open loop",
+  listen: "connecting listeners",
+};
+
 /** Shows where a step stands. */
 function showStep(line: ProgressLine, { step, progress }: StepProgress, told: Counted | null): void {
   if (progress.phase === "") return; // between two commands
   const { connections, answered, seconds } = progress;
-  const phase = `${step.scenario} ${count(step.parameters.connections)}: ${progress.phase}`;
+  const phase = `${step.scenario} ${count(step.parameters.connections)}: ${PHASES[progress.phase] ?? progress.phase}`;
   const open = told?.step === step ? `, ${count(told.open)} open at the server` : "";
   const figures = `${count(connections)} connected${open}, ${count(answered)} answered, ${seconds.toFixed(1)} s`;
   line.show(`${phase}, ${figures}`, phase);

@@ -1,7 +1,14 @@
 import { type boundOf, boundOfRun } from "../results/findings.ts";
+import { userMemoryOf } from "../results/choose.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { type Column, table, wrap } from "../text/table.ts";
+
+/** Memory of a connection in the server's processes; within the variation of a heap it is an upper bound. */
+function userMemoryText({ metrics }: Result): string {
+  const { value, bound } = userMemoryOf(metrics);
+  return signOf(bound) + bytes(value);
+}
 
 /** The columns of the table that a run ends with. */
 export const RESULT_COLUMNS: Column<Result>[] = [
@@ -14,7 +21,7 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
   { heading: "p99.9", cell: (of) => bounded(of, microseconds(of.metrics.p99_9_us), "p99_9_us") },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
-  { heading: "user mem\n/conn.", cell: (of) => bytes(of.metrics.user_bytes_per_conn) },
+  { heading: "user mem\n/conn.", cell: userMemoryText },
   { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
   { heading: "switches\n/request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
@@ -36,7 +43,7 @@ export const BROADCAST_COLUMNS: Column<Result>[] = [
   { heading: "last,\np50", cell: (of) => microseconds(of.metrics.last_p50_us ?? null) },
   { heading: "last,\np99", cell: (of) => microseconds(of.metrics.last_p99_us ?? null) },
   { heading: "CPU-µs\n/delivery", cell: (of) => count(of.metrics.cpu_us_per_delivery, 2) },
-  { heading: "user mem\n/conn.", cell: (of) => bytes(of.metrics.user_bytes_per_conn) },
+  { heading: "user mem\n/conn.", cell: userMemoryText },
   { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
   { heading: "ended", cell: (of) => of.ended, left: true },
@@ -62,6 +69,9 @@ const columnsOf = (results: readonly Result[]): Column<Result>[] =>
     : RESULT_COLUMNS;
 
 const isWired = ({ parameters }: Result) => parameters.wire !== undefined;
+
+/** What the signs of a table mean. */
+const SIGNS_SAY = "≥ lower bound, ≤ upper bound: see the caveats; – not measured";
 
 /** How a bound is written in a table. */
 export const signOf = (bound: ReturnType<typeof boundOf>): string =>
@@ -163,7 +173,9 @@ export function describe(results: readonly Result[], width?: number): string {
   const list = (heading: string, lines: string[]) =>
     lines.length > 0 ? `\n\n${heading}\n${lines.map((line) => indent + fold(line)).join("\n")}` : "";
   const wire = results.some((of) => isWired(of) && of.ended !== "skipped") ? [WIRE_SAYS] : [];
-  return table(results, columnsOf(results), width) + list("Failures and limits", broke) + list("Over a wire", wire) +
+  const figures = table(results, columnsOf(results), width);
+  const signs = /[≥≤]/.test(figures) ? `\n\n${SIGNS_SAY}` : "";
+  return figures + signs + list("Failures and limits", broke) + list("Over a wire", wire) +
     list("Not the default", setupNote(results)) +
     list("Raw latency", raw) +
     list("Caveats", notes);
