@@ -71,7 +71,7 @@ const columnsOf = (results: readonly Result[]): Column<Result>[] =>
 const isWired = ({ parameters }: Result) => parameters.wire !== undefined;
 
 /** What the signs of a table mean. */
-const SIGNS_SAY = "≥ lower bound, ≤ upper bound: see the caveats; – not measured";
+const SIGNS_SAY = "≥ lower bound, ≤ upper bound, – not measured";
 
 /** How a bound is written in a table. */
 export const signOf = (bound: ReturnType<typeof boundOf>): string =>
