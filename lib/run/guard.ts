@@ -195,6 +195,23 @@ export class Guard {
   }
 }
 
+/** A guard for connections that other hosts make, to a server on yet another one: nothing of this host limits them. */
+export class LentGuard extends Guard {
+  /** @param connections How many the others make at the most. */
+  constructor(readonly connections: number) {
+    super({ memAvailableBytes: Infinity, descriptorLimit: Infinity });
+  }
+
+  override next(held: number, wanted: number): { connect: number } | { stop: string } {
+    if (held >= this.connections) return { stop: this.explain(held, wanted) };
+    return { connect: held === 0 ? 1 : Math.min(wanted, this.connections) - held }; // the first shows the pace
+  }
+
+  override explain(held: number, wanted: number): string {
+    return `stopped at ${count(held)} of ${count(wanted)}: the agents make ${count(this.connections)} at the most`;
+  }
+}
+
 /** The least of some limits. */
 const least = (...limits: (number | null | undefined)[]) =>
   Math.min(...limits.map((limit) => typeof limit === "number" ? limit : Infinity));

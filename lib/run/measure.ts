@@ -10,7 +10,8 @@ import { numberFlag, numberList } from "../cli/flags.ts";
 import { onInterrupt } from "../cli/interrupt.ts";
 import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.ts";
 import { count, counted } from "../text/format.ts";
-import { createGuard } from "./guard.ts";
+import type { LentLoad } from "./bench.ts";
+import { createGuard, LentGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { ladder, type MeasureOptions } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
@@ -103,6 +104,7 @@ async function measure(
   options: MeasureOptions,
   storing: Storing,
   signal: AbortSignal,
+  lent?: LentLoad,
 ): Promise<Result[]> {
   const results: Result[] = [];
   const line = progressLine();
@@ -110,13 +112,14 @@ async function measure(
   const onProgress = (progress: StepProgress) => showStep(line, progress);
   const runs = ladder(
     options,
-    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress }),
-    createGuard(),
+    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress, ...(lent && { lent }) }),
+    lent === undefined ? createGuard() : new LentGuard(lent.connections),
   );
   try {
     for await (const result of runs) {
       results.push(result);
       await storing.add(() => writeResult(result));
+      if (lent !== undefined && lent.lost !== null) break; // what is left to do has nobody to do it
     }
   } catch (error) {
     line.clear();
@@ -158,18 +161,21 @@ async function closing(subject: Subject, results: readonly Result[]): Promise<st
 /**
  * Measures a subject, shows what came out, and returns the exit code: see {@linkcode exitOfRuns}.
  *
+ * @param lent Load from other hosts; default: from this one.
+ *
  * @throws {CannotStore} If nothing can be stored: before the load, or after the figures where that shows late.
  */
 export async function measureAndTell(
   experiment: Subject,
   options: MeasureOptions,
   { json, save }: { json: boolean; save: boolean },
+  lent?: LentLoad,
 ): Promise<number> {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const storing = new Storing(save);
   await storing.begin();
-  const results = await measure(experiment, options, storing, signal);
+  const results = await measure(experiment, options, storing, signal, lent);
   if (json) console.log(JSON.stringify(results, null, 2));
   else console.log(describe(results, outputColumns()));
   storing.finish();

@@ -1,0 +1,99 @@
+/**
+ * The connection to the broker.
+ *
+ * @module
+ */
+import {
+  AuthorizationError,
+  connect,
+  type ConnectionOptions,
+  credsAuthenticator,
+  type Msg,
+  type NatsConnection,
+  nkeyAuthenticator,
+  type Subscription,
+} from "@nats-io/transport-node";
+import { KnownFailure, Unavailable } from "../cli/errors.ts";
+import type { Broker } from "./address.ts";
+
+export type { Msg, NatsConnection } from "@nats-io/transport-node";
+
+/** How long the first connection may take. */
+const CONNECT_MS = 5000;
+/** A broker that does not answer two pings in a row is gone. */
+const PING_MS = 2000;
+const PINGS = 2;
+/** How long an agent waits between two attempts to find its broker again. */
+const RECONNECT_MS = 500;
+
+const encoder = new TextEncoder();
+
+function optionsOf(broker: Broker): ConnectionOptions {
+  const { user, pass, creds, nkey, tlsCa, tlsCert, tlsKey } = broker;
+  return {
+    servers: broker.servers,
+    timeout: CONNECT_MS,
+    pingInterval: PING_MS,
+    maxPingOut: PINGS,
+    ignoreClusterUpdates: true, // this process may reach those it was given and no others
+    ...(user !== null && (pass === null ? { token: user } : { user, pass })),
+    ...(creds !== null && { authenticator: credsAuthenticator(encoder.encode(creds)) }),
+    ...(nkey !== null && { authenticator: nkeyAuthenticator(encoder.encode(nkey)) }),
+    ...(broker.isTls && {
+      tls: {
+        ...(tlsCa !== null && { caFile: tlsCa }),
+        ...(tlsCert !== null && { certFile: tlsCert }),
+        ...(tlsKey !== null && { keyFile: tlsKey }),
+      },
+    }),
+  };
+}
+
+/** Why there is no connection, in a sentence. */
+export function brokerFailure(broker: Broker, error: Error): KnownFailure {
+  if (error instanceof AuthorizationError || /authorization|authentication/i.test(error.message)) {
+    return new Unavailable(`The broker at ${broker.display} refuses these credentials (${error.message}).`);
+  }
+  return new Unavailable(`No broker can be reached at ${broker.display}: ${error.message}.`);
+}
+
+/**
+ * Connects to a broker.
+ *
+ * @param name What the broker shows as the name of the client.
+ * @param isPatient Whether a broker that is lost later is waited for. Else the connection closes then.
+ * @throws {Unavailable} If there is none, or it refuses.
+ */
+export async function connectBroker(broker: Broker, name: string, isPatient: boolean): Promise<NatsConnection> {
+  try {
+    return await connect({
+      ...optionsOf(broker),
+      name,
+      reconnect: isPatient,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: RECONNECT_MS,
+      reconnectJitter: RECONNECT_MS,
+    });
+  } catch (error) {
+    throw brokerFailure(broker, error as Error);
+  }
+}
+
+/**
+ * Hears what is said on a subject.
+ *
+ * @param onRefused Gets the reason, where the broker does not let this side hear it.
+ */
+export function hear(
+  connection: NatsConnection,
+  subject: string,
+  onMessage: (message: Msg) => void,
+  onRefused: (reason: string) => void,
+): Subscription {
+  return connection.subscribe(subject, {
+    callback: (error, message) => {
+      if (error === null) onMessage(message);
+      else onRefused(`the broker does not let it hear ${subject} (${error.message})`);
+    },
+  });
+}
