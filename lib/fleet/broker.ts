@@ -5,7 +5,9 @@
  */
 import {
   AuthorizationError,
+  ClosedConnectionError,
   connect,
+  ConnectionError,
   type ConnectionOptions,
   credsAuthenticator,
   type Msg,
@@ -78,6 +80,10 @@ export async function connectBroker(broker: Broker, name: string, isPatient: boo
     throw brokerFailure(broker, error as Error);
   }
 }
+
+/** Whether something failed because the broker is gone. */
+export const isBrokerLost = (error: unknown): boolean =>
+  error instanceof ClosedConnectionError || error instanceof ConnectionError;
 
 /**
  * Hears what is said on a subject.

@@ -83,6 +83,21 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
   return flags;
 }
 
+/** Why a server cannot be asked for a step; null if it can. */
+const obstacleTo = ({ scenario }: Step, subject: Subject): string | null =>
+  scenario === "mixed" && !hasWork(subject) ? `${subject.name} does not support requests that burn CPU (/work).` : null;
+
+/**
+ * How a run ends without figures.
+ *
+ * @throws The error, if it is no such end.
+ */
+function endedBy(error: unknown): { ended: Ended; reason: string } {
+  if (error instanceof LoadLost) return { ended: "limited", reason: error.message };
+  if (error instanceof StartError) return error.failure;
+  throw error;
+}
+
 /**
  * Runs one scenario once, with a fresh server and a fresh generator, and returns what came out. A server that cannot run
  * here, does not get ready or dies is a result too.
@@ -110,9 +125,8 @@ export async function runStep(options: RunOptions): Promise<Result> {
       reason,
     });
   signal.throwIfAborted();
-  if (step.scenario === "mixed" && !hasWork(experiment)) {
-    return finish("skipped", `${experiment.name} does not support requests that burn CPU (/work).`);
-  }
+  const obstacle = obstacleTo(step, experiment);
+  if (obstacle !== null) return finish("skipped", obstacle);
   try {
     await using bench = await openBench(experiment, {
       signal,
@@ -130,16 +144,14 @@ export async function runStep(options: RunOptions): Promise<Result> {
       if (reason === null) return finish("ok", null, measured);
       return finish("limited", reason + await counted(server), measured);
     } catch (error) {
-      if (signal.aborted) throw error;
-      if (error instanceof LoadLost) return finish("limited", error.message);
+      if (signal.aborted || error instanceof LoadLost) throw error;
       const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
       if (over === null) throw error;
       return finish("crashed", crash(over, server));
     }
   } catch (error) {
-    if (error instanceof LoadLost) return finish("limited", error.message);
-    if (!(error instanceof StartError)) throw error;
-    return finish(error.failure.ended, error.failure.reason);
+    const { ended, reason } = endedBy(error);
+    return finish(ended, reason);
   }
 }
 

@@ -28,7 +28,7 @@ import {
   type Verb,
   WrongMessage,
 } from "../../lib/fleet/protocol.ts";
-import type { Targets } from "../../lib/fleet/targets.ts";
+import type { Targets } from "./targets.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { type LoadChild, type Progress, startProcesses } from "../../lib/load/generator.ts";
 import { monotonicUs } from "../../lib/sampling/process.ts";

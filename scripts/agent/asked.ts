@@ -5,7 +5,7 @@
  */
 import { type Broker, BROKER_FLAGS, BROKER_USAGE, readBroker } from "../../lib/fleet/address.ts";
 import { type Bounds, randomId } from "../../lib/fleet/protocol.ts";
-import { Targets } from "../../lib/fleet/targets.ts";
+import { Targets } from "./targets.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { numberFlag, parseFlags } from "../../lib/cli/flags.ts";
 import { readList } from "../../lib/run/setup.ts";

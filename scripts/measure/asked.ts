@@ -18,7 +18,8 @@ export const USAGE =
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
        deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N]
 Flags: ${MEASURE_USAGE}
-       with --fleet: ${BROKER_USAGE}
+       with --fleet: [--wait 5 (s, for enough agents)]
+       ${BROKER_USAGE}
 GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.
 With --fleet the load comes from N hosts (1), each of which runs deno task agent.
 A server that is not on their own host is named in their --allow-target too.`;
@@ -29,6 +30,8 @@ const MAX_AGENTS = 1000;
 export interface AskedFleet {
   broker: Broker;
   agents: number;
+  /** How long they are waited for. */
+  waitSeconds: number;
 }
 
 /** What the user asked for. */
@@ -46,7 +49,7 @@ export function asked(args: readonly string[]): Asked {
   const { own, words } = commandBehind(args);
   const flags = parseFlags(own, {
     ...MEASURE_FLAGS,
-    string: [...MEASURE_FLAGS.string, "name", "url", "pid", "port", "fleet", "agents", ...BROKER_FLAGS],
+    string: [...MEASURE_FLAGS.string, "name", "url", "pid", "port", "fleet", "agents", "wait", ...BROKER_FLAGS],
   });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
   const options = readMeasureOptions(flags);
@@ -68,14 +71,15 @@ export function asked(args: readonly string[]): Asked {
 }
 
 function readFleet(
-  flags: { fleet?: string; agents?: string } & Partial<Record<typeof BROKER_FLAGS[number], string>>,
+  flags: { fleet?: string; agents?: string; wait?: string } & Partial<Record<typeof BROKER_FLAGS[number], string>>,
 ): AskedFleet | null {
-  const { fleet, agents = "1" } = flags;
+  const { fleet, agents = "1", wait = "5" } = flags;
   if (fleet === undefined) {
-    const alone = (["agents", ...BROKER_FLAGS] as const).find((name) => flags[name] !== undefined);
+    const alone = (["agents", "wait", ...BROKER_FLAGS] as const).find((name) => flags[name] !== undefined);
     if (alone !== undefined) throw new UsageError(`--${alone} belongs to --fleet.`);
     return null;
   }
   const wanted = numberFlag("agents", agents, { min: 1, max: MAX_AGENTS, integer: true });
-  return { broker: readBroker("fleet", fleet, flags), agents: wanted };
+  const waitSeconds = numberFlag("wait", wait, { min: 0.1, max: 3600 });
+  return { broker: readBroker("fleet", fleet, flags), agents: wanted, waitSeconds };
 }

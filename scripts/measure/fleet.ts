@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type * as v from "valibot";
-import { hear, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
+import { hear, isBrokerLost, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
 import {
   BEAT_MS,
   beatSubject,
@@ -47,8 +47,6 @@ import type { MeasureOptions } from "../../lib/run/ladder.ts";
 import { monotonicUs } from "../../lib/sampling/process.ts";
 import { count, counted } from "../../lib/text/format.ts";
 
-/** How long enough agents are waited for. */
-const GATHER_MS = 10_000;
 /** An agent answers within this time whatever it does; starting its processes takes longer. */
 const ANSWER_MS = 5000;
 const START_MS = 60_000;
@@ -69,8 +67,8 @@ export interface GatherOptions {
   /** Of the source of the load generator. */
   digest: string;
   signal: AbortSignal;
-  /** How long enough agents are waited for; default: 10 s. */
-  gatherMs?: number;
+  /** How long enough agents are waited for. */
+  waitSeconds: number;
 }
 
 /** An agent that works for this coordinator. */
@@ -205,7 +203,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
 
   /** Calls until enough agents are engaged, or the time is over. */
   async #gather(): Promise<void> {
-    const { agents, target, signal, gatherMs = GATHER_MS } = this.#options;
+    const { agents, target, signal, waitSeconds } = this.#options;
     const offers = new Map<string, Offer>();
     const refusals = new Map<string, string>();
     const onRefused = (reason: string) => this.#lose(`the coordinator cannot work: ${reason}`);
@@ -219,7 +217,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     this.#beat = setInterval(() => this.#watch(), BEAT_MS);
     try {
       const call = JSON.stringify({ run: this.run, target });
-      for (const deadline = performance.now() + gatherMs; this.#links.size < agents;) {
+      for (const deadline = performance.now() + waitSeconds * 1000; this.#links.size < agents;) {
         if (performance.now() > deadline) throw new Unavailable(this.#tooFew(offers, refusals));
         this.#send(CALL_SUBJECT, call);
         await Promise.race([delay(BEAT_MS / 2, { signal }), this.#over.promise]);
@@ -319,6 +317,15 @@ export class Fleet implements LentLoad, AsyncDisposable {
     this.#over.reject(new LoadLost(sentence));
   }
 
+  #loseBroker(): void {
+    this.#lose(`the broker at ${this.#options.broker} was lost during the run: its agents end their load`);
+  }
+
+  #loseAnswer({ name }: Link, error: Error): void {
+    if (isBrokerLost(error)) this.#loseBroker();
+    else this.#lose(`agent ${name} was lost: ${error.message}`);
+  }
+
   /** Does a check of what an agent said; what is wrong ends the run. */
   checked<T>(link: Link, check: () => T): T {
     try {
@@ -336,7 +343,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     this.messages += 2;
     const asking = this.#broker.request(verbSubject(this.run, link.id, verb), JSON.stringify(body), { timeout: ms });
     const failing = asking.catch((error: Error) => {
-      this.#lose(`agent ${link.name} was lost: ${error.message}`);
+      this.#loseAnswer(link, error);
       throw new LoadLost(this.#lost ?? error.message);
     });
     failing.catch(() => {}); // told below, unless the fleet was lost before
@@ -410,7 +417,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     if (this.#broker.isClosed()) return;
     this.messages += 2;
     const asking = this.#broker.request(verbSubject(this.run, link.id, verb), "{}", { timeout: ANSWER_MS });
-    await asking.catch((error: Error) => this.#lose(`agent ${link.name} was lost: ${error.message}`));
+    await asking.catch((error: Error) => this.#loseAnswer(link, error));
   }
 
   /** Releases the agents, and closes the connection to the broker. */

@@ -14,7 +14,7 @@ import { measureAndTell } from "../../lib/run/measure.ts";
 
 await runScript(USAGE, async () => {
   const { subject, options, fleet: wanted, json, save } = asked(Deno.args);
-  const { broker, agents } = wanted!;
+  const { broker, agents, waitSeconds } = wanted!;
   const target = { host: subject.host!, addresses: await resolve(subject.host!), port: subject.port! };
   const digest = await loadDigest();
   using interrupt = onInterrupt();
@@ -24,6 +24,7 @@ await runScript(USAGE, async () => {
     agents,
     target,
     digest,
+    waitSeconds,
     signal: interrupt.signal,
   });
   fleet.checkBounds(options);

@@ -4,8 +4,8 @@
  * @module
  */
 import { BlockList, isIPv4, isIPv6 } from "node:net";
-import { UsageError } from "../cli/errors.ts";
-import { isLoopback } from "../load/generator.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { isLoopback } from "../../lib/load/generator.ts";
 
 const BITS = { ipv4: 32, ipv6: 128 } as const;
 
