@@ -13,6 +13,7 @@ import {
   type Msg,
   type NatsConnection,
   nkeyAuthenticator,
+  RequestError,
   type Subscription,
 } from "@nats-io/transport-node";
 import { KnownFailure, Unavailable } from "../cli/errors.ts";
@@ -83,7 +84,9 @@ export async function connectBroker(broker: Broker, name: string, isPatient: boo
 
 /** Whether something failed because the broker is gone. */
 export const isBrokerLost = (error: unknown): boolean =>
-  error instanceof ClosedConnectionError || error instanceof ConnectionError;
+  error instanceof ClosedConnectionError || error instanceof ConnectionError ||
+  // A request that was under way ends so; one that the other side has not answered has a cause.
+  error instanceof RequestError && error.cause === undefined;
 
 /**
  * Hears what is said on a subject.

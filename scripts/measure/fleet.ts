@@ -131,11 +131,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     this.#options = options;
     this.#over.promise.catch(() => {}); // whoever waits for an agent gets it
     options.signal.addEventListener("abort", () => this.#over.reject(options.signal.reason));
-    broker.closed().then(() => {
-      if (!this.#isDone) {
-        this.#lose(`the broker at ${options.broker} was lost during the run: its agents end their load`);
-      }
-    });
+    broker.closed().then(() => this.#loseBroker());
   }
 
   /**
