@@ -82,11 +82,12 @@ export async function connectBroker(broker: Broker, name: string, isPatient: boo
   }
 }
 
-/** Whether something failed because the broker is gone. */
-export const isBrokerLost = (error: unknown): boolean =>
-  error instanceof ClosedConnectionError || error instanceof ConnectionError ||
-  // A request that was under way ends so; one that the other side has not answered has a cause.
-  error instanceof RequestError && error.cause === undefined;
+/** Whether something failed because the broker is gone: not because the other side has not answered. */
+export function isBrokerLost(error: Error): boolean {
+  if (error.cause instanceof Error) return isBrokerLost(error.cause);
+  // A request that was under way ends by a bare RequestError.
+  return [ClosedConnectionError, ConnectionError, RequestError].some((kind) => error instanceof kind);
+}
 
 /**
  * Hears what is said on a subject.
