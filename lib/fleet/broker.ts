@@ -16,6 +16,7 @@ import {
   RequestError,
   type Subscription,
 } from "@nats-io/transport-node";
+import { isIP } from "node:net";
 import { KnownFailure, Unavailable } from "../cli/errors.ts";
 import type { Broker } from "./address.ts";
 
@@ -32,9 +33,11 @@ const RECONNECT_MS = 500;
 const encoder = new TextEncoder();
 
 function optionsOf(broker: Broker): ConnectionOptions {
-  const { user, pass, creds, nkey, tlsCa, tlsCert, tlsKey } = broker;
+  const { user, pass, creds, nkey, tlsCa, tlsCert, tlsKey, servers } = broker;
+  const hosts = servers.map((server) => server.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1"));
+  const addressOnly = hosts.length === 1 && isIP(hosts[0]!) > 0 ? hosts[0]! : null;
   return {
-    servers: broker.servers,
+    servers,
     timeout: CONNECT_MS,
     pingInterval: PING_MS,
     maxPingOut: PINGS,
@@ -44,6 +47,8 @@ function optionsOf(broker: Broker): ConnectionOptions {
     ...(nkey !== null && { authenticator: nkeyAuthenticator(encoder.encode(nkey)) }),
     ...(broker.isTls && {
       tls: {
+        // Where the server is named by an address, the client hands no name to node:tls, which then expects `localhost`.
+        ...(addressOnly !== null && { host: addressOnly }),
         ...(tlsCa !== null && { caFile: tlsCa }),
         ...(tlsCert !== null && { certFile: tlsCert }),
         ...(tlsKey !== null && { keyFile: tlsKey }),
