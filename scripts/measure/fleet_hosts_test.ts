@@ -15,6 +15,8 @@ if (obstacle !== null) console.log(`A fleet over several hosts is not tested: ${
 const ignore = obstacle !== null;
 
 const CONNECTIONS = Number(Deno.args.find((arg) => arg.startsWith("--connections="))?.split("=")[1] ?? 400);
+/** The second one holds more connections than a process may open descriptors. */
+const SERVER = CONNECTIONS < 15_000 ? "epoll" : "io-uring-direct";
 const PORT = 8080;
 const BROKER_PORT = 4222;
 /** Of a hold: requests on each of the first tenth of the connections, before memory is read. */
@@ -48,7 +50,7 @@ async function openFleet(hosts: Hosts, dir: string) {
 }
 
 function serverOn({ middle, address }: Hosts) {
-  const file = fileURLToPath(new URL("../../experiments/epoll.ts", import.meta.url));
+  const file = fileURLToPath(new URL(`../../experiments/${SERVER}.ts`, import.meta.url));
   const args = ["run", "--allow-ffi", file, "--host", address.middle, "--port", String(PORT)];
   return startServer(middle.command({ command: Deno.execPath(), args }));
 }
