@@ -8,7 +8,7 @@ import { KnownFailure, UsageError } from "../cli/errors.ts";
 /** The flags that identify a side to the broker. */
 export const BROKER_FLAGS = ["creds", "nkey", "tls-ca", "tls-cert", "tls-key"] as const;
 /** How they stand in a usage. */
-export const BROKER_USAGE = "[--creds FILE | --nkey FILE] [--tls-ca FILE] [--tls-cert FILE --tls-key FILE]";
+export const BROKER_USAGE = "[--creds FILE | --nkey FILE] [--tls-ca FILE]\n       [--tls-cert FILE --tls-key FILE]";
 export type BrokerFlags = Partial<Record<typeof BROKER_FLAGS[number], string | undefined>>;
 
 const DEFAULT_PORT = "4222";

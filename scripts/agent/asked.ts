@@ -12,12 +12,17 @@ import { readList } from "../../lib/run/setup.ts";
 import { readCpus } from "../../lib/sampling/cores.ts";
 
 export const USAGE = `Usage: deno task agent --nats nats://HOST:4222 [flags]
-       Makes load for deno task measure --fleet, one run at a time, until it is stopped.
-Flags: [--allow-target CIDR…] networks that it may load, besides this machine
-       [--max-connections 20000] [--max-rate 100000 (requests/s of an open loop)]
-       [--max-seconds 3600 (of one run)] bounds that no coordinator can raise
-       [--processes N | --load-cores 1,2-3] processes of the load, or a core for each
-       [--name NAME] how reports name it [--once] ends after one run
+       Makes load for deno task measure --fleet, one run at a time, until it is
+       stopped.
+       --allow-target CIDR    a network that it may load, besides this machine;
+                              may be repeated
+       --max-connections N    (20000) bounds that no coordinator can raise:
+       --max-rate N           (100000) requests/s of an open loop
+       --max-seconds S        (3600) of one run
+       --processes N          (1) of the load generator, on any cores, or
+       --load-cores 1,2-3     one on each of these
+       --name NAME            how reports name it
+       --once                 end after one run
        ${BROKER_USAGE}
 A closed loop has no rate: connections and seconds bound it.`;
 

@@ -16,13 +16,13 @@ export const USAGE =
   `Usage: deno task measure --name NAME [flags] -- <command>…     it is told its port by PORT in its environment
        deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
-       deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N]
+       deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N (1)]
 Flags: ${MEASURE_USAGE}
        with --fleet: [--wait 5 (s, for enough agents)]
        ${BROKER_USAGE}
 GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.
-With --fleet the load comes from N hosts (1), each of which runs deno task agent.
-A server that is not on their own host is named in their --allow-target too.`;
+With --fleet N hosts make the load, each by deno task agent. A server on another
+host than theirs must be in their --allow-target.`;
 
 const MAX_AGENTS = 1000;
 
