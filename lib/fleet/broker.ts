@@ -13,6 +13,7 @@ import {
   type Msg,
   type NatsConnection,
   nkeyAuthenticator,
+  PermissionViolationError,
   RequestError,
   type Subscription,
 } from "@nats-io/transport-node";
@@ -94,21 +95,30 @@ export function isBrokerLost(error: Error): boolean {
   return [ClosedConnectionError, ConnectionError, RequestError].some((kind) => error instanceof kind);
 }
 
-/**
- * Hears what is said on a subject.
- *
- * @param onRefused Gets the reason, where the broker does not let this side hear it.
- */
-export function hear(
-  connection: NatsConnection,
-  subject: string,
-  onMessage: (message: Msg) => void,
-  onRefused: (reason: string) => void,
-): Subscription {
-  return connection.subscribe(subject, {
+/** Hears what is said on a subject. That it may not is told by {@linkcode follow}. */
+export const hear = (connection: NatsConnection, subject: string, onMessage: (message: Msg) => void): Subscription =>
+  connection.subscribe(subject, {
     callback: (error, message) => {
       if (error === null) onMessage(message);
-      else onRefused(`the broker does not let it hear ${subject} (${error.message})`);
     },
   });
+
+/** What becomes of a connection. */
+export interface BrokerEvents {
+  /** The broker does not let this side say or hear something. */
+  onDenied(sentence: string): void;
+  onDisconnect?(): void;
+  onReconnect?(): void;
+}
+
+/** Follows a connection to its end. */
+export async function follow(connection: NatsConnection, events: BrokerEvents): Promise<void> {
+  for await (const status of connection.status()) {
+    if (status.type === "disconnect") events.onDisconnect?.();
+    if (status.type === "reconnect") events.onReconnect?.();
+    if (status.type !== "error" || !(status.error instanceof PermissionViolationError)) continue;
+    const { operation, subject } = status.error;
+    const act = operation === "publish" ? "publish to" : "subscribe to";
+    events.onDenied(`the broker does not allow it to ${act} ${subject}`);
+  }
 }

@@ -65,13 +65,14 @@ export const TARGET = v.strictObject({
 });
 export type FleetTarget = v.InferOutput<typeof TARGET>;
 
-export const CALL = v.strictObject({ run: id, target: TARGET });
+// Not strict: a call or an offer of another version is to be understood so far that it can be refused.
+export const CALL = v.object({ run: id, target: TARGET });
 
 /** What an agent makes at the most. */
 export const BOUNDS = v.strictObject({ connections: whole, rate_per_s: positive, seconds: positive });
 export type Bounds = v.InferOutput<typeof BOUNDS>;
 
-export const OFFER = v.strictObject({
+export const OFFER = v.object({
   agent: id,
   /** Under which a person knows it. */
   name: text,

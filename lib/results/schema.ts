@@ -83,7 +83,12 @@ export const PARAMETERS = v.strictObject({
   message_bytes: v.exactOptional(field(number, "in `broadcast`, bytes of a message, without its frame")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   ...SETUP_FIELDS,
-  agents: v.exactOptional(field(number, "how many agents on other hosts made the load; missing: this machine did")),
+  agents: v.exactOptional(
+    field(
+      number,
+      "how many agents on other hosts made the load, driven by the machine of `host`; missing: that machine made it",
+    ),
+  ),
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
   wire: v.exactOptional(
     field(

@@ -109,11 +109,12 @@ async function measure(
   const results: Result[] = [];
   const line = progressLine();
   const host = hostFacts();
+  const isHere = !isCustom(experiment) || experiment.pid !== null;
   const onProgress = (progress: StepProgress) => showStep(line, progress);
   const runs = ladder(
     options,
     (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress, ...(lent && { lent }) }),
-    lent === undefined ? createGuard() : new LentGuard(lent.connections),
+    lent === undefined ? createGuard() : new LentGuard(lent.connections, isHere ? createGuard() : null),
   );
   try {
     for await (const result of runs) {

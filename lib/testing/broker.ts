@@ -66,6 +66,11 @@ export class BrokerProcess implements AsyncDisposable {
     await this.#reading;
   }
 
+  /** Stops it without an end: its connections stay, and nothing comes from them. */
+  freeze(): void {
+    this.#child.kill("SIGSTOP");
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     try {
       this.#child.kill("SIGKILL");

@@ -81,17 +81,13 @@ export class Agent implements AsyncDisposable {
   /** Resolves at the end of the first run. */
   readonly served: Promise<void>;
   #onServed = () => {};
-  /** Resolves to the reason, if the broker does not let it work. */
-  readonly refused: Promise<string>;
 
   constructor(broker: NatsConnection, options: AgentOptions) {
     this.#broker = broker;
     this.#options = options;
     this.served = new Promise((resolve) => this.#onServed = resolve);
-    this.refused = new Promise((resolve) => {
-      hear(broker, CALL_SUBJECT, (message) => this.#offer(message), resolve);
-      hear(broker, agentSubject(this.id), (message) => this.#answer(message), resolve);
-    });
+    hear(broker, CALL_SUBJECT, (message) => this.#offer(message));
+    hear(broker, agentSubject(this.id), (message) => this.#answer(message));
   }
 
   /** Why it cannot work for a target now; null: it can. */
@@ -166,7 +162,7 @@ export class Agent implements AsyncDisposable {
     const onBeat = () => {
       if (this.#lease !== null) this.#lease.heardAtMs = performance.now();
     };
-    const beats = hear(this.#broker, beatSubject(run), onBeat, (reason) => this.end(reason));
+    const beats = hear(this.#broker, beatSubject(run), onBeat);
     const timer = setInterval(() => {
       const { heardAtMs, untilMs } = this.#lease!;
       const now = performance.now();

@@ -5,7 +5,7 @@
  */
 import { asked, USAGE } from "./asked.ts";
 import { Agent } from "./agent.ts";
-import { connectBroker } from "../../lib/fleet/broker.ts";
+import { connectBroker, follow } from "../../lib/fleet/broker.ts";
 import { KnownFailure, Unavailable } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { runScript } from "../../lib/cli/flags.ts";
@@ -20,15 +20,16 @@ await runScript(USAGE, async () => {
   const connection = await connectBroker(broker, `agent ${name}`, true);
   const digest = await loadDigest();
   await using agent = new Agent(connection, { name, digest, bounds, targets, cpus, processes, say });
-  (async () => {
-    for await (const { type } of connection.status()) {
-      if (type === "disconnect") {
+  const denied = new Promise<Unavailable>((resolve) => {
+    follow(connection, {
+      onDenied: (sentence) => resolve(new Unavailable(`Agent ${name} cannot work: ${sentence}.`)),
+      onDisconnect: () => {
         say(`The broker at ${broker.display} is lost: waiting for it.`);
         agent.end("the broker was lost");
-      }
-      if (type === "reconnect") say(`The broker at ${broker.display} is back.`);
-    }
-  })();
+      },
+      onReconnect: () => say(`The broker at ${broker.display} is back.`),
+    });
+  });
   await connection.flush();
   say(
     `Agent ${name} waits at ${broker.display}: load processes: ${cpus?.length ?? processes}, up to ` +
@@ -41,8 +42,7 @@ await runScript(USAGE, async () => {
     interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
   });
   const served = agent.served.then(() => "served" as const);
-  const refused = agent.refused.then((reason) => new Unavailable(`Agent ${name} cannot work: ${reason}.`));
-  const ended = await Promise.race([aborted, refused, connection.closed(), ...(once ? [served] : [])]);
+  const ended = await Promise.race([aborted, denied, connection.closed(), ...(once ? [served] : [])]);
   if (ended instanceof Unavailable) throw ended;
   if (ended === "interrupted") {
     await agent.end("the agent was interrupted");

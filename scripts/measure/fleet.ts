@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type * as v from "valibot";
-import { hear, isBrokerLost, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
+import { follow, hear, isBrokerLost, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
 import {
   BEAT_MS,
   beatSubject,
@@ -25,6 +25,7 @@ import {
   randomId,
   readAnswer,
   readMessage,
+  type REFUSED,
   SILENT_MS,
   STARTED,
   type Verb,
@@ -122,6 +123,8 @@ export class Fleet implements LentLoad, AsyncDisposable {
   readonly #links = new Map<string, Link>();
   readonly #over = Promise.withResolvers<never>();
   #lost: string | null = null;
+  /** What was not understood while agents were gathered. */
+  #strange: string | null = null;
   #isDone = false;
   #generator: LoadGenerator | null = null;
   #beat: ReturnType<typeof setInterval> | undefined;
@@ -132,6 +135,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     this.#over.promise.catch(() => {}); // whoever waits for an agent gets it
     options.signal.addEventListener("abort", () => this.#over.reject(options.signal.reason));
     broker.closed().then(() => this.#loseBroker());
+    follow(broker, { onDenied: (sentence) => this.#lose(`the coordinator cannot work: ${sentence}`) });
   }
 
   /**
@@ -202,14 +206,8 @@ export class Fleet implements LentLoad, AsyncDisposable {
     const { agents, target, signal, waitSeconds } = this.#options;
     const offers = new Map<string, Offer>();
     const refusals = new Map<string, string>();
-    const onRefused = (reason: string) => this.#lose(`the coordinator cannot work: ${reason}`);
-    const inbox = hear(
-      this.#broker,
-      offerSubject(this.run),
-      (message) => this.#hearOffer(message, offers),
-      onRefused,
-    );
-    hear(this.#broker, pulseSubject(this.run), (message) => this.#hearPulse(message), onRefused);
+    const inbox = hear(this.#broker, offerSubject(this.run), (message) => this.#hearOffer(message, offers));
+    hear(this.#broker, pulseSubject(this.run), (message) => this.#hearPulse(message));
     this.#beat = setInterval(() => this.#watch(), BEAT_MS);
     try {
       const call = JSON.stringify({ run: this.run, target });
@@ -217,8 +215,9 @@ export class Fleet implements LentLoad, AsyncDisposable {
         if (performance.now() > deadline) throw new Unavailable(this.#tooFew(offers, refusals));
         this.#send(CALL_SUBJECT, call);
         await Promise.race([delay(BEAT_MS / 2, { signal }), this.#over.promise]);
-        for (const [id, { refuses }] of offers) if (refuses === null) refusals.delete(id);
-        const free = [...offers.values()].filter((offer) => this.#fits(offer) && !refusals.has(offer.agent));
+        // Those that have refused before come last, so that they keep no other from its turn.
+        const fitting = [...offers.values()].filter((offer) => this.#fits(offer));
+        const free = fitting.toSorted((a, b) => Number(refusals.has(a.agent)) - Number(refusals.has(b.agent)));
         const taken = free.slice(0, agents - this.#links.size);
         await Promise.all(taken.map((offer) => this.#engage(offer, refusals)));
       }
@@ -239,14 +238,14 @@ export class Fleet implements LentLoad, AsyncDisposable {
       offers.set(offer.agent, offer);
     } catch (error) {
       if (!(error instanceof WrongMessage)) throw error;
-      console.error(`An agent's offer was not understood, so it is of another version: ${error.message}.`);
+      this.#strange = `an offer is not understood, so that agent has another version (${error.message})`;
     }
   }
 
   /** Why there are too few agents, in a sentence. */
   #tooFew(offers: Map<string, Offer>, refusals: Map<string, string>): string {
     const { agents, digest, broker } = this.#options;
-    if (offers.size === 0) {
+    if (offers.size === 0 && this.#strange === null) {
       return `No agent answers at ${broker}: start ${agents} by deno task agent --nats ${broker}.`;
     }
     const whys = [...offers.values()].filter(({ agent }) => !this.#links.has(agent)).map((offer) => {
@@ -255,6 +254,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
         : `it has version ${offer.digest} of the load generator, this coordinator ${digest}`;
       return `${offer.name}: ${why}`;
     });
+    if (this.#strange !== null) whys.push(this.#strange);
     const reasons = whys.length === 0 ? "the others have not answered" : whys.join("; ");
     return `Only ${this.#links.size} of ${counted(agents, "agent")} can take part at ${broker}: ${reasons}.`;
   }
@@ -263,7 +263,16 @@ export class Fleet implements LentLoad, AsyncDisposable {
     const { agent: id, name } = offer;
     const { target, digest } = this.#options;
     const link: Link = { id, name, offer, units: [], heardAtMs: performance.now(), offsetUs: 0, errorUs: 0 };
-    const answer = await this.#request(link, "engage", { target, digest }, DONE, ANSWER_MS);
+    const subject = verbSubject(this.run, id, "engage");
+    this.messages += 2;
+    let answer: v.InferOutput<typeof DONE | typeof REFUSED>;
+    try {
+      const asking = this.#broker.request(subject, JSON.stringify({ target, digest }), { timeout: ANSWER_MS });
+      answer = readAnswer(DONE, (await asking).string());
+    } catch (error) {
+      if (isBrokerLost(error as Error)) return this.#loseBroker();
+      answer = { refused: `it does not answer as it should (${(error as Error).message})` };
+    }
     if ("refused" in answer) refusals.set(id, answer.refused);
     else this.#links.set(id, link);
   }

@@ -1,5 +1,5 @@
 /** What a coordinator does with agents that only speak the protocol: of another version, out of order, and very many. */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { Fleet } from "./fleet.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
@@ -130,6 +130,42 @@ Deno.test("an agent of another version takes no part, and the sentence names bot
   );
 });
 
+Deno.test("an offer that is not understood is that of another version, and said once", { ignore }, async () => {
+  await using opened = await open(1);
+  const [broker] = opened.connections;
+  broker!.subscribe(CALL_SUBJECT, {
+    callback: (_, message) => broker!.publish(offerSubject(JSON.parse(message.string()).run), `{"agent":7}`),
+  });
+  await flush(opened.connections);
+  const { message } = await assertRejects(() => opened.gather(1), Unavailable);
+  assertMatch(
+    message,
+    /^Only 0 of 1 agent .*: an offer is not understood, so that agent has another version \(agent: .*\)\.$/,
+  );
+});
+
+Deno.test("an agent that has gone since its offer is not waited for in vain", { ignore }, async () => {
+  await using opened = await open(2);
+  const [gone, there] = opened.connections;
+  simulate(there!, { seed: 2 });
+  const agent = randomId();
+  gone!.subscribe(CALL_SUBJECT, {
+    callback: (_, message) => {
+      const { run } = readMessage(CALL, message.string());
+      const bounds = { connections: 1, rate_per_s: 1, seconds: 1 };
+      const offer = { agent, name: "gone", digest: DIGEST, processes: 1, bounds, refuses: null };
+      gone!.publish(offerSubject(run), JSON.stringify(offer));
+    },
+  });
+  await flush(opened.connections);
+  {
+    await using fleet = await opened.gather(1);
+    assertStringIncludes(fleet.describe(), "1 agent (sim2) with 1 load process");
+  }
+  const { message } = await assertRejects(() => opened.gather(2), Unavailable);
+  assertMatch(message, /^Only 1 of 2 agents .*: gone: it does not answer as it should \(no responders/);
+});
+
 Deno.test("an agent whose answer is not understood makes the run limited", { ignore }, async () => {
   await using opened = await open(1);
   simulate(opened.connections[0]!, { answer: () => ({ requested: -1 }) });
@@ -164,6 +200,7 @@ Deno.test(`the messages and merges of ${AGENTS} agents cost a coordinator little
   note("barrier, window and merge"); // the window itself takes no time here
   assertEquals([window.requests, window.histogram.count, window.raw!.count], Array(3).fill(AGENTS * REQUESTS));
   assertEquals([window.client_processes, window.connections], [AGENTS, AGENTS * 100]);
+  assertEquals([window.host_cpu, window.cores, window.server_cpu_us], [null, [], null]); // nobody of them is on this host
   const parts = Array.from({ length: AGENTS }, (_, i) => windowOf(latencies(i + 1).toJSON()));
   const bytes = JSON.stringify(parts[0]).length;
   const mergeFromMs = performance.now();

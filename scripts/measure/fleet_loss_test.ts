@@ -78,6 +78,34 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "a broker that hangs makes the run limited, and its agents end their load by themselves",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using one = await startAgent(broker, dir.path, "one");
+    await using two = await startAgent(broker, dir.path, "two");
+    await using run = new RunningTask("measure", [...measureArgs(broker, server, 2), ...LONG], dir.path);
+    await run.hear(UNDER_LOAD);
+    broker.freeze();
+    const { code, stderr } = await run.end();
+    assertEquals(code, 1, stderr);
+    const [{ ended, reason }] = stored(dir.path);
+    assertEquals(ended, "limited");
+    // Its silence is noticed by heartbeats or by pings of the connection, whichever comes first.
+    assertMatch(
+      reason,
+      /^(no agent was heard for 5 s: |)the broker at nats:\/\/127\.0\.0\.1:\d+ (or the network is gone|was lost during the run: )/,
+    );
+    for (const agent of [one, two]) {
+      await agent.hear(/over, (no heartbeat of its coordinator for 5 s|the broker was lost)\. No load is left\./);
+      assertEquals(loadOf(agent), []);
+    }
+  },
+);
+
 Deno.test("an agent whose coordinator vanishes ends its load by itself", { ignore }, async () => {
   using dir = project();
   await using broker = await BrokerProcess.start();
