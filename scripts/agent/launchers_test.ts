@@ -1,13 +1,17 @@
 /** What starts agents on many hosts: the container and the job for Kubernetes in scripts/fleet. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { dirname, join } from "node:path";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
 import type { Deployment } from "kubernetes-types/apps/v1.d.ts";
 import type { Job } from "kubernetes-types/batch/v1.d.ts";
 import type { Service } from "kubernetes-types/core/v1.d.ts";
 import { parseAllDocuments } from "yaml";
 import { asked } from "./asked.ts";
+import { linesOf } from "../../lib/server/launch.ts";
+import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
+import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
+import { measureArgs, urlOf } from "../../lib/testing/fleet.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { ROOT } from "../../lib/testing/task.ts";
+import { project, ROOT, runTask } from "../../lib/testing/task.ts";
 
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 const DOCUMENTS = parseAllDocuments(read("scripts/fleet/job.yaml"));
@@ -80,33 +84,69 @@ function copy(from: string, to: string): void {
   }
 }
 
-Deno.test("what the image holds is enough for an agent, which has the permissions of its task", async () => {
-  const [command, ...words]: string[] = JSON.parse(instruction("ENTRYPOINT"));
-  assertEquals([command, ...words].join(" "), JSON.parse(read("deno.json")).tasks.agent.command);
-  assertMatch(instruction("FROM"), /^denoland\/deno:debian-\d+\.\d+\.\d+$/);
-  assert(read("README.md").includes(`deno@${instruction("FROM").split("-").at(-1)}`), "another Deno than the README's");
-  using dir = folder();
+/** Puts into a folder what the image has. */
+function imageIn(dir: string): void {
   for (const { rest } of instructions.filter(({ name }) => name === "COPY")) {
     const names = rest.split(" ");
     const to = names.pop()!;
-    for (const name of names) copy(join(ROOT, name), join(dir.path, to === "./" ? name : to));
+    for (const name of names) copy(join(ROOT, name), join(dir, to === "./" ? name : to));
   }
+}
+
+Deno.test("an image caches what it runs, with the permissions of the task and the Deno of the README", () => {
+  const entry: string[] = JSON.parse(instruction("ENTRYPOINT"));
+  assertEquals(entry.join(" "), JSON.parse(read("deno.json")).tasks.agent.command);
+  const [, version] = /^denoland\/deno:debian-(\d+\.\d+\.\d+)$/.exec(instruction("FROM"))!;
+  assertStringIncludes(read("README.md"), `deno@${version}`);
   const cached = [...instruction("RUN").matchAll(/\S+\.ts/g)].map(([path]) => path);
-  for (const path of cached) assert(Deno.statSync(join(dir.path, path)).isFile, dirname(path));
-  const serve = [
-    "run",
-    "--no-prompt",
-    "--allow-read",
-    "--allow-net",
-    "--lock=scripts/all.lock",
-    "scripts/agent/serve.ts",
-  ];
-  for (const args of [words, serve]) {
-    const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-      args: [...args, "--help"],
-      cwd: dir.path,
-    }).output();
-    assertEquals(code, 0, new TextDecoder().decode(stderr));
-    assertMatch(new TextDecoder().decode(stdout), /^Usage: deno task agent /);
-  }
+  assertEquals(cached, ["scripts/agent/main.ts", "scripts/agent/serve.ts", "lib/load/main.ts"]);
+  const order = instructions.map(({ name }) => name).filter((name) => ["COPY", "USER", "RUN"].includes(name));
+  assertEquals(order, ["COPY", "COPY", "COPY", "USER", "RUN"]); // the cache belongs to the user
 });
+
+/** Starts the agent of an image; measures a server over it. */
+async function measureOver(image: string, broker: { port: number }, server: { port: number }) {
+  const [command, ...words]: string[] = JSON.parse(instruction("ENTRYPOINT"));
+  assertEquals(command, "deno");
+  const agent = new Deno.Command(Deno.execPath(), {
+    args: [...words, "--nats", urlOf(broker), "--name", "image"],
+    cwd: image,
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const lines = linesOf(agent.stderr);
+  try {
+    const { value } = await lines.next();
+    assertStringIncludes(String(value), "Agent image waits at ");
+    using dir = project();
+    const size = ["--scenario", "hold", "--connections", "5", "--seconds", "0", "--wait", "1", "--no-save"];
+    return await runTask("measure", [...measureArgs(broker, server, 1), ...size], dir.path);
+  } finally {
+    agent.kill("SIGTERM");
+    await Array.fromAsync(lines);
+    assertEquals((await agent.status).code, 130);
+  }
+}
+
+const ignore = !HAS_BROKER || Deno.build.os !== "linux";
+
+Deno.test(
+  "the agent of an image works, and that of an older checkout is refused as another version",
+  { ignore },
+  async () => {
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    using image = folder();
+    imageIn(image.path);
+    const works = await measureOver(image.path, broker, server);
+    assertEquals(works.code, 0, works.stderr);
+    Deno.writeTextFileSync(join(image.path, "lib/load/shares.ts"), "\n", { append: true });
+    const { code, stdout, stderr } = await measureOver(image.path, broker, server);
+    assertEquals([code, stdout], [69, ""], stderr);
+    assertMatch(
+      stderr,
+      /^Only 0 of 1 agent .*: image: it has version \w{16} of the load generator, this coordinator \w{16}\.$/m,
+    );
+  },
+);
