@@ -164,3 +164,17 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
   await assertRejects(() => generator.closed({ seconds: 60 }), Error, "it works for up to 40 s (--max-seconds)");
   assertEquals((await generator.ask()).answered, 10);
 });
+
+Deno.test("a target may have an IPv6 address", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO), "::1");
+  await using _one = await startAgent(broker, dir.path, "one");
+  const target = ["--name", "mine", "--url", `http://[::1]:${server.port}`, "--fleet", urlOf(broker)];
+  const size = ["--scenario", "hold", "--connections", "4", "--seconds", "0"];
+  const { code, stderr } = await runTask("measure", [...target, ...size], dir.path);
+  assertEquals(code, 0, stderr);
+  const [stored] = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
+  assertEquals([stored.metrics.answered, stored.ended], [4, "ok"]);
+  assertStringIncludes(stored.command, `--url 'http://[::1]:${server.port}'`);
+});
