@@ -95,7 +95,7 @@ export function isBrokerLost(error: Error): boolean {
   return [ClosedConnectionError, ConnectionError, RequestError].some((kind) => error instanceof kind);
 }
 
-/** Hears what is said on a subject. That it may not is told by {@linkcode follow}. */
+/** Hears what is said on a subject. A denial is reported by {@linkcode follow}. */
 export const hear = (connection: NatsConnection, subject: string, onMessage: (message: Msg) => void): Subscription =>
   connection.subscribe(subject, {
     callback: (error, message) => {

@@ -351,7 +351,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
       this.#loseAnswer(link, error);
       throw new LoadLost(this.#lost ?? error.message);
     });
-    failing.catch(() => {}); // told below, unless the fleet was lost before
+    failing.catch(() => {}); // reported below, unless the fleet was lost before
     const message = await Promise.race([failing, this.#over.promise]);
     return this.checked(link, () => readAnswer(schema, message.string()));
   }
@@ -417,7 +417,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
     await this.#part(link, "stop");
   }
 
-  /** Asks an agent to end something. One that does not hear it ends by itself, for want of a heartbeat. */
+  /** Asks an agent to end something. One that does not hear it ends by itself when heartbeats stop. */
   async #part(link: Link, verb: "stop" | "release"): Promise<void> {
     if (this.#broker.isClosed()) return;
     this.messages += 2;

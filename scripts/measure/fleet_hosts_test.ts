@@ -22,7 +22,7 @@ const BROKER_PORT = 4222;
 /** Of a hold: requests on each of the first tenth of the connections, before memory is read. */
 const WARM_ROUNDS = 5;
 
-/** The broker on the left host; an agent runs where it is told. */
+/** The broker on the left host, and two agents on each side. */
 async function openFleet(hosts: Hosts, dir: string) {
   await using stack = new AsyncDisposableStack();
   const { left, right, address } = hosts;
@@ -92,7 +92,7 @@ Deno.test("four agents on two hosts load a third, which both sides must have nam
   assertEquals(results.map(({ ended, metrics }) => [ended, metrics.connections]), [["ok", 40], ["ok", 40]]);
   for (const { metrics } of results) assertGreater(metrics.requests_per_s, 0);
   console.log(`    ${stderr.split("\n")[0]}\n${stdout}`);
-  // The same server by another address, which no agent was told of.
+  // The same server by another address, which no agent may load.
   await using forbidden = fleet.measure("--url", `http://10.77.1.1:${PORT}`, "--wait", "1");
   const refused = await forbidden.end();
   assertEquals(refused.code, 69, refused.stdout);

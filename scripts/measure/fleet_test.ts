@@ -111,7 +111,7 @@ Deno.test("too few agents, and none at all, are one sentence each and code 69", 
   assertEquals(fleet.lost, null);
 });
 
-Deno.test("a target that an agent was not told of is refused", { ignore }, async () => {
+Deno.test("a target outside of the networks of an agent is refused", { ignore }, async () => {
   using dir = project();
   await using broker = await BrokerProcess.start();
   await using _one = await startAgent(broker, dir.path, "one", "--allow-target", "10.9.0.0/16");
