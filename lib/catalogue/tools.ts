@@ -57,6 +57,12 @@ export const TOOLS: readonly Tool[] = [
     package: "python3-nbclient",
     reason: "comes with nbclient, which runs the notebooks as a test",
   },
+  {
+    command: "nats-server",
+    package: "nats-server",
+    reason: "the broker between hosts that make load together: tests start one",
+    everywhere: true,
+  },
   { command: "npx", package: "npm", reason: "fetches other versions of Deno, to compare them", everywhere: true },
 ];
 

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { howEnded, linesOf, PIN_AND_BIND, Tail } from "../server/launch.ts";
 import type { Namespace } from "../network/namespaces.ts";
-import type { AudienceCommand, Command, EngineConfig, Progress, Reply, StressCommand } from "./types.ts";
+import type { AudienceCommand, Command, EngineConfig, LoadUnit, Progress, Reply, StressCommand } from "./types.ts";
 
 const STDERR_TAIL = 4096; // characters kept of what the process says on stderr
 const START_MS = 30_000; // a cold start on a busy machine compiles the sources first
@@ -43,8 +43,13 @@ export class GeneratorEnded extends KnownFailure {
   override readonly name = "GeneratorEnded";
 }
 
+/** Load from other hosts has ended before its time: what it was to do is not done. */
+export class LoadLost extends KnownFailure {
+  override readonly name = "LoadLost";
+}
+
 /** A running process of main.ts. */
-export class LoadChild {
+export class LoadChild implements LoadUnit {
   /** How many clients it held after the last command. */
   clients = 0;
   /** Its clock, as it was when it said it was ready, less `clock()` of this process when that was read. */

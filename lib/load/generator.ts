@@ -32,6 +32,7 @@ import type {
   ConnectOutcome,
   EngineConfig,
   LoadOptions,
+  LoadUnit,
   Progress,
   Target,
   Timing,
@@ -42,16 +43,21 @@ import type {
 
 export type { AskOutcome, Broadcast, ConnectOutcome, LoadOptions, Target, Totals, Window };
 export type {
+  AudienceCommand,
+  Command,
   CoreTimes,
   CpuTimes,
   EngineName,
   ErrorCounts,
   HeadName,
+  LoadUnit,
   Progress,
+  StressCommand,
   StressOptions,
   StressOutcome,
 } from "./types.ts";
 export { type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
+export { LoadChild, LoadLost } from "./child.ts";
 export { HEADS } from "./request.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for by default
@@ -109,10 +115,14 @@ function inRange<T extends object>(options: T): T {
   return options;
 }
 
-const isLoopback = (address: string) => address.startsWith("127.") || address === "::1";
+export const isLoopback = (address: string) => address.startsWith("127.") || address === "::1";
 
-/** The addresses of a host, in the order in which they are tried. */
-async function resolve(host: string): Promise<string[]> {
+/**
+ * The addresses of a host, in the order in which they are tried.
+ *
+ * @throws {UsageError} If it has none.
+ */
+export async function resolve(host: string): Promise<string[]> {
   if (host === "localhost") return ["127.0.0.1", "::1"]; // nobody is to be asked for this name (RFC 6761, section 6.3)
   if (IPV4.test(host) || host.includes(":")) return [host];
   try {
@@ -127,8 +137,8 @@ async function resolve(host: string): Promise<string[]> {
  * Resolves a target, and refuses it if it is neither this machine nor allowed by name. From a namespace of the lab every
  * address is allowed: only its own wire leads out, to a namespace of the lab, and this process cannot make another kind.
  */
-async function addressesOf({ host, allow, within }: Target): Promise<string[]> {
-  const addresses = await resolve(host);
+async function addressesOf({ host, allow, within, addresses: known }: Target): Promise<string[]> {
+  const addresses = known === undefined ? await resolve(host) : [...known];
   if (within instanceof Namespace || addresses.every(isLoopback) || allow === host) return addresses;
   const which = addresses.includes(host) ? host : `${host} (${addresses.join(", ")})`;
   throw new UsageError(`${which} is not this machine. Load only what is yours, and name it as allowed: "${host}".`);
@@ -179,9 +189,32 @@ async function startAll(
   throw failed.reason;
 }
 
+/**
+ * Starts the processes of a generator for a driver that is elsewhere: {@linkcode LoadGenerator.over} of another host.
+ *
+ * @throws As `LoadGenerator.start`.
+ */
+export async function startProcesses(
+  target: Target,
+  options: LoadOptions,
+  onProgress: (index: number, progress: Progress) => void,
+): Promise<LoadChild[]> {
+  return await startAll(await configsOf(target, options), target, onProgress);
+}
+
 /** Cuts a number into parts that differ by one at the most. */
 const shares = (whole: number, parts: number): number[] =>
   Array.from({ length: parts }, (_, i) => Math.floor((whole + parts - 1 - i) / parts));
+
+/** How processes are driven that run already. */
+export interface Driving extends Pick<LoadOptions, "serverPid" | "onProgress"> {
+  /**
+   * Called before a load that all begin at one time. It sees that all of them are there and brings their clock offsets up to
+   * date. Returns how many µs ahead the beginning must be, so that the command reaches each of them before. Default: the
+   * processes are on this host, where 5 ms are enough.
+   */
+  barrier?: () => Promise<number>;
+}
 
 /**
  * Clients of one HTTP/1.1 server. Each has one connection, and one request under way on it at the most, `GET /`. Commands run one
@@ -201,9 +234,9 @@ const shares = (whole: number, parts: number): number[] =>
  * ```
  */
 export class LoadGenerator implements AsyncDisposable {
-  readonly #children: readonly LoadChild[];
+  readonly #children: readonly LoadUnit[];
   readonly #meter: Meter;
-  readonly #options: LoadOptions;
+  readonly #options: Driving;
   readonly #onProgress: (progress: Progress) => void;
   #last: Promise<unknown> = Promise.resolve();
   /** Listeners of each process, and messages that were sent to them. */
@@ -212,11 +245,10 @@ export class LoadGenerator implements AsyncDisposable {
   /** The last progress of each process that takes part in the command that runs; the first of them speaks for all. */
   #progress = new Map<number, Progress | null>();
 
-  private constructor(children: LoadChild[], configs: readonly EngineConfig[], options: LoadOptions) {
+  private constructor(children: readonly LoadUnit[], cpus: readonly number[], options: Driving) {
     this.#children = children;
     this.#options = options;
     this.#onProgress = options.onProgress ?? (() => {});
-    const cpus = configs.map(({ cpu }) => cpu).filter((cpu) => cpu !== null);
     this.#meter = new Meter(options.serverPid ?? null, this.pids, cpus);
   }
 
@@ -230,22 +262,29 @@ export class LoadGenerator implements AsyncDisposable {
     const configs = await configsOf(target, options);
     const listener: { onProgress: (index: number, progress: Progress) => void } = { onProgress() {} };
     const children = await startAll(configs, target, (index, progress) => listener.onProgress(index, progress));
-    const generator = new LoadGenerator(children, configs, options);
-    listener.onProgress = (index, progress) => generator.#tell(index, progress);
+    const cpus = configs.map(({ cpu }) => cpu).filter((cpu) => cpu !== null);
+    const generator = new LoadGenerator(children, cpus, options);
+    listener.onProgress = (index, progress) => generator.tell(index, progress);
     return generator;
   }
 
-  /** The first process of the generator. */
+  /** A generator over processes that run already, on whichever hosts; one at least. `stop` ends them. */
+  static over(units: readonly LoadUnit[], options: Driving): LoadGenerator {
+    return new LoadGenerator(units, [], options);
+  }
+
+  /** The first process of the generator on this host. */
   get pid(): number {
-    return this.#children[0]!.pid;
+    return this.pids[0]!;
   }
 
-  /** All of them. */
+  /** All of them on this host. */
   get pids(): number[] {
-    return this.#children.map(({ pid }) => pid);
+    return this.#children.map(({ pid }) => pid).filter((pid) => pid !== null);
   }
 
-  #tell(index: number, progress: Progress): void {
+  /** Notes the progress of one of the processes. Those on this host tell it by themselves. */
+  tell(index: number, progress: Progress): void {
     if (!this.#progress.has(index)) return;
     this.#progress.set(index, progress);
     const [speaker] = this.#progress.keys();
@@ -263,15 +302,15 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /** Processes that hold clients; the first one if none does, so that it can say so. */
-  get #holding(): LoadChild[] {
+  get #holding(): LoadUnit[] {
     const holding = this.#children.filter(({ clients }) => clients > 0);
     return holding.length > 0 ? holding : [this.#children[0]!];
   }
 
   /** Gives each process its command; where one has none it does not take part. */
   async #run<T>(
-    children: readonly LoadChild[],
-    commandOf: (child: LoadChild, i: number) => Command | Types.StressCommand | Types.AudienceCommand | null,
+    children: readonly LoadUnit[],
+    commandOf: (child: LoadUnit, i: number) => Command | Types.StressCommand | Types.AudienceCommand | null,
   ) {
     const taking = children.flatMap((child, i) => {
       const command = commandOf(child, i);
@@ -328,16 +367,22 @@ export class LoadGenerator implements AsyncDisposable {
     });
   }
 
-  /** When a load on all processes at once begins, and its window. */
-  #timing(warmupSeconds: number, seconds: number): Timing {
-    const startUs = monotonicUs() + LEAD_US;
+  /** When a load on all processes at once begins: all of them have its command by then. */
+  async #start(): Promise<number> {
+    const leadUs = await this.#options.barrier?.() ?? LEAD_US;
+    return monotonicUs() + leadUs;
+  }
+
+  /** The same, and its window. */
+  async #timing(warmupSeconds: number, seconds: number): Promise<Timing> {
+    const startUs = await this.#start();
     const fromUs = startUs + warmupSeconds * 1e6;
     const toUs = fromUs + seconds * 1e6;
     return { startUs, fromUs, toUs, endUs: toUs + TAIL_US };
   }
 
   /** The same times on the clock of a process. */
-  #onClockOf({ clockOffsetUs: by }: LoadChild, { startUs, fromUs, toUs, endUs }: Timing): Timing {
+  #onClockOf({ clockOffsetUs: by }: LoadUnit, { startUs, fromUs, toUs, endUs }: Timing): Timing {
     return { startUs: startUs + by, fromUs: fromUs + by, toUs: toUs + by, endUs: endUs + by };
   }
 
@@ -373,7 +418,7 @@ export class LoadGenerator implements AsyncDisposable {
   async closed(options: { seconds: number; warmupSeconds?: number }): Promise<Window> {
     const { seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
     return await this.#queue(async () => {
-      const timing = this.#timing(warmupSeconds, seconds);
+      const timing = await this.#timing(warmupSeconds, seconds);
       const running = this.#run<unknown>(this.#holding, (child) => ({
         name: "closed",
         options: this.#onClockOf(child, timing),
@@ -409,7 +454,7 @@ export class LoadGenerator implements AsyncDisposable {
 
   async #open({ rate, seconds, heavyShare, heavyPath }: Types.OpenOptions): Promise<Window> {
     const holding = this.#holding;
-    const startUs = monotonicUs() + LEAD_US;
+    const startUs = await this.#start();
     const endUs = startUs + seconds * 1e6;
     const running = this.#run<unknown>(holding, (child, first) => ({
       name: "open",
@@ -438,7 +483,7 @@ export class LoadGenerator implements AsyncDisposable {
   async churn(options: { concurrency: number; seconds: number; warmupSeconds?: number }): Promise<Window> {
     const { concurrency, seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
     return await this.#queue(async () => {
-      const timing = this.#timing(warmupSeconds, seconds);
+      const timing = await this.#timing(warmupSeconds, seconds);
       const each = shares(concurrency, this.#children.length);
       const running = this.#run<unknown>(
         this.#children,
@@ -532,7 +577,7 @@ export class LoadGenerator implements AsyncDisposable {
       throw new UsageError("No message is due in so short a time: choose more seconds, or a higher rate.");
     }
     return await this.#queue(async () => {
-      const timing = this.#timing(warmupSeconds, seconds);
+      const timing = await this.#timing(warmupSeconds, seconds);
       const base = this.#messages;
       this.#messages += total;
       const schedule = { ...timing, rate, total, first, base, bytes };

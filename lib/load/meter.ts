@@ -11,7 +11,7 @@ import type { CoreTimes, CpuTimes, Timing, Window } from "./types.ts";
 
 /** Host and generators at one moment. */
 interface Around {
-  /** The text of /proc/stat; null on a system without it. */
+  /** The text of /proc/stat; null on a system without it, and where nobody of them is on this host. */
   stat: string | null;
   clientUs: number;
 }
@@ -65,6 +65,8 @@ function pinned(cpus: readonly number[] | null): readonly number[] {
 export class Meter {
   /** The cores of either side. */
   readonly serverCpus: readonly number[];
+  /** Server or generator are on this host: else its CPU time says nothing of them. */
+  readonly #isHere: boolean;
 
   /**
    * @param serverPid The root of the server's process tree; null: not known.
@@ -76,12 +78,13 @@ export class Meter {
     readonly clients: readonly number[],
     readonly clientCpus: readonly number[],
   ) {
+    this.#isHere = serverPid !== null || clients.length > 0;
     this.serverCpus = pinned(serverPid === null ? null : allowedCpus(serverPid));
   }
 
   #around(): Around {
     return {
-      stat: HAS_STAT ? readProc("/proc/stat") : null,
+      stat: HAS_STAT && this.#isHere ? readProc("/proc/stat") : null,
       clientUs: this.clients.reduce((sum, pid) => sum + (processCpuUs(pid) ?? 0), 0),
     };
   }

@@ -14,6 +14,8 @@ export interface Target {
   port: number;
   /** The one host that may be asked although it is not this machine, written as in `host`. */
   allow?: string;
+  /** Its addresses, where they are known already: the host is not resolved then. */
+  addresses?: readonly string[];
   /** The network namespace of the lab in which the generator's processes run; default: that of this process. */
   within?: Namespace;
 }
@@ -380,6 +382,20 @@ export interface Commands {
   slowEnd: { options: null; outcome: null };
   drop: { options: null; outcome: null };
   totals: { options: null; outcome: Totals };
+}
+
+/** A process of a load generator: a child of this one, or one on another host. */
+export interface LoadUnit {
+  /** Its process here; null: it runs on another host. */
+  readonly pid: number | null;
+  /** How many clients it held after the last command. */
+  readonly clients: number;
+  /** Its clock less that of this process. */
+  readonly clockOffsetUs: number;
+  /** Runs a command after those that were given before, and returns its outcome with histograms as text. */
+  run(command: Command | StressCommand | AudienceCommand): Promise<unknown>;
+  /** Ends it, a command that runs included. */
+  stop(): Promise<void>;
 }
 
 /** What the process behind a generator is started with, as JSON in its only argument. */

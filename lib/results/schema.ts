@@ -58,11 +58,12 @@ const SETUP = v.strictObject(SETUP_FIELDS);
 export type Setup = v.InferOutput<typeof SETUP>;
 
 /**
- * Whether cores and head are the default ones. Figures of others are not mixed with them: what a request costs depends on its
+ * Whether cores, head and hosts of the load are the default ones. Figures of others are not mixed with them: what a request costs depends on its
  * head, and throughput depends on the cores.
  */
-export const isUsualSetup = ({ server_cores, load_cores, head = "client" }: Setup): boolean =>
-  server_cores === undefined && load_cores === undefined && head === "client";
+export const isUsualSetup = (
+  { server_cores, load_cores, agents, head = "client" }: Setup & { agents?: number },
+): boolean => server_cores === undefined && load_cores === undefined && agents === undefined && head === "client";
 
 /** What a scenario was asked for. */
 export const PARAMETERS = v.strictObject({
@@ -82,6 +83,12 @@ export const PARAMETERS = v.strictObject({
   message_bytes: v.exactOptional(field(number, "in `broadcast`, bytes of a message, without its frame")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   ...SETUP_FIELDS,
+  agents: v.exactOptional(
+    field(
+      number,
+      "how many agents on other hosts made the load, driven by the machine of `host`; missing: that machine made it",
+    ),
+  ),
   workers: v.exactOptional(field(number, "in `stress`, the `--workers` of the server, where it has some")),
   wire: v.exactOptional(
     field(

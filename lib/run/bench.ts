@@ -2,7 +2,15 @@ import type { Guard } from "./guard.ts";
 import { evidenceOf } from "./evidence.ts";
 import { type Finding, judge } from "../results/findings.ts";
 import { Histogram } from "../timing/histogram.ts";
-import { coreSharesOf, type ErrorCounts, LoadGenerator, type Progress, type Window } from "../load/generator.ts";
+import {
+  coreSharesOf,
+  type ErrorCounts,
+  LoadGenerator,
+  type LoadOptions,
+  type Progress,
+  type Target,
+  type Window,
+} from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters } from "../results/results.ts";
 import { coresOf } from "./setup.ts";
@@ -22,6 +30,18 @@ import {
   type SubjectOptions,
 } from "../server/subject.ts";
 
+const LOOPBACK = "127.0.0.1";
+
+/** Load that other hosts lend. */
+export interface LentLoad {
+  /** Starts a generator there. It lives as long as the run that it is for. */
+  start(target: Target, options: Pick<LoadOptions, "serverPid" | "head" | "onProgress">): Promise<LoadGenerator>;
+  /** Why there will be no more load, in a sentence; null as long as there is. */
+  readonly lost: string | null;
+  /** How many connections they lend. */
+  readonly connections: number;
+}
+
 /** How server and generator are started. */
 export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWait" | "place"> {
   /** Whether each gets a core of its own, where there are two; true by default. */
@@ -30,6 +50,8 @@ export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWa
   isWired?: boolean;
   /** Cores and head, where the user named some. */
   setup?: Setup;
+  /** Load from other hosts; default: from this one. */
+  lent?: LentLoad;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -84,7 +106,7 @@ const placeIn = ({ server, interface: name, address }: Network): Place => ({
  * ```
  */
 export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
-  const { pinned = true, isWired = false, setup = {}, onProgress, ...rest } = options;
+  const { pinned = true, isWired = false, setup = {}, lent, onProgress, ...rest } = options;
   await using stack = new AsyncDisposableStack();
   await versionOf(subject); // it starts a process, for which there may be no room under the load
   const cores = pinned ? coresOf(setup) : null;
@@ -98,10 +120,12 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     onWait,
   };
   const server = stack.use(await startSubject(subject, started));
-  const target = network === null ? { host: "127.0.0.1" } : { host: network.address, within: network.client };
+  const host = isCustom(subject) ? subject.host ?? LOOPBACK : LOOPBACK;
+  const target = network === null ? { host } : { host: network.address, within: network.client };
+  const start = lent?.start.bind(lent) ?? LoadGenerator.start;
   const generator = stack.use(
-    await LoadGenerator.start({ ...target, port: server.port }, {
-      ...(cores && { cpus: cores.load }),
+    await start({ ...target, port: server.port }, {
+      ...(cores && lent === undefined && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
       ...(setup.head && { head: setup.head }),
       ...(onProgress && { onProgress }),
@@ -112,7 +136,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     server,
     generator,
     isWired: network !== null,
-    isInKernel: !bypassesKernel(subject),
+    isInKernel: !bypassesKernel(subject) && lent === undefined,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -123,7 +147,7 @@ export interface Bench {
   generator: LoadGenerator;
   /** Server and load stand at the ends of a wire. */
   isWired: boolean;
-  /** Whether the server's end of a connection is in kernel memory: not if it goes around the kernel. */
+  /** Whether both ends of a connection are in the memory of this kernel: not if the server goes around it. */
   isInKernel: boolean;
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */

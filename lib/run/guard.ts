@@ -195,6 +195,32 @@ export class Guard {
   }
 }
 
+/** A guard for connections that other hosts make: they lend so many, and this host limits the server only if it is here. */
+export class LentGuard extends Guard {
+  /**
+   * @param connections How many the others make at the most.
+   * @param ofServer The guard of the server's host; null: that is not this one.
+   */
+  constructor(readonly connections: number, readonly ofServer: Guard | null) {
+    super({ memAvailableBytes: Infinity, descriptorLimit: Infinity });
+  }
+
+  override observe(connections: number, usedBytes: number, mappings = 0, tasks = 0): void {
+    this.ofServer?.observe(connections, usedBytes, mappings, tasks);
+  }
+
+  override next(held: number, wanted: number): { connect: number } | { stop: string } {
+    if (held >= this.connections) return { stop: this.explain(held, wanted) };
+    const step = this.ofServer?.next(held, wanted) ?? { connect: held === 0 ? 1 : wanted - held }; // the first shows the pace
+    return "stop" in step ? step : { connect: Math.min(step.connect, this.connections - held) };
+  }
+
+  override explain(held: number, wanted: number): string {
+    if (held < this.connections && this.ofServer !== null) return this.ofServer.explain(held, wanted);
+    return `stopped at ${count(held)} of ${count(wanted)}: the agents make ${count(this.connections)} at the most`;
+  }
+}
+
 /** The least of some limits. */
 const least = (...limits: (number | null | undefined)[]) =>
   Math.min(...limits.map((limit) => typeof limit === "number" ? limit : Infinity));

@@ -7,7 +7,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { availableMemory, createGuard, Guard } from "./guard.ts";
+import { availableMemory, createGuard, Guard, LentGuard } from "./guard.ts";
 
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
@@ -201,4 +201,17 @@ Deno.test("in a container its memory counts, where it is less than the host's", 
   const host = Deno.systemMemoryInfo().available;
   assertEquals(availableMemory({ memory_available_bytes: 600e6 }), Math.min(600e6, host));
   assertEquals(availableMemory({ memory_available_bytes: null }) > 0, true);
+});
+
+Deno.test("connections of other hosts end at what they lend, and earlier where the server's own host says so", () => {
+  const far = new LentGuard(500, null);
+  assertEquals([far.next(0, 1000), far.next(1, 1000), far.next(1, 300)], [
+    { connect: 1 },
+    { connect: 499 },
+    { connect: 299 },
+  ]);
+  assertEquals(far.next(500, 1000), { stop: "stopped at 500 of 1 000: the agents make 500 at the most" });
+  const near = new LentGuard(500, new Guard({ memAvailableBytes: 1e9, descriptorLimit: 164 }));
+  near.observe(1, 1000);
+  assertEquals(near.next(100, 1000), { stop: "stopped at 100 of 1 000: descriptors, limit 164 per process" });
 });

@@ -14,6 +14,8 @@ export interface MeasureOptions {
   slow: number | null;
   /** Cores and head, where some are named. */
   setup?: Setup;
+  /** How many agents on other hosts make the load; default: this machine does. */
+  agents?: number;
 }
 
 /** One run to come. */
@@ -62,6 +64,7 @@ function parameters(options: MeasureOptions, scenario: ScenarioName, connections
   const seconds = options.seconds ?? (options.quick ? SECONDS_QUICK : SECONDS)[scenario];
   const base: Parameters = {
     ...options.setup,
+    ...(options.agents !== undefined && { agents: options.agents }),
     connections,
     seconds,
     warmup_seconds: COLD.includes(scenario) ? 0 : options.quick ? WARMUP_SECONDS_QUICK : WARMUP_SECONDS,

@@ -10,7 +10,8 @@ import { numberFlag, numberList } from "../cli/flags.ts";
 import { onInterrupt } from "../cli/interrupt.ts";
 import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.ts";
 import { count, counted } from "../text/format.ts";
-import { createGuard } from "./guard.ts";
+import type { LentLoad } from "./bench.ts";
+import { createGuard, LentGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
@@ -126,22 +127,26 @@ async function measure(
   options: MeasureOptions,
   storing: Storing,
   signal: AbortSignal,
+  lent?: LentLoad,
 ): Promise<Result[]> {
   const results: Result[] = [];
   const line = progressLine();
   const host = hostFacts();
+  const isHere = !isCustom(experiment) || experiment.pid !== null;
   let told: Counted | null = null;
   const onProgress = (progress: StepProgress) => showStep(line, progress, told);
   const onOpen = (step: Step, open: number) => showOpen(line, told = { step, open });
+  const shared = { experiment, host, signal, onProgress, onOpen, ...(lent && { lent }) };
   const runs = ladder(
     options,
-    (step, guard) => runStep({ experiment, host, step, guard, signal, onProgress, onOpen }),
-    createGuard(),
+    (step, guard) => runStep({ ...shared, step, guard }),
+    lent === undefined ? createGuard() : new LentGuard(lent.connections, isHere ? createGuard() : null),
   );
   try {
     for await (const result of runs) {
       results.push(result);
       await storing.add(() => writeResult(result));
+      if (lent !== undefined && lent.lost !== null) break; // what is left to do has nobody to do it
     }
   } catch (error) {
     line.clear();
@@ -183,18 +188,21 @@ async function closing(subject: Subject, results: readonly Result[]): Promise<st
 /**
  * Measures a subject, shows what came out, and returns the exit code: see {@linkcode exitOfRuns}.
  *
+ * @param lent Load from other hosts; default: from this one.
+ *
  * @throws {CannotStore} If nothing can be stored: before the load, or after the figures where that shows late.
  */
 export async function measureAndTell(
   experiment: Subject,
   options: MeasureOptions,
   { json, save }: { json: boolean; save: boolean },
+  lent?: LentLoad,
 ): Promise<number> {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const storing = new Storing(save);
   await storing.begin();
-  const results = await measure(experiment, options, storing, signal);
+  const results = await measure(experiment, options, storing, signal, lent);
   if (json) console.log(JSON.stringify(results, null, 2));
   else console.log(describe(results, outputColumns()));
   storing.finish();

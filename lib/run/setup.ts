@@ -22,7 +22,8 @@ const CPU_LIST = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/;
 /** The logical processors that this process may use; none where the system does not tell. */
 const cpusHere = (): Cpu[] => Deno.build.os === "linux" ? readCpus() : [];
 
-function readList(name: string, text: string): number[] {
+/** @throws {UsageError} If it is no list of cores. */
+export function readList(name: string, text: string): number[] {
   const cpus = CPU_LIST.test(text) ? parseCpuListSafely(text) : [];
   if (cpus.length === 0) throw new UsageError(`--${name} ${text} is not a list of cores such as 0,2-3.`);
   return [...new Set(cpus)];

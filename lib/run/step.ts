@@ -1,5 +1,6 @@
 import { delay } from "@std/async";
-import { atLeast, findingsOf, type Measured, type OpenBench, openBench } from "./bench.ts";
+import { LoadLost } from "../load/generator.ts";
+import { atLeast, findingsOf, type LentLoad, type Measured, type OpenBench, openBench } from "./bench.ts";
 import { count } from "../text/format.ts";
 import type { Guard } from "./guard.ts";
 import type { HostFacts } from "../sampling/host.ts";
@@ -30,6 +31,8 @@ export interface RunOptions {
   host: HostFacts;
   step: Step;
   guard: Guard;
+  /** Load from other hosts; default: from this one. */
+  lent?: LentLoad;
   /** Ends the run: server and generator are stopped, and `runStep` rejects with the signal's reason. */
   signal: AbortSignal;
   onProgress: (progress: StepProgress) => void;
@@ -83,13 +86,29 @@ function figuresOf(name: string, step: Step, measured?: Driven) {
 
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
-  const { connections, seconds, rate_per_s: rate, slow } = parameters;
+  const { connections, seconds, rate_per_s: rate, slow, agents } = parameters;
   const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
   if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
   if (scenario === "broadcast" && slow !== undefined) flags.push("--slow", String(slow));
   flags.push(...setupFlags(parameters));
+  if (agents !== undefined) flags.push("--agents", String(agents));
   if (quick) flags.push("--quick");
   return flags;
+}
+
+/** Why a server cannot be asked for a step; null if it can. */
+const obstacleTo = ({ scenario }: Step, subject: Subject): string | null =>
+  scenario === "mixed" && !hasWork(subject) ? `${subject.name} does not support requests that burn CPU (/work).` : null;
+
+/**
+ * How a run ends without figures.
+ *
+ * @throws The error, if it is no such end.
+ */
+function endedBy(error: unknown): { ended: Ended; reason: string } {
+  if (error instanceof LoadLost) return { ended: "limited", reason: error.message };
+  if (error instanceof StartError) return error.failure;
+  throw error;
 }
 
 /**
@@ -99,7 +118,7 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
  * @throws The reason of `signal`, if it aborts; nothing is left running then.
  */
 export async function runStep(options: RunOptions): Promise<Result> {
-  const { experiment, host, step, signal, onProgress } = options;
+  const { experiment, host, step, lent, signal, onProgress } = options;
   const isWired = options.isWired === true || bypassesKernel(experiment);
   const common = {
     experiment: experiment.name,
@@ -119,14 +138,14 @@ export async function runStep(options: RunOptions): Promise<Result> {
       reason,
     });
   signal.throwIfAborted();
-  if (step.scenario === "mixed" && !hasWork(experiment)) {
-    return finish("skipped", `${experiment.name} does not support requests that burn CPU (/work).`);
-  }
+  const obstacle = obstacleTo(step, experiment);
+  if (obstacle !== null) return finish("skipped", obstacle);
   try {
     await using bench = await openBench(experiment, {
       signal,
       isWired,
       setup: setupOf(step.parameters),
+      ...(lent && { lent }),
       onProgress: (progress) => onProgress({ step, progress }),
     });
     const { server } = bench;
@@ -138,14 +157,14 @@ export async function runStep(options: RunOptions): Promise<Result> {
       if (reason === null) return finish("ok", null, measured);
       return finish("limited", reason + await counted(server), measured);
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || error instanceof LoadLost) throw error;
       const over = await endOf(server, DEATH_MS); // with its last connection gone, the generator could not go on
       if (over === null) throw error;
       return finish("crashed", crash(over, server));
     }
   } catch (error) {
-    if (!(error instanceof StartError)) throw error;
-    return finish(error.failure.ended, error.failure.reason);
+    const { ended, reason } = endedBy(error);
+    return finish(ended, reason);
   }
 }
 

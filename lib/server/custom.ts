@@ -20,26 +20,30 @@ export function commandBehind(args: readonly string[]): { own: string[]; words: 
   return { own: words.slice(0, at), words: words.slice(at + 1) };
 }
 
-function portOf(url: string): number {
+/** @param isLent Agents make the load: the user names the server here, and its network there. */
+function placeOf(url: string, isLent: boolean): { host: string; port: number } {
   const parsed = URL.parse(url);
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
-  if (parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
-    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only.`);
+  if (!isLent && parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
+    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only; agents load others (--fleet).`);
   }
   if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
-  return parsed.port === "" ? 80 : Number(parsed.port);
+  const host = parsed.hostname.replace(/^\[(.*)\]$/, "$1");
+  return { host, port: parsed.port === "" ? 80 : Number(parsed.port) };
 }
 
 /**
  * Makes the subject of a measurement.
  *
  * @param taken Names that experiments have.
+ * @param fleet The broker of the agents that load it, as it may be shown; null: this machine loads it.
  * @throws {UsageError} If the flags do not name one server.
  */
 export function readCustom(
   { name, url, pid, port }: { name?: string; url?: string; pid?: string; port?: string },
   words: string[] | null,
   taken: readonly string[],
+  fleet: string | null = null,
 ): CustomServer {
   if (name === undefined) throw new UsageError("Name the server: --name mine.");
   if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
@@ -50,11 +54,14 @@ export function readCustom(
     throw new UsageError("Give a command behind --, or --url, one of the two.");
   }
   if (words !== null) {
+    if (fleet !== null) throw new UsageError("--fleet loads a server that runs already: name it by --url.");
     if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
     const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
     return { ...common, words, port: where, pid: null };
   }
   if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
   const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
-  return { ...common, words, port: portOf(url!), pid: process };
+  const { host, port: listens } = placeOf(url!, fleet !== null);
+  const attached = { ...common, words, port: listens, pid: process };
+  return fleet === null ? attached : { ...attached, host, fleet };
 }

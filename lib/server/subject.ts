@@ -31,6 +31,10 @@ export interface CustomServer {
   words: readonly string[] | null;
   /** Where it listens; null: a command is told a free port at each start. */
   port: number | null;
+  /** The host that it runs on, loaded by agents alone; missing: 127.0.0.1. */
+  host?: string;
+  /** The broker of the agents, without user and password; missing: this machine loads it. */
+  fleet?: string;
   /** The process to sample, where it runs already; null: its CPU time and memory are not known. */
   pid: number | null;
 }
@@ -130,12 +134,15 @@ function commandAt(place: Place, subject: Experiment | Variant, args: readonly s
   return place.command({ ...command, args: permitted });
 }
 
+/** A host as it stands in a URL. */
+const authority = (host: string) => host.includes(":") ? `[${host}]` : host;
+
 /** The command line that measures a subject again, with flags; a shell reads it back as it was. */
 export function repeat(subject: Subject, flags: readonly string[]): string {
   if (!isCustom(subject)) return taskLine("exp", [subject.name, ...flags]);
-  const { name, words, port } = subject;
-  const line = ["--name", name, ...flags];
-  if (words === null) return taskLine("measure", [...line, "--url", `http://127.0.0.1:${port}`]);
+  const { name, words, port, host = "127.0.0.1", fleet } = subject;
+  const line = ["--name", name, ...flags, ...(fleet === undefined ? [] : ["--fleet", fleet])];
+  if (words === null) return taskLine("measure", [...line, "--url", `http://${authority(host)}:${port}`]);
   const own = port === null ? [] : ["--port", String(port)];
   return `${taskLine("measure", [...line, ...own])} -- ${shellQuote(words)}`;
 }
@@ -151,11 +158,12 @@ function cannotSample(pid: number): string | null {
   }
 }
 
-async function attach({ name, pid, ...own }: CustomServer): Promise<Running> {
+async function attach({ name, pid, fleet, ...own }: CustomServer): Promise<Running> {
   const port = own.port!; // an address has one
   const obstacle = pid === null ? null : cannotSample(pid);
   if (obstacle !== null) throw new StartError({ ended: "not_ready", reason: `${name}: ${obstacle}` });
-  if (!await answers(port)) {
+  // Only the agents need to reach a server that they load.
+  if (fleet === undefined && !await answers(port)) {
     throw new StartError({ ended: "not_ready", reason: `${name}: nothing listens on 127.0.0.1:${port}.` });
   }
   return {

@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { Namespace } from "../network/namespaces.ts";
 import { listProc, readProc } from "../sampling/procfs.ts";
 import { folder } from "./folder.ts";
 
@@ -42,9 +43,17 @@ export class RunningTask implements AsyncDisposable {
   hasEnded = false;
   #changed = Promise.withResolvers<void>();
 
-  constructor(name: string, args: readonly string[], cwd: string, env: Record<string, string> = {}) {
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args: wordsOf(name, args),
+  /** @param at The network namespace in which it runs; default: that of this process. */
+  constructor(
+    name: string,
+    args: readonly string[],
+    cwd: string,
+    env: Record<string, string> = {},
+    at: Pick<Namespace, "command"> = { command: (command) => command },
+  ) {
+    const { command, args: words } = at.command({ command: Deno.execPath(), args: wordsOf(name, args) });
+    this.#child = new Deno.Command(command, {
+      args: words,
       cwd,
       env: { FORCE_COLOR: "1", ...env, [MARK]: this.#mark }, // colours where they are not wanted would show
       stdin: "null",

@@ -1,0 +1,35 @@
+/**
+ * Agents and coordinators as a user starts them, for tests of fleets.
+ *
+ * @module
+ */
+import { RunningTask } from "./task.ts";
+
+interface Listening {
+  port: number;
+}
+
+/** The address of a broker on this machine. */
+export const urlOf = ({ port }: Listening): string => `nats://127.0.0.1:${port}`;
+
+/** Starts an agent, and waits until it waits for a run. */
+export async function startAgent(
+  broker: Listening,
+  dir: string,
+  name: string,
+  ...args: string[]
+): Promise<RunningTask> {
+  const agent = new RunningTask("agent", ["--nats", urlOf(broker), "--name", name, ...args], dir);
+  await agent.hear(/ waits at /);
+  return agent;
+}
+
+/** What measures a server of this machine over some agents. */
+export const measureArgs = (broker: Listening, server: Listening, agents: number): string[] => [
+  ...["--name", "mine", "--url", `http://127.0.0.1:${server.port}`],
+  ...["--fleet", urlOf(broker), "--agents", String(agents)],
+];
+
+/** The processes of a load generator that a task has left running. */
+export const loadOf = (task: RunningTask): string[] =>
+  task.leftovers().filter((line) => line.includes("lib/load/main.ts"));

@@ -1,0 +1,154 @@
+/** An agent, asked by whoever is on its broker. */
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { Agent } from "./agent.ts";
+import { asked } from "./asked.ts";
+import { Targets } from "./targets.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
+import { readBroker } from "../../lib/fleet/address.ts";
+import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
+import { CALL_SUBJECT, offerSubject, randomId, verbSubject } from "../../lib/fleet/protocol.ts";
+import { monotonicUs } from "../../lib/sampling/process.ts";
+import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
+import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
+
+const ignore = !HAS_BROKER || Deno.build.os !== "linux";
+const DIGEST = "0123456789abcdef";
+const BOUNDS = { connections: 20, rate_per_s: 100, seconds: 30 };
+
+Deno.test("an address is a target if it is loopback or in an allowed network", () => {
+  const targets = new Targets(["10.1.0.0/16", "192.0.2.7", "fd00::/8"]);
+  const forbidden = (...addresses: string[]) => targets.forbidden(addresses);
+  assertEquals(forbidden("127.0.0.1", "::1", "10.1.200.3", "192.0.2.7", "fd12::9"), null);
+  for (const address of ["10.2.0.1", "192.0.2.8", "2001:db8::1", "8.8.8.8", "no-address"]) {
+    assertEquals(forbidden("127.0.0.1", address), address);
+  }
+  assertEquals(new Targets([]).forbidden(["10.1.0.1"]), "10.1.0.1");
+  for (const cidr of ["10.0.0.0/33", "10.0.0/8", "host", "10.0.0.0/8/8", "::/129", "10.0.0.0/", "10.0.0.0/-1"]) {
+    assertThrows(() => new Targets([cidr]), UsageError, `--allow-target ${cidr} is no network`);
+  }
+});
+
+Deno.test("the command line of an agent has bounds even if nobody names some", () => {
+  const { bounds, targets, cpus, processes, once } = asked(["--nats", "10.0.0.1"]);
+  assertEquals(bounds, { connections: 20_000, rate_per_s: 100_000, seconds: 3600 });
+  assertEquals([targets.cidrs, cpus, processes, once], [[], null, 1, false]);
+  const two = asked(["--nats", "a", "--allow-target", "10.0.0.0/8,fd00::/8", "--allow-target", "192.0.2.1"]);
+  assertEquals(two.targets.cidrs, ["10.0.0.0/8", "fd00::/8", "192.0.2.1"]);
+  for (
+    const [args, says] of [
+      [[], "Name the broker"],
+      [["--nats", "a", "--max-connections", "0"], "--max-connections 0 is not"],
+      [["--nats", "a", "--name", "a b"], "--name a b"],
+      [["--nats", "a", "--processes", "2", "--load-cores", "0"], "one of the two"],
+      [["--nats", "a", "b"], "Unexpected b"],
+    ] as const
+  ) assertThrows(() => asked(args), UsageError, says);
+});
+
+/** An agent in this process, and a connection that asks it. */
+async function openAgent(broker: { port: number }, targets = new Targets([])) {
+  const address = readBroker("nats", `nats://127.0.0.1:${broker.port}`, {});
+  await using stack = new AsyncDisposableStack();
+  const [own, other] = await Promise.all(["agent", "test"].map((name) => connectBroker(address, name, false)));
+  for (const connection of [own!, other!]) stack.defer(() => connection.close());
+  const lines: string[] = [];
+  const agent = stack.use(
+    new Agent(own!, {
+      name: "one",
+      digest: DIGEST,
+      bounds: BOUNDS,
+      targets,
+      cpus: null,
+      processes: 1,
+      say: (line) => lines.push(line),
+    }),
+  );
+  await own!.flush();
+  const owned = stack.move();
+  const run = randomId();
+  return { agent, other: other!, run, lines, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+/** Asks for something, and returns the answer. */
+async function ask(connection: NatsConnection, subject: string, body: unknown): Promise<Record<string, unknown>> {
+  return JSON.parse((await connection.request(subject, JSON.stringify(body), { timeout: 30_000 })).string());
+}
+
+const targetOf = (port: number, address = "127.0.0.1") => ({ host: address, addresses: [address], port });
+
+Deno.test("an agent of another version, or of a target that it may not load, does not engage", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using opened = await openAgent(broker);
+  const { agent, other, run } = opened;
+  const engage = (body: unknown) => ask(other, verbSubject(run, agent.id, "engage"), body);
+  const version = await engage({ target: targetOf(80), digest: "fedcba9876543210" });
+  assertEquals(version, { refused: "it has another version of the load generator" });
+  const target = await engage({ target: targetOf(80, "10.0.0.1"), digest: DIGEST });
+  assertMatch(String(target.refused), /^it may not load 10\.0\.0\.1: start it with --allow-target/);
+  const malformed = await engage({ target: targetOf(80), digest: DIGEST, more: 1 });
+  assertMatch(String(malformed.refused), /more/);
+  const offers = other.subscribe(offerSubject(run), { max: 1 });
+  await other.flush();
+  other.publish(CALL_SUBJECT, JSON.stringify({ run, target: targetOf(80, "10.0.0.1") }));
+  for await (const message of offers) {
+    const { digest, refuses, bounds } = JSON.parse(message.string());
+    assertEquals([digest, bounds], [DIGEST, BOUNDS]);
+    assertMatch(refuses, /^it may not load 10\.0\.0\.1/);
+  }
+});
+
+Deno.test(
+  "an agent does nothing for a run that it is not engaged for, and nothing that the protocol lacks",
+  { ignore },
+  async () => {
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using opened = await openAgent(broker);
+    const { agent, other, run } = opened;
+    const engaged = await ask(other, verbSubject(run, agent.id, "engage"), {
+      target: targetOf(server.port),
+      digest: DIGEST,
+    });
+    assertEquals(engaged, { ok: true });
+    const foreign = randomId();
+    const connect = { process: 0, command: { name: "connect", options: { count: 1, timeoutMs: 100 } } };
+    for (
+      const [verb, body] of [["start", { head: "client", method: "GET" }], ["do", connect], ["release", {}]] as const
+    ) {
+      assertEquals(await ask(other, verbSubject(foreign, agent.id, verb), body), {
+        refused: "it does not work for this run",
+      });
+    }
+    const again = await ask(other, verbSubject(foreign, agent.id, "engage"), { target: targetOf(1), digest: DIGEST });
+    assertEquals(again, { refused: "it works for another run" });
+    assertMatch(String((await ask(other, `c10k.run.${run}.${agent.id}.format`, {})).refused), /^it knows no /);
+    assertEquals(await ask(other, verbSubject(run, agent.id, "do"), connect), { refused: "it has no process 0" });
+    const stress = { process: 0, command: { name: "stress", options: {} } };
+    assert("refused" in await ask(other, verbSubject(run, agent.id, "do"), stress));
+    assertEquals(server.clients.length, 0);
+  },
+);
+
+Deno.test("a command that comes after its beginning is refused, as is one beyond a bound", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { agent, other, run, lines } = opened;
+  const verb = (name: Parameters<typeof verbSubject>[2]) => verbSubject(run, agent.id, name);
+  const run_ = (command: unknown) => ask(other, verb("do"), { process: 0, command });
+  await ask(other, verb("engage"), { target: targetOf(server.port), digest: DIGEST });
+  const { offsets_us } = await ask(other, verb("start"), { head: "client", method: "GET" });
+  assertEquals(offsets_us, [0]);
+  const connected = await run_({ name: "connect", options: { count: 20, timeoutMs: 1000 } });
+  assertEquals(connected.clients, 20);
+  const more = await run_({ name: "slow", options: { count: 1, timeoutMs: 1000 } });
+  assertEquals(more, { refused: "it makes up to 20 connections (--max-connections)" });
+  const nowUs = monotonicUs();
+  const past = { startUs: nowUs - 2000, fromUs: nowUs, toUs: nowUs + 1e5, endUs: nowUs + 1e5 };
+  const late = await run_({ name: "closed", options: past });
+  assertMatch(String(late.refused), /^the command came \d+\.\d ms after its beginning$/);
+  const soon = { startUs: nowUs + 1e6, fromUs: nowUs + 1e6, toUs: nowUs + 60e6, endUs: nowUs + 60e6 };
+  assertMatch(String((await run_({ name: "closed", options: soon })).refused), /^it works for up to 30 s/);
+  await ask(other, verb("release"), {});
+  assertMatch(lines.at(-1)!, /over, its coordinator is done\. No load is left\.$/);
+});

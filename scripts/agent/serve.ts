@@ -1,0 +1,59 @@
+/**
+ * The process of an agent, which main.ts starts with the network permission for the broker.
+ *
+ * @module
+ */
+import { asked, USAGE } from "./asked.ts";
+import { Agent } from "./agent.ts";
+import { connectBroker, follow } from "../../lib/fleet/broker.ts";
+import { KnownFailure, Unavailable } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { loadDigest } from "../../lib/results/lab.ts";
+import { count } from "../../lib/text/format.ts";
+
+await runScript(USAGE, async () => {
+  const { broker, name, bounds, targets, cpus, processes, once } = asked(Deno.args);
+  using interrupt = onInterrupt();
+  const say = (line: string) => console.error(line);
+  const connection = await connectBroker(broker, `agent ${name}`, true);
+  const digest = await loadDigest();
+  await using agent = new Agent(connection, { name, digest, bounds, targets, cpus, processes, say });
+  const denied = new Promise<Unavailable>((resolve) => {
+    follow(connection, {
+      onDenied: (sentence) => resolve(new Unavailable(`Agent ${name} cannot work: ${sentence}.`)),
+      onDisconnect: () => {
+        say(`The broker at ${broker.display} is lost: waiting for it.`);
+        agent.end("the broker was lost");
+      },
+      onReconnect: () => say(`The broker at ${broker.display} is back.`),
+    });
+  });
+  await connection.flush();
+  say(
+    `Agent ${name} waits at ${broker.display}: load processes: ${cpus?.length ?? processes}, up to ` +
+      `${count(bounds.connections)} connections, ${count(bounds.rate_per_s)} requests/s and ${
+        count(bounds.seconds)
+      } s; ` +
+      `targets: loopback${targets.cidrs.map((cidr) => `, ${cidr}`).join("")}.`,
+  );
+  const aborted = new Promise<"interrupted">((resolve) => {
+    interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
+  });
+  const served = agent.served.then(() => "served" as const);
+  const ended = await Promise.race([aborted, denied, connection.closed(), ...(once ? [served] : [])]);
+  if (ended instanceof Unavailable) throw ended;
+  if (ended === "interrupted") {
+    await agent.end("the agent was interrupted");
+    await connection.close();
+    return EXIT.interrupted;
+  }
+  if (ended !== "served") {
+    throw new KnownFailure(
+      `The broker at ${broker.display} has closed the connection: ${ended?.message ?? "no reason"}.`,
+    );
+  }
+  await connection.drain();
+  return EXIT.ok;
+});

@@ -1,0 +1,435 @@
+/**
+ * The coordinator of a fleet: it gathers agents over a broker, and drives their processes as one load generator.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import type * as v from "valibot";
+import { follow, hear, isBrokerLost, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
+import {
+  BEAT_MS,
+  beatSubject,
+  CALL_SUBJECT,
+  checkMessage,
+  CLOCK,
+  COMMAND,
+  DONE,
+  type FleetTarget,
+  OFFER,
+  type Offer,
+  offerSubject,
+  OUTCOME,
+  OUTCOMES,
+  PULSE,
+  pulseSubject,
+  randomId,
+  readAnswer,
+  readMessage,
+  type REFUSED,
+  SILENT_MS,
+  STARTED,
+  type Verb,
+  verbSubject,
+  WrongMessage,
+} from "../../lib/fleet/protocol.ts";
+import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import {
+  type AudienceCommand,
+  type Command,
+  LoadGenerator,
+  LoadLost,
+  type LoadOptions,
+  type LoadUnit,
+  type StressCommand,
+  type Target,
+} from "../../lib/load/generator.ts";
+import type { LentLoad } from "../../lib/run/bench.ts";
+import type { MeasureOptions } from "../../lib/run/ladder.ts";
+import { monotonicUs } from "../../lib/sampling/process.ts";
+import { count, counted } from "../../lib/text/format.ts";
+
+/** An agent answers within this time whatever it does; starting its processes takes longer. */
+const ANSWER_MS = 5000;
+const START_MS = 60_000;
+/** The longest command: of a window, and of what is awaited behind it. */
+const COMMAND_MS = 4 * 3600 * 1000;
+/** Exchanges to learn the offset of a clock. The one that took the least time is the best: nothing was queued. */
+const CLOCK_ROUNDS = 16;
+/** A command is sent so long before its beginning, and longer by this many of the longest exchange. */
+const LEAD_US = 300_000;
+const LEAD_ROUNDS = 10;
+
+/** What a fleet is to be. */
+export interface GatherOptions {
+  /** The broker, as it may be shown. */
+  broker: string;
+  agents: number;
+  target: FleetTarget;
+  /** Of the source of the load generator. */
+  digest: string;
+  signal: AbortSignal;
+  /** How long enough agents are waited for. */
+  waitSeconds: number;
+}
+
+/** An agent that works for this coordinator. */
+interface Link {
+  readonly id: string;
+  readonly name: string;
+  readonly offer: Offer;
+  units: Unit[];
+  heardAtMs: number;
+  /** Its clock less that of this process, and how far off that may be. */
+  offsetUs: number;
+  errorUs: number;
+}
+
+/** A process of an agent. */
+class Unit implements LoadUnit {
+  readonly pid = null;
+  clients = 0;
+
+  constructor(
+    readonly fleet: Fleet,
+    readonly link: Link,
+    readonly index: number,
+    /** The clock of the process, less that of its agent. */
+    readonly ownOffsetUs: number,
+  ) {}
+
+  get clockOffsetUs(): number {
+    return this.link.offsetUs + this.ownOffsetUs;
+  }
+
+  async run(command: Command | StressCommand | AudienceCommand): Promise<unknown> {
+    const known = checkMessage(COMMAND, command);
+    const answer = await this.fleet.ask(this.link, "do", { process: this.index, command: known }, OUTCOME, COMMAND_MS);
+    this.clients = answer.clients;
+    return this.fleet.checked(this.link, () => checkMessage(OUTCOMES[known.name], answer.done));
+  }
+
+  stop(): Promise<void> {
+    return this.fleet.stopLoad(this.link);
+  }
+}
+
+/** Agents that work for one run. Releases them when it is disposed of. */
+export class Fleet implements LentLoad, AsyncDisposable {
+  readonly run = randomId();
+  /** How many messages went out and came in. */
+  messages = 0;
+  readonly #broker: NatsConnection;
+  readonly #options: GatherOptions;
+  readonly #links = new Map<string, Link>();
+  readonly #over = Promise.withResolvers<never>();
+  #lost: string | null = null;
+  /** What was not understood while agents were gathered. */
+  #strange: string | null = null;
+  #isDone = false;
+  #generator: LoadGenerator | null = null;
+  #beat: ReturnType<typeof setInterval> | undefined;
+
+  private constructor(broker: NatsConnection, options: GatherOptions) {
+    this.#broker = broker;
+    this.#options = options;
+    this.#over.promise.catch(() => {}); // whoever waits for an agent gets it
+    options.signal.addEventListener("abort", () => this.#over.reject(options.signal.reason));
+    broker.closed().then(() => this.#loseBroker());
+    follow(broker, { onDenied: (sentence) => this.#lose(`the coordinator cannot work: ${sentence}`) });
+  }
+
+  /**
+   * Gathers agents for a target.
+   *
+   * @throws {Unavailable} If there are too few: with what each of the others says. None of them is kept then.
+   */
+  static async gather(broker: NatsConnection, options: GatherOptions): Promise<Fleet> {
+    const fleet = new Fleet(broker, options);
+    await using stack = new AsyncDisposableStack();
+    stack.use(fleet);
+    try {
+      await fleet.#gather();
+    } catch (error) {
+      if (error instanceof LoadLost) throw new Unavailable(`No run is possible: ${error.message}.`, { cause: error });
+      throw error;
+    }
+    stack.move();
+    return fleet;
+  }
+
+  get lost(): string | null {
+    return this.#lost;
+  }
+
+  get connections(): number {
+    return Math.floor(this.#bound("connections"));
+  }
+
+  /** What all of them do together: each process takes the same share, so that of the smallest bound counts. */
+  #bound(key: "connections" | "rate_per_s"): number {
+    const offers = this.#offers();
+    const processes = offers.reduce((sum, offer) => sum + offer.processes, 0);
+    return processes * Math.min(...offers.map((offer) => offer.bounds[key] / offer.processes));
+  }
+
+  /** How far off the clock of an agent may be, in µs: half of the exchange that took the least time, of the worst one. */
+  get clockErrorUs(): number {
+    return Math.max(...[...this.#links.values()].map(({ errorUs }) => errorUs));
+  }
+
+  #offers(): Offer[] {
+    return [...this.#links.values()].map(({ offer }) => offer);
+  }
+
+  /** What was gathered, in a sentence. */
+  describe(): string {
+    const processes = this.#offers().reduce((sum, offer) => sum + offer.processes, 0);
+    const names = this.#offers().map(({ name }) => name).join(", ");
+    return `Run ${this.run}: ${counted(this.#links.size, "agent")} (${names}) with ${count(processes)} load ` +
+      `${processes === 1 ? "process" : "processes"}, clocks within ${(this.clockErrorUs / 1000).toFixed(2)} ms.`;
+  }
+
+  /** @throws {UsageError} If more is asked for than the agents do. */
+  checkBounds({ rate, seconds }: Pick<MeasureOptions, "rate" | "seconds">): void {
+    const rateBound = this.#bound("rate_per_s");
+    if ((rate ?? 0) > rateBound) {
+      throw new UsageError(`--rate ${rate}: these agents send up to ${count(rateBound)} requests/s (--max-rate).`);
+    }
+    const bound = Math.min(...this.#offers().map(({ bounds }) => bounds.seconds));
+    if ((seconds ?? 0) > bound) {
+      throw new UsageError(`--seconds ${seconds}: these agents work for up to ${count(bound)} s (--max-seconds).`);
+    }
+  }
+
+  /** Calls until enough agents are engaged, or the time is over. */
+  async #gather(): Promise<void> {
+    const { agents, target, signal, waitSeconds } = this.#options;
+    const offers = new Map<string, Offer>();
+    const refusals = new Map<string, string>();
+    const inbox = hear(this.#broker, offerSubject(this.run), (message) => this.#hearOffer(message, offers));
+    hear(this.#broker, pulseSubject(this.run), (message) => this.#hearPulse(message));
+    this.#beat = setInterval(() => this.#watch(), BEAT_MS);
+    try {
+      const call = JSON.stringify({ run: this.run, target });
+      for (const deadline = performance.now() + waitSeconds * 1000; this.#links.size < agents;) {
+        if (performance.now() > deadline) throw new Unavailable(this.#tooFew(offers, refusals));
+        this.#send(CALL_SUBJECT, call);
+        await Promise.race([delay(BEAT_MS / 2, { signal }), this.#over.promise]);
+        // Those that have refused before come last, so that they keep no other from its turn.
+        const fitting = [...offers.values()].filter((offer) => this.#fits(offer));
+        const free = fitting.toSorted((a, b) => Number(refusals.has(a.agent)) - Number(refusals.has(b.agent)));
+        const taken = free.slice(0, agents - this.#links.size);
+        await Promise.all(taken.map((offer) => this.#engage(offer, refusals)));
+      }
+      await this.#synchronise();
+    } finally {
+      inbox.unsubscribe();
+    }
+  }
+
+  #fits({ agent, digest, refuses }: Offer): boolean {
+    return refuses === null && digest === this.#options.digest && !this.#links.has(agent);
+  }
+
+  #hearOffer(message: Msg, offers: Map<string, Offer>): void {
+    this.messages++;
+    try {
+      const offer = readMessage(OFFER, message.string());
+      offers.set(offer.agent, offer);
+    } catch (error) {
+      if (!(error instanceof WrongMessage)) throw error;
+      this.#strange = `an offer is not understood, so that agent has another version (${error.message})`;
+    }
+  }
+
+  /** Why there are too few agents, in a sentence. */
+  #tooFew(offers: Map<string, Offer>, refusals: Map<string, string>): string {
+    const { agents, digest, broker } = this.#options;
+    if (offers.size === 0 && this.#strange === null) {
+      return `No agent answers at ${broker}: start ${agents} by deno task agent --nats ${broker}.`;
+    }
+    const whys = [...offers.values()].filter(({ agent }) => !this.#links.has(agent)).map((offer) => {
+      const why = offer.digest === digest
+        ? offer.refuses ?? refusals.get(offer.agent) ?? "it came too late"
+        : `it has version ${offer.digest} of the load generator, this coordinator ${digest}`;
+      return `${offer.name}: ${why}`;
+    });
+    if (this.#strange !== null) whys.push(this.#strange);
+    const reasons = whys.length === 0 ? "the others have not answered" : whys.join("; ");
+    return `Only ${this.#links.size} of ${counted(agents, "agent")} can take part at ${broker}: ${reasons}.`;
+  }
+
+  async #engage(offer: Offer, refusals: Map<string, string>): Promise<void> {
+    const { agent: id, name } = offer;
+    const { target, digest } = this.#options;
+    const link: Link = { id, name, offer, units: [], heardAtMs: performance.now(), offsetUs: 0, errorUs: 0 };
+    const subject = verbSubject(this.run, id, "engage");
+    this.messages += 2;
+    let answer: v.InferOutput<typeof DONE | typeof REFUSED>;
+    try {
+      const asking = this.#broker.request(subject, JSON.stringify({ target, digest }), { timeout: ANSWER_MS });
+      answer = readAnswer(DONE, (await asking).string());
+    } catch (error) {
+      if (isBrokerLost(error as Error)) return this.#loseBroker();
+      answer = { refused: `it does not answer as it should (${(error as Error).message})` };
+    }
+    if ("refused" in answer) refusals.set(id, answer.refused);
+    else this.#links.set(id, link);
+  }
+
+  #send(subject: string, json: string): void {
+    this.messages++;
+    if (!this.#broker.isClosed()) this.#broker.publish(subject, json);
+  }
+
+  /** Gives a sign of life, and looks who has given none. */
+  #watch(): void {
+    if (this.#isDone || this.#lost !== null) return;
+    this.#send(beatSubject(this.run), JSON.stringify({ beat: Math.round(monotonicUs()) }));
+    const now = performance.now();
+    const silent = [...this.#links.values()].filter(({ heardAtMs }) => now - heardAtMs > SILENT_MS);
+    if (silent.length === 0) return;
+    const seconds = SILENT_MS / 1000;
+    if (silent.length === this.#links.size && silent.length > 1) {
+      this.#lose(`no agent was heard for ${seconds} s: the broker at ${this.#options.broker} or the network is gone`);
+    } else {
+      this.#lose(`agent ${silent.map(({ name }) => name).join(", ")} was lost: no heartbeat for ${seconds} s`);
+    }
+  }
+
+  #hearPulse(message: Msg): void {
+    this.messages++;
+    let pulse: v.InferOutput<typeof PULSE>;
+    try {
+      pulse = readMessage(PULSE, message.string());
+    } catch (error) {
+      if (!(error instanceof WrongMessage)) throw error;
+      return this.#lose(`an agent gives a sign of life that is not understood: ${error.message}`);
+    }
+    const { agent, progress, ended } = pulse;
+    const link = this.#links.get(agent);
+    if (link === undefined) return;
+    link.heardAtMs = performance.now();
+    if (ended !== null && !this.#isDone) return this.#lose(`agent ${link.name} has ended its load: ${ended}`);
+    const first = [...this.#links.values()].flatMap(({ units }) => units).indexOf(link.units[0]!);
+    progress.forEach((each, i) => each !== null && first >= 0 && this.#generator?.tell(first + i, each));
+  }
+
+  /** From now on there is no fleet: all that waits for it fails with the sentence. */
+  #lose(sentence: string): void {
+    if (this.#lost !== null || this.#isDone) return;
+    this.#lost = sentence;
+    this.#over.reject(new LoadLost(sentence));
+  }
+
+  #loseBroker(): void {
+    this.#lose(`the broker at ${this.#options.broker} was lost during the run: its agents end their load`);
+  }
+
+  #loseAnswer({ name }: Link, error: Error): void {
+    if (isBrokerLost(error)) this.#loseBroker();
+    else this.#lose(`agent ${name} was lost: ${error.message}`);
+  }
+
+  /** Does a check of what an agent said; what is wrong ends the run. */
+  checked<T>(link: Link, check: () => T): T {
+    try {
+      return check();
+    } catch (error) {
+      if (!(error instanceof WrongMessage)) throw error;
+      const sentence = `agent ${link.name} answers what is not understood: ${error.message}`;
+      this.#lose(sentence);
+      throw new LoadLost(sentence);
+    }
+  }
+
+  /** Sends a question, and returns the answer, which may be a refusal. */
+  async #request<const S extends v.GenericSchema>(link: Link, verb: Verb, body: unknown, schema: S, ms: number) {
+    this.messages += 2;
+    const asking = this.#broker.request(verbSubject(this.run, link.id, verb), JSON.stringify(body), { timeout: ms });
+    const failing = asking.catch((error: Error) => {
+      this.#loseAnswer(link, error);
+      throw new LoadLost(this.#lost ?? error.message);
+    });
+    failing.catch(() => {}); // reported below, unless the fleet was lost before
+    const message = await Promise.race([failing, this.#over.promise]);
+    return this.checked(link, () => readAnswer(schema, message.string()));
+  }
+
+  /**
+   * Asks an agent for something, and returns its answer.
+   *
+   * @throws {LoadLost} If it refuses, or is lost.
+   */
+  async ask<const S extends v.GenericSchema>(link: Link, verb: Verb, body: unknown, schema: S, ms: number) {
+    const answer = await this.#request(link, verb, body, schema, ms);
+    const refused = (answer as { refused?: string }).refused;
+    if (refused !== undefined) throw new LoadLost(`agent ${link.name} refuses: ${refused}`);
+    return answer as v.InferOutput<S>;
+  }
+
+  /** Reads the clock of each agent, as NTP does. Returns how long the longest exchange took. */
+  async #synchronise(): Promise<number> {
+    const all = await Promise.all([...this.#links.values()].map((link) => this.#readClock(link)));
+    return Math.max(...all);
+  }
+
+  async #readClock(link: Link): Promise<number> {
+    let least = Infinity;
+    let most = 0;
+    for (let round = 0; round < CLOCK_ROUNDS; round++) {
+      const sentUs = monotonicUs();
+      const { at_us } = await this.ask(link, "clock", {}, CLOCK, ANSWER_MS);
+      const backUs = monotonicUs();
+      const tookUs = backUs - sentUs;
+      most = Math.max(most, tookUs);
+      if (tookUs >= least) continue;
+      least = tookUs;
+      link.offsetUs = at_us - (sentUs + backUs) / 2;
+      link.errorUs = tookUs / 2;
+    }
+    return most;
+  }
+
+  async start(
+    _target: Target,
+    options: Pick<LoadOptions, "serverPid" | "head" | "onProgress">,
+  ): Promise<LoadGenerator> {
+    const { head = "client", serverPid, onProgress } = options;
+    const links = [...this.#links.values()];
+    await Promise.all(links.map(async (link) => {
+      const { offsets_us } = await this.ask(link, "start", { head, method: "GET" }, STARTED, START_MS);
+      link.units = offsets_us.map((offset, i) => new Unit(this, link, i, offset));
+    }));
+    this.#generator = LoadGenerator.over(links.flatMap(({ units }) => units), {
+      ...(serverPid !== undefined && { serverPid }),
+      ...(onProgress && { onProgress }),
+      barrier: async () => LEAD_US + LEAD_ROUNDS * await this.#synchronise(),
+    });
+    return this.#generator;
+  }
+
+  /** Ends the load of an agent; the first of its processes that is stopped ends all of them. */
+  async stopLoad(link: Link): Promise<void> {
+    if (link.units.length === 0) return;
+    link.units = [];
+    this.#generator = null;
+    await this.#part(link, "stop");
+  }
+
+  /** Asks an agent to end something. One that does not hear it ends by itself when heartbeats stop. */
+  async #part(link: Link, verb: "stop" | "release"): Promise<void> {
+    if (this.#broker.isClosed()) return;
+    this.messages += 2;
+    const asking = this.#broker.request(verbSubject(this.run, link.id, verb), "{}", { timeout: ANSWER_MS });
+    await asking.catch((error: Error) => this.#loseAnswer(link, error));
+  }
+
+  /** Releases the agents, and closes the connection to the broker. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isDone = true;
+    await Promise.all([...this.#links.values()].map((link) => this.#part(link, "release")));
+    clearInterval(this.#beat);
+    if (!this.#broker.isClosed()) await this.#broker.close();
+  }
+}

@@ -1,0 +1,180 @@
+/** Load from several agents: what they count, and what they refuse. */
+import { assert, assertEquals, assertGreater, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Fleet } from "./fleet.ts";
+import { readBroker } from "../../lib/fleet/address.ts";
+import { connectBroker } from "../../lib/fleet/broker.ts";
+import { Unavailable } from "../../lib/cli/errors.ts";
+import { loadDigest } from "../../lib/results/lab.ts";
+import { startServer } from "../../lib/server/server.ts";
+import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
+import { measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
+import { filesIn, project, runTask } from "../../lib/testing/task.ts";
+import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
+
+const ignore = !HAS_BROKER || Deno.build.os !== "linux";
+
+const epollServer = () =>
+  startServer({
+    command: Deno.execPath(),
+    args: ["run", "--allow-ffi", fileURLToPath(new URL("../../experiments/epoll.ts", import.meta.url)), "--port", "0"],
+  });
+
+async function gather(broker: { port: number }, port: number, agents: number, waitSeconds = 5): Promise<Fleet> {
+  const address = readBroker("fleet", urlOf(broker), {});
+  return await Fleet.gather(await connectBroker(address, "test", false), {
+    broker: address.display,
+    agents,
+    target: { host: "127.0.0.1", addresses: ["127.0.0.1"], port },
+    digest: await loadDigest(),
+    signal: new AbortController().signal,
+    waitSeconds,
+  });
+}
+
+Deno.test("what two agents with three processes got answered is what the server counted", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = await epollServer();
+  await using _one = await startAgent(broker, dir.path, "one", "--processes", "2");
+  await using _two = await startAgent(broker, dir.path, "two");
+  await using fleet = await gather(broker, server.port, 2);
+  assertMatch(fleet.describe(), /2 agents \(.*\) with 3 load processes, clocks within \d+\.\d+ ms\.$/);
+  const target = { host: "127.0.0.1", port: server.port };
+  await using generator = await fleet.start(target, { serverPid: server.pid });
+  assertEquals((await generator.connect(50)).connected, 50);
+  assertEquals((await generator.ask({ window: 3 })).answered, 50);
+  const closed = await generator.closed({ seconds: 0.5, warmupSeconds: 0.1 });
+  const open = await generator.open({ rate: 600, seconds: 0.5, warmupSeconds: 0.1 });
+  const slow = await generator.slow({ slow: 9, rate: 100, seconds: 0.3 });
+  const churn = await generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 });
+  for (const window of [closed, open, slow, churn]) {
+    const { errors, lost, unanswered, stopped_early, client_processes } = window;
+    assertEquals({ errors, lost, unanswered, stopped_early, client_processes }, {
+      errors: {},
+      lost: 0,
+      unanswered: 0,
+      stopped_early: null,
+      client_processes: 3,
+    });
+    assertEquals(window.requests, window.histogram.count);
+    assert(window.client_cpu_us > 0 && window.server_cpu_us! > 0);
+  }
+  assertEquals([open.requests, open.raw!.count, open.lateness!.count, open.scheduled], [300, 300, 300, 300]);
+  await generator.drop();
+  const { connections, answered, lost, errors } = await generator.totals();
+  const { stopped } = await server.stop();
+  assertEquals([answered, connections], [stopped!.served, stopped!.accepted]);
+  assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
+});
+
+Deno.test("measure stores a run of two agents, with a command that repeats it", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = await epollServer();
+  await using one = await startAgent(broker, dir.path, "one", "--once");
+  await using two = await startAgent(broker, dir.path, "two", "--once");
+  const size = ["--connections", "20", "--seconds", "0.5"];
+  const { code, stderr } = await runTask("measure", [...measureArgs(broker, server, 2), ...size], dir.path);
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, /^Run [0-9a-f]{16}: 2 agents \(/m);
+  const stored = filesIn(join(dir.path, "results"), ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
+  assertEquals(stored.map(({ scenario }) => scenario).sort(), ["hold", "rate", "throughput"]);
+  for (const { ended, parameters, metrics, command } of stored) {
+    assertEquals([ended, parameters.agents, metrics.connections], ["ok", 2, 20]);
+    assertGreater(metrics.answered, 0);
+    assertStringIncludes(command, `--agents 2 --fleet ${urlOf(broker)} --url http://127.0.0.1:${server.port}`);
+  }
+  for (const agent of [one, two]) {
+    const { code, stderr } = await agent.end();
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /over, its coordinator is done\. No load is left\.$/m);
+  }
+});
+
+Deno.test("too few agents, and none at all, are one sentence each and code 69", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await assertRejects(() => gather(broker, server.port, 1, 1), Unavailable, "No agent answers at nats://127.0.0.1:");
+  await using _one = await startAgent(broker, dir.path, "one");
+  const { code, stdout, stderr } = await runTask(
+    "measure",
+    [...measureArgs(broker, server, 2), "--wait", "1"],
+    dir.path,
+  );
+  assertEquals([code, stdout], [69, ""], stderr);
+  const where = `can take part at ${urlOf(broker)}: the others have not answered.\n`;
+  assertEquals(stderr, `Only 1 of 2 agents ${where}`);
+  await using fleet = await gather(broker, server.port, 1); // the one agent was released
+  assertEquals(fleet.lost, null);
+});
+
+Deno.test("a target outside of the networks of an agent is refused", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using _one = await startAgent(broker, dir.path, "one", "--allow-target", "10.9.0.0/16");
+  const args = ["--name", "mine", "--url", "http://10.8.0.1:80", "--fleet", urlOf(broker), "--wait", "1"];
+  const { code, stdout, stderr } = await runTask("measure", args, dir.path);
+  assertEquals([code, stdout], [69, ""], stderr);
+  assertStringIncludes(stderr, "one: it may not load 10.8.0.1: start it with --allow-target 10.8.0.1.\n");
+});
+
+Deno.test("a second run at the same time is refused, and the first one goes on", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using _one = await startAgent(broker, dir.path, "one");
+  await using fleet = await gather(broker, server.port, 1);
+  await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+  await generator.connect(5);
+  const error = await assertRejects(() => gather(broker, server.port, 1, 1), Unavailable);
+  assertStringIncludes(error.message, "Only 0 of 1 agent can take part");
+  assertStringIncludes(error.message, "one: it works for another run.");
+  assertEquals((await generator.ask()).answered, 5);
+});
+
+Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const bounds = ["--max-connections", "30", "--max-rate", "500", "--max-seconds", "40"];
+  await using _one = await startAgent(broker, dir.path, "one", ...bounds);
+  const args = [...measureArgs(broker, server, 1), "--no-save"];
+  const run = (...more: string[]) => runTask("measure", [...args, ...more], dir.path);
+  const held = await run("--scenario", "hold", "--connections", "50", "--seconds", "0");
+  assertEquals(held.code, 0, held.stderr);
+  assertStringIncludes(held.stdout, "stopped at 30 of 50: the agents make 30 at the most");
+  const fast = await run("--scenario", "rate", "--rate", "600");
+  assertEquals(fast.code, 2, fast.stdout);
+  assertStringIncludes(fast.stderr, "--rate 600: these agents send up to 500 requests/s (--max-rate).");
+  const long = await run("--scenario", "throughput", "--seconds", "50");
+  assertEquals(long.code, 2, long.stdout);
+  assertStringIncludes(long.stderr, "--seconds 50: these agents work for up to 40 s (--max-seconds).");
+  await using fleet = await gather(broker, server.port, 1);
+  await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+  await assertRejects(() => generator.connect(31), Error, "it makes up to 30 connections (--max-connections)");
+  await generator.connect(10);
+  await assertRejects(
+    () => generator.open({ rate: 501, seconds: 1 }),
+    Error,
+    "it sends up to 500 requests/s (--max-rate)",
+  );
+  await assertRejects(() => generator.closed({ seconds: 60 }), Error, "it works for up to 40 s (--max-seconds)");
+  assertEquals((await generator.ask()).answered, 10);
+});
+
+Deno.test("a target may have an IPv6 address", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO), "::1");
+  await using _one = await startAgent(broker, dir.path, "one");
+  const target = ["--name", "mine", "--url", `http://[::1]:${server.port}`, "--fleet", urlOf(broker)];
+  const size = ["--scenario", "hold", "--connections", "4", "--seconds", "0"];
+  const { code, stderr } = await runTask("measure", [...target, ...size], dir.path);
+  assertEquals(code, 0, stderr);
+  const [stored] = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
+  assertEquals([stored.metrics.answered, stored.ended], [4, "ok"]);
+  assertStringIncludes(stored.command, `--url 'http://[::1]:${server.port}'`);
+});

@@ -1,0 +1,20 @@
+/**
+ * Measures a custom server, which knows nothing of this project: holds it, loads it, stores what came out.
+ *
+ * deno task measure --name mine -- node server.js
+ * deno task measure --name mine --url http://127.0.0.1:3000 --pid 4711
+ * deno task measure --name mine --url http://10.0.0.1:80 --fleet nats://10.0.0.2:4222 --agents 4
+ */
+import { isIP } from "node:net";
+import { asked, USAGE } from "./asked.ts";
+import { runScript } from "../../lib/cli/flags.ts";
+import { relaunch } from "../../lib/fleet/relaunch.ts";
+import { measureAndTell } from "../../lib/run/measure.ts";
+
+await runScript(USAGE, async () => {
+  const { subject, options, fleet, json, save } = asked(Deno.args);
+  if (fleet === null) return await measureAndTell(subject, options, { json, save });
+  const host = subject.host!;
+  const net = [...fleet.broker.servers, ...(isIP(host) > 0 ? [] : [host])]; // a name is resolved here
+  return await relaunch({ script: "scripts/measure/over_fleet.ts", net, write: ["results"], args: Deno.args });
+});
