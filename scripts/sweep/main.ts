@@ -1,7 +1,7 @@
 /**
  * Sweeps the rate of servers: latency against load, the knee, and the capacity under an objective of latency.
  *
- * deno task sweep epoll --slo p99=5ms
+ * deno task sweep epoll event-loop go-net node-http --slo p99=5ms
  */
 import { catalogue, findHttp } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -22,9 +22,9 @@ import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { count, counted, microseconds } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
-import { readSlo, type Slo } from "./capacity.ts";
-import { describe } from "./describe.ts";
-import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
+import { readSlo, type Slo } from "../../lib/results/capacity.ts";
+import { describeSweep } from "../../lib/tables/sweep.ts";
+import { type CannotSweep, pointsOf, sweep, type SweepPlan } from "../../lib/run/sweep.ts";
 
 const QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
 const FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
@@ -35,7 +35,9 @@ const USAGE = `Usage: deno task sweep <name>… [flags]
 Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${FULL.rounds}] [--seconds S]
        [--quick] ${SETUP_USAGE} [--json] [--no-save]
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
-       --rounds: bisections, from which its interval comes.`;
+       --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
+       Each rate is asked of a server that was started for it: about four minutes for a server
+       with --slo, one without, half a minute with --quick.`;
 
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
@@ -71,33 +73,56 @@ function readFlags() {
   return { subjects, plan, json: flags.json, save: flags.save };
 }
 
-const tell = ({ server, round, rate_per_s, p99_us }: SweepRow) =>
-  console.error(
-    `${server}, ${round === 0 ? "ladder" : `round ${round}`}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}`,
-  );
+/** Between the load of two points: the server starts, connections are made, what is in flight ends. */
+const BETWEEN_SECONDS = 1.5;
 
-/** Sweeps one after the other. An interrupt keeps the points until then. */
+/** Says on stderr how far a sweep is, and how long it still takes by what the points until now took. */
+class Pace {
+  readonly #start = performance.now();
+  #done = 0;
+  readonly #points: number;
+  readonly #expectedSeconds: number;
+
+  constructor(servers: number, plan: Pick<SweepPlan, "rates" | "slo" | "rounds" | "seconds" | "warmupSeconds">) {
+    this.#points = pointsOf(servers, plan);
+    this.#expectedSeconds = plan.seconds + plan.warmupSeconds + BETWEEN_SECONDS;
+  }
+
+  /** How long is left, in words. */
+  get left(): string {
+    const seconds = this.#done === 0 ? this.#expectedSeconds : (performance.now() - this.#start) / 1000 / this.#done;
+    const minutes = seconds * Math.max(1, this.#points - this.#done) / 60;
+    return minutes < 1 ? "under a minute" : `about ${Math.ceil(minutes)} min`;
+  }
+
+  tell({ server, round, rate_per_s, p99_us }: SweepRow): void {
+    this.#done++;
+    const part = round === 0 ? "ladder" : `round ${round}`;
+    console.error(`${server}, ${part}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}; ${this.left} left`);
+  }
+}
+
+/** Sweeps all. An interrupt keeps the points until then. */
 async function sweepAll(subjects: readonly Subject[], plan: Omit<SweepPlan, "run" | "onRow">, signal: AbortSignal) {
   const host = hostFacts();
   const rows: SweepRow[] = [];
-  const failed: CannotSweep[] = [];
-  for (const experiment of subjects) {
-    const run: SweepPlan["run"] = (step) =>
-      runStep({ experiment, host, step, guard: createGuard(), signal, onProgress() {} });
-    const onRow = (row: SweepRow) => {
-      rows.push(row);
-      tell(row);
-    };
-    try {
-      await sweep({ ...plan, run, onRow });
-    } catch (error) {
-      if (signal.aborted) break;
-      if (!(error instanceof CannotSweep)) throw error;
-      console.error(`${experiment.name}: ${error.message}`);
-      failed.push(error);
-    }
+  const pace = new Pace(subjects.length, plan);
+  console.error(`This takes ${pace.left}.`);
+  const byName = new Map(subjects.map((subject) => [subject.name, subject]));
+  const run: SweepPlan["run"] = (server, step) =>
+    runStep({ experiment: byName.get(server)!, host, step, guard: createGuard(), signal, onProgress() {} });
+  const onRow = (row: SweepRow) => {
+    rows.push(row);
+    pace.tell(row);
+  };
+  try {
+    const failed = await sweep([...byName.keys()], { ...plan, run, onRow });
+    for (const { server, message } of failed) console.error(`${server}: ${message}`);
+    return { rows, failed };
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return { rows, failed: [] };
   }
-  return { rows, failed };
 }
 
 function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): number {
@@ -106,7 +131,7 @@ function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): numb
 }
 
 function show(rows: readonly SweepRow[], slo: Slo | null): string {
-  const { table, sentences } = describe(rows, slo, outputColumns());
+  const { table, sentences } = describeSweep(rows, slo, outputColumns());
   return [table, "", ...sentences.flatMap((sentence) => wrap(sentence, outputColumns()))].join("\n");
 }
 
