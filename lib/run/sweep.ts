@@ -4,16 +4,7 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import {
-  type Between,
-  Bisection,
-  bracket,
-  keepsUp,
-  meets,
-  type Slo,
-  USUAL_STEPS,
-  wholeRate,
-} from "../results/capacity.ts";
+import { type Between, Bisection, bracket, keepsUp, meets, type Slo, wholeRate } from "../results/capacity.ts";
 import type { SweepRow } from "../results/rows.ts";
 import type { Result, Setup } from "../results/schema.ts";
 import type { Step } from "./ladder.ts";
@@ -33,6 +24,14 @@ export interface SweepPlan {
   /** Measures one point of one server. */
   run: (server: string, step: Step) => Promise<Result>;
   onRow: (row: SweepRow) => void;
+  /** Called before each ladder and each bisection. */
+  onTurn?: (left: TurnsLeft) => void;
+}
+
+/** Ladders and bisections that are left, the one that begins included. */
+export interface TurnsLeft {
+  ladders: number;
+  bisections: number;
 }
 
 /** The ladder, in shares of the throughput of a closed loop. */
@@ -164,7 +163,8 @@ export async function sweep(servers: readonly string[], plan: SweepPlan): Promis
   };
   const { slo } = plan;
   const brackets = new Map<string, Between>();
-  for (const server of servers) {
+  for (const [i, server] of servers.entries()) {
+    plan.onTurn?.({ ladders: servers.length - i, bisections: slo === null ? 0 : servers.length * plan.rounds });
     if (slo === null) await attempt(server, () => climb(plan, server));
     else {
       const between = await attempt(server, () => begin({ ...plan, slo }, server));
@@ -173,15 +173,10 @@ export async function sweep(servers: readonly string[], plan: SweepPlan): Promis
   }
   if (slo === null) return [...failed.values()];
   for (let round = 1; round <= plan.rounds; round++) {
-    for (const [server, between] of shuffle([...brackets])) {
+    for (const [i, [server, between]] of shuffle([...brackets]).entries()) {
+      plan.onTurn?.({ ladders: 0, bisections: (plan.rounds - round + 1) * brackets.size - i });
       if (!failed.has(server)) await attempt(server, () => bisect({ ...plan, slo }, server, round, between));
     }
   }
   return [...failed.values()];
 }
-
-/** How many points a sweep has, about. */
-export const pointsOf = (
-  servers: number,
-  { rates, slo, rounds }: Pick<SweepPlan, "rates" | "slo" | "rounds">,
-): number => servers * ((rates?.length ?? SHARES.length + 1) + (slo === null ? 0 : rounds * USUAL_STEPS));

@@ -24,7 +24,8 @@ import { count, counted, microseconds } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
 import { readSlo, type Slo } from "../../lib/results/capacity.ts";
 import { describeSweep } from "../../lib/tables/sweep.ts";
-import { type CannotSweep, pointsOf, sweep, type SweepPlan } from "../../lib/run/sweep.ts";
+import { type CannotSweep, sweep, type SweepPlan } from "../../lib/run/sweep.ts";
+import { Pace } from "./pace.ts";
 
 const QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
 const FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
@@ -73,50 +74,28 @@ function readFlags() {
   return { subjects, plan, json: flags.json, save: flags.save };
 }
 
-/** Between the load of two points: the server starts, connections are made, what is in flight ends. */
-const BETWEEN_SECONDS = 1.5;
-
-/** Says on stderr how far a sweep is, and how long it still takes by what the points until now took. */
-class Pace {
-  readonly #start = performance.now();
-  #done = 0;
-  readonly #points: number;
-  readonly #expectedSeconds: number;
-
-  constructor(servers: number, plan: Pick<SweepPlan, "rates" | "slo" | "rounds" | "seconds" | "warmupSeconds">) {
-    this.#points = pointsOf(servers, plan);
-    this.#expectedSeconds = plan.seconds + plan.warmupSeconds + BETWEEN_SECONDS;
-  }
-
-  /** How long is left, in words. */
-  get left(): string {
-    const seconds = this.#done === 0 ? this.#expectedSeconds : (performance.now() - this.#start) / 1000 / this.#done;
-    const minutes = seconds * Math.max(1, this.#points - this.#done) / 60;
-    return minutes < 1 ? "under a minute" : `about ${Math.ceil(minutes)} min`;
-  }
-
-  tell({ server, round, rate_per_s, p99_us }: SweepRow): void {
-    this.#done++;
-    const part = round === 0 ? "ladder" : `round ${round}`;
-    console.error(`${server}, ${part}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}; ${this.left} left`);
-  }
+function tell({ server, round, rate_per_s, p99_us }: SweepRow, left: string): void {
+  const part = round === 0 ? "ladder" : `round ${round}`;
+  console.error(`${server}, ${part}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}; ${left} left`);
 }
 
 /** Sweeps all. An interrupt keeps the points until then. */
 async function sweepAll(subjects: readonly Subject[], plan: Omit<SweepPlan, "run" | "onRow">, signal: AbortSignal) {
   const host = hostFacts();
   const rows: SweepRow[] = [];
-  const pace = new Pace(subjects.length, plan);
+  const turns = { ladders: subjects.length, bisections: plan.slo === null ? 0 : subjects.length * plan.rounds };
+  const pace = new Pace(turns, plan);
   console.error(`This takes ${pace.left}.`);
   const byName = new Map(subjects.map((subject) => [subject.name, subject]));
   const run: SweepPlan["run"] = (server, step) =>
     runStep({ experiment: byName.get(server)!, host, step, guard: createGuard(), signal, onProgress() {} });
   const onRow = (row: SweepRow) => {
     rows.push(row);
-    pace.tell(row);
+    pace.add();
+    tell(row, pace.left);
   };
   try {
-    const failed = await sweep([...byName.keys()], { ...plan, run, onRow });
+    const failed = await sweep([...byName.keys()], { ...plan, run, onRow, onTurn: (left) => pace.begin(left) });
     for (const { server, message } of failed) console.error(`${server}: ${message}`);
     return { rows, failed };
   } catch (error) {
