@@ -4,7 +4,7 @@
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
-import { type Interval, signInterval } from "../timing/stats.ts";
+import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
 import type { SweepRow } from "./rows.ts";
 
 /** A bound of latency, such as p99 ≤ 5 ms. */
@@ -95,7 +95,7 @@ export function nextRate(
 }
 
 /** A bisection ends when the rates lie so close, or after so many of them. */
-const CLOSENESS = 0.05;
+export const CLOSENESS = 0.05;
 const MAX_STEPS = 10;
 /** What a bisection takes, about: the bracket of a ladder is halved on a scale of ratios until its ends are close. */
 export const USUAL_STEPS = 4;
@@ -103,12 +103,12 @@ export const USUAL_STEPS = 4;
 /** A search for the highest rate that meets an objective. It says which rate to try, and is given the answer. */
 export class Bisection {
   readonly #tried: { rate: number; isMet: boolean }[] = [];
-  constructor(readonly between: Between) {}
+  constructor(readonly between: Between, readonly closeness: number = CLOSENESS) {}
 
   /** The rate to try next; null: it is over. */
   next(): number | null {
     if (this.#tried.length >= MAX_STEPS) return null;
-    const next = nextRate(this.#tried, this.between, CLOSENESS);
+    const next = nextRate(this.#tried, this.between, this.closeness);
     const rate = next === null ? null : wholeRate(next);
     return this.#tried.some((of) => of.rate === rate) ? null : rate;
   }
@@ -116,25 +116,53 @@ export class Bisection {
   answer(rate: number, isMet: boolean): void {
     this.#tried.push({ rate, isMet });
   }
-
-  /** The highest rate that met; 0: none did. */
-  get found(): number {
-    return Math.max(0, ...this.#tried.filter(({ isMet }) => isMet).map(({ rate }) => rate));
-  }
 }
 
 /** A rate that can be asked for: one request/s at least. */
 export const wholeRate = (rate: number): number => Math.max(1, Math.round(rate));
 
-/** The capacity that each bisection found, in the order of rounds. One in which no rate met the objective counts as 0. */
-export function capacities(rows: readonly SweepRow[], slo: Slo): number[] {
+/** The capacity that each bisection of one server found, by its round. One in which no rate met the objective counts as 0. */
+export function capacities(rows: readonly SweepRow[], slo: Slo): Map<number, number> {
   const rounds = Map.groupBy(rows.filter(({ round }) => round > 0), ({ round }) => round);
-  return [...rounds].toSorted(([a], [b]) => a - b)
-    .map(([, points]) => bracket(points, (point) => meets(point, slo)).met ?? 0);
+  return new Map([...rounds].map(([round, points]) => [round, bracket(points, (point) => meets(point, slo)).met ?? 0]));
 }
 
 /** The capacity of a server over rounds. */
 export function capacity(rows: readonly SweepRow[], slo: Slo): { interval: Interval | null; rounds: number } {
-  const found = capacities(rows, slo);
+  const found = [...capacities(rows, slo).values()];
   return { interval: found.length === 0 ? null : signInterval(found), rounds: found.length };
+}
+
+/** How the capacity of a candidate stands to that of a reference. */
+export interface CapacityRatio {
+  candidate: string;
+  /** candidate / reference; null: there is no round of both, or one in which no rate met the objective. */
+  ratio: Interval | null;
+  rounds: number;
+  verdict: "slower" | "not slower" | "inconclusive";
+}
+
+/** Less is not of interest, as in `deno task regress`. */
+const MARGIN = 1.02;
+
+/** Compares capacities by rounds: both of a pair bisected in the same stretch of time, step by step. */
+export function capacityRatio(
+  rows: readonly SweepRow[],
+  reference: string,
+  candidate: string,
+  slo: Slo,
+): CapacityRatio {
+  const of = (name: string) => capacities(rows.filter(({ server }) => server === name), slo);
+  const [a, b] = [of(reference), of(candidate)];
+  const pairs = [...a].flatMap(([round, value]) => b.has(round) ? [[value, b.get(round)!] as const] : []);
+  const isKnown = pairs.length > 0 && pairs.every(([from, to]) => from > 0 && to > 0);
+  const ratio = isKnown ? ratioInterval(pairs.map(([from, to]) => Math.log(to / from))) : null;
+  const verdict = ratio === null || ratio.low === null || ratio.high === null
+    ? "inconclusive"
+    : ratio.high < 1 / MARGIN
+    ? "slower"
+    : ratio.low > 1 / MARGIN
+    ? "not slower"
+    : "inconclusive";
+  return { candidate, ratio, rounds: pairs.length, verdict };
 }

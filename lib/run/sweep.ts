@@ -19,12 +19,14 @@ export interface SweepPlan {
   slo: Slo | null;
   /** Bisections with fresh servers, from which the interval comes. */
   rounds: number;
+  /** By which share the rates between which a bisection ends may differ. */
+  closeness?: number;
   setup: Setup;
   quick: boolean;
   /** Measures one point of one server. */
   run: (server: string, step: Step) => Promise<Result>;
   onRow: (row: SweepRow) => void;
-  /** Called before each ladder and each bisection. */
+  /** Called before each ladder and each round of bisections. */
   onTurn?: (left: TurnsLeft) => void;
 }
 
@@ -32,6 +34,8 @@ export interface SweepPlan {
 export interface TurnsLeft {
   ladders: number;
   bisections: number;
+  /** How many bisections take turns from now on; 0: a ladder begins. */
+  together: number;
 }
 
 /** The ladder, in shares of the throughput of a closed loop. */
@@ -117,7 +121,7 @@ async function climb(plan: SweepPlan, server: string): Promise<SweepRow[]> {
 }
 
 /** One step of a bisection. Returns whether there was one left. */
-export async function bisectOnce(
+async function bisectOnce(
   plan: SweepPlan & { slo: Slo },
   server: string,
   round: number,
@@ -129,14 +133,8 @@ export async function bisectOnce(
   return true;
 }
 
-/** One bisection. Both ends of the bracket are tried only if it runs into them. */
-async function bisect(plan: SweepPlan & { slo: Slo }, server: string, round: number, between: Between): Promise<void> {
-  const bisection = new Bisection(between);
-  while (await bisectOnce(plan, server, round, bisection));
-}
-
 /** Where bisections of a server begin; null: its ladder lies on one side of the objective, and the answer is a bound. */
-export async function begin(
+async function begin(
   plan: SweepPlan & { slo: Slo },
   server: string,
 ): Promise<Between | null> {
@@ -144,39 +142,59 @@ export async function begin(
   return met === null || failed === null ? null : { low: met / WIDER, high: failed * WIDER };
 }
 
+/** Does the work of one server. One that cannot go on is noted; it has no turn again. */
+async function attempt<T>(failed: Map<string, CannotSweep>, server: string, work: () => Promise<T>): Promise<T | null> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof CannotSweep)) throw error;
+    failed.set(server, error);
+    return null;
+  }
+}
+
+/** One bisection of each server, step by step in turns, in random order. */
+async function round(
+  plan: SweepPlan & { slo: Slo },
+  brackets: ReadonlyMap<string, Between>,
+  number: number,
+  failed: Map<string, CannotSweep>,
+): Promise<void> {
+  const open = new Map([...brackets].map(([server, between]) => [server, new Bisection(between, plan.closeness)]));
+  while (open.size > 0) {
+    for (const [server, bisection] of shuffle([...open])) {
+      const isOpen = await attempt(failed, server, () => bisectOnce(plan, server, number, bisection));
+      if (isOpen !== true) open.delete(server);
+    }
+  }
+}
+
 /**
- * Climbs the ladder of each server, then bisects between its rates. In each round every server has its turn, in random order,
- * so that what disturbs the machine for a while falls on all alike. The rows are handed to `onRow` as they come.
+ * Climbs the ladder of each server, then bisects between its rates. In each round all servers bisect step by step in turns, so
+ * that what disturbs the machine for a while falls on all alike: their capacities can be compared by rounds. The rows are
+ * handed to `onRow` as they come.
  *
  * @returns Those that cannot run here or broke: the rows until then stand.
  */
 export async function sweep(servers: readonly string[], plan: SweepPlan): Promise<CannotSweep[]> {
   const failed = new Map<string, CannotSweep>();
-  const attempt = async <T>(server: string, work: () => Promise<T>): Promise<T | null> => {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof CannotSweep)) throw error;
-      failed.set(server, error);
-      return null;
-    }
-  };
   const { slo } = plan;
   const brackets = new Map<string, Between>();
   for (const [i, server] of servers.entries()) {
-    plan.onTurn?.({ ladders: servers.length - i, bisections: slo === null ? 0 : servers.length * plan.rounds });
-    if (slo === null) await attempt(server, () => climb(plan, server));
+    const bisections = slo === null ? 0 : servers.length * plan.rounds;
+    plan.onTurn?.({ ladders: servers.length - i, bisections, together: 0 });
+    if (slo === null) await attempt(failed, server, () => climb(plan, server));
     else {
-      const between = await attempt(server, () => begin({ ...plan, slo }, server));
+      const between = await attempt(failed, server, () => begin({ ...plan, slo }, server));
       if (between !== null) brackets.set(server, between);
     }
   }
   if (slo === null) return [...failed.values()];
-  for (let round = 1; round <= plan.rounds; round++) {
-    for (const [i, [server, between]] of shuffle([...brackets]).entries()) {
-      plan.onTurn?.({ ladders: 0, bisections: (plan.rounds - round + 1) * brackets.size - i });
-      if (!failed.has(server)) await attempt(server, () => bisect({ ...plan, slo }, server, round, between));
-    }
+  for (let number = 1; number <= plan.rounds; number++) {
+    for (const server of failed.keys()) brackets.delete(server);
+    const bisections = (plan.rounds - number + 1) * brackets.size;
+    plan.onTurn?.({ ladders: 0, bisections, together: brackets.size });
+    await round({ ...plan, slo }, brackets, number, failed);
   }
   return [...failed.values()];
 }

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
-import { capacities, capacity, knee, nextRate, readSlo } from "../results/capacity.ts";
+import { capacities, capacity, capacityRatio, knee, nextRate, readSlo } from "../results/capacity.ts";
 import { newResult } from "../results/results.ts";
 import type { SweepRow } from "../results/rows.ts";
-import { describeSweep } from "../tables/sweep.ts";
+import { describeCapacities, describeSweep } from "../tables/sweep.ts";
 import { HOST } from "../testing/fixtures.ts";
 import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
 
@@ -101,7 +101,9 @@ Deno.test("the capacity of every round is found also where the ladder was wrong 
   let points = 0; // the ladder sees a faster server
   const run = runOf((_, rate) => answerOf(points++ < rates.length ? 30_000 : 10_000, rate!));
   const { rows } = await sweptAll({ epoll: 10_000 }, { slo, rates, run });
-  assert(capacities(rows, slo).every((found) => found > 4700 && found <= 5000), capacities(rows, slo).join());
+  const found = [...capacities(rows, slo).values()];
+  assertEquals(found.length, 7);
+  assert(found.every((each) => each > 4700 && each <= 5000), found.join());
 });
 
 Deno.test("several servers have one table and one answer, and one that does not run here is named", async () => {
@@ -116,4 +118,29 @@ Deno.test("several servers have one table and one answer, and one that does not 
     sentences.at(-1)!,
     /^Capacity at p99=2ms, requests\/s with 98 % interval: go-net 19 \d{3} \[.*\]; epoll 4 \d{3} \[.*\]\.$/,
   );
+});
+
+Deno.test("capacities are compared by rounds, with a verdict", async () => {
+  const slo = readSlo("p99=2ms");
+  const { rows } = await sweptAll({ epoll: 10_000, same: 10_000, half: 5000, twice: 20_000 }, {
+    slo,
+    closeness: 0.001,
+  });
+  const verdicts = ["same", "half", "twice"].map((name) => {
+    const { ratio, rounds, verdict } = capacityRatio(rows, "epoll", name, slo);
+    assertEquals(rounds, 7);
+    assert(ratio!.low! <= ratio!.estimate && ratio!.estimate <= ratio!.high!);
+    return [name, verdict, Math.round(100 * ratio!.estimate)];
+  });
+  assertEquals(verdicts, [["same", "not slower", 100], ["half", "slower", 50], ["twice", "not slower", 200]]);
+  const { table, sentences } = describeCapacities(rows, "epoll", slo, 80);
+  assert(table.split("\n").every((line) => line.length <= 80), table);
+  assertMatch(
+    sentences[1]!,
+    /^half bears × 0\.5\d\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
+  );
+  const few = rows.filter(({ round }) => round < 3);
+  assertEquals(capacityRatio(few, "epoll", "half", slo).verdict, "inconclusive");
+  const none = capacityRatio(rows, "epoll", "missing", slo);
+  assertEquals([none.ratio, none.rounds, none.verdict], [null, 0, "inconclusive"]);
 });

@@ -3,7 +3,16 @@
  *
  * @module
  */
-import { bracket, capacity, keepsUp, knee, meets, type Slo } from "../results/capacity.ts";
+import {
+  bracket,
+  capacity,
+  type CapacityRatio,
+  capacityRatio,
+  keepsUp,
+  knee,
+  meets,
+  type Slo,
+} from "../results/capacity.ts";
 import { boundOf } from "../results/findings.ts";
 import type { SweepRow } from "../results/rows.ts";
 import { count, counted, microseconds, MISSING } from "../text/format.ts";
@@ -129,4 +138,42 @@ export function describeSweep(rows: readonly SweepRow[], slo: Slo | null, width:
   }
   const answers = slo === null ? [] : all.map((of) => ofCapacity(of, slo));
   return { table: table(ladder, pointColumns(slo), width), sentences: [...notes, ...knees, ...answers] };
+}
+
+const times = (value: number | null) => value === null ? MISSING : count(value, value < 10 ? 3 : 1);
+
+/** A ratio with its interval, or why there is none. */
+function ratioText({ ratio, rounds }: CapacityRatio): string {
+  if (ratio === null) return rounds === 0 ? "no common round" : "a round without a capacity";
+  return ratio.low === null
+    ? times(ratio.estimate)
+    : `${times(ratio.estimate)} [${times(ratio.low)}, ${times(ratio.high)}]`;
+}
+
+/** Why a verdict is open, where the ratio alone does not say it. */
+const OPEN = "the interval lies on both sides of −2 %, or there is none";
+
+/** Capacities of candidates against that of a reference: a table, and a sentence for each with its verdict. */
+export function describeCapacities(rows: readonly SweepRow[], reference: string, slo: Slo, width: number) {
+  const all = sweptOf(rows, slo);
+  const ratioOf = (server: string) => server === reference ? null : capacityRatio(rows, reference, server, slo);
+  const columns: Column<Swept>[] = [
+    ...serverColumns(slo).slice(0, 4),
+    {
+      heading: `ratio to ${reference}\n[98 %]`,
+      cell: ({ server }) => server === reference ? "1" : ratioText(ratioOf(server)!),
+    },
+    { heading: "verdict", cell: ({ server }) => ratioOf(server)?.verdict ?? "", left: true },
+    serverColumns(slo).at(-1)!,
+  ];
+  const sentences = all.filter(({ server }) => server !== reference).map(({ server, isBound }) => {
+    const of = ratioOf(server)!;
+    const why = of.verdict === "inconclusive" ? `: ${OPEN}` : "";
+    const bound = isBound || all.some((each) => each.server === reference && each.isBound)
+      ? " Load or machine was the limit at some rates: the ratio may be nearer to 1 than it would be."
+      : "";
+    return `${server} bears × ${ratioText(of)} of the requests/s of ${reference} at ${slo.text}, ` +
+      `${counted(of.rounds, "round")}: ${of.verdict}${why}.${bound}`;
+  });
+  return { table: table(all, columns, width), sentences };
 }

@@ -10,30 +10,24 @@ import { numberFlag, numberList, parseFlags, runScript } from "../../lib/cli/fla
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
+import { readSlo, type Slo } from "../../lib/results/capacity.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import type { SweepRow } from "../../lib/results/rows.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
-import { createGuard } from "../../lib/run/guard.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE } from "../../lib/run/setup.ts";
-import { runStep } from "../../lib/run/step.ts";
-import { hostFacts } from "../../lib/sampling/host.ts";
+import type { CannotSweep } from "../../lib/run/sweep.ts";
+import { SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
-import { count, counted, microseconds } from "../../lib/text/format.ts";
-import { wrap } from "../../lib/text/table.ts";
-import { readSlo, type Slo } from "../../lib/results/capacity.ts";
 import { describeSweep } from "../../lib/tables/sweep.ts";
-import { type CannotSweep, sweep, type SweepPlan } from "../../lib/run/sweep.ts";
-import { Pace } from "./pace.ts";
-
-const QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
-const FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
+import { counted } from "../../lib/text/format.ts";
+import { wrap } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task sweep <name>… [flags]
        deno task sweep [--name NAME] [flags] -- <command>…   it is given its port by PORT
        deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT [--pid N]
-Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${FULL.rounds}] [--seconds S]
+Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${SWEEP_FULL.rounds}] [--seconds S]
        [--quick] ${SETUP_USAGE} [--json] [--no-save]
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
        --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
@@ -49,7 +43,7 @@ function readFlags() {
     defaults: { save: true },
   });
   const { quick, slo, rounds, rates } = flags;
-  const usual = quick ? QUICK : FULL;
+  const usual = quick ? SWEEP_QUICK : SWEEP_FULL;
   if (slo === undefined && rounds !== undefined) throw new UsageError("--rounds belongs to --slo.");
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
@@ -72,36 +66,6 @@ function readFlags() {
     quick,
   };
   return { subjects, plan, json: flags.json, save: flags.save };
-}
-
-function tell({ server, round, rate_per_s, p99_us }: SweepRow, left: string): void {
-  const part = round === 0 ? "ladder" : `round ${round}`;
-  console.error(`${server}, ${part}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}; ${left} left`);
-}
-
-/** Sweeps all. An interrupt keeps the points until then. */
-async function sweepAll(subjects: readonly Subject[], plan: Omit<SweepPlan, "run" | "onRow">, signal: AbortSignal) {
-  const host = hostFacts();
-  const rows: SweepRow[] = [];
-  const turns = { ladders: subjects.length, bisections: plan.slo === null ? 0 : subjects.length * plan.rounds };
-  const pace = new Pace(turns, plan);
-  console.error(`This takes ${pace.left}.`);
-  const byName = new Map(subjects.map((subject) => [subject.name, subject]));
-  const run: SweepPlan["run"] = (server, step) =>
-    runStep({ experiment: byName.get(server)!, host, step, guard: createGuard(), signal, onProgress() {} });
-  const onRow = (row: SweepRow) => {
-    rows.push(row);
-    pace.add();
-    tell(row, pace.left);
-  };
-  try {
-    const failed = await sweep([...byName.keys()], { ...plan, run, onRow, onTurn: (left) => pace.begin(left) });
-    for (const { server, message } of failed) console.error(`${server}: ${message}`);
-    return { rows, failed };
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    return { rows, failed: [] };
-  }
 }
 
 function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): number {

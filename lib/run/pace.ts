@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { USUAL_STEPS } from "../../lib/results/capacity.ts";
-import { SHARES, type SweepPlan, type TurnsLeft } from "../../lib/run/sweep.ts";
+import { USUAL_STEPS } from "../results/capacity.ts";
+import { SHARES, type SweepPlan, type TurnsLeft } from "./sweep.ts";
 
 /** Between the load of two points: the server starts, connections are made, what is in flight ends. */
 const BETWEEN_SECONDS = 1.5;
@@ -20,7 +20,7 @@ export class Pace {
   #done = 0;
   #inTurn = 0;
   #bisected = 0;
-  #turns = 0;
+  #bisections = 0;
 
   constructor(
     left: TurnsLeft,
@@ -33,11 +33,11 @@ export class Pace {
     this.#startMs = nowMs();
   }
 
-  /** A ladder or a bisection begins. @param left It and those behind it. */
+  /** A ladder or a round of bisections begins. @param left It and those behind it. */
   begin(left: TurnsLeft): void {
     this.#left = left;
     this.#inTurn = 0;
-    if (left.ladders === 0) this.#turns++;
+    this.#bisections += left.together;
   }
 
   /** A point was measured. */
@@ -54,7 +54,8 @@ export class Pace {
     const each = this.#done === 0
       ? seconds + warmupSeconds + BETWEEN_SECONDS
       : (this.#nowMs() - this.#startMs) / 1000 / this.#done;
-    const steps = this.#turns > 1 ? this.#bisected / this.#turns : USUAL_STEPS;
+    const isKnown = this.#bisections > this.#left.together; // a whole round is over
+    const steps = isKnown ? (this.#bisected - this.#inTurn) / (this.#bisections - this.#left.together) : USUAL_STEPS;
     const points = ladders * (rates?.length ?? USUAL_LADDER) + bisections * steps - this.#inTurn;
     const minutes = each * points / 60;
     return minutes < 1 ? "under a minute" : `about ${Math.ceil(minutes)} min`;
