@@ -10,8 +10,9 @@ import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../resu
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K, CROWD } from "../results/conventions.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
+import { type Slo, sloOf } from "../results/capacity.ts";
+import { C10K, CROWD, SWEEP } from "../results/conventions.ts";
+import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows, SweepRow } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
 export class NotMeasured extends Error {
@@ -227,6 +228,18 @@ export class Evidence {
     const isCrowd = probe === CROWD.probe;
     const command = isCrowd ? CROWD.command : `deno task probe ${probe}`;
     return this.#study("probe", [look], command, `${command} ${isCrowd ? "--hold 0" : "--quick"}`);
+  }
+
+  /** The newest sweep with an objective, and that objective. */
+  sweep(): { rows: readonly SweepRow[]; slo: Slo | null } {
+    const look = (rows: readonly SweepRow[]) => sloOf(rows) === null ? undefined : rows;
+    const rows = this.#study(
+      "sweep",
+      [look],
+      SWEEP.command,
+      `${SWEEP.command} --quick`,
+    );
+    return { rows, slo: sloOf(rows) };
   }
 
   /** What clients counted, and what the server did. */

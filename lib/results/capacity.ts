@@ -27,6 +27,12 @@ export function readSlo(text: string): Slo {
   return { percentile: PERCENTILES[percentile as keyof typeof PERCENTILES], us, text };
 }
 
+/** The objective that a sweep looked for; null: none. */
+export function sloOf(rows: readonly Pick<SweepRow, "slo">[]): Slo | null {
+  const text = rows[0]?.slo ?? null;
+  return text === null ? null : readSlo(text);
+}
+
 /** Less than this share of what was asked is saturation: the backlog grows for as long as the load lasts. */
 const ANSWERED_SHARE = 0.95;
 /** The knee lies below the first rate whose p99 is over so many times that of the lowest rate. */

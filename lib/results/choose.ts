@@ -47,6 +47,20 @@ const SIZES = 4; // of a study of wait calls: fewer show no law
 export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
   studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
 
+/**
+ * The sweep that a chart shows: of those with the most servers the newest, a quick one only where there is no full one.
+ * Comparisons of capacities are sweeps, too.
+ */
+export const widestSweep = (
+  studies: readonly Study<"sweep">[],
+): Study<"sweep"> | undefined =>
+  studies.toSorted((a, b) =>
+    Number(a.quick) - Number(b.quick) || serversIn(b) - serversIn(a) ||
+    b.time.localeCompare(a.time)
+  )[0];
+
+const serversIn = ({ rows }: Study<"sweep">) => new Set(rows.map(({ server }) => server)).size;
+
 /** One experiment, and its newest full run in each scenario. */
 export interface Shown {
   experiment: Experiment;

@@ -12,16 +12,19 @@ import {
   knee,
   meets,
   type Slo,
+  sloOf,
 } from "../results/capacity.ts";
 import { boundOf } from "../results/findings.ts";
 import type { SweepRow } from "../results/rows.ts";
+import type { Study } from "../results/studies.ts";
 import { count, counted, microseconds, MISSING } from "../text/format.ts";
-import { type Column, table } from "../text/table.ts";
+import { type Column, markdown, table } from "../text/table.ts";
 import type { Interval } from "../timing/stats.ts";
 
 const share = (value: number | null) => value === null ? MISSING : `${count(100 * value)} %`;
 
-const pointColumns = (slo: Slo | null): Column<SweepRow>[] => [
+/** The columns of the rates that were asked for. */
+export const pointColumns = (slo: Slo | null): Column<SweepRow>[] => [
   { heading: "server", cell: (of) => of.server, left: true },
   { heading: "round", cell: (of) => of.round === 0 ? "ladder" : String(of.round), left: true },
   { heading: "asked\n/s", cell: (of) => count(of.rate_per_s), isKey: true },
@@ -76,20 +79,20 @@ const between = ({ low, high }: Interval): string =>
   low === null || high === null ? "no interval" : `${count(low)} to ${count(high)}`;
 
 /** The capacity of one server, as a bound where the ladder lies on one side of the objective. */
-function figureOf({ capacity, met, failed }: Swept): string {
-  if (capacity !== null) return count(capacity.estimate);
+function figureOf({ capacity, met, failed, isBound }: Swept): string {
+  if (capacity !== null) return `${isBound ? "≥ " : ""}${count(capacity.estimate)}`;
   if (met === null) return failed === null ? MISSING : `< ${count(failed)}`;
   return failed === null ? `≥ ${count(met)}` : `${count(met)} to ${count(failed)}`;
 }
 
-const serverColumns = (slo: Slo): Column<Swept>[] => [
+/** The columns of what servers bear. */
+export const capacityColumns = (slo: Slo): Column<Swept>[] => [
   { heading: "server", cell: (of) => of.server, left: true, isKey: true },
   { heading: `capacity\nat ${slo.text}, /s`, cell: figureOf },
   { heading: "98 % interval", cell: ({ capacity }) => capacity === null ? MISSING : between(capacity) },
   { heading: "rounds", cell: (of) => count(of.rounds) },
   { heading: "knee\n/s", cell: (of) => count(of.knee) },
   { heading: "saturated\nat /s", cell: (of) => count(of.saturated) },
-  { heading: "", cell: (of) => of.isBound ? "lower bound" : "", left: true },
 ];
 
 function ofKnee({ server, knee, saturated }: Swept, ladder: readonly SweepRow[]): string {
@@ -134,10 +137,18 @@ export function describeSweep(rows: readonly SweepRow[], slo: Slo | null, width:
   const ladder = rows.filter(({ round }) => round === 0);
   const knees = all.map((of) => ofKnee(of, ladder.filter(({ server }) => server === of.server)));
   if (slo !== null && all.length > 1) {
-    return { table: table(all, serverColumns(slo), width), sentences: [...notes, ofAll(all, slo)] };
+    return { table: table(all, capacityColumns(slo), width), sentences: [...notes, ofAll(all, slo)] };
   }
   const answers = slo === null ? [] : all.map((of) => ofCapacity(of, slo));
   return { table: table(ladder, pointColumns(slo), width), sentences: [...notes, ...knees, ...answers] };
+}
+
+/** A stored sweep in Markdown: the capacities, or without an objective the rates of the ladders. */
+export function sweepTable({ rows, command, quick }: Pick<Study<"sweep">, "rows" | "command" | "quick">): string {
+  const slo = sloOf(rows);
+  const ladder = rows.filter(({ round }) => round === 0);
+  const body = slo === null ? markdown(ladder, pointColumns(null)) : markdown(sweptOf(rows, slo), capacityColumns(slo));
+  return `${body}\n\n${quick ? "A quick look. " : ""}Reproduce: \`${command}\`.`;
 }
 
 const times = (value: number | null) => value === null ? MISSING : count(value, value < 10 ? 3 : 1);
@@ -158,13 +169,12 @@ export function describeCapacities(rows: readonly SweepRow[], reference: string,
   const all = sweptOf(rows, slo);
   const ratioOf = (server: string) => server === reference ? null : capacityRatio(rows, reference, server, slo);
   const columns: Column<Swept>[] = [
-    ...serverColumns(slo).slice(0, 4),
+    ...capacityColumns(slo).slice(0, 4),
     {
       heading: `ratio to ${reference}\n[98 %]`,
       cell: ({ server }) => server === reference ? "1" : ratioText(ratioOf(server)!),
     },
     { heading: "verdict", cell: ({ server }) => ratioOf(server)?.verdict ?? "", left: true },
-    serverColumns(slo).at(-1)!,
   ];
   const sentences = all.filter(({ server }) => server !== reference).map(({ server, isBound }) => {
     const of = ratioOf(server)!;

@@ -239,6 +239,28 @@ export const counted = (client: CrosscheckRow["client"], answered: number, serve
   });
 };
 
+/** A sweep of a server that meets 5 ms up to half of its limit, in as many rounds as an interval takes. */
+export const swept = (server: string, limit: number): Piece => ({ rows }) => {
+  const row = (round: number, share: number) => ({
+    server,
+    connections: 100,
+    round,
+    rate_per_s: limit * share,
+    answered_per_s: Math.min(limit * share, 0.9 * limit),
+    p50_us: 500 * share,
+    p99_us: 10_000 * share,
+    p99_9_us: 20_000 * share,
+    server_core_share: share,
+    ended: "ok" as const,
+    slo: "p99=5ms",
+    findings: [],
+  });
+  rows.sweep.push(...[0.1, 0.5, 1].map((share) => row(0, share)));
+  for (let round = 1; round <= MIN_ROUNDS; round++) {
+    rows.sweep.push(row(round, 0.5), row(round, 0.6));
+  }
+};
+
 /** On another machine. */
 export const on = (host: Partial<HostFacts>): Piece => (into) => void (into.host = { ...into.host, ...host });
 

@@ -5,19 +5,20 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { HELD, held, isOneRate, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
 import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
-import { newestLaw, shown, widest } from "../../lib/results/choose.ts";
-import { C10K, MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import { newestLaw, shown, widest, widestSweep } from "../../lib/results/choose.ts";
+import { C10K, MIN_ROUNDS, SWEEP } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable } from "../../lib/tables/comparison.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
+import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
 import { count } from "../../lib/text/format.ts";
@@ -150,10 +151,24 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ),
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+    await sweepSection(stored),
     await pushSection(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
+}
+
+/** Latency against load, and what servers bear. */
+async function sweepSection({ experiments, studies }: Stored): Promise<string> {
+  const sweep = widestSweep(studies.sweep);
+  return section(
+    "## Latency against load",
+    "An open loop at growing rates. The capacity is the highest rate that meets the objective; each round searches it by " +
+      "bisection, with fresh servers.",
+    sweep === undefined
+      ? `Not measured yet on this machine: \`${SWEEP.command}\`.`
+      : `${await picture("load", loads(sweep.rows, familyOf(experiments)))}\n\n${sweepTable(sweep)}`,
+  );
 }
 
 /** The servers that push. */

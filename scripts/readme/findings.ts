@@ -6,10 +6,12 @@
 import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import { NotTestable } from "../../lib/claims/ratio.ts";
 import type { Stored } from "../../lib/results/stored.ts";
+import { describeSweep } from "../../lib/tables/sweep.ts";
 import { bytes, count } from "../../lib/text/format.ts";
 
 type Finding = (evidence: Evidence) => string;
 
+const COLUMNS = 80; // of a table that is not shown here
 const WIDE = 10_000;
 const NARROW = 10;
 
@@ -75,7 +77,13 @@ const language: Finding = (evidence) => {
     `request of the same loop in C [${count(low, 2)}, ${count(high, 2)}].`;
 };
 
-const FINDINGS: readonly Finding[] = [oneThread, readiness, threads, rings, heavy, language];
+const capacities: Finding = (evidence) => {
+  const { rows, slo } = evidence.sweep();
+  const { sentences } = describeSweep(rows, slo, COLUMNS);
+  return `**How much each bears.** ${sentences.at(-1)}`;
+};
+
+const FINDINGS: readonly Finding[] = [oneThread, readiness, threads, rings, heavy, language, capacities];
 
 /** The findings as a list; one whose figures are missing says which command measures them. */
 export function findingsList(stored: Stored): string {

@@ -14,7 +14,7 @@ import { chooseStored, coverage } from "../../lib/results/stored.ts";
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
-import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
+import { newestLaw, type Shown, shown, type Table, widest, widestSweep } from "../../lib/results/choose.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 
@@ -32,6 +32,8 @@ export interface ReportContents {
   /** For each scenario and number of connections the comparison with the most candidates. */
   comparisons: Table[];
   readiness: Study<"readiness"> | undefined;
+  /** Latency against load; undefined: not measured. */
+  sweep: Study<"sweep"> | undefined;
   claims: ClaimsFile | null;
   /** Of each experiment that was measured at night. */
   trends: Trend[];
@@ -124,6 +126,7 @@ export async function readContents(
     results,
     comparisons,
     readiness: newestLaw(studies.readiness),
+    sweep: widestSweep(studies.sweep),
     claims,
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { HELD, held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { trendChart } from "../../lib/regress/trend.ts";
 import type { Result } from "../../lib/results/results.ts";
 import { isVoid } from "../../lib/tables/comparison.ts";
@@ -123,7 +123,7 @@ export const nightFigures = ({ trends, shown }: ReportContents): Figure[] =>
 
 /** The charts of the section that compares. */
 export function comparingFigures(contents: ReportContents): Figure[] {
-  const { comparisons, readiness } = contents;
+  const { comparisons, readiness, sweep } = contents;
   const all = [...contents.shown, ...contents.own];
   const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
   const figures: Figure[] = [
@@ -149,6 +149,16 @@ export function comparingFigures(contents: ReportContents): Figure[] {
   if (readiness !== undefined) {
     const note = "One connection of so many has something to say.";
     figures.push({ id: "waits", spec: waits(readiness.rows), note, repeat: readiness.command, ofServers: false });
+  }
+  if (sweep !== undefined) {
+    const note = "Counted from when a request was due. The last mark of a line is where its server no longer keeps up.";
+    figures.push({
+      id: "load",
+      spec: loads(sweep.rows, family),
+      note,
+      repeat: sweep.command,
+      ofServers: false,
+    });
   }
   return figures.filter(({ spec }) => spec.kind === "lines" ? spec.series.length > 0 : spec.items.length > 0);
 }

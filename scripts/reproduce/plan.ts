@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K } from "../../lib/results/conventions.ts";
+import { C10K, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -117,6 +117,14 @@ function scenarioFlags(kind: string): string {
   return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
 }
 
+/** Latency against load, of those that run here. */
+function sweeps(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = SWEEP.servers.filter((server) => runnable.some(({ name }) => name === server));
+  const command = `sweep ${names.join(" ")} --slo ${SWEEP.slo}${flag}`;
+  const why = "latency against load, and the capacity; lesson 4";
+  return names.length === 0 ? [] : [measure("sweep", command, why, names.length * (flag === "" ? 4 : 0.7))];
+}
+
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
 function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
   const names = new Set(experiments.map(({ name }) => name));
@@ -209,6 +217,7 @@ export function planOf(
     ),
     ...compared,
     ...(quick ? [] : predictions(experiments, compared)),
+    ...sweeps(experiments, flag),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
