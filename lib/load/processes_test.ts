@@ -85,6 +85,17 @@ Deno.test("processes send in turns: each request is due at its own time", { igno
   assert(gaps.every((gap) => gap >= 2 && gap <= 6), gaps.join());
 });
 
+testEngines("a closed loop asks for its path, and the next command for / again", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port, { processes: 2 });
+  await generator.connect(4);
+  const { requests } = await generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" });
+  assert(requests > 0 && server.paths.every((path) => path === "/work/100"), server.paths.slice(0, 4).join());
+  const before = server.paths.length;
+  await generator.ask();
+  assertEquals(server.paths.slice(before), ["/", "/", "/", "/"]);
+});
+
 Deno.test("time spent on spinning until a request is due has a figure of its own", { ignore }, async () => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   for (const spinUs of [0, 2000]) {
