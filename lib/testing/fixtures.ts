@@ -285,6 +285,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     selftest: [],
     faults: [],
     sweep: [],
+    scaling: [],
   };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
@@ -306,6 +307,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       selftest: studies("selftest"),
       faults: studies("faults"),
       sweep: studies("sweep"),
+      scaling: studies("scaling"),
     },
   };
 }
