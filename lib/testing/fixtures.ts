@@ -4,7 +4,7 @@
  * @module
  */
 import type { FindingId, Found } from "../results/findings.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
+import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows, ScalingRow } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
@@ -259,6 +259,39 @@ export const swept = (server: string, limit: number): Piece => ({ rows }) => {
   for (let round = 1; round <= MIN_ROUNDS; round++) {
     rows.sweep.push(row(round, 0.5), row(round, 0.6));
   }
+};
+
+/** A server on one core and on several, with the speed-up and its interval, and the share of each loop. */
+export const scaled = (
+  server: string,
+  [speedUp, low, high]: [number, number, number],
+  shares: number[],
+  shared = true,
+): Piece =>
+({ rows }) => {
+  const row = (cores: number): ScalingRow => ({
+    server,
+    cores,
+    server_cores: cores === 1 ? "0" : `0-${cores - 1}`,
+    load_cores: shared ? "0-1" : String(cores),
+    shared,
+    path: "/work/100",
+    connections: 100,
+    requests_per_s: 9000 * (cores === 1 ? 1 : speedUp),
+    cpu_us_per_request: 110,
+    speed_up: cores === 1 ? 1 : speedUp,
+    speed_up_low: cores === 1 ? null : low,
+    speed_up_high: cores === 1 ? null : high,
+    cpu_ratio: 1,
+    cpu_ratio_low: cores === 1 ? null : 0.99,
+    cpu_ratio_high: cores === 1 ? null : 1.01,
+    shares_of: "requests",
+    shares: cores === 1 ? [1] : shares,
+    rounds: MIN_ROUNDS,
+    findings: [],
+    reason: null,
+  });
+  rows.scaling.push(row(1), row(shares.length));
 };
 
 /** On another machine. */

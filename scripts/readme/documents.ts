@@ -12,12 +12,13 @@ import { judgePrediction } from "../../lib/claims/prediction.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
 import { newestLaw, shown, widest, widestSweep } from "../../lib/results/choose.ts";
-import { C10K, MIN_ROUNDS, SWEEP } from "../../lib/results/conventions.ts";
+import { C10K, MIN_ROUNDS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable } from "../../lib/tables/comparison.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
+import { scalingTable } from "../../lib/tables/scaling.ts";
 import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
@@ -152,6 +153,7 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
     await sweepSection(stored),
+    scalingSection(stored),
     await pushSection(stored),
     ...instruments(studies),
   ];
@@ -168,6 +170,16 @@ async function sweepSection({ experiments, studies }: Stored): Promise<string> {
     sweep === undefined
       ? `Not measured yet on this machine: \`${SWEEP.command}\`.`
       : `${await picture("load", loads(sweep.rows, familyOf(experiments)))}\n\n${sweepTable(sweep)}`,
+  );
+}
+
+/** Servers on more and more cores: the newest full measurement, a quick one only where there is none. */
+function scalingSection({ studies }: Stored): string {
+  const scaling = studies.scaling.findLast(({ quick }) => !quick) ?? studies.scaling.at(-1);
+  return section(
+    "## More cores",
+    "Each server on one core and on several, in paired rounds. The shares show whether the load spreads by itself.",
+    scaling === undefined ? `Not measured yet on this machine: \`${SCALING.command}\`.` : scalingTable(scaling),
   );
 }
 

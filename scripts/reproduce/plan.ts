@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K, SWEEP } from "../../lib/results/conventions.ts";
+import { C10K, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -125,6 +125,15 @@ function sweeps(runnable: readonly Experiment[], flag: string): Step[] {
   return names.length === 0 ? [] : [measure("sweep", command, why, names.length * (flag === "" ? 4 : 0.7))];
 }
 
+/** Servers on more and more cores; the command says which of them cannot take part on this machine. */
+function scalings(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = SCALING.servers.filter((server) => runnable.some(({ name }) => name === server));
+  const isWhole = names.length === SCALING.servers.length;
+  const command = `scaling${isWhole ? "" : ` ${names.join(" ")}`}${flag}`;
+  const why = "what more cores bring; claims";
+  return names.length === 0 ? [] : [measure("scaling", command, why, flag === "" ? 6 : 1)];
+}
+
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
 function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
   const names = new Set(experiments.map(({ name }) => name));
@@ -218,6 +227,7 @@ export function planOf(
     ...compared,
     ...(quick ? [] : predictions(experiments, compared)),
     ...sweeps(experiments, flag),
+    ...scalings(experiments, flag),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
