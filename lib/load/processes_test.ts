@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { closesAfter, mergeWindows } from "./merge.ts";
 import { LoadGenerator, type Progress, type Window } from "./generator.ts";
 import { Histogram } from "../timing/histogram.ts";
+import { seededRandom } from "../timing/random.ts";
 import { startServer } from "../server/server.ts";
 import { testEngines } from "../testing/engines.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
@@ -54,6 +55,47 @@ Deno.test("the counts of three processes are the server's own to the last one", 
   const { stopped } = await server.stop();
   assertEquals([answered, connections], [stopped!.served, stopped!.accepted]);
   assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
+});
+
+Deno.test(
+  "one process and four ask the same server alike at an equal rate, to the last request",
+  { ignore },
+  async () => {
+    await using server = await epollServer();
+    const target = { host: "127.0.0.1", port: server.port };
+    let [answered, accepted] = [0, 0];
+    for (const processes of [1, 4]) {
+      await using generator = await LoadGenerator.start(target, { processes, serverPid: server.pid });
+      assertEquals((await generator.connect(20)).connected, 20);
+      const window = await generator.open({ rate: 200, seconds: 0.5, warmupSeconds: 0.1 });
+      const { client_processes, scheduled, requests, histogram, raw, lateness, errors, lost, unanswered } = window;
+      assertEquals([client_processes, scheduled, requests, errors, lost, unanswered], [processes, 100, 100, {}, 0, 0]);
+      assertEquals([histogram.count, raw!.count, lateness!.count], [100, 100, 100]);
+      await generator.drop();
+      const totals = await generator.totals();
+      assertEquals(totals.answered, 120); // the warm-up included
+      answered += totals.answered;
+      accepted += totals.connections;
+    }
+    const { stopped } = await server.stop();
+    assertEquals([stopped!.served, stopped!.accepted, stopped!.errors], [answered, accepted, {}]);
+  },
+);
+
+Deno.test("latencies that four processes have recorded have the histogram of one that recorded all", () => {
+  const random = seededRandom(7);
+  const one = new Histogram();
+  const parts = Array.from({ length: 4 }, () => new Histogram());
+  for (let i = 0; i < 4000; i++) {
+    const us = Math.ceil(Math.exp(random() * 14)); // 1 µs to a second, evenly on a scale of ratios
+    one.record(us);
+    parts[i % 4]!.record(us);
+  }
+  const { histogram } = mergeWindows(parts.map((histogram) => part({ requests: 1000, histogram })));
+  for (const percent of [0, 1, 25, 50, 75, 90, 99, 99.9, 99.99, 100]) {
+    assertEquals(histogram.percentile(percent), one.percentile(percent), String(percent));
+  }
+  assertEquals([histogram.count, histogram.mean, histogram.toJSON()], [one.count, one.mean, one.toJSON()]);
 });
 
 testEngines("connections are shared out evenly, and a process without any takes no part in a loop", async (start) => {
