@@ -9,6 +9,8 @@ import { HELD, held, isOneRate, loads, MEMORY, ratios, reached, waits } from "..
 import { renderPng } from "../../lib/charts/png.ts";
 import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
+import { collect } from "../../lib/advice/facts.ts";
+import { crossingChart, crossingSentence, shownPairs } from "../../lib/advice/pairs.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
 import { newestLaw, shown, widest, widestSweep } from "../../lib/results/choose.ts";
@@ -152,12 +154,36 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ),
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
-    await sweepSection(stored),
-    scalingSection(stored),
+    ...await choosing(stored),
     await pushSection(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
+}
+
+/** What helps to choose and to size: where costs cross, what servers bear, and what more cores bring. */
+const choosing = async (stored: Stored): Promise<string[]> => [
+  await crossingSection(stored),
+  await sweepSection(stored),
+  scalingSection(stored),
+];
+
+/** Where the costs of two architectures cross, along each number of a load. */
+async function crossingSection(stored: Stored): Promise<string> {
+  const pairs = shownPairs(collect(stored).known);
+  const parts = await Promise.all(pairs.map(async (pair) => {
+    const { axis, before, after } = pair;
+    const line = await picture(`crossing-${axis}`, crossingChart(pair, familyOf(stored.experiments)));
+    const files = [...new Set([...before.results, ...after.results])];
+    const links = files.map((path, i) => `[${i + 1}](${path.replace(/^results\//, "")})`).join(", ");
+    return `${line.replace("the table below", "the sentence below")}\n\n${crossingSentence(pair)} Evidence: ${links}.`;
+  }));
+  return section(
+    "## Where two architectures cross",
+    "The advisor's model (`deno task advise`): CPU time of a request and what light requests wait, with their bounds. Of all " +
+      "pairs that cross these differ most on both sides.",
+    parts.join("\n\n") || `${NOTHING.replace(/\.$/, "")}: \`deno task reproduce\`.`,
+  );
 }
 
 /** Latency against load, and what servers bear. */

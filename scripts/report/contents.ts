@@ -16,6 +16,8 @@ import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest, widestSweep } from "../../lib/results/choose.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
+import { collect } from "../../lib/advice/facts.ts";
+import { type Pair, shownPairs } from "../../lib/advice/pairs.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 
 /** What each field means. */
@@ -34,6 +36,8 @@ export interface ReportContents {
   readiness: Study<"readiness"> | undefined;
   /** Latency against load; undefined: not measured. */
   sweep: Study<"sweep"> | undefined;
+  /** Where the costs of two architectures cross. */
+  crossings: Pair[];
   claims: ClaimsFile | null;
   /** Of each experiment that was measured at night. */
   trends: Trend[];
@@ -127,6 +131,7 @@ export async function readContents(
     comparisons,
     readiness: newestLaw(studies.readiness),
     sweep: widestSweep(studies.sweep),
+    crossings: shownPairs(collect(stored).known),
     claims,
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),
