@@ -114,7 +114,7 @@ const AXES: Record<keyof Load, AxisName> = {
 function othersOf({ axis, load }: Pair): string {
   const all: [keyof Load, string][] = [
     ["connections", counted(load.connections, "connection")],
-    ["idlePercent", load.idlePercent === 0 ? "" : `${count(load.idlePercent)} % of them idle`],
+    ["idlePercent", load.idlePercent === 0 ? "" : `${count(load.idlePercent)} % of the connections idle`],
     ["cpuUs", load.cpuUs === 0 ? "" : `one request of a hundred burning ${microseconds(load.cpuUs)}`],
   ];
   return all.filter(([name, text]) => name !== axis && text !== "").map(([, text]) => text).join(", ");
