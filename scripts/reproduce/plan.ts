@@ -43,6 +43,7 @@ const PROBE_MINUTES: Record<string, number> = {
   "thread-count": 5,
   "idle-cpu": 4,
   "system-calls": 6,
+  generator: 1,
   loops: 4,
   queue: 6,
   backlog: 2,
