@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows, parseOwnTicks } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import {
   countCpus,
   parseContextSwitches,
@@ -7,6 +7,7 @@ import {
   parseCpuTimes,
   parseKb,
   parseLimits,
+  parseOwnTicks,
   parseSlabinfo,
   parseStat,
   type ProcessStat,
