@@ -5,6 +5,7 @@
  */
 import { UsageError } from "../cli/errors.ts";
 import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
+import { boundOf } from "./findings.ts";
 import type { SweepRow } from "./rows.ts";
 
 /** A bound of latency, such as p99 ≤ 5 ms. */
@@ -139,6 +140,28 @@ export function capacity(rows: readonly SweepRow[], slo: Slo): { interval: Inter
   return { interval: found.length === 0 ? null : signInterval(found), rounds: found.length };
 }
 
+/** Whether more was the limit of a point than its server. */
+const isWeak = ({ findings }: SweepRow): boolean => {
+  const ids = findings.map(({ id }) => id);
+  return ids.includes("late_sends") || boundOf("requests_per_s", ids) !== null;
+};
+
+/** The lowest rate that fails in each bisection, or in the ladder where there is none: these decide what a server bears. */
+function deciding(rows: readonly SweepRow[], slo: Slo | null): SweepRow[] {
+  const fails = (row: SweepRow) => slo === null ? !keepsUp(row) : !meets(row, slo);
+  const rounds = [...Map.groupBy(rows, ({ round }) => round)];
+  const bisections = rounds.filter(([round]) => round > 0);
+  return (bisections.length > 0 ? bisections : rounds).flatMap(([, points]) =>
+    byRate(points.filter(fails)).slice(0, 1)
+  );
+}
+
+/** Whether the rates that fail may do so by the load generator or by other processes: the capacity is a lower bound. */
+export function isLowerBound(rows: readonly SweepRow[], slo: Slo | null): boolean {
+  const limits = deciding(rows, slo);
+  return limits.filter(isWeak).length * 2 > limits.length;
+}
+
 /** How the capacity of a candidate stands to that of a reference. */
 export interface CapacityRatio {
   candidate: string;
@@ -146,6 +169,8 @@ export interface CapacityRatio {
   ratio: Interval | null;
   rounds: number;
   verdict: "slower" | "not slower" | "inconclusive";
+  /** Why it is inconclusive; null: it is not. */
+  reason: string | null;
 }
 
 /** Less is not of interest, as in `deno task regress`. */
@@ -158,17 +183,30 @@ export function capacityRatio(
   candidate: string,
   slo: Slo,
 ): CapacityRatio {
-  const of = (name: string) => capacities(rows.filter(({ server }) => server === name), slo);
-  const [a, b] = [of(reference), of(candidate)];
+  const of = (name: string) => rows.filter(({ server }) => server === name);
+  const [a, b] = [capacities(of(reference), slo), capacities(of(candidate), slo)];
   const pairs = [...a].flatMap(([round, value]) => b.has(round) ? [[value, b.get(round)!] as const] : []);
   const isKnown = pairs.length > 0 && pairs.every(([from, to]) => from > 0 && to > 0);
   const ratio = isKnown ? ratioInterval(pairs.map(([from, to]) => Math.log(to / from))) : null;
-  const verdict = ratio === null || ratio.low === null || ratio.high === null
-    ? "inconclusive"
-    : ratio.high < 1 / MARGIN
-    ? "slower"
-    : ratio.low > 1 / MARGIN
-    ? "not slower"
-    : "inconclusive";
-  return { candidate, ratio, rounds: pairs.length, verdict };
+  const says = verdictOf(ratio);
+  const bound = says === "slower" ? candidate : says === "not slower" ? reference : null;
+  const isVoid = bound !== null && isLowerBound(of(bound), slo);
+  return {
+    candidate,
+    ratio,
+    rounds: pairs.length,
+    verdict: isVoid ? "inconclusive" : says,
+    reason: isVoid ? `the capacity of ${bound} is a lower bound` : says === "inconclusive" ? whyOpen(ratio) : null,
+  };
+}
+
+function verdictOf(ratio: Interval | null): CapacityRatio["verdict"] {
+  if (ratio === null || ratio.low === null || ratio.high === null) return "inconclusive";
+  return ratio.high < 1 / MARGIN ? "slower" : ratio.low > 1 / MARGIN ? "not slower" : "inconclusive";
+}
+
+/** Why a ratio gives no verdict. */
+function whyOpen(ratio: Interval | null): string {
+  if (ratio === null) return "one has no capacity in some round";
+  return ratio.low === null ? "too few rounds for an interval" : "the interval lies on both sides of −2 %";
 }

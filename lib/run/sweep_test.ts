@@ -3,7 +3,7 @@ import { UsageError } from "../cli/errors.ts";
 import { capacities, capacity, capacityRatio, knee, nextRate, readSlo } from "../results/capacity.ts";
 import { newResult } from "../results/results.ts";
 import type { SweepRow } from "../results/rows.ts";
-import { describeCapacities, describeSweep } from "../tables/sweep.ts";
+import { describeCapacities, describeSweep, sweepTable, sweptOf } from "../tables/sweep.ts";
 import { HOST } from "../testing/fixtures.ts";
 import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
 
@@ -140,7 +140,39 @@ Deno.test("capacities are compared by rounds, with a verdict", async () => {
     /^half bears × 0\.5\d\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
   );
   const few = rows.filter(({ round }) => round < 3);
-  assertEquals(capacityRatio(few, "epoll", "half", slo).verdict, "inconclusive");
+  const { verdict, reason } = capacityRatio(few, "epoll", "half", slo);
+  assertEquals([verdict, reason], ["inconclusive", "too few rounds for an interval"]);
+  const weak = rows.map((row): SweepRow => ({ ...row, findings: [{ server: row.server, id: "foreign_load" }] }));
+  const half = capacityRatio(weak, "epoll", "half", slo); // it may have failed by others
+  assertEquals([half.verdict, half.reason], ["inconclusive", "the capacity of half is a lower bound"]);
   const none = capacityRatio(rows, "epoll", "missing", slo);
   assertEquals([none.ratio, none.rounds, none.verdict], [null, 0, "inconclusive"]);
+});
+
+Deno.test("a capacity is a lower bound where the rates that fail may fail by the load", async () => {
+  const slo = readSlo("p99=2ms");
+  const { rows } = await sweptAll({ epoll: 10_000 }, { slo });
+  const weak = (change: (row: SweepRow) => boolean): SweepRow[] =>
+    rows.map((row) => change(row) ? { ...row, findings: [{ server: "epoll", id: "client_bound" }] } : row);
+  const isBound = (of: SweepRow[]) => sweptOf(of, slo)[0]!.isBound;
+  assertEquals(isBound(rows), false);
+  assertEquals(isBound(weak(({ round }) => round === 0)), false); // the top of the ladder decides nothing
+  assertEquals(isBound(weak(({ rate_per_s }) => rate_per_s <= 5000)), false); // these met it
+  const failing = weak(({ rate_per_s }) => rate_per_s > 5000);
+  assertEquals(isBound(failing), true);
+  const { sentences } = describeSweep(failing, slo, 80);
+  assertStringIncludes(sentences.join("\n"), "epoll: what fails may fail by the load generator");
+});
+
+Deno.test("a stored sweep in Markdown has the capacities and the latencies of the ladders", async () => {
+  const slo = readSlo("p99=2ms");
+  const { rows } = await sweptAll({ epoll: 10_000, "go-net": 40_000 }, { slo });
+  const text = sweepTable({ rows, command: "deno task sweep", quick: false });
+  assertMatch(text, /\| go-net \| 19 \d{3} \| 19 \d{3} to 19 \d{3} \| 7 \|/);
+  assertMatch(text, /\| epoll \| ladder \| 900 \| 900 \|/);
+  assertStringIncludes(text, "Reproduce: `deno task sweep`.");
+  assertEquals(
+    sweepTable({ rows: rows.map((row) => ({ ...row, slo: null })), command: "", quick: true }).includes("98 %"),
+    false,
+  );
 });

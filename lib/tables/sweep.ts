@@ -8,13 +8,13 @@ import {
   capacity,
   type CapacityRatio,
   capacityRatio,
+  isLowerBound,
   keepsUp,
   knee,
   meets,
   type Slo,
   sloOf,
 } from "../results/capacity.ts";
-import { boundOf } from "../results/findings.ts";
 import type { SweepRow } from "../results/rows.ts";
 import type { Study } from "../results/studies.ts";
 import { count, counted, microseconds, MISSING } from "../text/format.ts";
@@ -50,7 +50,7 @@ export interface Swept {
   /** From the bisections; null: there was none. */
   capacity: Interval | null;
   rounds: number;
-  /** Whether the load was late or at its limit, or others took CPU time: rates are lower bounds. */
+  /** Whether the rates that fail may do so by the load generator or by other processes: the capacity is a lower bound. */
   isBound: boolean;
   findings: string[];
 }
@@ -68,7 +68,7 @@ export function sweptOf(rows: readonly SweepRow[], slo: Slo | null): Swept[] {
       ...(slo === null ? { met: null, failed: null } : bracket(ladder, (of) => meets(of, slo))),
       capacity: found?.interval ?? null,
       rounds: found?.rounds ?? 0,
-      isBound: findings.includes("late_sends") || boundOf("requests_per_s", findings) !== null,
+      isBound: isLowerBound(own, slo),
       findings,
     };
   });
@@ -126,14 +126,25 @@ function ofAll(all: readonly Swept[], { text }: Slo): string {
   return `Capacity at ${text}, requests/s with 98 % interval: ${parts.join("; ")}.`;
 }
 
+/** What weakens the figures of which servers. */
+function notesOf(all: readonly Swept[]): string[] {
+  const ids = [...new Set(all.flatMap(({ findings }) => findings))];
+  const bound = all.filter(({ isBound }) => isBound).map(({ server }) => server).join(", ");
+  return [
+    ...ids.map((id) => `${id} at some rates: ${all.filter((of) => of.findings.includes(id)).map(nameOf).join(", ")}.`),
+    ...(bound === ""
+      ? []
+      : [`${bound}: what fails may fail by the load generator or other processes, so capacities are lower bounds.`]),
+  ];
+}
+
+const nameOf = ({ server }: Swept) => server;
+
 /** The table, and the answers. The last one is the answer of the run. */
 export function describeSweep(rows: readonly SweepRow[], slo: Slo | null, width: number) {
   if (rows.length === 0) return { table: "No rate was measured.", sentences: [] };
   const all = sweptOf(rows, slo);
-  const notes = all.flatMap(({ server, findings, isBound }) => [
-    ...(findings.length > 0 ? [`${server}: caveats at some rates: ${findings.join(", ")}.`] : []),
-    ...(isBound ? [`${server}: load or machine was the limit at some rates, so that rates are lower bounds.`] : []),
-  ]);
+  const notes = notesOf(all);
   const ladder = rows.filter(({ round }) => round === 0);
   const knees = all.map((of) => ofKnee(of, ladder.filter(({ server }) => server === of.server)));
   if (slo !== null && all.length > 1) {
@@ -143,26 +154,29 @@ export function describeSweep(rows: readonly SweepRow[], slo: Slo | null, width:
   return { table: table(ladder, pointColumns(slo), width), sentences: [...notes, ...knees, ...answers] };
 }
 
-/** A stored sweep in Markdown: the capacities, or without an objective the rates of the ladders. */
+/** A stored sweep in Markdown: the capacities, where there was an objective, and the rates of the ladders. */
 export function sweepTable({ rows, command, quick }: Pick<Study<"sweep">, "rows" | "command" | "quick">): string {
   const slo = sloOf(rows);
   const ladder = rows.filter(({ round }) => round === 0);
-  const body = slo === null ? markdown(ladder, pointColumns(null)) : markdown(sweptOf(rows, slo), capacityColumns(slo));
-  return `${body}\n\n${quick ? "A quick look. " : ""}Reproduce: \`${command}\`.`;
+  const notes = notesOf(sweptOf(rows, slo)).map((note) => `- ${note}`).join("\n");
+  const parts = [
+    ...(slo === null ? [] : [markdown(sweptOf(rows, slo), capacityColumns(slo))]),
+    markdown(ladder, pointColumns(slo)),
+    notes,
+    `${quick ? "A quick look. " : ""}Reproduce: \`${command}\`.`,
+  ];
+  return parts.filter((part) => part !== "").join("\n\n");
 }
 
 const times = (value: number | null) => value === null ? MISSING : count(value, value < 10 ? 3 : 1);
 
-/** A ratio with its interval, or why there is none. */
-function ratioText({ ratio, rounds }: CapacityRatio): string {
-  if (ratio === null) return rounds === 0 ? "no common round" : "a round without a capacity";
+/** A ratio with its interval. */
+function ratioText({ ratio }: CapacityRatio): string {
+  if (ratio === null) return MISSING;
   return ratio.low === null
     ? times(ratio.estimate)
     : `${times(ratio.estimate)} [${times(ratio.low)}, ${times(ratio.high)}]`;
 }
-
-/** Why a verdict is open, where the ratio alone does not say it. */
-const OPEN = "the interval lies on both sides of −2 %, or there is none";
 
 /** Capacities of candidates against that of a reference: a table, and a sentence for each with its verdict. */
 export function describeCapacities(rows: readonly SweepRow[], reference: string, slo: Slo, width: number) {
@@ -176,14 +190,11 @@ export function describeCapacities(rows: readonly SweepRow[], reference: string,
     },
     { heading: "verdict", cell: ({ server }) => ratioOf(server)?.verdict ?? "", left: true },
   ];
-  const sentences = all.filter(({ server }) => server !== reference).map(({ server, isBound }) => {
+  const sentences = all.filter(({ server }) => server !== reference).map(({ server }) => {
     const of = ratioOf(server)!;
-    const why = of.verdict === "inconclusive" ? `: ${OPEN}` : "";
-    const bound = isBound || all.some((each) => each.server === reference && each.isBound)
-      ? " Load or machine was the limit at some rates: the ratio may be nearer to 1 than it would be."
-      : "";
+    if (of.ratio === null) return `${server} against ${reference}: ${of.verdict}, ${of.reason}.`;
     return `${server} bears × ${ratioText(of)} of the requests/s of ${reference} at ${slo.text}, ` +
-      `${counted(of.rounds, "round")}: ${of.verdict}${why}.${bound}`;
+      `${counted(of.rounds, "round")}: ${of.verdict}${of.reason === null ? "" : `, ${of.reason}`}.`;
   });
-  return { table: table(all, columns, width), sentences };
+  return { table: table(all, columns, width), sentences: [...notesOf(all), ...sentences] };
 }
