@@ -29,15 +29,18 @@ import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
-       [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast|sweep]
-       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
-       deno task compare --scenario sweep --slo p99=5ms <reference> <candidate>…
+       [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
+       [--scenario throughput|rate|mixed|hold|broadcast|sweep] [--slo p99=5ms]
+       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}]
        ${SETUP_USAGE}
-       --all: with every experiment and peer that runs here; --family F: with those
-       of a family. The reference is epoll if none is named. If one of the family bypass
-       is compared, all run over a veth pair, which needs root; --all leaves it out.
-       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.
-       sweep: the highest rate that meets --slo, found by bisection in paired rounds.`;
+       --all: with every experiment and peer that runs here; --family F: with
+       those of a family. The reference is epoll if none is named. If one of
+       the family bypass is compared, all run over a veth pair, which needs
+       root; --all leaves it out.
+       --work: what one request of a hundred burns in mixed, in CPU-µs;
+       several by commas.
+       --scenario sweep: the highest rate that meets --slo, found by bisection
+       in ${SWEEP_FULL.rounds} paired rounds; about four minutes for each of them.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };

@@ -41,7 +41,9 @@ function notesOf(rows: readonly ScalingRow[]): string[] {
   const ids = [...new Set(measured.flatMap(({ findings }) => findings.map(({ id }) => id)))];
   const out = new Map(rows.filter((row) => !isMeasured(row)).map(({ server, reason }) => [server, reason]));
   return [
-    ...[...out].map(([server, reason]) => `${server} is excluded: ${reason ?? "no round was completed"}.`),
+    ...[...out].map(([server, reason]) =>
+      `${server} is excluded: ${(reason ?? "no round was completed").replace(/\.$/, "")}.`
+    ),
     ...(measured.some(({ shared }) => shared)
       ? ["The load runs on the server's cores too: a speed-up over all of them is a lower bound."]
       : []),

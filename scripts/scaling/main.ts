@@ -27,10 +27,11 @@ const FULL = { rounds: MIN_ROUNDS, slices: 4, seconds: 0.5, settleSeconds: 10 };
 /** A round starts two servers and warms them up. */
 const START_SECONDS = { quick: 4, full: 6 };
 
-const USAGE = `Usage: deno task scaling [<name>…] [--connections 100] [--rounds ${FULL.rounds}] [--seconds S]
-       [--quick] [--json] [--no-save]
-       Asks each server on one core and on 2, 4 … cores for ${SCALING.path}, in paired rounds; servers
-       without such requests for /, where the load has cores of its own. deno task doctor shows the cores.
+const USAGE = `Usage: deno task scaling [<name>…] [--connections 100] [--rounds ${FULL.rounds}]
+       [--seconds S] [--quick] [--json] [--no-save]
+       Asks each server on one core and on 2, 4 … cores for ${SCALING.path}, in paired
+       rounds; servers without such requests for /, where the load has cores of
+       its own. deno task doctor shows the cores.
        Without a name: ${SCALING.servers.join(", ")}.
        It takes six minutes on two cores, one with --quick.`;
 
@@ -138,7 +139,7 @@ await runScript(USAGE, async () => {
   }
   const { table, sentences } = describeScalingRows(rows, outputColumns());
   const text = sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
-  console.log(json ? JSON.stringify(rows, null, 2) : `${table}\n\n${text}`);
+  console.log(json ? JSON.stringify(rows, null, 2) : [table, text].filter((part) => part !== "").join("\n\n"));
   storing.finish();
   if (!signal.aborted) return exitOf({ rows, failures: found.failures });
   console.error(`\nInterrupted after ${counted(rounds, "round")}: these are kept.`);

@@ -25,14 +25,17 @@ import { counted } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task sweep <name>… [flags]
-       deno task sweep [--name NAME] [flags] -- <command>…   it is given its port by PORT
-       deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT [--pid N]
-Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${SWEEP_FULL.rounds}] [--seconds S]
-       [--quick] ${SETUP_USAGE} [--json] [--no-save]
+       deno task sweep [--name NAME] [flags] -- <command>…
+         the command is given its port by PORT
+       deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT
+         [--pid N]
+Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
+       [--rounds ${SWEEP_FULL.rounds}] [--seconds S] [--quick] [--json] [--no-save]
+       ${SETUP_USAGE}
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
        --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
-       Each rate is asked of a server that was started for it: about four minutes for a server
-       with --slo, one without, half a minute with --quick.`;
+       Each rate is asked of a server that was started for it. A server takes
+       about four minutes with --slo, one without; a fourth of it with --quick.`;
 
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
