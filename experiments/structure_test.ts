@@ -10,7 +10,7 @@ const MAX_FUNCTION_LINES = 50;
 const MAX_ARCHITECTURE_LINES = 150;
 /** The rooms of lib. A room imports only from itself and from rooms that stand before it. */
 const ROOMS = [
-  ..."text cli timing sampling catalogue results server network load fleet tables page charts claims".split(" "),
+  ..."text cli timing sampling catalogue results server network load fleet tables page charts claims advice".split(" "),
   ..."run compare regress probes notebook testing".split(" "),
 ];
 /** Rooms with a door: code outside of the room imports these files of it and no others. */

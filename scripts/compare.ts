@@ -15,6 +15,9 @@ import { Storing } from "../lib/results/durable_file.ts";
 import { counted } from "../lib/text/format.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
+import { capacityRatio, readSlo } from "../lib/results/capacity.ts";
+import { SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../lib/run/sweep_all.ts";
+import { describeCapacities } from "../lib/tables/sweep.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
@@ -26,13 +29,18 @@ import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
-       [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast]
-       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
+       [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
+       [--scenario throughput|rate|mixed|hold|broadcast|sweep] [--slo p99=5ms]
+       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}]
        ${SETUP_USAGE}
-       --all: with every experiment and peer that runs here; --family F: with those
-       of a family. The reference is epoll if none is named. If one of the family bypass
-       is compared, all run over a veth pair, which needs root; --all leaves it out.
-       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.`;
+       --all: with every experiment and peer that runs here; --family F: with
+       those of a family. The reference is epoll if none is named. If one of
+       the family bypass is compared, all run over a veth pair, which needs
+       root; --all leaves it out.
+       --work: what one request of a hundred burns in mixed, in CPU-µs;
+       several by commas.
+       --scenario sweep: the highest rate that meets --slo, found by bisection
+       in ${SWEEP_FULL.rounds} paired rounds; about four minutes for each of them.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
@@ -47,7 +55,9 @@ function readPlans(
   signal: AbortSignal,
 ): ComparePlan[] {
   const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? usual));
-  if (scenario === undefined) throw new UsageError(`--scenario ${flags.scenario} is none of ${SCENARIOS.join(", ")}.`);
+  if (scenario === undefined) {
+    throw new UsageError(`--scenario ${flags.scenario} is none of ${SCENARIOS.join(", ")}, sweep.`);
+  }
   const isBroadcast = scenario === "broadcast", isOpen = scenario === "rate" || scenario === "mixed" || isBroadcast;
   if (flags.rate !== undefined && !isOpen) {
     throw new UsageError(`--rate belongs to rate, mixed and broadcast, not to ${scenario}.`);
@@ -165,9 +175,61 @@ function exitOf({ rows, failures }: Compared): number {
   return failures.every(({ error }) => error.ended === "skipped") ? EXIT.unavailable : EXIT.failed;
 }
 
+/** Bisections end closer to each other than in a sweep: their ratio is looked at. */
+const CLOSENESS = 0.02;
+
+/** How capacities are compared. */
+function readSweep(flags: Partial<Flags> & SetupFlags & { quick: boolean; slo?: string }) {
+  const { slo, connections, rounds, seconds, rate, work, quick } = flags;
+  if (slo === undefined) throw new UsageError("--scenario sweep needs an objective: --slo p99=5ms.");
+  for (const [name, value] of Object.entries({ rate, work })) {
+    if (value !== undefined) throw new UsageError(`--${name} does not belong to sweep.`);
+  }
+  const usual = quick ? SWEEP_QUICK : SWEEP_FULL;
+  return {
+    connections: numberFlag("connections", connections ?? "100", { min: 1, max: 1e6, integer: true }),
+    seconds: numberFlag("seconds", seconds ?? String(usual.seconds), { min: 0.1, max: 600 }),
+    warmupSeconds: usual.warmupSeconds,
+    rates: null,
+    slo: readSlo(slo),
+    rounds: numberFlag("rounds", rounds ?? String(usual.rounds), { min: 1, max: 1000, integer: true }),
+    closeness: CLOSENESS,
+    setup: readSetup(flags),
+    quick,
+  };
+}
+
+/** Compares capacities, stores the sweep that they come from, and returns the exit code. */
+async function compareCapacities(
+  reference: Experiment,
+  candidates: readonly Experiment[],
+  plan: ReturnType<typeof readSweep>,
+  { json, save, signal }: { json: boolean; save: boolean; signal: AbortSignal },
+): Promise<number> {
+  if (!speaksHttp(reference)) throw new UsageError("sweep is for servers that answer HTTP requests.");
+  const storing = new Storing(save);
+  await storing.begin();
+  const { rows, failed } = await sweepAll([reference, ...candidates], plan, signal);
+  if (rows.length > 0) {
+    const quick = plan.quick || plan.rounds < MIN_ROUNDS || signal.aborted;
+    await storing.add(() => writeStudy("sweep", rows, { command: taskLine("compare", Deno.args), quick }));
+  }
+  const { table, sentences } = describeCapacities(rows, reference.name, plan.slo, outputColumns());
+  const ratios = candidates.map(({ name }) => capacityRatio(rows, reference.name, name, plan.slo));
+  const text = sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
+  console.log(json ? JSON.stringify({ rows, ratios }, null, 2) : `${table}\n\n${text}`);
+  storing.finish();
+  if (signal.aborted) {
+    console.error(`\nInterrupted after ${counted(rows.length, "rate")}: these are kept.`);
+    return EXIT.interrupted;
+  }
+  if (failed.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
+  return ratios.some(({ rounds }) => rounds > 0) ? EXIT.ok : failed.length > 0 ? EXIT.unavailable : EXIT.failed;
+}
+
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", ...SETUP_FLAGS],
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slo", ...SETUP_FLAGS],
     boolean: ["json", "all", "quick", "save"],
     negatable: ["save"],
     defaults: { save: true },
@@ -178,6 +240,10 @@ await runScript(USAGE, async () => {
   const isPush = !speaksHttp(reference);
   const other = candidates.find((candidate) => speaksHttp(candidate) === isPush);
   if (other !== undefined) throw new UsageError(`${reference.name} and ${other.name} do not speak the same protocol.`);
+  if (flags.scenario === "sweep") {
+    return await compareCapacities(reference, candidates, readSweep(flags), { ...flags, signal });
+  }
+  if (flags.slo !== undefined) throw new UsageError("--slo belongs to --scenario sweep.");
   const plans = readPlans(flags, isPush ? "broadcast" : "throughput", signal);
   if (plans.some(({ scenario }) => (scenario === "broadcast") !== isPush)) {
     throw new UsageError("broadcast is for servers of the family push, and the only scenario for them.");

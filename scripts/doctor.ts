@@ -6,10 +6,11 @@
  */
 import { catalogue, runsHere } from "../lib/catalogue/catalogue.ts";
 import { adviceFor, diagnose, readRights, type Rights, type Row } from "../lib/run/limits.ts";
-import { coresOf, describeCores } from "../lib/run/setup.ts";
+import { coresOf, cpusHere, describeCores, describeScaling } from "../lib/run/setup.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
+import { planScaling } from "../lib/sampling/cores.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { count } from "../lib/text/format.ts";
@@ -49,13 +50,27 @@ await runScript(USAGE, async () => {
   if (flags.json) {
     const experiments_not_here = cannotRun.map(({ reason }) => reason);
     const programs_missing = missing.map(({ command, reason }) => ({ command, reason }));
-    console.log(JSON.stringify({ facts, cores: coresOf({}), limits, experiments_not_here, programs_missing }, null, 2));
+    console.log(
+      JSON.stringify(
+        {
+          facts,
+          cores: coresOf({}),
+          scaling: planScaling(cpusHere(), true),
+          limits,
+          experiments_not_here,
+          programs_missing,
+        },
+        null,
+        2,
+      ),
+    );
     return EXIT.ok;
   }
   const width = outputColumns();
   const say = (text: string) => console.log(`\n${wrap(text, width).join("\n")}`);
   console.log(table(limits, COLUMNS, width));
   say(describeCores());
+  say(describeScaling());
   const first = lowest(limits);
   if (first !== undefined) {
     say(`A single process meets this limit first: ${first.what}, at ${count(first.connections)} connections.`);

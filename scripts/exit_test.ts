@@ -16,6 +16,7 @@ Deno.test("what cannot run here ends with 69 in every command, and nothing is st
     ["exp", [ABSENT, "--quick", "--no-save"]],
     ["stress", [ABSENT, "--no-save"]],
     ["compare", ["event-loop", ABSENT, "--rounds", "1", "--no-save"]],
+    ["sweep", [ABSENT, "--no-save"]],
     ["live", [ABSENT, "--no-open"]],
   ];
   for (const [task, args] of cases) {

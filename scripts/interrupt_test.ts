@@ -59,6 +59,14 @@ const CASES: Case[] = [
     stored: ".json",
   },
   {
+    task: "scaling",
+    args: ["multi-reactor", "--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick"],
+    finished: /round 1 of 100: /,
+    shown: /^multi-reactor +1 /m,
+    stored: ".json",
+    ignore: navigator.hardwareConcurrency < 2,
+  },
+  {
     task: "probe",
     args: ["backlog", "idle-cpu", "--quick"],
     finished: /^backlog is over\.$/m,

@@ -88,7 +88,7 @@ function configure(site: string, address: string, backend: string): string {
   const folder = Deno.makeTempDirSync({ prefix: `${EXPERIMENT}-` });
   globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
   Deno.mkdirSync(`${folder}/enabled`);
-  Deno.writeTextFileSync(`${folder}/nginx.conf`, read("nginx.conf"));
+  Deno.writeTextFileSync(`${folder}/nginx.conf`, read("nginx.conf").replace("WORKERS", "1"));
   Deno.writeTextFileSync(
     `${folder}/enabled/site.conf`,
     read(site).replace("HOST:PORT", address).replace("BACKEND", backend),

@@ -2,7 +2,7 @@
  * @title      nginx: the event loop that the field took for the answer to C10K
  * @family     readiness
  * @question   What does a server cost that was written for C10K, carries all of HTTP and serves a good part of the web?
- * @idea       One worker process, one thread, epoll in edge-triggered mode: the architecture of epoll-edge.ts, with a
+ * @idea       A worker process of one thread, epoll in edge-triggered mode: the architecture of epoll-edge.ts, with a
  *             configuration, phases, filters and variables between the kernel and the answer.
  * @prediction A request needs at most half as much CPU again as with c-epoll, though its answer is three times as long.
  * @expect     throughput(100).cpu_us_per_request <= 1.5 * c-epoll
@@ -10,11 +10,12 @@
  * @requires   linux 2.6.28
  * @needs      nginx (nginx-light), setpriv (util-linux)
  * @version    nginx -v
- * @fairness   One worker process with one thread, on the core that its affinity leaves it; the master only waits. A
+ * @fairness   A worker process with one thread for each core that its affinity leaves it; the master only waits. A
  *             connection is accepted for each event, not up to 64. Reads of 1 KiB. Each answer is a writev(2) of its
  *             own, also of pipelined requests; it carries Server, Date, Content-Type and Connection: 152 bytes, not 49.
  *             The table of 20 000 connections takes 8 MB from the start. No timeout below an hour, no access log but
  *             for what is refused. The launcher sleeps beside it, and is not counted.
+ * @workers    processes with an event loop each; as many as there are cores
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/
  * @simplified IPv4 only. The answer stands in the configuration, no file is read for it. There is no /work: 404.
@@ -37,6 +38,7 @@ const TRIES = 5; // ports tried with --port 0, where somebody else took the one 
 const START_MS = 10_000; // how long it may take until the first worker answers
 const STOP_MS = 1500; // when nginx is ended by force; it ends by itself after less, see worker_shutdown_timeout
 const LOOK_MS = 10; // how long it is left alone between two looks
+const WORKERS = /^[1-9]\d{0,2}$/; // more of them than there are cores gain nothing
 const TAIL = 2000; // characters of its last words that are kept
 
 // ---- The runtime: the program, its configuration, its counters -----------------------------------------------------
@@ -82,12 +84,12 @@ function claimPort(hostname: string, port: number): number {
 }
 
 /** Makes a folder for one nginx, with its configuration, until this process ends. What is in `enabled` is served. */
-function configure(address: string): string {
+function configure(address: string, workers: number): string {
   const read = (name: string) => Deno.readTextFileSync(`${import.meta.dirname}/nginx/${name}`);
   const folder = Deno.makeTempDirSync({ prefix: `${EXPERIMENT}-` });
   globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
   Deno.mkdirSync(`${folder}/enabled`);
-  Deno.writeTextFileSync(`${folder}/nginx.conf`, read("nginx.conf"));
+  Deno.writeTextFileSync(`${folder}/nginx.conf`, read("nginx.conf").replace("WORKERS", String(workers)));
   Deno.writeTextFileSync(`${folder}/enabled/site.conf`, read("site.conf").replace("HOST:PORT", address));
   return folder;
 }
@@ -158,9 +160,9 @@ function launch(folder: string): { master: Deno.ChildProcess; over: Promise<void
 }
 
 /** Starts nginx until it answers, at another port if the first one was taken meanwhile and any will do. */
-async function start(host: string, wanted: number) {
+async function start({ host, port: wanted, workers }: Options) {
   for (let tries = 1;; tries++) {
-    const port = claimPort(host, wanted), folder = configure(`${host}:${port}`);
+    const port = claimPort(host, wanted), folder = configure(`${host}:${port}`, workers);
     const server = launch(folder);
     let ended = false;
     server.over.then(() => ended = true);
@@ -230,28 +232,39 @@ async function stop({ master, over, folder }: Awaited<ReturnType<typeof start>>)
 
 const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;
 
-function readOptions(): { host: string; port: number } {
+interface Options {
+  host: string;
+  port: number;
+  workers: number;
+}
+
+function readOptions(): Options {
   try {
-    const { values: { host, port } } = parseArgs({
+    const { values: { host, port, workers } } = parseArgs({
       args: Deno.args,
-      options: { port: { type: "string", default: "8080" }, host: { type: "string", default: "127.0.0.1" } },
+      options: {
+        port: { type: "string", default: "8080" },
+        host: { type: "string", default: "127.0.0.1" },
+        workers: { type: "string", default: String(navigator.hardwareConcurrency) },
+      },
     });
     if (!/^\d{1,5}$/.test(port) || Number(port) > 65535) throw new Error(`--port ${port} is not a port (0..65535).`);
     if (!IPV4.test(host)) throw new Error(`--host ${host} is not an IPv4 address.`);
-    return { host, port: Number(port) };
+    if (!WORKERS.test(workers)) throw new Error(`--workers ${workers} is not a number of processes (1..999).`);
+    return { host, port: Number(port), workers: Number(workers) };
   } catch (error) {
-    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS]`);
+    console.error(`${(error as Error).message}\nUsage: ${EXPERIMENT} [--port N] [--host ADDRESS] [--workers N]`);
     Deno.exit(2);
   }
 }
 
 async function main(): Promise<void> {
-  const { host, port: wanted } = readOptions();
+  const options = readOptions();
   if (Deno.build.os !== "linux") {
     unavailable(`its end is tied to this process by prctl(2) of Linux, this is ${Deno.build.os}.`);
   }
   await demandNginx();
-  const server = await start(host, wanted);
+  const server = await start(options);
   const { promise: stopping, resolve } = Promise.withResolvers<void>();
   let signals = 0;
   // The second signal does not wait: nginx hears of the end of this process, and ends.
@@ -260,7 +273,7 @@ async function main(): Promise<void> {
   Deno.addSignalListener("SIGUSR1", () => sayStats(server.folder));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.master.pid }));
-  console.error(`Listening. Try: curl -i http://${host}:${server.port}/`);
+  console.error(`Listening. Try: curl -i http://${options.host}:${server.port}/`);
   const ended = await Promise.race([stopping, server.over.then(() => true)]);
   if (ended) {
     console.error("nginx has ended by itself.");

@@ -196,6 +196,7 @@ function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
           ...scaleOf(x, theme),
           ...range(x, points.map((point) => point.x), 0.2),
           ...(x.scale === "linear" && { beginAtZero: false }),
+          ...(x.unit === "percent" && { min: 0, max: 100, grace: 0 }), // of a whole: there is nothing beyond
         },
         y: {
           ...scaleOf(y, theme),

@@ -10,7 +10,7 @@ import { count } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { boundIn, isVoid, reasonOf } from "../tables/comparison.ts";
-import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
+import type { ComparisonRow, ReadinessRow, SweepRow } from "../results/rows.ts";
 import { type Shown, telling, userMemory } from "../results/choose.ts";
 
 const byValue = (a: Value, b: Value) => (a.value ?? Infinity) - (b.value ?? Infinity);
@@ -125,6 +125,41 @@ export function waits(rows: readonly ReadinessRow[]): LinesSpec {
         low: row.wait_us_low,
         high: row.wait_us_high,
       })),
+    })),
+  };
+}
+
+/**
+ * Latency against load: p99 at each rate of the ladders of a sweep. The last mark of a line is where its server no
+ * longer keeps up: that latency is the length of its queue.
+ */
+export function loads(
+  rows: readonly SweepRow[],
+  family: (name: string) => string,
+): LinesSpec {
+  const ladders = Map.groupBy(
+    rows.filter(({ round }) => round === 0),
+    ({ server }) => server,
+  );
+  return {
+    kind: "lines",
+    title: "Latency against load: 99th percentile at each rate",
+    x: { label: "requests asked for", unit: "per_s", scale: "log" },
+    y: { label: "latency, 99th percentile", unit: "us", scale: "log" },
+    series: [...ladders].map(([name, points]) => ({
+      name,
+      family: family(name),
+      points: points.toSorted((a, b) => a.rate_per_s - b.rate_per_s).map(
+        (row) => {
+          const bound = row.p99_us === null ? null : boundOf("p99_us", row.findings.map(({ id }) => id));
+          return {
+            x: row.rate_per_s,
+            value: row.p99_us,
+            ...(row.p99_us === null && { note: "no answer" }),
+            ...(bound !== null && { bound }),
+          };
+        },
+      ),
     })),
   };
 }

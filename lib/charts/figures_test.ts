@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { catalogue } from "../catalogue/catalogue.ts";
-import { held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "./figures.ts";
+import { held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "./figures.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { hostFacts } from "../sampling/host.ts";
 import type { FindingId } from "../results/findings.ts";
@@ -8,7 +8,7 @@ import { newResult, type Result } from "../results/results.ts";
 import { userMemoryText } from "../tables/overview.ts";
 import { NOISE_BYTES } from "../results/conventions.ts";
 import { shown } from "../results/choose.ts";
-import { comparisonRow as row, found } from "../testing/fixtures.ts";
+import { comparisonRow as row, found, storedOf, swept } from "../testing/fixtures.ts";
 
 const family = () => "readiness";
 const run = (change: Partial<Omit<Result, "metrics">> & { metrics?: Partial<Result["metrics"]> }) =>
@@ -156,4 +156,17 @@ Deno.test("each wait call is a line over the descriptors", () => {
     ["poll", [[10, 5, 4], [100, 50, 49]]],
     ["epoll_wait", [[10, 2, 1]]],
   ]);
+});
+
+Deno.test("latency against load is a line of each server's ladder, by rate, and what the load bounded says so", () => {
+  const { rows } = storedOf(swept("epoll", 10_000), swept("go-net", 40_000)).studies.sweep[0]!;
+  const weak = rows.map((of) => of.rate_per_s === 40_000 ? { ...of, findings: [found("go-net", "client_bound")] } : of);
+  const { series } = loads(weak.toReversed(), family);
+  assertEquals(
+    series.map(({ name, points }) => [name, points.map(({ x, value, bound }) => [x, value, bound ?? null])]),
+    [
+      ["go-net", [[4000, 1000, null], [20_000, 5000, null], [40_000, 10_000, "at most"]]],
+      ["epoll", [[1000, 1000, null], [5000, 5000, null], [10_000, 10_000, null]]],
+    ],
+  );
 });

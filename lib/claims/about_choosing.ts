@@ -4,10 +4,10 @@
  * @module
  */
 import { count } from "../text/format.ts";
-import { type Claim, judged, written } from "./claim.ts";
-import { all, atMost, EFFECT, type Figure, gains, quotient } from "./figure.ts";
-import { type Evidence } from "./evidence.ts";
-import type { Ratio } from "./ratio.ts";
+import { type Claim, judged, type Part, written } from "./claim.ts";
+import { all, atLeast, atMost, EFFECT, exactly, type Figure, gains, quotient } from "./figure.ts";
+import { type Evidence, NotMeasured } from "./evidence.ts";
+import { NotTestable, type Ratio } from "./ratio.ts";
 import { cost } from "./parts.ts";
 import { unmetSettings } from "./about_tuning.ts";
 import { C10K } from "../results/conventions.ts";
@@ -94,10 +94,14 @@ const multiReactor: Claim = {
     ko: "코어마다 이벤트 루프를 두고 SO_REUSEPORT로 포트를 공유하면 부하가 자동으로 분산된다.",
   },
   section: "T §Hybrids, multi-reactor",
-  tried: "the share of connections and of requests that the busier of two loops gets, at 10, 100 and 1 000 connections",
+  tried:
+    "the share of connections and of requests that the busier of two loops gets, at 10, 100 and 1 000 connections; requests/s " +
+    "of a loop for each core against one loop, and the share of its busiest loop",
   rule:
-    "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even. Of 10 " +
-    "connections six are 60 % by chance: they are told, and decide nothing.",
+    "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more loops " +
+    "1.2 times an even share. Of 10 connections six are 60 % by chance: they are told, and decide nothing. The load is spread " +
+    "to some effect: on all cores it answers at least 0.75 times as many requests/s as there are cores, against one. Where " +
+    "the load generator shares the cores, only a gain under 10 % refutes that.",
   judge(evidence) {
     const sizes = evidence.probes("loops", "largest_share_of_connections", (name) => /^\d+$/.test(name))
       .map(({ name, value }) => ({
@@ -119,11 +123,42 @@ const multiReactor: Claim = {
       "%",
       [
         ...judging.map(({ says, holds }, i) => ({ says: i === judging.length - 1 ? says + told : says, holds })),
-        { says: "that two loops answer more than one needs a third core, for the load generator", holds: null },
+        ...scaled(evidence),
       ],
     );
   },
 };
+
+/** A busiest loop has at most so many times an even share. */
+const BUSIEST = 1.2;
+/** A core more brings at least so much of what the first one does. */
+const EFFICIENCY = 0.75;
+
+/** What a loop for each core brings, and how even their shares are; one open part where that is not measured. */
+function scaled(evidence: Evidence): Part[] {
+  try {
+    const most = evidence.scaling("multi-reactor").at(-1)!;
+    const { cores, shared, shares } = most;
+    const speedUp = { estimate: most.speed_up!, low: most.speed_up_low, high: most.speed_up_high };
+    const busiest = exactly(shares[0] ?? NaN);
+    const where = shared ? ", which the load generator shares" : "";
+    return [{
+      says: `on ${cores} cores${where} it answers ${written(speedUp, "×")} the requests/s of one`,
+      holds: atLeast(speedUp, EFFICIENCY * cores, shared ? EFFECT : EFFICIENCY * cores),
+    }, {
+      says: `there the busiest of ${cores} loops has ${written(quotient(busiest, exactly(0.01)), "%")} of the requests`,
+      holds: Number.isNaN(busiest.estimate) ? null : atMost(busiest, BUSIEST / cores),
+    }];
+  } catch (error) {
+    if (error instanceof NotMeasured) {
+      return [{ says: `what a loop for each core brings is not measured yet (\`${error.command}\`)`, holds: null }];
+    }
+    if (error instanceof NotTestable) {
+      return [{ says: `what a loop for each core brings: ${error.message}`, holds: null }];
+    }
+    throw error;
+  }
+}
 
 const guide: Claim = {
   id: "T-guide",

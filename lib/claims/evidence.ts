@@ -10,8 +10,18 @@ import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../resu
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K, CROWD } from "../results/conventions.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
+import { type Slo, sloOf } from "../results/capacity.ts";
+import { C10K, CROWD, SCALING, SWEEP } from "../results/conventions.ts";
+import type {
+  ComparisonRow,
+  CrosscheckRow,
+  Kind,
+  ProbeRow,
+  ReadinessRow,
+  Rows,
+  ScalingRow,
+  SweepRow,
+} from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
 export class NotMeasured extends Error {
@@ -227,6 +237,34 @@ export class Evidence {
     const isCrowd = probe === CROWD.probe;
     const command = isCrowd ? CROWD.command : `deno task probe ${probe}`;
     return this.#study("probe", [look], command, `${command} ${isCrowd ? "--hold 0" : "--quick"}`);
+  }
+
+  /**
+   * One server on more and more cores: the rows of more than one, in ascending order.
+   *
+   * @throws {NotTestable} If it could not be measured.
+   */
+  scaling(server: string): ScalingRow[] {
+    const look = (rows: readonly ScalingRow[]) => {
+      const own = rows.filter((row) => row.server === server);
+      return own.length > 0 ? own : undefined;
+    };
+    const rows = this.#study("scaling", [look], SCALING.command, `${SCALING.command} ${server} --quick`);
+    const measured = rows.filter(({ cores, speed_up }) => cores > 1 && speed_up !== null);
+    if (measured.length === 0) throw new NotTestable(`${server}: ${rows[0]!.reason ?? "no speed-up"}`);
+    return measured.toSorted((a, b) => a.cores - b.cores);
+  }
+
+  /** The newest sweep with an objective, and that objective. */
+  sweep(): { rows: readonly SweepRow[]; slo: Slo | null } {
+    const look = (rows: readonly SweepRow[]) => sloOf(rows) === null ? undefined : rows;
+    const rows = this.#study(
+      "sweep",
+      [look],
+      SWEEP.command,
+      `${SWEEP.command} --quick`,
+    );
+    return { rows, slo: sloOf(rows) };
   }
 
   /** What clients counted, and what the server did. */

@@ -6,11 +6,13 @@
 import { Evidence, NotMeasured } from "./evidence.ts";
 import { NotTestable } from "./ratio.ts";
 import type { Stored } from "../results/stored.ts";
+import { describeSweep } from "../tables/sweep.ts";
 import { bytes, count } from "../text/format.ts";
 
 /** A sentence with a title in `**`. */
 type Headline = (evidence: Evidence) => string;
 
+const COLUMNS = 80; // of a table that is not shown here
 const WIDE = 10_000;
 const NARROW = 10;
 /** How many connections a server is asked for to see where it ends: the run that the tables show. */
@@ -78,7 +80,13 @@ const language: Headline = (evidence) => {
     `request of the same loop in C [${count(low, 2)}, ${count(high, 2)}].`;
 };
 
-const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language];
+const capacities: Headline = (evidence) => {
+  const { rows, slo } = evidence.sweep();
+  const { sentences } = describeSweep(rows, slo, COLUMNS);
+  return `**How much each bears.** ${sentences.at(-1)}`;
+};
+
+const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language, capacities];
 
 /** The headlines in Markdown; one whose figures are missing says which command measures them. */
 export function headlines(stored: Stored): string[] {

@@ -19,6 +19,7 @@ import {
   overWire,
   type Piece,
   probed,
+  scaled,
   storedOf,
 } from "../testing/fixtures.ts";
 
@@ -222,10 +223,17 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
       [mixed("p99_us", "reactor-pool", 0.02), cpu("reactor-pool", "epoll", 1.4)],
     ],
   ],
-  "T-multi-reactor": [["holds in part", spread(0.52)], ["does not hold", spread(0.8)], [
-    "holds in part",
-    spread(0.52, 0.8),
-  ]],
+  "T-multi-reactor": [
+    ["holds in part", spread(0.52)],
+    ["does not hold", spread(0.8)],
+    ["holds in part", spread(0.52, 0.8)],
+    ["holds", [...spread(0.52), scaled("multi-reactor", [1.8, 1.7, 1.9], [0.52, 0.48])]],
+    ["holds", [...spread(0.52), scaled("multi-reactor", [3.4, 3.2, 3.6], [0.28, 0.25, 0.24, 0.23], false)]],
+    ["holds in part", [...spread(0.52), scaled("multi-reactor", [1.4, 1.3, 1.45], [0.52, 0.48])]], // open: shared cores
+    ["holds in part", [...spread(0.52), scaled("multi-reactor", [1.4, 1.3, 1.45], [0.52, 0.48], false)]],
+    ["holds in part", [...spread(0.52), scaled("multi-reactor", [1.8, 1.7, 1.9], [0.7, 0.3])]],
+    ["does not hold", [...spread(0.8), scaled("multi-reactor", [1.02, 0.99, 1.05], [0.9, 0.1])]],
+  ],
   "T-guide": [
     [
       "holds in part",

@@ -27,6 +27,8 @@ export interface Load {
   seconds: number;
   /** Of an open loop, requests/s; null: closed loop, as fast as they answer. */
   ratePerS: number | null;
+  /** Of a closed loop: the target of its requests; default: `/`. */
+  path?: string;
   /** Of an open loop: the share of heavy requests, 0 to 1, and the CPU-µs that each burns. */
   heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
@@ -156,7 +158,7 @@ export class Side implements AsyncDisposable {
   }
 
   #closed(seconds: number): Promise<Window> {
-    return this.generator.closed({ seconds, warmupSeconds: 0 });
+    return this.generator.closed({ seconds, warmupSeconds: 0, path: this.load.path ?? "/" });
   }
 
   /** Runs a load in which nothing may go wrong. */

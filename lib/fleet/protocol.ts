@@ -104,6 +104,8 @@ export const PULSE = v.strictObject({ agent: id, progress: v.array(v.nullable(PR
 
 const timeoutMs = v.pipe(v.number(), v.finite(), v.minValue(1));
 const timing = { startUs: finite, fromUs: finite, toUs: finite, endUs: finite };
+/** The path of a request. */
+const pathText = v.pipe(text, v.regex(/^\/[!-~]*$/));
 const command = <const Name extends Command["name"], const Options extends v.GenericSchema>(
   name: Name,
   options: Options,
@@ -113,7 +115,7 @@ const command = <const Name extends Command["name"], const Options extends v.Gen
 export const COMMAND = v.variant("name", [
   command("connect", v.strictObject({ count: whole, timeoutMs })),
   command("ask", v.strictObject({ onlyNew: v.boolean(), window: whole, timeoutMs })),
-  command("closed", v.strictObject(timing)),
+  command("closed", v.strictObject({ ...timing, path: pathText })),
   command("churn", v.strictObject({ ...timing, concurrency: whole })),
   command(
     "open",
@@ -125,7 +127,7 @@ export const COMMAND = v.variant("name", [
       first: whole,
       step: v.pipe(whole, v.minValue(1)),
       heavyShare: share,
-      heavyPath: v.pipe(text, v.regex(/^\/[!-~]*$/)),
+      heavyPath: pathText,
     }),
   ),
   command("slow", v.strictObject({ count: whole, timeoutMs })),

@@ -15,7 +15,7 @@ const PATIENCE_MS = 10_000; // only something broken lets it pass
 /** A loop that ends long after the test. */
 const long = (clockUs: number): Command => {
   const endUs = clockUs + 600e6;
-  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs } };
+  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs, path: "/" } };
 };
 
 const server = () => new FakeServer(({ write }) => write(HELLO));
@@ -226,6 +226,7 @@ Deno.test("numbers out of range are refused by name", async () => {
     "rate 0": () => generator.open({ rate: 0, seconds: 1 }),
     "heavyShare 2": () => generator.open({ rate: 1, seconds: 1, heavyShare: 2, heavyPath: "/work/1" }),
     "heavyShare needs": () => generator.open({ rate: 1, seconds: 1, heavyShare: 0.5 }),
+    "path": () => generator.closed({ seconds: 1, path: "no path" }),
     "heavyPath": () => generator.open({ rate: 1, seconds: 1, heavyShare: 0.5, heavyPath: "/ HTTP/1.1\r\n" }),
     "concurrency 0": () => generator.churn({ concurrency: 0, seconds: 1 }),
     "slow -1": () => generator.slow({ slow: -1, rate: 1, seconds: 1 }),

@@ -9,7 +9,16 @@ import { type Connections, SLOW, type Steps } from "./connections.ts";
 import { closedLoop } from "./closed_loop.ts";
 import { openLoop } from "./open_loop.ts";
 import { requestFor } from "./request.ts";
-import type { Command, Commands, ConnectOptions, ConnectOutcome, EngineConfig, Progress } from "./types.ts";
+import type {
+  ClosedPart,
+  Command,
+  Commands,
+  ConnectOptions,
+  ConnectOutcome,
+  EngineConfig,
+  Progress,
+  WindowPart,
+} from "./types.ts";
 import { catchUp } from "./patience.ts";
 import { type Cut, cutter } from "./window.ts";
 
@@ -49,7 +58,7 @@ export class Engine {
       case "ask":
         return yield* ask(connections, command.options);
       case "closed":
-        return yield* closedLoop(connections, this.#cut, command.options);
+        return yield* this.#closed(command.options);
       case "open":
         connections.requests[1] = requestFor(command.options.heavyPath, this.config);
         return yield* openLoop(connections, this.#cut, command.options, this.#slow);
@@ -66,6 +75,16 @@ export class Engine {
       case "totals":
         return connections.tally.totals();
     }
+  }
+
+  /** A closed loop on a path of its own; other commands ask `/` again. */
+  *#closed(part: ClosedPart): Steps<WindowPart> {
+    const { requests } = this.connections;
+    const usual = requests[0]!;
+    requests[0] = requestFor(part.path, this.config);
+    const window = yield* closedLoop(this.connections, this.#cut, part);
+    requests[0] = usual;
+    return window;
   }
 
   *#connectSlow(options: ConnectOptions): Steps<ConnectOutcome> {

@@ -202,6 +202,12 @@ export async function startProcesses(
   return await startAll(await configsOf(target, options), target, onProgress);
 }
 
+/** @throws {UsageError} If it is no path. */
+function checkPath(name: string, path: string): void {
+  if (/^\/[!-~]*$/.test(path) && path.length <= MAX_PATH) return;
+  throw new UsageError(`${name} ${JSON.stringify(path)} is no path, such as /work/1000.`);
+}
+
 /** Cuts a number into parts that differ by one at the most. */
 const shares = (whole: number, parts: number): number[] =>
   Array.from({ length: parts }, (_, i) => Math.floor((whole + parts - 1 - i) / parts));
@@ -409,19 +415,21 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /**
-   * Closed loop: each client asks again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no client
+   * Closed loop: each client asks for `path` (`/`) again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no client
    * is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
    * totals, and not in the window.
    *
    * @throws {UsageError} If a number is out of range.
    */
-  async closed(options: { seconds: number; warmupSeconds?: number }): Promise<Window> {
-    const { seconds, warmupSeconds } = inRange({ warmupSeconds: WARMUP_S, ...options });
+  async closed(options: { seconds: number; warmupSeconds?: number; path?: string }): Promise<Window> {
+    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, path: "/", ...options });
+    const { seconds, warmupSeconds, path } = whole;
+    checkPath("path", path);
     return await this.#queue(async () => {
       const timing = await this.#timing(warmupSeconds, seconds);
       const running = this.#run<unknown>(this.#holding, (child) => ({
         name: "closed",
-        options: this.#onClockOf(child, timing),
+        options: { ...this.#onClockOf(child, timing), path },
       }));
       const readings = await this.#readAt(timing.fromUs, timing.toUs, running);
       const parts = (await running).map((part) => revive<WindowPart>(part));
@@ -442,9 +450,7 @@ export class LoadGenerator implements AsyncDisposable {
   ): Promise<Window> {
     const whole: Types.OpenOptions = inRange({ warmupSeconds: WARMUP_S, heavyShare: 0, heavyPath: "/", ...options });
     if (whole.heavyShare > 0 && options.heavyPath === undefined) throw new UsageError("heavyShare needs a heavyPath.");
-    if (!/^\/[!-~]*$/.test(whole.heavyPath) || whole.heavyPath.length > MAX_PATH) {
-      throw new UsageError(`heavyPath ${JSON.stringify(whole.heavyPath)} is no path, such as /work/1000.`);
-    }
+    checkPath("heavyPath", whole.heavyPath);
     const { warmupSeconds } = whole;
     return await this.#queue(async () => {
       if (warmupSeconds > 0) await this.#open({ ...whole, seconds: warmupSeconds });

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { closesAfter, mergeWindows } from "./merge.ts";
 import { LoadGenerator, type Progress, type Window } from "./generator.ts";
 import { Histogram } from "../timing/histogram.ts";
+import { seededRandom } from "../timing/random.ts";
 import { startServer } from "../server/server.ts";
 import { testEngines } from "../testing/engines.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
@@ -56,6 +57,47 @@ Deno.test("the counts of three processes are the server's own to the last one", 
   assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
 });
 
+Deno.test(
+  "one process and four ask the same server alike at an equal rate, to the last request",
+  { ignore },
+  async () => {
+    await using server = await epollServer();
+    const target = { host: "127.0.0.1", port: server.port };
+    let [answered, accepted] = [0, 0];
+    for (const processes of [1, 4]) {
+      await using generator = await LoadGenerator.start(target, { processes, serverPid: server.pid });
+      assertEquals((await generator.connect(20)).connected, 20);
+      const window = await generator.open({ rate: 200, seconds: 0.5, warmupSeconds: 0.1 });
+      const { client_processes, scheduled, requests, histogram, raw, lateness, errors, lost, unanswered } = window;
+      assertEquals([client_processes, scheduled, requests, errors, lost, unanswered], [processes, 100, 100, {}, 0, 0]);
+      assertEquals([histogram.count, raw!.count, lateness!.count], [100, 100, 100]);
+      await generator.drop();
+      const totals = await generator.totals();
+      assertEquals(totals.answered, 120); // the warm-up included
+      answered += totals.answered;
+      accepted += totals.connections;
+    }
+    const { stopped } = await server.stop();
+    assertEquals([stopped!.served, stopped!.accepted, stopped!.errors], [answered, accepted, {}]);
+  },
+);
+
+Deno.test("latencies that four processes have recorded have the histogram of one that recorded all", () => {
+  const random = seededRandom(7);
+  const one = new Histogram();
+  const parts = Array.from({ length: 4 }, () => new Histogram());
+  for (let i = 0; i < 4000; i++) {
+    const us = Math.ceil(Math.exp(random() * 14)); // 1 µs to a second, evenly on a scale of ratios
+    one.record(us);
+    parts[i % 4]!.record(us);
+  }
+  const { histogram } = mergeWindows(parts.map((histogram) => part({ requests: 1000, histogram })));
+  for (const percent of [0, 1, 25, 50, 75, 90, 99, 99.9, 99.99, 100]) {
+    assertEquals(histogram.percentile(percent), one.percentile(percent), String(percent));
+  }
+  assertEquals([histogram.count, histogram.mean, histogram.toJSON()], [one.count, one.mean, one.toJSON()]);
+});
+
 testEngines("connections are shared out evenly, and a process without any takes no part in a loop", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using generator = await start(server.port, { processes: 3 });
@@ -83,6 +125,17 @@ Deno.test("processes send in turns: each request is due at its own time", { igno
   const heavyAt = server.paths.flatMap((path, at) => path === "/work/9" ? [at] : []);
   const gaps = heavyAt.slice(1).map((at, i) => at - heavyAt[i]!);
   assert(gaps.every((gap) => gap >= 2 && gap <= 6), gaps.join());
+});
+
+testEngines("a closed loop asks for its path, and the next command for / again", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port, { processes: 2 });
+  await generator.connect(4);
+  const { requests } = await generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" });
+  assert(requests > 0 && server.paths.every((path) => path === "/work/100"), server.paths.slice(0, 4).join());
+  const before = server.paths.length;
+  await generator.ask();
+  assertEquals(server.paths.slice(before), ["/", "/", "/", "/"]);
 });
 
 Deno.test("time spent on spinning until a request is due has a figure of its own", { ignore }, async () => {

@@ -124,6 +124,8 @@ export interface AskOutcome {
 export interface ClosedOptions {
   seconds: number;
   warmupSeconds: number;
+  /** The target of its requests. */
+  path: string;
 }
 
 /** An open loop: requests are due at fixed times, whether or not answers come. */
@@ -317,7 +319,9 @@ export interface Timing {
 }
 
 /** The part of one process in a closed loop or in a churn. */
-export type ClosedPart = Timing;
+export interface ClosedPart extends Timing {
+  path: string;
+}
 export interface ChurnPart extends Timing {
   concurrency: number;
 }

@@ -31,6 +31,7 @@ export { judgeLive, madeUpNights, showCourse, showHistory, showSelftest } from "
 export { run, runLive } from "./run.ts";
 export { boundIn, introduce, isQuick, show, showTable, showText } from "./show.ts";
 export { readBook, stored } from "./stored.ts";
+export { showLoads } from "./sweep.ts";
 export { newestLaw, userMemory, widest } from "../results/choose.ts";
 export { C10K } from "../results/conventions.ts";
 export { hostFacts } from "../sampling/host.ts";

@@ -7,6 +7,7 @@ import { findIn } from "../catalogue/catalogue.ts";
 import { backlog } from "./backlog.ts";
 import { bandwidth } from "./bandwidth.ts";
 import { contextSwitch } from "./context_switch.ts";
+import { generator } from "./generator.ts";
 import { idleCpu } from "./idle_cpu.ts";
 import { listings } from "./listings/listings.ts";
 import { loops } from "./loops.ts";
@@ -31,6 +32,7 @@ export const PROBES: readonly Probe[] = [
   idleCpu,
   statsLine,
   systemCalls,
+  generator,
   loops,
   queue,
   backlog,

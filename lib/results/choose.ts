@@ -47,6 +47,20 @@ const SIZES = 4; // of a study of wait calls: fewer show no law
 export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
   studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
 
+/**
+ * The sweep that a chart shows: of those with the most servers the newest, one without an objective only where there is none
+ * with one, and a quick one only where there is no full one. Comparisons of capacities are sweeps, too.
+ */
+export function widestSweep(studies: readonly Study<"sweep">[]): Study<"sweep"> | undefined {
+  const rank = ({ quick, rows }: Study<"sweep">) => [
+    Number(!quick),
+    Number(rows.some(({ slo }) => slo !== null)),
+    new Set(rows.map(({ server }) => server)).size,
+  ];
+  const compare = (a: number[], b: number[]) => b.map((value, i) => value - a[i]!).find((by) => by !== 0) ?? 0;
+  return studies.toSorted((a, b) => compare(rank(a), rank(b)) || b.time.localeCompare(a.time))[0];
+}
+
 /** One experiment, and its newest full run in each scenario. */
 export interface Shown {
   experiment: Experiment;

@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Study } from "./studies.ts";
-import { newestLaw, widest } from "./choose.ts";
-import type { ReadinessRow } from "./rows.ts";
+import { newestLaw, widest, widestSweep } from "./choose.ts";
+import type { ReadinessRow, SweepRow } from "./rows.ts";
 import { comparisonRow as row, studyOf } from "../testing/fixtures.ts";
 
 const two = [row(), row({ candidate: "nginx" })];
@@ -43,4 +43,19 @@ Deno.test("of studies of wait calls the newest is shown that has enough sizes", 
   const studies = [of("old", [1, 2, 3, 4]), of("new", [1, 2, 3, 4]), of("quick", [1, 2, 3, 3])];
   assertEquals(newestLaw(studies)?.id, "new");
   assertEquals(newestLaw([]), undefined);
+});
+
+Deno.test("of sweeps the widest is shown that has an objective, of equals the newest, a quick one last", () => {
+  const of = (id: string, servers: string[], slo: string | null, quick = false): Study<"sweep"> =>
+    studyOf("sweep", servers.map((server) => ({ server, slo }) as SweepRow), { id, time: id, quick });
+  const all = [
+    of("1", ["epoll", "poll"], "p99=5ms"),
+    of("2", ["epoll", "poll"], "p99=5ms"),
+    of("3", ["epoll"], "p99=5ms"),
+    of("4", ["epoll", "poll", "select"], null),
+    of("5", ["epoll", "poll", "select"], "p99=5ms", true),
+  ];
+  const shownIds = all.map((_, i) => widestSweep(all.slice(i))?.id);
+  assertEquals(shownIds, ["2", "2", "3", "4", "5"]);
+  assertEquals(widestSweep([]), undefined);
 });

@@ -32,3 +32,17 @@ export const MIN_ROUNDS = 7;
 export const CROWD = { probe: "c10m", server: "xdp", connections: 10_000_000, command: "deno task c10m" } as const;
 /** The variant of its rows at so many connections. */
 export const crowdVariant = (connections: number = CROWD.connections): string => `${connections} connections`;
+
+/** The measurement of servers on more and more cores that is published. */
+export const SCALING = {
+  servers: ["multi-reactor", "reactor-pool", "prefork", "go-net", "nginx"],
+  path: "/work/100",
+  command: "deno task scaling",
+} as const;
+
+/** The sweep whose capacities and latencies are published. */
+export const SWEEP = {
+  servers: ["epoll", "event-loop", "go-net", "node-http"],
+  slo: "p99=5ms",
+  command: "deno task sweep epoll event-loop go-net node-http --slo p99=5ms",
+} as const;

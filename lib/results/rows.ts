@@ -157,6 +157,40 @@ const SWEEP = v.strictObject({
 });
 export type SweepRow = v.InferOutput<typeof SWEEP>;
 
+/** One server on so many cores. */
+const SCALING = v.strictObject({
+  server: field(text, "which server"),
+  cores: field(number, "how many cores the server had"),
+  server_cores: field(text, "which ones, such as `0,2-3`"),
+  load_cores: field(text, "those of the load generator, which has a process on each"),
+  shared: field(v.boolean(), "whether the load ran on cores of the server too: a speed-up is a lower bound then"),
+  path: field(text, "what each request asked for, in a closed loop"),
+  connections: field(number, "how many were held"),
+  requests_per_s: field(numberOrNull, "requests answered per second, the median over the rounds"),
+  cpu_us_per_request: field(numberOrNull, "CPU time of the server per request, the same"),
+  speed_up: field(
+    numberOrNull,
+    "requests/s against one core, from pairs of neighbouring slices: the median over the rounds; `null`: not measured",
+  ),
+  speed_up_low: field(numberOrNull, "lower end of its 98 % interval; `null`: too few rounds, or the row of one core"),
+  speed_up_high: field(numberOrNull, "upper end"),
+  cpu_ratio: field(numberOrNull, "CPU time per request against one core, in the same way"),
+  cpu_ratio_low: field(numberOrNull, "lower end of its 98 % interval"),
+  cpu_ratio_high: field(numberOrNull, "upper end"),
+  shares_of: field(
+    v.picklist(["requests", "cpu"]),
+    "what the shares are of: requests that each loop says it served, or CPU time of each thread",
+  ),
+  shares: field(
+    v.array(number),
+    "the share of each loop or thread, the largest first, each the median over the rounds; threads under 1 % are left out",
+  ),
+  rounds: field(number, "rounds that were completed"),
+  findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
+  reason: field(textOrNull, "why there is no figure; `null`: there is one"),
+});
+export type ScalingRow = v.InferOutput<typeof SCALING>;
+
 /** The rows of each kind of study. */
 export const ROWS = {
   readiness: READINESS,
@@ -167,6 +201,7 @@ export const ROWS = {
   selftest: SELFTEST,
   faults: FAULT,
   sweep: SWEEP,
+  scaling: SCALING,
 };
 export type Kind = keyof typeof ROWS;
 export type Rows = { [K in Kind]: v.InferOutput<typeof ROWS[K]> };

@@ -13,7 +13,7 @@ import {
 } from "../load/generator.ts";
 import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters } from "../results/results.ts";
-import { coresOf } from "./setup.ts";
+import { coresOf, workersOn } from "./setup.ts";
 import type { Setup } from "../results/schema.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
@@ -115,6 +115,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
   const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject)) : null;
   const started = {
     ...rest,
+    args: rest.args ?? workersOn(subject, cores?.server.length ?? navigator.hardwareConcurrency),
     ...(cores && { cpus: cores.server }),
     ...(network && { place: placeIn(network) }),
     onWait,

@@ -6,7 +6,8 @@
 import { UsageError } from "../cli/errors.ts";
 import { type HeadName, HEADS } from "../load/generator.ts";
 import type { Setup } from "../results/schema.ts";
-import { chooseCores, corePair, type Cpu, cpuList, parseCpuList, readCpus } from "../sampling/cores.ts";
+import { chooseCores, corePair, type Cpu, cpuList, parseCpuList, planScaling, readCpus } from "../sampling/cores.ts";
+import { isCustom, type Subject } from "../server/subject.ts";
 
 /** The flags that name cores, and the one that names the head. */
 export const CORE_FLAGS = ["server-cores", "load-cores"] as const;
@@ -20,7 +21,7 @@ export type SetupFlags = Partial<Record<typeof SETUP_FLAGS[number], string | und
 const CPU_LIST = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/;
 
 /** The logical processors that this process may use; none where the system does not tell. */
-const cpusHere = (): Cpu[] => Deno.build.os === "linux" ? readCpus() : [];
+export const cpusHere = (): Cpu[] => Deno.build.os === "linux" ? readCpus() : [];
 
 /** @throws {UsageError} If it is no list of cores. */
 export function readList(name: string, text: string): number[] {
@@ -99,6 +100,26 @@ export function coresOf(setup: Setup): { server: number[]; load: number[] } | nu
   }
   const pair = corePair();
   return pair === null ? null : { server: [pair.server], load: [pair.load] };
+}
+
+/**
+ * The `--workers` of a server on so many cores: one for each, where its header says that it has as many as there are cores.
+ * Others have a number of their own.
+ */
+export const workersOn = (subject: Subject, cores: number): string[] =>
+  !isCustom(subject) && subject.workers?.endsWith(WORKERS_PER_CORE) ? ["--workers", String(cores)] : [];
+
+/** How a header says it. */
+const WORKERS_PER_CORE = "as many as there are cores";
+
+/** How `deno task scaling` shares out the cores, in a sentence. */
+export function describeScaling(cpus: readonly Cpu[] = cpusHere()): string {
+  const plan = cpus.length === 0 ? null : planScaling(cpus, true);
+  if (plan === null) return "deno task scaling needs two physical cores.";
+  const sizes = plan.steps.map(({ length }) => length);
+  const all = cpuList(plan.steps.at(-1)!);
+  const load = plan.shared ? "the load runs on the same cores" : `the load runs on core ${cpuList(plan.load)}`;
+  return `deno task scaling measures ${sizes.join(", ")} server cores of ${all}; ${load}.`;
 }
 
 /** The plan of this machine in one sentence, as `doctor` shows it. */

@@ -1,7 +1,8 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
 import type { Cpu } from "../sampling/cores.ts";
-import { describeCores, readSetup, setupFlags, setupOf } from "./setup.ts";
+import { find } from "../catalogue/catalogue.ts";
+import { describeCores, describeScaling, readSetup, setupFlags, setupOf, workersOn } from "./setup.ts";
 
 const cpus = (...ids: number[]): Cpu[] => ids.map((id) => ({ id, siblings: [id], package: 0, capacity: null }));
 
@@ -29,6 +30,18 @@ Deno.test("cores that are not there, overlap, or are no list are refused with th
   }
   refused({ "load-cores": "0" }, "Cores can be named on Linux only", []);
   refused({ head: "usual" }, "--head usual is none of minimal, client, browser.");
+});
+
+Deno.test("a server that has a worker for each core gets as many as it has cores; others have a number of their own", () => {
+  assertEquals(workersOn(find("multi-reactor"), 3), ["--workers", "3"]);
+  assertEquals(workersOn(find("reactor-pool"), 1), ["--workers", "1"]);
+  for (const name of ["prefork", "worker-pool", "epoll", "go-net"]) assertEquals(workersOn(find(name), 3), [], name);
+});
+
+Deno.test("how scaling shares out the cores is one sentence", () => {
+  assertStringIncludes(describeScaling(cpus(0, 1)), "1, 2 server cores of 0-1; the load runs on the same cores");
+  assertStringIncludes(describeScaling(cpus(0, 1, 2, 3)), "1, 2, 3 server cores of 0-2; the load runs on core 3");
+  assertStringIncludes(describeScaling(cpus(5)), "needs two physical cores");
 });
 
 Deno.test("the plan of cores is one sentence", () => {

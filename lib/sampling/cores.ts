@@ -102,6 +102,40 @@ export function planCores(cpus: readonly Cpu[]): CorePlan {
   return { server: ids.slice(0, half), load: ids.slice(half), shared: false, siblings: false };
 }
 
+/** How the scaling of a server over cores is measured. */
+export interface ScalingPlan {
+  /** The server's cores at each step; the first step has one. */
+  steps: number[][];
+  load: number[];
+  /** The load runs on cores of the server too: what a core more brings is then a lower bound. */
+  shared: boolean;
+}
+
+/** One core of load drives so many of a server whose requests burn CPU. */
+const SERVER_CORES_PER_LOAD_CORE = 7;
+
+/**
+ * Steps of 1, 2, 4 … server cores, up to all that the load leaves. Requests that burn CPU (`isHeavy`) leave it little to do: it
+ * gets one core of eight, else half of them. With two physical cores both sides share them; that takes requests that burn CPU.
+ *
+ * @returns Null if there is nothing to scale over.
+ */
+export function planScaling(cpus: readonly Cpu[], isHeavy: boolean): ScalingPlan | null {
+  const ids = physicalCores(cpus).map(([first]) => first!.id);
+  const shared = ids.length === 2;
+  if (ids.length < 2 || (shared && !isHeavy)) return null;
+  const forLoad = isHeavy ? Math.ceil(ids.length / (SERVER_CORES_PER_LOAD_CORE + 1)) : Math.floor(ids.length / 2);
+  const server = shared ? ids : ids.slice(0, ids.length - forLoad);
+  if (server.length < 2) return null;
+  const sizes: number[] = [];
+  for (let size = 1; size < server.length; size *= 2) sizes.push(size);
+  return {
+    steps: [...sizes, server.length].map((size) => server.slice(0, size)),
+    load: shared ? ids : ids.slice(server.length),
+    shared,
+  };
+}
+
 /**
  * The plan for processors that the user named; what is not named is chosen from the rest.
  *

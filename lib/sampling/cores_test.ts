@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { chooseCores, type Cpu, cpuList, parseCpuList, planCores, readCpus } from "./cores.ts";
+import { chooseCores, type Cpu, cpuList, parseCpuList, planCores, planScaling, readCpus } from "./cores.ts";
 
 /** Processors without hardware threads. */
 const plain = (...ids: number[]): Cpu[] => ids.map((id) => ({ id, siblings: [id], package: 0, capacity: null }));
@@ -35,6 +35,26 @@ Deno.test("a single core is shared, two hardware threads of a single core are sa
 Deno.test("fast cores come first on a hybrid processor", () => {
   const hybrid = plain(0, 1, 2, 3).map((cpu) => ({ ...cpu, capacity: cpu.id < 2 ? 400 : 1024 }));
   assertEquals(planCores(hybrid), { server: [2, 3], load: [0, 1], shared: false, siblings: false });
+});
+
+Deno.test("servers are scaled over 1, 2, 4 and so on of the cores that the load leaves", () => {
+  assertEquals(planScaling(plain(0), true), null);
+  assertEquals(planScaling(threaded(1), true), null);
+  assertEquals(planScaling(plain(0, 1), true), { steps: [[0], [0, 1]], load: [0, 1], shared: true });
+  assertEquals(planScaling(plain(0, 1), false), null); // two cores leave light requests no load of their own
+  assertEquals(planScaling(plain(0, 1, 2), true), { steps: [[0], [0, 1]], load: [2], shared: false });
+  const eight = [0, 1, 2, 3, 4, 5, 6, 7];
+  assertEquals(planScaling(plain(...eight), true), {
+    steps: [[0], [0, 1], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5, 6]],
+    load: [7],
+    shared: false,
+  });
+  assertEquals(planScaling(plain(...eight), false), {
+    steps: [[0], [0, 1], [0, 1, 2, 3]],
+    load: [4, 5, 6, 7],
+    shared: false,
+  });
+  assertEquals(planScaling(threaded(32), true)!.steps.map(({ length }) => length), [1, 2, 4, 8, 16, 28]);
 });
 
 Deno.test("cores that the user names are taken, and must be allowed", () => {

@@ -51,6 +51,12 @@ export function parseStat(text: string): ProcessStat {
   };
 }
 
+/** CPU time of a process in user mode and in the kernel, in ticks, from /proc/PID/stat. */
+export function parseOwnTicks(text: string): { user: number; kernel: number } {
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" "); // as in parseStat
+  return { user: Number(fields[14 - 3]), kernel: Number(fields[15 - 3]) };
+}
+
 /**
  * Picks a process and all its descendants out of the processes of a host, level by level, the root first. Empty if the
  * root is not among them.

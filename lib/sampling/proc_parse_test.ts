@@ -7,6 +7,7 @@ import {
   parseCpuTimes,
   parseKb,
   parseLimits,
+  parseOwnTicks,
   parseSlabinfo,
   parseStat,
   type ProcessStat,
@@ -17,6 +18,11 @@ import {
 
 const stat = (comm: string) =>
   `8842 (${comm}) Z 8841 8832 3496 0 -1 4227148 30 512 0 0 50 7 120 34 20 0 1 0 166048 0 0 18446744073709551615 0 0 0\n`;
+
+Deno.test("user and kernel time are fields 14 and 15 of a stat line, whatever the name of the process is", () => {
+  const fields = Array.from({ length: 50 }, (_, i) => i + 3).map((number) => number === 3 ? "S" : String(number));
+  assertEquals(parseOwnTicks(`7 (a) b) ${fields.join(" ")}\n`), { user: 14, kernel: 15 });
+});
 
 Deno.test("a stat line gives the pid, the name, the state, the parent and the time of children waited for", () => {
   assertEquals(parseStat(stat("sh")), {

@@ -131,6 +131,18 @@ function threadUs(pid: number, tid: string): number | null {
   return text === null ? null : parseInt(text) / 1e3;
 }
 
+/** CPU time of each living thread of a process tree in µs, by its id. Empty if it has ended, or where the system does not tell. */
+export function threadTimes(rootPid: number): Map<number, number> {
+  const times = new Map<number, number>();
+  for (const pid of processTree(rootPid) ?? []) {
+    for (const tid of unlessGone(() => listProc(`/proc/${pid}/task`)) ?? []) {
+      const us = threadUs(pid, tid);
+      if (us !== null) times.set(Number(tid), us);
+    }
+  }
+  return times;
+}
+
 function sampleThread(pid: number, tid: string) {
   const switches = unlessGone(() => parseContextSwitches(readProc(`/proc/${pid}/task/${tid}/status`)));
   return switches === null ? null : { tid: Number(tid), switches, us: threadUs(pid, tid) };

@@ -4,7 +4,7 @@
  * @module
  */
 import type { FindingId, Found } from "../results/findings.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
+import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows, ScalingRow } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
@@ -239,6 +239,61 @@ export const counted = (client: CrosscheckRow["client"], answered: number, serve
   });
 };
 
+/** A sweep of a server that meets 5 ms up to half of its limit, in as many rounds as an interval takes. */
+export const swept = (server: string, limit: number): Piece => ({ rows }) => {
+  const row = (round: number, share: number) => ({
+    server,
+    connections: 100,
+    round,
+    rate_per_s: limit * share,
+    answered_per_s: Math.min(limit * share, 0.9 * limit),
+    p50_us: 500 * share,
+    p99_us: 10_000 * share,
+    p99_9_us: 20_000 * share,
+    server_core_share: share,
+    ended: "ok" as const,
+    slo: "p99=5ms",
+    findings: [],
+  });
+  rows.sweep.push(...[0.1, 0.5, 1].map((share) => row(0, share)));
+  for (let round = 1; round <= MIN_ROUNDS; round++) {
+    rows.sweep.push(row(round, 0.5), row(round, 0.6));
+  }
+};
+
+/** A server on one core and on several, with the speed-up and its interval, and the share of each loop. */
+export const scaled = (
+  server: string,
+  [speedUp, low, high]: [number, number, number],
+  shares: number[],
+  shared = true,
+): Piece =>
+({ rows }) => {
+  const row = (cores: number): ScalingRow => ({
+    server,
+    cores,
+    server_cores: cores === 1 ? "0" : `0-${cores - 1}`,
+    load_cores: shared ? "0-1" : String(cores),
+    shared,
+    path: "/work/100",
+    connections: 100,
+    requests_per_s: 9000 * (cores === 1 ? 1 : speedUp),
+    cpu_us_per_request: 110,
+    speed_up: cores === 1 ? 1 : speedUp,
+    speed_up_low: cores === 1 ? null : low,
+    speed_up_high: cores === 1 ? null : high,
+    cpu_ratio: 1,
+    cpu_ratio_low: cores === 1 ? null : 0.99,
+    cpu_ratio_high: cores === 1 ? null : 1.01,
+    shares_of: "requests",
+    shares: cores === 1 ? [1] : shares,
+    rounds: MIN_ROUNDS,
+    findings: [],
+    reason: null,
+  });
+  rows.scaling.push(row(1), row(shares.length));
+};
+
 /** On another machine. */
 export const on = (host: Partial<HostFacts>): Piece => (into) => void (into.host = { ...into.host, ...host });
 
@@ -263,6 +318,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     selftest: [],
     faults: [],
     sweep: [],
+    scaling: [],
   };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
   for (const piece of pieces) piece(made);
@@ -284,6 +340,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       selftest: studies("selftest"),
       faults: studies("faults"),
       sweep: studies("sweep"),
+      scaling: studies("scaling"),
     },
   };
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { crossings, type Load, outOf, weigh } from "./model.ts";
-import { type Beside, collect, type Facts, type Point } from "./facts.ts";
+import { crossings, type Load, outOf, weigh } from "../../lib/advice/model.ts";
+import { type Beside, collect, type Facts, type Point } from "../../lib/advice/facts.ts";
 import { advise, describeAdvice } from "./answer.ts";
 import { compared, exists, held, loaded, overWire, probed, run, storedOf } from "../../lib/testing/fixtures.ts";
 

@@ -3,10 +3,20 @@
  *
  * @module
  */
-import { areApart, type Choice, type Crossing, crossings, type Load, type Out, outOf, weigh } from "./model.ts";
-import type { Facts, Unknown } from "./facts.ts";
+import {
+  areApart,
+  type Choice,
+  type Crossing,
+  crossings,
+  type Load,
+  type Out,
+  outOf,
+  weigh,
+} from "../../lib/advice/model.ts";
+import type { Facts, Unknown } from "../../lib/advice/facts.ts";
 import { bytes, count, microseconds } from "../../lib/text/format.ts";
-import { type Column, table } from "../../lib/text/table.ts";
+import { clearestPair, crossingSentence, crossingTable, type Pair } from "../../lib/advice/pairs.ts";
+import { type Column, table, wrap } from "../../lib/text/table.ts";
 
 /** All that the advisor says of one load. */
 export interface Advice {
@@ -17,9 +27,13 @@ export interface Advice {
   alike: string[];
   /** Where the best changes while one number grows and the others stay. */
   crossings: Record<keyof Load, Crossing[]>;
+  /** Of each number that grows, the two whose costs cross most clearly. */
+  pairs: Pair[];
   /** Who is out, and why. */
   out: Out[];
 }
+
+const AXIS_NAMES = ["connections", "cpuUs", "idlePercent"] as const;
 
 /** Weighs all that is known. */
 export function advise(known: readonly Facts[], unknown: readonly Unknown[], load: Load): Advice {
@@ -36,6 +50,7 @@ export function advise(known: readonly Facts[], unknown: readonly Unknown[], loa
       cpuUs: crossings(known, load, "cpuUs"),
       idlePercent: crossings(known, load, "idlePercent"),
     },
+    pairs: AXIS_NAMES.flatMap((axis) => clearestPair(known, load, axis) ?? []),
     out: [
       ...outOf(known, load),
       ...unknown.map(({ name, command }) => ({ names: [name], why: "it is not measured", command })),
@@ -85,7 +100,7 @@ const crossingLines = (all: Advice["crossings"]) =>
   );
 
 /** For a terminal. */
-export function describeAdvice({ load, choices, alike, crossings, out }: Advice): string {
+export function describeAdvice({ load, choices, alike, crossings, pairs, out }: Advice, width = 80): string {
   const [best, second] = choices;
   const asked = `${count(load.connections)} connections, ${count(load.idlePercent)} % of them idle, one request of a ` +
     `hundred burns ${count(load.cpuUs)} µs of CPU:`;
@@ -105,7 +120,10 @@ export function describeAdvice({ load, choices, alike, crossings, out }: Advice)
     ...(choices.length > 0 ? [table(choices, COLUMNS)] : []),
     ...list("Beyond what was measured", notes.map((note) => `  ${note}`)),
     ...list("Where the answer changes, the other numbers left as they are", lines),
+    ...pairs.map((pair) =>
+      `${wrap(crossingSentence(pair), width).join("\n")}\n\n${crossingTable(pair, width)}\n* the cheaper one`
+    ),
     ...list("Not weighed", left),
-    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in scripts/advise/model.ts.`,
+    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in lib/advice/model.ts.`,
   ].join("\n\n");
 }

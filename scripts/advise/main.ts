@@ -3,10 +3,11 @@
  *
  * deno task advise --connections 10000 --cpu-us 0 --idle 90
  */
-import { collect } from "./facts.ts";
-import { SIZES } from "./model.ts";
+import { collect } from "../../lib/advice/facts.ts";
+import { SIZES } from "../../lib/advice/model.ts";
 import { advise, describeAdvice } from "./answer.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
+import { outputColumns } from "../../lib/cli/progress.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { chooseStored } from "../../lib/results/stored.ts";
 
@@ -38,6 +39,8 @@ await runScript(USAGE, async () => {
     return 1;
   }
   const advice = advise(known, unknown, load);
-  console.log(flags.json ? JSON.stringify(advice, null, 2) : describeAdvice(advice));
+  const { pairs, ...rest } = advice;
+  const json = { ...rest, pairs: pairs.map((pair) => ({ ...pair, before: pair.before.name, after: pair.after.name })) };
+  console.log(flags.json ? JSON.stringify(json, null, 2) : describeAdvice(advice, outputColumns()));
   return advice.choices.length > 0 ? 0 : 1;
 });

@@ -5,19 +5,23 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { HELD, held, isOneRate, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
 import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
+import { collect } from "../../lib/advice/facts.ts";
+import { crossingChart, crossingSentence, shownPairs } from "../../lib/advice/pairs.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
-import { newestLaw, shown, widest } from "../../lib/results/choose.ts";
-import { C10K, MIN_ROUNDS } from "../../lib/results/conventions.ts";
+import { newestLaw, shown, widest, widestSweep } from "../../lib/results/choose.ts";
+import { C10K, MIN_ROUNDS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable } from "../../lib/tables/comparison.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
+import { scalingTable } from "../../lib/tables/scaling.ts";
+import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
 import { count } from "../../lib/text/format.ts";
@@ -164,10 +168,59 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ),
     section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
     section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+    ...await choosing(stored),
     await pushSection(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
+}
+
+/** What helps to choose and to size: where costs cross, what servers bear, and what more cores bring. */
+const choosing = async (stored: Stored): Promise<string[]> => [
+  await crossingSection(stored),
+  await sweepSection(stored),
+  scalingSection(stored),
+];
+
+/** Where the costs of two architectures cross, along each number of a load. */
+async function crossingSection(stored: Stored): Promise<string> {
+  const pairs = shownPairs(collect(stored).known);
+  const parts = await Promise.all(pairs.map(async (pair) => {
+    const { axis, before, after } = pair;
+    const line = await picture(`crossing-${axis}`, crossingChart(pair, familyOf(stored.experiments)));
+    const files = [...new Set([...before.results, ...after.results])];
+    const links = files.map((path, i) => `[${i + 1}](${path.replace(/^results\//, "")})`).join(", ");
+    return `${line.replace("the table below", "the sentence below")}\n\n${crossingSentence(pair)} Evidence: ${links}.`;
+  }));
+  return section(
+    "## Where two architectures cross",
+    "The advisor's model (`deno task advise`): CPU time of a request and what light requests wait, with their bounds. Of all " +
+      "pairs that cross these differ most on both sides.",
+    parts.join("\n\n") || `${NOTHING.replace(/\.$/, "")}: \`deno task reproduce\`.`,
+  );
+}
+
+/** Latency against load, and what servers bear. */
+async function sweepSection({ experiments, studies }: Stored): Promise<string> {
+  const sweep = widestSweep(studies.sweep);
+  return section(
+    "## Latency against load",
+    "An open loop at growing rates. The capacity is the highest rate that meets the objective; each round searches it by " +
+      "bisection, with fresh servers.",
+    sweep === undefined
+      ? `Not measured yet on this machine: \`${SWEEP.command}\`.`
+      : `${await picture("load", loads(sweep.rows, familyOf(experiments)))}\n\n${sweepTable(sweep)}`,
+  );
+}
+
+/** Servers on more and more cores: the newest full measurement, a quick one only where there is none. */
+function scalingSection({ studies }: Stored): string {
+  const scaling = studies.scaling.findLast(({ quick }) => !quick) ?? studies.scaling.at(-1);
+  return section(
+    "## More cores",
+    "Each server on one core and on several, in paired rounds. The shares show whether the load spreads by itself.",
+    scaling === undefined ? `Not measured yet on this machine: \`${SCALING.command}\`.` : scalingTable(scaling),
+  );
 }
 
 /** The servers that push. */

@@ -77,6 +77,8 @@ const KIND_TEXT: Record<Kind, string> = {
     "One row is one fault at a server that was started for it, with normal clients beside it. `deno task faults` makes it. A verdict is that of the gravest rule that is broken.",
   sweep:
     "One row is one rate at a server that was started for it. `deno task sweep` makes it: a ladder of rates first, then bisections that look for the highest rate under an objective of latency.",
+  scaling:
+    "One row is one server on so many cores. `deno task scaling` makes it: in each round a server on one core and the same server on several are asked in turns, in neighbouring slices.",
   selftest:
     "One row is one round of epoll against a copy of itself whose slow-down is known. `deno task selftest:regress` makes it, and draws decisions from the rounds: how often is `deno task regress` right?",
 };

@@ -14,8 +14,10 @@ import { chooseStored, coverage, type Stored } from "../../lib/results/stored.ts
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
-import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
+import { newestLaw, type Shown, shown, type Table, widest, widestSweep } from "../../lib/results/choose.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
+import { collect } from "../../lib/advice/facts.ts";
+import { type Pair, shownPairs } from "../../lib/advice/pairs.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 import { headlines } from "../../lib/claims/headlines.ts";
 import { judgePrediction, type Prediction } from "../../lib/claims/prediction.ts";
@@ -40,6 +42,10 @@ export interface ReportContents {
   /** For each scenario and number of connections the comparison with the most candidates. */
   comparisons: Table[];
   readiness: Study<"readiness"> | undefined;
+  /** Latency against load; undefined: not measured. */
+  sweep: Study<"sweep"> | undefined;
+  /** Where the costs of two architectures cross. */
+  crossings: Pair[];
   claims: ClaimsFile | null;
   /** Of each experiment that was measured at night. */
   trends: Trend[];
@@ -143,6 +149,8 @@ export async function readContents(
     results,
     comparisons,
     readiness: newestLaw(studies.readiness),
+    sweep: widestSweep(studies.sweep),
+    crossings: shownPairs(collect(stored).known),
     claims,
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),

@@ -4,9 +4,10 @@
  * @module
  */
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, latencies, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { HELD, held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { trendChart } from "../../lib/regress/trend.ts";
 import type { Result } from "../../lib/results/results.ts";
+import { crossingChart, crossingSentence, type Pair } from "../../lib/advice/pairs.ts";
 import { isVoid } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, telling } from "../../lib/results/choose.ts";
 import type { ReportContents } from "./contents.ts";
@@ -121,9 +122,13 @@ export const nightFigures = ({ trends, shown }: ReportContents): Figure[] =>
     ofServers: false,
   }));
 
+/** The advisor's command for the load of a crossing. */
+const repeatOf = ({ load: { connections, cpuUs, idlePercent } }: Pair): string =>
+  `deno task advise --connections ${connections} --cpu-us ${cpuUs} --idle ${idlePercent}`;
+
 /** The charts of the section that compares. */
 export function comparingFigures(contents: ReportContents): Figure[] {
-  const { comparisons, readiness } = contents;
+  const { comparisons, readiness, sweep, crossings } = contents;
   const all = [...contents.shown, ...contents.own];
   const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
   const figures: Figure[] = [
@@ -149,6 +154,23 @@ export function comparingFigures(contents: ReportContents): Figure[] {
   if (readiness !== undefined) {
     const note = "One of so many connections is active.";
     figures.push({ id: "waits", spec: waits(readiness.rows), note, repeat: readiness.command, ofServers: false });
+  }
+  figures.push(...crossings.map((pair): Figure => ({
+    id: `crossing-${pair.axis}`,
+    spec: crossingChart(pair, family),
+    note: crossingSentence(pair),
+    repeat: repeatOf(pair),
+    ofServers: false,
+  })));
+  if (sweep !== undefined) {
+    const note = "Counted from when a request was due. The last mark of a line is where its server no longer keeps up.";
+    figures.push({
+      id: "load",
+      spec: loads(sweep.rows, family),
+      note,
+      repeat: sweep.command,
+      ofServers: false,
+    });
   }
   return figures.filter(({ spec }) => spec.kind === "lines" ? spec.series.length > 0 : spec.items.length > 0);
 }

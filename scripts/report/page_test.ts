@@ -10,7 +10,7 @@ import type { Metrics, Result } from "../../lib/results/results.ts";
 import type { PageData } from "./data.ts";
 import { ownServers, readContents, type ReportContents } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
-import { night } from "../../lib/testing/fixtures.ts";
+import { night, storedOf, swept } from "../../lib/testing/fixtures.ts";
 
 /** All sources are in it, and 60 of them are long. */
 const MAX_BYTES = 8e6;
@@ -59,6 +59,30 @@ Deno.test("the report loads nothing: what it needs is in it, and only links to r
   assert(!/@import/.test(styles) && !/url\((?!data:)/.test(styles), "a style asks for a file");
   for (const href of all("href", "a")) assertMatch(href, /^#/);
   assert(new TextEncoder().encode(html).length < MAX_BYTES, `it is larger than ${MAX_BYTES} bytes`);
+});
+
+Deno.test("latency against load stands in the report, or the command that measures it", () => {
+  const sweep = storedOf(swept("epoll", 10_000), swept("go-net", 40_000))
+    .studies.sweep[0]!;
+  const measured = parse({ ...smaller(contents.shown.slice(0, 1)), sweep });
+  assertStringIncludes(
+    textOf("#comparison", measured),
+    "The highest rate that meets p99=5ms",
+  );
+  assertStringIncludes(
+    textOf("#comparison", measured),
+    "go-net20 00020 000 to 20 0007",
+  );
+  const charts: PageData["charts"] = JSON.parse(measured.querySelector("#data")!.textContent).charts;
+  assertEquals(charts["load"]!.kind, "lines");
+  const none = parse({
+    ...smaller(contents.shown.slice(0, 1)),
+    sweep: undefined,
+  });
+  assertStringIncludes(
+    textOf("#comparison", none),
+    "Latency against load is not measured yet: deno task sweep epoll",
+  );
 });
 
 Deno.test("every link in the report leads to something that is there", () => {

@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K } from "../../lib/results/conventions.ts";
+import { C10K, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -44,6 +44,7 @@ const PROBE_MINUTES: Record<string, number> = {
   "idle-cpu": 4,
   "stats-line": 2,
   "system-calls": 6,
+  generator: 1,
   loops: 4,
   queue: 6,
   backlog: 2,
@@ -116,6 +117,23 @@ function scenarioFlags(kind: string): string {
   if (kind === "throughput") return "";
   if (kind === "mixed") return ` --scenario mixed --rate ${MIXED_RATE} --work ${HEAVY}`;
   return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
+}
+
+/** Latency against load, of those that run here. */
+function sweeps(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = SWEEP.servers.filter((server) => runnable.some(({ name }) => name === server));
+  const command = `sweep ${names.join(" ")} --slo ${SWEEP.slo}${flag}`;
+  const why = "latency against load, and the capacity; lesson 4";
+  return names.length === 0 ? [] : [measure("sweep", command, why, names.length * (flag === "" ? 4 : 0.7))];
+}
+
+/** Servers on more and more cores; the command says which of them cannot take part on this machine. */
+function scalings(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = SCALING.servers.filter((server) => runnable.some(({ name }) => name === server));
+  const isWhole = names.length === SCALING.servers.length;
+  const command = `scaling${isWhole ? "" : ` ${names.join(" ")}`}${flag}`;
+  const why = "what more cores bring; claims";
+  return names.length === 0 ? [] : [measure("scaling", command, why, flag === "" ? 6 : 1)];
 }
 
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
@@ -210,6 +228,8 @@ export function planOf(
     ),
     ...compared,
     ...(quick ? [] : predictions(experiments, compared)),
+    ...sweeps(experiments, flag),
+    ...scalings(experiments, flag),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),

@@ -70,7 +70,9 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
 /** Servers from whose stored runs since a time others took CPU time. */
 export function spoiltSince({ results, studies }: Stored, since: string): string[] {
   const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
-  const rows = [...studies.comparison, ...studies.selftest].filter(({ time }) => time >= since)
+  const rows = [...studies.comparison, ...studies.selftest, ...studies.sweep, ...studies.scaling].filter(({ time }) =>
+    time >= since
+  )
     .flatMap(({ rows }) => rows.flatMap(({ findings }) => findings));
   return [...new Set([...found, ...rows].filter((found) => isSpoilt([found])).map(({ server }) => server))];
 }

@@ -7,12 +7,12 @@ import { LEDGER } from "../../lib/claims/ledger.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
 import { NotTestable } from "../../lib/claims/ratio.ts";
 import { PROBES } from "../../lib/probes/mod.ts";
-import { CROWD } from "../../lib/results/conventions.ts";
+import { CROWD, SWEEP } from "../../lib/results/conventions.ts";
 import { newResult, writeResult } from "../../lib/results/results.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { storedOf } from "../../lib/testing/fixtures.ts";
+import { scaled, storedOf } from "../../lib/testing/fixtures.ts";
 import { JOURNAL } from "./journal.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
 import { minutesLeft, type Plan, reproduce } from "./reproduce.ts";
@@ -197,6 +197,14 @@ class Recorder extends Evidence {
   });
   override probe = (probe: string) => this.#need(probesIt(probe), probe);
   override probes = (probe: string) => [{ name: "epoll", value: this.probe(probe) }];
+  override sweep = () => {
+    this.#need(commands.some((args) => `deno task ${args.join(" ")}` === SWEEP.command), "sweep");
+    return { rows: [], slo: null };
+  };
+  override scaling = (server: string) => {
+    this.#need(commands.some(([command]) => command === "scaling"), `scaling of ${server}`);
+    return storedOf(scaled(server, [1.8, 1.7, 1.9], [0.5, 0.5])).studies.scaling[0]!.rows.slice(1);
+  };
   override crosscheck = () => {
     this.#need(commands.some(([command]) => command === "crosscheck"), "crosscheck");
     return [];
@@ -251,7 +259,7 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
   }
   const ids = whole.map(({ id }) => id);
   const tables = ["readiness", "crosscheck", "selftest", "compare/throughput-100", "compare/throughput-1000"];
-  for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100"]) {
+  for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100", "sweep", "scaling"]) {
     assert(ids.includes(id), id);
   }
   for (const id of ["claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);

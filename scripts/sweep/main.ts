@@ -1,7 +1,7 @@
 /**
  * Sweeps the rate of servers: latency against load, the knee, and the capacity under an objective of latency.
  *
- * deno task sweep epoll --slo p99=5ms
+ * deno task sweep epoll event-loop go-net node-http --slo p99=5ms
  */
 import { catalogue, findHttp } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -10,32 +10,32 @@ import { numberFlag, numberList, parseFlags, runScript } from "../../lib/cli/fla
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
+import { readSlo, type Slo } from "../../lib/results/capacity.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import type { SweepRow } from "../../lib/results/rows.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
-import { createGuard } from "../../lib/run/guard.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE } from "../../lib/run/setup.ts";
-import { runStep } from "../../lib/run/step.ts";
-import { hostFacts } from "../../lib/sampling/host.ts";
+import type { CannotSweep } from "../../lib/run/sweep.ts";
+import { SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
-import { count, counted, microseconds } from "../../lib/text/format.ts";
+import { describeSweep } from "../../lib/tables/sweep.ts";
+import { counted } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
-import { readSlo, type Slo } from "./capacity.ts";
-import { describe } from "./describe.ts";
-import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
-
-const QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
-const FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
 
 const USAGE = `Usage: deno task sweep <name>… [flags]
-       deno task sweep [--name NAME] [flags] -- <command>…   it is given its port by PORT
-       deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT [--pid N]
-Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000] [--rounds ${FULL.rounds}] [--seconds S]
-       [--quick] ${SETUP_USAGE} [--json] [--no-save]
+       deno task sweep [--name NAME] [flags] -- <command>…
+         the command is given its port by PORT
+       deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT
+         [--pid N]
+Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
+       [--rounds ${SWEEP_FULL.rounds}] [--seconds S] [--quick] [--json] [--no-save]
+       ${SETUP_USAGE}
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
-       --rounds: bisections, from which its interval comes.`;
+       --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
+       Each rate is asked of a server that was started for it. A server takes
+       about four minutes with --slo, one without; a fourth of it with --quick.`;
 
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
@@ -46,7 +46,7 @@ function readFlags() {
     defaults: { save: true },
   });
   const { quick, slo, rounds, rates } = flags;
-  const usual = quick ? QUICK : FULL;
+  const usual = quick ? SWEEP_QUICK : SWEEP_FULL;
   if (slo === undefined && rounds !== undefined) throw new UsageError("--rounds belongs to --slo.");
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
@@ -71,42 +71,13 @@ function readFlags() {
   return { subjects, plan, json: flags.json, save: flags.save };
 }
 
-const tell = ({ server, round, rate_per_s, p99_us }: SweepRow) =>
-  console.error(
-    `${server}, ${round === 0 ? "ladder" : `round ${round}`}: ${count(rate_per_s)}/s, p99 ${microseconds(p99_us)}`,
-  );
-
-/** Sweeps one after the other. An interrupt keeps the points until then. */
-async function sweepAll(subjects: readonly Subject[], plan: Omit<SweepPlan, "run" | "onRow">, signal: AbortSignal) {
-  const host = hostFacts();
-  const rows: SweepRow[] = [];
-  const failed: CannotSweep[] = [];
-  for (const experiment of subjects) {
-    const run: SweepPlan["run"] = (step) =>
-      runStep({ experiment, host, step, guard: createGuard(), signal, onProgress() {} });
-    const onRow = (row: SweepRow) => {
-      rows.push(row);
-      tell(row);
-    };
-    try {
-      await sweep({ ...plan, run, onRow });
-    } catch (error) {
-      if (signal.aborted) break;
-      if (!(error instanceof CannotSweep)) throw error;
-      console.error(`${experiment.name}: ${error.message}`);
-      failed.push(error);
-    }
-  }
-  return { rows, failed };
-}
-
 function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): number {
   if (failed.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
   return rows.length === 0 ? EXIT.unavailable : EXIT.ok;
 }
 
 function show(rows: readonly SweepRow[], slo: Slo | null): string {
-  const { table, sentences } = describe(rows, slo, outputColumns());
+  const { table, sentences } = describeSweep(rows, slo, outputColumns());
   return [table, "", ...sentences.flatMap((sentence) => wrap(sentence, outputColumns()))].join("\n");
 }
 

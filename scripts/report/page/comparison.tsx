@@ -11,6 +11,9 @@ import type { ReportContents } from "../contents.ts";
 import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
 import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
 import { comparisonParts } from "../../../lib/tables/comparison.ts";
+import { SWEEP } from "../../../lib/results/conventions.ts";
+import { sloOf } from "../../../lib/results/capacity.ts";
+import { capacityColumns, pointColumns, sweptOf } from "../../../lib/tables/sweep.ts";
 import { readinessColumns } from "../../../lib/tables/studies.ts";
 
 const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
@@ -117,8 +120,36 @@ const Legend = () => (
   </ul>
 );
 
+/** What servers bear, of a sweep. */
+function Capacities(
+  { sweep: { rows, command } }: { sweep: NonNullable<ReportContents["sweep"]> },
+) {
+  const slo = sloOf(rows);
+  const ladder = rows.filter(({ round }) => round === 0);
+  return (
+    <details class="full">
+      <summary>Latency against load: all figures</summary>
+      {slo !== null && (
+        <DataTable
+          caption={`The highest rate that meets ${slo.text}`}
+          rows={sweptOf(rows, slo)}
+          columns={capacityColumns(slo)}
+        />
+      )}
+      <DataTable
+        caption="Latency at each rate of the ladders"
+        rows={ladder}
+        columns={pointColumns(slo)}
+      />
+      <p class="repeat">
+        Repeat it: <Command text={command} />
+      </p>
+    </details>
+  );
+}
+
 /** The stored comparisons in full. */
-const Tables = ({ comparisons, readiness }: ReportContents) => (
+const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
   <>
     {comparisons.map((table) => {
       const { heading, groups, columns, notes } = comparisonParts(table.rows);
@@ -149,6 +180,11 @@ const Tables = ({ comparisons, readiness }: ReportContents) => (
           Repeat it: <Command text={readiness.command} />
         </p>
       </details>
+    )}
+    {sweep ? <Capacities sweep={sweep} /> : (
+      <p>
+        Latency against load is not measured yet: <Command text={SWEEP.command} />
+      </p>
     )}
   </>
 );

@@ -20,7 +20,7 @@
  * @module
  */
 import type { Beside, Estimate, Facts, Point } from "./facts.ts";
-import { count } from "../../lib/text/format.ts";
+import { count } from "../text/format.ts";
 
 /** What a server is for. */
 export interface Load {
@@ -177,7 +177,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
 }
 
 /** Between these the crossings are looked for; the protocol burns no more than 100 000 µs. */
-const RANGES: Record<keyof Load, [from: number, to: number]> = {
+export const RANGES: Record<keyof Load, [from: number, to: number]> = {
   connections: [1, 1e6],
   cpuUs: [1, 100_000],
   idlePercent: [0, 100],

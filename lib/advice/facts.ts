@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { MARGIN } from "../../lib/claims/figure.ts";
-import type { Experiment } from "../../lib/catalogue/header.ts";
-import { median } from "../../lib/timing/stats.ts";
-import { fullRuns, resultPath, type Stored, studyPath } from "../../lib/results/stored.ts";
-import { type Study } from "../../lib/results/studies.ts";
-import { CROWD, MIN_ROUNDS } from "../../lib/results/conventions.ts";
-import type { ComparisonRow, ReadinessRow } from "../../lib/results/rows.ts";
+import { MARGIN } from "../claims/figure.ts";
+import type { Experiment } from "../catalogue/header.ts";
+import { median } from "../timing/stats.ts";
+import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
+import { type Study } from "../results/studies.ts";
+import { CROWD, MIN_ROUNDS } from "../results/conventions.ts";
+import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
 const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };

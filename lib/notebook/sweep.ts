@@ -1,0 +1,54 @@
+/**
+ * Latency against load in the notebooks, from the stored sweeps.
+ *
+ * @module
+ */
+import { find } from "../catalogue/catalogue.ts";
+import { loads } from "../charts/figures.ts";
+import type { LinesSpec } from "../charts/config.ts";
+import { sloOf } from "../results/capacity.ts";
+import { SWEEP } from "../results/conventions.ts";
+import type { Stored } from "../results/stored.ts";
+import type { Study } from "../results/studies.ts";
+import { widestSweep } from "../results/choose.ts";
+import { describeSweep } from "../tables/sweep.ts";
+import { show, showText } from "./show.ts";
+import { readBook } from "./stored.ts";
+
+/** The chart where nothing is stored: a line for each server that says so. */
+const nothing = (): LinesSpec => ({
+  ...loads([], () => "own"),
+  series: SWEEP.servers.map((name) => ({
+    name,
+    family: find(name).family,
+    points: [],
+    note: "not measured yet",
+  })),
+});
+
+/** The chart and the answer of a sweep. */
+export function loadsShown(
+  sweep: Study<"sweep"> | undefined,
+  family: (name: string) => string,
+) {
+  if (sweep === undefined) {
+    return {
+      chart: nothing(),
+      text: `Not measured yet on this machine: \`${SWEEP.command}\`.`,
+    };
+  }
+  const { sentences } = describeSweep(sweep.rows, sloOf(sweep.rows), 80);
+  return {
+    chart: loads(sweep.rows, family),
+    text: sentences.map((sentence) => `- ${sentence}`).join("\n"),
+  };
+}
+
+/** Draws p99 at each rate of the stored sweep, and says what the servers bear. */
+export async function showLoads(book?: Stored): Promise<void> {
+  const { experiments, studies } = book ?? await readBook();
+  const family = (name: string) => experiments.find((experiment) => experiment.name === name)?.family ?? "own";
+  const { chart, text } = loadsShown(widestSweep(studies.sweep), family);
+  await show(chart);
+  await showText(text);
+}

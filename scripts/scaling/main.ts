@@ -1,0 +1,147 @@
+/**
+ * Measures what more cores bring: requests/s and CPU time of servers on one core and on several.
+ *
+ * deno task scaling multi-reactor go-net
+ */
+import { findHttp } from "../../lib/catalogue/catalogue.ts";
+import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { outputColumns } from "../../lib/cli/progress.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { MIN_ROUNDS, SCALING } from "../../lib/results/conventions.ts";
+import { Storing } from "../../lib/results/durable_file.ts";
+import type { ScalingRow } from "../../lib/results/rows.ts";
+import { writeStudy } from "../../lib/results/studies.ts";
+import { cpusHere, describeScaling } from "../../lib/run/setup.ts";
+import { type Cpu, planScaling } from "../../lib/sampling/cores.ts";
+import { hasWork, type Subject } from "../../lib/server/subject.ts";
+import { describeScalingRows } from "../../lib/tables/scaling.ts";
+import { count, counted } from "../../lib/text/format.ts";
+import { wrap } from "../../lib/text/table.ts";
+import { type Extent, scale, type Scaled, type Task } from "./scaling.ts";
+
+const QUICK = { rounds: 3, slices: 2, seconds: 0.4, settleSeconds: 2 };
+const FULL = { rounds: MIN_ROUNDS, slices: 4, seconds: 0.5, settleSeconds: 10 };
+/** A round starts two servers and warms them up. */
+const START_SECONDS = { quick: 4, full: 6 };
+
+const USAGE = `Usage: deno task scaling [<name>…] [--connections 100] [--rounds ${FULL.rounds}]
+       [--seconds S] [--quick] [--json] [--no-save]
+       Asks each server on one core and on 2, 4 … cores for ${SCALING.path}, in paired
+       rounds; servers without such requests for /, where the load has cores of
+       its own. deno task doctor shows the cores.
+       Without a name: ${SCALING.servers.join(", ")}.
+       It takes six minutes on two cores, one with --quick.`;
+
+function readFlags() {
+  const flags = parseFlags(Deno.args, {
+    string: ["connections", "rounds", "seconds"],
+    boolean: ["quick", "json", "save"],
+    negatable: ["save"],
+    defaults: { save: true },
+  });
+  const usual = flags.quick ? QUICK : FULL;
+  const names = flags._.length > 0 ? [...new Set(flags._)] : SCALING.servers;
+  const { connections = "100", rounds = String(usual.rounds), seconds = String(usual.seconds) } = flags;
+  const extent: Extent = {
+    ...usual,
+    connections: numberFlag("connections", connections, { min: 1, max: 1e5, integer: true }),
+    rounds: numberFlag("rounds", rounds, { min: 1, max: 1000, integer: true }),
+    seconds: numberFlag("seconds", seconds, { min: 0.1, max: 600 }),
+  };
+  return { subjects: names.map((name) => findHttp(name)), extent, ...flags };
+}
+
+/** What is measured of each server, and the rows of those that cannot be measured on these cores. */
+function tasksOf(subjects: readonly Subject[], cpus: readonly Cpu[], { connections }: Extent) {
+  const tasks: Task[] = [];
+  const excluded: string[] = [];
+  for (const subject of subjects) {
+    const isHeavy = hasWork(subject);
+    const plan = planScaling(cpus, isHeavy);
+    if (plan === null) excluded.push(subject.name);
+    else tasks.push({ subject, plan, path: isHeavy ? SCALING.path : "/" });
+  }
+  const rows = excluded.map((server): ScalingRow => ({
+    server,
+    cores: 1,
+    server_cores: "",
+    load_cores: "",
+    shared: false,
+    path: "/",
+    connections,
+    requests_per_s: null,
+    cpu_us_per_request: null,
+    speed_up: null,
+    speed_up_low: null,
+    speed_up_high: null,
+    cpu_ratio: null,
+    cpu_ratio_low: null,
+    cpu_ratio_high: null,
+    shares_of: "cpu",
+    shares: [],
+    rounds: 0,
+    findings: [],
+    reason: "it has no requests that burn CPU, and here the load would need the cores that the server is given",
+  }));
+  return { tasks, rows };
+}
+
+/** Measures all, and says on stderr where it stands. */
+async function measure(tasks: readonly Task[], extent: Extent, quick: boolean, signal: AbortSignal): Promise<Scaled> {
+  const { rounds, slices, seconds } = extent;
+  const all = rounds * tasks.reduce((sum, { plan }) => sum + plan.steps.length - 1, 0);
+  const expected = START_SECONDS[quick ? "quick" : "full"] + 2 * slices * seconds;
+  const startMs = performance.now();
+  let done = 0;
+  const left = () => {
+    const each = done === 0 ? expected : (performance.now() - startMs) / 1000 / done;
+    const minutes = each * (all - done) / 60;
+    return minutes < 1 ? "under a minute" : `about ${Math.ceil(minutes)} min`;
+  };
+  console.error(`${describeScaling()} This takes ${left()}.`);
+  const found = await scale(tasks, extent, signal, ({ subject }, cores, round, speedUp) => {
+    done++;
+    console.error(
+      `${subject.name} on ${cores} cores, round ${round} of ${rounds}: × ${count(speedUp, 2)}; ${left()} left`,
+    );
+  });
+  for (const { subject, message, ended } of found.failures) {
+    if (ended !== "skipped") console.error(`${subject.name}: ${message}`);
+  }
+  return found;
+}
+
+function exitOf({ rows, failures }: Scaled): number {
+  if (failures.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
+  return rows.some(({ rounds }) => rounds > 0) ? EXIT.ok : EXIT.unavailable;
+}
+
+await runScript(USAGE, async () => {
+  using interrupt = onInterrupt();
+  const { signal } = interrupt;
+  const { subjects, extent, quick, json, save } = readFlags();
+  const cpus = cpusHere();
+  if (cpus.length === 0) throw new Unavailable("This system does not tell its cores: scaling is measured on Linux.");
+  if (planScaling(cpus, true) === null) throw new Unavailable(describeScaling(cpus));
+  const { tasks, rows: excluded } = tasksOf(subjects, cpus, extent);
+  if (tasks.length === 0) throw new UsageError("None of these has requests that burn CPU: name others.");
+  const storing = new Storing(save);
+  await storing.begin();
+  const found = await measure(tasks, extent, quick, signal);
+  const rows = [...found.rows, ...excluded];
+  const rounds = Math.max(0, ...rows.map((row) => row.rounds));
+  if (rounds > 0) {
+    const isQuick = quick || extent.rounds < MIN_ROUNDS || signal.aborted;
+    await storing.add(() => writeStudy("scaling", rows, { command: taskLine("scaling", Deno.args), quick: isQuick }));
+  }
+  const { table, sentences } = describeScalingRows(rows, outputColumns());
+  const text = sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
+  console.log(json ? JSON.stringify(rows, null, 2) : [table, text].filter((part) => part !== "").join("\n\n"));
+  storing.finish();
+  if (!signal.aborted) return exitOf({ rows, failures: found.failures });
+  console.error(`\nInterrupted after ${counted(rounds, "round")}: these are kept.`);
+  return EXIT.interrupted;
+});
