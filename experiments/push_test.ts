@@ -165,22 +165,66 @@ const HANDSHAKE: Check[] = [{
 
 const part = { isFinal: false };
 const LONE = [0x80], OVERLONG = [0xc0, 0xaf], SURROGATE = [0xed, 0xa0, 0x80], BEYOND = [0xf4, 0x90, 0x80, 0x80];
-const BROKEN_TEXTS = [LONE, OVERLONG, SURROGATE, BEYOND, [0xe2, 0x82], [0xf0, 0x80, 0x80, 0x80], [0xff], [0xc3, 0x28]];
+const BROKEN_TEXTS = [
+  LONE,
+  OVERLONG,
+  SURROGATE,
+  BEYOND,
+  ...[[0xbf], [0xfe], [0xff], [0xc3, 0x28]],
+  ...[[0xc3], [0xe2, 0x82], [0xf0, 0x90, 0x80]], // characters without their last byte
+  ...[[0xc1, 0xbf], [0xe0, 0x80, 0x80], [0xe0, 0x9f, 0xbf], [0xf0, 0x80, 0x80, 0x80], [0xf0, 0x8f, 0xbf, 0xbf]], // overlong
+  ...[[0xed, 0xaf, 0xbf], [0xed, 0xb0, 0x80], [0xed, 0xbf, 0xbf], [...SURROGATE, 0xed, 0xb0, 0x80]], // surrogates
+  ...[[0xf8, 0x88, 0x80, 0x80, 0x80], [0xfc, 0x84, 0x80, 0x80, 0x80, 0x80], [0xf7, 0xbf, 0xbf, 0xbf]], // beyond U+10FFFF
+  [...new TextEncoder().encode("κόσμε"), ...SURROGATE, 0x65],
+];
+/** The first and the last characters of each length, those beside the surrogates, and some that stand for nothing. */
+const BORDERS = [
+  0x00,
+  0x7f,
+  0x80,
+  0x7ff,
+  0x800,
+  0xd7ff,
+  0xe000,
+  0xfdd0,
+  0xfffd,
+  0xfffe,
+  0xffff,
+  0x10000,
+  0x1fffe,
+  0x10ffff,
+];
+
+const wrong = (says: string, code: number, ...stream: Uint8Array[]): [string, number, ...Uint8Array[]] => [
+  says,
+  code,
+  ...stream,
+];
 
 const WRONG: [says: string, code: number, ...stream: Uint8Array[]][] = [
   ["a frame that is not masked", 1002, maskedFrame(TEXT, "x", { mask: null })],
-  ["a first reserved bit", 1002, maskedFrame(TEXT, "x", { reserved: 4 })],
-  ["a last reserved bit", 1002, maskedFrame(TEXT, "x", { reserved: 1 })],
-  ...[3, 7, 11, 15].map((opcode) => [`opcode ${opcode}`, 1002, maskedFrame(opcode)] as [string, number, Uint8Array]),
+  ...[1, 2, 3, 4, 5, 6, 7].map((reserved, i) => {
+    const opcode = [TEXT, TEXT, PING, PONG, CLOSE, CONTINUATION, BINARY][i]!;
+    return wrong(`reserved bits ${reserved} with opcode ${opcode}`, 1002, maskedFrame(opcode, "", { reserved }));
+  }),
+  ...[3, 4, 5, 6, 7, 11, 12, 13, 14, 15].flatMap((opcode) => [
+    wrong(`opcode ${opcode}`, 1002, maskedFrame(opcode)),
+    wrong(`opcode ${opcode} with a payload`, 1002, maskedFrame(opcode, "x")),
+    wrong(`opcode ${opcode} amid a message`, 1002, maskedFrame(TEXT, "x", part), maskedFrame(opcode, "x")),
+  ]),
   ["a fragmented ping", 1002, maskedFrame(PING, "", part)],
+  ["a fragmented pong", 1002, maskedFrame(PONG, "", part)],
+  ["a fragmented Close", 1002, maskedFrame(CLOSE, closing(1000), part)],
   ["a ping of 126 bytes", 1002, maskedFrame(PING, "x".repeat(126))],
   ["a Close of 126 bytes", 1002, maskedFrame(CLOSE, closing(1000, "x".repeat(124)))],
   ["a continuation of nothing", 1002, maskedFrame(CONTINUATION, "x")],
+  ["a first fragment that continues nothing", 1002, maskedFrame(CONTINUATION, "x", part)],
+  ["an empty continuation of nothing", 1002, maskedFrame(CONTINUATION)],
   ["a message within a message", 1002, maskedFrame(TEXT, "x", part), maskedFrame(TEXT, "y")],
   ["a length of 16 bits for 5", 1002, maskedFrame(TEXT, "hello", { lengthBytes: 2 })],
   ["a length of 64 bits for 5", 1002, maskedFrame(TEXT, "hello", { lengthBytes: 8 })],
   ["a length with its first bit set", 1002, maskedFrame(TEXT, "x", { lengthBytes: 8, length: 2n ** 63n })],
-  ...BROKEN_TEXTS.map((bytes) => [`the text ${bytes}`, 1007, maskedFrame(TEXT, bytes)] as [string, number, Uint8Array]),
+  ...BROKEN_TEXTS.map((bytes) => wrong(`the text ${bytes}`, 1007, maskedFrame(TEXT, bytes))),
   ["a text that is broken between fragments", 1007, maskedFrame(TEXT, [0xc3], part), maskedFrame(CONTINUATION, "x")],
   ["a broken text before its end", 1007, maskedFrame(TEXT, [0xc3, 0x28], part)],
 ];
@@ -224,7 +268,123 @@ async function seesPieces(client: WebSocketClient, says: string): Promise<void> 
   assertEquals([await client.text(), await client.text()], [PIECES_TEXT, "b"], says);
 }
 
-const FRAME_CHECKS: Check[] = [{
+// ---- Streams that are right, by the groups that test suites of the protocol have ------------------------------------------
+
+const text = (payload: Fuzzed["payload"] | string, isFinal = true, opcode = TEXT): Fuzzed => ({
+  opcode,
+  payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
+  isFinal,
+});
+const more = (payload: Fuzzed["payload"] | string, isFinal = false) => text(payload, isFinal, CONTINUATION);
+const ping = (payload: Fuzzed["payload"] | string = "") => text(payload, true, PING);
+const pong = (payload: Fuzzed["payload"] | string = "") => text(payload, true, PONG);
+const closeFrame = (code: number, reason = "") => text(Uint8Array.from(closing(code, reason)), true, CLOSE);
+/** A text in fragments of so many bytes. */
+function fragments(whole: string, bytes: number): Fuzzed[] {
+  const all = new TextEncoder().encode(whole), count = Math.max(1, Math.ceil(all.length / bytes));
+  return Array.from({ length: count }, (_, i) => {
+    const payload = all.subarray(i * bytes, (i + 1) * bytes);
+    return text(payload, i === count - 1, i === 0 ? TEXT : CONTINUATION);
+  });
+}
+const repeat = (count: number, make: (i: number) => Fuzzed) => Array.from({ length: count }, (_, i) => make(i));
+
+const ALL_BYTES = Uint8Array.from({ length: 125 }, (_, i) => 255 - i); // no UTF-8
+const KOSME = "κόσμε 🦕 ሀ";
+
+/** Streams in which all is right: what must come back is what {@linkcode expectedFrames} says. */
+const RIGHT: Record<string, [says: string, ...frames: Fuzzed[]][]> = {
+  framing: [
+    ...[0, 1, 125, 126, 127, 128, 255, 256, 4095, 4096, 16_384, 65_534, 65_535].map((length) =>
+      [`a text of ${length} bytes`, text("x".repeat(length))] as [string, Fuzzed]
+    ),
+  ],
+  "pings and pongs": [
+    ["an empty ping", ping()],
+    ["a ping of text", ping("Hello, world!")],
+    ["a ping of bytes that are no UTF-8", ping(ALL_BYTES)],
+    ["an empty pong that nobody asked for", pong()],
+    ["a pong that nobody asked for, then a ping", pong("unasked"), ping("asked")],
+    ["ten pings", ...repeat(10, (i) => ping(`ping ${i}`))],
+  ],
+  fragmentation: [
+    ["a text in two fragments", text("one ", false), more("two", true)],
+    ["three empty fragments", text("", false), more(""), more("", true)],
+    ["empty fragments around a full one", text("", false), more("full"), more("", true)],
+    [
+      "pings and pongs between fragments",
+      text("a", false),
+      ping("1"),
+      more("b"),
+      pong("2"),
+      ping("3"),
+      more("c", true),
+    ],
+    ["two texts in fragments", ...fragments("first", 2), ...fragments("second", 1)],
+  ],
+  "UTF-8": [
+    ["a text cut between characters", text("κό", false), more("σμ"), more("ε 🦕"), more(" ሀ", true)],
+    ["a text cut into its bytes", ...fragments(KOSME, 1)],
+    ...BORDERS.map((code) => [`U+${code.toString(16)}`, text(String.fromCodePoint(code))] as [string, Fuzzed]),
+    ...BORDERS.map((code) =>
+      [`U+${code.toString(16)} byte by byte`, ...fragments(String.fromCodePoint(code), 1)] as [string, ...Fuzzed[]]
+    ),
+    ["a byte order mark, which stays", text("\ufeffx")],
+  ],
+  closing: [
+    ["a text before a Close", text("last words")],
+    ["a Close, and one more", closeFrame(1000), closeFrame(1001)],
+    ["a ping behind a Close", closeFrame(1000), ping("late")],
+    ["a text behind a Close", closeFrame(1000), text("late")],
+    ["a Close amid a message, and its end", text("begun", false), closeFrame(1000), more("ended", true)],
+    ["a Close with a reason of 123 bytes", closeFrame(1000, "r".repeat(123))],
+    ["a long text, a Close and a ping", text("x".repeat(MAX_MESSAGE)), closeFrame(3000), ping()],
+  ],
+  limits: [
+    ...[64, 256, 1300, 4096, 16_384].map((bytes) =>
+      [`65 535 bytes in fragments of ${bytes}`, ...fragments("é".repeat(MAX_MESSAGE >> 1) + "x", bytes)] as [
+        string,
+        ...Fuzzed[],
+      ]
+    ),
+    ["300 texts at once", ...repeat(300, (i) => text(`text ${i}`))],
+    ["20 fragments with a ping behind each", ...fragments("y".repeat(20), 1).flatMap((one) => [one, ping("?")])],
+  ],
+};
+
+/** What the protocol fixes: the order of messages, that of pongs, and the code of the Close. A pong may pass a message. */
+const fixed = (frames: readonly { opcode: number; payload: Uint8Array }[]) => ({
+  messages: frames.filter(({ opcode }) => opcode < CLOSE).map(({ opcode, payload }) => ({ opcode, payload })),
+  pongs: frames.filter(({ opcode }) => opcode === PONG).map(({ payload }) => payload),
+  closes: frames.filter(({ opcode }) => opcode === CLOSE).map(({ payload }) => payload.subarray(0, 2)),
+  isClosedLast: frames.at(-1)?.opcode === CLOSE,
+});
+
+/** Sends a stream, with a Close at its end, in pieces of so many bytes. What comes back must be what a second parser says. */
+async function isAnswered(lab: Lab, says: string, frames: Fuzzed[], pieceBytes: number): Promise<void> {
+  const all = [...frames, closeFrame(1000)];
+  const stream = Uint8Array.from(all.flatMap(({ opcode, payload, ...how }) => [...maskedFrame(opcode, payload, how)]));
+  using client = await open(lab);
+  const answered = client.rest();
+  answered.catch(() => {}); // it is awaited below
+  for (let at = 0; at < stream.length; at += pieceBytes) await client.send(stream.subarray(at, at + pieceBytes));
+  const { frames: seen } = await answered; // what is sent behind a Close may have the connection reset
+  assertEquals(fixed(seen), fixed(expectedFrames(all, MAX_MESSAGE)), says);
+}
+
+const GROUPS: Check[] = Object.entries(RIGHT).map(([group, streams]) => ({
+  says: `answers the streams of the group "${group}" as a second parser does`,
+  async holds(lab: Lab) {
+    for (const [says, ...frames] of streams) {
+      const bytes = frames.reduce((sum, { payload }) => sum + payload.length + 14, 0);
+      for (const pieceBytes of bytes < 1000 ? [Infinity, 1, 7] : [Infinity, 997]) {
+        await isAnswered(lab, `${says}, in pieces of ${pieceBytes}`, frames, pieceBytes);
+      }
+    }
+  },
+}));
+
+const FRAME_CHECKS: Check[] = [...GROUPS, {
   says: "sends a usual client what it has sent, of every length of a length",
   async holds(lab: Lab) {
     const socket = new Client(`ws://127.0.0.1:${lab.shared.port}/`);
