@@ -766,22 +766,46 @@ class Crowd implements AsyncDisposable {
     return crowd;
   }
 
+  /** Has one more come. It waits as long as it has to. */
   async #add(): Promise<void> {
-    const client = this.#all.use(await WebSocketClient.connect(this.server.port, 3 * PATIENCE_MS));
+    const client = await this.#connect();
+    if (client === null) return;
     this.outside.add(client);
-    const enter = async () => {
-      try {
-        await client.send(handshake());
-        await client.switched();
-        this.inside.push(client);
-      } catch (error) {
-        if (!(error instanceof BrokenPromise)) throw error;
-        this.lost++;
-      } finally {
-        this.outside.delete(client);
+    this.#enter(client);
+  }
+
+  async #connect(): Promise<WebSocketClient | null> {
+    try {
+      return this.#all.use(await WebSocketClient.connect(this.server.port, 3 * PATIENCE_MS));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.ConnectionRefused)) {
+        throw error;
       }
-    };
-    enter();
+      this.lost++;
+      return null;
+    }
+  }
+
+  async #enter(client: WebSocketClient): Promise<void> {
+    try {
+      await client.send(handshake());
+      await client.switched();
+      this.inside.push(client);
+    } catch (error) {
+      if (!(error instanceof BrokenPromise)) throw error;
+      this.lost++;
+    } finally {
+      this.outside.delete(client);
+    }
+  }
+
+  /** Has those inside leave, then those who are let in for them, until nobody is left. */
+  async leave(lab: Lab): Promise<void> {
+    while (this.outside.size > 0 || this.inside.length > 0) {
+      const before = this.outside.size;
+      for (const client of this.inside.splice(0)) client[Symbol.dispose]();
+      await until(() => this.outside.size < before || before === 0, lab.patienceMs, "others to be let in");
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -829,7 +853,8 @@ const BROADCAST: Check[] = [{
     await readers[0]!.send(maskedFrame(TEXT, "and on"));
     assertEquals((await takeAll(readers, 1)).flat(), readers.map(() => "and on"));
     const { stopped, code } = await server.stop();
-    assertEquals([code, stopped?.errors], [0, { MAX_UNSENT: DEAF }]);
+    const counted = lab.cannot("count-errors") ? {} : { MAX_UNSENT: DEAF };
+    assertEquals([code, stopped?.errors], [0, counted]);
   },
 }, {
   says: "sends a listener that reads late all messages, whole and in order",
@@ -884,7 +909,7 @@ const BROADCAST: Check[] = [{
     assertLess(cpuUs(server.pid)! - before, QUIET_SHARE * 1e6);
     await inside[0]!.send(maskedFrame(TEXT, "full house"));
     assertEquals((await takeAll(inside, 1)).flat(), inside.map(() => "full house"));
-    for (const client of inside.splice(0)) client[Symbol.dispose]();
+    await crowd.leave(lab);
     // Where the listener was given up a new one may be refused at first.
     const isServed = () => open(lab, server.port).then((client) => inside.push(client) > 0, () => false);
     await until(isServed, lab.patienceMs, "a new client to be served");
@@ -899,13 +924,8 @@ const BROADCAST: Check[] = [{
   linux: true as const,
   async holds(lab: Lab) {
     await using crowd = await Crowd.gather(lab);
-    const { inside, outside } = crowd;
-    assertGreater(outside.size, 0);
-    while (outside.size > 0) {
-      const before = outside.size;
-      for (const client of inside.splice(0)) client[Symbol.dispose]();
-      await until(() => outside.size < before, lab.patienceMs, "others to be let in");
-    }
+    assertGreater(crowd.outside.size, 0);
+    await crowd.leave(lab);
     assertEquals(crowd.lost, 0);
   },
 }, {
