@@ -88,14 +88,23 @@ export class Evidence {
 
   /** A run of `hold`; of those that were asked for enough the one that was asked for the fewest, and of these the newest. */
   held(name: string, atLeast: number = C10K): Held {
+    return this.#climb(name, "hold", atLeast);
+  }
+
+  /** The same of `broadcast`, where nobody was slow: its answers are deliveries. */
+  broadcast(name: string, atLeast: number = C10K): Held {
+    return this.#climb(name, "broadcast", atLeast);
+  }
+
+  #climb(name: string, scenario: "hold" | "broadcast", atLeast: number): Held {
     const asked = (of: Result) => of.parameters.connections;
     const choose = (runs: Result[]) => {
-      const enough = runs.filter((of) => asked(of) >= atLeast);
+      const enough = runs.filter((of) => asked(of) >= atLeast && of.parameters.slow === undefined);
       const fewest = Math.min(...enough.map(asked));
       return enough.findLast((of) => asked(of) === fewest);
     };
-    const command = `deno task exp ${name} --scenario hold --connections ${atLeast}`;
-    const { metrics, reason } = this.#result(name, "hold", command, choose);
+    const command = `deno task exp ${name} --scenario ${scenario} --connections ${atLeast}`;
+    const { metrics, reason } = this.#result(name, scenario, command, choose);
     return { answered: exactly(metrics.answered ?? 0), metrics, reason };
   }
 

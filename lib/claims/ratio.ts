@@ -15,9 +15,16 @@ export class NotTestable extends Error {
 
 /** Which ratio is asked for. */
 export interface Asked {
-  scenario: "throughput" | "rate" | "mixed" | "hold";
+  scenario: "throughput" | "rate" | "mixed" | "hold" | "broadcast";
   connections: number;
-  metric: "core_us_per_request" | "cpu_us_per_request" | "p99_us" | "pss_bytes" | "user_bytes_per_conn";
+  metric:
+    | "core_us_per_request"
+    | "cpu_us_per_request"
+    | "cpu_us_per_delivery"
+    | "p99_us"
+    | "last_p50_us"
+    | "pss_bytes"
+    | "user_bytes_per_conn";
   /** Whether both ran over a wire; default: over loopback. */
   isWired?: boolean;
   of: string;

@@ -152,9 +152,14 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   );
   if (flag !== "" || !names.includes(PUSH)) return runs;
   const compared = [100, 1000, C10K].map((listeners) => {
-    const others = names.filter((name) => name !== PUSH && (listeners <= 100 || !FEW.includes(name)));
+    const others = names.filter((name) => name !== PUSH && (listeners < C10K || !FEW.includes(name)));
     const command = `compare ${PUSH} ${others.join(" ")} --scenario broadcast --connections ${listeners}`;
-    return measure(`compare/broadcast-${listeners}`, command, "server CPU per delivery", others.length * 4);
+    return measure(
+      `compare/broadcast-${listeners}`,
+      command,
+      "server CPU per delivery; claims; lesson 12",
+      others.length * 4,
+    );
   });
   const slow = `exp ${PUSH} --scenario broadcast --connections ${C10K} --slow ${SLOW_LISTENERS}`;
   return [...runs, ...compared, measure(`slow/${PUSH}`, slow, "listeners that do not read delay nobody", 1)];
