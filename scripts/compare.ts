@@ -2,6 +2,7 @@
  * Compares experiments with the first one named, in interleaved rounds, and prints each ratio with its 98 % interval.
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
+ * deno task compare ws-epoll --slow 100 --connections 10000
  */
 import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
 import { compare, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
@@ -27,18 +28,23 @@ import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast]
-       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--seconds S] [--json] [--no-save]
+       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--slow N] [--seconds S]
+       [--json] [--no-save]
        ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with those
        of a family. The reference is epoll if none is named. If one of the family bypass
        is compared, all run over a veth pair, which needs root; --all leaves it out.
-       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.`;
+       --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.
+       --slow N: of broadcast, the reference against itself with N listeners more that do not read.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
 const MESSAGES_PER_S = 10;
 
-type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work", string | undefined>;
+type Flags = Record<
+  "scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work" | "slow",
+  string | undefined
+>;
 
 /** @param usual The scenario where none is named. */
 function readPlans(
@@ -55,6 +61,7 @@ function readPlans(
   if (isBroadcast && flags.rate === "half") throw new UsageError("A broadcast has a number of messages/s: --rate 10.");
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
   if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
+  if (flags.slow !== undefined && !isBroadcast) throw new UsageError("--slow belongs to broadcast.");
   const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
   const plan = {
@@ -67,6 +74,7 @@ function readPlans(
     slices: quick ? 4 : 8,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     settleSeconds: 10,
+    ...(flags.slow !== undefined && { slow: numberFlag("slow", flags.slow, { min: 1, max: 1e6, integer: true }) }),
     setup: readSetup(flags),
     signal,
   } as const;
@@ -81,10 +89,13 @@ function readPlans(
 /** The reference and those it is compared with. */
 async function readNames(
   names: string[],
-  all: boolean,
-  family: string | undefined,
+  { all, family, slow }: { all: boolean; family?: string; slow?: string },
 ): Promise<[Experiment, Experiment[]]> {
   const reference = find(names[0] ?? "epoll");
+  if (slow !== undefined) {
+    if (names.length > 1 || all || family !== undefined) throw new UsageError("With --slow name the reference alone.");
+    return [reference, [{ ...reference, name: `${reference.name} beside ${slow} slow` }]];
+  }
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
     if (new Set(names.slice(1)).size < names.length - 1) throw new UsageError("Name each candidate once.");
@@ -167,14 +178,14 @@ function exitOf({ rows, failures }: Compared): number {
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", ...SETUP_FLAGS],
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slow", ...SETUP_FLAGS],
     boolean: ["json", "all", "quick", "save"],
     negatable: ["save"],
     defaults: { save: true },
   });
   using interrupt = onInterrupt();
   const { signal } = interrupt;
-  const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
+  const [reference, candidates] = await readNames(flags._, flags);
   const isPush = !speaksHttp(reference);
   const other = candidates.find((candidate) => speaksHttp(candidate) === isPush);
   if (other !== undefined) throw new UsageError(`${reference.name} and ${other.name} do not speak the same protocol.`);

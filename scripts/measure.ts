@@ -15,7 +15,8 @@ const USAGE =
        deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
 Flags: ${MEASURE_USAGE}
-GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.`;
+GET / is asked for; with --scenario broadcast WebSockets are opened at /, and the server is to send
+each text that one sends to all. Without a pid CPU time and memory are not known, and stand as such.`;
 
 await runScript(USAGE, async () => {
   const { own, words } = commandBehind(Deno.args);

@@ -55,7 +55,7 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
 const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric }: Asked) =>
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
-    (row.heavy_us ?? HEAVY_US) === HEAVY_US
+    (row.heavy_us ?? HEAVY_US) === HEAVY_US && row.slow === undefined
   );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {

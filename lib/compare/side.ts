@@ -33,6 +33,8 @@ export interface Load {
   settleSeconds: number;
   /** Connections are listeners, and the rate is that of messages to all of them. */
   isBroadcast?: boolean;
+  /** Of a broadcast: so many listeners more, which do not read. */
+  slow?: number;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
   /** Cores and head, where the user named some. */
@@ -110,7 +112,8 @@ export class Side implements AsyncDisposable {
     });
     const opened = stack.use(await opening);
     const { server, generator } = opened;
-    const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
+    const { connections, seconds, slow = 0 } = load;
+    const parameters: Parameters = { connections, seconds, warmup_seconds: 0, slow };
     const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
     const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");

@@ -26,7 +26,8 @@ export function widest(
   reference: string,
 ): Table[] {
   const fits = (row: ComparisonRow) =>
-    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US;
+    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US &&
+    row.slow === undefined;
   const tables = studies.flatMap((study) =>
     [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
       .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))

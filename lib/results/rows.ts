@@ -63,6 +63,12 @@ const COMPARISON = v.strictObject({
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  slow: v.exactOptional(
+    field(
+      number,
+      "in `broadcast`: listeners of the candidate that do not read, next to the `connections`; the reference has none",
+    ),
+  ),
   ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
