@@ -73,6 +73,34 @@ export function best(
     .toSorted((a, b) => hasFigures(b) - hasFigures(a) || asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
 }
 
+/**
+ * The newest full broadcasts of each experiment, one for each number of listeners; those with others that do not read are left
+ * out, and those without figures.
+ */
+export function broadcastRuns(experiments: readonly Pick<Experiment, "name">[], results: readonly Result[]): Result[] {
+  return experiments.flatMap(({ name }) => {
+    const own = results.filter((of) =>
+      of.experiment === name && of.scenario === "broadcast" && !of.quick && of.parameters.slow === undefined &&
+      (of.ended === "ok" || of.ended === "limited")
+    );
+    const sizes = Map.groupBy(own, (of) => of.parameters.connections);
+    return [...sizes].toSorted(([a], [b]) => a - b)
+      .map(([, same]) => same.toSorted((a, b) => b.time.localeCompare(a.time))[0]!);
+  });
+}
+
+/** The newest full comparison of a server with itself beside listeners that do not read, for each number of both. */
+export function slowTables(studies: readonly Study<"comparison">[]): Table[] {
+  const tables = studies.filter(({ quick }) => !quick).flatMap((study) =>
+    [...Map.groupBy(study.rows.filter((row) => row.slow !== undefined), keyOfSlow).values()]
+      .map((rows) => ({ study, rows }))
+  );
+  return [...Map.groupBy(tables, ({ rows }) => keyOfSlow(rows[0]!)).values()]
+    .map((same) => same.toSorted((a, b) => b.study.time.localeCompare(a.study.time))[0]!);
+}
+
+const keyOfSlow = ({ reference, connections, slow }: ComparisonRow) => `${reference} ${connections} ${slow}`;
+
 /** Finds what the tables show of each experiment. */
 export const shown = (experiments: readonly Experiment[], results: readonly Result[]): Shown[] =>
   experiments.map((experiment) => ({

@@ -5,13 +5,13 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import { FAN_OUT, fanOut, HELD, held, isOneRate, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
 import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
-import { newestLaw, shown, widest } from "../../lib/results/choose.ts";
+import { broadcastRuns, newestLaw, shown, slowTables, widest } from "../../lib/results/choose.ts";
 import { C10K, MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
@@ -159,10 +159,21 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
 /** The servers that push. */
 async function pushSection(stored: Stored): Promise<string> {
   const experiments = stored.experiments.filter((one) => !speaksHttp(one));
+  const runs = broadcastRuns(experiments, stored.results);
+  const pictures = runs.length === 0
+    ? []
+    : await Promise.all(Object.entries(FAN_OUT).map(([name, of]) => picture(`fan-out-${name}`, fanOut(runs, of))));
+  const slow = slowTables(stored.studies.comparison).map(comparisonTable);
   return section(
     "## Push: one message to all",
-    "WebSocket servers. *Last*: how long after a message was due the last listener had it.",
-    [broadcasts(experiments, stored.results), await compared(stored, "broadcast", PUSH, drawDelivery)].join("\n\n"),
+    "WebSocket servers. *Last*: how long after a message was due the last listener had it. Further below: servers compared " +
+      "with `ws-epoll`, and with themselves beside listeners that do not read.",
+    [
+      ...pictures,
+      broadcasts(experiments, stored.results),
+      await compared(stored, "broadcast", PUSH, drawDelivery),
+      ...slow,
+    ].join("\n\n"),
   );
 }
 

@@ -61,12 +61,19 @@ const rowsOf = ({ rows }: Table, name: string): ShownRow[] =>
 export const nameOf = ({ rows }: Table): string => `${rows[0]!.scenario}, ${count(rows[0]!.connections)} connections`;
 
 /** The ratio of one comparison that its scenario is for. */
-export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_per_conn" | "pss_bytes" =>
-  (["cpu_us_per_request", "user_bytes_per_conn"] as const).find((metric) =>
+export const metricOf = (
+  { rows }: Table,
+): "cpu_us_per_request" | "cpu_us_per_delivery" | "user_bytes_per_conn" | "pss_bytes" =>
+  (["cpu_us_per_request", "cpu_us_per_delivery", "user_bytes_per_conn"] as const).find((metric) =>
     rows.some((row) => row.metric === metric && row.ratio !== null)
   ) ?? "pss_bytes";
 
-const RATIO_OF = { cpu_us_per_request: "CPU", user_bytes_per_conn: "user memory", pss_bytes: "memory (PSS)" };
+const RATIO_OF = {
+  cpu_us_per_request: "CPU",
+  cpu_us_per_delivery: "CPU per delivery",
+  user_bytes_per_conn: "user memory",
+  pss_bytes: "memory (PSS)",
+};
 
 function ratioColumn(table: Table): ServerColumn {
   const metric = metricOf(table);
