@@ -9,7 +9,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
 import type { Metrics, Result } from "../results/results.ts";
 import { best, broadcastRuns, type Shown, userMemory } from "../results/choose.ts";
-import { bounded, BROADCAST_COLUMNS, serverCost, signOf } from "./runs.ts";
+import { bounded, BROADCAST_COLUMNS, inLine, serverCost, signOf } from "./runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 
 /** The same as it is written in a table. */
@@ -100,7 +100,7 @@ export function broadcasts(experiments: readonly Experiment[], results: readonly
   if (rows.length === 0) return "Nothing is measured yet.";
   const columns = [HOLDS[0]!, ...BROADCAST_COLUMNS.slice(1)].map((column) => ({
     ...column,
-    heading: column.heading.replace(/-\n/g, "").replace(/\n/g, " "),
+    heading: inLine(column.heading),
   }));
   return `${markdown(rows, columns)}\n\n${machines(rows)}`;
 }
