@@ -14,13 +14,14 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
 import { counted } from "../lib/text/format.ts";
+import { BYTES_RANGE } from "../lib/run/measure.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table, wrap } from "../lib/text/table.ts";
-import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
+import { HEAVY_SHARE, HEAVY_US, MESSAGE_BYTES, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
 import { WIRE_SAYS } from "../lib/tables/runs.ts";
@@ -28,21 +29,22 @@ import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds 10] [--scenario throughput|rate|mixed|hold|broadcast]
-       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--slow N] [--seconds S]
-       [--json] [--no-save]
+       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}] [--slow N] [--bytes ${MESSAGE_BYTES}]
+       [--seconds S] [--json] [--no-save]
        ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with those
        of a family. The reference is epoll if none is named. If one of the family bypass
        is compared, all run over a veth pair, which needs root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs; several by commas.
-       --slow N: of broadcast, the reference against itself with N listeners more that do not read.`;
+       --slow N: of broadcast, the reference against itself with N listeners more that do not read;
+       --bytes: of a message.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
 const MESSAGES_PER_S = 10;
 
 type Flags = Record<
-  "scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work" | "slow",
+  "scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work" | "slow" | "bytes",
   string | undefined
 >;
 
@@ -61,7 +63,9 @@ function readPlans(
   if (isBroadcast && flags.rate === "half") throw new UsageError("A broadcast has a number of messages/s: --rate 10.");
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
   if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
-  if (flags.slow !== undefined && !isBroadcast) throw new UsageError("--slow belongs to broadcast.");
+  for (const flag of ["slow", "bytes"] as const) {
+    if (flags[flag] !== undefined && !isBroadcast) throw new UsageError(`--${flag} belongs to broadcast.`);
+  }
   const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
   const plan = {
@@ -75,6 +79,7 @@ function readPlans(
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     settleSeconds: 10,
     ...(flags.slow !== undefined && { slow: numberFlag("slow", flags.slow, { min: 1, max: 1e6, integer: true }) }),
+    ...(flags.bytes !== undefined && { bytes: numberFlag("bytes", flags.bytes, BYTES_RANGE) }),
     setup: readSetup(flags),
     signal,
   } as const;
@@ -178,7 +183,7 @@ function exitOf({ rows, failures }: Compared): number {
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slow", ...SETUP_FLAGS],
+    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slow", "bytes", ...SETUP_FLAGS],
     boolean: ["json", "all", "quick", "save"],
     negatable: ["save"],
     defaults: { save: true },

@@ -10,7 +10,7 @@ import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../resu
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
-import { C10K, CROWD } from "../results/conventions.ts";
+import { C10K, CROWD, isUsualMessage } from "../results/conventions.ts";
 import type { ComparisonRow, CrosscheckRow, Kind, ProbeRow, ReadinessRow, Rows } from "../results/rows.ts";
 
 /** A figure that is not stored, and the commands that make it. */
@@ -99,7 +99,7 @@ export class Evidence {
   #climb(name: string, scenario: "hold" | "broadcast", atLeast: number): Held {
     const asked = (of: Result) => of.parameters.connections;
     const choose = (runs: Result[]) => {
-      const enough = runs.filter((of) => asked(of) >= atLeast && of.parameters.slow === undefined);
+      const enough = runs.filter((of) => asked(of) >= atLeast && isUsualMessage(of.parameters));
       const fewest = Math.min(...enough.map(asked));
       return enough.findLast((of) => asked(of) === fewest);
     };

@@ -17,7 +17,7 @@ import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
 import { hasWork, type Running, type Subject } from "../server/subject.ts";
-import { heavyPath } from "../results/conventions.ts";
+import { heavyPath, MESSAGE_BYTES } from "../results/conventions.ts";
 import type { Manifest, Setup } from "../results/schema.ts";
 
 /** What the two of a pair have in common. */
@@ -35,6 +35,8 @@ export interface Load {
   isBroadcast?: boolean;
   /** Of a broadcast: so many listeners more, which do not read. */
   slow?: number;
+  /** Of a broadcast: bytes of a message. */
+  bytes?: number;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
   /** Cores and head, where the user named some. */
@@ -155,7 +157,8 @@ export class Side implements AsyncDisposable {
   }
 
   #broadcast(seconds: number): Promise<Window> {
-    return this.generator.broadcast({ rate: this.load.ratePerS!, seconds, warmupSeconds: 0 });
+    const { ratePerS, bytes = MESSAGE_BYTES } = this.load;
+    return this.generator.broadcast({ rate: ratePerS!, seconds, warmupSeconds: 0, bytes });
   }
 
   #closed(seconds: number): Promise<Window> {

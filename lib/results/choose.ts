@@ -4,7 +4,7 @@
  * @module
  */
 import type { Study } from "./studies.ts";
-import { HEAVY_US, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
+import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
 import type { ComparisonRow, ProbeRow } from "./rows.ts";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
@@ -27,7 +27,7 @@ export function widest(
 ): Table[] {
   const fits = (row: ComparisonRow) =>
     row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US &&
-    row.slow === undefined;
+    isUsualMessage(row);
   const tables = studies.flatMap((study) =>
     [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
       .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))
@@ -74,13 +74,13 @@ export function best(
 }
 
 /**
- * The newest full broadcasts of each experiment, one for each number of listeners; those with others that do not read are left
- * out, and those without figures.
+ * The newest full broadcasts of each experiment, one for each number of listeners; those with others that do not read
+ * are left out, those with messages of another size, and those without figures.
  */
 export function broadcastRuns(experiments: readonly Pick<Experiment, "name">[], results: readonly Result[]): Result[] {
   return experiments.flatMap(({ name }) => {
     const own = results.filter((of) =>
-      of.experiment === name && of.scenario === "broadcast" && !of.quick && of.parameters.slow === undefined &&
+      of.experiment === name && of.scenario === "broadcast" && !of.quick && isUsualMessage(of.parameters) &&
       (of.ended === "ok" || of.ended === "limited")
     );
     const sizes = Map.groupBy(own, (of) => of.parameters.connections);
@@ -99,7 +99,8 @@ export function slowTables(studies: readonly Study<"comparison">[]): Table[] {
     .map((same) => same.toSorted((a, b) => b.study.time.localeCompare(a.study.time))[0]!);
 }
 
-const keyOfSlow = ({ reference, connections, slow }: ComparisonRow) => `${reference} ${connections} ${slow}`;
+const keyOfSlow = ({ reference, connections, slow, message_bytes: bytes }: ComparisonRow) =>
+  `${reference} ${connections} ${slow} ${bytes}`;
 
 /** Finds what the tables show of each experiment. */
 export const shown = (experiments: readonly Experiment[], results: readonly Result[]): Shown[] =>

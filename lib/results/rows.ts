@@ -69,6 +69,7 @@ const COMPARISON = v.strictObject({
       "in `broadcast`: listeners of the candidate that do not read, next to the `connections`; the reference has none",
     ),
   ),
+  message_bytes: v.exactOptional(field(number, "in `broadcast`: bytes of a message, where they are not 128")),
   ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
@@ -83,7 +84,6 @@ const COMPARISON = v.strictObject({
   reason: field(textOrNull, "why the candidate was excluded before the last round; `null` if it was not"),
 });
 export type ComparisonRow = v.InferOutput<typeof COMPARISON>;
-
 /** What one client saw of one server, and what the server counted at the same time. */
 const CROSSCHECK = v.strictObject({
   experiment: field(text, "which server"),

@@ -22,21 +22,22 @@ const WISH: MeasureOptions = {
   seconds: null,
   rate: null,
   slow: null,
+  bytes: null,
 };
 const PLAN = { rate_per_s: 50, message_bytes: 128, seconds: 0.4, warmup_seconds: 0.2 };
 
-const run = (name: string, connections: number, slow?: number) =>
+const run = (name: string, connections: number, more: { slow?: number; message_bytes?: number } = {}) =>
   runStep({
     experiment: find(name),
     host: hostFacts(),
-    step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...(slow !== undefined && { slow }) } },
+    step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...more } },
     guard: createGuard(),
     signal,
     onProgress: () => {},
   });
 
 Deno.test("a broadcast is stored with what it came to, and told in a table and a sentence", { ignore }, async () => {
-  const result = await run("ws-epoll", 30, 2);
+  const result = await run("ws-epoll", 30, { slow: 2, message_bytes: 200 });
   const { ended, reason, metrics, command, histogram } = result;
   assertEquals([ended, reason], ["ok", null]);
   assertEquals([metrics.connections, metrics.messages, metrics.answered, metrics.delivered_share], [30, 20, 600, 1]);
@@ -47,7 +48,7 @@ Deno.test("a broadcast is stored with what it came to, and told in a table and a
   assert(histogram !== null);
   assertEquals(
     command,
-    "deno task exp ws-epoll --scenario broadcast --connections 30 --seconds 0.4 --rate 50 --slow 2",
+    "deno task exp ws-epoll --scenario broadcast --connections 30 --seconds 0.4 --rate 50 --slow 2 --bytes 200",
   );
   assert(describe([result]).includes("teners"), describe([result]));
   assert(conclude("ws-epoll", [result]).startsWith("ws-epoll: delivered 100 % to 30 listeners, "));
@@ -120,11 +121,12 @@ const slowPlan = {
 
 Deno.test("a server is compared with itself beside listeners that do not read", { ignore }, async () => {
   const reference = find("ws-epoll"), beside = { ...reference, name: "ws-epoll beside 5 slow" };
-  const plan = { ...slowPlan, scenario: "broadcast", ratePerS: 50, slow: 5 } as const;
+  const plan = { ...slowPlan, scenario: "broadcast", ratePerS: 50, slow: 5, bytes: 1000 } as const;
   const { rows, failures } = await compare(reference, [beside], plan);
   assertEquals(failures, []);
   const p99 = rows.find(({ metric }) => metric === "p99_us")!;
-  assertEquals([p99.reference, p99.candidate, p99.slow, p99.rounds], ["ws-epoll", "ws-epoll beside 5 slow", 5, 1]);
+  assertEquals([p99.reference, p99.candidate, p99.rounds], ["ws-epoll", "ws-epoll beside 5 slow", 1]);
+  assertEquals([p99.slow, p99.message_bytes], [5, 1000]);
   assertGreater(p99.ratio!, 0);
 });
 

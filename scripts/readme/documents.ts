@@ -16,11 +16,10 @@ import { C10K, MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
-import { comparisonTable } from "../../lib/tables/comparison.ts";
+import { comparisonTable, sizeOf } from "../../lib/tables/comparison.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
-import { count } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 
 /** What the documents show. */
@@ -73,7 +72,7 @@ async function compared(
   const parts = await Promise.all(
     widest(studies[kind], scenario, reference).map(async (table) => {
       const { connections } = table.rows[0]!;
-      const spec = draw(table.rows, `${scenario}, ${count(connections)} connections`, family);
+      const spec = draw(table.rows, sizeOf(table.rows[0]!), family);
       const name = `${kind === "wire" ? "wire-" : ""}${scenario}-${connections}`;
       return [await picture(name, spec), comparisonTable(table)];
     }),

@@ -5,7 +5,7 @@
  */
 import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
-import { ofReference, ratio, reasonOf, type ShownRow } from "../../lib/tables/comparison.ts";
+import { ofReference, ratio, reasonOf, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
@@ -58,7 +58,7 @@ const rowsOf = ({ rows }: Table, name: string): ShownRow[] =>
   name === rows[0]!.reference ? ofReference(rows) : rows.filter(({ candidate }) => candidate === name);
 
 /** What a comparison is called: `throughput, 100 connections`. */
-export const nameOf = ({ rows }: Table): string => `${rows[0]!.scenario}, ${count(rows[0]!.connections)} connections`;
+export const nameOf = ({ rows }: Table): string => sizeOf(rows[0]!);
 
 /** The ratio of one comparison that its scenario is for. */
 export const metricOf = (

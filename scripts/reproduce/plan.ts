@@ -32,6 +32,7 @@ const FLOOR = "c-epoll";
 /** The server that others which push are compared with, and how many do not read where it is compared with itself. */
 const PUSH = "ws-epoll";
 const SLOW_LISTENERS = 100;
+const LONG_MESSAGE = 1024; // bytes: the sockets of those that do not read are full within a round
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
@@ -161,7 +162,7 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
       others.length * 4,
     );
   });
-  const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K}`;
+  const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
   return [...runs, ...compared, measure(`slow/${PUSH}`, beside, "listeners that do not read delay nobody", 4)];
 }
 
