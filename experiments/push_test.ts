@@ -39,6 +39,7 @@ const OVERFLOWING = 40; // listeners that are full at once
 const SMALL_QUEUE = 8; // entries of a ring that is less than the listeners
 const BIG = 60_000, MAX_BIG = 300; // bytes of a message for a listener that does not read, and how many of them at most
 const LATE_MESSAGES = 150, LATE_BYTES = 1000; // more than sockets hold, and less than any server allows to be unsent
+const PINGS = 300; // between the fragments of a message
 const FLOOD = 20_000; // pings of one client at a time
 const DEADLINE_MS = 10_000, LATE_MS = 8000; // of a handshake or a message, and how much later a busy machine may notice
 const SPARE_DESCRIPTORS = 48; // how many more than at rest it may open where they run out; a thread takes several
@@ -487,6 +488,13 @@ const GROUPS: Check[] = Object.entries(RIGHT).map(([group, streams]) => ({
 }));
 
 const FRAME_CHECKS: Check[] = [...GROUPS, {
+  says: "answers fragments with a ping behind each, and a Close, that come at once",
+  id: "pings-before-close" as const,
+  async holds(lab: Lab) {
+    const frames = fragments("y".repeat(PINGS), 1).flatMap((one) => [one, ping("?")]);
+    await isAnswered(lab, `${PINGS} pings`, frames, Infinity);
+  },
+}, {
   says: "sends a usual client what it has sent, of every length of a length",
   async holds(lab: Lab) {
     const socket = new Client(`ws://127.0.0.1:${lab.shared.port}/`);

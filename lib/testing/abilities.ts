@@ -49,6 +49,7 @@ export const ABILITIES = [
   "bound-message", // 1009 for a message over 65 535 bytes
   "texts-only", // 1003 for a binary message
   "ping-in-message", // answers a ping between the fragments of a message at once
+  "pings-before-close", // answers many pings that come at once, and the Close behind them
   "drop-non-reader", // a listener that does not read is dropped, and delays nobody
   "one-order", // all listeners get the messages of several clients in the same order
   "say-going-away", // 1001 on SIGTERM
