@@ -749,6 +749,12 @@ async function haveOneOrder(lab: Lab, clients: readonly WebSocketClient[]): Prom
 const SUBMISSIONS = /const SUBMISSIONS = \d+;/, COMPLETIONS = /const COMPLETIONS = \d+;/;
 const HOLDING = /const isHolding = \(\) => ([^;]+);/;
 
+/** A copy with queues of a few entries, which counts how often completions did not fit. */
+const withSmallRing = (source: string) =>
+  source.replace(SUBMISSIONS, `const SUBMISSIONS = ${SMALL_QUEUE};`)
+    .replace(COMPLETIONS, `const COMPLETIONS = ${2 * SMALL_QUEUE};`)
+    .replace(HOLDING, 'const isHolding = () => ($1) && countError("OVERFLOW") > 0;');
+
 /** Listeners that come at once to a server that has descriptors for some of them only. */
 class Crowd implements AsyncDisposable {
   /** Those that are served. */
@@ -889,11 +895,7 @@ const BROADCAST: Check[] = [{
   copies: true as const,
   concerns: (source: string) => SUBMISSIONS.test(source),
   async holds(lab: Lab) {
-    await using copy = await lab.changed((source) =>
-      source.replace(SUBMISSIONS, `const SUBMISSIONS = ${SMALL_QUEUE};`)
-        .replace(COMPLETIONS, `const COMPLETIONS = ${2 * SMALL_QUEUE};`)
-        .replace(HOLDING, 'const isHolding = () => ($1) && countError("OVERFLOW") > 0;')
-    );
+    await using copy = await lab.changed(withSmallRing);
     {
       using stack = new DisposableStack();
       const late = await openDeaf(lab, OVERFLOWING, copy.server.port, stack);
@@ -902,6 +904,34 @@ const BROADCAST: Check[] = [{
     }
     const { stopped, code } = await copy.server.stop();
     assertEquals(code, 0);
+    assertGreater(stopped?.errors.OVERFLOW ?? 0, 0); // else this was no test
+  },
+}, {
+  says: `takes leave of ${2 * OVERFLOWING} that are full, while completions overflow, behind what each has to get`,
+  copies: true as const,
+  concerns: (source: string) => SUBMISSIONS.test(source),
+  async holds(lab: Lab) {
+    // Sockets take little, so that all are full at once; and it stops as if SIGTERM had come during the broadcast.
+    const nodelay = '[IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"],', small = '[SOL_SOCKET, 7, 4096, "SO_SNDBUF"],';
+    await using copy = await lab.changed((source) =>
+      withSmallRing(source).replace(nodelay, nodelay + small)
+        .replace("if (stopping && stopAtMs", "if ((stopping ||= counts.served > 0) && stopAtMs")
+    );
+    const { server } = copy;
+    using stack = new DisposableStack();
+    const late = await openDeaf(lab, 2 * OVERFLOWING, server.port, stack);
+    using client = await open(lab, server.port);
+    const last = "l".repeat(BIG);
+    await client.send(maskedFrame(TEXT, last));
+    const whole = [0x81, 126, BIG >> 8, BIG & 255, ...new TextEncoder().encode(last), 0x88, 2, ...closing(1001)];
+    const expected = new TextDecoder("latin1").decode(Uint8Array.from(whole));
+    for (const { text } of await Promise.all(late.map((one) => one.readAll()))) {
+      const stream = text.slice(text.indexOf("\r\n\r\n") + 4);
+      assert(stream === expected, `of ${expected.length} bytes ${stream.length} came, or others`);
+    }
+    await within(server.exited, lab.patienceMs, "the end of the server");
+    const { stopped, code } = await server.stop();
+    assertEquals([code, stopped?.served], [0, 1]);
     assertGreater(stopped?.errors.OVERFLOW ?? 0, 0); // else this was no test
   },
 }, {

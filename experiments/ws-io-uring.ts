@@ -911,6 +911,7 @@ function linger(fd: number): void {
 /** Ends those whose time is over, except where kept input waits for this server and not for the peer. */
 function endLate(turnMs: number): void {
   let ended = 0;
+  if (isHolding()) return; // a last frame might overtake what is not known to have failed: the next turn does it
   for (const [fd, deadlineMs] of lingering) {
     if (deadlineMs > turnMs || ended++ === ENDS) break;
     lingering.delete(fd);
@@ -1302,6 +1303,15 @@ async function broadcast(): Promise<void> {
   }
 }
 
+/** Takes completions until none overflow, so that it is known which sends have failed. */
+async function settle(): Promise<void> {
+  const untilMs = readClockMs() + STOP_MS;
+  while (isHolding() && readClockMs() < untilMs) {
+    enter(0, 0);
+    if (takeCompletions()) await broadcast();
+  }
+}
+
 /** Takes leave of all that listen, behind what each has still to take. */
 async function endAll(): Promise<void> {
   for (const fd of [...listeners]) {
@@ -1336,6 +1346,7 @@ async function serve(listener: number): Promise<void> {
     if (stopAtMs < Infinity && came + partial.size + unsent.size + lingering.size === 0) return;
     if (stopping && stopAtMs === Infinity) {
       await stopAccepting(listener);
+      await settle();
       await endAll();
       stopAtMs = readClockMs() + STOP_MS;
     }
