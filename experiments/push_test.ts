@@ -4,14 +4,16 @@
  *
  * Arguments behind `--`: `--fuzz=100000` frames, `--seed=N` to see the same again.
  */
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
 import fc from "fast-check";
 import { WebSocket as Client } from "ws";
+import { cpuUs } from "../lib/sampling/process.ts";
 import { sample } from "../lib/sampling/sampler.ts";
+import type { Server } from "../lib/server/server.ts";
 import { BrokenPromise, listens, PATIENCE_MS, until, within } from "../lib/testing/client.ts";
 import { type Check, type Lab, testAll } from "../lib/testing/contract.ts";
-import { serverEnd, SmallClient } from "../lib/testing/sockets.ts";
+import { isHeld, serverEnd, SmallClient } from "../lib/testing/sockets.ts";
 import {
   BINARY,
   CLOSE,
@@ -31,9 +33,18 @@ import {
 const MAX_MESSAGE = 65_535;
 const FRAMES = 2000, FRAMES_IN_CASE = 10; // of a fuzz, where nothing else is asked for
 const LISTENERS = 50, MESSAGES = 100, PUBLISHERS = 5;
+const DEAF = 10; // of the listeners: they do not read
+const MEMORY_BOUND = 64 * 2 ** 20; // bytes by which a server may grow for those: queues with a bound, and garbage
+const OVERFLOWING = 40; // listeners that are full at once
+const SMALL_QUEUE = 8; // entries of a ring that is less than the listeners
 const BIG = 60_000, MAX_BIG = 300; // bytes of a message for a listener that does not read, and how many of them at most
 const LATE_MESSAGES = 150, LATE_BYTES = 1000; // more than sockets hold, and less than any server allows to be unsent
+const PINGS = 300; // between the fragments of a message
 const FLOOD = 20_000; // pings of one client at a time
+const DEADLINE_MS = 10_000, LATE_MS = 8000; // of a handshake or a message, and how much later a busy machine may notice
+const SPARE_DESCRIPTORS = 48; // how many more than at rest it may open where they run out; a thread takes several
+const STALL_MS = 300; // a server that let nobody in for so long will let nobody in until somebody leaves
+const QUIET_SHARE = 0.5; // of a core, while nothing can be done: a loop that spins takes all of it
 const PATIENCE = /const PATIENCE_MS = 10_000;/, SHORT_PATIENCE = "const PATIENCE_MS = 300;";
 const KEEPALIVE_S = 60;
 
@@ -161,26 +172,162 @@ const HANDSHAKE: Check[] = [{
   },
 }].map(push);
 
+// ---- Deadlines, in their full length: so peers are tried too --------------------------------------------------------------
+
+const begun: Record<"handshake" | "message", Map<string, Promise<number[][]>>> = {
+  handshake: new Map(),
+  message: new Map(),
+};
+
+/** Starts what takes long, for `holds` to await. */
+const begin = (what: keyof typeof begun, wait: (lab: Lab) => Promise<number[]>[]) => (lab: Lab) => {
+  const waiting = Promise.all(wait(lab));
+  waiting.catch(() => {}); // awaited by `holds`
+  begun[what].set(lab.experiment.name, waiting);
+};
+
+/** Sends a beginning of a handshake, and waits for the refusal. Returns its status and the time. */
+async function refusedLate(lab: Lab, head: string): Promise<number[]> {
+  const startMs = performance.now();
+  using client = await WebSocketClient.connect(lab.shared.port, DEADLINE_MS + LATE_MS);
+  await client.send(head);
+  const { status } = await client.answer();
+  return [status, performance.now() - startMs];
+}
+
+/** Sends a beginning of a message behind a whole one, and waits for the Close. Returns its code and the time. */
+async function endedLate(lab: Lab, ...beginning: Uint8Array[]): Promise<number[]> {
+  using client = await WebSocketClient.open(lab.shared.port, DEADLINE_MS + LATE_MS);
+  const startMs = performance.now();
+  await client.send(...beginning);
+  for (;;) {
+    const { opcode, code } = await client.frame();
+    if (opcode === CLOSE) return [code, performance.now() - startMs];
+  }
+}
+
+function areInTime(ends: number[][], code: number): void {
+  for (const [ended, ms] of ends) {
+    assertEquals(ended, code);
+    assertGreater(ms, DEADLINE_MS - 100); // clocks have ticks
+    assertLess(ms, DEADLINE_MS + LATE_MS);
+  }
+}
+
+const DEADLINES: Check[] = [{
+  says: "answers a handshake that is not complete after 10 s with 408, whether it has begun or not",
+  id: "handshake-deadline" as const,
+  begins: begin("handshake", (lab) => [refusedLate(lab, ""), refusedLate(lab, handshake().slice(0, -2))]),
+  async holds(lab: Lab) {
+    areInTime(await begun.handshake.get(lab.experiment.name)!, 408);
+  },
+}, {
+  says: "ends a message or a frame that is not whole after 10 s with 1008, and nobody else",
+  id: "message-deadline" as const,
+  begins: begin("message", (lab) => [
+    endedLate(lab, maskedFrame(TEXT, "begun", { isFinal: false })),
+    endedLate(lab, maskedFrame(TEXT, "begun").subarray(0, 8)),
+    endedLate(lab, maskedFrame(TEXT, "begun", { isFinal: false }), maskedFrame(PING), maskedFrame(PONG)),
+  ]),
+  async holds(lab: Lab) {
+    using listening = await open(lab);
+    areInTime(await begun.message.get(lab.experiment.name)!, 1008);
+    await listening.send(maskedFrame(PING, "still here?"));
+    assertEquals(await pongOf(listening), "still here?");
+  },
+}, {
+  says: "closes a connection whose peer has its last frame, and does not close",
+  id: "close-deadline" as const,
+  linux: true as const,
+  async holds(lab: Lab) {
+    const { port } = lab.shared;
+    using polite = await open(lab);
+    using rude = await open(lab);
+    using refused = await WebSocketClient.connect(port, lab.patienceMs);
+    await polite.send(maskedFrame(CLOSE, closing(1000)));
+    assertEquals((await polite.frame()).code, 1000);
+    await rude.send(maskedFrame(BINARY, "x"));
+    assertEquals((await rude.frame()).code, 1003);
+    await refused.send(handshake({}, "GET /nowhere HTTP/1.1"));
+    assertEquals((await refused.answer()).status, 404);
+    for (const client of [polite, rude, refused]) {
+      await until(() => !isHeld(port, client.port), lab.patienceMs, "the server to close");
+    }
+  },
+}].map(push);
+
+/** Waits for a pong: messages may come before. */
+async function pongOf(client: WebSocketClient): Promise<string> {
+  for (;;) {
+    const { opcode, text } = await client.frame();
+    if (opcode === PONG) return text;
+  }
+}
+
 // ---- Frames --------------------------------------------------------------------------------------------------------------
 
 const part = { isFinal: false };
 const LONE = [0x80], OVERLONG = [0xc0, 0xaf], SURROGATE = [0xed, 0xa0, 0x80], BEYOND = [0xf4, 0x90, 0x80, 0x80];
-const BROKEN_TEXTS = [LONE, OVERLONG, SURROGATE, BEYOND, [0xe2, 0x82], [0xf0, 0x80, 0x80, 0x80], [0xff], [0xc3, 0x28]];
+const BROKEN_TEXTS = [
+  LONE,
+  OVERLONG,
+  SURROGATE,
+  BEYOND,
+  ...[[0xbf], [0xfe], [0xff], [0xc3, 0x28]],
+  ...[[0xc3], [0xe2, 0x82], [0xf0, 0x90, 0x80]], // characters without their last byte
+  ...[[0xc1, 0xbf], [0xe0, 0x80, 0x80], [0xe0, 0x9f, 0xbf], [0xf0, 0x80, 0x80, 0x80], [0xf0, 0x8f, 0xbf, 0xbf]], // overlong
+  ...[[0xed, 0xaf, 0xbf], [0xed, 0xb0, 0x80], [0xed, 0xbf, 0xbf], [...SURROGATE, 0xed, 0xb0, 0x80]], // surrogates
+  ...[[0xf8, 0x88, 0x80, 0x80, 0x80], [0xfc, 0x84, 0x80, 0x80, 0x80, 0x80], [0xf7, 0xbf, 0xbf, 0xbf]], // beyond U+10FFFF
+  [...new TextEncoder().encode("κόσμε"), ...SURROGATE, 0x65],
+];
+/** The first and the last characters of each length, those beside the surrogates, and some that stand for nothing. */
+const BORDERS = [
+  0x00,
+  0x7f,
+  0x80,
+  0x7ff,
+  0x800,
+  0xd7ff,
+  0xe000,
+  0xfdd0,
+  0xfffd,
+  0xfffe,
+  0xffff,
+  0x10000,
+  0x1fffe,
+  0x10ffff,
+];
+
+const wrong = (says: string, code: number, ...stream: Uint8Array[]): [string, number, ...Uint8Array[]] => [
+  says,
+  code,
+  ...stream,
+];
 
 const WRONG: [says: string, code: number, ...stream: Uint8Array[]][] = [
   ["a frame that is not masked", 1002, maskedFrame(TEXT, "x", { mask: null })],
-  ["a first reserved bit", 1002, maskedFrame(TEXT, "x", { reserved: 4 })],
-  ["a last reserved bit", 1002, maskedFrame(TEXT, "x", { reserved: 1 })],
-  ...[3, 7, 11, 15].map((opcode) => [`opcode ${opcode}`, 1002, maskedFrame(opcode)] as [string, number, Uint8Array]),
+  ...[1, 2, 3, 4, 5, 6, 7].map((reserved, i) => {
+    const opcode = [TEXT, TEXT, PING, PONG, CLOSE, CONTINUATION, BINARY][i]!;
+    return wrong(`reserved bits ${reserved} with opcode ${opcode}`, 1002, maskedFrame(opcode, "", { reserved }));
+  }),
+  ...[3, 4, 5, 6, 7, 11, 12, 13, 14, 15].flatMap((opcode) => [
+    wrong(`opcode ${opcode}`, 1002, maskedFrame(opcode)),
+    wrong(`opcode ${opcode} with a payload`, 1002, maskedFrame(opcode, "x")),
+    wrong(`opcode ${opcode} amid a message`, 1002, maskedFrame(TEXT, "x", part), maskedFrame(opcode, "x")),
+  ]),
   ["a fragmented ping", 1002, maskedFrame(PING, "", part)],
+  ["a fragmented pong", 1002, maskedFrame(PONG, "", part)],
+  ["a fragmented Close", 1002, maskedFrame(CLOSE, closing(1000), part)],
   ["a ping of 126 bytes", 1002, maskedFrame(PING, "x".repeat(126))],
   ["a Close of 126 bytes", 1002, maskedFrame(CLOSE, closing(1000, "x".repeat(124)))],
   ["a continuation of nothing", 1002, maskedFrame(CONTINUATION, "x")],
+  ["a first fragment that continues nothing", 1002, maskedFrame(CONTINUATION, "x", part)],
+  ["an empty continuation of nothing", 1002, maskedFrame(CONTINUATION)],
   ["a message within a message", 1002, maskedFrame(TEXT, "x", part), maskedFrame(TEXT, "y")],
   ["a length of 16 bits for 5", 1002, maskedFrame(TEXT, "hello", { lengthBytes: 2 })],
   ["a length of 64 bits for 5", 1002, maskedFrame(TEXT, "hello", { lengthBytes: 8 })],
   ["a length with its first bit set", 1002, maskedFrame(TEXT, "x", { lengthBytes: 8, length: 2n ** 63n })],
-  ...BROKEN_TEXTS.map((bytes) => [`the text ${bytes}`, 1007, maskedFrame(TEXT, bytes)] as [string, number, Uint8Array]),
+  ...BROKEN_TEXTS.map((bytes) => wrong(`the text ${bytes}`, 1007, maskedFrame(TEXT, bytes))),
   ["a text that is broken between fragments", 1007, maskedFrame(TEXT, [0xc3], part), maskedFrame(CONTINUATION, "x")],
   ["a broken text before its end", 1007, maskedFrame(TEXT, [0xc3, 0x28], part)],
 ];
@@ -224,7 +371,130 @@ async function seesPieces(client: WebSocketClient, says: string): Promise<void> 
   assertEquals([await client.text(), await client.text()], [PIECES_TEXT, "b"], says);
 }
 
-const FRAME_CHECKS: Check[] = [{
+// ---- Streams that are right, by the groups that test suites of the protocol have ------------------------------------------
+
+const text = (payload: Fuzzed["payload"] | string, isFinal = true, opcode = TEXT): Fuzzed => ({
+  opcode,
+  payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
+  isFinal,
+});
+const more = (payload: Fuzzed["payload"] | string, isFinal = false) => text(payload, isFinal, CONTINUATION);
+const ping = (payload: Fuzzed["payload"] | string = "") => text(payload, true, PING);
+const pong = (payload: Fuzzed["payload"] | string = "") => text(payload, true, PONG);
+const closeFrame = (code: number, reason = "") => text(Uint8Array.from(closing(code, reason)), true, CLOSE);
+/** A text in fragments of so many bytes. */
+function fragments(whole: string, bytes: number): Fuzzed[] {
+  const all = new TextEncoder().encode(whole), count = Math.max(1, Math.ceil(all.length / bytes));
+  return Array.from({ length: count }, (_, i) => {
+    const payload = all.subarray(i * bytes, (i + 1) * bytes);
+    return text(payload, i === count - 1, i === 0 ? TEXT : CONTINUATION);
+  });
+}
+const repeat = (count: number, make: (i: number) => Fuzzed) => Array.from({ length: count }, (_, i) => make(i));
+
+const ALL_BYTES = Uint8Array.from({ length: 125 }, (_, i) => 255 - i); // no UTF-8
+const KOSME = "κόσμε 🦕 ሀ";
+
+/** Streams in which all is right: what must come back is what {@linkcode expectedFrames} says. */
+const RIGHT: Record<string, [says: string, ...frames: Fuzzed[]][]> = {
+  framing: [
+    ...[0, 1, 125, 126, 127, 128, 255, 256, 4095, 4096, 16_384, 65_534, 65_535].map((length) =>
+      [`a text of ${length} bytes`, text("x".repeat(length))] as [string, Fuzzed]
+    ),
+  ],
+  "pings and pongs": [
+    ["an empty ping", ping()],
+    ["a ping of text", ping("Hello, world!")],
+    ["a ping of bytes that are no UTF-8", ping(ALL_BYTES)],
+    ["an empty pong that nobody asked for", pong()],
+    ["a pong that nobody asked for, then a ping", pong("unasked"), ping("asked")],
+    ["ten pings", ...repeat(10, (i) => ping(`ping ${i}`))],
+  ],
+  fragmentation: [
+    ["a text in two fragments", text("one ", false), more("two", true)],
+    ["three empty fragments", text("", false), more(""), more("", true)],
+    ["empty fragments around a full one", text("", false), more("full"), more("", true)],
+    [
+      "pings and pongs between fragments",
+      text("a", false),
+      ping("1"),
+      more("b"),
+      pong("2"),
+      ping("3"),
+      more("c", true),
+    ],
+    ["two texts in fragments", ...fragments("first", 2), ...fragments("second", 1)],
+  ],
+  "UTF-8": [
+    ["a text cut between characters", text("κό", false), more("σμ"), more("ε 🦕"), more(" ሀ", true)],
+    ["a text cut into its bytes", ...fragments(KOSME, 1)],
+    ...BORDERS.map((code) => [`U+${code.toString(16)}`, text(String.fromCodePoint(code))] as [string, Fuzzed]),
+    ...BORDERS.map((code) =>
+      [`U+${code.toString(16)} byte by byte`, ...fragments(String.fromCodePoint(code), 1)] as [string, ...Fuzzed[]]
+    ),
+    ["a byte order mark, which stays", text("\ufeffx")],
+  ],
+  closing: [
+    ["a text before a Close", text("last words")],
+    ["a Close, and one more", closeFrame(1000), closeFrame(1001)],
+    ["a ping behind a Close", closeFrame(1000), ping("late")],
+    ["a text behind a Close", closeFrame(1000), text("late")],
+    ["a Close amid a message, and its end", text("begun", false), closeFrame(1000), more("ended", true)],
+    ["a Close with a reason of 123 bytes", closeFrame(1000, "r".repeat(123))],
+    ["a long text, a Close and a ping", text("x".repeat(MAX_MESSAGE)), closeFrame(3000), ping()],
+  ],
+  limits: [
+    ...[64, 256, 1300, 4096, 16_384].map((bytes) =>
+      [`65 535 bytes in fragments of ${bytes}`, ...fragments("é".repeat(MAX_MESSAGE >> 1) + "x", bytes)] as [
+        string,
+        ...Fuzzed[],
+      ]
+    ),
+    ["300 texts at once", ...repeat(300, (i) => text(`text ${i}`))],
+    ["20 fragments with a ping behind each", ...fragments("y".repeat(20), 1).flatMap((one) => [one, ping("?")])],
+  ],
+};
+
+/** What the protocol fixes: the order of messages, that of pongs, and the code of the Close. A pong may pass a message. */
+const fixed = (frames: readonly { opcode: number; payload: Uint8Array }[]) => ({
+  messages: frames.filter(({ opcode }) => opcode < CLOSE).map(({ opcode, payload }) => ({ opcode, payload })),
+  pongs: frames.filter(({ opcode }) => opcode === PONG).map(({ payload }) => payload),
+  closes: frames.filter(({ opcode }) => opcode === CLOSE).map(({ payload }) => payload.subarray(0, 2)),
+  isClosedLast: frames.at(-1)?.opcode === CLOSE,
+});
+
+/** Sends a stream, with a Close at its end, in pieces of so many bytes. What comes back must be what a second parser says. */
+async function isAnswered(lab: Lab, says: string, frames: Fuzzed[], pieceBytes: number): Promise<void> {
+  const all = [...frames, closeFrame(1000)];
+  const stream = Uint8Array.from(all.flatMap(({ opcode, payload, ...how }) => [...maskedFrame(opcode, payload, how)]));
+  using client = await open(lab);
+  const answered = client.rest();
+  answered.catch(() => {}); // it is awaited below
+  for (let at = 0; at < stream.length; at += pieceBytes) await client.send(stream.subarray(at, at + pieceBytes));
+  const { frames: seen } = await answered; // what is sent behind a Close may have the connection reset
+  assertEquals(fixed(seen), fixed(expectedFrames(all, MAX_MESSAGE)), says);
+}
+
+const GROUPS: Check[] = Object.entries(RIGHT).map(([group, streams]) => ({
+  says: `answers the streams of the group "${group}" as a second parser does`,
+  async holds(lab: Lab) {
+    for (const [says, ...frames] of streams) {
+      const bytes = frames.reduce((sum, { payload }) => sum + payload.length + 14, 0);
+      for (const pieceBytes of bytes < 1000 ? [Infinity, 1, 7] : [Infinity, 997]) {
+        await isAnswered(lab, `${says}, in pieces of ${pieceBytes}`, frames, pieceBytes);
+      }
+    }
+  },
+}));
+
+const FRAME_CHECKS: Check[] = [...GROUPS, {
+  says: "answers fragments with a ping behind each, and a Close, that come at once",
+  id: "pings-before-close" as const,
+  async holds(lab: Lab) {
+    const frames = fragments("y".repeat(PINGS), 1).flatMap((one) => [one, ping("?")]);
+    await isAnswered(lab, `${PINGS} pings`, frames, Infinity);
+  },
+}, {
   says: "sends a usual client what it has sent, of every length of a length",
   async holds(lab: Lab) {
     const socket = new Client(`ws://127.0.0.1:${lab.shared.port}/`);
@@ -409,17 +679,154 @@ const takeAll = (clients: readonly WebSocketClient[], count: number) =>
     return texts;
   }));
 
-/** Sends messages until a listener that does not read is dropped: all others have each one before the next leaves. */
-async function sendUntilDropped(lab: Lab, port: number, readers: readonly WebSocketClient[], other: SmallClient) {
-  let dropped = false, sent = 0;
-  const isDropped = () => dropped ||= serverEnd(port, other.port) === null;
-  while (!isDropped() && sent < MAX_BIG) {
+/** Sends messages until listeners that do not read are dropped: all others have each one before the next leaves. */
+async function sendUntilDropped(
+  lab: Lab,
+  port: number,
+  readers: readonly WebSocketClient[],
+  deaf: readonly SmallClient[],
+) {
+  let held = [...deaf], sent = 0;
+  const areDropped = () => (held = held.filter((one) => serverEnd(port, one.port) !== null)).length === 0;
+  while (!areDropped() && sent < MAX_BIG) {
     await readers[0]!.send(maskedFrame(TEXT, `${sent}:`.padEnd(BIG, "x")));
     const texts = await within(takeAll(readers, 1), lab.patienceMs, "all that read to have a message");
     assert(texts.every(([text]) => text!.startsWith(`${sent}:`)));
     sent++;
   }
-  return { dropped, sent };
+  return { held: held.length, sent };
+}
+
+/** Listeners that read late or never: their sockets take little. */
+async function openDeaf(lab: Lab, count: number, port: number, stack: DisposableStack): Promise<SmallClient[]> {
+  const deaf = Array.from({ length: count }, () => stack.use(new SmallClient(port, PATIENCE_MS)));
+  for (const one of deaf) {
+    one.send(handshake());
+    await until(() => (serverEnd(port, one.port)?.unread ?? 1) === 0, lab.patienceMs, "a handshake");
+  }
+  return deaf;
+}
+
+const LATE_TEXTS = Array.from({ length: LATE_MESSAGES }, (_, i) => `${i}:`.padEnd(LATE_BYTES, "x"));
+/** What a listener gets that closes behind those. */
+const LATE_STREAM = new TextDecoder("latin1").decode(Uint8Array.from([
+  ...LATE_TEXTS.flatMap((text) => [0x81, 126, LATE_BYTES >> 8, LATE_BYTES & 255, ...new TextEncoder().encode(text)]),
+  ...[0x88, 2, ...closing(1000)],
+]));
+
+/** Sends messages while some do not read; then these close, and must have got all of it. */
+async function sendToLate(client: WebSocketClient, late: readonly SmallClient[]): Promise<void> {
+  for (const text of LATE_TEXTS) {
+    await client.send(maskedFrame(TEXT, text));
+    assertEquals(await client.text(), text);
+  }
+  for (const one of late) {
+    one.send(maskedFrame(CLOSE, closing(1000)));
+    const { text, end } = await one.readAll();
+    const stream = text.slice(text.indexOf("\r\n\r\n") + 4);
+    assert(stream === LATE_STREAM, `of ${LATE_STREAM.length} bytes ${stream.length} came, or others`);
+    assert(end, "the connection ended by a reset");
+  }
+}
+
+/** Some publish at once: all get every message once, and in the same order. */
+async function haveOneOrder(lab: Lab, clients: readonly WebSocketClient[]): Promise<void> {
+  const taking = takeAll(clients, PUBLISHERS * MESSAGES);
+  await Promise.all(
+    clients.slice(0, PUBLISHERS).map(async (client, publisher) => {
+      for (let i = 0; i < MESSAGES; i++) await client.send(maskedFrame(TEXT, `${publisher} ${i}`));
+    }),
+  );
+  const [first, ...others] = await within(taking, 3 * lab.patienceMs, "all messages");
+  for (const texts of others) assertEquals(texts, first);
+  for (let publisher = 0; publisher < PUBLISHERS; publisher++) {
+    const own = first!.filter((text) => text.startsWith(`${publisher} `));
+    assertEquals(own, Array.from({ length: MESSAGES }, (_, i) => `${publisher} ${i}`));
+  }
+}
+
+// Of a server whose ring may be made smaller than it is.
+const SUBMISSIONS = /const SUBMISSIONS = \d+;/, COMPLETIONS = /const COMPLETIONS = \d+;/;
+const HOLDING = /const isHolding = \(\) => ([^;]+);/;
+
+/** A copy with queues of a few entries, which counts how often completions did not fit. */
+const withSmallRing = (source: string) =>
+  source.replace(SUBMISSIONS, `const SUBMISSIONS = ${SMALL_QUEUE};`)
+    .replace(COMPLETIONS, `const COMPLETIONS = ${2 * SMALL_QUEUE};`)
+    .replace(HOLDING, 'const isHolding = () => ($1) && countError("OVERFLOW") > 0;');
+
+/** Listeners that come at once to a server that has descriptors for some of them only. */
+class Crowd implements AsyncDisposable {
+  /** Those that are served. */
+  readonly inside: WebSocketClient[] = [];
+  /** Those that wait for an answer to their handshake. */
+  readonly outside = new Set<WebSocketClient>();
+  /** How many were turned away. */
+  lost = 0;
+  readonly #all = new DisposableStack();
+
+  private constructor(readonly server: Server) {}
+
+  /** Resolves when no more of them are let in. */
+  static async gather(lab: Lab): Promise<Crowd> {
+    const limit = sample(lab.shared.pid)!.descriptors + SPARE_DESCRIPTORS;
+    const crowd = new Crowd(await lab.fresh({ prlimit: [`--nofile=${limit}`] }));
+    for (let i = 0; i < limit; i++) await crowd.#add();
+    await until(() => crowd.inside.length > 0, lab.patienceMs, "one of many to be let in");
+    for (let before = -1; before !== crowd.inside.length;) {
+      before = crowd.inside.length;
+      await delay(STALL_MS);
+    }
+    return crowd;
+  }
+
+  /** Has one more come. It waits as long as it has to. */
+  async #add(): Promise<void> {
+    const client = await this.#connect();
+    if (client === null) return;
+    this.outside.add(client);
+    this.#enter(client);
+  }
+
+  async #connect(): Promise<WebSocketClient | null> {
+    try {
+      return this.#all.use(await WebSocketClient.connect(this.server.port, 3 * PATIENCE_MS));
+    } catch (error) {
+      if (!(error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.ConnectionRefused)) {
+        throw error;
+      }
+      this.lost++;
+      return null;
+    }
+  }
+
+  async #enter(client: WebSocketClient): Promise<void> {
+    try {
+      await client.send(handshake());
+      await client.switched();
+      this.inside.push(client);
+    } catch (error) {
+      if (!(error instanceof BrokenPromise)) throw error;
+      this.lost++;
+    } finally {
+      this.outside.delete(client);
+    }
+  }
+
+  /** Has those inside leave, then those who are let in for them, until nobody is left. */
+  async leave(lab: Lab): Promise<void> {
+    while (this.outside.size > 0 || this.inside.length > 0) {
+      const before = this.outside.size;
+      for (const client of this.inside.splice(0)) client[Symbol.dispose]();
+      await until(() => this.outside.size < before || before === 0, lab.patienceMs, "others to be let in");
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#all.dispose();
+    await until(() => this.outside.size === 0, PATIENCE_MS, "all to have left");
+    await this.server[Symbol.asyncDispose]();
+  }
 }
 
 const BROADCAST: Check[] = [{
@@ -428,18 +835,7 @@ const BROADCAST: Check[] = [{
   async holds(lab: Lab) {
     using stack = new DisposableStack();
     const clients = await openMany(lab, LISTENERS, lab.shared.port, stack);
-    const taking = takeAll(clients, PUBLISHERS * MESSAGES);
-    await Promise.all(
-      clients.slice(0, PUBLISHERS).map(async (client, publisher) => {
-        for (let i = 0; i < MESSAGES; i++) await client.send(maskedFrame(TEXT, `${publisher} ${i}`));
-      }),
-    );
-    const [first, ...others] = await within(taking, 3 * lab.patienceMs, "all messages");
-    for (const texts of others) assertEquals(texts, first);
-    for (let publisher = 0; publisher < PUBLISHERS; publisher++) {
-      const own = first!.filter((text) => text.startsWith(`${publisher} `));
-      assertEquals(own, Array.from({ length: MESSAGES }, (_, i) => `${publisher} ${i}`));
-    }
+    await haveOneOrder(lab, clients);
   },
 }, {
   says: "sends a message to who listens, and to nobody who has left or has not shaken hands",
@@ -455,43 +851,120 @@ const BROADCAST: Check[] = [{
     await silent.switched();
   },
 }, {
-  says: `drops one of ${LISTENERS} listeners that does not read, and delays none of the others`,
+  says:
+    `drops ${DEAF} of ${LISTENERS} listeners that do not read, within a bound of memory, and the others lose nothing`,
   id: "drop-non-reader" as const,
   linux: true as const,
   async holds(lab: Lab) {
     await using server = await lab.fresh();
     using stack = new DisposableStack();
-    const readers = await openMany(lab, LISTENERS - 1, server.port, stack);
-    using other = new SmallClient(server.port, PATIENCE_MS);
-    other.send(handshake());
-    await until(() => (serverEnd(server.port, other.port)?.unread ?? 1) === 0, lab.patienceMs, "a handshake");
-    const { dropped, sent } = await sendUntilDropped(lab, server.port, readers, other);
-    assert(dropped, `It was still held after ${sent} messages of ${BIG} bytes.`);
+    const readers = await openMany(lab, LISTENERS - DEAF, server.port, stack);
+    const deaf = await openDeaf(lab, DEAF, server.port, stack);
+    const before = sample(server.pid)!.rss_bytes;
+    const { held, sent } = await sendUntilDropped(lab, server.port, readers, deaf);
+    assertEquals(held, 0, `still held after ${sent} messages of ${BIG} bytes`);
+    assertLess(sample(server.pid)!.rss_bytes - before, MEMORY_BOUND);
     await readers[0]!.send(maskedFrame(TEXT, "and on"));
     assertEquals((await takeAll(readers, 1)).flat(), readers.map(() => "and on"));
-    assertEquals((await server.stop()).code, 0);
+    const { stopped, code } = await server.stop();
+    const counted = lab.cannot("count-errors") ? {} : { MAX_UNSENT: DEAF };
+    assertEquals([code, stopped?.errors], [0, counted]);
   },
 }, {
   says: "sends a listener that reads late all messages, whole and in order",
   linux: true as const,
   async holds(lab: Lab) {
-    using other = new SmallClient(lab.shared.port, PATIENCE_MS);
-    other.send(handshake());
-    await until(() => (serverEnd(lab.shared.port, other.port)?.unread ?? 1) === 0, lab.patienceMs, "a handshake");
+    using stack = new DisposableStack();
+    const late = await openDeaf(lab, 1, lab.shared.port, stack);
     using client = await open(lab);
-    const texts = Array.from({ length: LATE_MESSAGES }, (_, i) => `${i}:`.padEnd(LATE_BYTES, "x"));
-    for (const text of texts) {
-      await client.send(maskedFrame(TEXT, text));
-      assertEquals(await client.text(), text);
+    await sendToLate(client, late);
+  },
+}, {
+  says: `sends to ${LISTENERS} by a ring of ${SMALL_QUEUE} entries: every message once, and in one order`,
+  copies: true as const,
+  concerns: (source: string) => SUBMISSIONS.test(source),
+  async holds(lab: Lab) {
+    await using copy = await lab.changed((source) =>
+      source.replace(SUBMISSIONS, `const SUBMISSIONS = ${SMALL_QUEUE};`)
+    );
+    using stack = new DisposableStack();
+    await haveOneOrder(lab, await openMany(lab, LISTENERS, copy.server.port, stack));
+  },
+}, {
+  says: `loses nothing while completions overflow: ${OVERFLOWING} that read late get every message, whole and in order`,
+  copies: true as const,
+  concerns: (source: string) => SUBMISSIONS.test(source),
+  async holds(lab: Lab) {
+    await using copy = await lab.changed(withSmallRing);
+    {
+      using stack = new DisposableStack();
+      const late = await openDeaf(lab, OVERFLOWING, copy.server.port, stack);
+      using client = await open(lab, copy.server.port);
+      await sendToLate(client, late);
     }
-    other.send(maskedFrame(CLOSE, closing(1000)));
-    const { text, end } = await other.readAll();
-    const frames = texts.flatMap((
-      text,
-    ) => [0x81, 126, LATE_BYTES >> 8, LATE_BYTES & 255, ...new TextEncoder().encode(text)]);
-    const all = new TextDecoder("latin1").decode(Uint8Array.from([...frames, 0x88, 2, ...closing(1000)]));
-    assertEquals(text.slice(text.indexOf("\r\n\r\n") + 4) === all, true, `of ${all.length} bytes ${text.length} came`);
-    assert(end, "the connection ended by a reset");
+    const { stopped, code } = await copy.server.stop();
+    assertEquals(code, 0);
+    assertGreater(stopped?.errors.OVERFLOW ?? 0, 0); // else this was no test
+  },
+}, {
+  says: `takes leave of ${2 * OVERFLOWING} that are full, while completions overflow, behind what each has to get`,
+  copies: true as const,
+  concerns: (source: string) => SUBMISSIONS.test(source),
+  async holds(lab: Lab) {
+    // Sockets take little, so that all are full at once; and it stops as if SIGTERM had come during the broadcast.
+    const nodelay = '[IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY"],', small = '[SOL_SOCKET, 7, 4096, "SO_SNDBUF"],';
+    await using copy = await lab.changed((source) =>
+      withSmallRing(source).replace(nodelay, nodelay + small)
+        .replace("if (stopping && stopAtMs", "if ((stopping ||= counts.served > 0) && stopAtMs")
+    );
+    const { server } = copy;
+    using stack = new DisposableStack();
+    const late = await openDeaf(lab, 2 * OVERFLOWING, server.port, stack);
+    using client = await open(lab, server.port);
+    const last = "l".repeat(BIG);
+    await client.send(maskedFrame(TEXT, last));
+    const whole = [0x81, 126, BIG >> 8, BIG & 255, ...new TextEncoder().encode(last), 0x88, 2, ...closing(1001)];
+    const expected = new TextDecoder("latin1").decode(Uint8Array.from(whole));
+    for (const { text } of await Promise.all(late.map((one) => one.readAll()))) {
+      const stream = text.slice(text.indexOf("\r\n\r\n") + 4);
+      assert(stream === expected, `of ${expected.length} bytes ${stream.length} came, or others`);
+    }
+    await within(server.exited, lab.patienceMs, "the end of the server");
+    const { stopped, code } = await server.stop();
+    assertEquals([code, stopped?.served], [0, 1]);
+    assertGreater(stopped?.errors.OVERFLOW ?? 0, 0); // else this was no test
+  },
+}, {
+  says: "runs out of descriptors, serves those it has without a spin, and lets others in when some leave",
+  id: "recover-emfile" as const,
+  needs: "prlimit" as const,
+  linux: true as const,
+  async holds(lab: Lab) {
+    await using crowd = await Crowd.gather(lab);
+    const { server, inside } = crowd;
+    const before = cpuUs(server.pid)!;
+    await delay(1000); // the length of the measurement
+    assertLess(cpuUs(server.pid)! - before, QUIET_SHARE * 1e6);
+    await inside[0]!.send(maskedFrame(TEXT, "full house"));
+    assertEquals((await takeAll(inside, 1)).flat(), inside.map(() => "full house"));
+    await crowd.leave(lab);
+    // Where the listener was given up a new one may be refused at first.
+    const isServed = () => open(lab, server.port).then((client) => inside.push(client) > 0, () => false);
+    await until(isServed, lab.patienceMs, "a new client to be served");
+    const { stopped, code } = await server.stop();
+    assertEquals(code, 0, server.stderrTail());
+    assertGreater(stopped?.errors.EMFILE ?? 0, 0);
+  },
+}, {
+  says: "lets new clients wait when descriptors have run out, and serves them when others have left",
+  id: "wait-at-emfile" as const,
+  needs: "prlimit" as const,
+  linux: true as const,
+  async holds(lab: Lab) {
+    await using crowd = await Crowd.gather(lab);
+    assertGreater(crowd.outside.size, 0);
+    await crowd.leave(lab);
+    assertEquals(crowd.lost, 0);
   },
 }, {
   says: "serves others while one client sends pings without end",
@@ -642,4 +1115,4 @@ const STOPPING: Check[] = [{
   },
 }].map(push);
 
-await testAll([...HANDSHAKE, ...FRAME_CHECKS, ...FUZZ, ...BROADCAST, ...STOPPING]);
+await testAll([...DEADLINES, ...HANDSHAKE, ...FRAME_CHECKS, ...FUZZ, ...BROADCAST, ...STOPPING]);

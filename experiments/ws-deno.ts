@@ -20,6 +20,11 @@
  * @cannot     bound-message A frame that names more than 64 MiB ends the connection without a Close.
  * @cannot     drop-non-reader A WebSocket cannot be reset: its Close waits behind what is unsent, until a ping fails.
  * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default: its pings do more.
+ * @cannot     handshake-deadline A handshake that never ends is waited for without an end.
+ * @cannot     message-deadline The runtime has no clock for messages: only one who sends no frame at all is ended.
+ * @cannot     close-deadline A peer that has its Close and stays is waited for.
+ * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
+ *             refused until it is opened again after the pause.
  * @sources    Deno.upgradeWebSocket (docs.deno.com); RFC 6455 (WebSocket)
  */
 

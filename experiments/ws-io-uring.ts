@@ -911,6 +911,7 @@ function linger(fd: number): void {
 /** Ends those whose time is over, except where kept input waits for this server and not for the peer. */
 function endLate(turnMs: number): void {
   let ended = 0;
+  if (isHolding()) return; // a last frame might overtake what is not known to have failed: the next turn does it
   for (const [fd, deadlineMs] of lingering) {
     if (deadlineMs > turnMs || ended++ === ENDS) break;
     lingering.delete(fd);
@@ -976,6 +977,9 @@ const filled = new Int32Array(lentBuffers); // bytes of each buffer that earlier
 putAddress(words, (WAIT_AT >> 2) + WAIT_TIMESPEC, address + TIMESPEC_AT);
 let tail = 0, lentTail = 0; // of submissions and of buffers, before the kernel is told
 let scanned = 0; // completions that were looked at for sends that failed
+// What is asked for once completions do not overflow any more. Each of these completes at once: asked for again and again
+// they would keep the queue full, and it would never be known which sends have failed.
+const putOff: { fd: number; submitLater: (fd: number) => void }[] = [];
 // Frames that are submitted, by index: where in `memory` each stands, its length and, if it must be kept, its copy. The
 // first is the message. They are over with their batch, which is all that is submitted until the next call returns.
 const MESSAGE = 0;
@@ -1125,7 +1129,7 @@ function sendQuickly(fd: number, index: number): void {
 function submitRetry(fd: number, { frames, taken }: Unsent): void {
   const isFull = (tail - rings[SQ_HEAD]! | 0) === SUBMISSIONS;
   if (isFull || !fitsArena(OUTBOX)) submitAll();
-  if (!fitsArena(OUTBOX)) return submitPoll(fd); // while completions overflow it is not emptied
+  if (!fitsArena(OUTBOX)) return putOffPoll(fd); // while completions overflow it is not emptied
   const start = arenaAt;
   for (const frame of frames) {
     const rest = arenaAt === start ? frame.subarray(taken) : frame;
@@ -1146,7 +1150,14 @@ function submitPoll(fd: number): void {
 /** Asks for a completion, which comes behind those of what was submitted before. */
 function submitContinue(fd: number): void {
   states[fd]! |= CONTINUING;
-  submit(IORING_OP_NOP, fd, 0, 0, 0, CONTINUE);
+  if (isHolding()) putOff.push({ fd, submitLater: submitContinue });
+  else submit(IORING_OP_NOP, fd, 0, 0, 0, CONTINUE);
+}
+
+/** Of a socket that can be written to already: while completions overflow nothing can be sent. */
+function putOffPoll(fd: number): void {
+  states[fd]! |= POLLING;
+  putOff.push({ fd, submitLater: submitPoll });
 }
 
 /** What is cancelled completes too. Where the kernel, at work on it, finds nothing, the next receive cancels again. */
@@ -1201,6 +1212,9 @@ const ENTER = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | IORING_ENTER_REGIS
 
 /** Submissions out, completions in. */
 function enter(waitFor: number, waitMs: number): void {
+  if (putOff.length > 0 && !isHolding()) {
+    for (const { fd, submitLater } of putOff.splice(0)) submitLater(fd);
+  }
   words[(WAIT_AT >> 2) + WAIT_MIN_US] = waitFor > 1 ? MIN_WAIT_US : 0;
   words[(TIMESPEC_AT >> 2) + TIMESPEC_NANOSECONDS] = waitMs * 1e6;
   call(waitFor, ENTER, waitPointer, waitBytes);
@@ -1289,6 +1303,15 @@ async function broadcast(): Promise<void> {
   }
 }
 
+/** Takes completions until none overflow, so that it is known which sends have failed. */
+async function settle(): Promise<void> {
+  const untilMs = readClockMs() + STOP_MS;
+  while (isHolding() && readClockMs() < untilMs) {
+    enter(0, 0);
+    if (takeCompletions()) await broadcast();
+  }
+}
+
 /** Takes leave of all that listen, behind what each has still to take. */
 async function endAll(): Promise<void> {
   for (const fd of [...listeners]) {
@@ -1323,6 +1346,7 @@ async function serve(listener: number): Promise<void> {
     if (stopAtMs < Infinity && came + partial.size + unsent.size + lingering.size === 0) return;
     if (stopping && stopAtMs === Infinity) {
       await stopAccepting(listener);
+      await settle();
       await endAll();
       stopAtMs = readClockMs() + STOP_MS;
     }

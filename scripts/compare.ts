@@ -2,6 +2,7 @@
  * Compares experiments with the first one named, in interleaved rounds, and prints each ratio with its 98 % interval.
  *
  * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
+ * deno task compare ws-epoll --slow 100 --connections 10000
  */
 import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
 import { compare, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
@@ -13,6 +14,7 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
 import { counted } from "../lib/text/format.ts";
+import { BYTES_RANGE } from "../lib/run/measure.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
 import { capacityRatio, readSlo } from "../lib/results/capacity.ts";
@@ -22,7 +24,7 @@ import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table, wrap } from "../lib/text/table.ts";
-import { HEAVY_SHARE, HEAVY_US, MIN_ROUNDS } from "../lib/results/conventions.ts";
+import { HEAVY_SHARE, HEAVY_US, MESSAGE_BYTES, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison } from "../lib/tables/comparison.ts";
 import { WIRE_SAYS } from "../lib/tables/runs.ts";
@@ -32,6 +34,7 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
        [--scenario throughput|rate|mixed|hold|broadcast|sweep] [--slo p99=5ms]
        [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}]
+       [--slow N] [--bytes ${MESSAGE_BYTES}]
        ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with
        those of a family. The reference is epoll if none is named. If one of
@@ -39,6 +42,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs;
        several by commas.
+       --slow N: of broadcast, the reference against itself with N more listeners
+       that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
        in ${SWEEP_FULL.rounds} paired rounds; about four minutes for each of them.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
@@ -46,7 +51,10 @@ const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
 const MESSAGES_PER_S = 10;
 
-type Flags = Record<"scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work", string | undefined>;
+type Flags = Record<
+  "scenario" | "rate" | "rounds" | "seconds" | "connections" | "family" | "work" | "slow" | "bytes",
+  string | undefined
+>;
 
 /** @param usual The scenario where none is named. */
 function readPlans(
@@ -65,6 +73,9 @@ function readPlans(
   if (isBroadcast && flags.rate === "half") throw new UsageError("A broadcast has a number of messages/s: --rate 10.");
   if (flags.rate === undefined && scenario === "mixed") throw new UsageError("mixed needs a --rate.");
   if (flags.work !== undefined && scenario !== "mixed") throw new UsageError("--work belongs to mixed.");
+  for (const flag of ["slow", "bytes"] as const) {
+    if (flags[flag] !== undefined && !isBroadcast) throw new UsageError(`--${flag} belongs to broadcast.`);
+  }
   const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
   const plan = {
@@ -77,6 +88,8 @@ function readPlans(
     slices: quick ? 4 : 8,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
     settleSeconds: 10,
+    ...(flags.slow !== undefined && { slow: numberFlag("slow", flags.slow, { min: 1, max: 1e6, integer: true }) }),
+    ...(flags.bytes !== undefined && { bytes: numberFlag("bytes", flags.bytes, BYTES_RANGE) }),
     setup: readSetup(flags),
     signal,
   } as const;
@@ -91,10 +104,13 @@ function readPlans(
 /** The reference and those it is compared with. */
 async function readNames(
   names: string[],
-  all: boolean,
-  family: string | undefined,
+  { all, family, slow }: { all: boolean; family?: string; slow?: string },
 ): Promise<[Experiment, Experiment[]]> {
   const reference = find(names[0] ?? "epoll");
+  if (slow !== undefined) {
+    if (names.length > 1 || all || family !== undefined) throw new UsageError("With --slow name the reference alone.");
+    return [reference, [{ ...reference, name: `${reference.name} beside ${slow} slow` }]];
+  }
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
     if (new Set(names.slice(1)).size < names.length - 1) throw new UsageError("Name each candidate once.");
@@ -227,16 +243,21 @@ async function compareCapacities(
   return ratios.some(({ rounds }) => rounds > 0) ? EXIT.ok : failed.length > 0 ? EXIT.unavailable : EXIT.failed;
 }
 
+const FLAGS = {
+  string: [
+    ...(["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slo", "slow", "bytes"] as const),
+    ...SETUP_FLAGS,
+  ],
+  boolean: ["json", "all", "quick", "save"],
+  negatable: ["save"],
+  defaults: { save: true },
+} as const;
+
 await runScript(USAGE, async () => {
-  const flags = parseFlags(Deno.args, {
-    string: ["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slo", ...SETUP_FLAGS],
-    boolean: ["json", "all", "quick", "save"],
-    negatable: ["save"],
-    defaults: { save: true },
-  });
+  const flags = parseFlags(Deno.args, FLAGS);
   using interrupt = onInterrupt();
   const { signal } = interrupt;
-  const [reference, candidates] = await readNames(flags._, flags.all, flags.family);
+  const [reference, candidates] = await readNames(flags._, flags);
   const isPush = !speaksHttp(reference);
   const other = candidates.find((candidate) => speaksHttp(candidate) === isPush);
   if (other !== undefined) throw new UsageError(`${reference.name} and ${other.name} do not speak the same protocol.`);

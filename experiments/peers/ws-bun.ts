@@ -22,6 +22,11 @@
  * @cannot     exact-handshake It does not look at Connection, and takes any key.
  * @cannot     exact-frames A length that is not in its shortest form is taken.
  * @cannot     any-frames For the same reason, and its Close has a reason in it.
+ * @cannot     handshake-deadline A connection whose handshake does not end is closed without an answer.
+ * @cannot     message-deadline It has no clock for messages: only one who sends no frame at all is ended.
+ * @cannot     close-deadline A peer that has the answer to its handshake or its Close, and stays, is waited for.
+ * @cannot     recover-emfile It does recover, but reports nothing of it.
+ * @cannot     count-errors Whom it drops because of what is unsent it does not say.
  * @sources    https://bun.com/docs/api/websockets; packages/bun-uws of Bun; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -23,6 +23,8 @@
  * @cannot     exact-frames A length that is not in its shortest form is taken.
  * @cannot     any-frames For the same reason, and broken UTF-8 is noticed at the end of a message only.
  * @cannot     exact-close Code 1014 is answered with 1002.
+ * @cannot     handshake-deadline After the 10 s net/http closes the connection without an answer.
+ * @cannot     message-deadline The library has a deadline for a read, and none for a message.
  * @sources    https://pkg.go.dev/github.com/gorilla/websocket; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -20,8 +20,6 @@
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
  * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
  * @cannot     exact-handshake Its decoder skips all empty lines before a request, and goes on waiting for one.
- * @cannot     any-frames A Close with an impossible code and a broken reason is answered with 1007, and some streams that
- *             break UTF-8 end without a Close.
  * @sources    https://netty.io/4.2/api/; io/netty/handler/codec/http/websocketx/ of Netty; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -20,6 +20,13 @@
  * @cannot     exact-handshake The package refuses what it does not like with 400.
  * @cannot     exact-frames A length that is not in its shortest form is taken.
  * @cannot     any-frames For the same reason, and broken UTF-8 is noticed at the end of a message only.
+ * @cannot     pings-before-close Of many pings that come at once with a Close it answers the first 60, and then it closes the
+ *             connection, without the messages behind them and without a Close.
+ * @cannot     message-deadline The package has no clock for messages.
+ * @cannot     close-deadline The package waits for 30 s.
+ * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
+ *             and closes them at once, and reports that to nobody.
+ * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @sources    github.com/websockets/ws (doc/ws.md); node:http (nodejs.org/api); RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -4,6 +4,7 @@
  * @module
  */
 import { MARGIN } from "../claims/figure.ts";
+import { speaksHttp } from "../catalogue/catalogue.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { median } from "../timing/stats.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
@@ -231,14 +232,17 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
 }
 
 /**
- * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out, for they differ in more than that.
+ * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out, for
+ * they differ in more than that, and servers that push, which answer no requests.
  *
  * @returns Those that can be weighed, and those that lack a figure.
  */
 export function collect(stored: Stored): { known: Facts[]; unknown: Unknown[] } {
-  const ran = ({ name, peer }: Experiment) =>
-    !peer && stored.results.some(({ experiment, ended }) => experiment === name && ended !== "skipped");
+  const ran = (experiment: Experiment) => !experiment.peer && speaksHttp(experiment) && hasRun(stored, experiment.name);
   const all = stored.experiments.filter(ran).map(({ name }) => factsOf(stored, name));
   const isKnown = (of: Facts | Unknown): of is Facts => "held" in of;
   return { known: all.filter(isKnown), unknown: all.filter((of): of is Unknown => !isKnown(of)) };
 }
+
+const hasRun = ({ results }: Stored, name: string): boolean =>
+  results.some(({ experiment, ended }) => experiment === name && ended !== "skipped");

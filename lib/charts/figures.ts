@@ -5,7 +5,7 @@
  */
 import type { LinesSpec, RankSpec, Value } from "./config.ts";
 import type { Unit } from "./theme.ts";
-import { boundOf } from "../results/findings.ts";
+import { boundOf, boundOfRun } from "../results/findings.ts";
 import { count } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { Metrics, Result } from "../results/results.ts";
@@ -161,6 +161,40 @@ export function loads(
         },
       ),
     })),
+  };
+}
+
+/** What a broadcast comes to, for {@linkcode fanOut}. */
+export const FAN_OUT = {
+  cost: { metric: "cpu_us_per_delivery", title: "Server CPU per delivery", label: "CPU of one delivery" },
+  p99: { metric: "p99_us", title: "Delivery latency, 99th percentile", label: "latency from when it was due" },
+  last: { metric: "last_p50_us", title: "When the last listener has a message", label: "median over messages" },
+} as const;
+
+/**
+ * One figure of broadcasts by the number of listeners, a line for each server.
+ *
+ * @param runs Of each server one for each number of listeners, in their order.
+ */
+export function fanOut(
+  runs: readonly Result[],
+  { metric, title, label }: (typeof FAN_OUT)[keyof typeof FAN_OUT],
+): LinesSpec {
+  const series = [...Map.groupBy(runs, ({ experiment }) => experiment)].map(([name, own]) => ({
+    name,
+    family: own[0]!.family,
+    points: own.map((run) => {
+      const value = run.metrics[metric] ?? null, bound = boundOfRun(metric, run);
+      const note = { note: run.reason ?? "not measured" };
+      return { x: run.parameters.connections, value, ...(value === null ? note : bound !== null && { bound }) };
+    }),
+  }));
+  return {
+    kind: "lines",
+    title,
+    x: { label: "listeners", unit: "connections", scale: "log" },
+    y: { label, unit: "us", scale: "log" },
+    series,
   };
 }
 

@@ -1,13 +1,13 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { catalogue } from "../catalogue/catalogue.ts";
-import { held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "./figures.ts";
+import { FAN_OUT, fanOut, held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "./figures.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { hostFacts } from "../sampling/host.ts";
 import type { FindingId } from "../results/findings.ts";
 import { newResult, type Result } from "../results/results.ts";
 import { userMemoryText } from "../tables/overview.ts";
 import { NOISE_BYTES } from "../results/conventions.ts";
-import { shown } from "../results/choose.ts";
+import { broadcastRuns, shown } from "../results/choose.ts";
 import { comparisonRow as row, found, storedOf, swept } from "../testing/fixtures.ts";
 
 const family = () => "readiness";
@@ -169,4 +169,34 @@ Deno.test("latency against load is a line of each server's ladder, by rate, and 
       ["epoll", [[1000, 1000, null], [5000, 5000, null], [10_000, 10_000, null]]],
     ],
   );
+});
+
+Deno.test("broadcasts are lines by the number of listeners: of each the newest, without those beside slow ones", () => {
+  const told = (experiment: string, connections: number, cpu: number | null, change: Partial<Result> = {}) => ({
+    ...run({
+      experiment,
+      family: "push",
+      scenario: "broadcast",
+      metrics: { cpu_us_per_delivery: cpu, p99_us: 900, last_p50_us: 800 },
+      parameters: { connections, seconds: 1, warmup_seconds: 1, rate_per_s: 10, message_bytes: 128 },
+    }),
+    ...change,
+  });
+  const slow = { parameters: { connections: 10, seconds: 1, warmup_seconds: 1, slow: 5 } };
+  const results = [
+    told("ws-epoll", 100, 5, { time: "2026-01-01T00:00:00.000Z" }),
+    told("ws-epoll", 100, 4, { time: "2026-01-02T00:00:00.000Z" }),
+    told("ws-epoll", 10, 9, { findings: [{ ...found("ws-epoll", "foreign_load"), sentence: "." }] }),
+    told("ws-epoll", 10, 1, slow),
+    told("ws-epoll", 1000, 1, { quick: true }),
+    told("ws-go", 10, null, { ended: "limited", reason: "no CPU time" }),
+  ];
+  const runs = broadcastRuns([{ name: "ws-epoll" }, { name: "ws-go" }], results);
+  const cost = fanOut(runs, FAN_OUT.cost);
+  assertEquals(cost.series.map(({ name, points }) => [name, points]), [
+    ["ws-epoll", [{ x: 10, value: 9 }, { x: 100, value: 4 }]],
+    ["ws-go", [{ x: 10, value: null, note: "no CPU time" }]],
+  ]);
+  const last = fanOut(runs, FAN_OUT.last);
+  assertEquals(last.series[0]!.points, [{ x: 10, value: 800, bound: "at most" }, { x: 100, value: 800 }]);
 });

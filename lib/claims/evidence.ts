@@ -11,7 +11,7 @@ import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
 import { type Slo, sloOf } from "../results/capacity.ts";
-import { C10K, CROWD, SCALING, SWEEP } from "../results/conventions.ts";
+import { C10K, CROWD, isUsualMessage, SCALING, SWEEP } from "../results/conventions.ts";
 import type {
   ComparisonRow,
   CrosscheckRow,
@@ -98,14 +98,23 @@ export class Evidence {
 
   /** A run of `hold`; of those that were asked for enough the one that was asked for the fewest, and of these the newest. */
   held(name: string, atLeast: number = C10K): Held {
+    return this.#climb(name, "hold", atLeast);
+  }
+
+  /** The same of `broadcast`, where nobody was slow: its answers are deliveries. */
+  broadcast(name: string, atLeast: number = C10K): Held {
+    return this.#climb(name, "broadcast", atLeast);
+  }
+
+  #climb(name: string, scenario: "hold" | "broadcast", atLeast: number): Held {
     const asked = (of: Result) => of.parameters.connections;
     const choose = (runs: Result[]) => {
-      const enough = runs.filter((of) => asked(of) >= atLeast);
+      const enough = runs.filter((of) => asked(of) >= atLeast && isUsualMessage(of.parameters));
       const fewest = Math.min(...enough.map(asked));
       return enough.findLast((of) => asked(of) === fewest);
     };
-    const command = `deno task exp ${name} --scenario hold --connections ${atLeast}`;
-    const { metrics, reason } = this.#result(name, "hold", command, choose);
+    const command = `deno task exp ${name} --scenario ${scenario} --connections ${atLeast}`;
+    const { metrics, reason } = this.#result(name, scenario, command, choose);
     return { answered: exactly(metrics.answered ?? 0), metrics, reason };
   }
 

@@ -17,6 +17,7 @@ import { PRACTICE } from "./about_tuning.ts";
 import { LISTINGS } from "./about_listings.ts";
 import { PROCESS_CLAIMS } from "./about_processes.ts";
 import { NotTestable } from "./ratio.ts";
+import { PUSHES } from "./about_push.ts";
 import { READINESS } from "./about_readiness.ts";
 import { RINGS } from "./about_io_uring.ts";
 import { RUNTIMES } from "./about_runtimes.ts";
@@ -24,11 +25,11 @@ import { THREADS } from "./about_threads.ts";
 
 /** The order of the texts. */
 const ORDER = [
-  ..."stack switch sched select poll epoll kqueue latency c10k reactor-pool multi-reactor guide uring xdp"
+  ..."stack switch sched select poll epoll kqueue latency c10k reactor-pool multi-reactor guide realtime uring xdp"
     .split(" ").map((name) => `T-${name}`),
-  ..."80gb process thread-2000 idle-cpu bandwidth prefork-100 pool-100 100x asyncio nginx node goroutine tokio uring-2x"
+  ..."80gb process thread-2000 idle-cpu bandwidth prefork-100 pool-100 100x asyncio nginx node goroutine tokio uring-2x uring-fanout"
     .split(" ").map((name) => `C-${name}`),
-  ..."c10m c1m tuning nodelay pooling metrics nio netty iocp dont".split(" ").map((name) => `C-${name}`),
+  ..."c10m c1m websocket tuning nodelay pooling metrics nio netty iocp dont".split(" ").map((name) => `C-${name}`),
   ..."proxy-40k beam pool-deadlock listing-select listing-length listing-sleep dont-default".split(" ").map((name) =>
     `C-${name}`
   ),
@@ -40,6 +41,7 @@ export const LEDGER: readonly Claim[] = [
   READINESS,
   ADVICE,
   RINGS,
+  PUSHES,
   PROCESS_CLAIMS,
   RUNTIMES,
   PRACTICE,

@@ -19,13 +19,14 @@ import {
   overWire,
   type Piece,
   probed,
+  run,
   scaled,
   storedOf,
 } from "../testing/fixtures.ts";
 
 const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency T-c10k T-reactor-pool T-multi-reactor
-  T-guide T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio
-  C-nginx C-node C-goroutine C-tokio C-uring-2x C-c10m C-c1m C-tuning C-nodelay C-pooling C-metrics C-nio C-netty C-iocp
+  T-guide T-realtime T-uring T-xdp C-80gb C-process C-thread-2000 C-idle-cpu C-bandwidth C-prefork-100 C-pool-100 C-100x C-asyncio
+  C-nginx C-node C-goroutine C-tokio C-uring-2x C-uring-fanout C-c10m C-c1m C-websocket C-tuning C-nodelay C-pooling C-metrics C-nio C-netty C-iocp
   C-dont C-proxy-40k C-beam C-pool-deadlock C-listing-select C-listing-length C-listing-sleep
   C-dont-default`.split(/\s+/);
 
@@ -151,6 +152,21 @@ const slept = (seconds: number): Piece[] => [
 const memory = (name: string, bytes: number, more: Partial<Metrics> = {}): Piece =>
   held(name, 10_000, { pss_bytes: bytes, ...more });
 
+const delivery = (metric: string, of: string, ratio: number, listeners: number, findings: Found[] = []): Piece =>
+  compared(["broadcast", listeners, metric], [of, "ws-epoll"], [ratio, ratio * 0.97, ratio * 1.03], { findings });
+const fannedOut = (few: number, many = few): Piece[] =>
+  [100, 1000, 10_000].map((size) => delivery("cpu_us_per_delivery", "ws-io-uring", size === 100 ? few : many, size));
+const told = (name: string, share: number, metrics: Partial<Metrics> = {}, slow?: number): Piece =>
+  run(name, "broadcast", { connections: 10_000, ...(slow !== undefined && { slow }) }, {
+    delivered_share: share,
+    ...metrics,
+  });
+const threaded = (cpu: number, last: number, share: number): Piece[] => [
+  delivery("cpu_us_per_delivery", "ws-threads", cpu, 1000),
+  delivery("last_p50_us", "ws-threads", last, 1000),
+  told("ws-epoll", share),
+];
+
 /** Figures that bring each verdict about: of each claim all that its rule can reach, but that nothing is measured. */
 const CASES: Record<string, [Verdict, Piece[]][]> = {
   "T-stack": [
@@ -250,6 +266,14 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
       [cpu("c-threads", "c-epoll", 1.44), cpu("c-threads", "c-epoll", 2, 1000)]
         .concat(mixed("p99_us", "thread-per-conn", 0.03)),
     ],
+  ],
+  "T-realtime": [
+    ["holds", threaded(1.5, 2, 1)],
+    ["does not hold", threaded(0.8, 1, 0.9)],
+    ["holds in part", threaded(1.5, 1, 1)],
+    ["holds in part", threaded(0.8, 2, 0.99)],
+    ["not measured yet", threaded(1.5, 2, 1).slice(0, 2)],
+    ["not measured yet", [...threaded(1.5, 2, 1).slice(0, 2), told("ws-epoll", 1, {}, 100)]],
   ],
   "T-uring": [["holds", calls(0.1, 2)], ["does not hold", calls(4, 2)], ["open", calls(1.5, 2)]],
   "T-xdp": [
@@ -362,6 +386,13 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
         .concat(tail("c-io-uring", 0.5, 1.8, [found("c-epoll", "client_bound")]), calls(0.02, 2)),
     ],
   ],
+  "C-uring-fanout": [
+    ["holds", fannedOut(0.4)],
+    ["does not hold", fannedOut(0.8)],
+    ["open", fannedOut(0.6)],
+    ["holds in part", fannedOut(0.9, 0.45)],
+    ["not measured yet", fannedOut(0.4).slice(1)],
+  ],
   "C-c10m": [
     ["open", [epollEach]],
     ["open", [epollEach, skipped("xdp", "network namespaces need root")]],
@@ -379,6 +410,12 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
       probed("million", "io_uring 1000000", "answered", 999_999),
       held("epoll", 500_000, {}, 1_000_000),
     ]],
+  ],
+  "C-websocket": [
+    ["holds", [told("ws-erlang", 1, each(2000)), told("ws-netty", 1, { ...each(500), kernel_bytes_per_conn: 900 })]],
+    ["does not hold", [told("ws-erlang", 0.9, each(30_000)), told("ws-netty", 0.99, each(30_000))]],
+    ["holds in part", [told("ws-erlang", 1, each(2000)), told("ws-netty", 1, each(3000))]],
+    ["not measured yet", [told("ws-erlang", 1, each(2000))]],
   ],
   "C-tuning": [
     ["open", [...queues(129, 4097), epollEach]],
@@ -471,7 +508,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
 
 Deno.test("every claim of the two texts has its entry, each once, in their order", () => {
   assertEquals(LEDGER.map(({ id }) => id), IDS);
-  assertEquals(LEDGER.length, 45);
+  assertEquals(LEDGER.length, 48);
 });
 
 Deno.test("an entry says all in words: the claim in two languages, where it stands, how it is tried, the rule", () => {

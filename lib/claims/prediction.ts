@@ -17,7 +17,7 @@ import type { Experiment } from "../catalogue/header.ts";
 import { userMemoryOf } from "../results/choose.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
 import type { Result, ScenarioName } from "../results/results.ts";
-import { CROWD, crowdVariant } from "../results/conventions.ts";
+import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
 import { isVoid } from "../tables/comparison.ts";
@@ -120,7 +120,9 @@ const SIGN_OF = { "at least": "≥ ", "at most": "≤ " } as const;
 /** The run that a condition is about: of those with enough connections those with the fewest, and of these the newest. */
 function runOf(stored: Stored, name: string, kind: ScenarioName, connections: number): Result | undefined {
   for (const runs of [fullRuns(stored, name, kind), quickRuns(stored, name, kind)]) {
-    const enough = runs.filter(({ parameters }) => parameters.connections >= connections);
+    const enough = runs.filter(({ parameters }) =>
+      parameters.connections >= connections && (kind !== "broadcast" || isUsualMessage(parameters))
+    );
     const fewest = Math.min(...enough.map(({ parameters }) => parameters.connections));
     const found = enough.findLast(({ parameters }) => parameters.connections === fewest);
     if (found !== undefined && (kind === "hold" || fewest === connections)) return found;
@@ -156,7 +158,10 @@ function ratioTo(condition: Condition, name: string, other: string, stored: Stor
   const studies = stored.studies[of].toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
   for (const { rows } of studies) {
     for (const row of rows) {
-      if (row.scenario !== kind || row.connections !== Number(at) || row.metric !== metric || isVoid(row)) continue;
+      if (
+        !isUsualMessage(row) || row.scenario !== kind || row.connections !== Number(at) || row.metric !== metric ||
+        isVoid(row)
+      ) continue;
       const { ratio, ratio_low: low, ratio_high: high } = row;
       if (ratio === null || low === null || high === null) continue;
       if (row.reference === other && row.candidate === name) return { ratio, low, high };

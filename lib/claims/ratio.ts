@@ -5,7 +5,7 @@
  */
 import { isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
-import { HEAVY_US } from "../results/conventions.ts";
+import { HEAVY_US, isUsualMessage } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
@@ -15,9 +15,16 @@ export class NotTestable extends Error {
 
 /** Which ratio is asked for. */
 export interface Asked {
-  scenario: "throughput" | "rate" | "mixed" | "hold";
+  scenario: "throughput" | "rate" | "mixed" | "hold" | "broadcast";
   connections: number;
-  metric: "core_us_per_request" | "cpu_us_per_request" | "p99_us" | "pss_bytes" | "user_bytes_per_conn";
+  metric:
+    | "core_us_per_request"
+    | "cpu_us_per_request"
+    | "cpu_us_per_delivery"
+    | "p99_us"
+    | "last_p50_us"
+    | "pss_bytes"
+    | "user_bytes_per_conn";
   /** Whether both ran over a wire; default: over loopback. */
   isWired?: boolean;
   of: string;
@@ -48,7 +55,7 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
 const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric }: Asked) =>
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
-    (row.heavy_us ?? HEAVY_US) === HEAVY_US
+    (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row)
   );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {

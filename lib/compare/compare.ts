@@ -19,6 +19,7 @@ import {
   pairRound,
   type Round,
 } from "./pair.ts";
+import { MESSAGE_BYTES } from "../results/conventions.ts";
 import type { ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { medianOf, ratioInterval } from "../timing/stats.ts";
@@ -80,7 +81,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
 
 /** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
 function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
-  const { scenario, connections, heavy } = plan;
+  const { scenario, connections, heavy, slow = 0, bytes = MESSAGE_BYTES } = plan;
   const findings = foundOften(rounds);
   const ofSlices = plan.isWired === true ? OF_SLICES : OF_SLICES.filter((metric) => metric !== "core_us_per_request");
   const metrics = scenario === "hold"
@@ -97,6 +98,8 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
       connections,
       rate_per_s: medianOf(rounds.map((round) => round.ratePerS)),
       heavy_us: heavy?.us ?? null,
+      ...(slow > 0 && { slow }),
+      ...(bytes !== MESSAGE_BYTES && { message_bytes: bytes }),
       ...plan.setup,
       reference,
       candidate,

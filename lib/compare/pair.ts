@@ -16,6 +16,8 @@ import type { Manifest } from "../results/schema.ts";
 
 /** How a pair is measured. */
 export interface PairPlan extends Omit<Load, "ratePerS"> {
+  /** Of a broadcast: listeners that do not read, beside those of the candidate only. */
+  slow?: number;
   /** Slices of each server in a round, an even number: ABBA ABBA, so that a drift falls on both alike. */
   slices: number;
   /** Of an open loop: requests/s, or half of what the slower of the pair reaches in a closed one; null: closed loop. */
@@ -120,9 +122,10 @@ export async function pairRound(
   const isWired = plan.isWired === true || [reference, candidate].some(bypassesKernel);
   const messagesPerS = plan.isBroadcast === true && plan.ratePerS !== "half" ? plan.ratePerS : null;
   const load: Load = { ...plan, ratePerS: messagesPerS, isWired };
+  const loadOf = (subject: Subject): Load => subject === candidate ? load : { ...load, slow: 0 };
   const [first, second] = shuffle([reference, candidate]);
-  await using early = await Side.start(first!, load);
-  await using late = await Side.start(second!, load);
+  await using early = await Side.start(first!, loadOf(first!));
+  await using late = await Side.start(second!, loadOf(second!));
   const [a, b] = early.experiment === reference ? [early, late] : [late, early];
   const reached = [await early.warmUp(), await late.warmUp()];
   const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;

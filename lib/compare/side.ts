@@ -17,7 +17,7 @@ import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
 import { hasWork, type Running, type Subject } from "../server/subject.ts";
-import { heavyPath } from "../results/conventions.ts";
+import { heavyPath, MESSAGE_BYTES } from "../results/conventions.ts";
 import type { Manifest, Setup } from "../results/schema.ts";
 
 /** What the two of a pair have in common. */
@@ -35,6 +35,10 @@ export interface Load {
   settleSeconds: number;
   /** Connections are listeners, and the rate is that of messages to all of them. */
   isBroadcast?: boolean;
+  /** Of a broadcast: so many listeners more, which do not read. */
+  slow?: number;
+  /** Of a broadcast: bytes of a message. */
+  bytes?: number;
   /** Over a veth pair, as a server around the kernel needs it. */
   isWired?: boolean;
   /** Cores and head, where the user named some. */
@@ -112,7 +116,8 @@ export class Side implements AsyncDisposable {
     });
     const opened = stack.use(await opening);
     const { server, generator } = opened;
-    const parameters: Parameters = { connections: load.connections, seconds: load.seconds, warmup_seconds: 0 };
+    const { connections, seconds, slow = 0 } = load;
+    const parameters: Parameters = { connections, seconds, warmup_seconds: 0, slow };
     const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
     const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
@@ -154,7 +159,8 @@ export class Side implements AsyncDisposable {
   }
 
   #broadcast(seconds: number): Promise<Window> {
-    return this.generator.broadcast({ rate: this.load.ratePerS!, seconds, warmupSeconds: 0 });
+    const { ratePerS, bytes = MESSAGE_BYTES } = this.load;
+    return this.generator.broadcast({ rate: ratePerS!, seconds, warmupSeconds: 0, bytes });
   }
 
   #closed(seconds: number): Promise<Window> {

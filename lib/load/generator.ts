@@ -17,6 +17,7 @@ import {
   mergeWindows,
   revive,
 } from "./merge.ts";
+import { MESSAGE_BYTES } from "../results/conventions.ts";
 import { Meter, type Reading, sleepUntil, spanOf } from "./meter.ts";
 import { HEADS } from "./request.ts";
 import { Namespace } from "../network/namespaces.ts";
@@ -76,7 +77,6 @@ const SPIN_US = 150;
 /** The server's memory during a stress: the least of so many looks in each quarter, since garbage is in it now and not a moment later. */
 const QUARTERS = 4;
 const LOOKS = 4;
-const MESSAGE_BYTES = 128;
 const MAX_MESSAGES = 100_000; // of one broadcast: of each it is noted when the last listener had it
 
 const IPV4 = /^((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}$/;

@@ -97,3 +97,16 @@ Deno.test("a C program is shown with how it ended, or with what it needs", async
   const shown = last(await showing(() => showC("int main(void) { return 4; }")));
   assert(/ended with \*\*exit code 4\*\*|C needs gcc: /.test(shown), shown);
 });
+
+Deno.test({
+  name: "broadcasts run on each, and the table is of deliveries",
+  ignore,
+  fn: async () => {
+    const axis = { metric: "cpu_us_per_delivery", title: "T", label: "l", unit: "us", scale: "log" } as const;
+    const parameters = { connections: 5, seconds: 0.4, warmup_seconds: 0, rate_per_s: 20, message_bytes: 128 };
+    const shown = await showing(() => runEach(["ws-epoll"], "broadcast", parameters, axis));
+    assert(/^T\. ws-epoll: .*µs\.$/.test(shown[0]!.data["text/plain"]!), shown[0]!.data["text/plain"]);
+    assertStringIncludes(last(shown), "| ws-epoll | 5 | 20 | 100 % |");
+    assertStringIncludes(last(shown), "CPU-µs/delivery");
+  },
+});

@@ -5,7 +5,7 @@
  */
 export { catalogue } from "../catalogue/catalogue.ts";
 export { obstacleTo } from "../catalogue/tools.ts";
-export { held, latencies, ratios, reached, waits } from "../charts/figures.ts";
+export { FAN_OUT, fanOut, held, latencies, ratios, reached, waits } from "../charts/figures.ts";
 export { judged, written } from "../claims/claim.ts";
 export { atLeast, quotient } from "../claims/figure.ts";
 export { claimOf, showClaim, showJudged, showRule, showSwitches, showVerdicts, tryClaim } from "./claims.ts";
@@ -32,7 +32,7 @@ export { run, runLive } from "./run.ts";
 export { boundIn, introduce, isQuick, show, showTable, showText } from "./show.ts";
 export { readBook, stored } from "./stored.ts";
 export { showLoads } from "./sweep.ts";
-export { newestLaw, userMemory, widest } from "../results/choose.ts";
+export { broadcastRuns, newestLaw, slowTables, userMemory, widest } from "../results/choose.ts";
 export { C10K } from "../results/conventions.ts";
 export { hostFacts } from "../sampling/host.ts";
 export { holds, userMemoryText } from "../tables/overview.ts";

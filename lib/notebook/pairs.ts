@@ -14,7 +14,10 @@ import type { Column } from "../text/table.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 
-const METRIC = "cpu_us_per_request"; // of all figures the one that a busy machine disturbs least
+/** Of all figures the one that a busy machine disturbs least. */
+const METRIC = { throughput: "cpu_us_per_request", broadcast: "cpu_us_per_delivery" } as const;
+
+const SLICE_S = { throughput: 0.2, broadcast: 0.5 };
 
 /** What is compared in a cell. */
 export interface SmallPlan {
@@ -22,6 +25,8 @@ export interface SmallPlan {
   /** Each takes some 4 s a candidate; a quick run makes one. */
   rounds: number;
   title: string;
+  /** Of servers that push: messages/s, of one listener to all. Without it requests are made in a closed loop. */
+  messagesPerS?: number;
 }
 
 /** One round of one candidate: candidate / reference. */
@@ -138,36 +143,39 @@ export function weakened(rows: readonly ComparisonRow[]): string[] {
   });
 }
 
-/** Compares in the cell, in a closed loop, and shows each round as it ends. Nothing is stored. */
+/** Compares in the cell, in a closed loop or by broadcasts, and shows each round as it ends. Nothing is stored. */
 export async function compareLive(
   reference: string,
   candidates: readonly string[],
   plan: SmallPlan,
 ): Promise<Comparison> {
-  const { connections, title } = plan;
+  const { connections, title, messagesPerS = null } = plan;
+  const scenario = messagesPerS === null ? "throughput" : "broadcast", metric = METRIC[scenario];
   const picture = new Picture();
   const seen: RoundRatio[] = [];
   const family = (name: string) => find(name).family;
-  const axis = `ratio of ${nameOf(METRIC)} to ${reference}`;
+  const axis = `ratio of ${nameOf(metric)} to ${reference}`;
   const draw = async (out: { candidate: string; reason: string }[]) =>
     await picture.draw(roundsChart(seen, out, { title, axis, family }));
   let drawn = Promise.resolve();
   const onRound: ComparePlan["onRound"] = (round, candidate, values) => {
-    seen.push({ candidate, round, ratio: values[METRIC] ?? null });
+    seen.push({ candidate, round, ratio: values[metric] ?? null });
     drawn = drawn.then(() => draw([]));
   };
   const found = await compare(find(reference), candidates.map(find), {
-    scenario: "throughput",
+    scenario,
     connections,
     onRound,
     heavy: null,
-    ratePerS: null,
+    ratePerS: messagesPerS,
     signal: new AbortController().signal,
-    ...(isQuick ? { rounds: 1, slices: 2, seconds: 0.1 } : { rounds: plan.rounds, slices: 4, seconds: 0.2 }),
+    ...(isQuick
+      ? { rounds: 1, slices: 2, seconds: 0.1 }
+      : { rounds: plan.rounds, slices: 4, seconds: SLICE_S[scenario] }),
     settleSeconds: 1,
   });
   await drawn;
-  const rows = found.rows.filter(({ metric }) => metric === METRIC);
+  const rows = found.rows.filter((row) => row.metric === metric);
   await draw(rows.flatMap(({ candidate, reason }) => reason === null ? [] : [{ candidate, reason }]));
   await showText([...rows.map(verdict), ...weakened(rows)].map((line) => `- ${line}`).join("\n"));
   return found;

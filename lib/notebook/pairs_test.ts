@@ -126,3 +126,17 @@ Deno.test({
     assert(shown[1]!.data["text/markdown"]!.includes("**iocp** was not compared with epoll: iocp needs Windows"));
   },
 });
+
+Deno.test({
+  name: "servers that push are compared by what a delivery costs",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const plan = { connections: 5, rounds: 1, title: "CPU", messagesPerS: 20 };
+    const shown = await showing(() => compareLive("ws-epoll", ["ws-io-uring"], plan));
+    const said = shown.at(-1)!.data["text/markdown"]!;
+    assert(
+      /^- \*\*ws-io-uring\*\*: \d\.\d+ × the CPU-µs\/delivery of ws-epoll in the median of 1 round/.test(said),
+      said,
+    );
+  },
+});

@@ -13,7 +13,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { boundOf, type Finding } from "../results/findings.ts";
 import { behind } from "../run/watch.ts";
 import { type Metrics, type Parameters, type Result } from "../results/results.ts";
-import { bounded } from "../tables/runs.ts";
+import { bounded, BROADCAST_COLUMNS, inLine } from "../tables/runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
 export const isQuick = Deno.env.get("C10K_QUICK") === "1";
@@ -75,9 +75,17 @@ const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
 ];
 
+/** The same of broadcasts: in the first column stands the server. */
+const DELIVERY_COLUMNS: Column<Result>[] = [
+  RESULT_COLUMNS[0]!,
+  ...BROADCAST_COLUMNS.slice(1, -1).map((column) => ({ ...column, heading: inLine(column.heading) })),
+];
+
 /** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */
 function short({ rate_per_s }: Parameters, { requests_per_s }: Result["metrics"], findings: Result["findings"]) {
-  return requests_per_s === null ? null : behind({ rate_per_s: rate_per_s ?? null }, requests_per_s, findings);
+  return requests_per_s === null || requests_per_s === undefined
+    ? null
+    : behind({ rate_per_s: rate_per_s ?? null }, requests_per_s, findings);
 }
 
 /**
@@ -85,11 +93,14 @@ function short({ rate_per_s }: Parameters, { requests_per_s }: Result["metrics"]
  * are short is no news in a notebook.
  */
 export async function showResults(results: readonly Result[]): Promise<void> {
+  const isPush = results.every(({ parameters }) => parameters.message_bytes !== undefined);
   const hasFigures = ({ cell }: Column<Result>) => results.some((of) => !cell(of).endsWith(MISSING));
   const notes = results.flatMap(({ experiment, ended, reason, findings, parameters, metrics }) => [
     ...(ended === "ok" ? [] : [`- ${experiment}: ${ended}, ${reason}`]),
     ...[short(parameters, metrics, findings)].filter((why) => why !== null).map((why) => `- ${experiment}: ${why}`),
     ...findings.filter(({ id }) => id !== "short_run").map(({ sentence }) => `- ${experiment}: ${sentence}`),
   ]);
-  await showText([markdown(results, RESULT_COLUMNS.filter(hasFigures)), notes.join("\n")].join("\n\n"));
+  await showText(
+    [markdown(results, (isPush ? DELIVERY_COLUMNS : RESULT_COLUMNS).filter(hasFigures)), notes.join("\n")].join("\n\n"),
+  );
 }

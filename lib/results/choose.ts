@@ -4,7 +4,7 @@
  * @module
  */
 import type { Study } from "./studies.ts";
-import { HEAVY_US, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
+import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
 import type { ComparisonRow, ProbeRow } from "./rows.ts";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import type { Metrics, Result, ScenarioName } from "./results.ts";
@@ -26,7 +26,8 @@ export function widest(
   reference: string,
 ): Table[] {
   const fits = (row: ComparisonRow) =>
-    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US;
+    row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US &&
+    isUsualMessage(row);
   const tables = studies.flatMap((study) =>
     [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
       .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))
@@ -85,6 +86,35 @@ export function best(
     .filter((of) => of.experiment === name && of.scenario === scenario && !of.quick && asked(of) <= most)
     .toSorted((a, b) => hasFigures(b) - hasFigures(a) || asked(b) - asked(a) || b.time.localeCompare(a.time))[0];
 }
+
+/**
+ * The newest full broadcasts of each experiment, one for each number of listeners; those with others that do not read
+ * are left out, those with messages of another size, and those without figures.
+ */
+export function broadcastRuns(experiments: readonly Pick<Experiment, "name">[], results: readonly Result[]): Result[] {
+  return experiments.flatMap(({ name }) => {
+    const own = results.filter((of) =>
+      of.experiment === name && of.scenario === "broadcast" && !of.quick && isUsualMessage(of.parameters) &&
+      (of.ended === "ok" || of.ended === "limited")
+    );
+    const sizes = Map.groupBy(own, (of) => of.parameters.connections);
+    return [...sizes].toSorted(([a], [b]) => a - b)
+      .map(([, same]) => same.toSorted((a, b) => b.time.localeCompare(a.time))[0]!);
+  });
+}
+
+/** The newest full comparison of a server with itself beside listeners that do not read, for each number of both. */
+export function slowTables(studies: readonly Study<"comparison">[]): Table[] {
+  const tables = studies.filter(({ quick }) => !quick).flatMap((study) =>
+    [...Map.groupBy(study.rows.filter((row) => row.slow !== undefined), keyOfSlow).values()]
+      .map((rows) => ({ study, rows }))
+  );
+  return [...Map.groupBy(tables, ({ rows }) => keyOfSlow(rows[0]!)).values()]
+    .map((same) => same.toSorted((a, b) => b.study.time.localeCompare(a.study.time))[0]!);
+}
+
+const keyOfSlow = ({ reference, connections, slow, message_bytes: bytes }: ComparisonRow) =>
+  `${reference} ${connections} ${slow} ${bytes}`;
 
 /** Finds what the tables show of each experiment. */
 export const shown = (experiments: readonly Experiment[], results: readonly Result[]): Shown[] =>

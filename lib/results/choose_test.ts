@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { Study } from "./studies.ts";
-import { newestLaw, widest, widestSweep } from "./choose.ts";
+import { newestLaw, slowTables, widest, widestSweep } from "./choose.ts";
 import type { ReadinessRow, SweepRow } from "./rows.ts";
 import { comparisonRow as row, studyOf } from "../testing/fixtures.ts";
 
@@ -58,4 +58,18 @@ Deno.test("of sweeps the widest is shown that has an objective, of equals the ne
   const shownIds = all.map((_, i) => widestSweep(all.slice(i))?.id);
   assertEquals(shownIds, ["2", "2", "3", "4", "5"]);
   assertEquals(widestSweep([]), undefined);
+});
+
+Deno.test("a server beside listeners that do not read has a table of its own, and is in no other", () => {
+  const beside = (slow: number, connections = 100) => row({ scenario: "broadcast", connections, slow });
+  const studies = [
+    study("old", "2026-01-01", [beside(5)]),
+    study("new", "2026-01-02", [beside(5), beside(5, 1000), row({ scenario: "broadcast" })]),
+    study("quick", "2026-01-03", [beside(5)], true),
+  ];
+  assertEquals(slowTables(studies).map(({ study, rows }) => [study.id, rows.length, rows[0]!.connections]), [
+    ["new", 1, 100],
+    ["new", 1, 1000],
+  ]);
+  assertEquals(widest(studies, "broadcast", "c-epoll").map(({ rows }) => rows.length), [1]);
 });

@@ -6,6 +6,12 @@
 
 /** The number of connections that the problem is named after. */
 export const C10K = 10_000;
+/** Bytes of a message in `broadcast`, where nobody names others: a line of a chat. */
+export const MESSAGE_BYTES = 128;
+/** Whether nobody was slow in a broadcast, and messages were of the usual size: else its figures stand beside no others. */
+export const isUsualMessage = (
+  { slow, message_bytes: bytes = MESSAGE_BYTES }: { slow?: number; message_bytes?: number },
+): boolean => slow === undefined && bytes === MESSAGE_BYTES;
 
 /** Share of heavy requests in `mixed`. */
 export const HEAVY_SHARE = 0.01;

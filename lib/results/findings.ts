@@ -263,7 +263,7 @@ export const isSpoilt = (findings: readonly Found[]): boolean => findings.some((
  */
 export function boundOf(metric: string, findings: readonly string[]): "at least" | "at most" | null {
   if (metric === "requests_per_s") return findings.some((id) => OF_THROUGHPUT.includes(id)) ? "at least" : null;
-  const isLatency = /^(raw_)?p\d+(_\d+)?_us$/.test(metric);
+  const isLatency = /^(raw_|last_)?p\d+(_\d+)?_us$/.test(metric);
   return isLatency && findings.some((id) => OF_LATENCY.includes(id)) ? "at most" : null;
 }
 

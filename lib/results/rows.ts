@@ -63,6 +63,13 @@ const COMPARISON = v.strictObject({
   connections: field(number, "how many each of the two held"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
+  slow: v.exactOptional(
+    field(
+      number,
+      "in `broadcast`: listeners of the candidate that do not read, next to the `connections`; the reference has none",
+    ),
+  ),
+  message_bytes: v.exactOptional(field(number, "in `broadcast`: bytes of a message, where they are not 128")),
   ...SETUP_FIELDS,
   reference: field(text, "the experiment that all are compared with"),
   candidate: field(text, "the other one"),
@@ -77,7 +84,6 @@ const COMPARISON = v.strictObject({
   reason: field(textOrNull, "why the candidate was excluded before the last round; `null` if it was not"),
 });
 export type ComparisonRow = v.InferOutput<typeof COMPARISON>;
-
 /** What one client saw of one server, and what the server counted at the same time. */
 const CROSSCHECK = v.strictObject({
   experiment: field(text, "which server"),

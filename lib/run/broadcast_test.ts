@@ -3,6 +3,7 @@ import { assert, assertEquals, assertGreater, assertLess, assertThrows } from "@
 import { find } from "../catalogue/catalogue.ts";
 import { UsageError } from "../cli/errors.ts";
 import { compare } from "../compare/compare.ts";
+import { readCustom } from "../server/custom.ts";
 import { newResult } from "../results/results.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { broadcasts } from "../tables/overview.ts";
@@ -21,21 +22,22 @@ const WISH: MeasureOptions = {
   seconds: null,
   rate: null,
   slow: null,
+  bytes: null,
 };
 const PLAN = { rate_per_s: 50, message_bytes: 128, seconds: 0.4, warmup_seconds: 0.2 };
 
-const run = (name: string, connections: number, slow?: number) =>
+const run = (name: string, connections: number, more: { slow?: number; message_bytes?: number } = {}) =>
   runStep({
     experiment: find(name),
     host: hostFacts(),
-    step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...(slow !== undefined && { slow }) } },
+    step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...more } },
     guard: createGuard(),
     signal,
     onProgress: () => {},
   });
 
 Deno.test("a broadcast is stored with what it came to, and told in a table and a sentence", { ignore }, async () => {
-  const result = await run("ws-epoll", 30, 2);
+  const result = await run("ws-epoll", 30, { slow: 2, message_bytes: 200 });
   const { ended, reason, metrics, command, histogram } = result;
   assertEquals([ended, reason], ["ok", null]);
   assertEquals([metrics.connections, metrics.messages, metrics.answered, metrics.delivered_share], [30, 20, 600, 1]);
@@ -46,7 +48,7 @@ Deno.test("a broadcast is stored with what it came to, and told in a table and a
   assert(histogram !== null);
   assertEquals(
     command,
-    "deno task exp ws-epoll --scenario broadcast --connections 30 --seconds 0.4 --rate 50 --slow 2",
+    "deno task exp ws-epoll --scenario broadcast --connections 30 --seconds 0.4 --rate 50 --slow 2 --bytes 200",
   );
   assert(describe([result]).includes("teners"), describe([result]));
   assert(conclude("ws-epoll", [result]).startsWith("ws-epoll: delivered 100 % to 30 listeners, "));
@@ -105,4 +107,57 @@ Deno.test("a broadcast climbs until it breaks, at ten messages per second", asyn
   }, createGuard());
   for await (const _ of steps) { /* the steps are what counts */ }
   assertEquals(asked, [[10, 10], [100, 10], [1000, 10]]);
+});
+
+const slowPlan = {
+  connections: 20,
+  seconds: 0.3,
+  slices: 2,
+  rounds: 1,
+  settleSeconds: 1,
+  heavy: null,
+  signal,
+} as const;
+
+Deno.test("a server is compared with itself beside listeners that do not read", { ignore }, async () => {
+  const reference = find("ws-epoll"), beside = { ...reference, name: "ws-epoll beside 5 slow" };
+  const plan = { ...slowPlan, scenario: "broadcast", ratePerS: 50, slow: 5, bytes: 1000 } as const;
+  const { rows, failures } = await compare(reference, [beside], plan);
+  assertEquals(failures, []);
+  const p99 = rows.find(({ metric }) => metric === "p99_us")!;
+  assertEquals([p99.reference, p99.candidate, p99.rounds], ["ws-epoll", "ws-epoll beside 5 slow", 1]);
+  assertEquals([p99.slow, p99.message_bytes], [5, 1000]);
+  assertGreater(p99.ratio!, 0);
+});
+
+/** A server of somebody's own: it sends each text to all. */
+const OWN = `
+  const all = new Set();
+  Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, (request) => {
+    if (request.headers.get("upgrade") !== "websocket") return new Response("no WebSocket");
+    const { socket, response } = Deno.upgradeWebSocket(request);
+    socket.onopen = () => all.add(socket);
+    socket.onclose = () => all.delete(socket);
+    socket.onmessage = ({ data }) => {
+      for (const one of all) if (READS_ALL || one !== socket) one.send(data);
+    };
+    return response;
+  });`;
+const ownServer = (readsAll: boolean) =>
+  readCustom({ name: "mine" }, [
+    ...[Deno.execPath(), "eval", "--no-lock"],
+    OWN.replace("READS_ALL", String(readsAll)),
+  ], []);
+
+Deno.test("a server of one's own is measured by broadcasts, and one that leaves out a listener is found out", {
+  ignore,
+}, async () => {
+  const step = { scenario: "broadcast", parameters: { ...PLAN, connections: 10 } } as const;
+  const rest = { host: hostFacts(), step, guard: createGuard(), signal, onProgress: () => {} };
+  const right = await runStep({ experiment: ownServer(true), ...rest });
+  assertEquals([right.ended, right.metrics.delivered_share, right.metrics.messages], ["ok", 1, 20]);
+  assertGreater(right.metrics.cpu_us_per_delivery!, 0);
+  const wrong = await runStep({ experiment: ownServer(false), ...rest });
+  assertEquals([wrong.ended, wrong.metrics.delivered_share], ["limited", 0.9]);
+  assertEquals(wrong.reason, "20 of 200 deliveries did not come");
 });

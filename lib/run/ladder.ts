@@ -1,7 +1,7 @@
 import type { Guard } from "./guard.ts";
 import type { Parameters, Result, ScenarioName } from "../results/results.ts";
 import type { Setup } from "../results/schema.ts";
-import { HEAVY_SHARE, heavyPath, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
+import { HEAVY_SHARE, heavyPath, MESSAGE_BYTES, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
 
 /** What the user asked for; what is null is left to the plan. */
 export interface MeasureOptions {
@@ -12,6 +12,8 @@ export interface MeasureOptions {
   rate: number | null;
   /** Of a broadcast: listeners that do not read. */
   slow: number | null;
+  /** Of a broadcast: bytes of a message. */
+  bytes: number | null;
   /** Cores and head, where some are named. */
   setup?: Setup;
   /** How many agents on other hosts make the load; default: this machine does. */
@@ -34,7 +36,6 @@ const HOLD_QUICK = [100, 1000];
 const LISTENERS = [10, 100, 1000, 10_000];
 const LISTENERS_QUICK = [100, 1000];
 const MESSAGES_PER_S = 10; // of a broadcast
-const MESSAGE_BYTES = 128;
 const LOADED_CONNECTIONS = 100; // of every scenario but hold and broadcast
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
@@ -77,10 +78,10 @@ function parameters(options: MeasureOptions, scenario: ScenarioName, connections
   return scenario === "slow" ? { ...open, slow: connections } : open;
 }
 
-const broadcastOf = ({ rate, slow, quick }: MeasureOptions, base: Parameters): Parameters => ({
+const broadcastOf = ({ rate, slow, bytes, quick }: MeasureOptions, base: Parameters): Parameters => ({
   ...base,
   rate_per_s: rate ?? MESSAGES_PER_S,
-  message_bytes: MESSAGE_BYTES,
+  message_bytes: bytes ?? MESSAGE_BYTES,
   ...(slow !== null && { slow }),
   ...(quick && { climb_seconds: CLIMB_SECONDS_QUICK }),
 });

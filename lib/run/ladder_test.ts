@@ -11,6 +11,7 @@ const DEFAULT: MeasureOptions = {
   seconds: null,
   rate: null,
   slow: null,
+  bytes: null,
 };
 const host = hostFacts();
 

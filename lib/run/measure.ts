@@ -27,7 +27,7 @@ import { readStored } from "../results/stored.ts";
 
 /** The flags, as `parseFlags` takes them. */
 export const MEASURE_FLAGS = {
-  string: ["scenario", "connections", "seconds", "rate", "slow", ...SETUP_FLAGS],
+  string: ["scenario", "connections", "seconds", "rate", "slow", "bytes", ...SETUP_FLAGS],
   boolean: ["quick", "json", "save"],
   negatable: ["save"],
   defaults: { save: true },
@@ -35,8 +35,12 @@ export const MEASURE_FLAGS = {
 
 /** How they stand in a usage. */
 export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
-       [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)] [--slow N (of broadcast)]
+       [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)]
+       [--slow N] [--bytes 128 (of broadcast: listeners that do not read; of a message)]
        ${SETUP_USAGE} [--json] [--no-save]`;
+
+/** What `--bytes` may be: a message begins with its number, and no server takes more. */
+export const BYTES_RANGE = { min: 16, max: 65_535, integer: true };
 
 /**
  * Reads what the user asked for.
@@ -45,14 +49,15 @@ export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
  */
 export function readMeasureOptions(
   flags:
-    & { quick: boolean; scenario?: string; connections?: string; seconds?: string; rate?: string; slow?: string }
+    & { quick: boolean }
+    & Partial<Record<"scenario" | "connections" | "seconds" | "rate" | "slow" | "bytes", string>>
     & SetupFlags,
 ) {
   const scenarios = flags.scenario?.split(",") ?? null;
   for (const name of scenarios ?? []) {
     if (!(SCENARIOS as readonly string[]).includes(name)) throw new UsageError(`Unknown scenario ${name}.`);
   }
-  const { connections, seconds, rate, slow } = flags;
+  const { connections, seconds, rate, slow, bytes } = flags;
   const onlyHold = scenarios !== null && scenarios.every((name) => name === "hold");
   return {
     quick: flags.quick,
@@ -63,6 +68,7 @@ export function readMeasureOptions(
     seconds: seconds === undefined ? null : numberFlag("seconds", seconds, { min: onlyHold ? 0 : 0.01, max: 1800 }),
     rate: rate === undefined ? null : numberFlag("rate", rate, { min: 1, max: 2e6 }),
     slow: slow === undefined ? null : numberFlag("slow", slow, { min: 1, max: 1e6, integer: true }),
+    bytes: bytes === undefined ? null : numberFlag("bytes", bytes, BYTES_RANGE),
     setup: readSetup(flags),
   } satisfies MeasureOptions;
 }
@@ -86,7 +92,9 @@ export function fitting(subject: Subject, options: MeasureOptions): MeasureOptio
   if (hasBroadcast && others.length > 0) {
     throw new UsageError("broadcast is asked of a server alone: it speaks WebSocket.");
   }
-  if (options.slow !== null && !hasBroadcast) throw new UsageError("--slow belongs to broadcast.");
+  for (const flag of ["slow", "bytes"] as const) {
+    if (options[flag] !== null && !hasBroadcast) throw new UsageError(`--${flag} belongs to broadcast.`);
+  }
   return { ...options, scenarios };
 }
 

@@ -10,6 +10,7 @@ import { howEnded, withLastWords } from "../server/launch.ts";
 import { manifestOf } from "../server/manifest.ts";
 import { errorsByKind } from "../results/findings.ts";
 import { type Ended, newResult, type Result } from "../results/results.ts";
+import { MESSAGE_BYTES } from "../results/conventions.ts";
 import { labVersion } from "../results/lab.ts";
 import { OpenConnections } from "./open_connections.ts";
 import { setupFlags, setupOf } from "./setup.ts";
@@ -86,10 +87,11 @@ function figuresOf(name: string, step: Step, measured?: Driven) {
 
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
-  const { connections, seconds, rate_per_s: rate, slow, agents } = parameters;
+  const { connections, seconds, rate_per_s: rate, slow, message_bytes: bytes = MESSAGE_BYTES, agents } = parameters;
   const flags = ["--scenario", scenario, "--connections", String(connections), "--seconds", String(seconds)];
   if (rate !== undefined) flags.push("--rate", String(Math.round(rate)));
   if (scenario === "broadcast" && slow !== undefined) flags.push("--slow", String(slow));
+  if (bytes !== MESSAGE_BYTES) flags.push("--bytes", String(bytes));
   flags.push(...setupFlags(parameters));
   if (agents !== undefined) flags.push("--agents", String(agents));
   if (quick) flags.push("--quick");

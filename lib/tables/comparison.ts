@@ -130,6 +130,10 @@ export interface ComparisonParts {
   notes: string[];
 }
 
+/** What was compared, and at which size. */
+export const sizeOf = ({ scenario, connections }: ComparisonRow): string =>
+  `${scenario}, ${count(connections)} ${scenario === "broadcast" ? "listeners" : "connections"}`;
+
 /** Reads rows of one comparison at one number of connections as a table. */
 export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts {
   const own = ofReference(rows);
@@ -138,7 +142,7 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
   const columns = COMPARISON_COLUMNS.filter((of) =>
     of.heading === "" || groups.some((group) => ![MISSING, ""].includes(of.cell(group)))
   );
-  const { scenario, connections, heavy_us, reference } = rows[0]!;
+  const { heavy_us, reference, message_bytes: bytes } = rows[0]!;
   const rounds = Math.max(...rows.map((row) => row.rounds));
   const rates = [...new Set(rows.map((row) => row.rate_per_s).filter((rate) => rate !== null))];
   const at = rates.length === 0
@@ -147,9 +151,8 @@ export function comparisonParts(rows: readonly ComparisonRow[]): ComparisonParts
     ? ` at ${count(rates[0])}/s`
     : " at half of what the slower reaches";
   const work = heavy_us === null ? "" : `, of a hundred requests one burns ${microseconds(heavy_us)} of CPU`;
-  const heading = `${scenario}, ${count(connections)} connections${at}${work}, ratios to ${reference}, ${
-    counted(rounds, "round")
-  }:`;
+  const messages = bytes === undefined ? "" : `, messages of ${count(bytes)} bytes`;
+  const heading = `${sizeOf(rows[0]!)}${at}${work}${messages}, ratios to ${reference}, ${counted(rounds, "round")}:`;
   return { heading, groups, columns, notes: notes(candidates) };
 }
 

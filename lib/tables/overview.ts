@@ -8,8 +8,8 @@ import type { Experiment } from "../catalogue/catalogue.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
 import type { Metrics, Result } from "../results/results.ts";
-import { best, type Shown, userMemory } from "../results/choose.ts";
-import { bounded, BROADCAST_COLUMNS, serverCost, signOf } from "./runs.ts";
+import { best, broadcastRuns, type Shown, userMemory } from "../results/choose.ts";
+import { bounded, BROADCAST_COLUMNS, inLine, serverCost, signOf } from "./runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 
 /** The same as it is written in a table. */
@@ -94,14 +94,13 @@ export function holds(experiments: readonly Experiment[], results: readonly Resu
   return rows.length === 0 ? "Nothing is measured yet." : `${markdown(rows, HOLDS)}\n\n${machines(rows)}`;
 }
 
-/** What the largest broadcast of each experiment came to, where nobody was slow. */
+/** What broadcasts of each experiment came to, one for each number of listeners, where nobody was slow. */
 export function broadcasts(experiments: readonly Experiment[], results: readonly Result[]): string {
-  const plain = results.filter(({ parameters }) => parameters.slow === undefined);
-  const rows = experiments.map(({ name }) => best(plain, name, "broadcast")).filter((of) => of !== undefined);
+  const rows = broadcastRuns(experiments, results);
   if (rows.length === 0) return "Nothing is measured yet.";
   const columns = [HOLDS[0]!, ...BROADCAST_COLUMNS.slice(1)].map((column) => ({
     ...column,
-    heading: column.heading.replace(/-\n/g, "").replace(/\n/g, " "),
+    heading: inLine(column.heading),
   }));
   return `${markdown(rows, columns)}\n\n${machines(rows)}`;
 }

@@ -40,14 +40,18 @@ export const BROADCAST_COLUMNS: Column<Result>[] = [
   { heading: "deliveries\n/s", cell: (of) => count(of.metrics.deliveries_per_s) },
   { heading: "p50", cell: (of) => bounded(of, microseconds(of.metrics.p50_us), "p50_us") },
   { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
-  { heading: "last,\np50", cell: (of) => microseconds(of.metrics.last_p50_us ?? null) },
-  { heading: "last,\np99", cell: (of) => microseconds(of.metrics.last_p99_us ?? null) },
+  { heading: "last,\np50", cell: (of) => bounded(of, microseconds(of.metrics.last_p50_us), "last_p50_us") },
+  { heading: "last,\np99", cell: (of) => bounded(of, microseconds(of.metrics.last_p99_us), "last_p99_us") },
   { heading: "CPU-µs\n/delivery", cell: (of) => count(of.metrics.cpu_us_per_delivery, 2) },
   { heading: "user mem\n/conn.", cell: userMemoryText },
   { heading: "kernel mem\n/conn.", cell: (of) => bytes(of.metrics.kernel_bytes_per_conn) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
+
+/** A heading of the columns above in one line. */
+export const inLine = (heading: string): string =>
+  heading.replace(/-\n/g, "").replace(/\n\//g, "/").replace(/\n/g, " ");
 
 const isBroadcast = ({ scenario }: Result) => scenario === "broadcast";
 
@@ -61,7 +65,8 @@ export const WIRE_SAYS =
   "server and load stand in two network namespaces, joined by a veth pair. core-µs/request is the " +
   "busy time of the server's cores, with the kernel's work on packets; CPU-µs/request is that of the server's processes alone";
 
-const columnsOf = (results: readonly Result[]): Column<Result>[] =>
+/** The columns that fit these runs. */
+export const columnsOf = (results: readonly Result[]): Column<Result>[] =>
   results.every(isBroadcast)
     ? BROADCAST_COLUMNS
     : results.some(isWired)
@@ -96,8 +101,9 @@ export function serverCost(of: Result | undefined, digits: number): string {
 
 /** What one run was, in a few words: `hold 10 000`, `rate 100 at 20 000/s`. */
 export function label(of: Result): string {
-  const rate = of.parameters.rate_per_s;
-  return `${of.scenario} ${count(of.parameters.connections)}${rate === undefined ? "" : ` at ${count(rate)}/s`}`;
+  const { connections, rate_per_s: rate, slow } = of.parameters;
+  const beside = of.scenario === "broadcast" && slow !== undefined ? ` beside ${count(slow)} slow` : "";
+  return `${of.scenario} ${count(connections)}${beside}${rate === undefined ? "" : ` at ${count(rate)}/s`}`;
 }
 
 /** What the user named of cores and head, where it is not the default. */

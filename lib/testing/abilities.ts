@@ -44,9 +44,12 @@ export const ABILITIES = [
   "any-frames", // the same answers as a second parser to any stream of frames
   "early-frames", // takes frames that a client sends before it has the answer to its handshake
   "handshake-deadline", // 408 for a handshake that is not complete after 10 s
+  "message-deadline", // 1008 for a message that is not whole 10 s after its first byte
+  "close-deadline", // closes within seconds where the peer has got its last frame, and does not close
   "bound-message", // 1009 for a message over 65 535 bytes
   "texts-only", // 1003 for a binary message
   "ping-in-message", // answers a ping between the fragments of a message at once
+  "pings-before-close", // answers many pings that come at once, and the Close behind them
   "drop-non-reader", // a listener that does not read is dropped, and delays nobody
   "one-order", // all listeners get the messages of several clients in the same order
   "say-going-away", // 1001 on SIGTERM

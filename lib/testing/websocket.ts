@@ -299,6 +299,13 @@ function answerToClose(payload: Uint8Array): Expected {
   return isUtf8(payload.subarray(2), true) ? { opcode: CLOSE, payload: payload.slice(0, 2) } : close(1007);
 }
 
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(first.length + second.length);
+  whole.set(first);
+  whole.set(second, first.length);
+  return whole;
+}
+
 /**
  * What a server must send to a client that sends these frames, by another way than servers go: nothing is taken piece by
  * piece here. It ends with the first Close.
@@ -315,7 +322,7 @@ export function expectedFrames(frames: readonly Fuzzed[], maxMessage: number): E
     if (opcode >= CLOSE) continue;
     if ((opcode === CONTINUATION) !== (message !== null)) return [...expected, close(1002)];
     if (opcode === BINARY) return [...expected, close(1003)];
-    message = Uint8Array.from([...message ?? [], ...payload]);
+    message = joined(message ?? new Uint8Array(0), payload);
     if (message.length > maxMessage) return [...expected, close(1009)];
     if (!isUtf8(message, isFinal)) return [...expected, close(1007)];
     if (!isFinal) continue;

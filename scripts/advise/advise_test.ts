@@ -251,3 +251,8 @@ Deno.test("the answer names the best, the runner-up, the reason and the crossing
   const none = describeAdvice(advise([loop], [], load({ connections: 1e6 })));
   assertStringIncludes(none, "Nothing that was measured here can do it.");
 });
+
+Deno.test("servers that push are not weighed against those that answer requests, whatever is stored of them", () => {
+  const { known, unknown } = collect(storedOf(exists("ws-epoll", "push"), run("ws-epoll", "broadcast", {}, {})));
+  assertEquals([known, unknown], [[], []]);
+});

@@ -20,7 +20,8 @@ export const USAGE =
 Flags: ${MEASURE_USAGE}
        with --fleet: [--wait 5 (s, for enough agents)]
        ${BROKER_USAGE}
-GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.
+GET / is asked for; with --scenario broadcast WebSockets are opened at /, and the server is to send
+each text that one sends to all. Without a pid CPU time and memory are not known, and stand as such.
 With --fleet N hosts make the load, each by deno task agent. A server on another
 host than theirs must be in their --allow-target.`;
 

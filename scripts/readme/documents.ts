@@ -5,7 +5,18 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import {
+  FAN_OUT,
+  fanOut,
+  HELD,
+  held,
+  isOneRate,
+  loads,
+  MEMORY,
+  ratios,
+  reached,
+  waits,
+} from "../../lib/charts/figures.ts";
 import { renderPng } from "../../lib/charts/png.ts";
 import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
@@ -13,18 +24,17 @@ import { collect } from "../../lib/advice/facts.ts";
 import { crossingChart, crossingSentence, shownPairs } from "../../lib/advice/pairs.ts";
 import { claimsTable } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
-import { newestLaw, shown, widest, widestSweep } from "../../lib/results/choose.ts";
+import { broadcastRuns, newestLaw, shown, slowTables, widest, widestSweep } from "../../lib/results/choose.ts";
 import { C10K, MIN_ROUNDS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
-import { comparisonTable } from "../../lib/tables/comparison.ts";
+import { comparisonTable, sizeOf } from "../../lib/tables/comparison.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
 import { scalingTable } from "../../lib/tables/scaling.ts";
 import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
-import { count } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 
 /** What the documents show. */
@@ -77,7 +87,7 @@ async function compared(
   const parts = await Promise.all(
     widest(studies[kind], scenario, reference).map(async (table) => {
       const { connections } = table.rows[0]!;
-      const spec = draw(table.rows, `${scenario}, ${count(connections)} connections`, family);
+      const spec = draw(table.rows, sizeOf(table.rows[0]!), family);
       const name = `${kind === "wire" ? "wire-" : ""}${scenario}-${connections}`;
       return [await picture(name, spec), comparisonTable(table)];
     }),
@@ -160,20 +170,25 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
         ? NOTHING
         : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
     ),
-    section("## Server CPU per request", "", await compared(stored, "throughput", FLOOR, drawCost)),
-    section(
-      "## Around the kernel",
-      `All of these over a wire: ${WIRE_SAYS}.`,
-      await compared(stored, "throughput", FLOOR, drawCore, "wire"),
-    ),
-    section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
-    section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+    ...await costs(stored),
     ...await choosing(stored),
     await pushSection(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
 }
+
+/** What requests cost, by scenario. */
+const costs = async (stored: Stored): Promise<string[]> => [
+  section("## Server CPU per request", "", await compared(stored, "throughput", FLOOR, drawCost)),
+  section(
+    "## Around the kernel",
+    `All of these over a wire: ${WIRE_SAYS}.`,
+    await compared(stored, "throughput", FLOOR, drawCore, "wire"),
+  ),
+  section("## At part load", "", await compared(stored, "rate", FLOOR, drawCost)),
+  section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
+];
 
 /** What helps to choose and to size: where costs cross, what servers bear, and what more cores bring. */
 const choosing = async (stored: Stored): Promise<string[]> => [
@@ -226,10 +241,21 @@ function scalingSection({ studies }: Stored): string {
 /** The servers that push. */
 async function pushSection(stored: Stored): Promise<string> {
   const experiments = stored.experiments.filter((one) => !speaksHttp(one));
+  const runs = broadcastRuns(experiments, stored.results);
+  const pictures = runs.length === 0
+    ? []
+    : await Promise.all(Object.entries(FAN_OUT).map(([name, of]) => picture(`fan-out-${name}`, fanOut(runs, of))));
+  const slow = slowTables(stored.studies.comparison).map(comparisonTable);
   return section(
     "## Push: one message to all",
-    "WebSocket servers. *Last*: how long after a message was due the last listener had it.",
-    [broadcasts(experiments, stored.results), await compared(stored, "broadcast", PUSH, drawDelivery)].join("\n\n"),
+    "WebSocket servers. *Last*: how long after a message was due the last listener had it. Further below: servers compared " +
+      "with `ws-epoll`, and with themselves beside listeners that do not read.",
+    [
+      ...pictures,
+      broadcasts(experiments, stored.results),
+      await compared(stored, "broadcast", PUSH, drawDelivery),
+      ...slow,
+    ].join("\n\n"),
   );
 }
 

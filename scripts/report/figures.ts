@@ -4,12 +4,24 @@
  * @module
  */
 import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
-import { HELD, held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "../../lib/charts/figures.ts";
+import {
+  FAN_OUT,
+  fanOut,
+  HELD,
+  held,
+  isOneRate,
+  latencies,
+  loads,
+  MEMORY,
+  ratios,
+  reached,
+  waits,
+} from "../../lib/charts/figures.ts";
 import { trendChart } from "../../lib/regress/trend.ts";
 import type { Result } from "../../lib/results/results.ts";
 import { crossingChart, crossingSentence, type Pair } from "../../lib/advice/pairs.ts";
 import { isVoid } from "../../lib/tables/comparison.ts";
-import { type Shown, type Table, telling } from "../../lib/results/choose.ts";
+import { broadcastRuns, type Shown, type Table, telling } from "../../lib/results/choose.ts";
 import type { ReportContents } from "./contents.ts";
 import { kindOf, metricOf, nameOf, type Stored, whyMissing } from "./servers.ts";
 
@@ -53,7 +65,11 @@ function comparisonFigures(table: Table, family: (name: string) => string): Figu
   const { scenario, connections, reference } = rows[0]!;
   const metric = metricOf(table);
   const id = `${scenario}-${connections}`;
-  const what = { cpu_us_per_request: "Server CPU per request", user_bytes_per_conn: "User memory per connection" };
+  const what = {
+    cpu_us_per_request: "Server CPU per request",
+    cpu_us_per_delivery: "Server CPU per delivery",
+    user_bytes_per_conn: "User memory per connection",
+  };
   const title = `${metric === "pss_bytes" ? "Memory (PSS)" : what[metric]}: ${nameOf(table)}`;
   const note = `Left of the line a server takes less than ${reference}; a whisker is the interval of 98 %.`;
   const figures: Figure[] = [
@@ -96,6 +112,20 @@ function latencyFigure(id: string, whose: string, shown: readonly Shown[]): Figu
     "Latency of the slowest one of so many requests, from the time at which it was due. Each server ran at half of its " +
     "own maximum rate: compare the shapes, not the heights.";
   return { id, spec: { ...spec, series }, note, repeat: commandsOf(runs), ofServers: true };
+}
+
+/** What broadcasts come to, by the number of listeners. */
+function fanOutFigures({ shown, own, results }: ReportContents): Figure[] {
+  const runs = broadcastRuns([...shown, ...own].map(({ experiment }) => experiment), results);
+  const note =
+    "One message to all, ten times a second. A line that is a bound may be the load generator's own latency.";
+  return Object.entries(FAN_OUT).map(([id, of]) => ({
+    id: `fan-out-${id}`,
+    spec: fanOut(runs, of),
+    note,
+    repeat: commandsOf(runs),
+    ofServers: true,
+  }));
 }
 
 /** Families whose latencies stand in one chart: with all of them in one, the lines hide each other. */
@@ -141,6 +171,7 @@ export function comparingFigures(contents: ReportContents): Figure[] {
       repeat: commandsOf(all.map(({ holds, hold }) => telling(holds, "user_bytes_per_conn") ?? hold)),
       ofServers: true,
     },
+    ...fanOutFigures(contents),
     ...GROUPS.flatMap(([id, families]) =>
       (["ours", "peer", "own"] as const).map((kind) =>
         latencyFigure(

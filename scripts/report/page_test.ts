@@ -73,7 +73,7 @@ Deno.test("latency against load stands in the report, or the command that measur
     textOf("#comparison", measured),
     "go-net20 00020 000 to 20 0007",
   );
-  const charts: PageData["charts"] = JSON.parse(measured.querySelector("#data")!.textContent).charts;
+  const { charts } = dataOf(measured);
   assertEquals(charts["load"]!.kind, "lines");
   const none = parse({
     ...smaller(contents.shown.slice(0, 1)),

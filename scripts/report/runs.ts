@@ -4,7 +4,7 @@
  * @module
  */
 import { METRICS, type Result } from "../../lib/results/results.ts";
-import { label, RESULT_COLUMNS } from "../../lib/tables/runs.ts";
+import { columnsOf, label } from "../../lib/tables/runs.ts";
 import type { Cell } from "./servers.ts";
 import type { Column } from "../../lib/text/table.ts";
 
@@ -14,7 +14,10 @@ import type { Column } from "../../lib/text/table.ts";
  */
 export function newestRuns(results: readonly Result[], name: string): { runs: Result[]; others: number } {
   const own = results.filter(({ experiment }) => experiment === name);
-  const kinds = Map.groupBy(own, ({ scenario, parameters }) => `${scenario} ${parameters.connections}`);
+  const kinds = Map.groupBy(
+    own,
+    ({ scenario, parameters: { connections, slow } }) => `${scenario} ${connections} ${slow}`,
+  );
   const runs = [...kinds.values()].map((same) =>
     same.toSorted((a, b) => Number(a.quick) - Number(b.quick) || b.time.localeCompare(a.time))[0]!
   );
@@ -24,10 +27,12 @@ export function newestRuns(results: readonly Result[], name: string): { runs: Re
 }
 
 /** The columns of its table: those that a run ends with in a terminal, the first two as one. */
-export const RUN_COLUMNS: Column<Result>[] = [
+export const runColumns = (runs: readonly Result[]): Column<Result>[] => [
   { heading: "run", cell: label, left: true },
-  ...RESULT_COLUMNS.filter(({ heading }) => !["scenario", "connec-\ntions", "ended"].includes(heading)),
+  ...columnsOf(runs).filter(({ heading }) => !IN_LABEL.includes(heading)),
 ];
+/** Those that stand in the label, and the end, which has a column of its own. */
+const IN_LABEL = ["scenario", "connec-\ntions", "lis-\nteners", "messages\n/s", "ended"];
 
 /** A run as one flat row, without its histogram. */
 export const flatRun = (result: Result): Record<string, Cell> => ({

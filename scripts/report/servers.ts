@@ -5,7 +5,7 @@
  */
 import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
-import { ofReference, ratio, reasonOf, type ShownRow } from "../../lib/tables/comparison.ts";
+import { ofReference, ratio, reasonOf, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
@@ -58,15 +58,22 @@ const rowsOf = ({ rows }: Table, name: string): ShownRow[] =>
   name === rows[0]!.reference ? ofReference(rows) : rows.filter(({ candidate }) => candidate === name);
 
 /** What a comparison is called: `throughput, 100 connections`. */
-export const nameOf = ({ rows }: Table): string => `${rows[0]!.scenario}, ${count(rows[0]!.connections)} connections`;
+export const nameOf = ({ rows }: Table): string => sizeOf(rows[0]!);
 
 /** The ratio of one comparison that its scenario is for. */
-export const metricOf = ({ rows }: Table): "cpu_us_per_request" | "user_bytes_per_conn" | "pss_bytes" =>
-  (["cpu_us_per_request", "user_bytes_per_conn"] as const).find((metric) =>
+export const metricOf = (
+  { rows }: Table,
+): "cpu_us_per_request" | "cpu_us_per_delivery" | "user_bytes_per_conn" | "pss_bytes" =>
+  (["cpu_us_per_request", "cpu_us_per_delivery", "user_bytes_per_conn"] as const).find((metric) =>
     rows.some((row) => row.metric === metric && row.ratio !== null)
   ) ?? "pss_bytes";
 
-const RATIO_OF = { cpu_us_per_request: "CPU", user_bytes_per_conn: "user memory", pss_bytes: "memory (PSS)" };
+const RATIO_OF = {
+  cpu_us_per_request: "CPU",
+  cpu_us_per_delivery: "CPU per delivery",
+  user_bytes_per_conn: "user memory",
+  pss_bytes: "memory (PSS)",
+};
 
 function ratioColumn(table: Table): ServerColumn {
   const metric = metricOf(table);

@@ -184,6 +184,10 @@ class Recorder extends Evidence {
     const answered = this.#need(runs(name, "hold", atLeast), `hold ${atLeast} of ${name}`);
     return { answered, metrics: storedOf().results[0]?.metrics ?? newMetrics, reason: null };
   };
+  override broadcast = (name: string, atLeast = 10_000) => {
+    const answered = this.#need(runs(name, "broadcast", atLeast), `broadcast ${atLeast} of ${name}`);
+    return { answered, metrics: newMetrics, reason: null };
+  };
   override memory = (name: string) => this.#need(runs(name, "hold", 10_000), `memory of ${name}`);
   override heldMost = () => null;
   override throughput = (name: string) => {

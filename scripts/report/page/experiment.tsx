@@ -13,7 +13,7 @@ import type { Prediction } from "../../../lib/claims/prediction.ts";
 import type { Result } from "../../../lib/results/results.ts";
 import { label, serverCost } from "../../../lib/tables/runs.ts";
 import type { ReportContents } from "../contents.ts";
-import { newestRuns, RUN_COLUMNS } from "../runs.ts";
+import { newestRuns, runColumns } from "../runs.ts";
 import { brokenBy, heldText } from "../servers.ts";
 import { highlighted, type SourceFile, systemCalls } from "../source.ts";
 import { Command, DataTable, Family, type PageColumn, Prose } from "./parts.tsx";
@@ -23,8 +23,8 @@ const Finding = ({ id, sentence }: { id: string; sentence: string }) => (
   <a class="finding" href={`#finding-${id}`} title={sentence}>{id}</a>
 );
 
-const SHOWN_COLUMNS: PageColumn<Result>[] = [
-  ...RUN_COLUMNS,
+const shownColumns = (runs: readonly Result[]): PageColumn<Result>[] => [
+  ...runColumns(runs),
   {
     heading: "how it ended",
     cell: ({ ended, reason }) => reason === null ? ended : <span class="reason">{ended}: {reason}</span>,
@@ -141,7 +141,7 @@ function Runs({ name, results }: { name: string; results: readonly Result[] }) {
   const raw = runs.filter(({ metrics }) => metrics.raw_p99_us !== null).map(label);
   return (
     <>
-      <DataTable caption={`${name}: the newest whole run of each kind`} rows={runs} columns={SHOWN_COLUMNS} />
+      <DataTable caption={`${name}: the newest whole run of each kind`} rows={runs} columns={shownColumns(runs)} />
       {(others > 0 || raw.length > 0) && (
         <p class="small">
           {others > 0 && `Other runs, in the download: ${count(others)}. `}

@@ -53,6 +53,7 @@ import io.netty.handler.codec.http.websocketx.PongWebSocketFrame;
 import io.netty.handler.codec.http.websocketx.TextWebSocketFrame;
 import io.netty.handler.codec.http.websocketx.Utf8FrameValidator;
 import io.netty.handler.codec.http.websocketx.WebSocket13FrameDecoder;
+import io.netty.handler.codec.http.websocketx.WebSocketCloseStatus;
 import io.netty.handler.codec.http.websocketx.WebSocketDecoderConfig;
 import io.netty.handler.codec.http.websocketx.WebSocketFrame;
 import io.netty.handler.codec.http.websocketx.WebSocketFrameAggregator;
@@ -84,6 +85,7 @@ final class NettyPush {
         .closeOnProtocolViolation(false) // the handler does, and lingers
         .withUTF8Validator(false) // a handler of its own behind the decoder
         .build();
+    private static final int MAX_CLOSE_CODE = 4999;
     private static final String KEY = "[A-Za-z0-9+/]{21}[AQgw]=="; // 16 bytes in base64
 
     private static final ChannelGroup connections = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
@@ -173,6 +175,16 @@ final class NettyPush {
             if (messageBytes == 0) listener.stopClock();
         }
 
+        /** The codec takes codes above 4999, and looks at the reason behind one. */
+        @Override
+        protected void checkCloseFrameBody(ChannelHandlerContext context, ByteBuf body) {
+            boolean hasCode = body != null && body.readableBytes() >= 2;
+            if (hasCode && body.getUnsignedShort(body.readerIndex()) > MAX_CLOSE_CODE) {
+                throw new CorruptedWebSocketFrameException(WebSocketCloseStatus.PROTOCOL_ERROR, "a code out of range");
+            }
+            super.checkCloseFrameBody(context, body);
+        }
+
         @Override
         public void channelReadComplete(ChannelHandlerContext context) throws Exception {
             super.channelReadComplete(context);
@@ -207,6 +219,7 @@ final class NettyPush {
         };
         private ChannelHandlerContext context;
         private boolean isOpen; // it is in the set of its loop
+        private boolean isBroken; // it has broken the protocol: what comes behind is of no interest
         private boolean isLeaving; // it has got its last answer
         private ScheduledFuture<?> due; // ends a handshake or a message that takes too long; null: none has begun
 
@@ -223,15 +236,14 @@ final class NettyPush {
 
         @Override
         protected void channelRead0(ChannelHandlerContext context, Object message) {
-            if (isLeaving) return;
+            if (isLeaving || isBroken) return;
             if (message instanceof HttpRequest request) shakeHands(request);
             else if (message instanceof TextWebSocketFrame frame) publish(frame.content());
             else if (message instanceof BinaryWebSocketFrame) fail(1003);
             else if (message instanceof PingWebSocketFrame frame) later(pong(frame.content().retain()));
             else if (message instanceof CloseWebSocketFrame frame) {
                 int code = frame.statusCode();
-                if (code > 4999) fail(1002); // the codec takes these
-                else later(() -> end(code < 0 ? new CloseWebSocketFrame() : new CloseWebSocketFrame(code, "")));
+                later(() -> end(code < 0 ? new CloseWebSocketFrame() : new CloseWebSocketFrame(code, "")));
             }
         }
 
@@ -289,6 +301,7 @@ final class NettyPush {
         }
 
         private void fail(int code) {
+            isBroken = true;
             later(() -> {
                 if (isLeaving) return;
                 Lab.countStatus(code);
@@ -351,7 +364,7 @@ final class NettyPush {
         @Override
         public void exceptionCaught(ChannelHandlerContext context, Throwable error) {
             Throwable cause = error.getCause() == null ? error : error.getCause(); // a decoder wraps what it throws
-            if (isLeaving && !(cause instanceof IOException)) return;
+            if ((isLeaving || isBroken) && !(cause instanceof IOException)) return;
             if (cause instanceof CorruptedWebSocketFrameException broken) fail(broken.closeStatus().code());
             else if (cause instanceof TooLongFrameException) fail(1009);
             else {

@@ -1,0 +1,131 @@
+/**
+ * Claims about real-time services: servers that send a message of one client to all.
+ *
+ * @module
+ */
+import { bytes, count } from "../text/format.ts";
+import { type Claim, judged, type Part, written } from "./claim.ts";
+import { atLeast, atMost, exactly, type Figure, gains, MARGIN, once, quotient } from "./figure.ts";
+import { type Evidence } from "./evidence.ts";
+import { type Ratio } from "./ratio.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
+
+/** The text names over a thousand connections. */
+const MANY = 1000;
+const SIZES = [100, MANY, C10K];
+/** "Two to three times as fast": twice; half as fast again is not. */
+const FASTER = { from: 2, notUnder: 1.5 };
+const LOOP = "ws-epoll", THREADS = "ws-threads", RING = "ws-io-uring";
+/** What the text says was held, by which kind of server. */
+const HELD: readonly { name: string; what: string; connections: number }[] = [
+  { name: "ws-erlang", what: "two million", connections: 2e6 },
+  { name: "ws-netty", what: "ten million", connections: 1e7 },
+];
+
+/** What a delivery costs, or how long the last listener waits, in one server against another. */
+const delivery = (
+  evidence: Evidence,
+  metric: "cpu_us_per_delivery" | "last_p50_us",
+  of: string,
+  to: string,
+  connections: number,
+): Ratio => evidence.ratio({ scenario: "broadcast", connections, metric, of, to });
+
+/** Whether each of 10 000 listeners got each message. */
+function deliveredAll(evidence: Evidence, name: string): Part {
+  const share = evidence.broadcast(name).metrics.delivered_share ?? 0;
+  const percent = count(100 * share, share === 1 ? 0 : 2);
+  return { says: `${name} delivered ${percent} % of its messages to ${count(C10K)} listeners`, holds: share >= 1 };
+}
+
+const realtime: Claim = {
+  id: "T-realtime",
+  claim: {
+    en: "For real-time communication, as of chat servers, IoT gateways and streams, take an event-driven server.",
+    ko: "실시간 통신이 필요한 채팅 서버, IoT 게이트웨이, 스트리밍에는 이벤트 기반 서버가 알맞다.",
+  },
+  section: "T §Guide to choosing",
+  tried:
+    `\`broadcast\`: one message to 1 000 listeners, ${THREADS} against ${LOOP}: CPU time of a delivery, and how long the last ` +
+    `listener waits; one message to 10 000 on ${LOOP}`,
+  rule:
+    "Events suit if with a thread for each listener a delivery costs a tenth more, and the last listener waits a tenth " +
+    "longer; less is no. All of 10 000 listeners have every message, or not (a count: no margin).",
+  judge(evidence) {
+    const cpu = delivery(evidence, "cpu_us_per_delivery", THREADS, LOOP, MANY);
+    const last = delivery(evidence, "last_p50_us", THREADS, LOOP, MANY);
+    return judged(cpu, "×", [
+      {
+        says: `with threads a delivery to ${count(MANY)} costs ${written(cpu, "×")} the CPU of a loop`,
+        holds: cpu.isVoid ? null : gains(cpu),
+      },
+      {
+        says: `with threads the last of ${count(MANY)} listeners waits ${written(last, "×")} as long`,
+        holds: last.isVoid ? null : gains(last),
+      },
+      deliveredAll(evidence, LOOP),
+    ]);
+  },
+};
+
+const fanOut: Claim = {
+  id: "C-uring-fanout",
+  claim: {
+    en:
+      "io_uring is two to three times as fast as epoll, for it needs nearly no system calls: so it should be where one " +
+      "message is as many sends as there are listeners, and one call submits them all.",
+    ko: "io_uring은 시스템 콜이 거의 없어 epoll보다 2~3배 빠르다. 메시지 하나를 모두에게 보낼 때도 그래야 한다.",
+  },
+  section: "C §7.2",
+  tried: `\`broadcast\` in pairs, ${RING} against ${LOOP}: CPU time of a delivery at 100, 1 000 and 10 000 listeners`,
+  rule: "Twice the deliveries for the same CPU time, or more, at every size; under 1.5 times is no.",
+  judge(evidence) {
+    const speeds = SIZES.map((connections) => {
+      const cpu = delivery(evidence, "cpu_us_per_delivery", RING, LOOP, connections);
+      return { connections, isVoid: cpu.isVoid, speed: quotient(exactly(1), cpu) };
+    });
+    const parts = speeds.map(({ connections, isVoid, speed }) => ({
+      says: `to ${count(connections)} listeners ${RING} delivers ${written(speed, "×")} as much for the same CPU time`,
+      holds: isVoid ? null : atLeast(speed, FASTER.from, FASTER.notUnder),
+    }));
+    return judged(speeds[1]!.speed, "×", parts);
+  },
+};
+
+/** What as many connections would take of memory as the text names: extrapolated from one of 10 000. */
+function wouldTake(evidence: Evidence, { name, what, connections }: typeof HELD[number]): { each: Figure; part: Part } {
+  const { metrics } = evidence.broadcast(name);
+  const bytesEach = (metrics.user_bytes_per_conn ?? NaN) + (metrics.kernel_bytes_per_conn ?? NaN);
+  const each = once(bytesEach, MARGIN.memory), whole = once(bytesEach * connections, MARGIN.memory);
+  const total = evidence.host.memory_bytes;
+  const says = `${what} on ${name} would take ${written(whole, "bytes")} of ${bytes(total)}, extrapolated from ` +
+    `${bytes(bytesEach)} for each of ${count(C10K)}`;
+  return { each, part: { says, holds: Number.isNaN(bytesEach) ? null : atMost(whole, total * MEMORY_SHARE) } };
+}
+
+const webSockets: Claim = {
+  id: "C-websocket",
+  claim: {
+    en: "One server has held two million WebSocket connections (Phoenix, on the BEAM), and one even ten million " +
+      "(MigratoryData, Java over epoll), with little memory.",
+    ko:
+      "서버 한 대가 WebSocket 연결 200만 개(Phoenix, BEAM)를, 천만 개(MigratoryData, Java와 epoll)를 유지한 사례가 있다.",
+  },
+  section: "C §7.3",
+  tried:
+    "`broadcast` to 10 000 listeners on ws-erlang and ws-netty: deliveries, and memory of the process and of the kernel for " +
+    "each connection",
+  rule:
+    "All of 10 000 listeners have every message (a count: no margin). As many as the text names, extrapolated from one, fit " +
+    "in 70 % of the memory here; on a machine with more memory more of them do.",
+  judge(evidence) {
+    const all = HELD.map((one) => ({ one, ...wouldTake(evidence, one) }));
+    return judged(
+      all[0]!.each,
+      "bytes",
+      all.flatMap(({ one, part }) => [deliveredAll(evidence, one.name), part]),
+    );
+  },
+};
+
+export const PUSHES: readonly Claim[] = [realtime, fanOut, webSockets];
