@@ -27,6 +27,7 @@ const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
 const WINDOW = 32_768; // that xdp offers
 const RTO_MS = 1000; // before a round trip was measured
 const FIELDS = { from: CLIENT, to: SERVER };
+const SACK_PERMITTED = Uint8Array.of(2, 4, 5, 180, 4, 2, 1, 1);
 
 const hostOf = (options?: HostOptions) => new Host((parts) => new Tcp(parts), options);
 const peerOf = (options?: HostOptions) => new Peer(hostOf(options)).connect();
@@ -157,9 +158,14 @@ Deno.test("RFC 9293, 3.7.1: a SYN that allows fewer than 88 bytes in a segment i
   assertEquals(new Peer(hostOf()).segment("S", { options: mssOption(87) }), []);
 });
 
-Deno.test("RFC 7323, 2.2: window scale, timestamps and SACK are not accepted, so they are not used", () => {
-  const options = Uint8Array.of(2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7);
+Deno.test("RFC 7323, 2.2: window scale and timestamps are not accepted, so they are not used", () => {
+  const options = Uint8Array.of(2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7);
   assertEquals(new Peer(hostOf()).segment("S", { options })[0]!.options, mssOption(1460));
+});
+
+Deno.test("RFC 2018, 2: SACK is permitted to a peer that permits it", () => {
+  const [answer] = new Peer(hostOf()).segment("S", { options: SACK_PERMITTED });
+  assertEquals(answer!.options, Uint8Array.of(...mssOption(1460), 1, 1, 4, 2));
 });
 
 Deno.test("a SYN is dropped and counted when the table is full, and connections in it go on", () => {
@@ -278,6 +284,102 @@ Deno.test("RFC 5681, 4.2: data behind a hole is answered by a duplicate ACK, at 
   const [answer, ...more] = peer.segment("PA", { seq: add(peer.seq, 50), data: bytesOf(get()) });
   assertEquals([answer!.flags, answer!.ack, more.length], ["A", peer.seq, 0]);
   assertEquals(peer.ask(), HELLO);
+});
+
+/** A peer that understands SACK. */
+const sackPeer = () => new Peer(hostOf()).connect(SACK_PERMITTED);
+
+/** Sends a part of a text without moving on: the text starts at the peer's next number. */
+const part = (peer: Peer, data: string, from: number, to: number, flags = "PA") =>
+  peer.segment(flags, { seq: add(peer.seq, from), data: bytesOf(data.slice(from, to)) });
+
+/** The blocks of the SACK option of the last segment, as distances from the peer's next number. */
+function blocksOf(peer: Peer, sent: { options: Uint8Array }[]): [number, number][] {
+  const { options } = sent.at(-1)!;
+  if (options.length === 0) return [];
+  assertEquals([...options.subarray(0, 4)], [1, 1, 5, options.length - 2]);
+  const view = new DataView(options.buffer, options.byteOffset);
+  const blocks = Array.from({ length: (options.length - 4) / 8 }, (_, i) => 4 + 8 * i);
+  return blocks.map((at) => [view.getUint32(at) - peer.seq | 0, view.getUint32(at + 4) - peer.seq | 0]);
+}
+
+Deno.test("RFC 9293, 3.10.7.4: what came behind a hole is kept, so only the hole comes again", () => {
+  const peer = peerOf();
+  const requests = get().repeat(8);
+  for (const [from, to] of [[90, 130], [30, 60], [60, 90]] as const) part(peer, requests, from, to);
+  assertEquals(text(part(peer, requests, 0, 30)), HELLO.repeat(Math.floor(130 / get().length)));
+  peer.seq = add(peer.seq, 130);
+  assertEquals(text(peer.segment("PA", { data: bytesOf(requests.slice(130)) })).endsWith(HELLO), true);
+  assertEquals(peer.host.tcp.counts.served, 8);
+});
+
+Deno.test("RFC 9293, 3.10.7.4: pieces that overlap, repeat or are known already change no byte", () => {
+  const peer = peerOf();
+  const requests = get() + get("/x") + get();
+  const parts = [[50, 80], [40, 60], [50, 80], [55, 70], [20, 45], [30, requests.length], [0, 25], [10, 30]] as const;
+  const answers = parts.map(([from, to]) => text(part(peer, requests, from, to))).join("");
+  assertEquals(answers, HELLO + "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" + HELLO);
+});
+
+Deno.test("RFC 9293, 3.10.7.4: a FIN behind a hole is kept as well", () => {
+  const peer = peerOf();
+  part(peer, get(), 10, get().length, "FPA");
+  assertEquals(flagsOf(part(peer, get(), 0, 10)), ["AFP"]);
+});
+
+Deno.test("RFC 2018, 4: a duplicate ACK names what is kept, the part that came last first", () => {
+  const peer = sackPeer();
+  const requests = get().repeat(10);
+  const blocks = [[100, 120], [40, 60], [120, 130], [160, 170], [200, 210], [240, 250], [60, 70]] as const;
+  const seen = blocks.map(([from, to]) => blocksOf(peer, part(peer, requests, from, to)));
+  assertEquals(seen[0], [[100, 120]]);
+  assertEquals(seen[1], [[40, 60], [100, 120]]);
+  assertEquals(seen[2], [[100, 130], [40, 60]]);
+  assertEquals(seen[3]![0], [160, 170]);
+  assertEquals(seen.map((list) => list.length), [1, 2, 2, 3, 4, 4, 4]);
+  for (const [i, list] of seen.entries()) assert(list[0]![0] <= blocks[i]![0] && list[0]![1] >= blocks[i]![1]);
+});
+
+Deno.test("RFC 2018, 4: no block is named once the hole is filled, and none to a peer that did not permit it", () => {
+  const peer = sackPeer();
+  part(peer, get(), 10, 20);
+  assertEquals(blocksOf(peer, part(peer, get(), 0, 10)), []);
+  const other = peerOf();
+  assertEquals(blocksOf(other, part(other, get(), 10, 20)), []);
+});
+
+Deno.test("RFC 2018, 4: where an answer acknowledges, and a hole is behind it, the blocks follow by themselves", () => {
+  const peer = sackPeer();
+  const length = get().length;
+  const requests = get().repeat(3);
+  part(peer, requests, 2 * length, 3 * length);
+  const sent = part(peer, requests, 0, length);
+  assertEquals([flagsOf(sent), text(sent)], [["AP", "A"], HELLO]);
+  assertEquals(blocksOf(peer, sent), [[2 * length, 3 * length]]);
+});
+
+Deno.test("RFC 2018, 2: what a SYN permitted outlives an exchange and an idle time", () => {
+  const peer = sackPeer();
+  peer.ask();
+  peer.host.advance(20_000);
+  assertEquals(blocksOf(peer, part(peer, get(), 5, 10)), [[5, 10]]);
+});
+
+Deno.test("RFC 2018, 8: pieces behind a hole that nobody fills are thrown away, and the connection is idle again", () => {
+  const peer = sackPeer();
+  part(peer, get(), 10, 20);
+  assertEquals(peer.host.tcp.busy, 1);
+  peer.host.advance(10_100);
+  assertEquals([peer.host.tcp.busy, peer.host.tcp.open, peer.host.tcp.counts.errors], [0, 1, {}]);
+  assertEquals(peer.ask(), HELLO);
+});
+
+Deno.test("RFC 2018, 8: so many pieces are kept and no more; what was not kept is not named, and comes again", () => {
+  const peer = sackPeer();
+  const requests = get().repeat(20);
+  for (let at = 2; at < 202; at += 2) part(peer, requests, at, at + 1);
+  assertEquals(blocksOf(peer, part(peer, requests, 202, 203)).every(([from]) => from <= 2 * 16), true);
+  assertEquals(text(part(peer, requests, 0, requests.length)), HELLO.repeat(20));
 });
 
 Deno.test("RFC 9293, 3.10.7.4: data beyond the window is acknowledged and not taken", () => {
@@ -439,10 +541,41 @@ Deno.test("RFC 6298, 3: a segment that was sent twice is not timed", () => {
   peer.send(get());
   peer.ack = add(sent[0]!.seq, HELLO.length);
   peer.segment("A");
-  peer.host.advance(950); // had 500 or 1500 ms been taken for the round trip, this would be sent later, or before
+  peer.host.advance(1950); // had 500 or 1500 ms been taken for the round trip, the timer would be 1500 or 4500
   assertEquals(peer.host.take(), []);
   peer.host.advance(100);
   assertEquals(text(peer.host.take()), HELLO);
+});
+
+Deno.test("RFC 6298, 5.5: a back-off stays until a round trip is measured anew", () => {
+  const peer = peerOf();
+  peer.send(get());
+  peer.host.advance(RTO_MS + 50); // sent again, and the timer is 2000
+  const [again] = peer.host.take();
+  peer.send(get());
+  peer.acknowledge([again!]);
+  peer.host.advance(1900);
+  assertEquals(peer.host.take(), []);
+  peer.host.advance(200);
+  assertEquals(text(peer.host.take()), HELLO);
+});
+
+Deno.test("RFC 9040, 4: the round trip that was measured serves the next connection from the same address", () => {
+  const { host } = peerOf();
+  const first = new Peer(host, [CLIENT[0], 5]).connect();
+  const sent = first.send(get());
+  host.advance(50);
+  first.acknowledge(sent);
+  const second = new Peer(host, [CLIENT[0], 6]).connect();
+  second.send(get());
+  host.advance(190);
+  assertEquals(host.take(), []);
+  host.advance(50);
+  assertEquals(text(host.take()), HELLO);
+  const stranger = new Peer(host, [CLIENT[0] + 1, 6]).connect();
+  stranger.send(get());
+  host.advance(RTO_MS - 50);
+  assertEquals(host.take().some(({ to }) => to[0] === CLIENT[0] + 1), false);
 });
 
 Deno.test("RFC 6298, 5.2: nothing is sent again once all is acknowledged", () => {
@@ -679,7 +812,7 @@ Deno.test("RFC 9293, 3.6: a FIN behind half a head ends the connection", () => {
   assertEquals(flagsOf(peer.send("", "FA")), ["AF"]);
 });
 
-Deno.test("RFC 9293, 3.6: a FIN behind a hole waits until the hole is filled", () => {
+Deno.test("RFC 9293, 3.6: a FIN behind a hole is not answered before the hole is filled", () => {
   const peer = peerOf();
   assertEquals(flagsOf(peer.segment("FA", { seq: add(peer.seq, get().length) })), ["A"]);
   assertEquals(flagsOf(peer.send(get(), "FA")), ["AFP"]);
@@ -957,14 +1090,29 @@ Deno.test("RFC 792: an echo with a wrong checksum, and any other message, gets n
   assertEquals([host.sent.length, host.tcp.packets.bad_checksum, host.tcp.packets.unwanted], [0, 1, 2]);
 });
 
-Deno.test("RFC 826: a hardware address that was damaged on the way does not outlive the next segment", () => {
+Deno.test("RFC 826: a hardware address counts once it has come twice, so one that was damaged on the way does no harm", () => {
   const peer = peerOf();
   const { host, seq, ack } = peer;
   const frame = tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) });
-  const damaged = frame.slice();
-  damaged[7]! ^= 4;
-  assertNotEquals(host.give(damaged)[0]!.slice(0, 6), CLIENT_MAC);
-  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again, and it is acknowledged
+  const other = frame.slice();
+  other[7]! ^= 4;
+  assertEquals(host.give(other)[0]!.slice(0, 6), CLIENT_MAC); // an idle connection
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC);
+  assertEquals(host.give(other)[0]!.slice(0, 6), other.slice(6, 12)); // a host that has moved
+});
+
+Deno.test("RFC 826: a connection that began with a damaged hardware address learns the right one", () => {
+  const host = hostOf();
+  const peer = new Peer(host);
+  peer.ack = add(peer.segment("S")[0]!.seq, 1);
+  peer.seq = add(peer.seq, 1);
+  const { seq, ack } = peer;
+  const last = tcpFrame({ ...FIELDS, seq, ack, flags: "A" });
+  last[11]! ^= 1;
+  host.give(last);
+  const frame = tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) });
+  assertNotEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC);
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again
   host.sent = [];
   host.advance(RTO_MS + 50);
   assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);
