@@ -1207,16 +1207,16 @@ export class Tcp {
 
   /**
    * RFC 4987, section 3.6: an initial sequence number that holds what else would be kept. Four bits say when it was made,
-   * four are what the SYN said; 12 bits depend on the connection and on these, and 12 more on the peer's sequence number as well. So a
-   * segment that overtook the first one is known as such, and is not answered by a reset.
+   * four are what the SYN said, four depend on the connection and on these, and 20 on the peer's sequence number as well. So
+   * a segment that overtook the first one is known as such and not answered by a reset; one in a million is mistaken.
    */
   #cookie(traits: number, period: number, peerIsn: number): number {
     const hash = this.#hash;
     sipHash(this.#options.secret, this.#ip, this.#port, period, traits, hash);
-    const common = hash[0]! & 0xfff;
+    const common = hash[0]! & 15;
     // Keyed by 52 bits that nobody has seen: the product's high bits depend on all bits of the number.
-    const own = Math.imul(peerIsn, hash[1]! | 1) + hash[0]! >>> 20;
-    return (period & 15) << 28 | traits << 24 | common << 12 | own;
+    const own = Math.imul(peerIsn, hash[1]! | 1) + hash[0]! >>> 12;
+    return (period & 15) << 28 | traits << 24 | common << 20 | own;
   }
 
   #makeCookie(traits: number): number {
@@ -1232,7 +1232,7 @@ export class Tcp {
     const traits = cookie >>> 24 & 15;
     const right = this.#cookie(traits, period - age, this.#seq - 1 | 0);
     if (right === cookie) return traits;
-    return (right ^ cookie) >>> 12 === 0 ? HALF_A_COOKIE : -1;
+    return (right ^ cookie) >>> 20 === 0 ? HALF_A_COOKIE : -1;
   }
 
   /** The handshake is complete: the connection gets its 16 bytes, and the segment is its first one. */

@@ -182,7 +182,10 @@ class BadExchange {
     assert(options.length > 4 && options.length <= 36 && options[2] === 5 && options[3] === options.length - 2);
     for (let at = 4; at < options.length; at += 8) {
       const [from, to] = [view.getUint32(at), view.getUint32(at + 4)];
-      assert((from - ack | 0) > 0 && (to - from | 0) > 0 && (to - this.#isn | 0) <= this.#sentTo);
+      assert(
+        (from - ack | 0) > 0 && (to - from | 0) > 0 && (to - this.#isn | 0) <= this.#sentTo,
+        `${[from - ack, to - from, to - this.#isn | 0, this.#sentTo]}`,
+      );
     }
   }
 

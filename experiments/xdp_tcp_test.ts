@@ -69,7 +69,7 @@ Deno.test("RFC 4987, 3.6: an ACK without a right cookie is refused", () => {
   const host = hostOf();
   const peer = new Peer(host);
   const [answer] = peer.segment("S");
-  for (const error of [0x1000, 0x80_0000, 0x0100_0000, 0x4000_0000]) {
+  for (const error of [0x10_0000, 0x80_0000, 0x0100_0000, 0x4000_0000]) {
     const ack = add(answer!.seq, 1 + error);
     const [reset, ...more] = peer.segment("A", { seq: add(peer.seq, 1), ack });
     assertEquals([reset?.flags, reset?.seq, more.length], ["R", ack, 0]);
@@ -96,6 +96,16 @@ Deno.test("RFC 4987, 3.6: a segment that overtook the handshake's last ACK is dr
   assertEquals([host.tcp.open, host.tcp.packets.bad_cookies], [0, 1]);
   assertEquals(peer.segment("A", { ...late, seq: 1001 }), []);
   assertEquals(host.tcp.open, 1);
+});
+
+Deno.test("RFC 4987, 3.6: of a thousand connections none begins with a segment that overtook others", () => {
+  const host = hostOf({ slots: 4000 });
+  for (let port = 1; port <= 1000; port++) {
+    const peer = new Peer(host, [CLIENT[0], port], Math.imul(port, 0x9e3779b1) >>> 0);
+    const ack = add(peer.segment("S")[0]!.seq, 1);
+    for (let at = 30; at < 300; at += 30) peer.segment("PA", { seq: add(peer.seq, 1 + at), ack, data: bytesOf(get()) });
+  }
+  assertEquals([host.tcp.open, host.tcp.packets.bad_cookies], [0, 9000]);
 });
 
 Deno.test("RFC 4987, 3.6: a cookie is good for one to two minutes, and no longer", () => {
