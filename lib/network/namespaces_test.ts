@@ -5,7 +5,7 @@ import { find } from "../catalogue/catalogue.ts";
 import { experimentCommand } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
-import { networkObstacle, openNetwork } from "./namespaces.ts";
+import { cpuMask, networkObstacle, openNetwork } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
 const SERVER_MODULE = new URL("../server/server.ts", import.meta.url).href;
@@ -26,6 +26,24 @@ test("two namespaces are joined, and gone when they are disposed of", async () =
     assert(links.includes("lab1@"), links);
   }
   assertEquals(await isInhabited(own), false);
+});
+
+test("what arrives at the client is work of the cores that were named", async () => {
+  await using net = await openNetwork(undefined, [0]);
+  const mask = "/sys/class/net/lab1/queues/rx-0/rps_cpus";
+  const show = `mount -t sysfs sysfs /sys && cat ${mask}`; // sysfs shows the namespace that mounts it
+  assertEquals(Number(`0x${(await net.client.run("unshare", ["--mount", "sh", "-c", show])).trim()}`), 1);
+});
+
+Deno.test("a set of cores is a mask in groups of 32 bits", () => {
+  assertEquals([[], [0], [1, 3], [31], [32], [0, 65]].map(cpuMask), [
+    "00000000",
+    "00000001",
+    "0000000a",
+    "80000000",
+    "00000001,00000000",
+    "00000002,00000000,00000001",
+  ]);
 });
 
 // The harness: a network and a server in it, both ready, when it says so.
