@@ -133,7 +133,7 @@ const MAX_SACK_BLOCKS = 4; // as many as 40 bytes of options hold
 const MAX_WORK_US = 100_000;
 const HEAD_MS = 10_000; // a head must be complete so long after its first byte
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
-const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT
+const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT. Seven retransmissions
 const KEEPALIVE_S = 60; // as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT
 const KEEPALIVE_INTERVAL_S = 10;
 const KEEPALIVE_PROBES = 6;
@@ -142,7 +142,6 @@ const MAX_IDLE_S = 600; // the longest --idle
 const RTO_INITIAL_MS = 1000; // RFC 6298, section 2
 const RTO_MIN_MS = 200; // less than the second of RFC 6298, as all systems have it
 const RTO_MAX_MS = 60_000;
-const MAX_TRIES = 8; // retransmissions of the same byte
 const INITIAL_WINDOW = 10; // segments, RFC 6928
 const MAX_WINDOW = 65_535; // without window scaling a peer cannot offer more
 const MAX_CHALLENGES_PER_S = 1000; // RFC 5961, section 7; half of it is random, so that nobody can count (section 10)
@@ -2053,7 +2052,7 @@ export class Tcp {
     if (this.#isDue(r[at + LINGER_AT]!)) return this.#demote(record, FIN_WAIT_2);
     if (this.#isDue(r[at + HOLE_AT]!)) this.#dropPieces(record); // RFC 2018, section 8: the peer still has them
     if (this.#isDue(r[at + HEAD_AT]!)) this.#onLateHead(record);
-    if (this.#isDue(r[at + RTO_AT]!) && !this.#onTimeout(record)) return;
+    if (this.#isDue(r[at + RTO_AT]!)) this.#onTimeout(at);
     this.#output(at);
     this.#settle(record);
   }
@@ -2065,10 +2064,9 @@ export class Tcp {
     this.#finish(record);
   }
 
-  /** RFC 6298, section 5, or with a closed window RFC 9293, section 3.8.6.1. False if the connection was given up. */
-  #onTimeout(record: number): boolean {
+  /** RFC 6298, section 5, or with a closed window RFC 9293, section 3.8.6.1. */
+  #onTimeout(at: number): void {
     const r = this.#records;
-    const at = record * RECORD_WORDS;
     r[at + RTO] = Math.min(2 * r[at + RTO]!, RTO_MAX_MS);
     r[at + FLAGS]! &= ~(TIMED | RECOVERY);
     r[at + DUPACKS] = 0;
@@ -2078,19 +2076,15 @@ export class Tcp {
       r[at + RTO_AT] = this.#in(r[at + RTO]!);
       this.packets.window_probes++;
       this.#sendData(at, 1, false);
-      return true;
+      return;
     }
-    if (++r[at + TRIES]! > MAX_TRIES) {
-      this.#abort(record, "ETIMEDOUT");
-      return false;
-    }
+    r[at + TRIES]!++;
     const flight = r[at + MAX]! - r[at + UNA]! | 0;
     const segment = r[at + SEGMENT]!;
     if (r[at + TRIES] === 1) r[at + SSTHRESH] = Math.max(flight >> 1, 2 * segment); // RFC 5681, equation 4
     r[at + CWND] = segment;
     r[at + RECOVER] = r[at + MAX]!;
     r[at + RTO_AT] = 0; // set again by what is sent now
-    return true;
   }
 
   /** Time since the start in STAMP_S, as far as a slot can hold it. */

@@ -530,7 +530,7 @@ Deno.test("RFC 9293, 3.8.3: a peer that acknowledges nothing for 30 s is given u
   assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
 });
 
-Deno.test("RFC 6298, 2.2: the first round trip sets the timer to three times itself", () => {
+Deno.test("RFC 6298, 5.3: the first round trip, measured while more is out, starts the timer at three times itself", () => {
   const peer = peerOf();
   const first = peer.send(get());
   peer.host.advance(400);
@@ -541,6 +541,51 @@ Deno.test("RFC 6298, 2.2: the first round trip sets the timer to three times its
   assertEquals(peer.host.take(), []);
   peer.host.advance(100);
   assertEquals(text(peer.host.take()), HELLO);
+});
+
+/** A peer of which so many round trips of so many ms were measured. */
+function timedPeer(roundTripsMs: number[]): Peer {
+  const peer = peerOf();
+  for (const ms of roundTripsMs) {
+    const sent = peer.send(get());
+    peer.host.advance(ms);
+    peer.acknowledge(sent);
+  }
+  return peer;
+}
+
+/** After how many ms an answer that is not acknowledged comes again. */
+function timeoutOf(peer: Peer): number {
+  peer.send(get());
+  for (let ms = 10; ms < 10_000; ms += 10) {
+    peer.host.advance(10);
+    if (peer.host.take().length > 0) return ms;
+  }
+  return Infinity;
+}
+
+// SRTT and RTTVAR by the formulas: 1: R, R/2; then RTTVAR = 3/4 RTTVAR + 1/4 |SRTT − R|, SRTT = 7/8 SRTT + 1/8 R.
+const ROUND_TRIPS: [ms: number[], rto: number, why: string][] = [
+  [[400], 400 + 4 * 200, "2.2: the first one"],
+  [[400, 400], 400 + 4 * 150, "2.3: the second one, which is no other"],
+  [[400, 200], 375 + 4 * 200, "2.3: the second one, which is shorter"],
+  [[400, 800], 450 + 4 * 250, "2.3: the second one, which is longer"],
+  [[10], 200, "2.4: less than the least timeout"],
+];
+for (const [times, rto, why] of ROUND_TRIPS) {
+  Deno.test(`RFC 6298, ${why}: after round trips of ${times.join(" and ")} ms the timer is ${rto} ms`, () => {
+    const ms = timeoutOf(timedPeer(times));
+    assert(Math.abs(ms - rto) <= 20, `${ms} ms`); // the tick, and what a fixed point leaves out
+  });
+}
+
+Deno.test("RFC 1122, 4.2.3.5: a segment is sent again seven times at most, then the connection is given up", () => {
+  const peer = timedPeer([10]);
+  peer.send(get());
+  peer.host.advance(200_000);
+  const sent = peer.host.take();
+  assertEquals([sent.length, flagsOf(sent).at(-1)], [8, "AR"]);
+  assertEquals([peer.host.tcp.open, peer.host.tcp.busy], [0, 0]);
 });
 
 Deno.test("RFC 6298, 3: a segment that was sent twice is not timed", () => {
@@ -647,6 +692,34 @@ Deno.test("RFC 5681, 3.1: after a timeout one segment leaves, then two, and the 
   const again = peer.host.take();
   assertEquals(again.map(({ seq }) => seq), [sent[0]!.seq]);
   assertEquals(lengthsOf(peer.acknowledge(again)).length, 2);
+});
+
+const bytesIn = (segments: { data: Uint8Array }[]) => lengthsOf(segments).reduce((sum, length) => sum + length, 0);
+
+Deno.test("RFC 5681, 3.1, equation 4: a timeout halves what was out, and above that each round trip adds one segment", () => {
+  const peer = peerOf();
+  const out = bytesIn(flood(peer, 1000));
+  peer.host.advance(RTO_MS + 50);
+  let window = peer.host.take();
+  const flights = [bytesIn(window)];
+  while (flights.length < 7) {
+    window = window.flatMap((segment) => peer.acknowledge([segment]));
+    flights.push(bytesIn(window));
+  }
+  const segments = flights.map((bytes) => Math.round(bytes / 1460));
+  assertEquals(segments.slice(0, 3), [1, 2, 4]); // slow start
+  const half = Math.floor(out / 2 / 1460);
+  for (const [i, count] of segments.slice(4).entries()) {
+    assert(count > half && count <= half + 2 + i, `${segments}, of which ${half} are half`);
+  }
+});
+
+Deno.test("RFC 5681, 3.2: when recovery ends, half of what was out may be out", () => {
+  const peer = peerOf();
+  const sent = flood(peer, 1000);
+  for (let i = 0; i < 3; i++) sent.push(...peer.segment("A"));
+  const fresh = peer.acknowledge(sent);
+  assert(bytesIn(fresh) <= bytesIn(sent) / 2 + 1460 && bytesIn(fresh) > bytesIn(sent) / 4, `${bytesIn(fresh)} bytes`);
 });
 
 Deno.test("RFC 5681, 3.2: the third duplicate ACK has the first segment sent again, the first two nothing", () => {
@@ -814,6 +887,22 @@ Deno.test("RFC 9293, 3.6: what was asked before the FIN is answered before the o
   const peer = peerOf();
   const sent = peer.send(get().repeat(2), "FA");
   assertEquals([text(sent), flagsOf(sent).at(-1)], [HELLO.repeat(2), "AFP"]);
+});
+
+Deno.test("RFC 9293, 3.6: after a half-close all answers arrive, also those of many windows, and then the FIN", () => {
+  const peer = peerOf();
+  peer.window = 3000;
+  let sent = peer.send(get().repeat(40)).concat(peer.send(get().repeat(40)), peer.send(get().repeat(40), "FA"));
+  let answers = "";
+  while (sent.length > 0) {
+    const fresh = sent.filter(({ data }) => data.length > 0);
+    answers += text(fresh);
+    if (sent.some(({ flags }) => flags.includes("F"))) break;
+    sent = peer.acknowledge(fresh);
+  }
+  assertEquals([answers, flagsOf(sent).at(-1)], [HELLO.repeat(120), "AFP"]);
+  peer.acknowledge(sent);
+  assertEquals([peer.host.tcp.open, peer.host.tcp.busy], [0, 0]);
 });
 
 Deno.test("RFC 9293, 3.6: a FIN behind half a head ends the connection", () => {

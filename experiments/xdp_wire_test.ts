@@ -51,7 +51,7 @@ const lossy = (loss: number): Relay =>
 function patientCopy(folder: string): string {
   const { path } = find("xdp");
   let text = Deno.readTextFileSync(path);
-  for (const [limit, value] of Object.entries({ HEAD_MS: "200_000", PROGRESS_MS: "200_000", MAX_TRIES: "20" })) {
+  for (const [limit, value] of Object.entries({ HEAD_MS: "200_000", PROGRESS_MS: "200_000" })) {
     const changed = text.replace(RegExp(`^const ${limit} = [\\d_]+;`, "m"), `const ${limit} = ${value};`);
     assertNotEquals(changed, text, limit);
     text = changed;

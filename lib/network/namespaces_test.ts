@@ -57,8 +57,16 @@ console.log(JSON.stringify([net.server.pid, net.client.pid, server.pid]));
 await new Promise(() => setInterval(() => {}, 1000));
 `;
 
-test("nothing is left after SIGKILL: no namespace, no process, no program, no map and no link of bpf(2)", async () => {
+/** The interfaces and the named namespaces of this system. */
+async function listIp(): Promise<string[]> {
+  const lists = [["-br", "link"], ["netns"]].map((args) => new Deno.Command("ip", { args }).output());
+  const lines = (await Promise.all(lists)).flatMap(({ stdout }) => new TextDecoder().decode(stdout).split("\n"));
+  return lines.map((line) => line.split(" ")[0]!);
+}
+
+test("nothing is left after SIGKILL: no interface, no namespace, no process, no program, no map and no link of bpf(2)", async () => {
   const before = new Set(bpfObjects());
+  const listed = await listIp();
   const argument = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
   const script = await Deno.makeTempFile({ suffix: ".ts" });
   await Deno.writeTextFile(script, HARNESS);
@@ -74,6 +82,7 @@ test("nothing is left after SIGKILL: no namespace, no process, no program, no ma
   harness.kill("SIGKILL");
   await until(async () => !await isInhabited(own), PATIENCE_MS, "the namespaces to be gone");
   await until(() => !bpfObjects().some((object) => ours.includes(object)), PATIENCE_MS, `${ours} to be gone`);
+  assertEquals(await listIp(), listed);
   await Deno.remove(script);
 });
 
