@@ -128,6 +128,7 @@ const MAX_PIECES = 16; // of the data behind a hole that one connection may have
 const MAX_PIECE_BYTES = 32 * 2 ** 20; // the sum of all pieces; above it none is kept
 const PIECE_BYTES = 128; // that a piece takes besides its data
 const HOLE_MS = 10_000; // a hole must be filled so long after the first piece behind it, else the pieces are thrown away
+const HOLE_SHARE = 0.5; // of the records stay free for what is in order
 const MAX_SACK_BLOCKS = 4; // as many as 40 bytes of options hold
 const MAX_WORK_US = 100_000;
 const HEAD_MS = 10_000; // a head must be complete so long after its first byte
@@ -1298,6 +1299,11 @@ export class Tcp {
     if (verdict !== ACCEPT) return;
     table[entry + SLOT_META]! &= ~(PROBES << PROBES_SHIFT); // it lives
     if (this.#from === this.#to && (this.#flags & FIN) === 0) return;
+    if ((this.#seq - rcvNxt | 0) > 0 && this.#freeCount <= this.#deadlines.length * HOLE_SHARE) {
+      this.packets.holes++;
+      this.#reply(sndNxt, rcvNxt, ACK, RECEIVE_WINDOW);
+      return;
+    }
     const record = this.#promote(entry);
     if (record < 0) return;
     this.#learnAddress(record * RECORD_WORDS);

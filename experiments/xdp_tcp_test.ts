@@ -1255,6 +1255,14 @@ Deno.test("no record is left: a request is dropped and counted, and served when 
   assertEquals(peers[2]!.ask(), HELLO);
 });
 
+Deno.test("holes take half of the records at most: what is in order finds one", () => {
+  const host = hostOf({ records: 4 });
+  const peers = [1, 2, 3, 4, 5].map((port) => new Peer(host, [CLIENT[0], port]).connect(SACK_PERMITTED));
+  const blocks = peers.slice(0, 4).map((peer) => blocksOf(peer, part(peer, get(), 5, 10)).length);
+  assertEquals([blocks, host.tcp.busy], [[1, 1, 0, 0], 2]);
+  for (const peer of peers) assertEquals(peer.ask(), HELLO);
+});
+
 Deno.test("entries that move up in the table, with a record and without, are found again", () => {
   const host = hostOf({ slots: 200, records: 100 });
   const peers = Array.from({ length: 160 }, (_, i) => new Peer(host, [CLIENT[0] + i, 1000 + i]).connect());
