@@ -14,16 +14,17 @@
  * @run        deno run --allow-ffi xdp.ts --interface veth0 --address 10.0.0.1 --port 8080
  * @try        curl -i http://10.0.0.1:8080/work/1000
  * @simplified IPv4 on one Ethernet and on queue 0, in copy mode. The address must not be one of the kernel's. TCP without
- *             window scaling, timestamps and path MTU discovery: a window is 64 KiB at most. SACK is sent, and not read:
- *             requests are lost in many pieces, answers in one. A handshake whose last ACK is lost is forgotten after two minutes of silence. The peer's
- *             transmit checksum offload must be off where the two ends of a veth share a machine.
+ *             window scaling, timestamps and path MTU discovery: a window is 64 KiB at most. SACK is sent and not read. A
+ *             handshake whose last ACK is lost is forgotten after two minutes of silence. The peer's transmit checksum
+ *             offload must be off where the two ends of a veth share a machine.
  *             A request body is never read: the connection closes after the answer. Host is not demanded.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
  * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    Documentation/networking/af_xdp.rst, bpf(2), packet(7); RFC 9293 (TCP), RFC 5681 and 6582 (congestion),
- *             RFC 6298 (retransmission), RFC 2018 (SACK), RFC 9040 (shared round trips), RFC 5961 (blind attacks), RFC 4987 (SYN cookies), RFC 6928 (initial window),
- *             RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP), RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein
+ *             RFC 6298 (retransmission), RFC 2018 (SACK), RFC 9040 (shared round trips), RFC 5961 (blind attacks),
+ *             RFC 4987 (SYN cookies), RFC 6928 (initial window), RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP),
+ *             RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein
  */
 // The life of a connection. Idle, it is 16 bytes in a table; in brackets stands what a state adds to them.
 //
@@ -39,7 +40,7 @@
 //                          └─ six keepalive probes without an answer ─► forgotten
 //
 // nothing     what a SYN says is in the initial sequence number of the answer: a flood of SYNs fills no memory.
-// busy        bytes are not acknowledged, or a head is not complete; there is a deadline for each of these.
+// busy        bytes are not acknowledged, a head is not complete, or data lies behind a hole; each has a deadline.
 // lingering   input is acknowledged and thrown away. The clock starts when the peer has acknowledged the last byte.
 // TIME-WAIT, FIN-WAIT-2   16 bytes again.
 
@@ -133,7 +134,7 @@ const MAX_SACK_BLOCKS = 4; // as many as 40 bytes of options hold
 const MAX_WORK_US = 100_000;
 const HEAD_MS = 10_000; // a head must be complete so long after its first byte
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
-const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT. Seven retransmissions
+const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT. Seven timeouts at most
 const KEEPALIVE_S = 60; // as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT
 const KEEPALIVE_INTERVAL_S = 10;
 const KEEPALIVE_PROBES = 6;
@@ -2501,8 +2502,8 @@ async function serve(rings: Rings, tcp: Tcp): Promise<void> {
     rings.flush();
     idleTurns = received > 0 || rings.isBehind ? 0 : idleTurns + 1;
     if (nowMs >= stopAtMs || isClosed && tcp.busy === 0 && idleTurns > 1) return; // looked again, after a wait
-    // It sleeps at once, and does not look again and again. That would be a few µs faster to see the next frame, take the
-    // core's whole time, and most often come too early: what gathers during a sleep is answered in one batch.
+    // It sleeps at once. To look again and again would see the next frame a few µs earlier and take all of the core's time;
+    // and what gathers during a sleep is answered in one batch.
     if (idleTurns > 0 && tcp.working.length === 0) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
     if (nowMs - heardMs < TURN_MS) continue;
     await hearSignals();
