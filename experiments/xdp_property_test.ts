@@ -85,7 +85,7 @@ Deno.test("random segments do no harm: all answers are sound, and another connec
         checkSent(host);
       }
       assertEquals(victim.ask(), HELLO);
-      host.advance(400_000); // all that is left of the others ends by itself
+      host.advance(400_000, 100); // all that is left of the others ends by itself
       for (const sent of checkSent(host)) if (sent.to[1] === 1234) victim.acknowledge([]);
       assertEquals(host.tcp.busy, 0);
     }),
