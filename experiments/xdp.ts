@@ -14,16 +14,17 @@
  * @run        deno run --allow-ffi xdp.ts --interface veth0 --address 10.0.0.1 --port 8080
  * @try        curl -i http://10.0.0.1:8080/work/1000
  * @simplified IPv4 on one Ethernet and on queue 0, in copy mode. The address must not be one of the kernel's. TCP without
- *             window scaling, timestamps, SACK and path MTU discovery: a window is 64 KiB at most. What arrives behind a
- *             hole is not kept. A handshake whose last ACK is lost is forgotten after two minutes of silence. The peer's
- *             transmit checksum offload must be off where the two ends of a veth share a machine.
+ *             window scaling, timestamps and path MTU discovery: a window is 64 KiB at most. SACK is sent and not read. A
+ *             handshake whose last ACK is lost is forgotten after two minutes of silence. The peer's transmit checksum
+ *             offload must be off where the two ends of a veth share a machine.
  *             A request body is never read: the connection closes after the answer. Host is not demanded.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
  * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    Documentation/networking/af_xdp.rst, bpf(2), packet(7); RFC 9293 (TCP), RFC 5681 and 6582 (congestion),
- *             RFC 6298 (retransmission), RFC 5961 (blind attacks), RFC 4987 (SYN cookies), RFC 6928 (initial window),
- *             RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP), RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein
+ *             RFC 6298 (retransmission), RFC 2018 (SACK), RFC 9040 (shared round trips), RFC 5961 (blind attacks),
+ *             RFC 4987 (SYN cookies), RFC 6928 (initial window), RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP),
+ *             RFC 9112 (HTTP/1.1); SipHash, Aumasson and Bernstein
  */
 // The life of a connection. Idle, it is 16 bytes in a table; in brackets stands what a state adds to them.
 //
@@ -39,7 +40,7 @@
 //                          └─ six keepalive probes without an answer ─► forgotten
 //
 // nothing     what a SYN says is in the initial sequence number of the answer: a flood of SYNs fills no memory.
-// busy        bytes are not acknowledged, or a head is not complete; there is a deadline for each of these.
+// busy        bytes are not acknowledged, a head is not complete, or data lies behind a hole; each has a deadline.
 // lingering   input is acknowledged and thrown away. The clock starts when the peer has acknowledged the last byte.
 // TIME-WAIT, FIN-WAIT-2   16 bytes again.
 
@@ -112,7 +113,6 @@ const FRAME_BYTES = 2048; // one Ethernet frame of 1514 bytes, and 256 that the 
 const RX_FRAMES = 4096; // frames that the kernel may fill before this process looks
 const TX_FRAMES = 4096; // frames on their way out
 const BATCH = 64; // frames taken from the kernel before answers are handed to it
-const SPINS = 200; // looks at the ring before the thread sleeps: about 5 µs, less than a sleep and a wake-up cost
 const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const SLICE_US = 20_000; // the longest burn without a look at signals
 const TICK_MS = 10; // how exact timers are
@@ -125,10 +125,16 @@ const QUEUE = 1024; // answers of one connection that are not acknowledged; a po
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const RECEIVE_WINDOW = 32_768; // bytes of one connection that may be kept: more than MAX_HEAD, a few pipelined requests
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // the sum of all that is kept; above it a connection is dropped
+const MAX_PIECES = 16; // of the data behind a hole that one connection may have kept; the peer sends others again
+const MAX_PIECE_BYTES = 32 * 2 ** 20; // the sum of all pieces; above it none is kept
+const PIECE_BYTES = 128; // that a piece takes besides its data
+const HOLE_MS = 10_000; // a hole must be filled so long after the first piece behind it, else the pieces are thrown away
+const HOLE_SHARE = 0.5; // of the records stay free for what is in order
+const MAX_SACK_BLOCKS = 4; // as many as 40 bytes of options hold
 const MAX_WORK_US = 100_000;
 const HEAD_MS = 10_000; // a head must be complete so long after its first byte
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
-const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT
+const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT. Seven timeouts at most
 const KEEPALIVE_S = 60; // as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT
 const KEEPALIVE_INTERVAL_S = 10;
 const KEEPALIVE_PROBES = 6;
@@ -137,7 +143,6 @@ const MAX_IDLE_S = 600; // the longest --idle
 const RTO_INITIAL_MS = 1000; // RFC 6298, section 2
 const RTO_MIN_MS = 200; // less than the second of RFC 6298, as all systems have it
 const RTO_MAX_MS = 60_000;
-const MAX_TRIES = 8; // retransmissions of the same byte
 const INITIAL_WINDOW = 10; // segments, RFC 6928
 const MAX_WINDOW = 65_535; // without window scaling a peer cannot offer more
 const MAX_CHALLENGES_PER_S = 1000; // RFC 5961, section 7; half of it is random, so that nobody can count (section 10)
@@ -628,6 +633,8 @@ const IDLE = 1;
 const BUSY = 2;
 const TIME_WAIT = 3;
 const FIN_WAIT_2 = 4;
+const IDLE_SACK = 5; // idle, and the peer understands SACK
+const IDLE_BITS = 3; // of a state that is IDLE, with and without SACK
 const MSS_SHIFT = 3;
 const PROBES_SHIFT = 6;
 const PROBES = 7;
@@ -635,6 +642,8 @@ const STAMP_SHIFT = 9;
 const STAMP = 127; // in STAMP_S since the start: it wraps around after 640 s
 const STAMP_S = 5;
 const MSS = [88, 216, 536, 1024, 1220, 1380, 1440, 1460]; // three bits of a cookie say which; 88 is the least that Linux sends
+const MSS_INDEX = 7; // what a SYN says, as four bits: the index of the MSS, and whether the peer understands SACK
+const SACK = 8;
 
 // A record, in words of a table of its own.
 const RECORD_WORDS = 40;
@@ -645,7 +654,7 @@ const MAC_HIGH = 3; // 16 bits
 const MAC_LOW = 4; // 32 bits
 const FLAGS = 5;
 const SEGMENT = 6; // bytes of data in one segment: the smaller of the two MSS
-const MSS_INDEX = 7;
+const TRAITS = 7; // what its SYN said
 const RCV_NXT = 8;
 const RCV_EDGE = 9; // the end of the window that was offered last: it must never go back
 const UNA = 10; // the first byte that is not acknowledged
@@ -669,13 +678,15 @@ const RTO_AT = 27; // deadlines in ms, but for PROGRESS_AT, which is in the past
 const PROGRESS_AT = 28;
 const HEAD_AT = 29;
 const LINGER_AT = 30;
-const DEADLINES = [RTO_AT, HEAD_AT, LINGER_AT];
+const HOLE_AT = 37;
+const DEADLINES = [RTO_AT, HEAD_AT, LINGER_AT, HOLE_AT];
 const FIRST = 31; // in the ring of answers: the first one that is not wholly acknowledged
 const COUNT = 32; // answers in the ring
 const UNA_OFFSET = 33; // bytes of the first answer that are acknowledged
 const NXT_ANSWER = 34; // the answer that NXT lies in, counted from FIRST
 const NXT_OFFSET = 35;
 const WORK_US = 36; // CPU to burn before the next answer
+const LATEST = 38; // the number of the piece behind a hole that came last
 
 // Of the word FLAGS.
 const FIN_QUEUED = 1; // behind the last answer stands a FIN
@@ -713,7 +724,32 @@ const TYPE_ARP = 0x0806;
 const PROTOCOL_ICMP = 1;
 const PROTOCOL_TCP = 6;
 const HALF_A_COOKIE = -2; // the part of a cookie is right that does not depend on the sequence number
-const NEIGHBOURS = 65_536; // peers whose hardware address is remembered; a power of two
+const NEIGHBOURS = 65_536; // peers of which something is remembered; a power of two
+const NEIGHBOUR_WORDS = 8;
+const NEIGHBOUR_MAC_HIGH = 1; // behind the address
+const NEIGHBOUR_MAC_LOW = 2;
+const SEEN_HIGH = 3; // another hardware address, which was seen once
+const SEEN_LOW = 4;
+const NEIGHBOUR_SRTT = 5;
+const NEIGHBOUR_RTTVAR = 6;
+const OPTION_MSS = 2; // kinds of TCP options
+const OPTION_SACK_PERMITTED = 4;
+const OPTION_SACK = 5;
+const NOPS = 0x0101 << 16; // two options of one byte, which have no meaning but fill a word
+
+/** Data behind a hole. Its array has room for one byte more, which the parser of heads needs. */
+interface Piece {
+  seq: number;
+  length: number;
+  hasFin: boolean;
+  bytes: Uint8Array;
+}
+
+/** The number behind a piece. */
+const endOf = ({ seq, length, hasFin }: Piece): number => seq + length + (hasFin ? 1 : 0) | 0;
+
+/** The state of an idle connection, with what its SYN said. */
+const idleState = (traits: number): number => (traits & MSS_INDEX) << MSS_SHIFT | (traits < SACK ? IDLE : IDLE_SACK);
 
 /** The constants of ANSWERS, numbered, with a copy that is padded to whole words. */
 const answers: { bytes: Uint8Array; words: Int32Array }[] = [];
@@ -910,9 +946,11 @@ export class Tcp {
   #freeCount: number;
   #usedRecords = 0; // no record with a higher number was ever used
   readonly #kept: (Uint8Array | null)[];
+  readonly #pieces: (Piece[] | null)[]; // behind a hole, in the order of their numbers; they may overlap
   #keptBytes = 0;
+  #pieceBytes = 0;
   readonly #inbox = new Uint8Array(RECEIVE_WINDOW + FRAME_BYTES + 1);
-  readonly #neighbours = new Int32Array(NEIGHBOURS * 3); // address, hardware address in two words
+  readonly #neighbours = new Int32Array(NEIGHBOURS * NEIGHBOUR_WORDS);
   readonly #macHigh: number;
   readonly #macLow: number;
   readonly #ownMss: number;
@@ -953,6 +991,7 @@ export class Tcp {
     this.#free = Int32Array.from({ length: records }, (_, i) => records - 1 - i); // low numbers first
     this.#freeCount = records;
     this.#kept = new Array(records).fill(null);
+    this.#pieces = new Array(records).fill(null);
     this.#macHigh = mac.getUint16(0);
     this.#macLow = mac.getInt32(2);
     this.#ownMss = Math.min(options.mtu ?? MTU, MTU) - 40;
@@ -1084,7 +1123,7 @@ export class Tcp {
     }
     const state = this.#table[entry + SLOT_META]! & STATE;
     if (state === BUSY) this.#onBusy(this.#table[entry + SLOT_RCV_NXT]!);
-    else if (state === IDLE) this.#onIdle(entry);
+    else if ((state & IDLE_BITS) === IDLE) this.#onIdle(entry);
     else this.#onLeft(entry, state, tcp);
   }
 
@@ -1129,69 +1168,75 @@ export class Tcp {
       this.packets.table_full++;
       return;
     }
-    const offered = this.#readMss(tcp);
-    let index = MSS.length - 1;
-    while (index >= 0 && MSS[index]! > offered) index--;
-    if (index < 0) {
+    const traits = this.#readTraits(tcp);
+    if (traits < 0) {
       this.packets.malformed++;
       return;
     }
-    this.#reply(this.#makeCookie(index), this.#seq + 1 | 0, SYN | ACK, RECEIVE_WINDOW, true);
+    this.#reply(this.#makeCookie(traits), this.#seq + 1 | 0, SYN | ACK, RECEIVE_WINDOW, traits);
   }
 
-  /** RFC 9293, section 3.7.1: what the peer can take in one segment; 536 if it does not say. */
-  #readMss(tcp: number): number {
+  /**
+   * RFC 9293, section 3.7.1, and RFC 2018, section 2: how much the peer takes in one segment, 536 bytes if it does not say,
+   * and whether it understands SACK. Below 0 if the segments are too small.
+   */
+  #readTraits(tcp: number): number {
     const bytes = this.#bytes;
+    let offered = 536;
+    let sack = 0;
     for (let at = tcp + 20; at < this.#from && bytes[at] !== 0;) {
       if (bytes[at] === 1) {
         at++;
         continue;
       }
       const length = at + 1 < this.#from ? bytes[at + 1]! : 0;
-      if (length < 2 || at + length > this.#from) return 536; // what stands behind it cannot be read
-      if (bytes[at] === 2 && length === 4) return bytes[at + 2]! << 8 | bytes[at + 3]!;
+      if (length < 2 || at + length > this.#from) break; // what stands behind it cannot be read
+      if (bytes[at] === OPTION_MSS && length === 4) offered = bytes[at + 2]! << 8 | bytes[at + 3]!;
+      if (bytes[at] === OPTION_SACK_PERMITTED && length === 2) sack = SACK;
       at += length;
     }
-    return 536;
+    let index = MSS.length - 1;
+    while (index >= 0 && MSS[index]! > offered) index--;
+    return index < 0 ? -1 : sack | index;
   }
 
-  /** The number of the period of a cookie, of which it holds five bits. */
+  /** The number of the period of a cookie, of which it holds four bits. */
   #period(): number {
     return Math.floor(this.nowMs / COOKIE_PERIOD_MS);
   }
 
   /**
-   * RFC 4987, section 3.6: an initial sequence number that holds what else would be kept. Five bits say when it was made,
-   * three the MSS; 12 bits depend on the connection and on these, and 12 more on the peer's sequence number as well. So a
-   * segment that overtook the first one is known as such, and is not answered by a reset.
+   * RFC 4987, section 3.6: an initial sequence number that holds what else would be kept. Four bits say when it was made,
+   * four are what the SYN said, four depend on the connection and on these, and 20 on the peer's sequence number as well. So
+   * a segment that overtook the first one is known as such and not answered by a reset; one in a million is mistaken.
    */
-  #cookie(index: number, period: number, peerIsn: number): number {
+  #cookie(traits: number, period: number, peerIsn: number): number {
     const hash = this.#hash;
-    sipHash(this.#options.secret, this.#ip, this.#port, period, index, hash);
-    const common = hash[0]! & 0xfff;
+    sipHash(this.#options.secret, this.#ip, this.#port, period, traits, hash);
+    const common = hash[0]! & 15;
     // Keyed by 52 bits that nobody has seen: the product's high bits depend on all bits of the number.
-    const own = Math.imul(peerIsn, hash[1]! | 1) + hash[0]! >>> 20;
-    return (period & 31) << 27 | index << 24 | common << 12 | own;
+    const own = Math.imul(peerIsn, hash[1]! | 1) + hash[0]! >>> 12;
+    return (period & 15) << 28 | traits << 24 | common << 20 | own;
   }
 
-  #makeCookie(index: number): number {
-    return this.#cookie(index, this.#period(), this.#seq);
+  #makeCookie(traits: number): number {
+    return this.#cookie(traits, this.#period(), this.#seq);
   }
 
-  /** The index of the MSS, if the segment under work ends a handshake; else HALF_A_COOKIE, or −1. */
+  /** What the SYN said, if the segment under work ends a handshake; else HALF_A_COOKIE, or −1. */
   #readCookie(): number {
     const cookie = this.#ack - 1 | 0;
     const period = this.#period();
-    const age = period - (cookie >>> 27) & 31;
+    const age = period - (cookie >>> 28) & 15;
     if (age > 1) return -1;
-    const index = cookie >>> 24 & 7;
-    const right = this.#cookie(index, period - age, this.#seq - 1 | 0);
-    if (right === cookie) return index;
-    return (right ^ cookie) >>> 12 === 0 ? HALF_A_COOKIE : -1;
+    const traits = cookie >>> 24 & 15;
+    const right = this.#cookie(traits, period - age, this.#seq - 1 | 0);
+    if (right === cookie) return traits;
+    return (right ^ cookie) >>> 20 === 0 ? HALF_A_COOKIE : -1;
   }
 
   /** The handshake is complete: the connection gets its 16 bytes, and the segment is its first one. */
-  #establish(entry: number, index: number): void {
+  #establish(entry: number, traits: number): void {
     if (this.open >= this.#capacity) {
       this.packets.table_full++;
       return;
@@ -1200,10 +1245,10 @@ export class Tcp {
     this.open++;
     const table = this.#table;
     table[entry + SLOT_IP] = this.#ip;
-    table[entry + SLOT_META] = this.#port << 16 | this.#stamp() << STAMP_SHIFT | index << MSS_SHIFT | IDLE;
+    table[entry + SLOT_META] = this.#port << 16 | this.#stamp() << STAMP_SHIFT | idleState(traits);
     table[entry + SLOT_RCV_NXT] = this.#seq;
     table[entry + SLOT_SND_NXT] = this.#ack;
-    this.#remember();
+    this.#learn();
     if (this.#stopping && this.#from === this.#to) this.#close(entry);
     else this.#onIdle(entry);
   }
@@ -1255,11 +1300,14 @@ export class Tcp {
     if (verdict !== ACCEPT) return;
     table[entry + SLOT_META]! &= ~(PROBES << PROBES_SHIFT); // it lives
     if (this.#from === this.#to && (this.#flags & FIN) === 0) return;
+    if ((this.#seq - rcvNxt | 0) > 0 && this.#freeCount <= this.#deadlines.length * HOLE_SHARE) {
+      this.packets.holes++;
+      this.#reply(sndNxt, rcvNxt, ACK, RECEIVE_WINDOW);
+      return;
+    }
     const record = this.#promote(entry);
     if (record < 0) return;
-    this.#records[record * RECORD_WORDS + MAC_HIGH] = this.#view.getUint16(this.#frame + 6);
-    this.#records[record * RECORD_WORDS + MAC_LOW] = this.#view.getInt32(this.#frame + 8);
-    this.#remember();
+    this.#learnAddress(record * RECORD_WORDS);
     this.#work(record);
   }
 
@@ -1269,9 +1317,7 @@ export class Tcp {
     const window = r[at + RCV_EDGE]! - r[at + RCV_NXT]! | 0;
     const verdict = this.#judge(r[at + RCV_NXT]!, window, r[at + UNA]!, r[at + MAX]!);
     if (verdict === DROP) return;
-    // No checksum covers the hardware address: one that was damaged must not outlive the next segment.
-    r[at + MAC_HIGH] = this.#view.getUint16(this.#frame + 6);
-    r[at + MAC_LOW] = this.#view.getInt32(this.#frame + 8);
+    this.#learnAddress(at);
     if (verdict === ACCEPT) this.#work(record);
     else if (verdict === RESET) this.#drop(record, "ECONNRESET");
     else if (verdict === REPLY || verdict === CHALLENGE && this.#mayChallenge()) this.#sendAck(record);
@@ -1333,6 +1379,7 @@ export class Tcp {
     this.#reply(table[entry + SLOT_SND_NXT]!, table[entry + SLOT_RCV_NXT]!, ACK, RECEIVE_WINDOW);
   }
 
+  /** `state`: with the index of the MSS, where it is an idle one. */
   #setState(entry: number, state: number): void {
     const port = this.#table[entry + SLOT_META]! & 0xffff0000;
     this.#table[entry + SLOT_META] = port | this.#stamp() << STAMP_SHIFT | state;
@@ -1353,14 +1400,14 @@ export class Tcp {
     const r = this.#records;
     const at = record * RECORD_WORDS;
     const meta = table[entry + SLOT_META]!;
-    const index = meta >>> MSS_SHIFT & 7;
+    const index = meta >>> MSS_SHIFT & MSS_INDEX;
     const rcvNxt = table[entry + SLOT_RCV_NXT]!;
     const sndNxt = table[entry + SLOT_SND_NXT]!;
     r.fill(0, at, at + RECORD_WORDS);
     r[at + ENTRY] = entry;
     r[at + IP] = table[entry + SLOT_IP]!;
     r[at + PORT] = meta >>> 16;
-    r[at + MSS_INDEX] = index;
+    r[at + TRAITS] = (meta & STATE) === IDLE_SACK ? SACK | index : index;
     r[at + SEGMENT] = Math.min(MSS[index]!, this.#ownMss);
     r[at + RCV_NXT] = rcvNxt;
     r[at + RCV_EDGE] = rcvNxt + RECEIVE_WINDOW;
@@ -1374,7 +1421,8 @@ export class Tcp {
     r[at + CWND] = INITIAL_WINDOW * r[at + SEGMENT]!;
     r[at + SSTHRESH] = MAX_WINDOW;
     r[at + RECOVER] = sndNxt;
-    r[at + RTO] = RTO_INITIAL_MS;
+    this.#recallNeighbour(at);
+    r[at + RTO] = this.#timeoutOf(at);
     table[entry + SLOT_META] = meta & 0xffff0000 | BUSY;
     table[entry + SLOT_RCV_NXT] = record;
     return record;
@@ -1386,6 +1434,7 @@ export class Tcp {
       this.#keptBytes -= kept.length;
       this.#kept[record] = null;
     }
+    this.#dropPieces(record);
     this.#deadlines[record] = 0;
     this.#records[record * RECORD_WORDS + FLAGS] = 0; // what waits in `working` finds no IN_TURN
     this.#free[this.#freeCount++] = record;
@@ -1398,8 +1447,7 @@ export class Tcp {
     if (state !== IDLE) this.leaving++;
     const at = record * RECORD_WORDS;
     const entry = r[at + ENTRY]!;
-    this.#setState(entry, state);
-    this.#table[entry + SLOT_META]! |= r[at + MSS_INDEX]! << MSS_SHIFT;
+    this.#setState(entry, state === IDLE ? idleState(r[at + TRAITS]!) : state);
     this.#table[entry + SLOT_RCV_NXT] = r[at + RCV_NXT]!;
     this.#table[entry + SLOT_SND_NXT] = r[at + MAX]!;
     this.#release(record);
@@ -1475,7 +1523,6 @@ export class Tcp {
     this.#congestion(at, ack, acked);
     r[at + DUPACKS] = 0;
     r[at + TRIES] = 0;
-    r[at + RTO] = this.#timeoutOf(at);
     r[at + RTO_AT] = r[at + MAX] === ack ? 0 : this.#in(r[at + RTO]!);
     r[at + PROGRESS_AT] = this.nowMs;
   }
@@ -1513,6 +1560,21 @@ export class Tcp {
       r[at + RTTVAR]! += Math.abs(error) - (r[at + RTTVAR]! >> 2);
     }
     r[at + FLAGS]! &= ~TIMED;
+    r[at + RTO] = this.#timeoutOf(at); // a back-off ends here, and nowhere else
+    const neighbour = this.#neighbourOf(r[at + IP]!);
+    if (this.#neighbours[neighbour] !== r[at + IP]) return;
+    this.#neighbours[neighbour + NEIGHBOUR_SRTT] = r[at + SRTT]!;
+    this.#neighbours[neighbour + NEIGHBOUR_RTTVAR] = r[at + RTTVAR]!;
+  }
+
+  /** RFC 9040, section 4: 16 bytes hold no round trip, so that of the last exchange with the same address counts. */
+  #recallNeighbour(at: number): void {
+    const r = this.#records;
+    const neighbour = this.#neighbourOf(r[at + IP]!);
+    if (this.#neighbours[neighbour] !== r[at + IP]) return;
+    this.#useNeighbour(at, neighbour);
+    r[at + SRTT] = this.#neighbours[neighbour + NEIGHBOUR_SRTT]!;
+    r[at + RTTVAR] = this.#neighbours[neighbour + NEIGHBOUR_RTTVAR]!;
   }
 
   #timeoutOf(at: number): number {
@@ -1563,32 +1625,86 @@ export class Tcp {
     const r = this.#records;
     const at = record * RECORD_WORDS;
     const offset = this.#seq - r[at + RCV_NXT]! | 0;
-    let hasFin = (this.#flags & FIN) !== 0;
+    const hasFin = (this.#flags & FIN) !== 0;
     if (this.#from === this.#to && !hasFin) return true;
     r[at + FLAGS]! |= ACK_OWED;
     if ((r[at + FLAGS]! & PEER_FIN) !== 0) return true;
     if (offset > 0) {
-      this.packets.holes++; // not kept: the duplicate acknowledgement asks for what is missing
+      this.packets.holes++;
+      this.#keepPiece(record, hasFin);
       return true;
     }
-    const from = this.#from - offset; // what was received already is cut off
-    let to = this.#to;
-    const room = r[at + RCV_EDGE]! - r[at + RCV_NXT]! | 0;
-    if (to - from > room) {
-      to = from + room;
-      hasFin = false;
+    if (!this.#accept(record, this.#bytes, this.#from - offset, this.#to, hasFin)) return false; // without what is known
+    return this.#pieces[record] === null || this.#acceptPieces(record);
+  }
+
+  /** Takes the next bytes, and the FIN behind them. False if the connection was dropped. */
+  #accept(record: number, input: Uint8Array, from: number, to: number, hasFin: boolean): boolean {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    const length = Math.min(to - from, r[at + RCV_EDGE]! - r[at + RCV_NXT]! | 0);
+    if (length > 0) {
+      r[at + RCV_NXT]! += length;
+      this.counts.bytes_in += length;
+      if ((r[at + FLAGS]! & DISCARD) === 0 && !this.#onInput(record, input, from, from + length)) return false;
     }
-    if (to > from) {
-      r[at + RCV_NXT]! += to - from;
-      this.counts.bytes_in += to - from;
-      if ((r[at + FLAGS]! & DISCARD) === 0 && !this.#onInput(record, from, to)) return false;
-    }
-    if (hasFin) {
+    if (hasFin && length === to - from) {
       r[at + RCV_NXT]!++;
       r[at + FLAGS]! |= PEER_FIN;
+      this.#dropPieces(record);
       if ((r[at + FLAGS]! & BLOCKED) === 0) this.#finish(record);
     }
     return true;
+  }
+
+  /** RFC 9293, section 3.10.7.4: keeps the segment under work, which lies behind a hole, so that only the hole comes again. */
+  #keepPiece(record: number, hasFin: boolean): void {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    const seq = this.#seq;
+    const length = this.#to - this.#from;
+    const isWhole = (r[at + RCV_EDGE]! - seq | 0) >= length;
+    if (!isWhole || (r[at + FLAGS]! & DISCARD) !== 0) return;
+    const pieces = this.#pieces[record] ?? [];
+    let place = pieces.length;
+    while (place > 0 && (pieces[place - 1]!.seq - seq | 0) > 0) place--;
+    const before = place === 0 ? undefined : pieces[place - 1]!;
+    r[at + LATEST] = seq;
+    if (before !== undefined && (endOf(before) - seq | 0) >= length + (hasFin ? 1 : 0)) return; // known
+    if (pieces.length === MAX_PIECES || this.#pieceBytes + length + PIECE_BYTES > MAX_PIECE_BYTES) return;
+    const bytes = new Uint8Array(length + 1);
+    for (let i = 0; i < length; i++) bytes[i] = this.#bytes[this.#from + i]!;
+    pieces.splice(place, 0, { seq, length, hasFin, bytes });
+    this.#pieceBytes += length + PIECE_BYTES;
+    if (this.#pieces[record] !== null) return;
+    this.#pieces[record] = pieces;
+    r[at + HOLE_AT] = this.#in(HOLE_MS);
+  }
+
+  /** Takes the pieces that are not behind a hole any more. False if the connection was dropped. */
+  #acceptPieces(record: number): boolean {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    for (;;) {
+      const pieces = this.#pieces[record]!;
+      if (pieces === null) return true; // FIN, or the last answer, has ended them
+      const [piece] = pieces;
+      const known = r[at + RCV_NXT]! - piece!.seq | 0;
+      if (known < 0) return true;
+      pieces.shift();
+      this.#pieceBytes -= piece!.length + PIECE_BYTES;
+      if (pieces.length === 0) this.#dropPieces(record);
+      const { bytes, length, hasFin } = piece!;
+      if (known < length + (hasFin ? 1 : 0) && !this.#accept(record, bytes, known, length, hasFin)) return false;
+    }
+  }
+
+  #dropPieces(record: number): void {
+    const pieces = this.#pieces[record]!;
+    if (pieces === null) return;
+    for (const { length } of pieces) this.#pieceBytes -= length + PIECE_BYTES;
+    this.#pieces[record] = null;
+    this.#records[record * RECORD_WORDS + HOLE_AT] = 0;
   }
 
   /** Queues a FIN. What is kept then is a head that will never be complete, or nothing. */
@@ -1596,6 +1712,7 @@ export class Tcp {
     const r = this.#records;
     const at = record * RECORD_WORDS;
     this.#keep(record, null);
+    this.#dropPieces(record);
     r[at + HEAD_AT] = 0;
     if ((r[at + FLAGS]! & FIN_QUEUED) !== 0) return;
     if ((r[at + FLAGS]! & PEER_FIN) === 0) r[at + FLAGS]! |= ACTIVE_CLOSE;
@@ -1604,14 +1721,16 @@ export class Tcp {
   }
 
   /** Takes data in order. Usually whole heads, which are read where they lie. False if the connection was dropped. */
-  #onInput(record: number, from: number, to: number): boolean {
+  #onInput(record: number, input: Uint8Array, from: number, to: number): boolean {
     const kept = this.#kept[record]!;
-    if (kept === null) return this.#answerAll(record, this.#bytes, from, to, 0);
-    this.#inbox.set(kept);
-    this.#inbox.set(this.#bytes.subarray(from, to), kept.length);
-    const length = kept.length + to - from;
+    if (kept === null && (this.#records[record * RECORD_WORDS + FLAGS]! & BLOCKED) === 0) {
+      return this.#answerAll(record, input, from, to, 0);
+    }
+    const length = (kept?.length ?? 0) + to - from;
+    if (kept !== null) this.#inbox.set(kept);
+    this.#inbox.set(input.subarray(from, to), length - (to - from));
     if ((this.#records[record * RECORD_WORDS + FLAGS]! & BLOCKED) === 0) {
-      return this.#answerAll(record, this.#inbox, 0, length, kept.length);
+      return this.#answerAll(record, this.#inbox, 0, length, kept!.length);
     }
     return this.#keep(record, this.#inbox.slice(0, length));
   }
@@ -1731,7 +1850,9 @@ export class Tcp {
         r[at + RTT_AT] = this.nowMs;
       }
     } else this.packets.retransmissions++;
-    this.#finishSegment(at, frame, seq, ACK | (length > 0 ? PSH : 0) | (hasFin ? FIN : 0), length);
+    this.#finishSegment(at, frame, seq, ACK | (length > 0 ? PSH : 0) | (hasFin ? FIN : 0), length, 20);
+    // A segment with data has no room for SACK: then the acknowledgement follows by itself.
+    if (this.#pieces[at / RECORD_WORDS] === null) r[at + FLAGS]! &= ~ACK_OWED;
     return true;
   }
 
@@ -1788,39 +1909,68 @@ export class Tcp {
 
   #sendAck(record: number): void {
     const at = record * RECORD_WORDS;
-    const r = this.#records;
+    const frame = this.#take();
+    if (frame < 0) return;
+    const header = 20 + this.#writeSack(record, frame + OWN_DATA);
+    this.#records[at + FLAGS]! &= ~ACK_OWED;
     // After a timeout NXT is behind what was sent; an acknowledgement carries the number behind all of it.
-    this.#control(at, r[at + MAX]!, ACK);
+    this.#finishSegment(at, frame, this.#records[at + MAX]!, ACK, 0, header);
+  }
+
+  /** RFC 2018, section 4: says what is kept behind holes, the part that came last first. Returns its bytes. */
+  #writeSack(record: number, to: number): number {
+    const at = record * RECORD_WORDS;
+    const pieces = this.#pieces[record]!;
+    if (pieces === null || this.#records[at + TRAITS]! < SACK) return 0;
+    const latest = this.#records[at + LATEST]!;
+    let blocks = 0;
+    for (let i = 0; i < pieces.length;) {
+      const start = pieces[i]!.seq;
+      let end = endOf(pieces[i]!);
+      for (i++; i < pieces.length && (pieces[i]!.seq - end | 0) <= 0; i++) {
+        if ((endOf(pieces[i]!) - end | 0) > 0) end = endOf(pieces[i]!);
+      }
+      let block = to + 4 + 8 * blocks;
+      if ((latest - start | 0) >= 0 && (latest - end | 0) < 0) {
+        if (blocks < MAX_SACK_BLOCKS) this.#bytes.copyWithin(block, to + 4, to + 12); // makes room at the front
+        block = to + 4;
+      } else if (blocks === MAX_SACK_BLOCKS) continue;
+      blocks = Math.min(blocks + 1, MAX_SACK_BLOCKS);
+      this.#view.setInt32(block, start);
+      this.#view.setInt32(block + 4, end);
+    }
+    this.#view.setInt32(to, NOPS | OPTION_SACK << 8 | 2 + 8 * blocks);
+    return 4 + 8 * blocks;
   }
 
   /** Sends a segment without data. */
   #control(at: number, seq: number, flags: number): void {
     const frame = this.#take();
-    if (frame >= 0) this.#finishSegment(at, frame, seq, flags, 0);
+    if (frame >= 0) this.#finishSegment(at, frame, seq, flags, 0, 20);
   }
 
-  /** Puts the headers before data of a record, and sends the frame. */
-  #finishSegment(at: number, frame: number, seq: number, flags: number, length: number): void {
+  /** Puts the headers before data or options of a record, and sends the frame. */
+  #finishSegment(at: number, frame: number, seq: number, flags: number, length: number, header: number): void {
     const r = this.#records;
     const kept = this.#kept[at / RECORD_WORDS]!;
     const window = RECEIVE_WINDOW - (kept === null ? 0 : kept.length);
-    r[at + FLAGS]! &= ~ACK_OWED;
     r[at + RCV_EDGE] = r[at + RCV_NXT]! + window;
     this.#ethernet(frame, r[at + MAC_HIGH]!, r[at + MAC_LOW]!, TYPE_IPV4);
-    this.#tcpHeader(frame, r[at + PORT]!, seq, r[at + RCV_NXT]!, flags, window, 20);
-    this.#ipHeader(frame, r[at + IP]!, PROTOCOL_TCP, 20 + length);
-    this.#sumAndSend(frame, 20 + length);
+    this.#tcpHeader(frame, r[at + PORT]!, seq, r[at + RCV_NXT]!, flags, window, header);
+    this.#ipHeader(frame, r[at + IP]!, PROTOCOL_TCP, header + length);
+    this.#sumAndSend(frame, header + length);
   }
 
-  /** Answers the segment under work without a record: to where it came from. */
-  #reply(seq: number, ack: number, flags: number, window: number, hasMss = false): void {
+  /** Answers the segment under work without a record: to where it came from. `traits`: those of a SYN. */
+  #reply(seq: number, ack: number, flags: number, window: number, traits = -1): void {
     const frame = this.#take();
     if (frame < 0) return;
-    const header = hasMss ? 24 : 20;
+    const header = traits < 0 ? 20 : traits < SACK ? 24 : 28;
     this.#ethernet(frame, this.#view.getUint16(this.#frame + 6), this.#view.getInt32(this.#frame + 8), TYPE_IPV4);
     this.#tcpHeader(frame, this.#port, seq, ack, flags, window, header);
     this.#view.setUint16(frame + OWN_TCP, this.#asked); // a reset comes from the port that was asked
-    if (hasMss) this.#view.setUint32(frame + OWN_DATA, 2 << 24 | 4 << 16 | this.#ownMss);
+    if (header > 20) this.#view.setInt32(frame + OWN_DATA, OPTION_MSS << 24 | 4 << 16 | this.#ownMss);
+    if (header > 24) this.#view.setInt32(frame + OWN_DATA + 4, NOPS | OPTION_SACK_PERMITTED << 8 | 2);
     this.#ipHeader(frame, this.#ip, PROTOCOL_TCP, header);
     this.#sumAndSend(frame, header);
   }
@@ -1840,12 +1990,20 @@ export class Tcp {
         } else if ((flags & ACTIVE_CLOSE) !== 0) return this.#demote(record, TIME_WAIT);
         else return this.#forget(record);
       }
-    } else if (r[at + UNA] === r[at + END] && this.#kept[record] === null && (flags & IN_TURN) === 0) {
+    } else if (this.#isIdle(record)) {
       this.#demote(record, IDLE);
       if (this.#stopping) this.#close(r[at + ENTRY]!);
       return;
     }
     this.#deadlines[record] = this.#earliest(at);
+  }
+
+  /** Whether nothing of a connection is in flight, kept or to be done. */
+  #isIdle(record: number): boolean {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    return r[at + UNA] === r[at + END] && this.#kept[record] === null && this.#pieces[record] === null &&
+      (r[at + FLAGS]! & IN_TURN) === 0;
   }
 
   /** The next time at which something has to be done for a record. */
@@ -1898,8 +2056,9 @@ export class Tcp {
       return this.#abort(record, "ETIMEDOUT");
     }
     if (this.#isDue(r[at + LINGER_AT]!)) return this.#demote(record, FIN_WAIT_2);
+    if (this.#isDue(r[at + HOLE_AT]!)) this.#dropPieces(record); // RFC 2018, section 8: the peer still has them
     if (this.#isDue(r[at + HEAD_AT]!)) this.#onLateHead(record);
-    if (this.#isDue(r[at + RTO_AT]!) && !this.#onTimeout(record)) return;
+    if (this.#isDue(r[at + RTO_AT]!)) this.#onTimeout(at);
     this.#output(at);
     this.#settle(record);
   }
@@ -1911,10 +2070,9 @@ export class Tcp {
     this.#finish(record);
   }
 
-  /** RFC 6298, section 5, or with a closed window RFC 9293, section 3.8.6.1. False if the connection was given up. */
-  #onTimeout(record: number): boolean {
+  /** RFC 6298, section 5, or with a closed window RFC 9293, section 3.8.6.1. */
+  #onTimeout(at: number): void {
     const r = this.#records;
-    const at = record * RECORD_WORDS;
     r[at + RTO] = Math.min(2 * r[at + RTO]!, RTO_MAX_MS);
     r[at + FLAGS]! &= ~(TIMED | RECOVERY);
     r[at + DUPACKS] = 0;
@@ -1924,19 +2082,15 @@ export class Tcp {
       r[at + RTO_AT] = this.#in(r[at + RTO]!);
       this.packets.window_probes++;
       this.#sendData(at, 1, false);
-      return true;
+      return;
     }
-    if (++r[at + TRIES]! > MAX_TRIES) {
-      this.#abort(record, "ETIMEDOUT");
-      return false;
-    }
+    r[at + TRIES]!++;
     const flight = r[at + MAX]! - r[at + UNA]! | 0;
     const segment = r[at + SEGMENT]!;
     if (r[at + TRIES] === 1) r[at + SSTHRESH] = Math.max(flight >> 1, 2 * segment); // RFC 5681, equation 4
     r[at + CWND] = segment;
     r[at + RECOVER] = r[at + MAX]!;
     r[at + RTO_AT] = 0; // set again by what is sent now
-    return true;
   }
 
   /** Time since the start in STAMP_S, as far as a slot can hold it. */
@@ -1966,7 +2120,7 @@ export class Tcp {
       let stays = true;
       if (state !== EMPTY && state !== BUSY) {
         const ageS = (stamp - (meta >>> STAMP_SHIFT) & STAMP) * STAMP_S;
-        stays = state === IDLE ? this.#checkIdle(entry, meta, ageS) : ageS <= TIME_WAIT_S;
+        stays = (state & IDLE_BITS) === IDLE ? this.#checkIdle(entry, meta, ageS) : ageS <= TIME_WAIT_S;
         if (!stays) this.#remove(entry); // another entry may have moved to its place
       }
       if (stays) this.#swept = entry + SLOT_WORDS === this.#tableEnd ? 0 : entry + SLOT_WORDS;
@@ -2005,7 +2159,12 @@ export class Tcp {
     const frame = this.#neighbours[neighbour] === ip ? this.#take() : -1;
     if (frame < 0) return false;
     const seq = this.#table[entry + SLOT_SND_NXT]! - 1 | 0;
-    this.#ethernet(frame, this.#neighbours[neighbour + 1]!, this.#neighbours[neighbour + 2]!, TYPE_IPV4);
+    this.#ethernet(
+      frame,
+      this.#neighbours[neighbour + NEIGHBOUR_MAC_HIGH]!,
+      this.#neighbours[neighbour + NEIGHBOUR_MAC_LOW]!,
+      TYPE_IPV4,
+    );
     this.#tcpHeader(frame, port, seq, this.#table[entry + SLOT_RCV_NXT]!, ACK, RECEIVE_WINDOW, 20);
     this.#ipHeader(frame, ip, PROTOCOL_TCP, 20);
     this.#sumAndSend(frame, 20);
@@ -2043,7 +2202,7 @@ export class Tcp {
     let closed = 0;
     while (this.#closedTo < this.#tableEnd && closed < most && this.#freeCount > 0) {
       const entry = this.#closedTo;
-      if ((this.#table[entry + SLOT_META]! & STATE) === IDLE) {
+      if ((this.#table[entry + SLOT_META]! & IDLE_BITS) === IDLE) {
         this.#close(entry);
         closed++;
       }
@@ -2058,9 +2217,7 @@ export class Tcp {
     if (record < 0) return;
     const at = record * RECORD_WORDS;
     const r = this.#records;
-    const neighbour = this.#neighbourOf(r[at + IP]!);
-    r[at + MAC_HIGH] = this.#neighbours[neighbour + 1]!;
-    r[at + MAC_LOW] = this.#neighbours[neighbour + 2]!;
+    this.#useNeighbour(at, this.#neighbourOf(r[at + IP]!));
     r[at + FLAGS] = UNASKED;
     this.#finish(record);
     this.#output(at);
@@ -2115,17 +2272,44 @@ export class Tcp {
     table[hole + SLOT_META] = 0;
   }
 
-  /** Remembers from which hardware address the segment under work came, for what this end sends by itself. */
-  #remember(): void {
-    const neighbour = (this.#ip & NEIGHBOURS - 1) * 3;
-    this.#neighbours[neighbour] = this.#ip;
-    this.#neighbours[neighbour + 1] = this.#view.getUint16(this.#frame + 6);
-    this.#neighbours[neighbour + 2] = this.#view.getInt32(this.#frame + 8);
+  /**
+   * Remembers from which hardware address the segment under work came, for what this end sends to it. No checksum covers it,
+   * and what goes to a damaged one is lost each time it is sent again: so another one has to come twice. Returns the place.
+   */
+  #learn(): number {
+    const neighbours = this.#neighbours;
+    const neighbour = this.#neighbourOf(this.#ip);
+    const high = this.#view.getUint16(this.#frame + 6);
+    const low = this.#view.getInt32(this.#frame + 8);
+    if (neighbours[neighbour] !== this.#ip) {
+      neighbours[neighbour] = this.#ip;
+      neighbours[neighbour + NEIGHBOUR_SRTT] = 0;
+    } else if (neighbours[neighbour + SEEN_HIGH] !== high || neighbours[neighbour + SEEN_LOW] !== low) {
+      neighbours[neighbour + SEEN_HIGH] = high;
+      neighbours[neighbour + SEEN_LOW] = low;
+      return neighbour;
+    }
+    neighbours[neighbour + NEIGHBOUR_MAC_HIGH] = high;
+    neighbours[neighbour + NEIGHBOUR_MAC_LOW] = low;
+    return neighbour;
   }
 
-  /** Where the hardware address of a peer stands, unless another one has taken the place meanwhile. */
+  /** The same for a record. */
+  #learnAddress(at: number): void {
+    const r = this.#records;
+    const high = this.#view.getUint16(this.#frame + 6);
+    if (r[at + MAC_HIGH] === high && r[at + MAC_LOW] === this.#view.getInt32(this.#frame + 8)) return;
+    this.#useNeighbour(at, this.#learn());
+  }
+
+  #useNeighbour(at: number, neighbour: number): void {
+    this.#records[at + MAC_HIGH] = this.#neighbours[neighbour + NEIGHBOUR_MAC_HIGH]!;
+    this.#records[at + MAC_LOW] = this.#neighbours[neighbour + NEIGHBOUR_MAC_LOW]!;
+  }
+
+  /** Where stands what is remembered of a peer, unless another one has taken the place meanwhile. */
   #neighbourOf(ip: number): number {
-    return (ip & NEIGHBOURS - 1) * 3;
+    return (ip & NEIGHBOURS - 1) * NEIGHBOUR_WORDS;
   }
 
   // -- frames that leave
@@ -2317,8 +2501,10 @@ async function serve(rings: Rings, tcp: Tcp): Promise<void> {
     }
     rings.flush();
     idleTurns = received > 0 || rings.isBehind ? 0 : idleTurns + 1;
-    if (nowMs >= stopAtMs || isClosed && tcp.busy === 0 && idleTurns > SPINS) return;
-    if (idleTurns > SPINS && tcp.working.length === 0) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
+    if (nowMs >= stopAtMs || isClosed && tcp.busy === 0 && idleTurns > 1) return; // looked again, after a wait
+    // It sleeps at once. To look again and again would see the next frame a few µs earlier and take all of the core's time;
+    // and what gathers during a sleep is answered in one batch.
+    if (idleTurns > 0 && tcp.working.length === 0) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
     if (nowMs - heardMs < TURN_MS) continue;
     await hearSignals();
     if (stopping && stopAtMs === Infinity) {

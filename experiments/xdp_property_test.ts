@@ -85,7 +85,7 @@ Deno.test("random segments do no harm: all answers are sound, and another connec
         checkSent(host);
       }
       assertEquals(victim.ask(), HELLO);
-      host.advance(400_000); // all that is left of the others ends by itself
+      host.advance(400_000, 100); // all that is left of the others ends by itself
       for (const sent of checkSent(host)) if (sent.to[1] === 1234) victim.acknowledge([]);
       assertEquals(host.tcp.busy, 0);
     }),
@@ -129,6 +129,7 @@ class BadExchange {
   #isn: number;
   #peerNext = 0;
   #sentMs = -Infinity;
+  #sentTo = 0;
 
   constructor(readonly requests: Uint8Array, readonly loss: number, seed: number) {
     this.random = seededRandom(seed);
@@ -153,7 +154,8 @@ class BadExchange {
   #send(flags: string, at: number, data: Uint8Array = new Uint8Array(0)): void {
     const seq = this.#isn + at >>> 0;
     const window = this.random() < 0.1 ? Math.floor(this.random() * 3000) : 65_535;
-    const options = flags === "S" ? Uint8Array.of(2, 4, 2, 24) : new Uint8Array(0);
+    const options = flags === "S" ? Uint8Array.of(2, 4, 2, 24, 4, 2, 1, 1) : new Uint8Array(0);
+    this.#sentTo = Math.max(this.#sentTo, at + data.length);
     this.#travel(
       this.#toServer,
       tcpFrame({ from: CLIENT, to: SERVER, seq, ack: this.#peerNext, window, flags, data, options }),
@@ -174,7 +176,21 @@ class BadExchange {
     this.#send("A", 1 + this.#next);
   }
 
-  #onSegment({ flags, seq, ack, data }: TcpSegment): void {
+  /** RFC 2018: a block is behind what is acknowledged, and nothing in it was never sent. */
+  #checkSack(ack: number, options: Uint8Array): void {
+    const view = new DataView(options.buffer, options.byteOffset);
+    assert(options.length > 4 && options.length <= 36 && options[2] === 5 && options[3] === options.length - 2);
+    for (let at = 4; at < options.length; at += 8) {
+      const [from, to] = [view.getUint32(at), view.getUint32(at + 4)];
+      assert(
+        (from - ack | 0) > 0 && (to - from | 0) > 0 && (to - this.#isn | 0) <= this.#sentTo,
+        `${[from - ack, to - from, to - this.#isn | 0, this.#sentTo]}`,
+      );
+    }
+  }
+
+  #onSegment({ flags, seq, ack, data, options }: TcpSegment): void {
+    if (!flags.includes("S") && options.length > 0) this.#checkSack(ack, options);
     if (flags.includes("R")) this.isReset = true;
     if (flags === "SA" && !this.isOpen) {
       this.isOpen = true;

@@ -27,6 +27,7 @@ const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
 const WINDOW = 32_768; // that xdp offers
 const RTO_MS = 1000; // before a round trip was measured
 const FIELDS = { from: CLIENT, to: SERVER };
+const SACK_PERMITTED = Uint8Array.of(2, 4, 5, 180, 4, 2, 1, 1);
 
 const hostOf = (options?: HostOptions) => new Host((parts) => new Tcp(parts), options);
 const peerOf = (options?: HostOptions) => new Peer(hostOf(options)).connect();
@@ -68,7 +69,7 @@ Deno.test("RFC 4987, 3.6: an ACK without a right cookie is refused", () => {
   const host = hostOf();
   const peer = new Peer(host);
   const [answer] = peer.segment("S");
-  for (const error of [0x1000, 0x80_0000, 0x0100_0000, 0x4000_0000]) {
+  for (const error of [0x10_0000, 0x80_0000, 0x0100_0000, 0x4000_0000]) {
     const ack = add(answer!.seq, 1 + error);
     const [reset, ...more] = peer.segment("A", { seq: add(peer.seq, 1), ack });
     assertEquals([reset?.flags, reset?.seq, more.length], ["R", ack, 0]);
@@ -95,6 +96,16 @@ Deno.test("RFC 4987, 3.6: a segment that overtook the handshake's last ACK is dr
   assertEquals([host.tcp.open, host.tcp.packets.bad_cookies], [0, 1]);
   assertEquals(peer.segment("A", { ...late, seq: 1001 }), []);
   assertEquals(host.tcp.open, 1);
+});
+
+Deno.test("RFC 4987, 3.6: of a thousand connections none begins with a segment that overtook others", () => {
+  const host = hostOf({ slots: 4000 });
+  for (let port = 1; port <= 1000; port++) {
+    const peer = new Peer(host, [CLIENT[0], port], Math.imul(port, 0x9e3779b1) >>> 0);
+    const ack = add(peer.segment("S")[0]!.seq, 1);
+    for (let at = 30; at < 300; at += 30) peer.segment("PA", { seq: add(peer.seq, 1 + at), ack, data: bytesOf(get()) });
+  }
+  assertEquals([host.tcp.open, host.tcp.packets.bad_cookies], [0, 9000]);
 });
 
 Deno.test("RFC 4987, 3.6: a cookie is good for one to two minutes, and no longer", () => {
@@ -157,9 +168,14 @@ Deno.test("RFC 9293, 3.7.1: a SYN that allows fewer than 88 bytes in a segment i
   assertEquals(new Peer(hostOf()).segment("S", { options: mssOption(87) }), []);
 });
 
-Deno.test("RFC 7323, 2.2: window scale, timestamps and SACK are not accepted, so they are not used", () => {
-  const options = Uint8Array.of(2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7);
+Deno.test("RFC 7323, 2.2: window scale and timestamps are not accepted, so they are not used", () => {
+  const options = Uint8Array.of(2, 4, 5, 180, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7);
   assertEquals(new Peer(hostOf()).segment("S", { options })[0]!.options, mssOption(1460));
+});
+
+Deno.test("RFC 2018, 2: SACK is permitted to a peer that permits it", () => {
+  const [answer] = new Peer(hostOf()).segment("S", { options: SACK_PERMITTED });
+  assertEquals(answer!.options, Uint8Array.of(...mssOption(1460), 1, 1, 4, 2));
 });
 
 Deno.test("a SYN is dropped and counted when the table is full, and connections in it go on", () => {
@@ -278,6 +294,102 @@ Deno.test("RFC 5681, 4.2: data behind a hole is answered by a duplicate ACK, at 
   const [answer, ...more] = peer.segment("PA", { seq: add(peer.seq, 50), data: bytesOf(get()) });
   assertEquals([answer!.flags, answer!.ack, more.length], ["A", peer.seq, 0]);
   assertEquals(peer.ask(), HELLO);
+});
+
+/** A peer that understands SACK. */
+const sackPeer = () => new Peer(hostOf()).connect(SACK_PERMITTED);
+
+/** Sends a part of a text without moving on: the text starts at the peer's next number. */
+const part = (peer: Peer, data: string, from: number, to: number, flags = "PA") =>
+  peer.segment(flags, { seq: add(peer.seq, from), data: bytesOf(data.slice(from, to)) });
+
+/** The blocks of the SACK option of the last segment, as distances from the peer's next number. */
+function blocksOf(peer: Peer, sent: { options: Uint8Array }[]): [number, number][] {
+  const { options } = sent.at(-1)!;
+  if (options.length === 0) return [];
+  assertEquals([...options.subarray(0, 4)], [1, 1, 5, options.length - 2]);
+  const view = new DataView(options.buffer, options.byteOffset);
+  const blocks = Array.from({ length: (options.length - 4) / 8 }, (_, i) => 4 + 8 * i);
+  return blocks.map((at) => [view.getUint32(at) - peer.seq | 0, view.getUint32(at + 4) - peer.seq | 0]);
+}
+
+Deno.test("RFC 9293, 3.10.7.4: what came behind a hole is kept, so only the hole comes again", () => {
+  const peer = peerOf();
+  const requests = get().repeat(8);
+  for (const [from, to] of [[90, 130], [30, 60], [60, 90]] as const) part(peer, requests, from, to);
+  assertEquals(text(part(peer, requests, 0, 30)), HELLO.repeat(Math.floor(130 / get().length)));
+  peer.seq = add(peer.seq, 130);
+  assertEquals(text(peer.segment("PA", { data: bytesOf(requests.slice(130)) })).endsWith(HELLO), true);
+  assertEquals(peer.host.tcp.counts.served, 8);
+});
+
+Deno.test("RFC 9293, 3.10.7.4: pieces that overlap, repeat or are known already change no byte", () => {
+  const peer = peerOf();
+  const requests = get() + get("/x") + get();
+  const parts = [[50, 80], [40, 60], [50, 80], [55, 70], [20, 45], [30, requests.length], [0, 25], [10, 30]] as const;
+  const answers = parts.map(([from, to]) => text(part(peer, requests, from, to))).join("");
+  assertEquals(answers, HELLO + "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" + HELLO);
+});
+
+Deno.test("RFC 9293, 3.10.7.4: a FIN behind a hole is kept as well", () => {
+  const peer = peerOf();
+  part(peer, get(), 10, get().length, "FPA");
+  assertEquals(flagsOf(part(peer, get(), 0, 10)), ["AFP"]);
+});
+
+Deno.test("RFC 2018, 4: a duplicate ACK names what is kept, the part that came last first", () => {
+  const peer = sackPeer();
+  const requests = get().repeat(10);
+  const blocks = [[100, 120], [40, 60], [120, 130], [160, 170], [200, 210], [240, 250], [60, 70]] as const;
+  const seen = blocks.map(([from, to]) => blocksOf(peer, part(peer, requests, from, to)));
+  assertEquals(seen[0], [[100, 120]]);
+  assertEquals(seen[1], [[40, 60], [100, 120]]);
+  assertEquals(seen[2], [[100, 130], [40, 60]]);
+  assertEquals(seen[3]![0], [160, 170]);
+  assertEquals(seen.map((list) => list.length), [1, 2, 2, 3, 4, 4, 4]);
+  for (const [i, list] of seen.entries()) assert(list[0]![0] <= blocks[i]![0] && list[0]![1] >= blocks[i]![1]);
+});
+
+Deno.test("RFC 2018, 4: no block is named once the hole is filled, and none to a peer that did not permit it", () => {
+  const peer = sackPeer();
+  part(peer, get(), 10, 20);
+  assertEquals(blocksOf(peer, part(peer, get(), 0, 10)), []);
+  const other = peerOf();
+  assertEquals(blocksOf(other, part(other, get(), 10, 20)), []);
+});
+
+Deno.test("RFC 2018, 4: where an answer acknowledges, and a hole is behind it, the blocks follow by themselves", () => {
+  const peer = sackPeer();
+  const length = get().length;
+  const requests = get().repeat(3);
+  part(peer, requests, 2 * length, 3 * length);
+  const sent = part(peer, requests, 0, length);
+  assertEquals([flagsOf(sent), text(sent)], [["AP", "A"], HELLO]);
+  assertEquals(blocksOf(peer, sent), [[2 * length, 3 * length]]);
+});
+
+Deno.test("RFC 2018, 2: what a SYN permitted outlives an exchange and an idle time", () => {
+  const peer = sackPeer();
+  peer.ask();
+  peer.host.advance(20_000);
+  assertEquals(blocksOf(peer, part(peer, get(), 5, 10)), [[5, 10]]);
+});
+
+Deno.test("RFC 2018, 8: pieces behind a hole that nobody fills are thrown away, and the connection is idle again", () => {
+  const peer = sackPeer();
+  part(peer, get(), 10, 20);
+  assertEquals(peer.host.tcp.busy, 1);
+  peer.host.advance(10_100);
+  assertEquals([peer.host.tcp.busy, peer.host.tcp.open, peer.host.tcp.counts.errors], [0, 1, {}]);
+  assertEquals(peer.ask(), HELLO);
+});
+
+Deno.test("RFC 2018, 8: so many pieces are kept and no more; what was not kept is not named, and comes again", () => {
+  const peer = sackPeer();
+  const requests = get().repeat(20);
+  for (let at = 2; at < 202; at += 2) part(peer, requests, at, at + 1);
+  assertEquals(blocksOf(peer, part(peer, requests, 202, 203)).every(([from]) => from <= 2 * 16), true);
+  assertEquals(text(part(peer, requests, 0, requests.length)), HELLO.repeat(20));
 });
 
 Deno.test("RFC 9293, 3.10.7.4: data beyond the window is acknowledged and not taken", () => {
@@ -418,7 +530,7 @@ Deno.test("RFC 9293, 3.8.3: a peer that acknowledges nothing for 30 s is given u
   assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
 });
 
-Deno.test("RFC 6298, 2.2: the first round trip sets the timer to three times itself", () => {
+Deno.test("RFC 6298, 5.3: the first round trip, measured while more is out, starts the timer at three times itself", () => {
   const peer = peerOf();
   const first = peer.send(get());
   peer.host.advance(400);
@@ -431,6 +543,51 @@ Deno.test("RFC 6298, 2.2: the first round trip sets the timer to three times its
   assertEquals(text(peer.host.take()), HELLO);
 });
 
+/** A peer of which so many round trips of so many ms were measured. */
+function timedPeer(roundTripsMs: number[]): Peer {
+  const peer = peerOf();
+  for (const ms of roundTripsMs) {
+    const sent = peer.send(get());
+    peer.host.advance(ms);
+    peer.acknowledge(sent);
+  }
+  return peer;
+}
+
+/** After how many ms an answer that is not acknowledged comes again. */
+function timeoutOf(peer: Peer): number {
+  peer.send(get());
+  for (let ms = 10; ms < 10_000; ms += 10) {
+    peer.host.advance(10);
+    if (peer.host.take().length > 0) return ms;
+  }
+  return Infinity;
+}
+
+// SRTT and RTTVAR by the formulas: 1: R, R/2; then RTTVAR = 3/4 RTTVAR + 1/4 |SRTT − R|, SRTT = 7/8 SRTT + 1/8 R.
+const ROUND_TRIPS: [ms: number[], rto: number, why: string][] = [
+  [[400], 400 + 4 * 200, "2.2: the first one"],
+  [[400, 400], 400 + 4 * 150, "2.3: the second one, which is no other"],
+  [[400, 200], 375 + 4 * 200, "2.3: the second one, which is shorter"],
+  [[400, 800], 450 + 4 * 250, "2.3: the second one, which is longer"],
+  [[10], 200, "2.4: less than the least timeout"],
+];
+for (const [times, rto, why] of ROUND_TRIPS) {
+  Deno.test(`RFC 6298, ${why}: after round trips of ${times.join(" and ")} ms the timer is ${rto} ms`, () => {
+    const ms = timeoutOf(timedPeer(times));
+    assert(Math.abs(ms - rto) <= 20, `${ms} ms`); // the tick, and what a fixed point leaves out
+  });
+}
+
+Deno.test("RFC 1122, 4.2.3.5: a segment is sent again seven times at most, then the connection is given up", () => {
+  const peer = timedPeer([10]);
+  peer.send(get());
+  peer.host.advance(200_000);
+  const sent = peer.host.take();
+  assertEquals([sent.length, flagsOf(sent).at(-1)], [8, "AR"]);
+  assertEquals([peer.host.tcp.open, peer.host.tcp.busy], [0, 0]);
+});
+
 Deno.test("RFC 6298, 3: a segment that was sent twice is not timed", () => {
   const peer = peerOf();
   const sent = peer.send(get());
@@ -439,10 +596,41 @@ Deno.test("RFC 6298, 3: a segment that was sent twice is not timed", () => {
   peer.send(get());
   peer.ack = add(sent[0]!.seq, HELLO.length);
   peer.segment("A");
-  peer.host.advance(950); // had 500 or 1500 ms been taken for the round trip, this would be sent later, or before
+  peer.host.advance(1950); // had 500 or 1500 ms been taken for the round trip, the timer would be 1500 or 4500
   assertEquals(peer.host.take(), []);
   peer.host.advance(100);
   assertEquals(text(peer.host.take()), HELLO);
+});
+
+Deno.test("RFC 6298, 5.5: a back-off stays until a round trip is measured anew", () => {
+  const peer = peerOf();
+  peer.send(get());
+  peer.host.advance(RTO_MS + 50); // sent again, and the timer is 2000
+  const [again] = peer.host.take();
+  peer.send(get());
+  peer.acknowledge([again!]);
+  peer.host.advance(1900);
+  assertEquals(peer.host.take(), []);
+  peer.host.advance(200);
+  assertEquals(text(peer.host.take()), HELLO);
+});
+
+Deno.test("RFC 9040, 4: the round trip that was measured serves the next connection from the same address", () => {
+  const { host } = peerOf();
+  const first = new Peer(host, [CLIENT[0], 5]).connect();
+  const sent = first.send(get());
+  host.advance(50);
+  first.acknowledge(sent);
+  const second = new Peer(host, [CLIENT[0], 6]).connect();
+  second.send(get());
+  host.advance(190);
+  assertEquals(host.take(), []);
+  host.advance(50);
+  assertEquals(text(host.take()), HELLO);
+  const stranger = new Peer(host, [CLIENT[0] + 1, 6]).connect();
+  stranger.send(get());
+  host.advance(RTO_MS - 50);
+  assertEquals(host.take().some(({ to }) => to[0] === CLIENT[0] + 1), false);
 });
 
 Deno.test("RFC 6298, 5.2: nothing is sent again once all is acknowledged", () => {
@@ -504,6 +692,34 @@ Deno.test("RFC 5681, 3.1: after a timeout one segment leaves, then two, and the 
   const again = peer.host.take();
   assertEquals(again.map(({ seq }) => seq), [sent[0]!.seq]);
   assertEquals(lengthsOf(peer.acknowledge(again)).length, 2);
+});
+
+const bytesIn = (segments: { data: Uint8Array }[]) => lengthsOf(segments).reduce((sum, length) => sum + length, 0);
+
+Deno.test("RFC 5681, 3.1, equation 4: a timeout halves what was out, and above that each round trip adds one segment", () => {
+  const peer = peerOf();
+  const out = bytesIn(flood(peer, 1000));
+  peer.host.advance(RTO_MS + 50);
+  let window = peer.host.take();
+  const flights = [bytesIn(window)];
+  while (flights.length < 7) {
+    window = window.flatMap((segment) => peer.acknowledge([segment]));
+    flights.push(bytesIn(window));
+  }
+  const segments = flights.map((bytes) => Math.round(bytes / 1460));
+  assertEquals(segments.slice(0, 3), [1, 2, 4]); // slow start
+  const half = Math.floor(out / 2 / 1460);
+  for (const [i, count] of segments.slice(4).entries()) {
+    assert(count > half && count <= half + 2 + i, `${segments}, of which ${half} are half`);
+  }
+});
+
+Deno.test("RFC 5681, 3.2: when recovery ends, half of what was out may be out", () => {
+  const peer = peerOf();
+  const sent = flood(peer, 1000);
+  for (let i = 0; i < 3; i++) sent.push(...peer.segment("A"));
+  const fresh = peer.acknowledge(sent);
+  assert(bytesIn(fresh) <= bytesIn(sent) / 2 + 1460 && bytesIn(fresh) > bytesIn(sent) / 4, `${bytesIn(fresh)} bytes`);
 });
 
 Deno.test("RFC 5681, 3.2: the third duplicate ACK has the first segment sent again, the first two nothing", () => {
@@ -673,13 +889,29 @@ Deno.test("RFC 9293, 3.6: what was asked before the FIN is answered before the o
   assertEquals([text(sent), flagsOf(sent).at(-1)], [HELLO.repeat(2), "AFP"]);
 });
 
+Deno.test("RFC 9293, 3.6: after a half-close all answers arrive, also those of many windows, and then the FIN", () => {
+  const peer = peerOf();
+  peer.window = 3000;
+  let sent = peer.send(get().repeat(40)).concat(peer.send(get().repeat(40)), peer.send(get().repeat(40), "FA"));
+  let answers = "";
+  while (sent.length > 0) {
+    const fresh = sent.filter(({ data }) => data.length > 0);
+    answers += text(fresh);
+    if (sent.some(({ flags }) => flags.includes("F"))) break;
+    sent = peer.acknowledge(fresh);
+  }
+  assertEquals([answers, flagsOf(sent).at(-1)], [HELLO.repeat(120), "AFP"]);
+  peer.acknowledge(sent);
+  assertEquals([peer.host.tcp.open, peer.host.tcp.busy], [0, 0]);
+});
+
 Deno.test("RFC 9293, 3.6: a FIN behind half a head ends the connection", () => {
   const peer = peerOf();
   peer.send("GET / HT");
   assertEquals(flagsOf(peer.send("", "FA")), ["AF"]);
 });
 
-Deno.test("RFC 9293, 3.6: a FIN behind a hole waits until the hole is filled", () => {
+Deno.test("RFC 9293, 3.6: a FIN behind a hole is not answered before the hole is filled", () => {
   const peer = peerOf();
   assertEquals(flagsOf(peer.segment("FA", { seq: add(peer.seq, get().length) })), ["A"]);
   assertEquals(flagsOf(peer.send(get(), "FA")), ["AFP"]);
@@ -957,14 +1189,29 @@ Deno.test("RFC 792: an echo with a wrong checksum, and any other message, gets n
   assertEquals([host.sent.length, host.tcp.packets.bad_checksum, host.tcp.packets.unwanted], [0, 1, 2]);
 });
 
-Deno.test("RFC 826: a hardware address that was damaged on the way does not outlive the next segment", () => {
+Deno.test("RFC 826: a hardware address counts once it has come twice, so one that was damaged on the way does no harm", () => {
   const peer = peerOf();
   const { host, seq, ack } = peer;
   const frame = tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) });
-  const damaged = frame.slice();
-  damaged[7]! ^= 4;
-  assertNotEquals(host.give(damaged)[0]!.slice(0, 6), CLIENT_MAC);
-  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again, and it is acknowledged
+  const other = frame.slice();
+  other[7]! ^= 4;
+  assertEquals(host.give(other)[0]!.slice(0, 6), CLIENT_MAC); // an idle connection
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC);
+  assertEquals(host.give(other)[0]!.slice(0, 6), other.slice(6, 12)); // a host that has moved
+});
+
+Deno.test("RFC 826: a connection that began with a damaged hardware address learns the right one", () => {
+  const host = hostOf();
+  const peer = new Peer(host);
+  peer.ack = add(peer.segment("S")[0]!.seq, 1);
+  peer.seq = add(peer.seq, 1);
+  const { seq, ack } = peer;
+  const last = tcpFrame({ ...FIELDS, seq, ack, flags: "A" });
+  last[11]! ^= 1;
+  host.give(last);
+  const frame = tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) });
+  assertNotEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC);
+  assertEquals(host.give(frame)[0]!.slice(0, 6), CLIENT_MAC); // the peer sends it again
   host.sent = [];
   host.advance(RTO_MS + 50);
   assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);
@@ -1006,6 +1253,14 @@ Deno.test("no record is left: a request is dropped and counted, and served when 
   assertEquals([peers[2]!.segment("PA", { data: bytesOf(get()) }), host.tcp.packets.records_full], [[], 1]);
   peers[0]!.acknowledge(answers[0]!);
   assertEquals(peers[2]!.ask(), HELLO);
+});
+
+Deno.test("holes take half of the records at most: what is in order finds one", () => {
+  const host = hostOf({ records: 4 });
+  const peers = [1, 2, 3, 4, 5].map((port) => new Peer(host, [CLIENT[0], port]).connect(SACK_PERMITTED));
+  const blocks = peers.slice(0, 4).map((peer) => blocksOf(peer, part(peer, get(), 5, 10)).length);
+  assertEquals([blocks, host.tcp.busy], [[1, 1, 0, 0], 2]);
+  for (const peer of peers) assertEquals(peer.ask(), HELLO);
 });
 
 Deno.test("entries that move up in the table, with a record and without, are found again", () => {

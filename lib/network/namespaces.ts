@@ -134,6 +134,20 @@ export class Namespace implements AsyncDisposable {
   }
 }
 
+/** A set of cores as the kernel reads one: hexadecimal, in groups of 32 bits, the highest first. */
+export function cpuMask(cores: readonly number[]): string {
+  const mask = cores.reduce((bits, core) => bits | 1n << BigInt(core), 0n).toString(16);
+  const digits = mask.padStart(Math.ceil(mask.length / 8) * 8, "0");
+  return digits.match(/.{8}/g)!.join(",");
+}
+
+/**
+ * Has cores do the kernel's work on what arrives at interfaces that are made later. Without it the sender's core does, inside
+ * its own system call: then a server's core would be busy with the client's half of TCP as well.
+ */
+const receiveOn = (namespace: Namespace, cores: readonly number[]) =>
+  namespace.run("sysctl", ["-qw", `net.core.rps_default_mask=${cpuMask(cores)}`]);
+
 /** A server's and a client's namespace, and what joins them. */
 export interface Network extends AsyncDisposable {
   server: Namespace;
@@ -196,14 +210,16 @@ async function openRelay(
 }
 
 /**
- * Makes two namespaces and what joins them: a veth pair, or two with a relay between.
+ * Makes two namespaces and what joins them: a veth pair, or two with a relay between. `clientCores`: those that work on what
+ * arrives at the client; that of the sender if none are given.
  *
  * @throws {Error} If a step fails. Nothing is left then.
  */
-export async function openNetwork(relay?: Relay): Promise<Network> {
+export async function openNetwork(relay?: Relay, clientCores?: readonly number[]): Promise<Network> {
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await Namespace.make());
   const client = stack.use(await Namespace.make());
+  if (clientCores !== undefined) await receiveOn(client, clientCores);
   if (relay === undefined) await join(client, CLIENT_INTERFACE, server, SERVER_INTERFACE);
   else await openRelay(relay, server, client, stack);
   await address(server, client);

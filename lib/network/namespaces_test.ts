@@ -5,7 +5,7 @@ import { find } from "../catalogue/catalogue.ts";
 import { experimentCommand } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
-import { networkObstacle, openNetwork } from "./namespaces.ts";
+import { cpuMask, networkObstacle, openNetwork } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
 const SERVER_MODULE = new URL("../server/server.ts", import.meta.url).href;
@@ -28,6 +28,24 @@ test("two namespaces are joined, and gone when they are disposed of", async () =
   assertEquals(await isInhabited(own), false);
 });
 
+test("what arrives at the client is work of the cores that were named", async () => {
+  await using net = await openNetwork(undefined, [0]);
+  const mask = "/sys/class/net/lab1/queues/rx-0/rps_cpus";
+  const show = `mount -t sysfs sysfs /sys && cat ${mask}`; // sysfs shows the namespace that mounts it
+  assertEquals(Number(`0x${(await net.client.run("unshare", ["--mount", "sh", "-c", show])).trim()}`), 1);
+});
+
+Deno.test("a set of cores is a mask in groups of 32 bits", () => {
+  assertEquals([[], [0], [1, 3], [31], [32], [0, 65]].map(cpuMask), [
+    "00000000",
+    "00000001",
+    "0000000a",
+    "80000000",
+    "00000001,00000000",
+    "00000002,00000000,00000001",
+  ]);
+});
+
 // The harness: a network and a server in it, both ready, when it says so.
 const HARNESS = `
 import { openNetwork } from ${JSON.stringify(MODULE)};
@@ -39,8 +57,16 @@ console.log(JSON.stringify([net.server.pid, net.client.pid, server.pid]));
 await new Promise(() => setInterval(() => {}, 1000));
 `;
 
-test("nothing is left after SIGKILL: no namespace, no process, no program, no map and no link of bpf(2)", async () => {
+/** The interfaces and the named namespaces of this system. */
+async function listIp(): Promise<string[]> {
+  const lists = [["-br", "link"], ["netns"]].map((args) => new Deno.Command("ip", { args }).output());
+  const lines = (await Promise.all(lists)).flatMap(({ stdout }) => new TextDecoder().decode(stdout).split("\n"));
+  return lines.map((line) => line.split(" ")[0]!);
+}
+
+test("nothing is left after SIGKILL: no interface, no namespace, no process, no program, no map and no link of bpf(2)", async () => {
   const before = new Set(bpfObjects());
+  const listed = await listIp();
   const argument = JSON.stringify(experimentCommand(find("xdp"), ["--interface", "lab0", "--address", "10.0.0.1"]));
   const script = await Deno.makeTempFile({ suffix: ".ts" });
   await Deno.writeTextFile(script, HARNESS);
@@ -56,6 +82,7 @@ test("nothing is left after SIGKILL: no namespace, no process, no program, no ma
   harness.kill("SIGKILL");
   await until(async () => !await isInhabited(own), PATIENCE_MS, "the namespaces to be gone");
   await until(() => !bpfObjects().some((object) => ours.includes(object)), PATIENCE_MS, `${ours} to be gone`);
+  assertEquals(await listIp(), listed);
   await Deno.remove(script);
 });
 

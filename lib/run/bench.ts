@@ -64,18 +64,19 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
 }
 
 /**
- * A network of its own for a run. The server's kernel has an address there, unless the server goes around it.
+ * A network of its own for a run. The server's kernel has an address there, unless the server goes around it. What arrives
+ * at the load is work of the load's cores: the server's are busy with the server alone.
  *
  * @throws {StartError} If there can be none here.
  */
-async function openWire(subject: Subject): Promise<Network> {
+async function openWire(subject: Subject, loadCores?: readonly number[]): Promise<Network> {
   const skipped = (reason: string) =>
     new StartError({ ended: "skipped", reason: `${subject.name} needs a network of its own: ${reason}.` });
   const obstacle = isCustom(subject) ? "only experiments can be started in one" : await networkObstacle();
   if (obstacle !== null) throw skipped(obstacle);
   try {
     await using stack = new AsyncDisposableStack();
-    const network = stack.use(await openNetwork());
+    const network = stack.use(await openNetwork(undefined, loadCores));
     if (!bypassesKernel(subject)) await addressKernel(network);
     stack.move();
     return network;
@@ -112,7 +113,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
   const cores = pinned ? coresOf(setup) : null;
   const onWait = (seconds: number) =>
     onProgress?.({ phase: "waiting for the server", connections: 0, answered: 0, seconds });
-  const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject)) : null;
+  const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject, cores?.load)) : null;
   const started = {
     ...rest,
     args: rest.args ?? workersOn(subject, cores?.server.length ?? navigator.hardwareConcurrency),

@@ -22,6 +22,8 @@ export interface ExactPlan {
 export interface Exactness {
   answered: number;
   missing: number;
+  /** Clients that did not get all of their answers. */
+  unserved: number;
   /** What went wrong, the first of each kind. */
   faults: string[];
   seconds: number;
@@ -80,10 +82,11 @@ async function askAll(plan: ExactPlan): Promise<Exactness> {
   const start = performance.now();
   const faults = new Set<string>();
   let answered = 0;
+  let served = 0;
   const clients = Array.from(
     { length: plan.clients },
     (_, client) =>
-      ask(plan, client, (count) => answered += count).catch((error) => {
+      ask(plan, client, (count) => answered += count).then(() => served++, (error) => {
         if (faults.size < MAX_FAULTS) faults.add(String(error));
       }),
   );
@@ -92,7 +95,8 @@ async function askAll(plan: ExactPlan): Promise<Exactness> {
   await Promise.race([Promise.all(clients), late]);
   clearTimeout(timer);
   const missing = plan.clients * plan.requests - answered;
-  return { answered, missing, faults: [...faults], seconds: (performance.now() - start) / 1000 };
+  const unserved = plan.clients - served;
+  return { answered, missing, unserved, faults: [...faults], seconds: (performance.now() - start) / 1000 };
 }
 
 if (import.meta.main) {

@@ -113,10 +113,10 @@ export class Host {
     return this.sent.slice(before);
   }
 
-  /** Lets time pass. */
-  advance(ms: number): void {
+  /** Lets time pass, in steps of so many ms. */
+  advance(ms: number, tickMs = TICK_MS): void {
     for (const end = this.tcp.nowMs + ms; this.tcp.nowMs < end;) {
-      this.tcp.nowMs = Math.min(end, this.tcp.nowMs + TICK_MS);
+      this.tcp.nowMs = Math.min(end, this.tcp.nowMs + tickMs);
       this.tcp.tick();
     }
   }
