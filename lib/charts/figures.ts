@@ -109,14 +109,17 @@ export function reached(
     };
 }
 
-/** What one wait call costs at each number of descriptors. */
+const CALLS: readonly ReadinessRow["call"][] = ["select", "poll", "epoll_wait"];
+
+/** What one wait call costs at each number of descriptors; a call has the same line in every chart. */
 export function waits(rows: readonly ReadinessRow[]): LinesSpec {
+  const calls = Map.groupBy(rows.toSorted((a, b) => CALLS.indexOf(a.call) - CALLS.indexOf(b.call)), ({ call }) => call);
   return {
     kind: "lines",
     title: "What one call that waits for events costs",
     x: { label: "descriptors that are watched", unit: "descriptors", scale: "log" },
     y: { label: "CPU of one call", unit: "us", scale: "log" },
-    series: [...Map.groupBy(rows, ({ call }) => call)].map(([name, of]) => ({
+    series: [...calls].map(([name, of]) => ({
       name,
       family: "readiness",
       points: of.map((row) => ({

@@ -73,9 +73,7 @@ export function Ladder(contents: ReportContents) {
     <section id="ladder" aria-labelledby="ladder-heading">
       <h2 id="ladder-heading">The ladder of architectures</h2>
       <p class="prose">
-        {count(own.length)}{" "}
-        files, one architecture each, in reading order: every rung solves a problem of the rung before.{" "}
-        <em>Held and answered</em>{" "}
+        {count(own.length)} files, one architecture each, in reading order. <em>Held and answered</em>{" "}
         counts connections that were open at the same time and all got an answer; CPU-µs per request is CPU time of the
         server, not elapsed time.
       </p>
