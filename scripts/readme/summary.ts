@@ -4,18 +4,36 @@
  * @module
  */
 import { relative } from "node:path";
-import type { Shown } from "../../lib/results/choose.ts";
+import { type Shown, telling } from "../../lib/results/choose.ts";
 import { userMemoryText } from "../../lib/tables/overview.ts";
 import { serverCost } from "../../lib/tables/runs.ts";
-import { count, MISSING } from "../../lib/text/format.ts";
+import { bytes, count, counted, MISSING } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
+
+const USUAL_CONNECTIONS = 100;
 
 /** What stopped a run of `hold`, in a few words: the sentence without its first part and its extrapolation. */
 function stoppedBy({ hold }: Shown): string {
   if (hold === undefined) return MISSING;
-  if (hold.reason === null) return "nothing";
+  if (hold.reason === null) return "nothing: no more were asked for";
   const short = hold.reason.replace(/^stopped at [\d\s ]+ of [\d\s ]+: /, "");
   return short.split(/[,;.] /)[0]!.replace(/\.$/, "");
+}
+
+/** Memory of a connection in the server's processes and in the kernel. */
+function memory(row: Shown): string {
+  const user = userMemoryText(row);
+  const kernel = telling(row.holds, "kernel_bytes_per_conn")?.metrics.kernel_bytes_per_conn;
+  return user === MISSING || kernel === undefined ? user : `${user} + ${bytes(kernel)}`;
+}
+
+/** Most are loaded by 100 connections; what serves fewer says so. */
+function cost({ throughput }: Shown): string {
+  const text = serverCost(throughput, 1);
+  const connections = throughput?.parameters.connections;
+  return text === MISSING || connections === USUAL_CONNECTIONS
+    ? text
+    : `${text} (${counted(connections!, "connection")})`;
 }
 
 const COLUMNS: Column<Shown>[] = [
@@ -24,9 +42,12 @@ const COLUMNS: Column<Shown>[] = [
     cell: ({ experiment: { name, path } }) => `[${name}](${relative(Deno.cwd(), path).replaceAll("\\", "/")})`,
     left: true,
   },
-  { heading: "connections held", cell: ({ hold }) => count(hold?.metrics.answered) },
-  { heading: "memory per connection", cell: userMemoryText },
-  { heading: "CPU-µs per request", cell: ({ throughput }) => serverCost(throughput, 1) },
+  {
+    heading: "connections held",
+    cell: ({ hold }) => `${hold?.ended === "ok" ? "≥ " : ""}${count(hold?.metrics.answered)}`,
+  },
+  { heading: "memory per connection: user + kernel", cell: memory },
+  { heading: "CPU-µs per request", cell: cost },
   { heading: "what stopped it", cell: stoppedBy, left: true },
 ];
 
