@@ -42,8 +42,8 @@ Deno.test("every command that the README names is a task", () => {
   for (const name of named) assert(name in tasks, name);
 });
 
-Deno.test("the README says of every package why it is there", () => {
-  const [, packages] = readme.split("\n## Packages\n");
+Deno.test("lib/README.md says of every package why it is there", () => {
+  const [, packages] = read("lib/README.md").split("\n## Packages\n");
   for (const [name, target] of Object.entries(imports)) {
     const isKnown = !target.startsWith("npm:") || name.startsWith("@types/") ||
       packages!.includes(`\`${name.replace(/\/$/, "")}\``);
