@@ -198,6 +198,7 @@ export class Side implements AsyncDisposable {
       throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,
+      otherListener: this.server.otherListener ?? null,
     }).map(({ server, id }) => ({ server, id }));
   }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import * as v from "valibot";
+import { count, counted } from "../text/format.ts";
 import { field, text } from "./check.ts";
 
 /** All findings, in the order in which they are printed, with what each means. */
@@ -20,6 +21,9 @@ export const FINDING_SAYS = {
   lost_connections: "the server closed or reset connections before they had their answer",
   reconnects:
     "the server closed connections after a number of answers: the figures contain the cost of new connections",
+  other_listener:
+    "a process outside of the server's listens on its port: CPU time and memory are unknown, or figures are of both",
+  shared_core: "server and load generator shared a core: throughput is a lower bound, latency an upper one",
   foreign_load:
     "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one",
   steal: "the hypervisor gave CPU time of these cores to other guests: the same follows",
@@ -74,6 +78,10 @@ export interface Evidence {
   reconnects: number;
   /** After how many answers it closed them, where that was one number. */
   closesAfter: number | null;
+  /** Which process other than the server listens on its port, and what follows, in a sentence; null: none that is known. */
+  otherListener: string | null;
+  /** What server and generator have in common: a core, or the two hardware threads of one. */
+  sharedCore: "core" | "siblings" | null;
   /** CPU time of the pinned cores, else of all, that the hypervisor gave to other guests. */
   stealShare: number | null;
   /** CPU time of these cores that processes used which have no part in the run. */
@@ -125,14 +133,14 @@ function bothBound({ generatorCoreShare: client, serverCoreShare: server }: Evid
 function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): string | null {
   if (asked === null || reached === null || reached >= REACHED_SHARE * asked) return null;
   if (clientBound({ ...of, askedPerS: asked, ratePerS: reached }) !== null) return null;
-  return `${Math.round(asked)} requests/s were due and ${Math.round(reached)} were answered in time: the latency is ` +
+  return `${count(asked)} requests/s were due and ${count(reached)} were answered in time: the latency is ` +
     "that of a growing queue, so lower the rate to see the server's own";
 }
 
 function lateSends({ lateP99Us: late, p99Us }: Evidence): string | null {
   if (late === null || p99Us === null || late <= LATE_SHARE * p99Us) return null;
-  return `the load generator was up to ${Math.round(late)} µs late with 99 of 100 requests, and p99 is ` +
-    `${Math.round(p99Us)} µs: so much of it may be the generator's own, so give it a core to itself`;
+  return `the load generator was up to ${count(late)} µs late with 99 of 100 requests, and p99 is ` +
+    `${count(p99Us)} µs: so much of it may be the generator's own, so give it a core to itself`;
 }
 
 function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Evidence): string | null {
@@ -146,35 +154,48 @@ function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Ev
 
 /** Writes errors by kind, the most frequent first: `12 http_503, 3 ECONNRESET`. */
 export const errorsByKind = (errors: Readonly<Record<string, number>>): string =>
-  Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${times} ${kind}`).join(", ");
+  Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${count(times)} ${kind}`).join(", ");
 
 function errorsFound({ errors, answered }: Evidence): string | null {
   if (Object.keys(errors).length === 0) return null;
-  return `${
-    errorsByKind(errors)
-  } next to ${answered} answers with status 200: no figure contains the requests that failed`;
+  return `${errorsByKind(errors)} next to ${
+    counted(answered, "answer")
+  } with status 200: no figure contains the requests that failed`;
 }
 
 function unansweredFound({ unanswered, answered }: Evidence): string | null {
   if (unanswered === 0) return null;
-  return `${unanswered} of ${unanswered + answered} requests got no answer: they waited at least until the end, so ` +
+  return `${count(unanswered)} of ${
+    counted(unanswered + answered, "request")
+  } got no answer: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";
 }
 
 function lostConnections({ lost }: Evidence): string | null {
   if (lost === 0) return null;
   const were = lost === 1 ? "connection was" : "connections were";
-  return `${lost} ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
+  return `${
+    count(lost)
+  } ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
     "worst are not among them";
 }
 
 function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
   if (reconnects === 0) return null;
-  const after = closesAfter === null ? "" : ` after ${closesAfter} ${closesAfter === 1 ? "answer" : "answers"} each`;
-  return `the server closed connections${after} and ${reconnects} were made anew: the figures contain that cost`;
+  const after = closesAfter === null ? "" : ` after ${counted(closesAfter, "answer")} each`;
+  return `the server closed connections${after} and ${count(reconnects)} were made anew: the figures contain that cost`;
 }
 
 const BOUNDS = "take throughput as a lower bound and latency as an upper one, and compare only what ran interleaved";
+
+const SHARED: Record<NonNullable<Evidence["sharedCore"]>, string> = {
+  core: "server and load generator ran on one core, the only one that they may use",
+  siblings: "server and load generator ran on hardware threads of one core",
+};
+
+function sharedCoreFound({ sharedCore: shared }: Evidence): string | null {
+  return shared === null ? null : `${SHARED[shared]}, so that each slowed the other: ${BOUNDS}`;
+}
 
 function foreignLoad({ foreignShare: share }: Evidence): string | null {
   if (share === null || share <= FOREIGN_SHARE) return null;
@@ -212,6 +233,8 @@ const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
   unanswered: unansweredFound,
   lost_connections: lostConnections,
   reconnects: reconnectsFound,
+  other_listener: ({ otherListener }) => otherListener,
+  shared_core: sharedCoreFound,
   foreign_load: foreignLoad,
   steal,
   throttled,
@@ -250,8 +273,8 @@ export const idsOf = (findings: readonly Found[], server: string): FindingId[] =
 
 /** What took CPU time from a run: its throughput is a lower bound. */
 const TAKEN: readonly FindingId[] = ["foreign_load", "steal", "throttled"];
-const OF_THROUGHPUT: readonly string[] = ["client_bound", ...TAKEN];
-const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends", ...TAKEN];
+const OF_THROUGHPUT: readonly string[] = ["client_bound", "shared_core", ...TAKEN];
+const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends", "shared_core", ...TAKEN];
 
 /** Whether others took CPU time from a run, so that it is to be measured again. */
 export const isSpoilt = (findings: readonly Found[]): boolean => findings.some(({ id }) => TAKEN.includes(id));

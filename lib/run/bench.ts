@@ -98,7 +98,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     onWait,
   };
   const server = stack.use(await startSubject(subject, started));
-  const target = network === null ? { host: "127.0.0.1" } : { host: network.address, within: network.client };
+  const target = network === null ? { host: hostOf(server) } : { host: network.address, within: network.client };
   const generator = stack.use(
     await LoadGenerator.start({ ...target, port: server.port }, {
       ...(cores && { cpus: cores.load }),
@@ -179,6 +179,9 @@ export function percentiles(of: Histogram, censored = new Histogram()): Partial<
   return { p50_us: at(50), p99_us: at(99), p99_9_us: at(99.9) };
 }
 
+/** The address at which a server answers. */
+const hostOf = ({ host = "127.0.0.1" }: Running): string => host;
+
 /** Busy time of the server's cores in a window, in µs; null where they are not its own, or the system does not tell. */
 export function serverCoreUs(window: Window): number | null {
   const own = window.cores.filter(({ server }) => server);
@@ -190,7 +193,11 @@ export function serverCoreUs(window: Window): number | null {
 export function findingsOf(
   server: string,
   { window, lost, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
-  { closedLoop, askedPerS }: { closedLoop: boolean; askedPerS: number | null },
+  { closedLoop, askedPerS, otherListener = null }: {
+    closedLoop: boolean;
+    askedPerS: number | null;
+    otherListener?: string | null;
+  },
 ): Finding[] {
   return judge(server, {
     ...evidenceOf(window === null ? [] : [window]),
@@ -206,6 +213,7 @@ export function findingsOf(
     throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
     closedLoop,
+    otherListener,
   });
 }
 

@@ -57,14 +57,14 @@ async function drive({ experiment, step, guard, signal }: RunOptions, opened: Op
 type Driven = Awaited<ReturnType<typeof drive>>;
 
 /** What a result says of what was measured, if anything was. */
-function figuresOf(name: string, step: Step, measured?: Driven) {
+function figuresOf(name: string, step: Step, otherListener: string | null, measured?: Driven) {
   if (measured === undefined) return { metrics: {}, histogram: null, findings: [] };
   const { metrics, manifest, histogram, censored, errors } = measured;
   return {
     ...{ metrics, manifest, errors },
     histogram: histogram.toJSON(),
     at_least: atLeast(histogram, censored),
-    findings: findingsOf(name, measured, loopOf(step)),
+    findings: findingsOf(name, measured, { ...loopOf(step), otherListener }),
   };
 }
 
@@ -96,11 +96,12 @@ export async function runStep(options: RunOptions): Promise<Result> {
     host,
     lab: await labVersion(isCustom(experiment) ? null : experiment.path),
   };
+  let otherListener: string | null = null;
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
       ...common,
       parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
-      ...figuresOf(experiment.name, step, measured),
+      ...figuresOf(experiment.name, step, otherListener, measured),
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
@@ -116,7 +117,8 @@ export async function runStep(options: RunOptions): Promise<Result> {
       setup: setupOf(step.parameters),
       onProgress: (progress) => onProgress({ step, progress }),
     });
-    const { server } = bench;
+    const server: Running = bench.server;
+    otherListener = server.otherListener ?? null;
     try {
       const measured = await drive(options, bench);
       const over = await endOf(server, 0);

@@ -20,14 +20,21 @@ export function commandBehind(args: readonly string[]): { own: string[]; words: 
   return { own: words.slice(0, at), words: words.slice(at + 1) };
 }
 
-function portOf(url: string): number {
+/** Hosts of this machine, as a URL has them. */
+const HOSTS = ["localhost", "127.0.0.1", "[::1]"];
+
+function targetOf(url: string): { host: string; port: number } {
   const parsed = URL.parse(url);
+  if (parsed?.protocol === "https:") {
+    throw new UsageError(`--url ${url}: TLS is not spoken here. Give an http:// address.`);
+  }
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
-  if (parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
-    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only.`);
+  const { hostname } = parsed;
+  if (!HOSTS.includes(hostname)) {
+    throw new UsageError(`--url ${url}: load goes to this machine only, by ${HOSTS.join(", ")}.`);
   }
   if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
-  return parsed.port === "" ? 80 : Number(parsed.port);
+  return { host: hostname.replace(/^\[|\]$/g, ""), port: parsed.port === "" ? 80 : Number(parsed.port) };
 }
 
 /**
@@ -52,9 +59,9 @@ export function readCustom(
   if (words !== null) {
     if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
     const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
-    return { ...common, words, port: where, pid: null };
+    return { ...common, words, host: null, port: where, pid: null };
   }
   if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
   const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
-  return { ...common, words, port: portOf(url!), pid: process };
+  return { ...common, words, ...targetOf(url!), pid: process };
 }
