@@ -9,7 +9,7 @@
  *             shared; under 1 500 are accepted in a second, as the page tables of the whole runtime are copied for each.
  * @expect     hold(1000).answered >= 1000
  *             hold(1000).user_bytes_per_conn < 1000000
- *             hold(1000).connects_per_s < 1500
+ *             hold(1000).accepts_per_s < 1500
  * @compare    thread-per-conn, blocking, epoll
  * @requires   linux 5.9, with glibc 2.34
  * @run        deno run --allow-ffi --v8-flags=--single-threaded process-per-conn.ts --port 8080

@@ -8,7 +8,7 @@
  *             the main thread for 5 to 40 ms. 1 000 connections are held; 10 000 would need over 50 GB.
  * @expect     hold(1000).answered >= 1000
  *             hold(1000).user_bytes_per_conn > 5000000
- *             hold(1000).connects_per_s <= 200
+ *             hold(1000).accepts_per_s <= 200
  * @compare    blocking, worker-pool, epoll
  * @requires   linux 2.6.37, with glibc 2.34
  * @run        deno run --allow-ffi --allow-read thread-per-conn.ts --port 8080

@@ -15,7 +15,7 @@
  */
 import type { Experiment } from "../catalogue/header.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
-import type { Result, ScenarioName } from "../results/results.ts";
+import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
@@ -136,7 +136,9 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
     const command = `deno task exp ${name} --scenario ${kind} --connections ${at}`;
     return { outcome: "open", because: skipped?.reason?.replace(/\.$/, "") ?? `not measured yet: ${command}` };
   }
-  const value = (run.metrics as Record<string, number | null | undefined>)[metric] ?? null;
+  const value = kind === "hold" && metric === "accepts_per_s"
+    ? acceptsPerS(run.metrics)
+    : (run.metrics as Record<string, number | null | undefined>)[metric] ?? null;
   if (value === null) return { outcome: "open", because: `${metric} is not available in ${kind}(${at})` };
   const bound = boundOf(metric, idsOf(run.findings, name));
   const sign_ = bound === null ? "" : SIGN_OF[bound];

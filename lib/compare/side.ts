@@ -195,6 +195,7 @@ export class Side implements AsyncDisposable {
       errors: {},
       unanswered: 0,
       lost: 0,
+      redials: sum(({ redials }) => redials),
       throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,

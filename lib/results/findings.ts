@@ -21,6 +21,8 @@ export const FINDING_SAYS = {
   lost_connections: "the server closed or reset connections before they had their answer",
   reconnects:
     "the server closed connections after a number of answers: the figures contain the cost of new connections",
+  redials:
+    "attempts to connect were made anew, because the accept queue of the server was full: some clients waited for that",
   other_listener:
     "a process outside of the server's listens on its port: CPU time and memory are unknown, or figures are of both",
   shared_core: "server and load generator shared a core: throughput is a lower bound, latency an upper one",
@@ -74,6 +76,8 @@ export interface Evidence {
   unanswered: number;
   /** Connections that were closed or reset before their time. */
   lost: number;
+  /** Attempts to connect that were given up and made anew, because the accept queue was full. */
+  redials: number;
   /** Connections made anew for clients whose connection the server had closed. */
   reconnects: number;
   /** After how many answers it closed them, where that was one number. */
@@ -186,6 +190,14 @@ function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
   return `the server closed connections${after} and ${count(reconnects)} were made anew: the figures contain that cost`;
 }
 
+function redialsFound({ redials }: Evidence): string | null {
+  if (redials === 0) return null;
+  return `${
+    counted(redials, "attempt")
+  } to connect found the accept queue full, and were made anew: a larger backlog of ` +
+    "listen(2), or accepting faster, saves clients that wait";
+}
+
 const BOUNDS = "take throughput as a lower bound and latency as an upper one, and compare only what ran interleaved";
 
 const SHARED: Record<NonNullable<Evidence["sharedCore"]>, string> = {
@@ -233,6 +245,7 @@ const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
   unanswered: unansweredFound,
   lost_connections: lostConnections,
   reconnects: reconnectsFound,
+  redials: redialsFound,
   other_listener: ({ otherListener }) => otherListener,
   shared_core: sharedCoreFound,
   foreign_load: foreignLoad,

@@ -16,6 +16,7 @@ const SOUND: Evidence = {
   errors: {},
   unanswered: 0,
   lost: 0,
+  redials: 0,
   reconnects: 0,
   closesAfter: null,
   stealShare: 0.01,
@@ -130,6 +131,11 @@ Deno.test("numbers in a finding are grouped as in a table", () => {
   assertStringIncludes(sentenceOf({ reconnects: 1628, closesAfter: 1 }), "after 1 answer each and 1 628 were");
 });
 
+Deno.test("attempts to connect that found the accept queue full are redials", () => {
+  assertEquals(judged({ redials: 1 }), ["redials"]);
+  assertMatch(sentenceOf({ redials: 1234 }), /^1 234 attempts to connect found the accept queue full/);
+});
+
 Deno.test("less than a second is short_run", () => {
   assertEquals(judged({ seconds: 1 }), []);
   assertEquals(judged({ seconds: 0.99 }), ["short_run"]);
@@ -159,6 +165,7 @@ const WORST: Evidence = {
   errors: {},
   unanswered: 1,
   lost: 7,
+  redials: 3,
   reconnects: 1,
   closesAfter: 1,
   stealShare: 1,

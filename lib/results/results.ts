@@ -29,6 +29,15 @@ export type Run =
     at_least?: Result["at_least"];
   };
 
+/**
+ * Accepted connections per second of a `hold`: stored, or of an older result calculated from what it has, which is the same
+ * where all were answered. Null: not measured.
+ */
+export function acceptsPerS({ accepts_per_s, answered, connect_seconds: seconds }: Metrics): number | null {
+  if (accepts_per_s !== undefined && accepts_per_s !== null) return accepts_per_s;
+  return answered && seconds ? answered / seconds : null;
+}
+
 const UNKNOWN_LAB: Lab = { commit: null, load: null, served: null };
 
 /** Makes a result of what a run has to say. */

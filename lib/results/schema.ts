@@ -113,8 +113,13 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   connects_per_s: field(
     numberOrNull,
-    "connections made per second: the kernel makes them, whether or not the server has accepted them yet",
+    "handshakes per second: the kernel completes them, whether or not the server has accepted the connections yet",
   ),
+  accepts_per_s: v.exactOptional(field(
+    numberOrNull,
+    "in `hold`: accepted connections per second, from the first connect until each connection has its first answer; an " +
+      "answer shows that the server has accepted it. Missing in older results: `answered` by `connect_seconds`",
+  )),
   requests_per_s: field(
     numberOrNull,
     "requests answered per second; a lower bound with the finding `client_bound`",

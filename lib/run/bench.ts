@@ -144,7 +144,10 @@ export interface Measured {
   throttled: number | null;
   /** The measured stretch of time; null where the scenario has none. */
   window: Window | null;
+  /** Connections that the server closed or reset before they had their answer. */
   lost: number;
+  /** Attempts to connect that were made anew beside those of the window. */
+  redials?: number;
   reason: string | null;
 }
 
@@ -192,7 +195,7 @@ export function serverCoreUs(window: Window): number | null {
 /** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  { window, lost, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { window, lost, redials = 0, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
   { closedLoop, askedPerS, otherListener = null }: {
     closedLoop: boolean;
     askedPerS: number | null;
@@ -210,6 +213,7 @@ export function findingsOf(
     errors,
     unanswered: window?.unanswered ?? 0,
     lost,
+    redials: redials + (window?.redials ?? 0),
     throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
     closedLoop,

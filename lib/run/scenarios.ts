@@ -5,7 +5,14 @@ import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
+import { errorsByKind } from "../results/findings.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
+
+/** Why a window ended before its time, with what failed in it; null if it did not. */
+function early({ stopped_early: sentence, errors }: Window): string | null {
+  const kinds = errorsByKind(errors);
+  return sentence === null || kinds === "" ? sentence : `${sentence.replace(/\.$/, "")}: ${kinds}`;
+}
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
@@ -50,7 +57,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
     throttled: throttled(),
     window,
     lost,
-    reason: window.stopped_early ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
+    reason: early(window) ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
   };
 }
 

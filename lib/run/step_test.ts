@@ -62,6 +62,7 @@ Deno.test({
     assertEquals([result.metrics.connections, result.metrics.answered, result.metrics.lost], [200, 200, 0]);
     assertEquals(result.metrics.requests_per_s, null);
     assertGreater(result.metrics.connects_per_s!, 0);
+    assertGreater(result.metrics.accepts_per_s!, 0);
     assertGreater(result.metrics.threads!, 0);
     assert(result.histogram !== null);
   },
@@ -214,4 +215,43 @@ Deno.test({
     assertStringIncludes(reason!, "were closed without an answer; the server counted ");
     assertStringIncludes(reason!, "FD_SETSIZE");
   },
+});
+
+Deno.test("accepted connections are counted by their answers, whatever handshakes the kernel completes before", async () => {
+  // Accepts one connection in 20 ms; the kernel has completed the handshakes of all of them at once.
+  const slow = fake("").replace("n++;", "n++; await new Promise((resolve) => setTimeout(resolve, 20));");
+  await withFake(slow, async (experiment) => {
+    const { ended, metrics } = await runStep(options(experiment, step("hold", 40)));
+    assertEquals([ended, metrics.answered], ["ok", 40]);
+    assert(metrics.accepts_per_s! <= 50, `${metrics.accepts_per_s} accepted per second`);
+    assertGreater(metrics.connects_per_s!, metrics.accepts_per_s!);
+  });
+});
+
+Deno.test("a server that closes each connection with its answer keeps none, and no connection of it is called lost", async () => {
+  await withFake(fake("await conn.write(answer); conn.close(); break;"), async (experiment) => {
+    const { ended, reason, metrics, findings } = await runStep(options(experiment, step("hold", 5)));
+    assertEquals([ended, metrics.closes_after], ["limited", 1]);
+    assertStringIncludes(reason!, "were closed after their answer: nothing is kept alive");
+    assertEquals(findings.map(({ id }) => id), []);
+  });
+});
+
+Deno.test("a server that closes idle connections is limited by the number it closed", async () => {
+  await withFake(fake("if (n > 1) setTimeout(() => conn.close(), 300);"), async (experiment) => {
+    const { ended, reason, metrics } = await runStep(options(experiment, step("hold", 4, { seconds: 1 })));
+    assertEquals([ended, reason, metrics.lost], ["limited", "the server closed 3 connections within 1 s", 3]);
+  });
+});
+
+Deno.test("an answer that cannot be followed is told by its cause, in hold and in churn", async () => {
+  const answer = "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: gzip, chunked\\r\\n\\r\\n";
+  const coded = fake(`await conn.write(new TextEncoder().encode("${answer}")); continue;`);
+  await withFake(coded, async (experiment) => {
+    const held = await runStep(options(experiment, step("hold", 3)));
+    assertStringIncludes(held.reason!, "were answered in a transfer coding that was not asked for");
+    const churned = await runStep(options(experiment, step("churn", 3, { seconds: 60 })));
+    assert(/^1 000 connections in a row failed: [\d ]+ coding$/.test(churned.reason!), String(churned.reason));
+    assertEquals([churned.ended, churned.metrics.answered], ["limited", 0]);
+  });
 });
