@@ -102,6 +102,7 @@ class ChurnLoop implements Loop {
       const startedAt = this.#startedAt[id]!;
       if (startedAt === 0) continue;
       if (startedAt < untilUs) this.scores.giveUp(now - startedAt);
+      if (startedAt < untilUs) connections.countIfUnfinished(id);
       connections.close(id);
     }
     connections.leave();

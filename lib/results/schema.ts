@@ -137,7 +137,8 @@ export const METRICS_SCHEMA = v.strictObject({
   raw_p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
   cpu_us_per_request: field(
     numberOrNull,
-    "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only",
+    "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only. `null` where " +
+      "more than one request in a hundred failed",
   ),
   core_us_per_request: v.exactOptional(field(
     numberOrNull,

@@ -96,6 +96,7 @@ const CAUSE_SAYS: Record<string, string> = {
   no_length: "were answered without a length, and stayed open: such an answer has no end",
   head_too_long: "were answered by a head over 16 KiB",
   body_too_long: "were answered by a body over 1 GiB",
+  unfinished: "got an answer that did not end: fewer bytes than it promised, or too slowly",
   surplus_bytes: "got bytes behind their answer that nobody asked for",
   unasked_bytes: "got bytes before they asked for anything",
   EADDRNOTAVAIL: "found no free port at this end: widen net.ipv4.ip_local_port_range",

@@ -8,6 +8,9 @@ import { switchesBetween } from "../sampling/sampler.ts";
 import { errorsByKind } from "../results/findings.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
 
+/** With more requests that failed than this no cost is charged to the others. */
+const MAX_FAILED_SHARE = 0.01;
+
 /** Why a window ended before its time, with what failed in it; null if it did not. */
 function early({ stopped_early: sentence, errors }: Window): string | null {
   const kinds = errorsByKind(errors);
@@ -25,6 +28,9 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   const answers = (await generator.totals()).answered - answeredBefore;
   const { requests, drained, histogram, raw, censored, unanswered, lost, errors } = window;
   const inTime = requests - drained; // its CPU time is that of the window, too
+  const failed = Object.values(errors).reduce((sum, times) => sum + times, 0);
+  // Answers of another status cost as well: beside many of them the cost of a request cannot be told.
+  const isClean = inTime > 0 && failed <= MAX_FAILED_SHARE * inTime;
   const shares = evidenceOf([window]);
   const coreUs = isWired ? serverCoreUs(window) : null;
   const switches = before && after ? switchesBetween(before, after) : null;
@@ -46,9 +52,9 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
         raw_p99_us: raw.percentile(99),
         raw_p99_9_us: raw.percentile(99.9),
       }),
-      cpu_us_per_request: window.server_cpu_us === null || inTime === 0 ? null : window.server_cpu_us / inTime,
-      ...(isWired && { core_us_per_request: coreUs === null || inTime === 0 ? null : coreUs / inTime }),
-      context_switches_per_request: switches === null || answers === 0 ? null : switches / answers,
+      cpu_us_per_request: window.server_cpu_us === null || !isClean ? null : window.server_cpu_us / inTime,
+      ...(isWired && { core_us_per_request: coreUs === null || !isClean ? null : coreUs / inTime }),
+      context_switches_per_request: switches === null || answers === 0 || !isClean ? null : switches / answers,
       ...plateau(after),
     },
     histogram,
