@@ -58,6 +58,25 @@ export function listeners(): Listener[] | null {
   }
 }
 
+const ACCEPTS = 0x10000; // __SO_ACCEPTCON, <linux/net.h>
+
+/** The listening Unix sockets in a text of /proc/net/unix: the path of each, by its inode. Abstract names begin with `@`. */
+export function parseUnixListeners(text: string): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const line of text.split("\n").slice(1)) {
+    const [, , , flags, , , inode, path = "(no name)"] = line.trim().split(/\s+/);
+    if (inode !== undefined && (parseInt(flags!, 16) & ACCEPTS) !== 0) found.set(inode, path);
+  }
+  return found;
+}
+
+/** The paths of the Unix sockets on which processes listen; none where that cannot be seen. */
+export function unixListenersOf(pids: readonly number[]): string[] {
+  const all = parseUnixListeners(unlessGone(() => readProc("/proc/net/unix")) ?? "");
+  const own = pids.flatMap((pid) => [...socketsOf(pid) ?? []]);
+  return own.map((inode) => all.get(inode)).filter((path) => path !== undefined);
+}
+
 /** The inodes of the sockets that a process has open; null where this user may not see them, or it has ended. */
 function socketsOf(pid: number): Set<string> | null {
   const sockets = new Set<string>();

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { listeners, listenersOf, ownerOf, parseListeners } from "./listeners.ts";
+import { listeners, listenersOf, ownerOf, parseListeners, parseUnixListeners } from "./listeners.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -46,4 +46,13 @@ Deno.test("a socket without a process has no owner, and a process that has ended
   assertEquals(ownerOf(absent), null);
   assertEquals(listenersOf([2 ** 22], [absent]), []);
   assert(listeners() !== null);
+});
+
+Deno.test("listening Unix sockets are read with their paths, and connected ones are passed over", () => {
+  const text = `Num       RefCount Protocol Flags    Type St Inode Path
+0000000000000000: 00000002 00000000 00010000 0001 01 21 /run/a.sock
+0000000000000000: 00000003 00000000 00000000 0001 03 22 /run/b.sock
+0000000000000000: 00000002 00000000 00010000 0001 01 23 @abstract
+`;
+  assertEquals([...parseUnixListeners(text)], [["21", "/run/a.sock"], ["23", "@abstract"]]);
 });

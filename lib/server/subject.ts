@@ -6,7 +6,7 @@
 import { delay } from "@std/async";
 import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
 import { shellQuote, taskLine } from "../cli/shell.ts";
-import { type Listener, listeners, listenersOf, ownerOf } from "../sampling/listeners.ts";
+import { type Listener, listeners, listenersOf, ownerOf, unixListenersOf } from "../sampling/listeners.ts";
 import { processTree } from "../sampling/process.ts";
 import { sample } from "../sampling/sampler.ts";
 import { howEnded, withLastWords } from "./launch.ts";
@@ -229,23 +229,35 @@ function freePort(): number {
   return listener.addr.port;
 }
 
-/** The sockets on which the processes of a command listen, if not on `port` of this machine; none where that is not known. */
-function elsewhere(group: Group, port: number): Listener[] {
-  const tree = processTree(group.pid);
-  const all = tree === null ? null : listeners();
-  const own = all === null ? null : listenersOf(tree!, all);
-  return own?.filter((each) => each.port !== port || !Object.values(ANY_HOST).flat().includes(each.host)) ?? [];
+/** Sockets on which a command listens instead of on its port. */
+interface Elsewhere {
+  tcp: Listener[];
+  /** Paths of Unix sockets. */
+  unix: string[];
 }
 
-const socketsInWords = (sockets: readonly Listener[]): string =>
-  [...new Set(sockets.map(({ host, port }) => inUrl(host, port)))].slice(0, MAX_NAMED).join(", ");
+/** The sockets on which the processes of a command listen, but for `port` of this machine; none where that is not known. */
+function elsewhere(group: Group, port: number): Elsewhere {
+  const tree = processTree(group.pid);
+  const all = tree === null ? null : listeners();
+  if (all === null) return { tcp: [], unix: [] };
+  const own = listenersOf(tree!, all) ?? [];
+  const tcp = own.filter((each) => each.port !== port || !Object.values(ANY_HOST).flat().includes(each.host));
+  return { tcp, unix: unixListenersOf(tree!) };
+}
+
+const isNowhere = ({ tcp, unix }: Elsewhere): boolean => tcp.length + unix.length === 0;
+
+const socketsInWords = ({ tcp, unix }: Elsewhere): string =>
+  [...new Set([...tcp.map(({ host, port }) => inUrl(host, port)), ...unix.map((path) => `the Unix socket ${path}`)])]
+    .slice(0, MAX_NAMED).join(", ");
 
 /** How waiting for a server ended. */
 type Outcome =
   | { host: string }
   | { over: Deno.CommandStatus }
   | { late: true }
-  | { elsewhere: Listener[] };
+  | { elsewhere: Elsewhere };
 
 /**
  * Waits until something listens on the port. A command that was told its port by PORT, and listens on another one instead for
@@ -265,7 +277,7 @@ async function awaitListening(group: Group, port: number, own: CustomServer, opt
     if (own.port !== null || performance.now() < nextLook) continue;
     nextLook = performance.now() + ELSEWHERE_LOOK_MS;
     const sockets = elsewhere(group, port);
-    elsewhereSince = sockets.length === 0 ? Infinity : Math.min(elsewhereSince, performance.now());
+    elsewhereSince = isNowhere(sockets) ? Infinity : Math.min(elsewhereSince, performance.now());
     if (performance.now() - elsewhereSince >= ELSEWHERE_MS) return { elsewhere: sockets };
   }
   return { late: true };
@@ -294,7 +306,7 @@ async function startCustom(own: CustomServer, words: readonly string[], options:
     throw error;
   });
   if ("host" in outcome) return runningCustom(group, outcome.host, port);
-  const sockets = "late" in outcome ? elsewhere(group, port) : "elsewhere" in outcome ? outcome.elsewhere : [];
+  const sockets = "elsewhere" in outcome ? outcome.elsewhere : elsewhere(group, port);
   await group.kill();
   if ("over" in outcome) throw new StartError(await endedEarly(name, port, outcome.over, group.stderrTail));
   throw new StartError({ ended: "not_ready", reason: notListening(name, port, sockets, group.stderrTail) });
@@ -313,11 +325,11 @@ function runningCustom(group: Group, host: string, port: number): Running {
 }
 
 /** Why nothing listens although the command runs. */
-function notListening(name: string, port: number, sockets: readonly Listener[], stderrTail: string): string {
-  if (sockets.length === 0) {
+function notListening(name: string, port: number, sockets: Elsewhere, stderrTail: string): string {
+  if (isNowhere(sockets)) {
     return withLastWords(`${name} does not listen on port ${port}, which PORT names in its environment`, stderrTail);
   }
-  const found = sockets.find(({ host }) => Object.values(ANY_HOST).flat().includes(host));
+  const found = sockets.tcp.find(({ host }) => Object.values(ANY_HOST).flat().includes(host));
   const remedy = found === undefined
     ? "let it listen on 127.0.0.1"
     : `say --port ${found.port}, or --port N if it opens port N later`;

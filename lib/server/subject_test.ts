@@ -169,6 +169,32 @@ Deno.test(
   },
 );
 
+Deno.test("a command that listens on a Unix socket only is refused with its path", onLinux, async () => {
+  const path = `/tmp/${crypto.randomUUID()}.sock`;
+  const code = `Deno.listen({ transport: "unix", path: ${JSON.stringify(path)} }); setInterval(() => {}, 1000);`;
+  const error = await assertRejects(() => startSubject(own(code)), StartError);
+  await Deno.remove(path);
+  assertStringIncludes(error.failure.reason, `mine listens on the Unix socket ${path}, and not on port `);
+});
+
+Deno.test(
+  "another process that shares the port is named, and the figures are not called the server's own",
+  onLinux,
+  async () => {
+    const port = freePort();
+    const shared = { hostname: "127.0.0.1", port, reusePort: true };
+    const code = `Deno.serve({ ...${JSON.stringify(shared)}, onListen() {} }, () => new Response("Hello"));`;
+    await using server = await startSubject(readCustom({ name: "mine", port: String(port) }, words(code), []));
+    assertEquals(server.otherListener, null);
+    using _ = Deno.listen(shared);
+    const url = `http://127.0.0.1:${port}`;
+    const named = await startSubject(readCustom({ name: "mine", url, pid: String(server.pid) }, null, []));
+    assertEquals(named.pid, server.pid);
+    assertStringIncludes(named.otherListener!, `process ${Deno.pid} (`);
+    assertStringIncludes(named.otherListener!, `listens on port ${port} as well, and takes a part of the connections`);
+  },
+);
+
 Deno.test(
   "where the user names the port, one that another socket has meanwhile is no reason to end",
   onLinux,
