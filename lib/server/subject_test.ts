@@ -182,15 +182,21 @@ Deno.test(
   onLinux,
   async () => {
     const port = freePort();
-    const shared = { hostname: "127.0.0.1", port, reusePort: true };
-    const code = `Deno.serve({ ...${JSON.stringify(shared)}, onListen() {} }, () => new Response("Hello"));`;
-    await using server = await startSubject(readCustom({ name: "mine", port: String(port) }, words(code), []));
+    const shared = JSON.stringify({ hostname: "127.0.0.1", port, reusePort: true });
+    const code = `Deno.serve({ ...${shared}, onListen: () => console.log("up") }, () => new Response("Hello"));`;
+    const args = ["eval", "--unstable-net", "--no-lock", code];
+    await using server = await startSubject(
+      readCustom({ name: "mine", port: String(port) }, [Deno.execPath(), ...args], []),
+    );
     assertEquals(server.otherListener, null);
-    using _ = Deno.listen(shared);
+    await using other = new Deno.Command(Deno.execPath(), { args, stdout: "piped" }).spawn();
+    const reader = other.stdout.getReader();
+    await reader.read(); // it listens as well
     const url = `http://127.0.0.1:${port}`;
     const named = await startSubject(readCustom({ name: "mine", url, pid: String(server.pid) }, null, []));
+    await reader.cancel();
     assertEquals(named.pid, server.pid);
-    assertStringIncludes(named.otherListener!, `process ${Deno.pid} (`);
+    assertStringIncludes(named.otherListener!, `process ${other.pid} (`);
     assertStringIncludes(named.otherListener!, `listens on port ${port} as well, and takes a part of the connections`);
   },
 );
