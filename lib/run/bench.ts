@@ -30,6 +30,8 @@ export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWa
   isWired?: boolean;
   /** Cores and head, where the user named some. */
   setup?: Setup;
+  /** For how many µs before a request is due the load generator does not sleep; default: its own. */
+  spinUs?: number;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -84,7 +86,7 @@ const placeIn = ({ server, interface: name, address }: Network): Place => ({
  * ```
  */
 export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
-  const { pinned = true, isWired = false, setup = {}, onProgress, ...rest } = options;
+  const { pinned = true, isWired = false, setup = {}, spinUs, onProgress, ...rest } = options;
   await using stack = new AsyncDisposableStack();
   await versionOf(subject); // it starts a process, for which there may be no room under the load
   const cores = pinned ? coresOf(setup) : null;
@@ -104,6 +106,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
       ...(cores && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
       ...(setup.head && { head: setup.head }),
+      ...(spinUs !== undefined && { spinUs }),
       ...(onProgress && { onProgress }),
     }),
   );

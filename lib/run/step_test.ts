@@ -7,6 +7,7 @@ import type { Step } from "./ladder.ts";
 import { processTree } from "../sampling/process.ts";
 import { type RunOptions, runStep } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
+import { describe } from "../tables/runs.ts";
 import { until } from "../testing/client.ts";
 
 const linux = Deno.build.os === "linux";
@@ -253,5 +254,19 @@ Deno.test("an answer that cannot be followed is told by its cause, in hold and i
     const churned = await runStep(options(experiment, step("churn", 3, { seconds: 60 })));
     assert(/^1 000 connections in a row failed: [\d ]+ coding$/.test(churned.reason!), String(churned.reason));
     assertEquals([churned.ended, churned.metrics.answered], ["limited", 0]);
+  });
+});
+
+Deno.test("a server that hangs for the last three tenths of a load has a p99 of at least that wait, in table and JSON", async () => {
+  // Five first requests, then 70 of the 100 that are due; from there on nothing is answered.
+  await withFake(fake("if (k > 75) continue;"), async (experiment) => {
+    const hangs = step("rate", 5, { rate_per_s: 100, seconds: 1 });
+    const result = await runStep(options(experiment, hangs));
+    assertEquals([result.ended, result.metrics.answered, result.metrics.unanswered], ["limited", 70, 30]);
+    assertEquals(result.at_least, ["p99_us", "p99_9_us"]);
+    assertEquals(JSON.parse(JSON.stringify(result)).at_least, ["p99_us", "p99_9_us"]);
+    assertGreater(result.metrics.p99_us!, 5e6, "they were waited for, and are known to have waited so long");
+    assert(result.findings.some(({ id }) => id === "unanswered"));
+    assert(/^rate .* ≥ \d+\.\d+ s /m.test(describe([result], 200)), describe([result], 200));
   });
 });
