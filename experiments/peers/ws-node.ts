@@ -13,13 +13,13 @@
  * @version    node --version
  * @fairness   ws 8.23.0, without the optional native module. One thread runs JavaScript, the others help it to collect
  *             garbage. No compression.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-node.ts --port 8080
- * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
  * @cannot     any-form Upgrade with more than one protocol is refused.
  * @cannot     exact-handshake The package refuses what it does not like with 400.
  * @cannot     exact-frames A length that is not in its shortest form is taken.
  * @cannot     any-frames For the same reason, and broken UTF-8 is noticed at the end of a message only.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-node.ts --port 8080
+ * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
  * @sources    github.com/websockets/ws (doc/ws.md); node:http (nodejs.org/api); RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";
