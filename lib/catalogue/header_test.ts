@@ -111,7 +111,7 @@ Deno.test("a value of the wrong form is named with the file and the key", () => 
 });
 
 Deno.test("a file of an older commit may have another order of keys", () => {
-  const old = HEADER.replace(/( \* @cannot.*\n( \*  .*\n)*)+/, "").replace(
+  const old = HEADER.replace(/( \* @cannot.*\n( \* {2}.*\n)*)+/, "").replace(
     " * @sources",
     " * @cannot     serve-others x y\n * @sources",
   );
