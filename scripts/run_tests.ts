@@ -23,8 +23,7 @@ const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--requ
        --require-all: those that take long too, and fail if a tool is missing that this system could have.
        --jsr: with the packages of JSR in place of lib/std. --checks: format and lint first.
        --only: the contract of these experiments and peers; --own, --peers: of that half.
-       --fuzz: N cases of each kind of stream; --seed: the cases of an earlier run, which has printed it.
-Exit codes: 0 all passed, 1 something failed, 2 usage.`;
+       --fuzz: N cases of each kind of stream; --seed: the cases of an earlier run, which has printed it.`;
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
   "--allow-net=127.0.0.1,localhost,[::1]",

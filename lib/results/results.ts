@@ -95,6 +95,10 @@ function parseResult(content: string): Result | string {
   return wrongInResult(value) ?? value as Result;
 }
 
+/** The family of servers that are no experiments, and its name in files of earlier versions. */
+const CUSTOM = "custom";
+const FORMER_CUSTOM = "own";
+
 /**
  * Reads the results of one machine, of each experiment the oldest first. Files that are damaged, of another shape or of
  * another schema are skipped and named; what an interrupted write left is not looked at. Needs `--allow-read`.
@@ -114,7 +118,7 @@ export async function readResults(
       const path = join(dir, machine, folder.name, entry.name);
       const result = parseResult(await Deno.readTextFile(path));
       if (typeof result === "string") passedOver.push({ path, why: result });
-      else results.push(result);
+      else results.push(result.family === FORMER_CUSTOM ? { ...result, family: CUSTOM } : result);
     }
   }
   return { results, passedOver };

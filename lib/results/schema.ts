@@ -251,7 +251,10 @@ export const RESULT = v.strictObject({
   id: field(text, "eight hexadecimal digits, so that two runs of one second differ"),
   time: field(time, "when the run ended, in UTC"),
   experiment: field(text, "which file of experiments/ served, or the name that `deno task measure` was given"),
-  family: field(text, "its family: `blocking`, `readiness`, `completion`, `runtime`, `hybrid`, `bypass` or `push`"),
+  family: field(
+    text,
+    "its family: `blocking`, `readiness`, `completion`, `runtime`, `hybrid`, `bypass` or `push`; `custom`: no experiment",
+  ),
   scenario: field(v.picklist([...SCENARIOS, STRESS]), "what was done to it: see [Scenarios](#scenarios)"),
   quick: field(v.boolean(), "whether it was a quick run, for a first look"),
   parameters: field(PARAMETERS, "with which numbers: see [Parameters](#parameters)"),

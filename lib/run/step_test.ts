@@ -202,7 +202,7 @@ Deno.test("a result says which version of the lab and which file served", async 
   const requires = [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const];
   const { lab } = await runStep(options({ ...find("event-loop"), requires }, step("hold", 1)));
   assertEquals(lab, await labVersion(find("event-loop").path));
-  const own = { name: "mine", family: "own", host: "127.0.0.1", port: 1, pid: null, words: null } as const;
+  const own = { name: "mine", family: "custom", host: "127.0.0.1", port: 1, pid: null, words: null } as const;
   const mine = await runStep(options(own, step("hold", 1)));
   assertEquals([mine.ended, mine.lab], ["not_ready", await labVersion(null)]);
 });

@@ -52,7 +52,7 @@ export function readCustom(
   if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
   if (name === STUDIES) throw new UsageError(`--name ${name} is a folder of results/: choose another.`);
   if (taken.includes(name)) throw new UsageError(`--name ${name} is the name of an experiment: choose another.`);
-  const common = { name, family: "own" } as const;
+  const common = { name, family: "custom" } as const;
   if ((url === undefined) === (words === null)) {
     throw new UsageError("Give a command behind --, or --url, one of the two.");
   }

@@ -16,7 +16,7 @@ Deno.test("a custom server is a command with a port, or an address with a proces
   const own = readCustom({ name: "mine" }, ["node"], []);
   assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
   assertEquals(readCustom({ name: "mine", port: "81" }, ["node"], []).port, 81);
-  const running = { name: "mine", family: "own", words: null, host: "127.0.0.1", port: 3000 } as const;
+  const running = { name: "mine", family: "custom", words: null, host: "127.0.0.1", port: 3000 } as const;
   for (const [host, inUrl] of [["localhost", "localhost"], ["::1", "[::1]"], ["127.0.0.1", "127.0.0.1"]]) {
     const url = `http://${inUrl}:3000`;
     assertEquals(readCustom({ name: "mine", url }, null, []), { ...running, host: host!, pid: null });

@@ -27,7 +27,7 @@ import {
 /** A custom server: a command that starts it, or the address of one that runs already. */
 export interface CustomServer {
   name: string;
-  family: "own";
+  family: "custom";
   /** The words of the command, started with PORT in its environment; null: it runs already. */
   words: readonly string[] | null;
   /** Where it runs already: `127.0.0.1`, `::1`, or `localhost` for whichever of them; null: a command. */
@@ -63,7 +63,7 @@ export interface Running extends AsyncDisposable {
   stop?(): Promise<{ stopped: Stopped | null }>;
 }
 
-export const isCustom = (subject: Subject): subject is CustomServer => subject.family === "own";
+export const isCustom = (subject: Subject): subject is CustomServer => subject.family === "custom";
 
 /** Whether it serves around the kernel: it needs an interface and an address of its own, so a network of its own. */
 export const bypassesKernel = (subject: Subject): boolean => subject.family === "bypass";

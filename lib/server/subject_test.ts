@@ -31,7 +31,7 @@ const measure = (subject: Subject) =>
 Deno.test("a custom server is measured like an experiment, answers in chunks included, and ends with the run", async () => {
   const subject = own(FOREIGN);
   const result = await measure(subject);
-  assertEquals([result.experiment, result.family, result.ended, result.reason], ["mine", "own", "ok", null]);
+  assertEquals([result.experiment, result.family, result.ended, result.reason], ["mine", "custom", "ok", null]);
   assert(result.metrics.requests_per_s! > 0);
   if (Deno.build.os === "linux") assert(result.metrics.cpu_us_per_request! > 0 && result.metrics.pss_bytes! > 0);
   assertStringIncludes(result.command, `deno task measure --name mine --scenario throughput`);
