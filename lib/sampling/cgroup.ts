@@ -109,9 +109,13 @@ export function readCgroup(read: Read = readProc): CgroupLimits {
   };
 }
 
-/** Reads how often the group of this process was throttled. `read` reads a file of /proc or /sys. Linux only. */
+/**
+ * Reads how often the group of this process was throttled, and those above it: a quota of a container may stand in a group above
+ * that of its processes. `read` reads a file of /proc or /sys. Linux only.
+ */
 export function readThrottling(read: Read = readProc): Throttling | null {
   const { v1, v2 } = foldersOf(read, "cpu");
+  let sum: Throttling | null = null;
   for (const folder of [...v2, ...v1]) {
     let text: string;
     try {
@@ -123,7 +127,8 @@ export function readThrottling(read: Read = readProc): Throttling | null {
     const field = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? NaN);
     const periods = field("nr_throttled");
     const us = Number.isNaN(field("throttled_usec")) ? field("throttled_time") / 1000 : field("throttled_usec"); // ns in v1
-    if (!Number.isNaN(periods)) return { periods, throttled_us: us };
+    if (Number.isNaN(periods)) continue;
+    sum = { periods: (sum?.periods ?? 0) + periods, throttled_us: (sum?.throttled_us ?? 0) + us };
   }
-  return null;
+  return sum;
 }
