@@ -115,7 +115,7 @@ export function readCgroup(read: Read = readProc): CgroupLimits {
  */
 export function readThrottling(read: Read = readProc): Throttling | null {
   const { v1, v2 } = foldersOf(read, "cpu");
-  let sum: Throttling | null = null;
+  const found: Throttling[] = [];
   for (const folder of [...v2, ...v1]) {
     let text: string;
     try {
@@ -127,8 +127,9 @@ export function readThrottling(read: Read = readProc): Throttling | null {
     const field = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? NaN);
     const periods = field("nr_throttled");
     const us = Number.isNaN(field("throttled_usec")) ? field("throttled_time") / 1000 : field("throttled_usec"); // ns in v1
-    if (Number.isNaN(periods)) continue;
-    sum = { periods: (sum?.periods ?? 0) + periods, throttled_us: (sum?.throttled_us ?? 0) + us };
+    if (!Number.isNaN(periods)) found.push({ periods, throttled_us: us });
   }
-  return sum;
+  if (found.length === 0) return null;
+  const total = (of: (each: Throttling) => number) => found.reduce((sum, each) => sum + of(each), 0);
+  return { periods: total(({ periods }) => periods), throttled_us: total(({ throttled_us }) => throttled_us) };
 }
