@@ -8,6 +8,7 @@ import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
+import { moreDescriptors } from "../lib/sampling/shell_limits.ts";
 import { commandBehind, readCustom } from "../lib/server/custom.ts";
 
 const USAGE =
@@ -15,6 +16,7 @@ const USAGE =
        deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
 Flags: ${MEASURE_USAGE}
+The host is 127.0.0.1, [::1] or localhost.
 GET / is asked for. Without a pid CPU time and memory are not known, and stand as such.`;
 
 await runScript(USAGE, async () => {
@@ -27,5 +29,7 @@ await runScript(USAGE, async () => {
   if (flags.url !== undefined && flags["server-cores"] !== undefined) {
     throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
   }
+  const more = Deno.build.os === "linux" && words !== null ? moreDescriptors(Deno.pid) : null;
+  if (more !== null) console.error(more);
   return await measureAndTell(subject, fitting(subject, options), flags);
 });
