@@ -35,7 +35,8 @@ export const STRESS = "stress";
 export const END_SAYS = {
   ok: "everything was done and answered",
   limited:
-    "it stopped at a limit of memory, descriptors or patience, or more than one request in a thousand failed: where it breaks is the result",
+    "it stopped at a limit of memory, descriptors or patience, more than one request in a thousand failed, or the rate that was " +
+    "asked for was not reached: where it breaks is the result",
   crashed: "the server exited by itself",
   not_ready: "the server did not start in time",
   skipped: "it cannot run on this system",

@@ -123,7 +123,7 @@ export async function runStep(options: RunOptions): Promise<Result> {
       const measured = await drive(options, bench);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
-      const reason = measured.reason ?? failures(measured);
+      const reason = measured.reason ?? failures(measured) ?? notReached(experiment.name, step, measured);
       if (reason === null) return finish("ok", null, measured);
       return finish("limited", reason + await counted(server), measured);
     } catch (error) {
@@ -143,6 +143,13 @@ const loopOf = ({ scenario, parameters }: Step) => ({
   // Each message of a broadcast is to be delivered so many times.
   askedPerS: (parameters.rate_per_s ?? NaN) * (scenario === "broadcast" ? parameters.connections : 1) || null,
 });
+
+/** That an open loop was answered more slowly than it asked, in a sentence; null if it was not, or the generator was the limit. */
+function notReached(name: string, step: Step, measured: Driven): string | null {
+  if (step.scenario === "broadcast") return null; // of its deliveries those that did not come are counted
+  const found = findingsOf(name, measured, loopOf(step)).find(({ id }) => id === "server_bound");
+  return found?.sentence.split(":")[0] ?? null;
+}
 
 /** More requests that fail than this make a run `limited`. */
 const FAILED_SHARE = 0.001;

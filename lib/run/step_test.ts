@@ -270,3 +270,13 @@ Deno.test("a server that hangs for the last three tenths of a load has a p99 of 
     assert(/^rate .* ≥ \d+\.\d+ s /m.test(describe([result], 200)), describe([result], 200));
   });
 });
+
+Deno.test("a rate that is not reached is limited, with what was due and what came", async () => {
+  const slow = fake("await new Promise((resolve) => setTimeout(resolve, 20));"); // 50 per connection and second at the most
+  await withFake(slow, async (experiment) => {
+    const { ended, reason, findings } = await runStep(options(experiment, step("rate", 1, { rate_per_s: 200 })));
+    assertEquals(ended, "limited");
+    assert(/^200 requests\/s were due and \d+ were answered in time$/.test(reason!), String(reason));
+    assert(findings.some(({ id }) => id === "server_bound"));
+  });
+});
