@@ -278,7 +278,7 @@ testEngines("a server that speaks first is named, and does not keep a churn wait
   }
 });
 
-testEngines("connections that are all lost in the warm-up end a closed loop, and the cause is told", async (start) => {
+testEngines("connections that are all lost in the warm-up end a closed loop, with their cause", async (start) => {
   await using server: FakeServer = new FakeServer(async (client, number) => {
     if (number < 10) return await client.write(HELLO);
     await client.write(HELLO.slice(0, 30));

@@ -121,7 +121,7 @@ Deno.test("a core that both sides use is shared_core, and makes throughput a low
   assertEquals(boundOf("p99_us", ["shared_core"]), "at most");
 });
 
-Deno.test("another process on the server's port is other_listener, in the words of whoever has looked", () => {
+Deno.test("another process on the server's port is other_listener, with the sentence of the look at it", () => {
   assertEquals(judged({ otherListener: "process 7 (sh): x" }), ["other_listener"]);
   assertEquals(sentenceOf({ otherListener: "process 7 (sh): x" }), "process 7 (sh): x");
 });

@@ -29,7 +29,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   const { requests, drained, histogram, raw, censored, unanswered, lost, errors } = window;
   const inTime = requests - drained; // its CPU time is that of the window, too
   const failed = Object.values(errors).reduce((sum, times) => sum + times, 0);
-  // Answers of another status cost as well: beside many of them the cost of a request cannot be told.
+  // Answers of another status cost as well: beside many of them the cost of one request is not known.
   const isClean = inTime > 0 && failed <= MAX_FAILED_SHARE * inTime;
   const shares = evidenceOf([window]);
   const coreUs = isWired ? serverCoreUs(window) : null;

@@ -68,6 +68,16 @@ function figuresOf(name: string, step: Step, otherListener: string | null, measu
   };
 }
 
+/** What each result of a step has, whatever came out. */
+const commonOf = async ({ experiment, step, host }: RunOptions) => ({
+  experiment: experiment.name,
+  family: experiment.family,
+  scenario: step.scenario,
+  quick: step.quick ?? false,
+  host,
+  lab: await labVersion(isCustom(experiment) ? null : experiment.path),
+});
+
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
   const { connections, seconds, rate_per_s: rate, slow } = parameters;
@@ -86,16 +96,9 @@ function flagsOf({ scenario, parameters, quick }: Step): string[] {
  * @throws The reason of `signal`, if it aborts; nothing is left running then.
  */
 export async function runStep(options: RunOptions): Promise<Result> {
-  const { experiment, host, step, signal, onProgress } = options;
+  const { experiment, step, signal, onProgress } = options;
   const isWired = options.isWired === true || bypassesKernel(experiment);
-  const common = {
-    experiment: experiment.name,
-    family: experiment.family,
-    scenario: step.scenario,
-    quick: step.quick ?? false,
-    host,
-    lab: await labVersion(isCustom(experiment) ? null : experiment.path),
-  };
+  const common = await commonOf(options);
   let otherListener: string | null = null;
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({

@@ -245,7 +245,7 @@ Deno.test("a server that closes idle connections is limited by the number it clo
   });
 });
 
-Deno.test("an answer that cannot be followed is told by its cause, in hold and in churn", async () => {
+Deno.test("an answer that cannot be followed is named by its cause, in hold and in churn", async () => {
   const answer = "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: gzip, chunked\\r\\n\\r\\n";
   const coded = fake(`await conn.write(new TextEncoder().encode("${answer}")); continue;`);
   await withFake(coded, async (experiment) => {

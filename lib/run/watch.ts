@@ -149,7 +149,7 @@ function frameOf({ name, bench, short }: Load, wanted: Wanted, window: Window, e
     closedLoop: wanted.rate_per_s === null,
     askedPerS: null,
     otherListener: bench.server.otherListener ?? null,
-  }; // that it falls behind is told in words
+  }; // `reason` says that it falls behind
   const measured = { window, lost, errors: window.errors, throttled: null };
   const findings = findingsOf(name, { ...measured, metrics: { ...metrics, p99_us, answered: requests } }, loop)
     .filter(({ id }) => id !== "short_run");

@@ -22,7 +22,7 @@ Deno.test("the limit of the shell is that of the nearest process above that is n
   assertEquals(shellDescriptors(9, from({ "/proc/9/stat": stat(9, "deno", 8) })), null);
 });
 
-Deno.test("a server that gets more descriptors here than from the shell is told in a sentence, and else nothing is said", () => {
+Deno.test("a server that gets more descriptors here than from the shell has a sentence, and any other has none", () => {
   const says =
     "A server that is started here has 20 000 descriptors; from your shell it would have 1 024 (ulimit -Sn).";
   assertEquals(moreDescriptors(9, chain(1024, 20_000)), says);
