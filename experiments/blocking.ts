@@ -11,13 +11,13 @@
  *             hold(2).answered <= 1
  * @compare    thread-per-conn, worker-pool, epoll
  * @requires   linux 2.6.37
+ * @cannot     serve-others A client that sits idle, or does not read its answers, holds the only thread.
  * @run        deno run --allow-ffi blocking.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             Calls block for 50 ms at most and are then made again, so that signals are heard between two of them.
- * @cannot     serve-others A client that sits idle, or does not read its answers, holds the only thread.
  * @sources    socket(7), accept(2), recv(2), send(2), tcp(7); Stevens, UNIX Network Programming, volume 1, chapter 30;
  *             RFC 9110, RFC 9112 (HTTP/1.1)
  */

@@ -8,10 +8,6 @@
  * @expect     throughput(10000).cpu_us_per_request < event-loop
  * @compare    event-loop, epoll
  * @requires   any
- * @run        deno run --allow-net=127.0.0.1 deno-serve.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it. What the runtime keeps of
- *             heads and answers it bounds for each connection, and not for all of them together.
  * @cannot     bound-head A head of up to 64 KiB is answered; above that the runtime says 400, not 431.
  * @cannot     close-after-body A request with a body is answered and the connection stays: the runtime reads the body.
  * @cannot     linger After a 400 the runtime closes at once: what the client still sends is met by a reset.
@@ -29,6 +25,10 @@
  * @cannot     count-accepted A connection is counted by its peer's address and port when its first request comes: a silent
  *             one is missed, and so is a later one from the same port.
  * @cannot     count-errors What the runtime refuses (400) and what breaks (ECONNRESET) is not seen: 404, 405, EMFILE are.
+ * @run        deno run --allow-net=127.0.0.1 deno-serve.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it. What the runtime keeps of
+ *             heads and answers it bounds for each connection, and not for all of them together.
  * @sources    Deno.serve (docs.deno.com); hyper, tokio (docs.rs); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 

@@ -10,12 +10,12 @@
  * @expect     throughput(1000).cpu_us_per_request < event-loop
  * @compare    event-loop, epoll, deno-serve
  * @requires   any
+ * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default of two hours.
  * @run        deno run --allow-net=127.0.0.1 event-loop-fair.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             /work burns the CPU of the only thread, so every client waits for it.
- * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default of two hours.
  * @sources    tokio::task::coop, FuturesUnordered (docs.rs) and futures-rs 2053 on both; RFC 9112 (HTTP/1.1)
  */
 

@@ -9,12 +9,12 @@
  *             hold(10000).user_bytes_per_conn < 16384
  * @compare    epoll, event-loop-fair, deno-serve, thread-per-conn
  * @requires   any
+ * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default of two hours.
  * @run        deno run --allow-net=127.0.0.1 event-loop.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             /work burns the CPU of the only thread, so every client waits for it.
- * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default of two hours.
  * @sources    Deno.listen (docs.deno.com); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 

@@ -12,6 +12,8 @@
  *             throughput(100).cpu_us_per_request < 1.05 * io-uring
  * @compare    io-uring, epoll, c-io-uring, xdp
  * @requires   linux 6.1, for DEFER_TASKRUN; IORING_ASYNC_CANCEL_FD_FIXED is of 6.0, slots that the kernel chooses are of 5.19
+ * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
+ * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @run        deno run --allow-ffi io-uring-direct.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
@@ -19,8 +21,6 @@
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             A ring stays when its connections have left.
- * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
- * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    io_uring(7), io_uring_setup(2), io_uring_enter(2), io_uring_register(2), io_uring_prep_accept_direct(3),
  *             eventfd(2), tcp(7); RFC 9110, RFC 9112 (HTTP/1.1)
  */

@@ -10,6 +10,7 @@
  *             hold(10000).user_bytes_per_conn < 512
  * @compare    io-uring, epoll, event-loop
  * @requires   windows
+ * @cannot     show-stats Windows has no signal by which one process could ask another for its counts.
  * @run        deno run --allow-ffi iocp.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
@@ -18,7 +19,6 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone. Windows
  *             sends ten of them, whatever a program wants, and has no TCP_USER_TIMEOUT: here the loop ends a peer that
  *             takes nothing.
- * @cannot     show-stats Windows has no signal by which one process could ask another for its counts.
  * @sources    I/O Completion Ports, AcceptEx, WSARecv, WSASend (Windows API reference); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 

@@ -9,9 +9,11 @@
  *             shared; under 1 500 are accepted in a second, as the page tables of the whole runtime are copied for each.
  * @expect     hold(1000).answered >= 1000
  *             hold(1000).user_bytes_per_conn < 1000000
- *             hold(1000).connects_per_s < 1500
+ *             hold(1000).accepts_per_s < 1500
  * @compare    thread-per-conn, blocking, epoll
  * @requires   linux 5.9, with glibc 2.34
+ * @cannot     recover-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
+ * @cannot     wait-at-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
  * @run        deno run --allow-ffi --v8-flags=--single-threaded process-per-conn.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
@@ -19,8 +21,6 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             The child goes on in the parent's program; posix_spawn(3) of another one, as inetd did, costs far more,
  *             as each child starts a runtime of its own. prefork.ts makes the processes beforehand.
- * @cannot     recover-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
- * @cannot     wait-at-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
  * @sources    fork(2), madvise(2), signal(7), socket(7), tcp(7), prctl(2); Kegel, The C10K problem (1999); Stevens, UNIX
  *             Network Programming, volume 1, chapter 30; RFC 9110, RFC 9112 (HTTP/1.1)
  */

@@ -9,10 +9,6 @@
  * @expect     broadcast(1000).cpu_us_per_delivery > 2 * ws-epoll
  * @compare    ws-epoll, deno-serve
  * @requires   any
- * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080
- * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. A connection is
- *             counted by its request, and a message as delivered once the runtime has it. Bytes are not counted.
  * @cannot     exact-handshake After a refusal the runtime keeps the connection, and it takes any key.
  * @cannot     exact-frames A frame without a mask is taken, and many a violation ends the connection without a Close.
  * @cannot     any-frames For the same reason.
@@ -25,6 +21,10 @@
  * @cannot     close-deadline A peer that has its Close and stays is waited for.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
+ * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080
+ * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. A connection is
+ *             counted by its request, and a message as delivered once the runtime has it. Bytes are not counted.
  * @sources    Deno.upgradeWebSocket (docs.deno.com); RFC 6455 (WebSocket)
  */
 

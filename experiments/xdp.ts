@@ -11,6 +11,8 @@
  *             throughput(100).core_us_per_request < 0.75 * c-epoll
  * @compare    epoll, io-uring, multi-reactor
  * @requires   linux 5.9
+ * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
+ * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @run        deno run --allow-ffi xdp.ts --interface veth0 --address 10.0.0.1 --port 8080
  * @try        curl -i http://10.0.0.1:8080/work/1000
  * @simplified IPv4 on one Ethernet and on queue 0, in copy mode. The address must not be one of the kernel's. TCP without
@@ -19,8 +21,6 @@
  *             offload must be off where the two ends of a veth share a machine.
  *             A request body is never read: the connection closes after the answer. Host is not demanded.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
- * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
- * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @sources    Documentation/networking/af_xdp.rst, bpf(2), packet(7); RFC 9293 (TCP), RFC 5681 and 6582 (congestion),
  *             RFC 6298 (retransmission), RFC 2018 (SACK), RFC 9040 (shared round trips), RFC 5961 (blind attacks),
  *             RFC 4987 (SYN cookies), RFC 6928 (initial window), RFC 1122 (hosts), RFC 1337 (TIME-WAIT), RFC 826 (ARP),

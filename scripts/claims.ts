@@ -4,7 +4,7 @@
  * deno task claims --only T-switch,C-100x
  */
 import { findIn } from "../lib/catalogue/catalogue.ts";
-import { type Answer, judgeClaim, type Judged, LEDGER } from "../lib/claims/ledger.ts";
+import { type Answer, judgeAll, judgeClaim, LEDGER } from "../lib/claims/ledger.ts";
 import { describeClaims } from "../lib/claims/table.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
@@ -94,7 +94,7 @@ await runScript(USAGE, async () => {
       stored = await readHere(named);
     }
   }
-  const rows: Judged[] = LEDGER.map((claim) => judgeClaim(claim, stored, true).row);
+  const rows = judgeAll(stored);
   const asked = rows.filter(isAsked);
   console.log(flags.json ? JSON.stringify(asked, null, 2) : describeClaims(asked));
   if (stored.machine === machineOf(hostFacts())) {

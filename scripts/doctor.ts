@@ -17,6 +17,7 @@ import { count } from "../lib/text/format.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { installLine, isInstalled, missingTools } from "../lib/catalogue/tools.ts";
 import { type Column, table, wrap } from "../lib/text/table.ts";
+import { moreDescriptors } from "../lib/sampling/shell_limits.ts";
 
 const USAGE = "Usage: deno task doctor [--json]";
 
@@ -75,6 +76,8 @@ await runScript(USAGE, async () => {
   if (first !== undefined) {
     say(`A single process meets this limit first: ${first.what}, at ${count(first.connections)} connections.`);
   }
+  const more = Deno.build.os === "linux" ? moreDescriptors(Deno.pid) : null;
+  if (more !== null) say(more);
   for (const { reason } of cannotRun) say(`Does not run here: ${reason}`);
   for (const { command, reason } of missing) say(`Missing: ${command}, ${reason}.`);
   if (missing.length > 0) console.log(`Install: ${installLine(missing)}`);

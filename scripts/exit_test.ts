@@ -62,6 +62,32 @@ Deno.test({
 });
 
 Deno.test({
+  name: "ab ends with 1 where a side answers by another status, be it always or now and then",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const serves = (answer: string) =>
+      `${Deno.execPath()} eval --no-lock 'let n = 0; Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.args[0]), ` +
+      `onListen() {} }, () => ${answer})' $PORT`;
+    const good = serves(`new Response("x")`);
+    const cases: [answer: string, telling: RegExp][] = [
+      [`new Response("x", { status: 404 })`, /were answered by status 404/],
+      [`new Response("x", { status: ++n % 500 ? 200 : 503 })`, /http_503/],
+    ];
+    for (const [answer, telling] of cases) {
+      const { code, stdout, stderr } = await runTask(
+        "ab",
+        ["--quick", "--cmd", good, "--cmd", serves(answer)],
+        dir.path,
+      );
+      assertEquals(code, 1, stdout + stderr);
+      assertMatch(stdout, telling);
+      noStack(stderr);
+    }
+  },
+});
+
+Deno.test({
   name: "where nothing can be stored a command says so in one sentence before the load, and ends with 70",
   ignore,
   fn: async () => {

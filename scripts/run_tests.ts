@@ -1,7 +1,7 @@
 /**
  * Runs the tests, reports what was skipped and how to get it, and ends with one line of numbers.
  *
- * deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
+ * deno task test [file or folder…] [--filter text] [--only epoll] [--require-all] [--jsr] [--checks]
  */
 import { limitAsync } from "es-toolkit";
 import { existsSync } from "node:fs";
@@ -9,19 +9,21 @@ import { tmpdir } from "node:os";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { catalogue, find } from "../lib/catalogue/catalogue.ts";
 import { installLine, missingTools, obstacleTo } from "../lib/catalogue/tools.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
-import { parseFlags, runScript } from "../lib/cli/flags.ts";
+import { numberFlag, parseFlags, runScript } from "../lib/cli/flags.ts";
 import { onInterrupt } from "../lib/cli/interrupt.ts";
 
 const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
+                      [--only epoll,select] [--own | --peers] [--fuzz N] [--seed N]
        Without a file: the types once, then all tests but those that take long, which the last lines name.
        --filter: only tests with this text in their name, or with a name that matches /this/.
        --require-all: those that take long too, and fail if a tool is missing that this system could have.
        --jsr: with the packages of JSR in place of lib/std. --checks: format and lint first.
-Exit codes: 0 all passed, 1 something failed, 2 usage.`;
+       --only: the contract of these experiments and peers; --own, --peers: of that half.
+       --fuzz: N cases of each kind of stream; --seed: the cases of an earlier run, which has printed it.`;
 const PERMISSIONS = [ // playwright-core looks into /proc, which would else need all permissions
   ..."--allow-read --allow-run --allow-ffi --allow-sys --allow-env --ignore-read=/proc".split(" "),
   "--allow-net=127.0.0.1,localhost,[::1]",
@@ -58,6 +60,8 @@ interface Flags {
   requireAll: boolean;
   /** Format and lint too. */
   checks: boolean;
+  /** What is passed on to the tests of the contract; those that choose experiments leave out all other tests. */
+  contract: { chosen: string[]; fuzz: string[]; seed: string[] };
   packages: string[];
 }
 
@@ -137,15 +141,17 @@ function* testsIn(folder: string): Generator<string> {
 type Part = [args: string[], own: string[]];
 
 /** The parts of the run, the longest first, so that no long one is left at the end. */
-function split({ files, requireAll, filter }: Flags): Part[] {
-  if (files.length > 0) return [[files, []]];
+export function split({ files, requireAll, filter, contract: { chosen, fuzz, seed } }: Flags): Part[] {
+  if (files.length > 0) return [[files, [...chosen, ...fuzz, ...seed]]];
+  if (chosen.length > 0) return CONTRACT.map((file): Part => [[file], [...chosen, ...fuzz, ...seed]]);
+  const few = fuzz.length > 0 || requireAll ? fuzz : [FEW_CASES];
   const isLong = (path: string) => !requireAll && LONG.includes(path);
   const contract = CONTRACT.filter((path) => !isLong(path));
   const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)])
     .filter((path) => !CONTRACT.includes(path) && !isLong(path)).sort();
   return [
-    [requireAll || filter.length > 0 ? CONTRACT : [...OF_PEERS, ...contract], ["--peers"]], // one part: each is compiled once
-    ...contract.map((file): Part => [[file], requireAll ? ["--own"] : ["--own", FEW_CASES]]),
+    [requireAll || filter.length > 0 ? CONTRACT : [...OF_PEERS, ...contract], ["--peers", ...fuzz, ...seed]], // one part: each is compiled once
+    ...contract.map((file): Part => [[file], ["--own", ...few, ...seed]]),
     ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
 }
@@ -190,7 +196,7 @@ function total(runs: { code: number; output: string }[]): Outcome {
 
 /** Runs the tests and reports how it went. */
 async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
-  const isWhole = flags.files.length === 0;
+  const isWhole = flags.files.length === 0 && flags.contract.chosen.length === 0;
   if ((isWhole || flags.checks) && !await areChecked(flags, signal)) return EXIT.failed;
   const common = [...flags.packages, ...(isWhole ? ["--no-check"] : []), ...flags.filter];
   const own = flags.requireAll ? ["--require-all"] : [];
@@ -216,10 +222,36 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
   return tooFew || runs.some(({ code }) => code !== 0) ? EXIT.failed : EXIT.ok;
 }
 
+/**
+ * What the tests of the contract are given, as they read it.
+ *
+ * @throws {UsageError} If a name is none of an experiment, or a number is none.
+ */
+function contractArgs(
+  flags: { only?: string; fuzz?: string; seed?: string; own: boolean; peers: boolean },
+): Flags["contract"] {
+  if (flags.own && flags.peers) throw new UsageError("--own and --peers are the two halves: leave both out.");
+  const names = flags.only?.split(",").map((name) => find(name).name);
+  const { fuzz, seed } = flags;
+  const range = { min: -(2 ** 31), max: 2 ** 31 - 1, integer: true };
+  return {
+    chosen: [
+      ...(names === undefined ? [] : [`--only=${names.join()}`]),
+      ...(flags.own ? ["--own"] : []),
+      ...(flags.peers ? ["--peers"] : []),
+    ],
+    fuzz: fuzz === undefined ? [] : [`--fuzz=${numberFlag("fuzz", fuzz, { ...range, min: 1 })}`],
+    seed: seed === undefined ? [] : [`--seed=${numberFlag("seed", seed, range)}`],
+  };
+}
+
 /** @throws {UsageError} If an argument is not known, or names no file. */
-function readFlags(args: string[]): Flags {
+export function readFlags(args: string[]): Flags {
   const words = args.filter((arg) => arg !== "--"); // deno task passes separators on
-  const flags = parseFlags(words, { string: ["filter"], boolean: ["require-all", "jsr", "checks"] });
+  const flags = parseFlags(words, {
+    string: ["filter", "only", "fuzz", "seed"],
+    boolean: ["require-all", "jsr", "checks", "own", "peers"],
+  });
   for (const path of flags._) {
     if (!existsSync(path)) throw new UsageError(`There is no file or folder ${path}.`);
   }
@@ -228,6 +260,7 @@ function readFlags(args: string[]): Flags {
     filter: flags.filter === undefined ? [] : ["--filter", flags.filter],
     requireAll: flags["require-all"],
     checks: flags.checks,
+    contract: contractArgs(flags),
     packages: packageArgs(flags.jsr),
   };
 }

@@ -1,6 +1,7 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { readIgnored, readSummary } from "./run_tests.ts";
+import { UsageError } from "../lib/cli/errors.ts";
+import { readFlags, readIgnored, readSummary, split } from "./run_tests.ts";
 
 // Captured from deno test 2.9.6, with its colours.
 const OUTPUT = "\x1b[0m\x1b[38;5;245mrunning 3 tests from ./lib/a_test.ts\x1b[0m\n" +
@@ -45,4 +46,20 @@ Deno.test("help goes to standard output; an unknown flag or file is a usage erro
     const { code, stdout, stderr } = await runTests(word!);
     assertEquals([code, stdout, stderr.split("\n")[0]], [2, "", sentence]);
   }
+});
+
+Deno.test("what chooses experiments, cases and seed is passed on to the tests of the contract", () => {
+  const partsOf = (...args: string[]) => split(readFlags(args));
+  const chosen = partsOf("--only", "kqueue,epoll", "--fuzz", "5", "--seed", "-7");
+  assertEquals(new Set(chosen.flatMap(([, own]) => own)), new Set(["--only=kqueue,epoll", "--fuzz=5", "--seed=-7"]));
+  for (const [files] of chosen) assertMatch(files.join(), /^experiments\/[a-z_]+_test\.ts$/);
+  assertEquals(new Set(partsOf("--peers").flatMap(([, own]) => own)), new Set(["--peers"]));
+  // Without a choice all tests are run, and those of the contract get the number and the seed in both halves.
+  const all = partsOf("--fuzz=5", "--seed=7");
+  const ofContract = all.filter(([, own]) => own.includes("--own") || own.includes("--peers"));
+  assert(ofContract.length > 1 && all.length > ofContract.length);
+  for (const [, own] of ofContract) assertEquals(own.slice(1), ["--fuzz=5", "--seed=7"]);
+  assertThrows(() => readFlags(["--own", "--peers"]), UsageError, "leave both out");
+  assertThrows(() => readFlags(["--fuzz", "0"]), UsageError, "--fuzz 0");
+  assertThrows(() => readFlags(["--only", "epol"]), UsageError, "Did you mean epoll?");
 });

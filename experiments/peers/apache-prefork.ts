@@ -17,9 +17,6 @@
  *             for each request; it carries Date, Server, Last-Modified, ETag, Accept-Ranges and Content-Type: some 220
  *             bytes, not 49. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
  *             adds the lines up, and is not counted.
- * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net apache-prefork.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/
- * @simplified IPv4 only. Three modules are loaded, of a hundred. There is no /work: 404.
  * @cannot     head-deadline Its time limit of a head is in mod_reqtimeout, and starts with the connection.
  * @cannot     keepalive It sets SO_KEEPALIVE with the times of the system: two hours.
  * @cannot     refuse-version HTTP/2.0 is answered with 400 or as HTTP/1.1.
@@ -33,6 +30,9 @@
  * @cannot     bound-head The bound is one of each line, 8 190 bytes, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
  * @cannot     count-accepted Its log knows requests only: a connection without one is not counted.
+ * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net apache-prefork.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/
+ * @simplified IPv4 only. Three modules are loaded, of a hundred. There is no /work: 404.
  * @sources    https://httpd.apache.org/docs/2.4/mod/prefork.html; mod_log_config, stopping.html; prctl(2); Kegel, The
  *             C10K problem (1999)
  */

@@ -13,9 +13,6 @@
  * @version    echo Bun 1.4.5
  * @fairness   Bun 1.4.5 of the package @oven/bun. One thread runs JavaScript, the others help it to collect garbage. The
  *             answer carries Date and Content-Type too. No time limits.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi bun-serve.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @cannot     share-work The requests of one read are handled in a row, and their answers leave together.
  * @cannot     hear-signals For the same reason signals are heard behind them.
  * @cannot     recover-emfile It does recover, but reports nothing of it.
@@ -34,6 +31,9 @@
  * @cannot     show-stats It does not tell how many connections or bytes there are.
  * @cannot     count-accepted It tells nothing of connections.
  * @cannot     count-errors What it refuses by itself it reports to nobody.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi bun-serve.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @sources    https://bun.com/docs/api/http; packages/bun-uws of Bun
  */
 import { parseArgs } from "node:util";

@@ -15,10 +15,6 @@
  *             50. GOGC is 400 unless the environment says otherwise, as its users set it for a heap of a few megabytes. No
  *             access log, no time limits. The backlog is net.core.somaxconn. As many goroutines burn CPU for /work at a
  *             time as there are cores.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work keeps its goroutine on one thread, whose CPU time is burnt; the scheduler preempts it every
- *             10 ms.
  * @cannot     head-deadline Its ReadHeaderTimeout starts with the connection and not with the first byte, so it would
  *             end idle ones, and is off.
  * @cannot     bad-length An empty Content-Length is taken for none.
@@ -32,6 +28,10 @@
  * @cannot     close-after-body It reads the body away, up to 256 KiB, and keeps the connection.
  * @cannot     stop-in-flight Shutdown takes a connection for idle until a request is read to the end of its head.
  * @cannot     count-errors What net/http refuses by itself, 400 and 431, it reports to nobody.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work keeps its goroutine on one thread, whose CPU time is burnt; the scheduler preempts it every
+ *             10 ms.
  * @sources    https://pkg.go.dev/net/http; src/net/http/server.go of Go
  */
 import { parseArgs } from "node:util";

@@ -17,14 +17,14 @@
  *             to 16 KiB, and as long as one finds it full another; the answers of one read are flushed together. Names
  *             of fields are answered in lower case. No access log, no date. Six options are set for each connection.
  *             Where no descriptor is left it pauses 50 ms, not the second that Netty would.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-netty.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the event loop, so all its connections wait; an executor group for the
- *             handler would be the remedy. The codec is that of HttpServerCodec, taken apart to bound the whole head.
  * @cannot     malformed-400 Without validation of fields it takes one whose name is empty.
  * @cannot     exact-parser Its decoder takes a bare LF for the end of a line, joins folded lines, reads bodies away, and
  *             gives more names and lengths a meaning.
  * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-netty.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the event loop, so all its connections wait; an executor group for the
+ *             handler would be the remedy. The codec is that of HttpServerCodec, taken apart to bound the whole head.
  * @sources    https://netty.io/4.2/api/; io/netty/handler/codec/http/HttpObjectDecoder.java of Netty
  */
 import { parseArgs } from "node:util";

@@ -14,9 +14,6 @@
  *             as in nginx.ts: it shares the core that the affinity leaves, and its CPU is not counted. The
  *             backend is asked with HTTP/1.0, as by default. No timeout
  *             below an hour, no access log but for what is refused. The launcher sleeps beside it, and is not counted.
- * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx-proxy.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/
- * @simplified IPv4 only. One backend. There is no /work: 404.
  * @cannot     burn-cpu The backend serves what is static: there is no program behind it that could work.
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
@@ -26,6 +23,9 @@
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
  * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx-proxy.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/
+ * @simplified IPv4 only. One backend. There is no /work: 404.
  * @sources    https://nginx.org/en/docs/; ngx_http_proxy_module, ngx_http_upstream_module; nginx(8), prctl(2)
  */
 import { getSystemErrorName, parseArgs } from "node:util";

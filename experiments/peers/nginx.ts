@@ -15,10 +15,6 @@
  *             own, also of pipelined requests; it carries Server, Date, Content-Type and Connection: 152 bytes, not 49.
  *             The table of 20 000 connections takes 8 MB from the start. No timeout below an hour, no access log but
  *             for what is refused. The launcher sleeps beside it, and is not counted.
- * @workers    processes with an event loop each; as many as there are cores
- * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/
- * @simplified IPv4 only. The answer stands in the configuration, no file is read for it. There is no /work: 404.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
@@ -27,6 +23,10 @@
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
  * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @workers    processes with an event loop each; as many as there are cores
+ * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/
+ * @simplified IPv4 only. The answer stands in the configuration, no file is read for it. There is no /work: 404.
  * @sources    https://nginx.org/en/docs/; ngx_http_stub_status_module; nginx(8), prctl(2)
  */
 import { getSystemErrorName, parseArgs } from "node:util";

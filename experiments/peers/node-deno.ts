@@ -11,9 +11,6 @@
  * @requires   linux | darwin
  * @fairness   One thread runs JavaScript, the others help it to collect garbage; no time limits. What of the options of
  *             node-http Deno knows it obeys.
- * @run        deno run --allow-read --allow-ffi node-deno.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @cannot     share-work What waits for its turn with setImmediate() comes before all sockets, so a pipeline of work is
  *             served to its end.
  * @cannot     hear-signals For the same reason signals are heard behind it.
@@ -35,6 +32,9 @@
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: closeIdleConnections() closes
  *             it.
+ * @run        deno run --allow-read --allow-ffi node-deno.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @sources    node:http (nodejs.org/api); Node and npm compatibility (docs.deno.com)
  */
 import { parseArgs } from "node:util";

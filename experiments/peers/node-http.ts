@@ -14,9 +14,6 @@
  * @version    node --version
  * @fairness   One thread runs JavaScript, the others help it to collect garbage; reads of up to 64 KiB; no Date and no
  *             Connection field, so that the answers are those of the others, byte for byte; no time limits.
- * @run        deno run --allow-read --allow-ffi node-http.ts --port 8080
- * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @cannot     head-deadline Its time limit of a head starts with the connection and not with the first byte of the head,
  *             so it would end idle connections, and is off.
  * @cannot     any-form The parser knows HTTP/0.9, 1.0, 1.1 and 2.0: any other version gets 400.
@@ -31,6 +28,9 @@
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
+ * @run        deno run --allow-read --allow-ffi node-http.ts --port 8080
+ * @try        curl -i http://127.0.0.1:8080/work/1000
+ * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
  * @sources    node:http, node:net (nodejs.org/api); libuv, Design overview (docs.libuv.org); llhttp
  *             (github.com/nodejs/llhttp)
  */

@@ -14,13 +14,13 @@
  * @fairness   One thread runs JavaScript, the others help it to collect garbage. Reads of up to 64 KiB into a buffer of
  *             their own, copied once into an inbox that all share; one write for the answers of one read. TCP_NODELAY
  *             and keepalive are set for each connection.
+ * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
+ *             and closes them at once, and reports that to nobody.
+ * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @run        deno run --allow-read --allow-ffi node-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
  *             /work burns the CPU of the only thread, and everybody waits.
- * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
- *             and closes them at once, and reports that to nobody.
- * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @sources    node:net, node:stream (nodejs.org/api); libuv, Design overview (docs.libuv.org)
  */
 import { parseArgs } from "node:util";

@@ -12,10 +12,6 @@
  * @version    echo Bun 1.4.5
  * @fairness   Bun 1.4.5 of the package @oven/bun. One thread runs JavaScript, the others help it to collect garbage. No
  *             compression. A message counts as delivered once it is published.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-bun.ts --port 8080
- * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. Bytes are not
- *             counted, and a connection is counted by its request.
  * @cannot     keepalive No probes are sent by the kernel: its pings do more.
  * @cannot     any-form An empty line before the request line is refused.
  * @cannot     second-signal A Close closes the connection at once, so nothing holds up the first signal.
@@ -27,6 +23,10 @@
  * @cannot     close-deadline A peer that has the answer to its handshake or its Close, and stays, is waited for.
  * @cannot     recover-emfile It does recover, but reports nothing of it.
  * @cannot     count-errors Whom it drops because of what is unsent it does not say.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-bun.ts --port 8080
+ * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. Bytes are not
+ *             counted, and a connection is counted by its request.
  * @sources    https://bun.com/docs/api/websockets; packages/bun-uws of Bun; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -13,9 +13,6 @@
  * @version    node --version
  * @fairness   ws 8.23.0, without the optional native module. One thread runs JavaScript, the others help it to collect
  *             garbage. No compression.
- * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-node.ts --port 8080
- * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
  * @cannot     any-form Upgrade with more than one protocol is refused.
  * @cannot     exact-handshake The package refuses what it does not like with 400.
  * @cannot     exact-frames A length that is not in its shortest form is taken.
@@ -27,6 +24,9 @@
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
+ * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-node.ts --port 8080
+ * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
  * @sources    github.com/websockets/ws (doc/ws.md); node:http (nodejs.org/api); RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -56,7 +56,7 @@ export interface Experiment {
 
 const HEADER = /^\/\*\*\r?\n(.*?)^ \*\//ms; // the first block of documentation in the file
 const KEYS =
-  "title family question idea prediction expect compare requires needs version fairness workers run try simplified cannot sources"
+  "title family question idea prediction expect compare requires needs version fairness cannot workers run try simplified sources"
     .split(
       " ",
     );
@@ -78,15 +78,24 @@ function* headerEntries(path: string, source: string): Generator<[key: string, v
   }
 }
 
+/** Keys stand in order; in a file of an older commit they may stand in the order of that time. */
+export type KeyOrder = "in order" | "any order";
+
 /** Collects the values of the header by key and insists on their order. */
-function headerValues(path: string, source: string): { values: Map<string, string>; cannot: Record<string, string> } {
+function headerValues(
+  path: string,
+  source: string,
+  order: KeyOrder,
+): { values: Map<string, string>; cannot: Record<string, string> } {
   const values = new Map<string, string>();
   const cannot: Record<string, string> = {};
   let last = 0;
   for (const [key, value] of headerEntries(path, source)) {
     const at = KEYS.indexOf(key);
     if (at < 0) throw new Error(`${path}: @${key} is unknown, the keys are ${KEYS.map((k) => `@${k}`).join(" ")}.`);
-    if (at < last) throw new Error(`${path}: @${key} stands after @${KEYS[last]}, it belongs before it.`);
+    if (order === "in order" && at < last) {
+      throw new Error(`${path}: @${key} stands after @${KEYS[last]}, it belongs before it.`);
+    }
     if (value === "") throw new Error(`${path}: @${key} is empty.`);
     if (values.has(key)) throw new Error(`${path}: @${key} stands twice.`);
     last = at;
@@ -137,8 +146,8 @@ function parseNeeds(path: string, text: string): Need[] {
  * @param source The text of the file.
  * @throws {Error} If a key is missing, empty, unknown, repeated, out of order or malformed: names the file and the key.
  */
-export function parseHeader(name: string, path: string, source: string): Experiment {
-  const { values, cannot } = headerValues(path, source);
+export function parseHeader(name: string, path: string, source: string, order: KeyOrder = "in order"): Experiment {
+  const { values, cannot } = headerValues(path, source, order);
   const value = (key: string) => values.get(key)!;
   const compare = value("compare").split(",").map((other) => other.trim());
   const wrong = compare.find((other) => !NAME.test(other));

@@ -17,13 +17,13 @@ const HEADER = `/**
  * @needs      libkqueue.so.0 (libkqueue0), gcc (gcc), x.h (libx-dev), liby.so (-)
  * @version    gcc --version
  * @fairness   one thread; -O2
+ * @cannot     serve-others one idle client
+ *             blocks all.
+ * @cannot     bound-head it never answers 431.
  * @workers    threads, 4 by default
  * @run        deno run --allow-ffi --allow-read=example.ts example.ts --port 8080
  * @try        curl http://127.0.0.1:8080/
  * @simplified Nothing.
- * @cannot     serve-others one idle client
- *             blocks all.
- * @cannot     bound-head it never answers 431.
  * @sources    epoll(7)
  */
 import { parseArgs } from "node:util";
@@ -90,7 +90,7 @@ Deno.test("a key that is missing, unknown, empty, repeated or out of order is na
   assertEquals(errorOf(" * @try ", " * @run x\n * @try "), `${PATH}: @run stands twice.`);
   assertEquals(
     errorOf(" * @sources", " * @title again\n * @sources"),
-    `${PATH}: @title stands after @cannot, it belongs before it.`,
+    `${PATH}: @title stands after @simplified, it belongs before it.`,
   );
 });
 
@@ -108,4 +108,18 @@ Deno.test("a value of the wrong form is named with the file and the key", () => 
     `${PATH}: @cannot serve-others stands twice.`,
   );
   assert(errorOf("/**\n", "/*\n").startsWith(`${PATH}: `)); // no header at all
+});
+
+Deno.test("a file of an older commit may have another order of keys", () => {
+  const old = HEADER.replace(/( \* @cannot.*\n( \* {2}.*\n)*)+/, "").replace(
+    " * @sources",
+    " * @cannot     serve-others x y\n * @sources",
+  );
+  assertThrows(() => parseHeader("example", PATH, old), Error, "@cannot stands after @simplified");
+  assertEquals(parseHeader("example", PATH, old, "any order").cannot, { "serve-others": "x y" });
+});
+
+Deno.test("what the architecture cannot do stands before how it is run", () => {
+  const message = errorOf(/( \* @workers.*\n)/, " * @workers    threads, 4 by default\n * @cannot     x after them.\n");
+  assertEquals(message, `${PATH}: @cannot stands after @workers, it belongs before it.`);
 });

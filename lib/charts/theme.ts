@@ -21,7 +21,7 @@ export const FAMILY: Record<string, { light: string; dark: string; mark: PointSt
   hybrid: { light: "#8a6d00", dark: "#e0b72a", mark: "star" },
   bypass: { light: "#4d5fa8", dark: "#9aa8ec", mark: "crossRot" },
   push: { light: "#7a45b5", dark: "#b48cf0", mark: "rectRounded" },
-  own: { light: "#555555", dark: "#bbbbbb", mark: "cross" },
+  custom: { light: "#555555", dark: "#bbbbbb", mark: "cross" },
 };
 
 /** What is not data. */
@@ -31,9 +31,9 @@ export const GROUND: Record<Theme, { page: string; text: string; faint: string; 
 };
 
 /** The colour of a family; of a server that is in none, grey. */
-export const colourOf = (family: string, theme: Theme): string => (FAMILY[family] ?? FAMILY["own"]!)[theme];
+export const colourOf = (family: string, theme: Theme): string => (FAMILY[family] ?? FAMILY["custom"]!)[theme];
 /** The mark of a family. */
-export const markOf = (family: string): PointStyle => (FAMILY[family] ?? FAMILY["own"]!).mark;
+export const markOf = (family: string): PointStyle => (FAMILY[family] ?? FAMILY["custom"]!).mark;
 
 /** What a value counts; it decides how the value is written. */
 export type Unit =

@@ -5,7 +5,7 @@
  */
 import { count } from "../text/format.ts";
 import { type Claim, judged, written } from "./claim.ts";
-import { ABOUT, all, atLeast, atMost, exactly, MARGIN, once, quotient, times } from "./figure.ts";
+import { ABOUT, all, atLeast, atMost, exactly, MARGIN, once, quotient, sumOf, times } from "./figure.ts";
 import { NotMeasured } from "./evidence.ts";
 import { C10K } from "../results/conventions.ts";
 
@@ -22,6 +22,13 @@ const WAITING = 50;
 const MORE_EFFICIENT = 60;
 const WIRE_BYTES_PER_S = 1e9 / 8;
 
+/** What the kernel keeps for a process, by its metric. */
+const OF_A_PROCESS_IN_THE_KERNEL: Record<string, string> = {
+  page_table_bytes_per_process: "page tables",
+  kernel_stack_bytes_per_process: "kernel stack",
+  kernel_slab_bytes_per_process: "other objects of the kernel",
+};
+
 const process: Claim = {
   id: "C-process",
   claim: {
@@ -29,16 +36,26 @@ const process: Claim = {
     ko: "프로세스 하나가 약 8MB를 차지해 10,000개면 78GB가 필요하고, 한 서버의 한계는 약 500개다.",
   },
   section: "C §1.2, §1.3",
-  tried: "the memory of a process (PSS: shared pages count in parts) of four servers; `hold` of process-per-conn",
+  tried:
+    "the memory of a process of four servers: PSS (shared pages count in parts), page tables, and stack and other objects in " +
+    "the kernel; `hold` of process-per-conn",
   rule:
-    "A process of half of 8 MB or more is of that size, one of less than a quarter is not. More than twice the 500 " +
+    "A process is all of that together. One of half of 8 MB or more is of that size, one of less than a quarter is not. More than twice the 500 " +
     "held (a count: no margin) is no.",
   judge(evidence) {
-    const sizes = evidence.probes("process-memory", "pss_bytes_per_process", () => true);
+    const sizes = evidence.probes("process-memory", "pss_bytes_per_process", () => true).map(({ name, value: pss }) => {
+      const kernel = evidence.probesAsFarAsKnown("process-memory", name, Object.keys(OF_A_PROCESS_IN_THE_KERNEL));
+      return { name, pss, kernel, value: sumOf([pss, ...kernel.map(({ value }) => value)]) };
+    });
     const { answered } = evidence.held("process-per-conn", 2 * PROCESS_CEILING);
     return judged(sizes[0]!.value, "bytes", [
-      ...sizes.map(({ name, value }) => ({
-        says: `a process of ${name} takes ${written(value, "bytes")}`,
+      ...sizes.map(({ name, value, pss, kernel }) => ({
+        says: `a process of ${name} takes ${written(value, "bytes")}: ${
+          [
+            `${written(pss, "bytes")} of PSS`,
+            ...kernel.map(({ metric, value }) => `${written(value, "bytes")} of ${OF_A_PROCESS_IN_THE_KERNEL[metric]}`),
+          ].join(", ")
+        }`,
         holds: atLeast(value, PROCESS_BYTES / ABOUT, PROCESS_BYTES / 4),
       })),
       {

@@ -37,6 +37,13 @@ export const times = ({ estimate, low, high, ...rest }: Figure, factor: number):
   high: high === null ? null : high * factor,
 });
 
+/** All figures together, at worst for each. */
+export const sumOf = (figures: readonly Figure[]): Figure => ({
+  estimate: figures.reduce((sum, { estimate }) => sum + estimate, 0),
+  low: figures.reduce((sum, each) => sum + lowOf(each), 0),
+  high: figures.reduce((sum, each) => sum + highOf(each), 0),
+});
+
 /** Whether a figure is at least so large: no only below `refuted`, and between the two nothing is decided. */
 export function atLeast(of: Figure, wanted: number, refuted: number = wanted): boolean | null {
   return lowOf(of) >= wanted ? true : highOf(of) < refuted ? false : null;

@@ -10,7 +10,8 @@ import { store } from "../results/durable_file.ts";
 import type { PassedOver } from "../results/results.ts";
 import { HOST, type HostFacts } from "../sampling/host.ts";
 import { UNITS, VERDICTS } from "./claim.ts";
-import type { Judged } from "./ledger.ts";
+import { judgeAll, type Judged } from "./ledger.ts";
+import type { Stored } from "../results/stored.ts";
 
 /** The version of the format of claims.json. */
 export const CLAIMS_SCHEMA = 1;
@@ -87,3 +88,26 @@ export async function readClaims(folder: string, onWrong?: (file: PassedOver) =>
   }
   return null;
 }
+
+/**
+ * Judges all claims by what is stored of a machine, and stores the verdicts where they differ from those in its folder, so that the
+ * file never says what the rules do not. Permissions as for the other two.
+ *
+ * @param dir The folder of all results.
+ * @returns The file as it is now, and whether it was written.
+ */
+export async function refreshClaims(
+  stored: Stored,
+  dir: string,
+  onWrong?: (file: PassedOver) => void,
+): Promise<{ claims: ClaimsFile | null; isNew: boolean }> {
+  const folder = join(dir, stored.machine);
+  const rows = judgeAll(stored);
+  const before = await readClaims(folder, onWrong);
+  if (before !== null && equal(before.rows, rows)) return { claims: before, isNew: false };
+  await writeClaims(rows, stored.host, folder);
+  return { claims: await readClaims(folder, onWrong), isNew: true };
+}
+
+/** Whether two lists of verdicts are the same as JSON. */
+const equal = (a: readonly Judged[], b: readonly Judged[]): boolean => JSON.stringify(a) === JSON.stringify(b);

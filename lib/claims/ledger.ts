@@ -99,3 +99,6 @@ export function judgeClaim(claim: Claim, stored: Stored, allowQuick = false): An
     return { row, missing: { command, quick } };
   }
 }
+
+/** All claims with their verdicts, by what is stored of one machine; quick figures stand in where there are no whole ones. */
+export const judgeAll = (stored: Stored): Judged[] => LEDGER.map((claim) => judgeClaim(claim, stored, true).row);

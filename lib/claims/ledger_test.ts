@@ -84,10 +84,11 @@ const spread = (share: number, at100 = share): Piece[] =>
     probed("loops", String(variant), "largest_share_of_connections", Number(value)),
     probed("loops", String(variant), "largest_share_of_requests", Number(value)),
   ]);
-const processes = (size: number): Piece[] =>
-  ["process-per-conn", "prefork", "apache-prefork", "python-prefork"].map((name) =>
-    probed("process-memory", name, "pss_bytes_per_process", size)
-  );
+const processes = (size: number, pageTables = 0): Piece[] =>
+  ["process-per-conn", "prefork", "apache-prefork", "python-prefork"].flatMap((name) => [
+    probed("process-memory", name, "pss_bytes_per_process", size),
+    ...(pageTables > 0 ? [probed("process-memory", name, "page_table_bytes_per_process", pageTables)] : []),
+  ]);
 const waiting = (rest: number, busy: number): Piece[] =>
   ["prefork", "thread-per-conn"].flatMap((name) => [
     probed("idle-cpu", name, "cpu_percent", rest),
@@ -302,6 +303,8 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", [...processes(0.3e6), held("process-per-conn", 8000, {}, 8000)]],
     ["holds in part", [...processes(8e6), held("process-per-conn", 8000)]],
     ["holds in part", [...processes(3e6), held("process-per-conn", 450)]],
+    // Page tables count as well: 1 MB of PSS alone would be far too little.
+    ["holds", [...processes(1e6, 7e6), held("process-per-conn", 450)]],
   ],
   "C-thread-2000": [
     ["holds", kinds(2000, 2500, { pss_bytes: 16e9 })],

@@ -16,7 +16,7 @@
 import type { Experiment } from "../catalogue/header.ts";
 import { userMemoryOf } from "../results/choose.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
-import type { Result, ScenarioName } from "../results/results.ts";
+import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
@@ -141,7 +141,9 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
   }
   const where = `${kind}(${run.parameters.connections})`;
   const { value, bound } = metric === "user_bytes_per_conn" ? userMemoryOf(run.metrics) : {
-    value: (run.metrics as Record<string, number | null | undefined>)[metric] ?? null,
+    value: kind === "hold" && metric === "accepts_per_s"
+      ? acceptsPerS(run.metrics)
+      : (run.metrics as Record<string, number | null | undefined>)[metric] ?? null,
     bound: boundOf(metric, idsOf(run.findings, name)),
   };
   if (value === null) return { outcome: "open", because: `${metric} is not available in ${where}` };

@@ -54,6 +54,20 @@ Deno.test("memory within the variation of a heap is an upper bound, below zero t
   assertEquals(judge("hold(10000).user_bytes_per_conn < 100", stored).outcome, "open");
 });
 
+Deno.test("accepted connections per second of an older result are its answered connections by the time that took", () => {
+  const old = storedOf(run("epoll", "hold", { connections: 1000 }, { answered: 1000, connect_seconds: 10 }));
+  const judged = judge("hold(1000).accepts_per_s <= 200", old);
+  assertEquals(judged.outcome, "held");
+  assertEquals(judged.because, "accepts_per_s in hold(1000) was 100, at most 200 was expected");
+  const own = { answered: 1000, connect_seconds: 10, accepts_per_s: 400 };
+  assertEquals(
+    judge("hold(1000).accepts_per_s <= 200", storedOf(run("epoll", "hold", { connections: 1000 }, own))).outcome,
+    "failed",
+  );
+  const none = storedOf(run("epoll", "hold", { connections: 1000 }, { connects_per_s: 9 }));
+  assertEquals(judge("hold(1000).accepts_per_s <= 200", none).outcome, "open");
+});
+
 Deno.test("what was not measured is open, with the command that measures it", () => {
   const { outcome, because } = judge("throughput(100).cpu_us_per_request < 10", storedOf());
   assertEquals([outcome, because], [

@@ -60,10 +60,15 @@ export class CannotCompare extends Error {
  */
 const WARMUP = { seconds: 0.5, inARow: 3, alike: 0.1 };
 
-/** Holds all connections, and tells what they take. */
+/** Errors of connecting that are no fault of a server: no port, descriptor or memory is left at this end. */
+const OF_THIS_END = ["EADDRNOTAVAIL", "EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
+
+/** Holds all connections, and tells what they take; or why not, and whether the server itself has failed. */
 async function holdAll(bench: Bench) {
   const { climb, low, reason } = await climbAll(bench);
-  return { memory: reason === null ? spent(bench, climb, low) : {}, reason };
+  const isServers = climb.failed > 0 && !Object.keys(climb.errors).some((kind) => OF_THIS_END.includes(kind));
+  const ended = isServers ? "crashed" as const : "limited" as const;
+  return { memory: reason === null ? spent(bench, climb, low) : {}, reason, ended };
 }
 
 /**
@@ -119,8 +124,10 @@ export class Side implements AsyncDisposable {
     const { connections, seconds, slow = 0 } = load;
     const parameters: Parameters = { connections, seconds, warmup_seconds: 0, slow };
     const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
-    const { memory, reason } = load.isBroadcast === true ? await gather(bench) : await holdAll(bench);
-    if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, "limited");
+    const { memory, reason, ended } = load.isBroadcast === true
+      ? { ...await gather(bench), ended: "limited" as const }
+      : await holdAll(bench);
+    if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, ended);
     const manifest = await manifestOf(experiment, server);
     return new Side(experiment, memory, manifest, server, generator, load, stack.move());
   }
@@ -203,9 +210,11 @@ export class Side implements AsyncDisposable {
       errors: {},
       unanswered: 0,
       lost: 0,
+      redials: sum(({ redials }) => redials),
       throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,
+      otherListener: this.server.otherListener ?? null,
     }).map(({ server, id }) => ({ server, id }));
   }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { count } from "../text/format.ts";
 import { type Connections, grown, type Loop, type Steps } from "./connections.ts";
 import { Scores } from "./tally.ts";
 import type { ChurnPart, WindowPart } from "./types.ts";
@@ -101,6 +102,7 @@ class ChurnLoop implements Loop {
       const startedAt = this.#startedAt[id]!;
       if (startedAt === 0) continue;
       if (startedAt < untilUs) this.scores.giveUp(now - startedAt);
+      if (startedAt < untilUs) connections.countIfUnfinished(id);
       connections.close(id);
     }
     connections.leave();
@@ -114,14 +116,14 @@ export function* churn(connections: Connections, cut: Cut, part: ChurnPart): Ste
   yield* sleepUntil(connections, startUs);
   const loop = connections.loop = new ChurnLoop(connections, concurrency);
   yield* loop.run(fromUs);
-  tally.take();
+  if (!loop.over) tally.take(); // what has ended the warm-up is to be seen
   loop.recording = true;
   const from = cut();
   yield* loop.run(toUs);
   const to = cut();
   const taken = tally.take();
   loop.recording = false;
-  const stopped_early = loop.over ? `${MAX_FAILURES} connections in a row failed.` : null;
+  const stopped_early = loop.over ? `${count(MAX_FAILURES)} connections in a row failed.` : null;
   yield* loop.run(endUs);
   yield* loop.finish(to.us);
   addBroken(taken, tally.take());

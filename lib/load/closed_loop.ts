@@ -133,7 +133,7 @@ export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart
   connections.loop = loop;
   loop.start();
   yield* loop.run(part.fromUs);
-  tally.take();
+  if (loop.presence.over === null) tally.take(); // what has ended the warm-up is to be seen
   loop.recording = true;
   const from = cut();
   yield* loop.run(part.toUs);
@@ -145,6 +145,7 @@ export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart
   yield* loop.drain();
   connections.now = connections.clockUs();
   loop.giveUp(to.us);
+  connections.countUnfinished();
   addBroken(taken, tally.take());
   connections.leave();
   tally.takeEnded();

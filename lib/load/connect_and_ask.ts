@@ -185,6 +185,7 @@ export function* ask(connections: Connections, options: AskOptions): Steps<AskOu
   const patience = new Patience(connections, timeoutMs * 1e3);
   const startUs = connections.clockUs();
   for (loop.fill(); loop.left > 0 && !patience.over(); loop.fill()) yield NEVER;
+  connections.countUnfinished();
   connections.leave();
   // Those too that had ended before they could be asked.
   const { lost, dropped } = connections.tally.takeEnded();

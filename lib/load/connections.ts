@@ -60,6 +60,7 @@ export const OWING = 4;
 export const BUSY = 5; // OWING: BUSY since an earlier loop
 
 const SWITCHING_PROTOCOLS = 101;
+const UNFINISHED_ANSWER = "unfinished";
 
 /** A copy of `array` that is long enough for `index`: twice as long each time, so that growing stays cheap. */
 export function grown<T extends Uint8Array | Int32Array | Uint32Array | Float64Array>(array: T, index: number): T {
@@ -105,6 +106,8 @@ export abstract class Connections {
   spunUs = 0;
   /** Connections that are not made soon may be closed and opened again, without the server having seen them. */
   redials = false;
+  /** What is received now was sent by the server before it can have seen a request. */
+  protected isEarly = false;
   /** Why the last `open` has failed: an errno name. */
   openError = "";
   protected readonly answers: Answers;
@@ -231,6 +234,7 @@ export abstract class Connections {
     const status = this.answers.take(id, got);
     if (status === UNFINISHED) return;
     if (status < 0 || status === SWITCHING_PROTOCOLS) return this.#drop(id, errorKey(status));
+    if (this.isEarly && status === 200) return this.#drop(id, "unasked_bytes"); // no answer to a request
     if (this.answers.extra > 0) return this.#drop(id, "surplus_bytes");
     this.#finish(id, status, !(last || this.answers.closes));
   }
@@ -341,6 +345,16 @@ export abstract class Connections {
   dropAll(): void {
     while (this.held > 0) this.close(this.heldIds[this.held - 1]!);
     this.dormant = 0;
+  }
+
+  /** Counts requests that are given up although some of their answer has come. */
+  countUnfinished(): void {
+    for (let id = 0; id < this.states.length; id++) if (this.states[id] === BUSY) this.countIfUnfinished(id);
+  }
+
+  /** The same of one request. */
+  countIfUnfinished(id: number): void {
+    if (this.answers.hasBegun(id)) this.tally.error(UNFINISHED_ANSWER);
   }
 
   /** Ends a loop: requests without an answer are still owed, and may be answered in a later loop. Returns how many. */

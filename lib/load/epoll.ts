@@ -133,7 +133,10 @@ export class EpollConnections extends Connections {
   #settle(fd: number, mask: number): void {
     const failed = (mask & sys.EPOLLERR) !== 0 ? this.#errorOf(fd) : 0;
     this.settled(fd, failed === 0 ? "" : sys.errnoName(failed));
-    if ((mask & GONE) !== 0 && this.states[fd] !== FREE) this.#receive(fd, mask);
+    if ((mask & (sys.EPOLLIN | GONE)) === 0 || this.states[fd] === FREE) return;
+    this.isEarly = true; // these bytes came with the connection, before any request; there is no other edge for them
+    this.#receive(fd, mask);
+    this.isEarly = false;
   }
 
   #receive(fd: number, mask: number): void {

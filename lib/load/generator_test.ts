@@ -131,7 +131,7 @@ testEngines("a port where nothing listens refuses each connection, and ends a ch
   assertEquals({ requested, connected, failed }, { requested: 5, connected: 0, failed: 5 });
   assertEquals(errors, { ECONNREFUSED: 5 });
   const { requests, stopped_early } = await generator.churn({ concurrency: 2, seconds: 60, warmupSeconds: 0 });
-  assertEquals([requests, stopped_early], [0, "1000 connections in a row failed."]);
+  assertEquals([requests, stopped_early], [0, "1 000 connections in a row failed."]);
 });
 
 testEngines("answers of the runtime's own server and of node are understood", async (start) => {

@@ -172,6 +172,79 @@ testEngines("a connection that is closed or cut in the middle of a request is lo
   }
 });
 
+const PROMISING: Record<string, Answering> = {
+  "a body shorter than its Content-Length": ({ write }) => write("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nHello"),
+  "chunks without a last one": ({ write }) =>
+    write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n"),
+  "half a head": ({ write }) => write("HTTP/1.1 200 OK\r\nContent-Le"),
+};
+for (const [what, answering] of Object.entries(PROMISING)) {
+  testEngines(`${what}, on a connection that stays open, is unfinished and unanswered`, async (start) => {
+    await using server = new FakeServer(answering);
+    await using generator = await start(server.port);
+    await generator.connect(2);
+    const { asked, answered, unanswered, lost, errors } = await generator.ask({ timeoutMs: 300 });
+    assertEquals({ asked, answered, unanswered, lost, errors }, {
+      asked: 2,
+      answered: 0,
+      unanswered: 2,
+      lost: 0,
+      errors: { unfinished: 2 },
+    });
+  });
+}
+
+const STRANGE: Record<string, Answering> = {
+  "sends several interim answers": ({ write }) =>
+    write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + HELLO),
+  "sends trailers and extensions with its chunks": ({ write }) =>
+    write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n5;a=b\r\nHello\r\n0\r\nX: 1\r\n\r\n"),
+  "keeps HTTP/1.0 alive": ({ write }) =>
+    write(answer("200 OK", "Hello", "Connection: keep-alive").replace("1.1", "1.0")),
+  "writes field names in lower case": ({ write }) =>
+    write(answer("200 OK", "Hello").toLowerCase().replace("http", "HTTP")),
+  "sends a thousand fields": ({ write }) =>
+    write(answer("200 OK", "Hello", ...Array.from({ length: 1000 }, (_, i) => `X-${i}: y`))),
+  "sends no reason phrase": ({ write }) => write(answer("200 ", "Hello")),
+  "sends a length beside its chunks": ({ write }) =>
+    write("HTTP/1.1 200 OK\r\nContent-Length: 99\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n0\r\n\r\n"),
+  "never sends the same head twice": ({ write }) => write(answer("200 OK", "Hello", `X-Request-Id: ${Math.random()}`)),
+};
+for (const [how, answering] of Object.entries(STRANGE)) {
+  testEngines(`a server that ${how} is measured`, async (start) => {
+    await using server = new FakeServer(answering);
+    await using generator = await start(server.port);
+    await generator.connect(3);
+    assertEquals((await generator.ask()).answered, 3);
+    const window = await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
+    assertEquals([cleanOf(window), window.reconnects], [CLEAN, 0]);
+    assertGreater(window.requests, 0);
+  });
+}
+
+const REFUSED: Record<string, Answering> = {
+  no_http: ({ write }) => write("220 mail.example ESMTP\r\n"),
+  bad_status_line: ({ write }) => write("HTTP/1.1 OK\r\n\r\n"),
+  bad_field: ({ write }) => write("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"),
+  bad_length: ({ write }) => write("HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nHello"),
+  bad_chunk: ({ write }) => write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nHello"),
+  coding: ({ write }) => write("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+  head_too_long: ({ write }) => write(answer("200 OK", "Hello", `X: ${"y".repeat(20_000)}`)),
+  body_too_long: ({ write }) => write("HTTP/1.1 200 OK\r\nContent-Length: 4294967296\r\n\r\nHello"),
+  surplus_bytes: ({ write }) => write(HELLO + "and more"),
+};
+for (const [kind, answering] of Object.entries(REFUSED)) {
+  testEngines(`an answer that cannot be followed is dropped at once as ${kind}`, async (start) => {
+    await using server = new FakeServer(answering);
+    await using generator = await start(server.port);
+    await generator.connect(2);
+    const from = performance.now();
+    const { dropped, lost, errors } = await generator.ask();
+    assertEquals({ dropped, lost, errors }, { dropped: 2, lost: 0, errors: { [kind]: 2 } });
+    assert(performance.now() - from < 2000, "it is named within two seconds");
+  });
+}
+
 testEngines("bytes that nobody has asked for, and a switch of protocols, are dropped by name", async (start) => {
   await using early = new FakeServer(() => {});
   await using generator = await start(early.port);
@@ -188,6 +261,35 @@ testEngines("bytes that nobody has asked for, and a switch of protocols, are dro
   await using other = await start(switching.port);
   await other.connect(1);
   assertEquals((await other.ask()).errors, { http_101: 1 });
+});
+
+testEngines("a server that speaks first is named, and does not keep a churn waiting", async (start) => {
+  for (
+    const [banner, kind] of [["SSH-2.0-Server\r\n", "no_http"], [
+      "HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n",
+      "http_503",
+    ]]
+  ) {
+    await using server = new FakeServer(() => {}, "127.0.0.1", 0, (client) => client.write(banner!));
+    await using generator = await start(server.port);
+    const { requests, errors } = await generator.churn({ concurrency: 4, seconds: 0.3, warmupSeconds: 0 });
+    assertEquals(requests, 0);
+    assertGreater(errors[kind!] ?? 0, 0, JSON.stringify(errors));
+  }
+});
+
+testEngines("connections that are all lost in the warm-up end a closed loop, with their cause", async (start) => {
+  await using server: FakeServer = new FakeServer(async (client, number) => {
+    if (number < 10) return await client.write(HELLO);
+    await client.write(HELLO.slice(0, 30));
+    server.hangUp(client);
+  });
+  await using generator = await start(server.port);
+  await generator.connect(3);
+  await generator.ask();
+  const { stopped_early, errors, requests } = await generator.closed({ seconds: 30, warmupSeconds: 1 });
+  assertEquals([stopped_early, requests], ["All connections were lost.", 0]);
+  assertEquals(errors, { cut_short: 3 });
 });
 
 testEngines("a server that goes away in mid-run ends the loop with a sentence", async (start) => {

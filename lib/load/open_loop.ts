@@ -289,6 +289,7 @@ export function* openLoop(
   connections.loop = loop;
   const { to, over } = yield* loop.run(cut);
   loop.giveUp();
+  connections.countUnfinished();
   connections.leave();
   tally.takeEnded();
   return windowPart(from, to, loop.scores, tally.take(), {

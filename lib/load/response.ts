@@ -197,6 +197,11 @@ export class Answers {
     if (this.#rests.size > 0) this.#rests.delete(connection);
   }
 
+  /** Whether an answer is under way: some of it has come, and not all. */
+  hasBegun(connection: number): boolean {
+    return this.#rests.has(connection);
+  }
+
   /** Connections whose answer can end by a close only, and which have been silent for so many calls of this function. */
   endless(looks: number): number[] {
     const found: number[] = [];

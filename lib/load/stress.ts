@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { count } from "../text/format.ts";
 import { grown, type Loop, type Steps } from "./connections.ts";
 import { passes } from "./shares.ts";
 import { StressConnections } from "./stress_epoll.ts";
@@ -228,7 +229,7 @@ export class Stress {
       lost,
       dropped,
       errors,
-      stopped_early: gaveUp ? `${MAX_FAILURES} connections in a row failed.` : null,
+      stopped_early: gaveUp ? `${count(MAX_FAILURES)} connections in a row failed.` : null,
     };
   }
 

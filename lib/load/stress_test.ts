@@ -136,7 +136,7 @@ Deno.test("a stress of a port where nothing listens ends early", { ignore }, asy
   listener.close();
   await using generator = await load(port);
   const { requests, stopped_early } = await generator.stress({ ...LOAD, seconds: 60 });
-  assertEquals([requests, stopped_early], [0, "1000 connections in a row failed."]);
+  assertEquals([requests, stopped_early], [0, "1 000 connections in a row failed."]);
 });
 
 Deno.test("a stress that cannot be made as asked is refused in a sentence", async () => {

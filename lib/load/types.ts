@@ -67,6 +67,7 @@ export interface Progress {
  * - `closed`: the server closed a connection without an answer to its request; `cut_short`: in the middle of an answer;
  * - `no_http`, `bad_status_line`, `bad_field`, `bad_length`, `bad_chunk`, `coding`, `no_length`, `head_too_long`,
  *   `body_too_long`: an answer that cannot be followed, by its cause;
+ * - `unfinished`: an answer that had begun, and did not end as long as it was waited for; such a request is unanswered as well;
  * - `surplus_bytes`: bytes behind an answer; `unasked_bytes`: bytes on a connection that had asked for nothing.
  */
 export type ErrorCounts = Record<string, number>;

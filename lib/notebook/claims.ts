@@ -56,10 +56,10 @@ const chart = ({ title, axis, said }: Look, guess: number | null, marks: RankSpe
   axis,
   reference: said.value,
   items: [
-    { name: `the text: ${said.words}`, family: "own", value: said.value }, // bytes are drawn in other units
+    { name: `the text: ${said.words}`, family: "custom", value: said.value }, // bytes are drawn in other units
     guess === null
-      ? { name: "your guess", family: "own", value: null, note: "none" }
-      : item("your guess", "own", plain(guess)),
+      ? { name: "your guess", family: "custom", value: null, note: "none" }
+      : item("your guess", "custom", plain(guess)),
     ...marks,
   ],
 });

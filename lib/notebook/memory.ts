@@ -64,7 +64,7 @@ export function growthChart(all: readonly Growth[]): LinesSpec {
     y: { label: "memory", unit: "bytes", scale: "linear" },
     series: [
       ...servers.map(({ name, points }) => line(name, find(name).family, points, "userBytes")),
-      ...(last === undefined ? [] : [line("kernel", "own", last.points, "kernelBytes")]),
+      ...(last === undefined ? [] : [line("kernel", "custom", last.points, "kernelBytes")]),
     ],
   };
 }

@@ -28,7 +28,7 @@ Deno.test("each line begins at nothing, the kernel's is that of the last server 
   assertEquals(series.map(({ name, family }) => [name, family]), [
     ["epoll", "readiness"],
     ["go-net", "runtime"],
-    ["kernel", "own"],
+    ["kernel", "custom"],
   ]);
   assertEquals(series[2]!.points, [{ x: 100, value: 0 }, { x: 300, value: 800_000 }, {
     x: 400,

@@ -59,7 +59,7 @@ export function roundsChart(rounds: readonly PlacedRound[], title: string): Line
       line("in pairs", "readiness", ({ log_ratio: log }) => log === null ? null : percent(Math.exp(log))),
       line(
         "alone",
-        "own",
+        "custom",
         ({ candidate_cpu_us_per_request: cpu }) => cpu === null || middle === null ? null : percent(cpu / middle),
       ),
     ],
@@ -186,7 +186,7 @@ const EMPTY: LinesSpec = {
   series: [],
 };
 
-const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.family ?? "own";
+const familyOf = (name: string) => catalogue().find((of) => of.name === name)?.family ?? "custom";
 
 /** Shows the longest course of the stored nights, and what changed in all of them. */
 export async function showHistory(history?: readonly RegressionRecord[]): Promise<void> {

@@ -132,5 +132,5 @@ Deno.test({
 Deno.test("what is stored is found from any folder, with the family of each name", async () => {
   const { all, results, family } = await stored();
   assert(results.length > 0 && all.some(({ hold }) => hold !== undefined));
-  assertEquals([family("epoll"), family("mine")], ["readiness", "own"]);
+  assertEquals([family("epoll"), family("mine")], ["readiness", "custom"]);
 });

@@ -32,6 +32,6 @@ export async function stored() {
     results,
     comparisons: studies.comparison,
     readiness: studies.readiness,
-    family: (name: string): string => experiments.find((experiment) => experiment.name === name)?.family ?? "own",
+    family: (name: string): string => experiments.find((experiment) => experiment.name === name)?.family ?? "custom",
   };
 }

@@ -17,7 +17,7 @@ import { readBook } from "./stored.ts";
 
 /** The chart where nothing is stored: a line for each server that says so. */
 const nothing = (): LinesSpec => ({
-  ...loads([], () => "own"),
+  ...loads([], () => "custom"),
   series: SWEEP.servers.map((name) => ({
     name,
     family: find(name).family,
@@ -47,7 +47,7 @@ export function loadsShown(
 /** Draws p99 at each rate of the stored sweep, and says what the servers bear. */
 export async function showLoads(book?: Stored): Promise<void> {
   const { experiments, studies } = book ?? await readBook();
-  const family = (name: string) => experiments.find((experiment) => experiment.name === name)?.family ?? "own";
+  const family = (name: string) => experiments.find((experiment) => experiment.name === name)?.family ?? "custom";
   const { chart, text } = loadsShown(widestSweep(studies.sweep), family);
   await show(chart);
   await showText(text);

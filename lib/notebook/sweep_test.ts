@@ -13,7 +13,7 @@ Deno.test("latency against load is drawn for each server, with what it bears; wh
     text,
     "go-net 20 000 [20 000 to 20 000]; epoll 5 000 [5 000 to 5 000]",
   );
-  const none = loadsShown(undefined, () => "own");
+  const none = loadsShown(undefined, () => "custom");
   assertStringIncludes(describeChart(none.chart), "go-net: not measured yet");
   assertStringIncludes(
     none.text,

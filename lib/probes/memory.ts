@@ -65,10 +65,14 @@ const PROCESS_METRICS = {
   pss_bytes_per_process: "pss",
   page_table_bytes_per_process: "pageTables",
   kernel_stack_bytes_per_process: "kernelStack",
+  kernel_slab_bytes_per_process: "slab",
 } as const;
 
 const NOTES: Partial<Record<keyof Slope, string>> = {
   pss: "without the pages of files",
+  slab:
+    "of the whole host, with both ends of the connection where there is one for each; only of runs in which the rest " +
+    "of the host kept its number of threads",
   kernelStack: "only of runs in which the rest of the host kept its number of threads",
 };
 

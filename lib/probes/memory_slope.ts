@@ -31,6 +31,8 @@ export interface Slope {
   pageTables: number;
   /** Null where others of the host started or ended threads meanwhile: the kernel tells of all together. */
   kernelStack: number | null;
+  /** Objects of the kernel that cannot be given back, such as task_struct and mm_struct. Null as above. */
+  slab: number | null;
 }
 
 /** What a process tree takes, and the stacks of all threads of the host in the kernel. */
@@ -38,6 +40,7 @@ interface Look extends Sample {
   virtual_bytes: number;
   page_table_bytes: number;
   kernel_stack_bytes: number;
+  slab_bytes: number;
   host_threads: number;
 }
 
@@ -51,12 +54,14 @@ function lookAt(rig: Rig): Look {
   const sample = rig.look();
   const pids = processTree(rig.server.pid) ?? [];
   const statuses = pids.map((pid) => unlessGone(() => parseKb(readProc(`/proc/${pid}/status`))) ?? {});
+  const host = parseKb(readProc("/proc/meminfo"));
   const sum = (name: string) => statuses.reduce((total, status) => total + (status[name] ?? 0), 0);
   return {
     ...sample,
     virtual_bytes: sum("VmSize"),
     page_table_bytes: sum("VmPTE"),
-    kernel_stack_bytes: parseKb(readProc("/proc/meminfo")).KernelStack ?? 0,
+    kernel_stack_bytes: host.KernelStack ?? 0,
+    slab_bytes: host.SUnreclaim ?? 0,
     host_threads: Number(/ \d+\/(\d+) /.exec(readProc("/proc/loadavg"))?.[1]), // running/all threads, see proc(5)
   };
 }
@@ -68,14 +73,14 @@ function between(low: Look, high: Look, { server, unit }: Grower): Slope {
   const more = high[unit] - low[unit];
   if (more <= 0) throw new CannotProbe(`${server} has ${high[unit]} ${unit}, and had ${low[unit]} with less to do`);
   const foreign = high.host_threads - low.host_threads - (high.threads - low.threads);
+  const isQuiet = Math.abs(foreign) <= more * FOREIGN_SHARE;
   return {
     virtual: (high.virtual_bytes - low.virtual_bytes) / more,
     rss: (high.rss_bytes - low.rss_bytes) / more,
     pss: (pssOf(high) - pssOf(low)) / more,
     pageTables: (high.page_table_bytes - low.page_table_bytes) / more,
-    kernelStack: Math.abs(foreign) <= more * FOREIGN_SHARE
-      ? (high.kernel_stack_bytes - low.kernel_stack_bytes) / more
-      : null,
+    kernelStack: isQuiet ? (high.kernel_stack_bytes - low.kernel_stack_bytes) / more : null,
+    slab: isQuiet ? (high.slab_bytes - low.slab_bytes) / more : null,
   };
 }
 

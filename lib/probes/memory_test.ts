@@ -31,13 +31,14 @@ Deno.test({
   ignore: !linux,
   fn: async () => {
     for (const [server, grows] of [["process-per-conn", "connections"], ["prefork", "workers"]] as const) {
-      const { rss, pss, pageTables } = await memorySlope(
+      const { rss, pss, pageTables, slab } = await memorySlope(
         { variant: server, server, grows, unit: "processes" },
         [2, 8],
         signal,
       );
       assert(pss > PAGE && pss < rss / 4, `${server}: ${pss} of ${rss} bytes are its own`);
       assert(pageTables >= PAGE && pageTables < rss, `${server}: ${pageTables} bytes of page tables`);
+      assert(slab === null || Number.isFinite(slab), `${server}: ${slab} bytes of other objects in the kernel`);
     }
   },
 });

@@ -9,6 +9,7 @@ import { bandwidth } from "./bandwidth.ts";
 import { contextSwitch } from "./context_switch.ts";
 import { generator } from "./generator.ts";
 import { idleCpu } from "./idle_cpu.ts";
+import { lateness } from "./lateness.ts";
 import { listings } from "./listings/listings.ts";
 import { loops } from "./loops.ts";
 import { processMemory, threadMemory } from "./memory.ts";
@@ -39,6 +40,7 @@ export const PROBES: readonly Probe[] = [
   pooling,
   socketOptions,
   bandwidth,
+  lateness,
   listings,
   million, // the last: the kernel is busy for a while with what it leaves
 ];

@@ -29,6 +29,8 @@ export interface RigOptions {
   prlimit?: string[];
   /** Server and load generator on a core each, unless it is false. */
   pinned?: boolean;
+  /** For how many µs before a request is due the load generator does not sleep; default: its own. */
+  spinUs?: number;
   signal: AbortSignal;
 }
 
@@ -54,10 +56,13 @@ export class Rig implements AsyncDisposable {
    *
    * @throws {StartError} If the server cannot run here or does not start.
    */
-  static async start({ server: which, args = [], prlimit = [], pinned = true, signal }: RigOptions): Promise<Rig> {
+  static async start(options: RigOptions): Promise<Rig> {
+    const { server: which, args = [], prlimit = [], pinned = true, spinUs, signal } = options;
     await using stack = new AsyncDisposableStack();
     const experiment = typeof which === "string" ? find(which) : which;
-    const opened = stack.use(await openBench(experiment, { args, prlimit, pinned, signal }));
+    const opened = stack.use(
+      await openBench(experiment, { args, prlimit, pinned, signal, ...(spinUs !== undefined && { spinUs }) }),
+    );
     return new Rig(experiment.name, opened, signal, stack.move());
   }
 

@@ -102,7 +102,7 @@ export function trendChart(course: Trend, family: string): LinesSpec {
   const bound = (ratio: number | null) => ratio === null ? null : percent(ratio);
   const level = ({ from, points, ratio }: Level, i: number) => ({
     name: i === 0 ? "median" : since(levels[i]!, levels[i - 1]!),
-    family: "own",
+    family: "custom",
     points: points.map((_, k) => ({ x: from + k + 1, value: percent(ratio) })),
   });
   return {

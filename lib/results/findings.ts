@@ -5,7 +5,7 @@
  * @module
  */
 import * as v from "valibot";
-import { microseconds } from "../text/format.ts";
+import { count, counted, microseconds } from "../text/format.ts";
 import { field, text } from "./check.ts";
 
 /** All findings, in the order in which they are printed, with what each means. */
@@ -21,6 +21,11 @@ export const FINDING_SAYS = {
   lost_connections: "the server closed or reset connections before they had their answer",
   reconnects:
     "the server closed connections after a number of answers: the figures contain the cost of new connections",
+  redials:
+    "attempts to connect were made anew, because the accept queue of the server was full: some clients waited for that",
+  other_listener:
+    "a process outside of the server's listens on its port: CPU time and memory are unknown, or figures are of both",
+  shared_core: "server and load generator shared a core: throughput is a lower bound, latency an upper one",
   foreign_load:
     "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one",
   steal: "the hypervisor gave CPU time of these cores to other guests: the same follows",
@@ -71,10 +76,16 @@ export interface Evidence {
   unanswered: number;
   /** Connections that were closed or reset before their time. */
   lost: number;
+  /** Attempts to connect that were given up and made anew, because the accept queue was full. */
+  redials: number;
   /** Connections made anew for clients whose connection the server had closed. */
   reconnects: number;
   /** After how many answers it closed them, where that was one number. */
   closesAfter: number | null;
+  /** Which process other than the server listens on its port, and what follows, in a sentence; null: none that is known. */
+  otherListener: string | null;
+  /** What server and generator have in common: a core, or the two hardware threads of one. */
+  sharedCore: "core" | "siblings" | null;
   /** CPU time of the pinned cores, else of all, that the hypervisor gave to other guests. */
   stealShare: number | null;
   /** CPU time of these cores that processes used which have no part in the run. */
@@ -126,7 +137,7 @@ function bothBound({ generatorCoreShare: client, serverCoreShare: server }: Evid
 function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): string | null {
   if (asked === null || reached === null || reached >= REACHED_SHARE * asked) return null;
   if (clientBound({ ...of, askedPerS: asked, ratePerS: reached }) !== null) return null;
-  return `${Math.round(asked)} requests/s were due and ${Math.round(reached)} were answered in time: the latency is ` +
+  return `${count(asked)} requests/s were due and ${count(reached)} were answered in time: the latency is ` +
     "that of a growing queue, so lower the rate to see the server's own";
 }
 
@@ -147,35 +158,56 @@ function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Ev
 
 /** Writes errors by kind, the most frequent first: `12 http_503, 3 ECONNRESET`. */
 export const errorsByKind = (errors: Readonly<Record<string, number>>): string =>
-  Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${times} ${kind}`).join(", ");
+  Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${count(times)} ${kind}`).join(", ");
 
 function errorsFound({ errors, answered }: Evidence): string | null {
   if (Object.keys(errors).length === 0) return null;
-  return `${
-    errorsByKind(errors)
-  } next to ${answered} answers with status 200: no figure contains the requests that failed`;
+  return `${errorsByKind(errors)} next to ${
+    counted(answered, "answer")
+  } with status 200: no figure contains the requests that failed`;
 }
 
 function unansweredFound({ unanswered, answered }: Evidence): string | null {
   if (unanswered === 0) return null;
-  return `${unanswered} of ${unanswered + answered} requests got no answer: they waited at least until the end, so ` +
+  return `${count(unanswered)} of ${
+    counted(unanswered + answered, "request")
+  } got no answer: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";
 }
 
 function lostConnections({ lost }: Evidence): string | null {
   if (lost === 0) return null;
   const were = lost === 1 ? "connection was" : "connections were";
-  return `${lost} ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
+  return `${
+    count(lost)
+  } ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
     "worst are not among them";
 }
 
 function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
   if (reconnects === 0) return null;
-  const after = closesAfter === null ? "" : ` after ${closesAfter} ${closesAfter === 1 ? "answer" : "answers"} each`;
-  return `the server closed connections${after} and ${reconnects} were made anew: the figures contain that cost`;
+  const after = closesAfter === null ? "" : ` after ${counted(closesAfter, "answer")} each`;
+  return `the server closed connections${after} and ${count(reconnects)} were made anew: the figures contain that cost`;
+}
+
+function redialsFound({ redials }: Evidence): string | null {
+  if (redials === 0) return null;
+  return `${
+    counted(redials, "attempt")
+  } to connect found the accept queue full, and were made anew: a larger backlog of ` +
+    "listen(2), or accepting faster, saves clients that wait";
 }
 
 const BOUNDS = "take throughput as a lower bound and latency as an upper one, and compare only what ran interleaved";
+
+const SHARED: Record<NonNullable<Evidence["sharedCore"]>, string> = {
+  core: "server and load generator ran on one core, the only one that they may use",
+  siblings: "server and load generator ran on hardware threads of one core",
+};
+
+function sharedCoreFound({ sharedCore: shared }: Evidence): string | null {
+  return shared === null ? null : `${SHARED[shared]}, so that each slowed the other: ${BOUNDS}`;
+}
 
 function foreignLoad({ foreignShare: share }: Evidence): string | null {
   if (share === null || share <= FOREIGN_SHARE) return null;
@@ -213,6 +245,9 @@ const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
   unanswered: unansweredFound,
   lost_connections: lostConnections,
   reconnects: reconnectsFound,
+  redials: redialsFound,
+  other_listener: ({ otherListener }) => otherListener,
+  shared_core: sharedCoreFound,
   foreign_load: foreignLoad,
   steal,
   throttled,
@@ -251,8 +286,8 @@ export const idsOf = (findings: readonly Found[], server: string): FindingId[] =
 
 /** What took CPU time from a run: its throughput is a lower bound. */
 const TAKEN: readonly FindingId[] = ["foreign_load", "steal", "throttled"];
-const OF_THROUGHPUT: readonly string[] = ["client_bound", ...TAKEN];
-const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends", ...TAKEN];
+const OF_THROUGHPUT: readonly string[] = ["client_bound", "shared_core", ...TAKEN];
+const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends", "shared_core", ...TAKEN];
 
 /** Whether others took CPU time from a run, so that it is to be measured again. */
 export const isSpoilt = (findings: readonly Found[]): boolean => findings.some(({ id }) => TAKEN.includes(id));

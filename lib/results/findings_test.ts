@@ -16,6 +16,7 @@ const SOUND: Evidence = {
   errors: {},
   unanswered: 0,
   lost: 0,
+  redials: 0,
   reconnects: 0,
   closesAfter: null,
   stealShare: 0.01,
@@ -24,6 +25,8 @@ const SOUND: Evidence = {
   irqApart: false,
   seconds: 10,
   closedLoop: true,
+  otherListener: null,
+  sharedCore: null,
 };
 const judged = (change: Partial<Evidence>) => judge("epoll", { ...SOUND, ...change }).map(({ id }) => id);
 const sentenceOf = (change: Partial<Evidence>) => judge("epoll", { ...SOUND, ...change })[0]!.sentence;
@@ -44,7 +47,7 @@ Deno.test("an open loop that is answered more slowly than it asks is server_boun
   const open = { closedLoop: false, askedPerS: 20_000 };
   assertEquals(judged({ ...open, ratePerS: 19_600 }), []);
   assertEquals(judged({ ...open, ratePerS: 4842 }), ["server_bound"]);
-  assertMatch(sentenceOf({ ...open, ratePerS: 4842 }), /^20000 requests\/s were due and 4842 were answered/);
+  assertMatch(sentenceOf({ ...open, ratePerS: 4842 }), /^20 000 requests\/s were due and 4 842 were answered/);
   assertEquals(judged({ ...open, ratePerS: 4842, generatorCoreShare: 1, serverCoreShare: 0.3 }), ["client_bound"]);
 });
 
@@ -57,7 +60,7 @@ Deno.test("lateness of more than a tenth of p99 is late_sends", () => {
 
 Deno.test("what failed is errors with its kinds, the most frequent first", () => {
   assertEquals(judged({ errors: { ECONNRESET: 3, http_503: 12 } }), ["errors"]);
-  assertMatch(sentenceOf({ errors: { ECONNRESET: 3, http_503: 12 } }), /^12 http_503, 3 ECONNRESET next to 500000 /);
+  assertMatch(sentenceOf({ errors: { ECONNRESET: 3, http_503: 12 } }), /^12 http_503, 3 ECONNRESET next to 500 000 /);
 });
 
 Deno.test("a single unanswered request is unanswered", () => {
@@ -110,6 +113,29 @@ Deno.test("foreign processes over 10 % are foreign_load, and a hypervisor that g
   assertStringIncludes(sentenceOf({ foreignShare: 0.2 }), "processes outside of the run used 20 %");
 });
 
+Deno.test("a core that both sides use is shared_core, and makes throughput a lower bound and latency an upper one", () => {
+  assertEquals(judged({ sharedCore: "core" }), ["shared_core"]);
+  assertStringIncludes(sentenceOf({ sharedCore: "core" }), "on one core");
+  assertStringIncludes(sentenceOf({ sharedCore: "siblings" }), "hardware threads of one core");
+  assertEquals(boundOf("requests_per_s", ["shared_core"]), "at least");
+  assertEquals(boundOf("p99_us", ["shared_core"]), "at most");
+});
+
+Deno.test("another process on the server's port is other_listener, with the sentence of the look at it", () => {
+  assertEquals(judged({ otherListener: "process 7 (sh): x" }), ["other_listener"]);
+  assertEquals(sentenceOf({ otherListener: "process 7 (sh): x" }), "process 7 (sh): x");
+});
+
+Deno.test("numbers in a finding are grouped as in a table", () => {
+  assertStringIncludes(sentenceOf({ errors: { http_302: 1403 }, answered: 12_345 }), "1 403 http_302 next to 12 345");
+  assertStringIncludes(sentenceOf({ reconnects: 1628, closesAfter: 1 }), "after 1 answer each and 1 628 were");
+});
+
+Deno.test("attempts to connect that found the accept queue full are redials", () => {
+  assertEquals(judged({ redials: 1 }), ["redials"]);
+  assertMatch(sentenceOf({ redials: 1234 }), /^1 234 attempts to connect found the accept queue full/);
+});
+
 Deno.test("less than a second is short_run", () => {
   assertEquals(judged({ seconds: 1 }), []);
   assertEquals(judged({ seconds: 0.99 }), ["short_run"]);
@@ -139,6 +165,7 @@ const WORST: Evidence = {
   errors: {},
   unanswered: 1,
   lost: 7,
+  redials: 3,
   reconnects: 1,
   closesAfter: 1,
   stealShare: 1,
@@ -147,12 +174,20 @@ const WORST: Evidence = {
   irqApart: true,
   seconds: 0.1,
   closedLoop: true,
+  otherListener: null,
+  sharedCore: null,
 };
 
 Deno.test("findings come together, in their order, each with what follows from it", () => {
   const worst = judge("poll", WORST);
-  const others = [{ serverCoreShare: 1 }, { generatorCoreShare: 0, askedPerS: 9 }, { errors: { EPIPE: 1 } }]
-    .flatMap((change) => judge("poll", { ...WORST, ...change }));
+  const changes: Partial<Evidence>[] = [
+    { serverCoreShare: 1 },
+    { generatorCoreShare: 0, askedPerS: 9 },
+    { errors: { EPIPE: 1 } },
+    { sharedCore: "core" },
+    { otherListener: "process 12 (nginx) listens on port 80 and is no part of the server: nothing is known" },
+  ];
+  const others = changes.flatMap((change) => judge("poll", { ...WORST, ...change }));
   const ids = worst.map(({ id }) => id);
   assertEquals(ids, FINDING_IDS.filter((id) => ids.includes(id)));
   assertEquals(new Set([...ids, ...others.map(({ id }) => id)]), new Set(FINDING_IDS));

@@ -29,6 +29,15 @@ export type Run =
     at_least?: Result["at_least"];
   };
 
+/**
+ * Accepted connections per second of a `hold`: stored, or of an older result calculated from what it has, which is the same
+ * where all were answered. Null: not measured.
+ */
+export function acceptsPerS({ accepts_per_s, answered, connect_seconds: seconds }: Metrics): number | null {
+  if (accepts_per_s !== undefined && accepts_per_s !== null) return accepts_per_s;
+  return answered && seconds ? answered / seconds : null;
+}
+
 const UNKNOWN_LAB: Lab = { commit: null, load: null, served: null };
 
 /** Makes a result of what a run has to say. */
@@ -86,6 +95,10 @@ function parseResult(content: string): Result | string {
   return wrongInResult(value) ?? value as Result;
 }
 
+/** The family of servers that are no experiments, and its name in files of earlier versions. */
+const CUSTOM = "custom";
+const FORMER_CUSTOM = "own";
+
 /**
  * Reads the results of one machine, of each experiment the oldest first. Files that are damaged, of another shape or of
  * another schema are skipped and named; what an interrupted write left is not looked at. Needs `--allow-read`.
@@ -105,7 +118,7 @@ export async function readResults(
       const path = join(dir, machine, folder.name, entry.name);
       const result = parseResult(await Deno.readTextFile(path));
       if (typeof result === "string") passedOver.push({ path, why: result });
-      else results.push(result);
+      else results.push(result.family === FORMER_CUSTOM ? { ...result, family: CUSTOM } : result);
     }
   }
   return { results, passedOver };

@@ -185,3 +185,10 @@ onUnix("a process that dies between writing and renaming leaves nothing that is 
   assert(left?.endsWith(".json.tmp") && more.length === 0, `left: ${left}`);
   assertEquals(await readResults(dir.path, MACHINE), { results: [], passedOver: [] });
 });
+
+Deno.test("a server that is no experiment is of the family custom, also in files that call it own", async () => {
+  using dir = folder();
+  for (const family of ["own", "custom"]) await writeResult(example({ experiment: "mine", family }), dir.path);
+  const { results } = await readResults(dir.path, MACHINE);
+  assertEquals(results.map(({ family }) => family), ["custom", "custom"]);
+});

@@ -35,7 +35,8 @@ export const STRESS = "stress";
 export const END_SAYS = {
   ok: "everything was done and answered",
   limited:
-    "it stopped at a limit of memory, descriptors or patience, or more than one request in a thousand failed: where it breaks is the result",
+    "it stopped at a limit of memory, descriptors or patience, more than one request in a thousand failed, or the rate that was " +
+    "asked for was not reached: where it breaks is the result",
   crashed: "the server exited by itself",
   not_ready: "the server did not start in time",
   skipped: "it cannot run on this system",
@@ -120,8 +121,13 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   connects_per_s: field(
     numberOrNull,
-    "connections made per second: the kernel makes them, whether or not the server has accepted them yet",
+    "handshakes per second: the kernel completes them, whether or not the server has accepted the connections yet",
   ),
+  accepts_per_s: v.exactOptional(field(
+    numberOrNull,
+    "in `hold`: accepted connections per second, from the first connect until each connection has its first answer; an " +
+      "answer shows that the server has accepted it. Missing in older results: `answered` by `connect_seconds`",
+  )),
   requests_per_s: field(
     numberOrNull,
     "requests answered per second; a lower bound with the finding `client_bound`",
@@ -139,7 +145,8 @@ export const METRICS_SCHEMA = v.strictObject({
   raw_p99_9_us: field(numberOrNull, "the same, 99.9th percentile"),
   cpu_us_per_request: field(
     numberOrNull,
-    "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only",
+    "CPU time, user and system, per answered request; it depends on the rate and is compared at one rate only. `null` where " +
+      "more than one request in a hundred failed",
   ),
   core_us_per_request: v.exactOptional(field(
     numberOrNull,
@@ -252,7 +259,10 @@ export const RESULT = v.strictObject({
   id: field(text, "eight hexadecimal digits, so that two runs of one second differ"),
   time: field(time, "when the run ended, in UTC"),
   experiment: field(text, "which file of experiments/ served, or the name that `deno task measure` was given"),
-  family: field(text, "its family: `blocking`, `readiness`, `completion`, `runtime`, `hybrid`, `bypass` or `push`"),
+  family: field(
+    text,
+    "its family: `blocking`, `readiness`, `completion`, `runtime`, `hybrid`, `bypass` or `push`; `custom`: no experiment",
+  ),
   scenario: field(v.picklist([...SCENARIOS, STRESS]), "what was done to it: see [Scenarios](#scenarios)"),
   quick: field(v.boolean(), "whether it was a quick run, for a first look"),
   parameters: field(PARAMETERS, "with which numbers: see [Parameters](#parameters)"),

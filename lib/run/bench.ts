@@ -30,8 +30,6 @@ import {
   type SubjectOptions,
 } from "../server/subject.ts";
 
-const LOOPBACK = "127.0.0.1";
-
 /** Load that other hosts lend. */
 export interface LentLoad {
   /** Starts a generator there. It lives as long as the run that it is for. */
@@ -52,6 +50,8 @@ export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWa
   setup?: Setup;
   /** Load from other hosts; default: from this one. */
   lent?: LentLoad;
+  /** For how many µs before a request is due the load generator does not sleep; default: its own. */
+  spinUs?: number;
   onProgress?: (progress: Progress) => void;
 }
 
@@ -107,7 +107,7 @@ const placeIn = ({ server, interface: name, address }: Network): Place => ({
  * ```
  */
 export async function openBench<S extends Subject>(subject: S, options: OpenOptions = {}): Promise<OpenBench<S>> {
-  const { pinned = true, isWired = false, setup = {}, lent, onProgress, ...rest } = options;
+  const { pinned = true, isWired = false, setup = {}, lent, spinUs, onProgress, ...rest } = options;
   await using stack = new AsyncDisposableStack();
   await versionOf(subject); // it starts a process, for which there may be no room under the load
   const cores = pinned ? coresOf(setup) : null;
@@ -122,14 +122,14 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     onWait,
   };
   const server = stack.use(await startSubject(subject, started));
-  const host = isCustom(subject) ? subject.host ?? LOOPBACK : LOOPBACK;
-  const target = network === null ? { host } : { host: network.address, within: network.client };
+  const target = network === null ? { host: hostOf(server) } : { host: network.address, within: network.client };
   const start = lent?.start.bind(lent) ?? LoadGenerator.start;
   const generator = stack.use(
     await start({ ...target, port: server.port }, {
       ...(cores && lent === undefined && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
       ...(setup.head && { head: setup.head }),
+      ...(spinUs !== undefined && { spinUs }),
       ...(onProgress && { onProgress }),
     }),
   );
@@ -172,7 +172,10 @@ export interface Measured {
   throttled: number | null;
   /** The measured stretch of time; null where the scenario has none. */
   window: Window | null;
+  /** Connections that the server closed or reset before they had their answer. */
   lost: number;
+  /** Attempts to connect that were made anew beside those of the window. */
+  redials?: number;
   reason: string | null;
 }
 
@@ -207,6 +210,9 @@ export function percentiles(of: Histogram, censored = new Histogram()): Partial<
   return { p50_us: at(50), p99_us: at(99), p99_9_us: at(99.9) };
 }
 
+/** The address at which a server answers. */
+const hostOf = ({ host = "127.0.0.1" }: Running): string => host;
+
 /** Busy time of the server's cores in a window, in µs; null where they are not its own, or the system does not tell. */
 export function serverCoreUs(window: Window): number | null {
   const own = window.cores.filter(({ server }) => server);
@@ -217,8 +223,12 @@ export function serverCoreUs(window: Window): number | null {
 /** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  { window, lost, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
-  { closedLoop, askedPerS }: { closedLoop: boolean; askedPerS: number | null },
+  { window, lost, redials = 0, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { closedLoop, askedPerS, otherListener = null }: {
+    closedLoop: boolean;
+    askedPerS: number | null;
+    otherListener?: string | null;
+  },
 ): Finding[] {
   return judge(server, {
     ...evidenceOf(window === null ? [] : [window]),
@@ -231,9 +241,11 @@ export function findingsOf(
     errors,
     unanswered: window?.unanswered ?? 0,
     lost,
+    redials: redials + (window?.redials ?? 0),
     throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
     closedLoop,
+    otherListener,
   });
 }
 

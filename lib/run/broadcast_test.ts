@@ -76,7 +76,7 @@ Deno.test("servers are compared by the cost of a delivery", { ignore }, async ()
 
 Deno.test("a server is asked for what it speaks", () => {
   const [push, http] = [find("ws-epoll"), find("epoll")];
-  const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+  const own = { name: "mine", family: "custom", host: "127.0.0.1", port: 1, pid: null, words: null } as const;
   assertEquals(fitting(push, WISH).scenarios, ["broadcast"]);
   assertEquals(fitting(http, WISH).scenarios, null);
   assertEquals(fitting(own, { ...WISH, scenarios: ["broadcast"], slow: 3 }).slow, 3);

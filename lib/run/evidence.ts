@@ -6,6 +6,7 @@
 import { coreSharesOf, sharesOf, type Window } from "../load/generator.ts";
 import type { Evidence } from "../results/findings.ts";
 import { readThrottling } from "../sampling/cgroup.ts";
+import { type Cpu, readCpus } from "../sampling/cores.ts";
 import { irqTimeAccounting } from "../sampling/irq.ts";
 import { Histogram } from "../timing/histogram.ts";
 
@@ -47,7 +48,25 @@ type FromWindows = Pick<
   | "irqApart"
   | "reconnects"
   | "closesAfter"
+  | "sharedCore"
 >;
+
+/** The logical processors that may be used; read once, as taskset(1) of a running lab is no case. */
+let cpusHere: Cpu[] | undefined;
+
+/** What the cores of both sides have in common. Where one side is pinned to none, it is not known, unless there is only one. */
+export function sharedCoreOf(
+  windows: readonly Pick<Window, "cores">[],
+  cpus: readonly Cpu[],
+): Evidence["sharedCore"] {
+  if (cpus.length === 1) return "core";
+  const cores = windows.flatMap((window) => window.cores);
+  if (cores.some(({ server, client }) => server && client)) return "core";
+  const siblingsOf = (id: number) => cpus.find((cpu) => cpu.id === id)?.siblings ?? [];
+  const load = new Set(cores.filter(({ client }) => client).map(({ cpu }) => cpu));
+  const isShared = cores.some(({ cpu, server }) => server && siblingsOf(cpu).some((other) => load.has(other)));
+  return isShared ? "siblings" : null;
+}
 
 /**
  * The evidence that windows of one load have in them. Foreign load and steal are those of the cores that server and
@@ -55,6 +74,7 @@ type FromWindows = Pick<
  */
 export function evidenceOf(windows: readonly Window[]): FromWindows {
   irqApart ??= irqTimeAccounting() === true;
+  cpusHere ??= Deno.build.os === "linux" ? readCpus() : [];
   const answered = windows.some(({ requests }) => requests > 0); // an empty window shows nothing
   const server = coreSharesOf(windows, "server", irqApart);
   const client = coreSharesOf(windows, "client", irqApart);
@@ -69,6 +89,7 @@ export function evidenceOf(windows: readonly Window[]): FromWindows {
     irqApart,
     reconnects: windows.reduce((sum, window) => sum + window.reconnects, 0),
     closesAfter: windows.at(-1)?.closes_after ?? null,
+    sharedCore: sharedCoreOf(windows, cpusHere),
   };
 }
 

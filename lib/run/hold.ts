@@ -26,6 +26,10 @@ export interface Climb {
   failed: number;
   /** Dropped by the generator, because what came on them cannot be followed. */
   dropped: number;
+  /** Closed by the server with their first answer, or right after it. */
+  closed: number;
+  /** Attempts that were made anew, because the server's accept queue was full. */
+  redials: number;
   connectSeconds: number;
   askSeconds: number;
   /** Connections made and answered per second in the last step; null before the first. */
@@ -47,6 +51,8 @@ export function startClimb({ server, parameters: { climb_seconds = Infinity } }:
     kept: 0,
     failed: 0,
     dropped: 0,
+    closed: 0,
+    redials: 0,
     connectSeconds: 0,
     askSeconds: 0,
     pacePerS: null,
@@ -76,13 +82,33 @@ export function nextStep(
   return { stop: `stopped at ${count(held)} of ${count(connections)}: time, ${pace} connections/s for ${limit} s` };
 }
 
+/** What came on a connection that cannot be followed, or what became of it, in words. */
+const CAUSE_SAYS: Record<string, string> = {
+  closed: "were closed without an answer",
+  cut_short: "were closed in the middle of their answer",
+  timeout: "were not made in time",
+  no_http: "were answered by something that is not HTTP/1.x",
+  bad_status_line: "were answered by a status line that cannot be read",
+  bad_field: "were answered by a head with a line that is no field",
+  bad_length: "were answered by a Content-Length that is no number, or by two that differ",
+  bad_chunk: "were answered by chunks that cannot be read",
+  coding: "were answered in a transfer coding that was not asked for",
+  no_length: "were answered without a length, and stayed open: such an answer has no end",
+  head_too_long: "were answered by a head over 16 KiB",
+  body_too_long: "were answered by a body over 1 GiB",
+  unfinished: "got an answer that did not end: fewer bytes than it promised, or too slowly",
+  surplus_bytes: "got bytes behind their answer that nobody asked for",
+  unasked_bytes: "got bytes before they asked for anything",
+  EADDRNOTAVAIL: "found no free port at this end: widen net.ipv4.ip_local_port_range",
+};
+
 /** What became of most of the connections that failed. */
 export function mainCause(errors: ErrorCounts, closed: number): string {
   const [key, times] = Object.entries(errors).toSorted(([, a], [, b]) => b - a)[0] ?? ["", 0];
   if (closed > times) return "were closed after their answer: nothing is kept alive";
   if (key === "") return "got no answer";
-  if (key === "closed") return "were closed without an answer";
-  return key.startsWith("http_") ? `were answered by status ${key.slice(5)}` : `failed: ${key}`;
+  if (key.startsWith("http_")) return `were answered by status ${key.slice("http_".length)}`;
+  return CAUSE_SAYS[key] ?? `failed: ${key}`;
 }
 
 /**
@@ -103,6 +129,8 @@ export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose 
     const made = connect.connected - ask.lost - ask.dropped;
     climb.held += made;
     climb.dropped += ask.dropped;
+    climb.closed += ask.closed;
+    climb.redials += connect.redials;
     climb.answered += ask.answered;
     climb.histogram.merge(ask.histogram);
     climb.errors = addErrors(climb.errors, connect.errors, ask.errors);
@@ -140,21 +168,36 @@ export function kernelSlope(from: number | null, to: number | null, connections:
   return from === null || to === null || connections < KERNEL_CONNECTIONS ? null : (to - from) / connections / 2;
 }
 
+/** How holding ended. */
+interface HoldEnd extends Pick<Measured, "histogram" | "errors" | "lost" | "reason"> {
+  answered: number;
+  /** Of `lost`: those that the server closed or reset before they had their answer. */
+  lostUnanswered: number;
+}
+
 /** Holds what the climb has made for `seconds`, then asks each connection once more; unless some have not answered yet. */
-async function holdOn({ generator, signal, beforeWindow, parameters: { seconds } }: Bench, climb: Climb) {
+async function holdOn(
+  { generator, signal, beforeWindow, parameters: { seconds } }: Bench,
+  climb: Climb,
+): Promise<HoldEnd> {
   const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
     const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
-    return { answered, histogram, errors: {}, lost: connected - held - dropped, reason };
+    const lost = connected - held - dropped;
+    return { answered, histogram, errors: {}, lost, lostUnanswered: lost, reason };
   }
   await delay(seconds * 1000, { signal });
   await beforeWindow?.();
   const again = await generator.ask({ timeoutMs: SILENCE_MS });
-  const lost = connected - dropped - again.asked + again.lost + again.closed;
+  const lostUnanswered = connected - dropped - again.asked + again.lost;
+  const lost = lostUnanswered + again.closed;
   const missing = again.asked - again.answered;
   const unanswered = missing > 0 ? `${count(missing)} of ${count(held)} got no answer after ${seconds} s` : null;
-  const reason = unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
-  return { answered: again.answered, histogram: again.histogram, errors: again.errors, lost, reason };
+  const closed = again.closed > 0
+    ? `the server closed ${counted(again.closed, "connection")} within ${seconds} s`
+    : null;
+  const reason = closed ?? unanswered ?? (lost > 0 ? `${counted(lost, "connection")} lost` : null);
+  return { answered: again.answered, histogram: again.histogram, errors: again.errors, lost, lostUnanswered, reason };
 }
 
 /** What server and kernel have spent at a number of connections. */
@@ -179,7 +222,13 @@ export async function climbAll(bench: Bench) {
   const { generator, parameters: { connections: wanted } } = bench;
   const climb = startClimb(bench);
   let reason = await rise(bench, climb, Math.ceil(wanted / 10));
-  for (let round = 0; reason === null && round < WARM_ROUNDS; round++) await generator.ask({ timeoutMs: SILENCE_MS });
+  for (let round = 0; reason === null && round < WARM_ROUNDS; round++) {
+    const again = await generator.ask({ timeoutMs: SILENCE_MS });
+    // The end of a connection may come some time after the answer: the next request on it is what finds it.
+    if (round > 0 || again.closed < climb.held) continue;
+    climb.closed = climb.answered;
+    reason = `${count(again.closed)} of ${count(climb.held)} connections ${mainCause({}, again.closed)}`;
+  }
   const low = plateauAt(climb.held, bench);
   reason ??= await rise(bench, climb, wanted);
   return { climb, low, reason };
@@ -200,21 +249,26 @@ export function spent(bench: Bench, climb: Climb, low: Plateau): Partial<Metrics
 /** The C10K test: connect N, hold them for `seconds`, then one request on each; all must answer. */
 export async function hold(bench: Bench): Promise<Measured> {
   const { climb, low, reason } = await climbAll(bench);
+  const closesAll = climb.answered > 0 && climb.closed >= climb.answered;
   const end = await holdOn(bench, climb);
+  const connectSeconds = climb.connectSeconds + climb.askSeconds;
   return {
     metrics: {
       connections: climb.held,
       answered: end.answered,
       lost: end.lost,
-      connect_seconds: climb.connectSeconds + climb.askSeconds,
+      ...(closesAll && { closes_after: 1 }),
+      connect_seconds: connectSeconds,
       connects_per_s: climb.connectSeconds > 0 ? climb.connected / climb.connectSeconds : null,
+      accepts_per_s: connectSeconds > 0 ? climb.answered / connectSeconds : null,
       ...percentiles(end.histogram),
       ...spent(bench, climb, low),
     },
     ...NOTHING,
     histogram: end.histogram,
     errors: addErrors(climb.errors, end.errors),
-    lost: end.lost,
+    lost: end.lostUnanswered,
+    redials: climb.redials,
     reason: reason ?? end.reason,
   };
 }

@@ -16,12 +16,17 @@ const DEFAULT: MeasureOptions = {
 const host = hostFacts();
 
 /** Walks a ladder over a server that holds `capacity` connections and answers 40 000 requests/s. */
-async function walk(options: Partial<MeasureOptions>, capacity = Infinity, fails?: Ended): Promise<Step[]> {
+async function walk(
+  options: Partial<MeasureOptions>,
+  capacity = Infinity,
+  fails?: Ended,
+  more: Partial<Metrics> = {},
+): Promise<Step[]> {
   const steps: Step[] = [];
   const runStep = (step: Step): Promise<Result> => {
     steps.push(step);
     const answered = Math.min(step.parameters.connections, capacity);
-    const metrics: Partial<Metrics> = { answered, requests_per_s: 40_000 };
+    const metrics: Partial<Metrics> = { answered, requests_per_s: 40_000, ...more };
     const ended = fails ?? (answered < step.parameters.connections ? "limited" : "ok");
     const reason = ended === "ok" ? null : "it broke";
     const run = { experiment: "epoll", family: "readiness", host, histogram: null, findings: [], command: "" };
@@ -50,6 +55,11 @@ Deno.test("a server that holds 10 000 is then loaded over 100 connections, and a
 Deno.test("the climb ends where it breaks, and the load takes no more connections than were held", async () => {
   assertEquals(short(await walk({}, 1)), ["hold 1", "hold 10", "throughput 1", "rate 1"]);
   assertEquals(short(await walk({}, 100)).slice(2), ["hold 100", "hold 1000", "throughput 100", "rate 100"]);
+});
+
+Deno.test("a server that keeps no connection is loaded over as many clients as another, since they connect anew", async () => {
+  const steps = await walk({}, 0, "limited", { closes_after: 1 });
+  assertEquals(short(steps), ["hold 1", "throughput 100", "rate 100"]);
 });
 
 Deno.test("nothing more is tried on a server that does not start, crashes or is skipped", async () => {

@@ -5,7 +5,17 @@ import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
+import { errorsByKind } from "../results/findings.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
+
+/** With more requests that failed than this no cost is charged to the others. */
+const MAX_FAILED_SHARE = 0.01;
+
+/** Why a window ended before its time, with what failed in it; null if it did not. */
+function early({ stopped_early: sentence, errors }: Window): string | null {
+  const kinds = errorsByKind(errors);
+  return sentence === null || kinds === "" ? sentence : `${sentence.replace(/\.$/, "")}: ${kinds}`;
+}
 
 /** Runs a load and turns its window into metrics. Context switches count from before the warm-up, as do the requests. */
 async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
@@ -19,6 +29,9 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
   const answers = (await generator.totals()).answered - answeredBefore;
   const { requests, drained, histogram, raw, censored, unanswered, lost, errors } = window;
   const inTime = requests - drained; // its CPU time is that of the window, too
+  const failed = Object.values(errors).reduce((sum, times) => sum + times, 0);
+  // Answers of another status cost as well: beside many of them the cost of one request is not known.
+  const isClean = inTime > 0 && failed <= MAX_FAILED_SHARE * inTime;
   const shares = evidenceOf([window]);
   const coreUs = isWired ? serverCoreUs(window) : null;
   const switches = before && after ? switchesBetween(before, after) : null;
@@ -40,9 +53,9 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
         raw_p99_us: raw.percentile(99),
         raw_p99_9_us: raw.percentile(99.9),
       }),
-      cpu_us_per_request: window.server_cpu_us === null || inTime === 0 ? null : window.server_cpu_us / inTime,
-      ...(isWired && { core_us_per_request: coreUs === null || inTime === 0 ? null : coreUs / inTime }),
-      context_switches_per_request: switches === null || answers === 0 ? null : switches / answers,
+      cpu_us_per_request: window.server_cpu_us === null || !isClean ? null : window.server_cpu_us / inTime,
+      ...(isWired && { core_us_per_request: coreUs === null || !isClean ? null : coreUs / inTime }),
+      context_switches_per_request: switches === null || answers === 0 || !isClean ? null : switches / answers,
       ...plateau(after),
     },
     histogram,
@@ -51,7 +64,7 @@ async function load(bench: Bench, drive: () => Promise<Window>): Promise<Measure
     throttled: throttled(),
     window,
     lost,
-    reason: window.stopped_early ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
+    reason: early(window) ?? (unanswered > 0 ? `${counted(unanswered, "request")} got no answer` : null),
   };
 }
 

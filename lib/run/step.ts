@@ -74,16 +74,26 @@ async function drive({ experiment, step, guard, signal, onOpen }: RunOptions, op
 type Driven = Awaited<ReturnType<typeof drive>>;
 
 /** What a result says of what was measured, if anything was. */
-function figuresOf(name: string, step: Step, measured?: Driven) {
+function figuresOf(name: string, step: Step, otherListener: string | null, measured?: Driven) {
   if (measured === undefined) return { metrics: {}, histogram: null, findings: [] };
   const { metrics, manifest, histogram, censored, errors } = measured;
   return {
     ...{ metrics, manifest, errors },
     histogram: histogram.toJSON(),
     at_least: atLeast(histogram, censored),
-    findings: findingsOf(name, measured, loopOf(step)),
+    findings: findingsOf(name, measured, { ...loopOf(step), otherListener }),
   };
 }
+
+/** What each result of a step has, whatever came out. */
+const commonOf = async ({ experiment, step, host }: RunOptions) => ({
+  experiment: experiment.name,
+  family: experiment.family,
+  scenario: step.scenario,
+  quick: step.quick ?? false,
+  host,
+  lab: await labVersion(isCustom(experiment) ? null : experiment.path),
+});
 
 /** The flags of a command line that repeats a step. */
 function flagsOf({ scenario, parameters, quick }: Step): string[] {
@@ -120,21 +130,15 @@ function endedBy(error: unknown): { ended: Ended; reason: string } {
  * @throws The reason of `signal`, if it aborts; nothing is left running then.
  */
 export async function runStep(options: RunOptions): Promise<Result> {
-  const { experiment, host, step, lent, signal, onProgress } = options;
+  const { experiment, step, lent, signal, onProgress } = options;
   const isWired = options.isWired === true || bypassesKernel(experiment);
-  const common = {
-    experiment: experiment.name,
-    family: experiment.family,
-    scenario: step.scenario,
-    quick: step.quick ?? false,
-    host,
-    lab: await labVersion(isCustom(experiment) ? null : experiment.path),
-  };
+  const common = await commonOf(options);
+  let otherListener: string | null = null;
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
       ...common,
       parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
-      ...figuresOf(experiment.name, step, measured),
+      ...figuresOf(experiment.name, step, otherListener, measured),
       command: repeat(experiment, flagsOf(step)),
       ended,
       reason,
@@ -150,12 +154,13 @@ export async function runStep(options: RunOptions): Promise<Result> {
       ...(lent && { lent }),
       onProgress: (progress) => onProgress({ step, progress }),
     });
-    const { server } = bench;
+    const server: Running = bench.server;
+    otherListener = server.otherListener ?? null;
     try {
       const measured = await drive(options, bench);
       const over = await endOf(server, 0);
       if (over !== null) return finish("crashed", crash(over, server), measured);
-      const reason = measured.reason ?? failures(measured);
+      const reason = measured.reason ?? failures(measured) ?? notReached(experiment.name, step, measured);
       if (reason === null) return finish("ok", null, measured);
       return finish("limited", reason + await counted(server), measured);
     } catch (error) {
@@ -175,6 +180,13 @@ const loopOf = ({ scenario, parameters }: Step) => ({
   // Each message of a broadcast is to be delivered so many times.
   askedPerS: (parameters.rate_per_s ?? NaN) * (scenario === "broadcast" ? parameters.connections : 1) || null,
 });
+
+/** That an open loop was answered more slowly than it asked, in a sentence; null if it was not, or the generator was the limit. */
+function notReached(name: string, step: Step, measured: Driven): string | null {
+  if (step.scenario === "broadcast") return null; // of its deliveries those that did not come are counted
+  const found = findingsOf(name, measured, loopOf(step)).find(({ id }) => id === "server_bound");
+  return found?.sentence.split(":")[0] ?? null;
+}
 
 /** More requests that fail than this make a run `limited`. */
 const FAILED_SHARE = 0.001;

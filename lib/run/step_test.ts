@@ -7,6 +7,7 @@ import type { Step } from "./ladder.ts";
 import { processTree } from "../sampling/process.ts";
 import { type RunOptions, runStep } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
+import { describe } from "../tables/runs.ts";
 import { until } from "../testing/client.ts";
 
 const linux = Deno.build.os === "linux";
@@ -78,6 +79,7 @@ Deno.test({
     assertEquals([result.metrics.connections, result.metrics.answered, result.metrics.lost], [200, 200, 0]);
     assertEquals(result.metrics.requests_per_s, null);
     assertGreater(result.metrics.connects_per_s!, 0);
+    assertGreater(result.metrics.accepts_per_s!, 0);
     assertGreater(result.metrics.threads!, 0);
     assert(result.histogram !== null);
   },
@@ -216,7 +218,7 @@ Deno.test("a result says which version of the lab and which file served", async 
   const requires = [{ os: Deno.build.os === "windows" ? "darwin" : "windows", kernel: null } as const];
   const { lab } = await runStep(options({ ...find("event-loop"), requires }, step("hold", 1)));
   assertEquals(lab, await labVersion(find("event-loop").path));
-  const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+  const own = { name: "mine", family: "custom", host: "127.0.0.1", port: 1, pid: null, words: null } as const;
   const mine = await runStep(options(own, step("hold", 1)));
   assertEquals([mine.ended, mine.lab], ["not_ready", await labVersion(null)]);
 });
@@ -230,4 +232,67 @@ Deno.test({
     assertStringIncludes(reason!, "were closed without an answer; the server counted ");
     assertStringIncludes(reason!, "FD_SETSIZE");
   },
+});
+
+Deno.test("accepted connections are counted by their answers, whatever handshakes the kernel completes before", async () => {
+  // Accepts one connection in 20 ms; the kernel has completed the handshakes of all of them at once.
+  const slow = fake("").replace("n++;", "n++; await new Promise((resolve) => setTimeout(resolve, 20));");
+  await withFake(slow, async (experiment) => {
+    const { ended, metrics } = await runStep(options(experiment, step("hold", 40)));
+    assertEquals([ended, metrics.answered], ["ok", 40]);
+    assert(metrics.accepts_per_s! <= 50, `${metrics.accepts_per_s} accepted per second`);
+    assertGreater(metrics.connects_per_s!, metrics.accepts_per_s!);
+  });
+});
+
+Deno.test("a server that closes each connection with its answer keeps none, and no connection of it is called lost", async () => {
+  await withFake(fake("await conn.write(answer); conn.close(); break;"), async (experiment) => {
+    const { ended, reason, metrics, findings } = await runStep(options(experiment, step("hold", 5)));
+    assertEquals([ended, metrics.closes_after], ["limited", 1]);
+    assertStringIncludes(reason!, "were closed after their answer: nothing is kept alive");
+    assertEquals(findings.map(({ id }) => id), []);
+  });
+});
+
+Deno.test("a server that closes idle connections is limited by the number it closed", async () => {
+  await withFake(fake("if (n > 1) setTimeout(() => conn.close(), 300);"), async (experiment) => {
+    const { ended, reason, metrics } = await runStep(options(experiment, step("hold", 4, { seconds: 1 })));
+    assertEquals([ended, reason, metrics.lost], ["limited", "the server closed 3 connections within 1 s", 3]);
+  });
+});
+
+Deno.test("an answer that cannot be followed is named by its cause, in hold and in churn", async () => {
+  const answer = "HTTP/1.1 200 OK\\r\\nTransfer-Encoding: gzip, chunked\\r\\n\\r\\n";
+  const coded = fake(`await conn.write(new TextEncoder().encode("${answer}")); continue;`);
+  await withFake(coded, async (experiment) => {
+    const held = await runStep(options(experiment, step("hold", 3)));
+    assertStringIncludes(held.reason!, "were answered in a transfer coding that was not asked for");
+    const churned = await runStep(options(experiment, step("churn", 3, { seconds: 60 })));
+    assert(/^1 000 connections in a row failed: [\d ]+ coding$/.test(churned.reason!), String(churned.reason));
+    assertEquals([churned.ended, churned.metrics.answered], ["limited", 0]);
+  });
+});
+
+Deno.test("a server that hangs for the last three tenths of a load has a p99 of at least that wait, in table and JSON", async () => {
+  // Five first requests, then 70 of the 100 that are due; from there on nothing is answered.
+  await withFake(fake("if (k > 75) continue;"), async (experiment) => {
+    const hangs = step("rate", 5, { rate_per_s: 100, seconds: 1 });
+    const result = await runStep(options(experiment, hangs));
+    assertEquals([result.ended, result.metrics.answered, result.metrics.unanswered], ["limited", 70, 30]);
+    assertEquals(result.at_least, ["p99_us", "p99_9_us"]);
+    assertEquals(JSON.parse(JSON.stringify(result)).at_least, ["p99_us", "p99_9_us"]);
+    assertGreater(result.metrics.p99_us!, 5e6, "they were waited for, and are known to have waited so long");
+    assert(result.findings.some(({ id }) => id === "unanswered"));
+    assert(/^rate .* ≥ \d+\.\d+ s /m.test(describe([result], 200)), describe([result], 200));
+  });
+});
+
+Deno.test("a rate that is not reached is limited, with what was due and what came", async () => {
+  const slow = fake("await new Promise((resolve) => setTimeout(resolve, 20));"); // 50 per connection and second at the most
+  await withFake(slow, async (experiment) => {
+    const { ended, reason, findings } = await runStep(options(experiment, step("rate", 1, { rate_per_s: 200 })));
+    assertEquals(ended, "limited");
+    assert(/^200 requests\/s were due and \d+ were answered in time$/.test(reason!), String(reason));
+    assert(findings.some(({ id }) => id === "server_bound"));
+  });
 });

@@ -298,7 +298,11 @@ function frameOf(
   const { requests, drained, seconds, server_cpu_us, connections, lost, unanswered } = window;
   const metrics = { connections, requests_per_s: seconds > 0 ? answersPerS(window) : 0 };
   const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
-  const loop = { closedLoop: wanted.rate_per_s === null, askedPerS: null }; // that it falls behind is told in words
+  const loop = {
+    closedLoop: wanted.rate_per_s === null,
+    askedPerS: null,
+    otherListener: bench.server.otherListener ?? null,
+  }; // `reason` says that it falls behind
   const measured = { window, lost, errors: window.errors, throttled: null };
   const findings = findingsOf(name, { ...measured, metrics: { ...metrics, p99_us, answered: requests } }, loop)
     .filter(({ id }) => id !== "short_run");

@@ -74,7 +74,7 @@ Deno.test({
   name: "of two servers the one that cannot start is named",
   ignore,
   fn: async () => {
-    const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+    const own = { name: "mine", family: "custom", host: null, port: 1, pid: null, words: null } as const;
     const wanted = () => ({ connections: 1, rate_per_s: null });
     await assertRejects(
       async () => {
@@ -121,7 +121,7 @@ Deno.test({
   name: "where nothing listens there is no frame, and the error says so",
   ignore,
   fn: async () => {
-    const own = { name: "mine", family: "own", port: 1, pid: null, words: null } as const;
+    const own = { name: "mine", family: "custom", host: "127.0.0.1", port: 1, pid: null, words: null } as const;
     await assertRejects(
       async () => {
         for await (const _ of watch(own, () => ({ connections: 1, rate_per_s: null }), new AbortController().signal)) {
@@ -142,7 +142,7 @@ Deno.test({
       await delay(20);
       await write(HELLO);
     });
-    const own = { name: "slow", family: "own", port: slow.port, pid: null, words: null } as const;
+    const own = { name: "slow", family: "custom", host: "127.0.0.1", port: slow.port, pid: null, words: null } as const;
     const [frame] = await frames(own, [{ connections: 1, rate_per_s: 400 }]); // 50 at the most: one after the other
     assertEquals(frame!.reason, behind(frame!.wanted, frame!.requests_per_s, frame!.findings));
     assertMatch(String(behind(frame!.wanted, frame!.requests_per_s, [])), SHORT); // of whichever finding there is none

@@ -109,9 +109,13 @@ export function readCgroup(read: Read = readProc): CgroupLimits {
   };
 }
 
-/** Reads how often the group of this process was throttled. `read` reads a file of /proc or /sys. Linux only. */
+/**
+ * Reads how often the group of this process was throttled, and those above it: a quota of a container may stand in a group above
+ * that of its processes. `read` reads a file of /proc or /sys. Linux only.
+ */
 export function readThrottling(read: Read = readProc): Throttling | null {
   const { v1, v2 } = foldersOf(read, "cpu");
+  const found: Throttling[] = [];
   for (const folder of [...v2, ...v1]) {
     let text: string;
     try {
@@ -123,7 +127,9 @@ export function readThrottling(read: Read = readProc): Throttling | null {
     const field = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? NaN);
     const periods = field("nr_throttled");
     const us = Number.isNaN(field("throttled_usec")) ? field("throttled_time") / 1000 : field("throttled_usec"); // ns in v1
-    if (!Number.isNaN(periods)) return { periods, throttled_us: us };
+    if (!Number.isNaN(periods)) found.push({ periods, throttled_us: us });
   }
-  return null;
+  if (found.length === 0) return null;
+  const total = (of: (each: Throttling) => number) => found.reduce((sum, each) => sum + of(each), 0);
+  return { periods: total(({ periods }) => periods), throttled_us: total(({ throttled_us }) => throttled_us) };
 }

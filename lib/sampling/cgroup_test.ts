@@ -61,6 +61,12 @@ Deno.test("throttling is counted in both versions", () => {
   };
   assertEquals(readThrottling(from(v1)), { periods: 4, throttled_us: 70 });
   assertEquals(readThrottling(from({ "/proc/self/cgroup": "0::/\n" })), null);
+  const above = {
+    "/proc/self/cgroup": "0::/box/app\n",
+    "/sys/fs/cgroup/box/app/cpu.stat": "usage_usec 9\nnr_throttled 0\nthrottled_usec 0\n",
+    "/sys/fs/cgroup/box/cpu.stat": "usage_usec 9\nnr_throttled 4\nthrottled_usec 70\n",
+  };
+  assertEquals(readThrottling(from(above)), { periods: 4, throttled_us: 70 }, "the quota stands in the group above");
 });
 
 Deno.test({ name: "the groups of this process can be read", ignore: Deno.build.os !== "linux" }, () => {

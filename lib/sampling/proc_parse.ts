@@ -114,6 +114,18 @@ export function parseKb(text: string): Record<string, number> {
 }
 
 /**
+ * Sums up such lines over the mappings of /proc/PID/smaps, as smaps_rollup has them. `Pss_Anon` is not in it: what a mapping
+ * has of anonymous memory is known without what it shares.
+ */
+export function sumKb(text: string): Record<string, number> {
+  const bytes: Record<string, number> = {};
+  for (const [, name, kb] of text.matchAll(/^(\S+):\s+(\d+) kB$/gm)) {
+    bytes[name!] = (bytes[name!] ?? 0) + Number(kb) * 1024;
+  }
+  return bytes;
+}
+
+/**
  * Context switches of one thread, voluntary (it waited) and involuntary (its time was over), from
  * /proc/PID/task/TID/status.
  */

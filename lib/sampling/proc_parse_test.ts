@@ -11,6 +11,7 @@ import {
   parseSlabinfo,
   parseStat,
   type ProcessStat,
+  sumKb,
   treeOf,
 } from "./proc_parse.ts";
 
@@ -185,4 +186,19 @@ Deno.test("the family, model and stepping of the processor are read where the ar
     "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n";
   assertEquals(parseCpu(text), { family: 25, model: 17, stepping: 1 });
   assertEquals(parseCpu("processor\t: 0\nCPU implementer\t: 0x41\n"), { family: null, model: null, stepping: null });
+});
+
+Deno.test("without smaps_rollup the mappings of smaps are summed up", () => {
+  const smaps = `55d0a000-55d0b000 r--p 00000000 08:01 12  /bin/x
+Size:                  4 kB
+Rss:                   4 kB
+Pss:                   2 kB
+VmFlags: rd mr
+7f00a000-7f00b000 rw-p 00000000 00:00 0
+Size:                  8 kB
+Rss:                   8 kB
+Pss:                   8 kB
+`;
+  assertEquals(sumKb(smaps), { Size: 12_288, Rss: 12_288, Pss: 10_240 });
+  assertEquals(sumKb(""), {});
 });

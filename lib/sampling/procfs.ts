@@ -17,6 +17,7 @@ const AT_FDCWD = -100;
 const STATX_SIZE = 0x200; // <fcntl.h>, <linux/stat.h>
 const STATX_BYTES = 256;
 const STX_SIZE = 40; // struct statx, the same on every processor: its length, and where stx_size is
+const LINK_BYTES = 4096; // PATH_MAX
 const D_NAME = 19; // <dirent.h>, 64-bit: u64 d_ino, i64 d_off, u16 d_reclen, u8 d_type, then the name up to its NUL
 
 /** Bytes asked for in one read(2). Most files here are made a page at a time, and all but a few are below a page. */
@@ -37,6 +38,7 @@ function openLibc() {
     opendir: { parameters: ["buffer"], result: "pointer" },
     readdir: { parameters: ["pointer"], result: "pointer" },
     closedir: { parameters: ["pointer"], result: "i32" },
+    readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
     statx: { parameters: ["i32", "buffer", "i32", "u32", "buffer"], result: "i32" },
     __errno_location: { parameters: [], result: "pointer" },
   });
@@ -148,4 +150,19 @@ export function sizeProc(path: string): number {
   const result = new DataView(new ArrayBuffer(STATX_BYTES));
   if (statx(AT_FDCWD, cString(path), 0, STATX_SIZE, result) < 0) throw failure("look up", path, errno[0]!);
   return Number(result.getBigUint64(STX_SIZE, true));
+}
+
+/**
+ * What a symbolic link of /proc or /sys leads to: `socket:[4711]` for a descriptor of a process that is a socket.
+ *
+ * @throws {Deno.errors.NotFound} If there is no such link, or the process it belongs to has ended.
+ * @throws {Deno.errors.PermissionDenied} If only root or the owner may read it.
+ * @throws {Deno.errors.NotSupported} If the system is not Linux.
+ */
+export function linkProc(path: string): string {
+  const { readlink, errno } = libc();
+  const target = new Uint8Array(LINK_BYTES);
+  const got = Number(readlink(cString(path), target, BigInt(LINK_BYTES)));
+  if (got < 0) throw failure("read", path, errno[0]!);
+  return decoder.decode(target.subarray(0, got));
 }

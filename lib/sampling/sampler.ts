@@ -7,7 +7,7 @@
  */
 import { readCgroup } from "./cgroup.ts";
 import { processCpuUs, processTree, unlessGone } from "./process.ts";
-import { parseContextSwitches, parseKb, parseSlabinfo, parseStat } from "./proc_parse.ts";
+import { parseContextSwitches, parseKb, parseSlabinfo, parseStat, sumKb } from "./proc_parse.ts";
 import { listProc, readProc, sizeProc } from "./procfs.ts";
 
 /** One look at a process tree and at the host. All sums are over the whole tree. */
@@ -151,9 +151,18 @@ function sampleThread(pid: number, tid: string) {
 const addOrNull = (sum: number | null, more: number | null): number | null =>
   sum === null || more === null ? null : sum + more;
 
+/** Whether the kernel sums up the mappings of a process itself: since Linux 4.14, and not in gVisor. */
+let hasRollup: boolean | undefined;
+
+/** Memory of a process in bytes, by the names of /proc/PID/smaps_rollup. */
+function memoryOf(pid: number): Record<string, number> {
+  hasRollup ??= unlessGone(() => readProc("/proc/self/smaps_rollup")) !== null;
+  return hasRollup ? parseKb(readProc(`/proc/${pid}/smaps_rollup`)) : sumKb(readProc(`/proc/${pid}/smaps`));
+}
+
 /** What one process takes. The names are those of Sample. */
 function sampleProcess(pid: number) {
-  const memory = parseKb(readProc(`/proc/${pid}/smaps_rollup`));
+  const memory = memoryOf(pid);
   const threads = listProc(`/proc/${pid}/task`).map((tid) => sampleThread(pid, tid)).filter((each) => each !== null);
   const livingUs = threads.reduce<number | null>((sum, { us }) => addOrNull(sum, us), 0);
   const allUs = processCpuUs(pid); // threads that have ended included

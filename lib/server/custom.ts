@@ -20,16 +20,24 @@ export function commandBehind(args: readonly string[]): { own: string[]; words: 
   return { own: words.slice(0, at), words: words.slice(at + 1) };
 }
 
+/** Hosts of this machine, as a URL has them. */
+const HOSTS = ["localhost", "127.0.0.1", "[::1]"];
+
 /** @param isLent Agents make the load: the user names the server here, and its network there. */
-function placeOf(url: string, isLent: boolean): { host: string; port: number } {
+function targetOf(url: string, isLent: boolean): { host: string; port: number } {
   const parsed = URL.parse(url);
+  if (parsed?.protocol === "https:") {
+    throw new UsageError(`--url ${url}: TLS is not spoken here. Give an http:// address.`);
+  }
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
-  if (!isLent && parsed.hostname !== "localhost" && parsed.hostname !== "127.0.0.1") {
-    throw new UsageError(`--url ${url}: load goes to 127.0.0.1 of this machine only; agents load others (--fleet).`);
+  const { hostname } = parsed;
+  if (!isLent && !HOSTS.includes(hostname)) {
+    throw new UsageError(
+      `--url ${url}: load goes to this machine only, by ${HOSTS.join(", ")}; agents load others (--fleet).`,
+    );
   }
   if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
-  const host = parsed.hostname.replace(/^\[(.*)\]$/, "$1");
-  return { host, port: parsed.port === "" ? 80 : Number(parsed.port) };
+  return { host: hostname.replace(/^\[|\]$/g, ""), port: parsed.port === "" ? 80 : Number(parsed.port) };
 }
 
 /**
@@ -49,7 +57,7 @@ export function readCustom(
   if (!NAME.test(name)) throw new UsageError(`--name ${name}: small letters, digits and hyphens.`);
   if (name === STUDIES) throw new UsageError(`--name ${name} is a folder of results/: choose another.`);
   if (taken.includes(name)) throw new UsageError(`--name ${name} is the name of an experiment: choose another.`);
-  const common = { name, family: "own" } as const;
+  const common = { name, family: "custom" } as const;
   if ((url === undefined) === (words === null)) {
     throw new UsageError("Give a command behind --, or --url, one of the two.");
   }
@@ -57,11 +65,10 @@ export function readCustom(
     if (fleet !== null) throw new UsageError("--fleet loads a server that runs already: name it by --url.");
     if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
     const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
-    return { ...common, words, port: where, pid: null };
+    return { ...common, words, host: null, port: where, pid: null };
   }
   if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
   const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
-  const { host, port: listens } = placeOf(url!, fleet !== null);
-  const attached = { ...common, words, port: listens, pid: process };
-  return fleet === null ? attached : { ...attached, host, fleet };
+  const attached = { ...common, words, ...targetOf(url!, fleet !== null), pid: process };
+  return fleet === null ? attached : { ...attached, fleet };
 }

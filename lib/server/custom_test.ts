@@ -16,8 +16,11 @@ Deno.test("a custom server is a command with a port, or an address with a proces
   const own = readCustom({ name: "mine" }, ["node"], []);
   assertEquals([own.words, own.pid, own.port], [["node"], null, null]);
   assertEquals(readCustom({ name: "mine", port: "81" }, ["node"], []).port, 81);
-  const running = { name: "mine", family: "own", words: null, port: 3000 } as const;
-  assertEquals(readCustom({ name: "mine", url: "http://localhost:3000" }, null, []), { ...running, pid: null });
+  const running = { name: "mine", family: "custom", words: null, host: "127.0.0.1", port: 3000 } as const;
+  for (const [host, inUrl] of [["localhost", "localhost"], ["::1", "[::1]"], ["127.0.0.1", "127.0.0.1"]]) {
+    const url = `http://${inUrl}:3000`;
+    assertEquals(readCustom({ name: "mine", url }, null, []), { ...running, host: host!, pid: null });
+  }
   assertEquals(readCustom({ name: "mine", url: "http://127.0.0.1:3000/", pid: "12" }, null, []), {
     ...running,
     pid: 12,
@@ -31,10 +34,11 @@ Deno.test("what names no server, two of them, or one elsewhere is a usage error 
     [{ name: "epoll" }, ["node"], "name of an experiment"],
     [{ name: "mine" }, null, "one of the two"],
     [{ name: "mine", url: "http://127.0.0.1:1" }, ["node"], "one of the two"],
-    [{ name: "mine", url: "http://192.0.2.1:80" }, null, "127.0.0.1 of this machine only"],
-    [{ name: "mine", url: "http://127.0.0.5:80" }, null, "127.0.0.1 of this machine only"],
+    [{ name: "mine", url: "http://192.0.2.1:80" }, null, "load goes to this machine only"],
+    [{ name: "mine", url: "http://127.0.0.5:80" }, null, "load goes to this machine only"],
     [{ name: "studies" }, ["node"], "folder of results/"],
-    [{ name: "mine", url: "https://127.0.0.1" }, null, "no http:// address"],
+    [{ name: "mine", url: "https://127.0.0.1" }, null, "TLS is not spoken"],
+    [{ name: "mine", url: "ftp://127.0.0.1" }, null, "no http:// address"],
     [{ name: "mine", url: "http://127.0.0.1/x" }, null, "only GET /"],
     [{ name: "mine", pid: "1" }, ["node"], "--pid belongs to --url"],
     [{ name: "mine", url: "http://127.0.0.1", pid: "x" }, null, "--pid x"],

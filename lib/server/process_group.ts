@@ -5,11 +5,15 @@
  * terminal does not. PR_SET_PDEATHSIG (Linux) ends the process at the moment its parent ends, but not its children. And a
  * watchdog, a shell in yet another session, reads a pipe that this process holds: when the pipe ends, at the end
  * of a run or by SIGKILL, it kills what is left of the group. A process that puts children into sessions of their own must
- * end them itself. Windows has neither the shell nor groups: there the process alone is killed, and SIGTERM is a kill.
+ * end them itself, unless the group is `marked`: then its processes are known by a variable of their environment and by an
+ * open descriptor, which setsid(2) changes no more than a change of the parent does, and the watchdog kills those as well.
+ * Windows has neither the shell nor groups: there the process alone is killed, and SIGTERM is a kill.
  *
  * @module
  */
 import { limited, PIN_AND_BIND, Tail } from "./launch.ts";
+import { unlessGone } from "../sampling/process.ts";
+import { linkProc } from "../sampling/procfs.ts";
 
 /** A program to start. `env` is added to the environment of this process. */
 export interface GroupCommand {
@@ -27,6 +31,8 @@ export interface GroupOptions {
   cpus?: readonly number[];
   /** Limits in the words of prlimit(1), such as `--nofile=64`. */
   prlimit?: string[];
+  /** Whether its processes are found also where they leave the group, as a server does that goes to the background. */
+  marked?: boolean;
 }
 
 const DRAIN_MS = 1_000; // how long output may stay open after the group is gone: somebody outside of it holds it
@@ -39,6 +45,16 @@ read -r go || exit 1
 ${PIN_AND_BIND}
 exec "$@" </dev/null`;
 
+// The pipe on which it heard that word has no writer any more, and stays open as a mark. A program that forks to the background
+// closes it seldom, and one that writes its title over its environment, such as nginx, keeps it.
+const MARK = "C10K_LAB_GROUP";
+const LAUNCH_MARKED = `
+read -r go || exit 1
+${PIN_AND_BIND}
+${MARK}=$$
+export ${MARK}
+exec "$@" 9<&0 </dev/null`;
+
 // A killed process may take a while to give back its memory: wait until those of the group that are left are zombies, which
 // hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits.
 const WATCH = `
@@ -47,6 +63,22 @@ tries=0
 while kill -s KILL -- "-$1" 2>/dev/null && [ $tries -lt 100 ] &&
   ps -A -o pgid= -o stat= 2>/dev/null | grep -q "^ *$1  *[^Z ]"
 do tries=$((tries + 1)); sleep 0.05; done`;
+
+// Then the processes that bear the mark: until there are none, since one may fork while they are looked for.
+const WATCH_MARKED = `${WATCH}
+marked() {
+  grep -lsz -x "${MARK}=$1" /proc/[0-9]*/environ
+  if [ -n "$2" ]; then find /proc/[0-9]*/fd -lname "$2" 2>/dev/null; fi
+}
+tries=0
+while found=$(marked "$1" "$2"); [ -n "$found" ] && [ $tries -lt 20 ]; do
+  for path in $found; do
+    pid=\${path#/proc/}
+    pid=\${pid%%/*}
+    if [ "$pid" != "$PPID" ]; then kill -s KILL "$pid" 2>/dev/null; fi
+  done
+  tries=$((tries + 1))
+done`;
 
 /** Resolves to true once `promise` has settled, to false after `ms`. */
 export async function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -148,6 +180,12 @@ export class Group {
   }
 }
 
+/** The pipe that a launcher reads, as a pattern of find(1); the empty string where the system does not tell. */
+function markOf(launcher: number): string {
+  if (Deno.build.os !== "linux") return "";
+  return unlessGone(() => linkProc(`/proc/${launcher}/fd/0`))?.replace(/[[\]]/g, "\\$&") ?? "";
+}
+
 /** Spawns the command as the leader of a group that a watchdog stands behind before the first instruction runs. */
 export async function spawnGroup(server: GroupCommand, options: GroupOptions = {}): Promise<Group> {
   const { cwd, env } = server;
@@ -160,8 +198,14 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
     new Deno.Command("sh", { ...rest, args: ["-c", script, "sh", ...args], detached: true, stdin: "piped" }).spawn();
   // PR_SET_PDEATHSIG means the thread that called fork(2), not its process. Deno spawns on the thread that runs this
   // code: the main thread, or the thread of a Worker, which takes its servers with it.
-  const child = shell(LAUNCH, [(options.cpus ?? [options.cpu ?? ""]).join(","), ...words], common);
-  const watchdog = shell(WATCH, [String(child.pid)], { stdout: "null", stderr: "null" });
+  const isMarked = options.marked === true;
+  const cores = (options.cpus ?? [options.cpu ?? ""]).join(",");
+  const child = shell(isMarked ? LAUNCH_MARKED : LAUNCH, [cores, ...words], common);
+  const mark = isMarked ? [markOf(child.pid)] : [];
+  const watchdog = shell(isMarked ? WATCH_MARKED : WATCH, [String(child.pid), ...mark], {
+    stdout: "null",
+    stderr: "null",
+  });
   const group = new Group(child, watchdog);
   const go = child.stdin.getWriter();
   await go.write(new TextEncoder().encode("go\n"));

@@ -2,10 +2,13 @@ import { assert, assertEquals, assertGreater, assertRejects, assertStringInclude
 import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
+import { processTree, unlessGone } from "../sampling/process.ts";
+import { listProc, readProc } from "../sampling/procfs.ts";
 import { readCustom } from "./custom.ts";
 import { runStep } from "../run/step.ts";
 import { StartError } from "./server.ts";
 import { type CustomServer, repeat, startSubject, type Subject } from "./subject.ts";
+import { until } from "../testing/client.ts";
 
 /** A server that knows nothing of this project: it says nothing, and listens where PORT says, after a while. */
 const FOREIGN = `
@@ -28,7 +31,7 @@ const measure = (subject: Subject) =>
 Deno.test("a custom server is measured like an experiment, answers in chunks included, and ends with the run", async () => {
   const subject = own(FOREIGN);
   const result = await measure(subject);
-  assertEquals([result.experiment, result.family, result.ended, result.reason], ["mine", "own", "ok", null]);
+  assertEquals([result.experiment, result.family, result.ended, result.reason], ["mine", "custom", "ok", null]);
   assert(result.metrics.requests_per_s! > 0);
   if (Deno.build.os === "linux") assert(result.metrics.cpu_us_per_request! > 0 && result.metrics.pss_bytes! > 0);
   assertStringIncludes(result.command, `deno task measure --name mine --scenario throughput`);
@@ -62,7 +65,10 @@ Deno.test("a command that ends, a command that is not there and an address where
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "no config");
   const absent = await reasonOf({ ...own(""), words: ["no-such-program-7f3a"] });
   assertStringIncludes(absent, Deno.build.os === "windows" ? "cannot be started" : "ended with exit code 127");
-  assertStringIncludes(await reasonOf({ ...own(""), words: null, port: 1 }), "nothing listens on 127.0.0.1:1.");
+  assertStringIncludes(
+    await reasonOf({ ...own(""), words: null, host: "127.0.0.1", port: 1 }),
+    "nothing listens on 127.0.0.1:1.",
+  );
 });
 
 Deno.test("a command that never listens is ended, and a port that is taken is not measured in its place", async () => {
@@ -107,3 +113,185 @@ Deno.test(
     assertEquals(error.failure.ended, "skipped");
   },
 );
+
+/** A server of a few lines, at a host and a port; `before` runs first. */
+const hello = (host: string, port: string, before = "") =>
+  `${before}
+  Deno.serve({ hostname: ${
+    JSON.stringify(host)
+  }, port: Number(${port}), onListen() {} }, () => new Response("Hello"));`;
+const PORT = `Deno.env.get("PORT")`;
+const onLinux = { ignore: Deno.build.os !== "linux" }; // /proc/net/tcp
+
+/** A port that was free a moment ago. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+Deno.test(
+  "a server that listens on ::1 only is measured there, whether it is started or runs already",
+  onLinux,
+  async () => {
+    const result = await measure(own(hello("::1", PORT)));
+    assertEquals([result.ended, result.reason], ["ok", null]);
+    assertGreater(result.metrics.cpu_us_per_request!, 0);
+    using listener = Deno.listen({ hostname: "::1", port: 0 });
+    const { port } = listener.addr;
+    const at = (host: string) => startSubject(readCustom({ name: "mine", url: `http://${host}:${port}` }, null, []));
+    for (const host of ["[::1]", "localhost"]) assertEquals((await at(host)).host, "::1");
+    const error = await assertRejects(() => at("127.0.0.1"), StartError);
+    assertStringIncludes(error.failure.reason, `nothing listens on 127.0.0.1:${port}. [::1]:${port} is listened on`);
+  },
+);
+
+Deno.test(
+  "a command that listens on another port than PORT is refused with that port within seconds",
+  onLinux,
+  async () => {
+    const port = freePort();
+    const from = performance.now();
+    const error = await assertRejects(() => startSubject(own(hello("127.0.0.1", String(port)))), StartError);
+    assert(performance.now() - from < 15_000, "far less than the minute that a server has to get ready");
+    assertEquals(error.failure.ended, "not_ready");
+    assertStringIncludes(error.failure.reason, `mine listens on 127.0.0.1:${port}, and not on port `);
+    assertStringIncludes(error.failure.reason, `say --port ${port}`);
+  },
+);
+
+Deno.test(
+  "a command that listens on an address that is not loopback is refused with that address",
+  onLinux,
+  async () => {
+    const error = await assertRejects(() => startSubject(own(hello("127.0.0.9", PORT))), StartError);
+    assertStringIncludes(error.failure.reason, "mine listens on 127.0.0.9:");
+    assertStringIncludes(error.failure.reason, "let it listen on 127.0.0.1");
+  },
+);
+
+Deno.test("a command that listens on a Unix socket only is refused with its path", onLinux, async () => {
+  const path = `/tmp/${crypto.randomUUID()}.sock`;
+  const code = `Deno.listen({ transport: "unix", path: ${JSON.stringify(path)} }); setInterval(() => {}, 1000);`;
+  const error = await assertRejects(() => startSubject(own(code)), StartError);
+  await Deno.remove(path);
+  assertStringIncludes(error.failure.reason, `mine listens on the Unix socket ${path}, and not on port `);
+});
+
+Deno.test(
+  "another process that shares the port is named, and the figures are not called the server's own",
+  onLinux,
+  async () => {
+    const port = freePort();
+    const shared = JSON.stringify({ hostname: "127.0.0.1", port, reusePort: true });
+    const code = `Deno.serve({ ...${shared}, onListen: () => console.log("up") }, () => new Response("Hello"));`;
+    const args = ["eval", "--unstable-net", "--no-lock", code];
+    await using server = await startSubject(
+      readCustom({ name: "mine", port: String(port) }, [Deno.execPath(), ...args], []),
+    );
+    assertEquals(server.otherListener, null);
+    await using other = new Deno.Command(Deno.execPath(), { args, stdout: "piped" }).spawn();
+    const reader = other.stdout.getReader();
+    await reader.read(); // it listens as well
+    const url = `http://127.0.0.1:${port}`;
+    const named = await startSubject(readCustom({ name: "mine", url, pid: String(server.pid) }, null, []));
+    await reader.cancel();
+    assertEquals(named.pid, server.pid);
+    assertStringIncludes(named.otherListener!, `process ${other.pid} (`);
+    assertStringIncludes(named.otherListener!, `listens on port ${port} as well, and takes a part of the connections`);
+  },
+);
+
+Deno.test(
+  "where the user names the port, one that another socket has meanwhile is no reason to end",
+  onLinux,
+  async () => {
+    const [early, late] = [freePort(), freePort()];
+    const code = hello(
+      "127.0.0.1",
+      String(late),
+      `Deno.listen({ hostname: "127.0.0.1", port: ${early} });
+    await new Promise((resolve) => setTimeout(resolve, 2000));`,
+    );
+    const subject = readCustom({ name: "mine", port: String(late) }, words(code), []);
+    await using server = await startSubject(subject);
+    assertEquals(server.port, late);
+  },
+);
+
+Deno.test(
+  "a stranger on the port of a command is measured without CPU time and memory, and named",
+  onLinux,
+  async () => {
+    const port = freePort();
+    const subject = readCustom({ name: "mine", port: String(port) }, words("setInterval(() => {}, 1000)"), []);
+    const before = processTree(Deno.pid)!.length;
+    const starting = startSubject(subject);
+    // It binds the port after the look whether it is free, and before the wait for it ends.
+    await until(() => processTree(Deno.pid)!.length > before + 1, 10_000, "the command to be started");
+    using _ = Deno.listen({ hostname: "127.0.0.1", port });
+    await using server = await starting;
+    assertEquals(server.pid, null);
+    assertStringIncludes(server.otherListener!, `process ${Deno.pid} (`);
+    assertStringIncludes(
+      server.otherListener!,
+      "is no part of the server: CPU time and memory of the server are not known",
+    );
+  },
+);
+
+Deno.test("the process of an address is that of its listening socket, or a finding says so", onLinux, async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const url = `http://127.0.0.1:${listener.addr.port}`;
+  const named = async (pid: number) =>
+    await startSubject(readCustom({ name: "mine", url, pid: String(pid) }, null, []));
+  assertEquals([(await named(Deno.pid)).pid, (await named(Deno.pid)).otherListener], [Deno.pid, null]);
+  await using stranger = await startSubject(own(hello("127.0.0.1", PORT)));
+  const { pid, otherListener } = await named(stranger.pid!);
+  assertEquals(pid, null);
+  assertStringIncludes(otherListener!, `process ${Deno.pid} (`);
+});
+
+/** Starts `sh -c script` as a server; its words can use $DENO and $HELLO. */
+const shell = (script: string) =>
+  readCustom({ name: "mine" }, [
+    "env",
+    `DENO=${Deno.execPath()}`,
+    `HELLO=${hello("127.0.0.1", PORT)}`,
+    "sh",
+    "-c",
+    script,
+  ], []);
+
+Deno.test("a command that goes to the background is named, and what it has left is ended", onLinux, async () => {
+  // As a daemon does: a session of its own, and the parent ends at once.
+  const script = `setsid "$DENO" eval --no-lock "$HELLO" >/dev/null 2>&1 & exit 0`;
+  const error = await assertRejects(() => startSubject(shell(script)), StartError);
+  assertEquals(error.failure.ended, "crashed");
+  assertStringIncludes(error.failure.reason, "is to stay in the foreground");
+  assertEquals(strays(), []);
+});
+
+Deno.test("a process that has left the session of its server is ended with it", onLinux, async () => {
+  {
+    await using server = await startSubject(shell(`setsid "$DENO" eval --no-lock "$HELLO" & wait`));
+    assertEquals(await fetch(`http://127.0.0.1:${server.port}`).then((answer) => answer.text()), "Hello");
+    assertEquals(strays().length, 1);
+  }
+  assertEquals(strays(), []);
+});
+
+Deno.test("a server that wipes its environment is known by its open descriptor, and ended", onLinux, async () => {
+  const script = `setsid env -i PORT=$PORT HOME="$HOME" "$DENO" eval --no-lock "$HELLO" & wait`;
+  {
+    await using server = await startSubject(shell(script));
+    assertEquals(await fetch(`http://127.0.0.1:${server.port}`).then((answer) => answer.text()), "Hello");
+  }
+  assertEquals(strays(), []);
+});
+
+/** Living processes that run the server of `shell`. */
+const strays = () =>
+  listProc("/proc").filter((pid) => /^\d+$/.test(pid)).filter((pid) => {
+    const line = unlessGone(() => readProc(`/proc/${pid}/cmdline`)) ?? "";
+    return line.startsWith(`${Deno.execPath()}\0eval`) && line.includes(hello("127.0.0.1", PORT));
+  });

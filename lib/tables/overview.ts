@@ -7,7 +7,7 @@ import { relative } from "node:path";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
-import type { Metrics, Result } from "../results/results.ts";
+import { acceptsPerS, type Result } from "../results/results.ts";
 import { best, broadcastRuns, type Shown, userMemory } from "../results/choose.ts";
 import { bounded, BROADCAST_COLUMNS, inLine, serverCost, signOf } from "./runs.ts";
 import { type Column, markdown } from "../text/table.ts";
@@ -69,15 +69,12 @@ export function overview(rows: readonly Shown[], top: string): string {
 }
 
 const duration = (seconds: number | null) => seconds === null ? MISSING : `${seconds.toFixed(2)} s`;
-/** Connections that were made and answered in a second. */
-const paceOf = ({ answered, connect_seconds: seconds }: Metrics) => answered && seconds ? answered / seconds : null;
-
 const HOLDS: Column<Result>[] = [
   { heading: "experiment", cell: (of) => of.experiment, left: true },
   { heading: "wanted", cell: (of) => count(of.parameters.connections) },
   { heading: "held and answered", cell: (of) => count(of.metrics.answered) },
   { heading: "connected and answered in", cell: ({ metrics: { connect_seconds: seconds } }) => duration(seconds) },
-  { heading: "connections/s", cell: ({ metrics }) => count(paceOf(metrics)) },
+  { heading: "accepted/s", cell: ({ metrics }) => count(acceptsPerS(metrics)) },
   { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
   { heading: "processes", cell: (of) => count(of.metrics.processes) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },

@@ -1,7 +1,7 @@
 import { type boundOf, boundOfRun } from "../results/findings.ts";
 import { userMemoryOf } from "../results/choose.ts";
-import { bytes, count, microseconds, MISSING } from "../text/format.ts";
-import type { Metrics, Result } from "../results/results.ts";
+import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
+import { acceptsPerS, type Metrics, type Result } from "../results/results.ts";
 import { type Column, table, wrap } from "../text/table.ts";
 
 /** Memory of a connection in the server's processes; within the variation of a heap it is an upper bound. */
@@ -15,7 +15,7 @@ export const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
   { heading: "connec-\ntions", cell: (of) => count(of.parameters.connections), isKey: true },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
-  { heading: "connects\n/s", cell: (of) => count(of.metrics.connects_per_s) },
+  { heading: "accepts\n/s", cell: (of) => of.scenario === "hold" ? count(acceptsPerS(of.metrics)) : MISSING },
   { heading: "requests\n/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
   { heading: "p50", cell: (of) => bounded(of, microseconds(of.metrics.p50_us), "p50_us") },
   { heading: "p99", cell: (of) => bounded(of, microseconds(of.metrics.p99_us), "p99_us") },
@@ -140,7 +140,8 @@ function costOf({ metrics: { core_us_per_request: core = null, cpu_us_per_reques
 /** What one run showed, as a part of a sentence; null: nothing worth a word. */
 function outcomeOf(run: Result): string | null {
   const { metrics: { answered, requests_per_s, p99_us }, scenario, parameters } = run;
-  const size = `at ${count(parameters.connections)} connections`;
+  const size = `at ${counted(parameters.connections, "connection")}`;
+  if (scenario !== "hold" && answered === 0) return `no request was answered ${size} in ${scenario}`;
   if (scenario === "hold") {
     return `held and answered ${count(answered)} of ${count(parameters.connections)} connections`;
   }

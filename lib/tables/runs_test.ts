@@ -70,6 +70,14 @@ Deno.test("a run ends with one sentence: what was held, reached and paid", () =>
   assertEquals(conclude("epoll", []), "epoll: nothing was measured.");
 });
 
+Deno.test("a run without an answer says so, and has no rate", () => {
+  const parameters = { connections: 1, seconds: 1, warmup_seconds: 0 };
+  const none = result({ scenario: "churn", parameters, metrics: { answered: 0, requests_per_s: 0 }, ended: "limited" });
+  assertEquals(conclude("mine", [none]), "mine: no request was answered at 1 connection in churn.");
+  const few = result({ scenario: "throughput", parameters, metrics: { answered: 9, requests_per_s: 9 } });
+  assertEquals(conclude("mine", [few]), "mine: answered 9 requests/s at 1 connection.");
+});
+
 Deno.test("a run over a wire says so, and has the time of the server's cores before that of its processes", () => {
   const metrics = { requests_per_s: 50_000, core_us_per_request: 20, cpu_us_per_request: 7 };
   const parameters = { connections: 100, seconds: 1, warmup_seconds: 0, wire: "veth" as const };

@@ -37,8 +37,16 @@ export class FakeServer implements AsyncDisposable {
   readonly #connections = new Set<Deno.TcpConn>();
   readonly #over: Promise<unknown>;
 
-  /** @param hostname Where it listens. */
-  constructor(readonly answer: Answering, hostname = "127.0.0.1", port = 0) {
+  /**
+   * @param hostname Where it listens.
+   * @param greet What it does with a connection before anything has come on it.
+   */
+  constructor(
+    readonly answer: Answering,
+    hostname = "127.0.0.1",
+    port = 0,
+    readonly greet: (client: FakeConnection) => void | Promise<void> = () => {},
+  ) {
     this.#listener = Deno.listen({ hostname, port });
     this.port = this.#listener.addr.port;
     this.#over = this.#accept();
@@ -79,6 +87,7 @@ export class FakeServer implements AsyncDisposable {
     };
     this.clients.push(client);
     connection.setNoDelay();
+    await this.greet({ connection, from, write });
     const buffer = new Uint8Array(READ_BYTES);
     const decoder = new TextDecoder();
     for (let got = await connection.read(buffer), number = 0; got !== null; got = await connection.read(buffer)) {

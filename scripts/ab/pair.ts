@@ -76,7 +76,7 @@ export async function asOf(ref: string, { name, path, peer }: Experiment, folder
   const text = await git(join(path, ".."), "show", "--end-of-options", `${ref}:./${file}`);
   const copy = join(folder, file);
   await Deno.writeTextFile(copy, text);
-  return { ...parseHeader(name, copy, text), name: `${name} ${ref}` };
+  return { ...parseHeader(name, copy, text, "any order"), name: `${name} ${ref}` };
 }
 
 /** What a shell does itself: no program can take its place. */

@@ -7,7 +7,7 @@ import { delay } from "@std/async";
 import { type FaultRow } from "../../lib/results/rows.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import { isCustom, startSubject, type Subject } from "../../lib/server/subject.ts";
+import { isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
 import { CannotDo, type Fault, type Seen, type Target } from "./faults.ts";
 import { type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import type { Asked, Order } from "./normal_clients.ts";
@@ -104,6 +104,7 @@ function figuresOf({ asked, from, until, seen, before, after, endedEarly }: Tria
   };
 }
 
+const LOCAL = "127.0.0.1";
 const EMPTY: Figures = {
   answered_share_during: 0,
   p99_ms_before: null,
@@ -132,6 +133,8 @@ export async function measureCell(
   try {
     await using server = await startSubject(subject, { args, signal });
     const { pid, port } = server;
+    const { host = LOCAL }: Running = server;
+    if (host !== LOCAL) return skipped(`it listens on ${host} only, and the clients of a fault connect to ${LOCAL}`);
     if (fault.needsPid && pid === null) return skipped("the process of the server is not known: name it by --pid");
     if (fault.ends && !(server instanceof Server)) return skipped("the server speaks no contract about its end");
     let isOver = false;

@@ -20,6 +20,7 @@ export const USAGE =
 Flags: ${MEASURE_USAGE}
        with --fleet: [--wait 5 (s, for enough agents)]
        ${BROKER_USAGE}
+Without --fleet the host is 127.0.0.1, [::1] or localhost.
 GET / is asked for; with --scenario broadcast WebSockets are opened at /, and the server is to send
 each text that one sends to all. Without a pid CPU time and memory are not known, and stand as such.
 With --fleet N hosts make the load, each by deno task agent. A server on another

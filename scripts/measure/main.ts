@@ -10,9 +10,12 @@ import { asked, USAGE } from "./asked.ts";
 import { runScript } from "../../lib/cli/flags.ts";
 import { relaunch } from "../../lib/fleet/relaunch.ts";
 import { measureAndTell } from "../../lib/run/measure.ts";
+import { moreDescriptors } from "../../lib/sampling/shell_limits.ts";
 
 await runScript(USAGE, async () => {
   const { subject, options, fleet, json, save } = asked(Deno.args);
+  const more = Deno.build.os === "linux" && subject.words !== null ? moreDescriptors(Deno.pid) : null;
+  if (more !== null) console.error(more);
   if (fleet === null) return await measureAndTell(subject, options, { json, save });
   const host = subject.host!;
   const net = [...fleet.broker.servers, ...(isIP(host) > 0 ? [] : [host])]; // a name is resolved here

@@ -5,8 +5,7 @@
  * deno task readme
  */
 import { speaksHttp } from "../../lib/catalogue/catalogue.ts";
-import { join } from "node:path";
-import { readClaims } from "../../lib/claims/file.ts";
+import { refreshClaims } from "../../lib/claims/file.ts";
 import { headlines } from "../../lib/claims/headlines.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
@@ -24,8 +23,8 @@ import { formatDocument } from "./format.ts";
 import { summaryTable } from "./summary.ts";
 
 const USAGE = `Usage: deno task readme
-       Writes the generated parts of README.md and the documents in results/ from the figures of the machine that
-       results/reference names.`;
+       Judges the claims by the figures of the machine that results/reference names, and writes the generated parts
+       of README.md and the documents in results/ from these figures.`;
 const README = "README.md";
 /** The server whose run is shown, and the width of a terminal. */
 const SAMPLE = "epoll";
@@ -75,10 +74,12 @@ await runScript(USAGE, async () => {
   const machine = await referenceMachine("results") ?? machineOf(hostFacts());
   const { stored, passedOver } = await readStored("results", machine);
   for (const { path, why } of passedOver) console.error(`Skipped ${path}: ${why}`);
-  const claims = await readClaims(
-    join("results", machine),
+  const { claims, isNew } = await refreshClaims(
+    stored,
+    "results",
     ({ path, why }) => console.error(`Skipped ${path}: ${why}`),
   );
+  if (isNew) console.log(`The claims were judged anew by the figures of ${machine}.`);
   const book = { stored, claims };
   const readme = fill(await Deno.readTextFile(README), partsOf(book));
   await Deno.writeTextFile("results/README.md", await resultsDocument(book));

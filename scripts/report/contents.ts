@@ -81,7 +81,7 @@ const unknown = (name: string): Experiment => ({
   name,
   path: "",
   peer: false,
-  family: "own",
+  family: "custom",
   title: name,
   question: "",
   idea: "",

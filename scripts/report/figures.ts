@@ -133,7 +133,7 @@ const GROUPS: [id: string, families: string[]][] = [
   ["blocking", ["blocking"]],
   ["events", ["readiness", "completion"]],
   ["runtimes", ["runtime", "hybrid", "bypass"]],
-  ["own", ["own"]],
+  ["own", ["custom"]],
 ];
 const WHOSE = { ours: "experiments", peer: "peers", own: "servers of your own" };
 
@@ -143,7 +143,7 @@ export const nightFigures = ({ trends, shown }: ReportContents): Figure[] =>
     id: `nights-${course.experiment}`,
     spec: trendChart(
       course,
-      shown.find(({ experiment }) => experiment.name === course.experiment)?.experiment.family ?? "own",
+      shown.find(({ experiment }) => experiment.name === course.experiment)?.experiment.family ?? "custom",
     ),
     note:
       "A whisker is the interval of 98 % of one night. A new level begins where the nights before and after are more " +
@@ -160,7 +160,8 @@ const repeatOf = ({ load: { connections, cpuUs, idlePercent } }: Pair): string =
 export function comparingFigures(contents: ReportContents): Figure[] {
   const { comparisons, readiness, sweep, crossings } = contents;
   const all = [...contents.shown, ...contents.own];
-  const family = (name: string) => all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "own";
+  const family = (name: string) =>
+    all.find(({ experiment }) => experiment.name === name)?.experiment.family ?? "custom";
   const figures: Figure[] = [
     ...comparisons.flatMap((table) => comparisonFigures(table, family)),
     {

@@ -217,19 +217,21 @@ Deno.test("a custom server has a row, stands in the charts, and no link to it le
   const epoll = contents.results.findLast(({ experiment, scenario, findings }) =>
     experiment === "epoll" && scenario === "throughput" && findings.length > 0
   )!;
-  const mine = { ...epoll, experiment: "mine", family: "own" };
+  const mine = { ...epoll, experiment: "mine", family: "custom" };
   const hold = {
     ...contents.shown.find((of) => of.experiment.name === "poll")!.hold!,
     experiment: "mine",
-    family: "own",
+    family: "custom",
   };
   const results = [...contents.results, mine, hold];
   const own = ownServers(catalogue(), results, []);
   assertEquals(own.map(({ experiment }) => experiment.name), ["mine"]);
   const doc = parse({ ...smaller(contents.shown), results, own });
   const row = doc.querySelector('#servers [data-name="mine"]')!;
-  assertEquals([row.getAttribute("data-kind"), row.getAttribute("data-family")], ["own", "own"]);
-  for (const name of ["family", "kind"]) assert(doc.querySelector(`#filter [name=${name}][value=own]`), name);
+  assertEquals([row.getAttribute("data-kind"), row.getAttribute("data-family")], ["own", "custom"]);
+  for (const [name, value] of [["family", "custom"], ["kind", "own"]]) {
+    assert(doc.querySelector(`#filter [name=${name}][value=${value}]`), name);
+  }
   const { charts } = dataOf(doc);
   const memory = charts["memory"] as RankSpec;
   assertEquals(memory.items.find(({ name }) => name === "mine")?.value, hold.metrics.user_bytes_per_conn);

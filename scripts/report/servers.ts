@@ -27,7 +27,7 @@ export type Stored = Pick<ReportContents, "results" | "comparisons">;
 
 /** Whose a server is: this project's, a peer, or the reader's own. */
 export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
-  family === "own" ? "own" : peer ? "peer" : "ours";
+  family === "custom" ? "own" : peer ? "peer" : "ours";
 
 /** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
 export function whyMissing({ experiment }: Shown, { results, comparisons }: Stored): string {

@@ -52,6 +52,7 @@ const PROBE_MINUTES: Record<string, number> = {
   pooling: 4,
   "socket-options": 5,
   bandwidth: 2,
+  lateness: 1,
   listings: 0.5,
   million: 6,
 };
