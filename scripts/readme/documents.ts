@@ -59,7 +59,7 @@ export async function picture(name: string, spec: ChartSpec): Promise<string> {
 }
 
 const familyOf = (experiments: readonly Experiment[]) => (name: string) =>
-  experiments.find((experiment) => experiment.name === name)?.family ?? "own";
+  experiments.find((experiment) => experiment.name === name)?.family ?? "custom";
 
 /** How a comparison is drawn. */
 type Draw = (rows: readonly ComparisonRow[], at: string, family: (name: string) => string) => ChartSpec;
