@@ -4,8 +4,9 @@
  * Three nets, since each has a hole. The group: one kill(2) reaches the process with all its children, and Ctrl-C of the
  * terminal does not. PR_SET_PDEATHSIG (Linux) ends the process at the moment its parent ends, but not its children. And a
  * watchdog, a shell in yet another session, reads a pipe that this process holds: when the pipe ends, at the end
- * of a run or by SIGKILL, it kills what is left of the group. A process that puts children into sessions of their own must
- * end them itself. Windows has neither the shell nor groups: there the process alone is killed, and SIGTERM is a kill.
+ * of a run or by SIGKILL, it kills what is left of the group. On Linux it also finds what has left the group, such as a
+ * server that daemonizes: a variable in the environment of each process marks it. Windows has neither the shell nor groups:
+ * there the process alone is killed, and SIGTERM is a kill.
  *
  * @module
  */
@@ -17,6 +18,8 @@ export interface GroupCommand {
   args: string[];
   cwd?: string;
   env?: Record<string, string>;
+  /** What it starts in sessions of their own serves others too, and stays. */
+  keepsDaemons?: boolean;
 }
 
 /** Where and within which limits it runs. */
@@ -40,13 +43,24 @@ ${PIN_AND_BIND}
 exec "$@" </dev/null`;
 
 // A killed process may take a while to give back its memory: wait until those of the group that are left are zombies, which
-// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits.
+// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits. Then those that bear the mark: a
+// zombie has no environment, so it is not found.
 const WATCH = `
 while read -r line; do :; done
 tries=0
 while kill -s KILL -- "-$1" 2>/dev/null && [ $tries -lt 100 ] &&
   ps -A -o pgid= -o stat= 2>/dev/null | grep -q "^ *$1  *[^Z ]"
-do tries=$((tries + 1)); sleep 0.05; done`;
+do tries=$((tries + 1)); sleep 0.05; done
+[ -n "$2" ] || exit 0
+tries=0
+while left=$(grep -lsF "$2=" /proc/[0-9]*/environ); [ -n "$left" ] && [ $tries -lt 100 ]
+do
+  for file in $left; do pid=\${file#/proc/}; kill -s KILL "\${pid%/environ}" 2>/dev/null; done
+  tries=$((tries + 1)); sleep 0.05
+done`;
+
+/** The name of a variable that marks the processes of one group: inside of one, those of another bear both marks. */
+const newMark = (): string => `C10K_LAB_GROUP_${crypto.randomUUID().replaceAll("-", "_")}`;
 
 /** Resolves to true once `promise` has settled, to false after `ms`. */
 export async function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -141,9 +155,11 @@ export class Group {
 
 /** Spawns the command as the leader of a group that a watchdog stands behind before the first instruction runs. */
 export async function spawnGroup(server: GroupCommand, options: GroupOptions = {}): Promise<Group> {
-  const { cwd, env } = server;
+  const { cwd } = server;
+  const mark = server.keepsDaemons ? "" : newMark();
+  const env = { ...server.env, ...(mark !== "" && { [mark]: "1" }) };
   const words = limited(options.prlimit ?? [], [server.command, ...server.args]);
-  const common = { ...(cwd && { cwd }), ...(env && { env }), stdout: "piped", stderr: "piped" } as const;
+  const common = { ...(cwd && { cwd }), env, stdout: "piped", stderr: "piped" } as const;
   if (Deno.build.os === "windows") {
     return new Group(new Deno.Command(words[0]!, { ...common, args: words.slice(1), stdin: "null" }).spawn(), null);
   }
@@ -152,7 +168,7 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
   // PR_SET_PDEATHSIG means the thread that called fork(2), not its process. Deno spawns on the thread that runs this
   // code: the main thread, or the thread of a Worker, which takes its servers with it.
   const child = shell(LAUNCH, [(options.cpus ?? [options.cpu ?? ""]).join(","), ...words], common);
-  const watchdog = shell(WATCH, [String(child.pid)], { stdout: "null", stderr: "null" });
+  const watchdog = shell(WATCH, [String(child.pid), mark], { stdout: "null", stderr: "null" });
   const group = new Group(child, watchdog);
   const go = child.stdin.getWriter();
   await go.write(new TextEncoder().encode("go\n"));

@@ -212,7 +212,8 @@ async function startCustom(own: CustomServer, words: readonly string[], options:
 /** Why nothing listens: the command has ended, or is not ready in time (`over` is null). */
 function failureOf(name: string, port: number, over: Deno.CommandStatus | null, stderrTail: string): StartFailure {
   const what = over === null ? "does not listen on" : `ended ${howEnded(over)} before it listened on`;
-  const reason = withLastWords(`${name} ${what} port ${port}, which PORT names in its environment`, stderrTail);
+  const left = over?.success ? ": it must stay in the foreground, without becoming a daemon" : "";
+  const reason = withLastWords(`${name} ${what} port ${port}, which PORT names in its environment${left}`, stderrTail);
   return { ended: over === null ? "not_ready" : "crashed", reason };
 }
 

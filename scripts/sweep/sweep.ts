@@ -58,6 +58,9 @@ async function runOrThrow(plan: SweepPlan, rate: number | null): Promise<Result>
   if (["skipped", "crashed", "not_ready"].includes(result.ended)) {
     throw new CannotSweep(result.ended, result.reason ?? result.ended);
   }
+  if (result.metrics.requests_per_s === null) { // the connections were not made: that is no rate that it cannot bear
+    throw new CannotSweep(result.ended, `nothing was measured, ${result.reason ?? result.ended}`);
+  }
   return result;
 }
 
