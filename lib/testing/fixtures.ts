@@ -262,6 +262,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     probe: [],
     selftest: [],
     faults: [],
+    soak: [],
     sweep: [],
   };
   const made: Made = { host: HOST, experiments: [], results: [], rows, command: "deno task made-up", quick: false };
@@ -283,6 +284,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       probe: studies("probe"),
       selftest: studies("selftest"),
       faults: studies("faults"),
+      soak: studies("soak"),
       sweep: studies("sweep"),
     },
   };
