@@ -8,7 +8,6 @@ import { delay } from "@std/async";
 import { join } from "node:path";
 import { EXIT } from "../lib/cli/exit.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
-import { readProc } from "../lib/sampling/procfs.ts";
 import { seededRandom } from "../lib/timing/random.ts";
 import { until } from "../lib/testing/client.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
@@ -70,12 +69,11 @@ async function shell(script: string): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-const LISTENS = "0A"; // the state TCP_LISTEN in /proc/net/tcp
-
-/** How many of these sockets still listen. */
-const listening = (inodes: readonly string[]): number =>
-  readProc("/proc/net/tcp").split("\n").map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields[3] === LISTENS && inodes.includes(fields[9]!)).length;
+/** How many of these sockets still listen: their state is 0A. The file has megabytes where many connections have ended. */
+async function listening(inodes: readonly string[]): Promise<number> {
+  const all = (await shell(`awk '$4 == "0A" { print $10 }' /proc/net/tcp`)).split("\n");
+  return inodes.filter((inode) => all.includes(inode)).length;
+}
 
 /** The temporary files and folders below a folder of results; the mutex of the folders stays. */
 const temporaries = (dir: string): string[] => [
@@ -97,7 +95,7 @@ async function kill([task, ...args]: typeof TASKS[number], afterMs: number, dir:
     return null;
   }
   const gone = async () =>
-    running.pids().length === 0 && listening(held.sockets) === 0 && !await isInhabited(held.namespaces);
+    running.pids().length === 0 && await listening(held.sockets) === 0 && !await isInhabited(held.namespaces);
   await until(gone, PATIENCE_MS, `${task} ${args.join(" ")} to be gone, killed after ${afterMs} ms`);
   return held;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { FindingId, Found } from "../results/findings.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
+import type { ComparisonRow, CrosscheckRow, FaultRow, Kind, ReadinessRow, Rows } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
@@ -223,6 +223,30 @@ export const probed = (probe: string, variant: string, metric: string, value: nu
   const [low, high] = value === null ? [null, null] : [value * 0.99, value * 1.01];
   const note = value === null ? "it could not be had" : null;
   rows.probe.push({ probe, variant, metric, value, low, high, runs: MIN_ROUNDS, note });
+};
+
+/** One fault at a server. */
+export const faulted = (server: string, fault: string, change: Partial<FaultRow> = {}): Piece => ({ rows }) => {
+  rows.faults.push({
+    server,
+    fault,
+    seed: 1,
+    verdict: "survived",
+    reason: null,
+    answered_share_during: 1,
+    p99_ms_before: 1,
+    p99_ms_during: 2,
+    p99_ms_after: 1,
+    recovery_s: 0.1,
+    descriptors_left: 0,
+    threads_left: 0,
+    memory_left_bytes: 0,
+    owed: 100,
+    lost: 0,
+    ended_early: false,
+    exit_code: null,
+    ...change,
+  });
 };
 
 /** What one client and the server counted. */

@@ -15,6 +15,7 @@ import { HISTORY, readHistory } from "../../lib/regress/record.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
+import { type FaultMatrix, faultMatrix } from "../../lib/tables/faults.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 
@@ -33,6 +34,8 @@ export interface ReportContents {
   comparisons: Table[];
   readiness: Study<"readiness"> | undefined;
   claims: ClaimsFile | null;
+  /** What breaks each server. */
+  faults: FaultMatrix;
   /** Of each experiment that was measured at night. */
   trends: Trend[];
   passedOver: PassedOver[];
@@ -125,6 +128,7 @@ export async function readContents(
     comparisons,
     readiness: newestLaw(studies.readiness),
     claims,
+    faults: faultMatrix(studies.faults, all.map(({ name }) => name)),
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),
     line,

@@ -17,6 +17,7 @@ import { writeStudy } from "../../../lib/results/studies.ts";
 import { commandBehind, readCustom } from "../../../lib/server/custom.ts";
 import { StartError } from "../../../lib/server/server.ts";
 import type { Subject } from "../../../lib/server/subject.ts";
+import { soakFigure } from "../../../lib/tables/faults.ts";
 import { count, counted } from "../../../lib/text/format.ts";
 import { type Column, table, wrap } from "../../../lib/text/table.ts";
 import { FLAT_RULE } from "./judge.ts";
@@ -32,28 +33,23 @@ const MINUTES = 15;
 const MAX_MINUTES = 24 * 60;
 const SEEDS = 2 ** 32;
 
-const figure = ({ quantity }: SoakRow, value: number | null): string => {
-  if (quantity === "memory") return value === null ? count(null) : `${count(value / 2 ** 20, 1)} MiB`;
-  return quantity === "latency" ? `${count(value, 1)} ms` : count(value, 1);
-};
-
 const COLUMNS: Column<SoakRow>[] = [
   { heading: "server", cell: (of) => of.server, left: true },
   { heading: "quantity", cell: (of) => of.quantity, left: true, isKey: true },
   { heading: "verdict", cell: (of) => of.verdict, left: true },
   { heading: "points", cell: (of) => count(of.values.length) },
-  { heading: "level", cell: (of) => figure(of, of.level) },
-  { heading: "rise", cell: (of) => figure(of, of.rise) },
-  { heading: "at least", cell: (of) => figure(of, of.rise_low) },
-  { heading: "step", cell: (of) => figure(of, of.step) },
-  { heading: "allowed", cell: (of) => figure(of, of.allowed) },
+  { heading: "level", cell: (of) => soakFigure(of, of.level) },
+  { heading: "rise", cell: (of) => soakFigure(of, of.rise) },
+  { heading: "at least", cell: (of) => soakFigure(of, of.rise_low) },
+  { heading: "step", cell: (of) => soakFigure(of, of.step) },
+  { heading: "allowed", cell: (of) => soakFigure(of, of.allowed) },
 ];
 
 /** What is wrong with each server, as parts of a sentence; none if all is flat. */
 function complaints(rows: readonly SoakRow[]): string[] {
   return [...Map.groupBy(rows, ({ server }) => server)].flatMap(([server, of]) => {
     const rising = of.filter(({ verdict }) => verdict === "rising");
-    const names = rising.map((row) => `${row.quantity} by ${figure(row, Math.max(row.rise!, row.step!)).trim()}`);
+    const names = rising.map((row) => `${row.quantity} by ${soakFigure(row, Math.max(row.rise!, row.step!))}`);
     const broken = of[0]!.broken;
     if (names.length === 0 && broken === null) return [];
     const parts = [
