@@ -209,7 +209,7 @@ export function planOf(
     ),
     ...compared,
     ...(quick ? [] : predictions(experiments, compared)),
-    measure("faults", "faults --all", "what breaks it; lesson 11", quick ? 10 : 35),
+    measure("faults", "faults --all", "what breaks it; lesson 11", 40),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
