@@ -44,12 +44,14 @@ const chartOf = (rows: readonly FaultRow[], fault: string): RankSpec => ({
 
 /** Puts servers under faults, and shows what the normal clients beside them saw. Nothing is stored. */
 export async function faultsLive(servers: readonly string[], faults: readonly string[]): Promise<FaultRow[]> {
-  const words = ["task", "faults", ...servers, "--fault", faults.join(","), "--json", "--no-save"];
+  const words = ["task", "--quiet", "faults", ...servers, "--fault", faults.join(","), "--json", "--no-save"];
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), { args: words, cwd: PROJECT }).output();
   const [said, complained] = [stdout, stderr].map((bytes) => new TextDecoder().decode(bytes));
   let rows: FaultRow[] = [];
   if (said!.startsWith("[")) rows = JSON.parse(said!);
-  else if (code > FAILED) await showText(`Skipped: ${complained!.trim().split("\n").at(-1)}`);
+  else if (code > FAILED) {
+    await showText(`Skipped: ${complained!.split("\n").find((line) => !line.startsWith("Seed "))}`);
+  }
   if (faults.length === 1) await show(chartOf(rows, faults[0]!)); // several do not belong on one axis
   await showTable(rows, COLUMNS);
   return rows;
