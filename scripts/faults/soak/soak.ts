@@ -40,8 +40,8 @@ const WORKERS = 4;
 const TURNS = 60;
 const MIN_QUIET_S = 0.5;
 const MAX_QUIET_S = 15;
-/** After a fault the server has so long to come to rest. */
-const REST_MS = 500;
+/** After a fault the server has so long to work off what is left of it, but no longer than the stretch that is measured. */
+const REST_MS = 3000;
 /** After a quiet stretch its last requests have so long to be answered. */
 const TAIL_MS = 500;
 /** Requests in quiet stretches may go without an answer up to this share. */
