@@ -138,7 +138,8 @@ export function soakFigure({ quantity }: SoakRow, value: number | null): string 
   return quantity === "latency" ? `${count(value, 1)} ms` : count(value, 1);
 }
 
-const SOAK_COLUMNS: Column<SoakRow>[] = [
+/** The columns of what soaks have shown. */
+export const SOAK_COLUMNS: Column<SoakRow>[] = [
   { heading: "server", cell: (of) => of.server, left: true },
   { heading: "minutes", cell: (of) => count(of.minutes, 1) },
   { heading: "faults", cell: (of) => count(of.faults.length) },

@@ -12,10 +12,11 @@ import { FINDING_SAYS } from "../../lib/results/findings.ts";
 import { END_SAYS, MANIFEST, METRICS_SCHEMA, PARAMETERS, RESULT, SCENARIO_SAYS } from "../../lib/results/schema.ts";
 import { chooseStored, coverage } from "../../lib/results/stored.ts";
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
+import type { SoakRow } from "../../lib/results/rows.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest } from "../../lib/results/choose.ts";
-import { type FaultMatrix, faultMatrix } from "../../lib/tables/faults.ts";
+import { type FaultMatrix, faultMatrix, newestSoaks } from "../../lib/tables/faults.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { type ClaimsFile, readClaims } from "../../lib/claims/file.ts";
 
@@ -36,6 +37,8 @@ export interface ReportContents {
   claims: ClaimsFile | null;
   /** What breaks each server. */
   faults: FaultMatrix;
+  /** What rises under load for long: the newest rows of each server. */
+  soaks: SoakRow[];
   /** Of each experiment that was measured at night. */
   trends: Trend[];
   passedOver: PassedOver[];
@@ -129,6 +132,7 @@ export async function readContents(
     readiness: newestLaw(studies.readiness),
     claims,
     faults: faultMatrix(studies.faults, all.map(({ name }) => name)),
+    soaks: newestSoaks(studies.soak),
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),
     line,

@@ -7,6 +7,7 @@ import { count } from "../../lib/text/format.ts";
 import { trends } from "../../lib/regress/trend.ts";
 import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
+import type { SoakRow } from "../../lib/results/rows.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import type { PageData } from "./data.ts";
 import { ownServers, readContents, type ReportContents } from "./contents.ts";
@@ -253,6 +254,26 @@ Deno.test("nights are a chart for each experiment, with what changed; where none
   assertEquals(doc.querySelectorAll("#chart-nights-event-loop tbody tr").length, 40); // nights, and their medians
 });
 
+const SOAKED: SoakRow = {
+  server: "epoll",
+  seed: 1,
+  minutes: 15,
+  quantity: "memory",
+  verdict: "flat",
+  level: 2 ** 24,
+  rise: -1000,
+  rise_low: -2000,
+  rise_high: 2000,
+  step: 0,
+  allowed: 2 ** 21,
+  at_s: [1],
+  values: [2 ** 24],
+  faults: ["fragments"],
+  requests: 100,
+  unanswered: 0,
+  broken: null,
+};
+
 Deno.test("the matrix has a cell for each server and fault, with verdict, figures, reason and command", () => {
   const none = { faults: [], servers: [] };
   assertStringIncludes(textOf("#faults", parse({ ...smaller([]), faults: none })), "deno task faults --all");
@@ -274,6 +295,8 @@ Deno.test("the matrix has a cell for each server and fault, with verdict, figure
     /^failed 7 lost.*answers lost7 of 100.*deno task faults epoll --fault pipelines --seed 1$/,
   );
   assertEquals(doc.querySelectorAll("#faults details").length, 3);
+  assertStringIncludes(textOf("#faults", parse({ ...smaller([]), soaks: [] })), "deno task soak epoll");
+  assertMatch(textOf("#faults tbody", parse({ ...smaller([]), faults: none, soaks: [SOAKED] })), /^epoll15.0.*flat/);
 });
 
 Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {

@@ -5,7 +5,13 @@
  */
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
-import { cellFigures, type FaultCell, type FaultsOf, faultsSentence } from "../../../lib/tables/faults.ts";
+import {
+  cellFigures,
+  type FaultCell,
+  type FaultsOf,
+  faultsSentence,
+  SOAK_COLUMNS,
+} from "../../../lib/tables/faults.ts";
 import { count, MISSING } from "../../../lib/text/format.ts";
 import type { ReportContents } from "../contents.ts";
 import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
@@ -43,8 +49,30 @@ export function Cell({ row }: { row: FaultCell | undefined }) {
   );
 }
 
+/** What rises under load for long. */
+export const Soaks = ({ soaks }: Pick<ReportContents, "soaks">) => (
+  <>
+    <h3>Under load for long</h3>
+    {soaks.length === 0
+      ? (
+        <p>
+          Nothing was soaked yet: <Command text="deno task soak epoll" />{" "}
+          loads a server for long, with faults at random.
+        </p>
+      )
+      : (
+        <DataTable
+          caption="What rises under load for long, with faults at random"
+          rows={soaks}
+          columns={SOAK_COLUMNS}
+          name={({ server }) => server}
+        />
+      )}
+  </>
+);
+
 /** The section. */
-export function Faults({ faults: matrix, shown }: ReportContents) {
+export function Faults({ faults: matrix, shown, soaks }: ReportContents) {
   const known = new Set(shown.map(({ experiment }) => experiment.name));
   const columns: PageColumn<FaultsOf>[] = [
     {
@@ -83,6 +111,7 @@ export function Faults({ faults: matrix, shown }: ReportContents) {
             />
           </>
         )}
+      <Soaks soaks={soaks} />
     </section>
   );
 }
