@@ -1,11 +1,11 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { newResult } from "../../lib/results/results.ts";
 import type { SweepRow } from "../../lib/results/rows.ts";
 import { HOST } from "../../lib/testing/fixtures.ts";
 import { capacity, knee, nextRate, readSlo } from "./capacity.ts";
 import { describe } from "./describe.ts";
-import { sweep, type SweepPlan } from "./sweep.ts";
+import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
 
 /** Sweeps a server whose p99 is 1 ms at no load and grows without bound towards `limit`, as that of a queue does. */
 async function swept(limit: number, more: Partial<SweepPlan> = {}): Promise<SweepRow[]> {
@@ -35,6 +35,15 @@ Deno.test("a ladder ends where the server saturates, and the knee lies before la
   assert(rows.every(({ round }) => round === 0));
   assertEquals(knee(rows), 8100);
   assertEquals((await swept(10_000, { rates: [1000, 20_000, 30_000] })).map((of) => of.rate_per_s), [1000, 20_000]);
+});
+
+Deno.test("where no connection was made nothing saturates: the sweep ends with the reason", async () => {
+  const reason = "stopped at 0 of 10: descriptors, limit 64 per process";
+  const run: SweepPlan["run"] = ({ scenario, parameters }) => {
+    const common = { experiment: "epoll", family: "readiness", host: HOST, histogram: null, findings: [], command: "" };
+    return Promise.resolve(newResult({ ...common, scenario, parameters, metrics: {}, ended: "limited", reason }));
+  };
+  await assertRejects(() => swept(10_000, { rates: [100], run }), CannotSweep, `nothing was measured, ${reason}`);
 });
 
 Deno.test("the capacity is found by bisection within its closeness, with an interval over the rounds", async () => {
