@@ -5,7 +5,7 @@
  * Other files try the rest. lib/server/server_test.ts and subject_test.ts: a server that crashes, never gets ready, says
  * something else, or whose port is taken. scripts/exit_test.ts: nothing can be stored. lib/results/*_test.ts: damaged, newer
  * and half-written files. lib/regress/regress_test.ts: two runs at once. scripts/kills_test.ts:
- * SIGKILL at any moment.
+ * SIGKILL at any moment, and while it writes.
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";

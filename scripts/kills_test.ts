@@ -8,10 +8,12 @@ import { delay } from "@std/async";
 import { join } from "node:path";
 import { EXIT } from "../lib/cli/exit.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
+import { mustStore } from "../lib/results/durable_file.ts";
 import { seededRandom } from "../lib/timing/random.ts";
 import { until } from "../lib/testing/client.ts";
+import { folder } from "../lib/testing/folder.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
-import { filesIn, project, RunningTask, runTask } from "../lib/testing/task.ts";
+import { filesIn, project, ROOT, RunningTask, runTask } from "../lib/testing/task.ts";
 
 const KILLS = 6; // the usual tests have time for a few
 const PATIENCE_MS = 15_000;
@@ -131,5 +133,41 @@ Deno.test({
     assertEquals(after, 0);
     const shown = await runTask("advise", ["--connections", "1"], dir.path);
     assert(!shown.stderr.includes("Skipped"), shown.stderr); // what was stored is whole
+  },
+});
+
+const WRITERS = 10;
+
+Deno.test({
+  name: "a writer that is killed while it writes leaves the old file or the new one, whole, and nothing beside it",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using dir = folder();
+    const path = join(dir.path, "a.json");
+    const module = new URL("../lib/results/durable_file.ts", import.meta.url).href;
+    const script = `
+      import { store } from ${JSON.stringify(module)};
+      console.log("ready");
+      for (let i = 0;; i++) await store(${JSON.stringify(path)}, String(i % 10).repeat(4_000_000));`;
+    const file = join(dir.path, "write.mjs");
+    Deno.writeTextFileSync(file, script);
+    const args = ["run", "-A", "--no-check", "--config", join(ROOT, "deno.json"), file];
+    let torn = 0;
+    for (let i = 0; i < WRITERS; i++) {
+      const child = new Deno.Command(Deno.execPath(), { args, stdout: "piped", stderr: "null" }).spawn();
+      const reader = child.stdout.getReader();
+      assert(!(await reader.read()).done, "the writer has not begun");
+      await until(() => filesIn(dir.path, ".tmp").length > 0, PATIENCE_MS, "a write to be under way");
+      child.kill("SIGKILL");
+      await child.status;
+      await reader.cancel();
+      torn += filesIn(dir.path, ".tmp").length;
+      await mustStore(dir.path);
+      assertEquals(filesIn(dir.path, ".tmp"), []);
+      const text = filesIn(dir.path, "a.json").length === 0 ? "" : Deno.readTextFileSync(path);
+      assert(text === "" || (text.length === 4_000_000 && new Set(text).size === 1), `${text.length} characters`);
+    }
+    console.log(`Of ${WRITERS} writers ${torn} were killed in mid-write.`);
+    assert(torn > 0);
   },
 });
