@@ -98,6 +98,8 @@ Deno.test({
       ["exp", ["epoll"]],
       ["measure", ["--name", "mine", ...SILENT]],
       ["stress", ["epoll"]],
+      ["faults", ["epoll"]],
+      ["soak", ["epoll"]],
       ["compare", ["epoll", "poll"]],
       ["probe", ["system-calls"]],
       ["readiness", []],

@@ -45,6 +45,13 @@ const CASES: Case[] = [
     stored: ".json",
   },
   {
+    task: "soak",
+    args: ["epoll", "poll", "--minutes", "0.1", "--seed", "1"],
+    finished: /^poll: /m,
+    shown: /^epoll +memory /m,
+    stored: ".json",
+  },
+  {
     task: "compare",
     args: ["epoll", "poll", "--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick"],
     finished: /round 1 of 100: /,

@@ -144,10 +144,14 @@ export async function runScript(
 const NO_PROCESS =
   "No process or thread more can be started here: raise the limit (ulimit -u, pids.max of the container).";
 
+/** What the system refuses where this process is at its limit of descriptors: EMFILE. */
+const NO_DESCRIPTOR = "This process can open no file or pipe more: raise the limit of descriptors (ulimit -n).";
+
 /** The sentence for an error whose cause is known; null if it is not. */
 function sentenceOf(error: unknown): string | null {
   if (error instanceof KnownFailure || error instanceof Interrupted) return error.message;
   if (error instanceof Deno.errors.WouldBlock) return `${NO_PROCESS} ${error.message}`;
+  if (error instanceof Error && "code" in error && error.code === "EMFILE") return `${NO_DESCRIPTOR} ${error.message}`;
   const isRefusal = error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable;
   return isRefusal ? error.message : null;
 }

@@ -99,6 +99,11 @@ Deno.test("an error with a known cause is one sentence, and its code is that of 
   for (const [error, code, stderr] of cases) assertEquals(await outcomeOf(error), { code, stderr }, error);
   const limit = await outcomeOf("new Deno.errors.WouldBlock('Failed to spawn')");
   assertEquals([limit.code, limit.stderr.startsWith("No process or thread more can be started here")], [70, true]);
+  const full = await outcomeOf("Object.assign(new Error('Too many open files'), { code: 'EMFILE' })");
+  assertEquals(
+    [full.code, full.stderr.startsWith("This process can open no file or pipe more"), full.stderr.includes("    at ")],
+    [70, true, false],
+  );
 });
 
 Deno.test("an error that nobody knows keeps its stack trace, without colours, and is no verdict", async () => {

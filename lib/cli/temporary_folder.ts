@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { CannotStore } from "./errors.ts";
 
@@ -38,6 +39,14 @@ function sweep(dir: string): number {
     swept++;
   }
   return swept;
+}
+
+/** Removes what killed commands have left, if anything. Needs `--allow-read` and `--allow-write=results`. */
+export function sweepTemporaryFolders(dir: string = TEMPORARY): void {
+  if (!existsSync(dir)) return;
+  using mutex = open(join(dir, MUTEX));
+  mutex.lockSync(true);
+  sweep(dir);
 }
 
 /** A folder of this process. Disposing of it removes it, with all that is in it. */

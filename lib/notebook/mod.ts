@@ -10,6 +10,7 @@ export { judged, written } from "../claims/claim.ts";
 export { atLeast, quotient } from "../claims/figure.ts";
 export { claimOf, showClaim, showJudged, showRule, showSwitches, showVerdicts, tryClaim } from "./claims.ts";
 export { crossingLive } from "./crossing.ts";
+export { faultsLive, showFaults } from "./faults.ts";
 export { slope } from "./footprint.ts";
 export {
   check,

@@ -4,8 +4,9 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { CannotStore } from "../cli/errors.ts";
+import { sweepTemporaryFolders, TEMPORARY as FOLDERS } from "../cli/temporary_folder.ts";
 
 /** The folder that stands in results/ beside those of the experiments: see study.ts. */
 export const STUDIES = "studies";
@@ -31,20 +32,49 @@ export async function store(path: string, content: string): Promise<void> {
   const temporary = `${path}${TEMPORARY}`; // in the same folder: rename(2) works within one file system only
   try {
     await Deno.mkdir(dirname(path), { recursive: true });
-    await writeDurably(temporary, content);
-    await Deno.rename(temporary, path);
+    await write(temporary, content, () => Deno.rename(temporary, path));
   } catch (error) {
-    await removeIfThere(temporary);
     throw new CannotStore(`Cannot store ${path}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-async function writeDurably(path: string, content: string): Promise<void> {
-  // What a killed program has left under this name is written over.
-  using file = await Deno.open(path, { write: true, create: true, truncate: true });
-  const bytes = new TextEncoder().encode(content);
-  for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
-  await file.sync();
+/** Tries to open a file that others rename or remove at that moment. */
+const MAX_TRIES = 100;
+
+/** Whether a path still names an open file: another process may have renamed or removed it before it was locked. */
+async function stillNames(path: string, file: Deno.FsFile): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).ino === (await file.stat()).ino;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Opens a file for this process alone. The kernel lets go of the lock when the process ends, however that ends. */
+async function openLocked(path: string): Promise<Deno.FsFile> {
+  for (let tries = 0; tries < MAX_TRIES; tries++) {
+    const file = await Deno.open(path, { write: true, create: true }); // and not truncated, before the lock is held
+    await file.lock(true);
+    if (await stillNames(path, file)) return file;
+    file.close();
+  }
+  throw new Error(`other processes have taken it away ${MAX_TRIES} times`);
+}
+
+/** Writes a file to the disk, and does with it what is to be done, all under its lock. A file that fails is removed. */
+async function write(path: string, content: string, then: () => Promise<void>): Promise<void> {
+  using file = await openLocked(path);
+  try {
+    await file.truncate(); // what a killed program has left under this name
+    const bytes = new TextEncoder().encode(content);
+    for (let at = 0; at < bytes.length;) at += await file.write(bytes.subarray(at));
+    await file.sync();
+    await then();
+  } catch (error) {
+    await removeIfThere(path);
+    throw error;
+  }
 }
 
 async function removeIfThere(path: string): Promise<void> {
@@ -66,17 +96,23 @@ export async function entries(dir: string): Promise<Deno.DirEntry[]> {
   }
 }
 
-/** So old what a write has left must be, in minutes: a younger file may be one that another process is writing. */
-const LEFTOVER_MINUTES = 10;
+/** Removes a file that nobody writes: whoever writes it holds its lock. */
+async function sweepLeftover(path: string): Promise<void> {
+  try {
+    using file = await Deno.open(path, { write: true });
+    if (await file.tryLock(true) && await stillNames(path, file)) await removeIfThere(path);
+  } catch (error) {
+    // It has got its name meanwhile, or belongs to another user, who sweeps it.
+    if (!(error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied)) throw error;
+  }
+}
 
 /** Removes what writes have left that were killed. */
 async function sweepLeftovers(dir: string): Promise<void> {
   for (const { name, isDirectory, isFile } of await entries(dir)) {
     const path = join(dir, name);
     if (isDirectory && !name.startsWith(".")) await sweepLeftovers(path);
-    if (!isFile || !name.endsWith(TEMPORARY)) continue;
-    const { mtime } = await Deno.stat(path);
-    if (mtime !== null && Date.now() - mtime.getTime() > LEFTOVER_MINUTES * 60_000) await removeIfThere(path);
+    if (isFile && name.endsWith(TEMPORARY)) await sweepLeftover(path);
   }
 }
 
@@ -90,9 +126,9 @@ export async function mustStore(dir = "results"): Promise<void> {
   const path = join(dir, `.${newId()}${TEMPORARY}`);
   try {
     await Deno.mkdir(dir, { recursive: true });
-    await writeDurably(path, "\n");
-    await Deno.remove(path);
+    await write(path, "\n", () => Deno.remove(path));
     await sweepLeftovers(dir);
+    sweepTemporaryFolders(join(dir, basename(FOLDERS)));
   } catch (error) {
     const remedy = "Make the folder writable, or measure with --no-save.";
     throw new CannotStore(`Cannot store in ${dir}: ${(error as Error).message}. ${remedy}`, { cause: error });

@@ -19,15 +19,37 @@ Deno.test("a folder that cannot be written is one sentence with path, cause and 
   assert(error.message.endsWith("Make the folder writable, or measure with --no-save."), error.message);
 });
 
-Deno.test("what killed writes have left is removed once it is old, and other files stay", async () => {
+Deno.test("what killed writes have left is removed, whatever the clock says; what is being written and other files stay", async () => {
   using dir = folder();
   const epoll = join(dir.path, "epoll");
   Deno.mkdirSync(epoll);
-  for (const name of ["old.json.tmp", "new.json.tmp", "old.json"]) Deno.writeTextFileSync(join(epoll, name), "");
-  const long = new Date(Date.now() - 3_600_000);
-  for (const name of ["old.json.tmp", "old.json"]) Deno.utimeSync(join(epoll, name), long, long);
+  for (const name of ["left.json.tmp", "future.json.tmp", "held.json.tmp", "old.json"]) {
+    Deno.writeTextFileSync(join(epoll, name), "");
+  }
+  const ahead = new Date(Date.now() + 3_600_000); // the clock was set back since
+  Deno.utimeSync(join(epoll, "future.json.tmp"), ahead, ahead);
+  using held = Deno.openSync(join(epoll, "held.json.tmp"), { write: true });
+  held.lockSync(true);
   await mustStore(dir.path);
-  assertEquals(namesIn(epoll), ["new.json.tmp", "old.json"]);
+  assertEquals(namesIn(epoll), ["held.json.tmp", "old.json"]);
+});
+
+Deno.test("a folder that a killed command has left in .tmp goes with the next look for room", async () => {
+  using dir = folder();
+  const left = join(dir.path, ".tmp", "0badcafe");
+  Deno.mkdirSync(left, { recursive: true });
+  Deno.writeTextFileSync(`${left}.lock`, "");
+  await mustStore(dir.path);
+  assertEquals(namesIn(join(dir.path, ".tmp")), ["mutex"]);
+});
+
+Deno.test("writers of one file wait for each other, and it is whole after each of them", async () => {
+  using dir = folder();
+  const path = join(dir.path, "a.json");
+  const texts = Array.from({ length: 20 }, (_, i) => String(i).repeat(100_000));
+  await Promise.all(texts.map((text) => store(path, text)));
+  assert(texts.includes(Deno.readTextFileSync(path)));
+  assertEquals(namesIn(dir.path), ["a.json"]);
 });
 
 Deno.test("a write that fails ends nothing: what comes after it is not tried, and the failure is told at the end", async () => {

@@ -145,6 +145,35 @@ const FAULT = v.strictObject({
   exit_code: field(numberOrNull, "of a server that the fault ends; `null` elsewhere"),
 });
 export type FaultRow = v.InferOutput<typeof FAULT>;
+
+/** One quantity of a server over a soak. */
+const SOAK = v.strictObject({
+  server: field(text, "which server"),
+  seed: field(number, "of the faults, their order and what is random in them"),
+  minutes: field(number, "how long it was loaded"),
+  quantity: field(
+    v.picklist(["memory", "descriptors", "threads", "latency"]),
+    "`memory`: anonymous PSS in bytes; `latency`: the p99 of normal clients in ms; the others are counts",
+  ),
+  verdict: field(
+    v.picklist(["flat", "rising", "unclear"]),
+    "by the rule of `scripts/faults/soak/judge.ts`; `unclear`: too few points, or nothing is known",
+  ),
+  level: field(numberOrNull, "the median of the third quarter"),
+  rise: field(numberOrNull, "by how much it rose over the second half, by the median slope"),
+  rise_low: field(numberOrNull, "lower end of its 98 % interval"),
+  rise_high: field(numberOrNull, "upper end"),
+  step: field(numberOrNull, "from the upper quartile of the third quarter to the lower quartile of the last"),
+  allowed: field(numberOrNull, "by how much it may rise"),
+  at_s: field(v.array(number), "when each value was taken, in seconds; none, where the process is not known"),
+  values: field(v.array(number), "the values, each at the end of a stretch without a fault"),
+  faults: field(v.array(text), "what was done to it, in this order"),
+  requests: field(number, "requests of normal clients in the stretches without a fault"),
+  unanswered: field(number, "how many of these got no answer"),
+  broken: field(textOrNull, "how the server ended, or that too many got no answer; `null`: neither"),
+});
+export type SoakRow = v.InferOutput<typeof SOAK>;
+
 /** One rate of a sweep. */
 const SWEEP = v.strictObject({
   server: field(text, "which server"),
@@ -206,6 +235,7 @@ export const ROWS = {
   probe: PROBE,
   selftest: SELFTEST,
   faults: FAULT,
+  soak: SOAK,
   sweep: SWEEP,
   scaling: SCALING,
 };

@@ -13,6 +13,7 @@ import { isUsualSetup } from "./schema.ts";
 import { type PassedOver, readResults, type Result, type ScenarioName } from "./results.ts";
 import { type Kind, KINDS, type Rows } from "./rows.ts";
 import { readStudies, type Study } from "./studies.ts";
+import { counted } from "../text/format.ts";
 
 /**
  * All that is stored of one machine with the default cores and the default head: runs with others stay in their files, so that
@@ -97,6 +98,21 @@ function describeMissing(missing: readonly string[]): string {
   return missing.length > MISSING_SHOWN ? `${shown} and ${missing.length - MISSING_SHOWN} more` : shown;
 }
 
+/** So far ahead of this clock a time must be, in minutes, to show that the clock was set back. */
+const AHEAD_MINUTES = 60;
+
+/** What follows from files that bear a time in the future; empty if there are none. */
+function describeFuture({ results, studies }: Stored): string {
+  const limit = new Date(Date.now() + AHEAD_MINUTES * 60_000).toISOString();
+  const ahead = [...results, ...Object.values(studies).flat()].filter(({ time }) => time > limit).length;
+  if (ahead === 0) return "";
+  const [bear, pass] = ahead === 1 ? ["bears", "passes"] : ["bear", "pass"];
+  return ` The clock was set back: ${
+    counted(ahead, "file")
+  } of this machine ${bear} a time in the future and ${pass} for ` +
+    "the newest until then.";
+}
+
 /**
  * Chooses the machine that a reader shows: the one that the user names; this one, if it has all that the reference has;
  * else the reference. Figures of two machines are never mixed.
@@ -113,7 +129,7 @@ export async function chooseStored({ dir = "results", machine, covers, here }: C
   }
   const own = await readStored(dir, here ?? machineOf(hostFacts()));
   const reference = await referenceMachine(dir);
-  const ours = { ...own, line: `Figures of this machine, ${own.stored.machine}.` };
+  const ours = { ...own, line: `Figures of this machine, ${own.stored.machine}.${describeFuture(own.stored)}` };
   if (reference === null || reference === own.stored.machine) return ours;
   const other = await readStored(dir, reference);
   const has = new Set(covers(own.stored));

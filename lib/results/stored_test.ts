@@ -121,6 +121,20 @@ Deno.test("a reference without a folder has nothing that this machine lacks", as
   assertEquals((await choose(dir.path)).machine, HERE);
 });
 
+Deno.test("files of this machine with a time in the future are shown, and the line says what follows", async () => {
+  using dir = folder();
+  const ahead = new Date(Date.now() + 86_400_000);
+  await writeResult(newResult({ ...RUN, experiment: "epoll" }, ahead), dir.path);
+  await writeResult(newResult({ ...RUN, experiment: "poll" }, new Date()), dir.path);
+  const { shown, line } = await choose(dir.path);
+  assertEquals(shown.length, 2);
+  assertEquals(
+    line,
+    `Figures of this machine, ${HERE}. The clock was set back: 1 file of this machine bears a time in the future and ` +
+      "passes for the newest until then.",
+  );
+});
+
 Deno.test("--machine chooses, whatever the others have", async () => {
   using dir = await results({ here: ALL, far: ["poll"] });
   assertEquals(await choose(dir.path, { machine: REFERENCE }), {

@@ -158,9 +158,9 @@ export async function runStep(options: RunOptions): Promise<Result> {
     otherListener = server.otherListener ?? null;
     try {
       const measured = await drive(options, bench);
-      const over = await endOf(server, 0);
-      if (over !== null) return finish("crashed", crash(over, server), measured);
       const reason = measured.reason ?? failures(measured) ?? notReached(experiment.name, step, measured);
+      const over = await endOf(server, reason === null ? 0 : DEATH_MS); // requests may fail before its end is known
+      if (over !== null) return finish("crashed", crash(over, server), measured);
       if (reason === null) return finish("ok", null, measured);
       return finish("limited", reason + await counted(server), measured);
     } catch (error) {

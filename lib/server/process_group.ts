@@ -4,10 +4,10 @@
  * Three nets, since each has a hole. The group: one kill(2) reaches the process with all its children, and Ctrl-C of the
  * terminal does not. PR_SET_PDEATHSIG (Linux) ends the process at the moment its parent ends, but not its children. And a
  * watchdog, a shell in yet another session, reads a pipe that this process holds: when the pipe ends, at the end
- * of a run or by SIGKILL, it kills what is left of the group. A process that puts children into sessions of their own must
- * end them itself, unless the group is `marked`: then its processes are known by a variable of their environment and by an
- * open descriptor, which setsid(2) changes no more than a change of the parent does, and the watchdog kills those as well.
- * Windows has neither the shell nor groups: there the process alone is killed, and SIGTERM is a kill.
+ * of a run or by SIGKILL, it kills what is left of the group. On Linux it also finds what has left the group, such as a
+ * server that daemonizes: a variable in the environment of each process marks it. A program that writes its title over its
+ * environment, such as nginx, is known by an open descriptor where the group is `marked`. Windows has neither the shell nor
+ * groups: there the process alone is killed, and SIGTERM is a kill.
  *
  * @module
  */
@@ -21,6 +21,8 @@ export interface GroupCommand {
   args: string[];
   cwd?: string;
   env?: Record<string, string>;
+  /** What it starts in sessions of their own serves others too, and stays. */
+  keepsDaemons?: boolean;
 }
 
 /** Where and within which limits it runs. */
@@ -46,39 +48,38 @@ ${PIN_AND_BIND}
 exec "$@" </dev/null`;
 
 // The pipe on which it heard that word has no writer any more, and stays open as a mark. A program that forks to the background
-// closes it seldom, and one that writes its title over its environment, such as nginx, keeps it.
-const MARK = "C10K_LAB_GROUP";
+// closes it seldom.
 const LAUNCH_MARKED = `
 read -r go || exit 1
 ${PIN_AND_BIND}
-${MARK}=$$
-export ${MARK}
 exec "$@" 9<&0 </dev/null`;
 
 // A killed process may take a while to give back its memory: wait until those of the group that are left are zombies, which
-// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits.
+// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits. Then those that bear the mark: a
+// zombie has no environment, so it is not found.
 const WATCH = `
 while read -r line; do :; done
 tries=0
 while kill -s KILL -- "-$1" 2>/dev/null && [ $tries -lt 100 ] &&
   ps -A -o pgid= -o stat= 2>/dev/null | grep -q "^ *$1  *[^Z ]"
-do tries=$((tries + 1)); sleep 0.05; done`;
-
-// Then the processes that bear the mark: until there are none, since one may fork while they are looked for.
-const WATCH_MARKED = `${WATCH}
+do tries=$((tries + 1)); sleep 0.05; done
 marked() {
-  grep -lsz -x "${MARK}=$1" /proc/[0-9]*/environ
+  if [ -n "$1" ]; then grep -lsF "$1=" /proc/[0-9]*/environ; fi
   if [ -n "$2" ]; then find /proc/[0-9]*/fd -lname "$2" 2>/dev/null; fi
 }
 tries=0
-while found=$(marked "$1" "$2"); [ -n "$found" ] && [ $tries -lt 20 ]; do
+while found=$(marked "$2" "$3"); [ -n "$found" ] && [ $tries -lt 100 ]
+do
   for path in $found; do
     pid=\${path#/proc/}
     pid=\${pid%%/*}
     if [ "$pid" != "$PPID" ]; then kill -s KILL "$pid" 2>/dev/null; fi
   done
-  tries=$((tries + 1))
+  tries=$((tries + 1)); sleep 0.05
 done`;
+
+/** The name of a variable that marks the processes of one group: inside of one, those of another bear both marks. */
+const newMark = (): string => `C10K_LAB_GROUP_${crypto.randomUUID().replaceAll("-", "_")}`;
 
 /** Resolves to true once `promise` has settled, to false after `ms`. */
 export async function settles(promise: Promise<unknown>, ms: number): Promise<boolean> {
@@ -181,16 +182,18 @@ export class Group {
 }
 
 /** The pipe that a launcher reads, as a pattern of find(1); the empty string where the system does not tell. */
-function markOf(launcher: number): string {
+function pipeOf(launcher: number): string {
   if (Deno.build.os !== "linux") return "";
   return unlessGone(() => linkProc(`/proc/${launcher}/fd/0`))?.replace(/[[\]]/g, "\\$&") ?? "";
 }
 
 /** Spawns the command as the leader of a group that a watchdog stands behind before the first instruction runs. */
 export async function spawnGroup(server: GroupCommand, options: GroupOptions = {}): Promise<Group> {
-  const { cwd, env } = server;
+  const { cwd } = server;
+  const mark = server.keepsDaemons ? "" : newMark();
+  const env = { ...server.env, ...(mark !== "" && { [mark]: "1" }) };
   const words = limited(options.prlimit ?? [], [server.command, ...server.args]);
-  const common = { ...(cwd && { cwd }), ...(env && { env }), stdout: "piped", stderr: "piped" } as const;
+  const common = { ...(cwd && { cwd }), env, stdout: "piped", stderr: "piped" } as const;
   if (Deno.build.os === "windows") {
     return new Group(new Deno.Command(words[0]!, { ...common, args: words.slice(1), stdin: "null" }).spawn(), null);
   }
@@ -201,11 +204,8 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
   const isMarked = options.marked === true;
   const cores = (options.cpus ?? [options.cpu ?? ""]).join(",");
   const child = shell(isMarked ? LAUNCH_MARKED : LAUNCH, [cores, ...words], common);
-  const mark = isMarked ? [markOf(child.pid)] : [];
-  const watchdog = shell(isMarked ? WATCH_MARKED : WATCH, [String(child.pid), ...mark], {
-    stdout: "null",
-    stderr: "null",
-  });
+  const pipe = isMarked ? pipeOf(child.pid) : "";
+  const watchdog = shell(WATCH, [String(child.pid), mark, pipe], { stdout: "null", stderr: "null" });
   const group = new Group(child, watchdog);
   const go = child.stdin.getWriter();
   await go.write(new TextEncoder().encode("go\n"));

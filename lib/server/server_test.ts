@@ -210,13 +210,23 @@ onLinux("prlimit sets the limits of the server", async () => {
   assertEquals(server.port, 77);
 });
 
-onLinux("a process that left the group and keeps its output open does not hold up stop for ever", async () => {
+/** Starts a server whose leader waits, while another process, in a session of its own, says that it is ready. */
+function startEscaping(before: string) {
   const escape = `printf '{"event":"ready","experiment":"escape","port":1,"pid":%d}\\n' $$; exec sleep 1000`;
-  const args = ["-c", 'setsid sh -c "$1" & wait', "sh", escape];
-  await using server = await startServer({ command: "sh", args });
+  return startServer({ command: "sh", args: ["-c", `${before} setsid sh -c "$1" & wait`, "sh", escape] });
+}
+
+onLinux("a process that has left the group ends with it", async () => {
+  await using server = await startEscaping("");
+  assertEquals((await server.stop()).signal, "SIGTERM");
+  assertEquals(await living("sid", server.ready.pid), []);
+});
+
+onLinux("a process that left the group and its environment does not hold up stop for ever by its output", async () => {
+  await using server = await startEscaping("env -i");
   try {
     assertEquals((await server.stop()).signal, "SIGTERM");
-    assertEquals(await living("sid", server.ready.pid), [server.ready.pid]); // it must end itself
+    assertEquals(await living("sid", server.ready.pid), [server.ready.pid]); // nothing tells whose it is
   } finally {
     await sh(`kill -s KILL ${server.ready.pid}`);
   }

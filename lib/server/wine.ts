@@ -140,6 +140,7 @@ export class Wine implements AsyncDisposable {
       args: [`${this.#home}/deno.exe`, ...args],
       env: { ...env, ...ENV, WINEPREFIX: this.#prefix, DENO_NO_UPDATE_CHECK: "1" },
       stopSignal: "SIGINT",
+      keepsDaemons: true, // the wineserver of the first program serves those that come later
     };
   }
 

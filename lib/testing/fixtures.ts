@@ -4,7 +4,7 @@
  * @module
  */
 import type { FindingId, Found } from "../results/findings.ts";
-import type { ComparisonRow, CrosscheckRow, Kind, ReadinessRow, Rows, ScalingRow } from "../results/rows.ts";
+import type { ComparisonRow, CrosscheckRow, FaultRow, Kind, ReadinessRow, Rows, ScalingRow } from "../results/rows.ts";
 import { HISTORY_SCHEMA, type RegressionRecord, type RegressionRow } from "../regress/record.ts";
 import { hostKind } from "../regress/baseline.ts";
 import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
@@ -225,6 +225,30 @@ export const probed = (probe: string, variant: string, metric: string, value: nu
   rows.probe.push({ probe, variant, metric, value, low, high, runs: MIN_ROUNDS, note });
 };
 
+/** One fault at a server. */
+export const faulted = (server: string, fault: string, change: Partial<FaultRow> = {}): Piece => ({ rows }) => {
+  rows.faults.push({
+    server,
+    fault,
+    seed: 1,
+    verdict: "survived",
+    reason: null,
+    answered_share_during: 1,
+    p99_ms_before: 1,
+    p99_ms_during: 2,
+    p99_ms_after: 1,
+    recovery_s: 0.1,
+    descriptors_left: 0,
+    threads_left: 0,
+    memory_left_bytes: 0,
+    owed: 100,
+    lost: 0,
+    ended_early: false,
+    exit_code: null,
+    ...change,
+  });
+};
+
 /** What one client and the server counted. */
 export const counted = (client: CrosscheckRow["client"], answered: number, served: number): Piece => ({ rows }) => {
   const unused = { requests_per_s: 1, client_cpu_us_per_request: 1, mean_us: 1, p99_us: null };
@@ -317,6 +341,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
     probe: [],
     selftest: [],
     faults: [],
+    soak: [],
     sweep: [],
     scaling: [],
   };
@@ -339,6 +364,7 @@ export function storedOf(...pieces: readonly Piece[]): Stored {
       probe: studies("probe"),
       selftest: studies("selftest"),
       faults: studies("faults"),
+      soak: studies("soak"),
       sweep: studies("sweep"),
       scaling: studies("scaling"),
     },

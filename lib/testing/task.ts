@@ -5,7 +5,6 @@
  */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Namespace } from "../network/namespaces.ts";
 import { listProc, readProc } from "../sampling/procfs.ts";
 import { folder } from "./folder.ts";
 
@@ -32,6 +31,16 @@ export function project(): ReturnType<typeof folder> {
   return made;
 }
 
+/** A file of a process; the empty text where that has ended, or is another user's. */
+function readIfThere(path: string): string {
+  try {
+    return readProc(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return "";
+    throw error;
+  }
+}
+
 /** A task that runs. Bind it with `await using`. */
 export class RunningTask implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -43,16 +52,17 @@ export class RunningTask implements AsyncDisposable {
   hasEnded = false;
   #changed = Promise.withResolvers<void>();
 
-  /** @param at The network namespace in which it runs; default: that of this process. */
+  /** @param within Words that start it, such as `["prlimit", "--nofile=64"]`, or what puts them around a command. */
   constructor(
     name: string,
     args: readonly string[],
     cwd: string,
     env: Record<string, string> = {},
-    at: Pick<Namespace, "command"> = { command: (command) => command },
+    within: readonly string[] | ((words: string[]) => string[]) = [],
   ) {
-    const { command, args: words } = at.command({ command: Deno.execPath(), args: wordsOf(name, args) });
-    this.#child = new Deno.Command(command, {
+    const own = [Deno.execPath(), ...wordsOf(name, args)];
+    const [command, ...words] = typeof within === "function" ? within(own) : [...within, ...own];
+    this.#child = new Deno.Command(command!, {
       args: words,
       cwd,
       env: { FORCE_COLOR: "1", ...env, [MARK]: this.#mark }, // colours where they are not wanted would show
@@ -96,18 +106,18 @@ export class RunningTask implements AsyncDisposable {
     return { code, stdout, stderr: this.#said };
   }
 
+  /** The ids of the processes of the task that live. Linux only. */
+  pids(): string[] {
+    return listProc("/proc").filter((name) => /^\d+$/.test(name)).filter((pid) => {
+      const environment = readIfThere(`/proc/${pid}/environ`);
+      const isGone = / [ZX] /.test(readIfThere(`/proc/${pid}/stat`));
+      return environment.includes(`${MARK}=${this.#mark}`) && !isGone;
+    });
+  }
+
   /** The command lines of processes that the task has left running. Linux only. */
   leftovers(): string[] {
-    return listProc("/proc").filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
-      try {
-        const isMarked = readProc(`/proc/${pid}/environ`).includes(`${MARK}=${this.#mark}`);
-        const isGone = / [ZX] /.test(readProc(`/proc/${pid}/stat`));
-        return isMarked && !isGone ? [readProc(`/proc/${pid}/cmdline`).replaceAll("\0", " ")] : [];
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return [];
-        throw error;
-      }
-    });
+    return this.pids().map((pid) => readIfThere(`/proc/${pid}/cmdline`).replaceAll("\0", " "));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -126,8 +136,9 @@ export async function runTask(
   args: readonly string[],
   cwd: string,
   env: Record<string, string> = {},
+  within: readonly string[] = [],
 ): Promise<{ code: number; stdout: string; stderr: string }> {
-  await using task = new RunningTask(name, args, cwd, env);
+  await using task = new RunningTask(name, args, cwd, env, within);
   return await task.end();
 }
 

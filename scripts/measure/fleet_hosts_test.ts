@@ -26,17 +26,17 @@ const WARM_ROUNDS = 5;
 async function openFleet(hosts: Hosts, dir: string) {
   await using stack = new AsyncDisposableStack();
   const { left, right, address } = hosts;
-  const wrap = ([command, ...args]: string[]) => {
-    const wrapped = left.command({ command: command!, args });
+  const inside = (host: Hosts["left"]) => ([command, ...args]: string[]) => {
+    const wrapped = host.command({ command: command!, args });
     return [wrapped.command, ...wrapped.args];
   };
-  const start = (port: number) => BrokerProcess.start([], port, { host: address.left, wrap });
+  const start = (port: number) => BrokerProcess.start([], port, { host: address.left, wrap: inside(left) });
   const broker = stack.use(await start(BROKER_PORT));
   const url = `nats://${address.left}:${BROKER_PORT}`;
   const agents = await Promise.all(
     [["l1", left], ["l2", left], ["r1", right], ["r2", right]].map(async ([name, host]) => {
       const args = ["--nats", url, "--name", String(name), "--allow-target", `${address.middle}/32`];
-      const agent = stack.use(new RunningTask("agent", args, dir, {}, host as Hosts["left"]));
+      const agent = stack.use(new RunningTask("agent", args, dir, {}, inside(host as Hosts["left"])));
       await agent.hear(/ waits at /);
       return agent;
     }),
@@ -44,7 +44,7 @@ async function openFleet(hosts: Hosts, dir: string) {
   const owned = stack.move();
   const measure = (...args: string[]) => {
     const fleet = ["--fleet", url, "--agents", "4", "--name", "mine"];
-    return new RunningTask("measure", [...fleet, ...args], dir, {}, left);
+    return new RunningTask("measure", [...fleet, ...args], dir, {}, inside(left));
   };
   return { broker, start, agents, measure, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }

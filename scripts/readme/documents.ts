@@ -30,6 +30,7 @@ import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable, sizeOf } from "../../lib/tables/comparison.ts";
+import { faultMatrix, faultsSentence, faultsTable, newestSoaks, soakTable } from "../../lib/tables/faults.ts";
 import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
 import { scalingTable } from "../../lib/tables/scaling.ts";
 import { sweepTable } from "../../lib/tables/sweep.ts";
@@ -173,6 +174,7 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ...await costs(stored),
     ...await choosing(stored),
     await pushSection(stored),
+    ...faultSections(stored),
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
@@ -257,6 +259,25 @@ async function pushSection(stored: Stored): Promise<string> {
       ...slow,
     ].join("\n\n"),
   );
+}
+
+/** What servers survive, and what rises in them. */
+function faultSections({ experiments, studies }: Stored): string[] {
+  const matrix = faultMatrix(studies.faults, experiments.map(({ name }) => name));
+  const soaks = newestSoaks(studies.soak);
+  return [
+    section(
+      "## What breaks it",
+      "Faults, each at a server that was started for it, with normal clients beside them: `deno task faults`. " +
+        "*Not promised*: the header of the experiment says what its architecture cannot, and why. The report has each cell.",
+      matrix.servers.length === 0 ? NOTHING : `${faultsSentence(matrix)}\n\n${faultsTable(matrix)}`,
+    ),
+    section(
+      "### Under load for long",
+      "Faults at random beside the load: `deno task soak`.",
+      soaks.length === 0 ? NOTHING : soakTable(soaks),
+    ),
+  ];
 }
 
 /** What the lab measured of its own instruments. */

@@ -75,6 +75,8 @@ const KIND_TEXT: Record<Kind, string> = {
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
   faults:
     "One row is one fault at a server that was started for it, with normal clients beside it. `deno task faults` makes it. A verdict is that of the gravest rule that is broken.",
+  soak:
+    "One row is one quantity of one server that was loaded for long, with faults at random. `deno task soak` makes it.",
   sweep:
     "One row is one rate at a server that was started for it. `deno task sweep` makes it: a ladder of rates first, then bisections that look for the highest rate under an objective of latency.",
   scaling:

@@ -12,9 +12,11 @@ import { FINDING_SAYS } from "../../lib/results/findings.ts";
 import { END_SAYS, MANIFEST, METRICS_SCHEMA, PARAMETERS, RESULT, SCENARIO_SAYS } from "../../lib/results/schema.ts";
 import { chooseStored, coverage, type Stored } from "../../lib/results/stored.ts";
 import { HISTORY, readHistory } from "../../lib/regress/record.ts";
+import type { SoakRow } from "../../lib/results/rows.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
 import { newestLaw, type Shown, shown, type Table, widest, widestSweep } from "../../lib/results/choose.ts";
+import { type FaultMatrix, faultMatrix, newestSoaks } from "../../lib/tables/faults.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { collect } from "../../lib/advice/facts.ts";
 import { type Pair, shownPairs } from "../../lib/advice/pairs.ts";
@@ -47,6 +49,10 @@ export interface ReportContents {
   /** Where the costs of two architectures cross. */
   crossings: Pair[];
   claims: ClaimsFile | null;
+  /** What breaks each server. */
+  faults: FaultMatrix;
+  /** What rises under load for long: the newest rows of each server. */
+  soaks: SoakRow[];
   /** Of each experiment that was measured at night. */
   trends: Trend[];
   passedOver: PassedOver[];
@@ -152,6 +158,8 @@ export async function readContents(
     sweep: widestSweep(studies.sweep),
     crossings: shownPairs(collect(stored).known),
     claims,
+    faults: faultMatrix(studies.faults, all.map(({ name }) => name)),
+    soaks: newestSoaks(studies.soak),
     trends: trends(history.values),
     passedOver: [passedOver, damaged, torn].flat(),
     line,

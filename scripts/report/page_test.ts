@@ -7,10 +7,12 @@ import { count } from "../../lib/text/format.ts";
 import { trends } from "../../lib/regress/trend.ts";
 import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
+import type { SoakRow } from "../../lib/results/rows.ts";
 import type { PageData } from "./data.ts";
 import { ownServers, readContents, type ReportContents } from "./contents.ts";
 import { renderReport } from "./page/page.tsx";
-import { night, storedOf, swept } from "../../lib/testing/fixtures.ts";
+import { faultMatrix } from "../../lib/tables/faults.ts";
+import { faulted, night, storedOf, swept } from "../../lib/testing/fixtures.ts";
 
 /** All sources are in it, and 60 of them are long. */
 const MAX_BYTES = 8e6;
@@ -287,6 +289,51 @@ Deno.test("nights are a chart for each experiment, with what changed; where none
   const { charts } = dataOf(doc);
   assertEquals(charts["nights-event-loop"]!.kind, "lines");
   assertEquals(doc.querySelectorAll("#chart-nights-event-loop tbody tr").length, 40); // nights, and their medians
+});
+
+const SOAKED: SoakRow = {
+  server: "epoll",
+  seed: 1,
+  minutes: 15,
+  quantity: "memory",
+  verdict: "flat",
+  level: 2 ** 24,
+  rise: -1000,
+  rise_low: -2000,
+  rise_high: 2000,
+  step: 0,
+  allowed: 2 ** 21,
+  at_s: [1],
+  values: [2 ** 24],
+  faults: ["fragments"],
+  requests: 100,
+  unanswered: 0,
+  broken: null,
+};
+
+Deno.test("the matrix has a cell for each server and fault, with verdict, figures, reason and command", () => {
+  const none = { faults: [], servers: [] };
+  assertStringIncludes(textOf("#faults", parse({ ...smaller([]), faults: none })), "deno task faults --all");
+  const reason = "serve-others: one client at a time";
+  const { studies } = storedOf(
+    faulted("epoll", "rst-storm"),
+    faulted("epoll", "pipelines", { lost: 7, verdict: "failed", reason: "answers that were owed are lost" }),
+    faulted("blocking", "pipelines", { lost: 9, verdict: "cannot", reason }),
+  );
+  const doc = parse({ ...smaller([]), faults: faultMatrix(studies.faults, ["blocking", "epoll"]) });
+  const cells = [...doc.querySelectorAll("#faults tbody tr")].map((tr) =>
+    [...tr.children].map((cell) => cell.textContent.replaceAll(/\s+/g, " ").trim())
+  );
+  assertEquals(cells.map(([server, storm]) => [server, storm === "–"]), [["blocking", true], ["epoll", false]]);
+  assertMatch(cells[0]![2]!, /^cannot 9 lost ?serve-others: one client at a time/);
+  assertMatch(cells[1]![1]!, /^survived 2.0 ms/);
+  assertMatch(
+    cells[1]![2]!,
+    /^failed 7 lost.*answers lost7 of 100.*deno task faults epoll --fault pipelines --seed 1$/,
+  );
+  assertEquals(doc.querySelectorAll("#faults details").length, 3);
+  assertStringIncludes(textOf("#faults", parse({ ...smaller([]), soaks: [] })), "deno task soak epoll");
+  assertMatch(textOf("#faults tbody", parse({ ...smaller([]), faults: none, soaks: [SOAKED] })), /^epoll15.0.*flat/);
 });
 
 Deno.test("headings come in order, tables have captions, charts are described and have their figures as a table", () => {

@@ -33,6 +33,9 @@ const FLOOR = "c-epoll";
 const PUSH = "ws-epoll";
 const SLOW_LISTENERS = 100;
 const LONG_MESSAGE = 1024; // bytes: the sockets of those that do not read are full within a round
+/** What is loaded for long, with faults at random: one of each kind of loop. */
+const SOAKED = ["epoll", "io-uring", "event-loop", "multi-reactor"];
+const SOAK_MINUTES = 15;
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
@@ -203,6 +206,14 @@ function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
   ]);
 }
 
+/** Load for long. */
+function soaks(runnable: readonly Experiment[]): Step[] {
+  const names = SOAKED.filter((name) => runnable.some((one) => one.name === name));
+  if (names.length === 0) return [];
+  const command = `soak ${names.join(" ")} --minutes ${SOAK_MINUTES}`;
+  return [measure("soak", command, "what rises under load for long; lesson 11", names.length * SOAK_MINUTES + 1)];
+}
+
 /**
  * All steps in order. What cannot run here is left out by its command.
  *
@@ -237,6 +248,8 @@ export function planOf(
     ...(quick ? [] : predictions(experiments, compared)),
     ...sweeps(experiments, flag),
     ...scalings(experiments, flag),
+    measure("faults", "faults --all", "what breaks it; lesson 11", 40),
+    ...soaks(experiments),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),

@@ -19,6 +19,7 @@ import type { ReportContents } from "../contents.ts";
 import { flatRun } from "../runs.ts";
 import { serverColumns, serverRows } from "../servers.ts";
 import { Comparing, Downloads } from "./comparison.tsx";
+import { Faults } from "./faults.tsx";
 import { ExperimentPage } from "./experiment.tsx";
 import { Machines } from "./evidence.tsx";
 import { Ladder } from "./ladder.tsx";
@@ -87,6 +88,7 @@ const SECTIONS: [id: string, title: string][] = [
   ["ladder", "The ladder"],
   ["comparison", "Side by side"],
   ["nights", "Night by night"],
+  ["faults", "What breaks it"],
   ["experiments", "Experiments"],
   ["peers", "Peers"],
   ["claims", "Claims"],
@@ -205,6 +207,7 @@ const Sections = (contents: ReportContents) => (
     <Ladder {...contents} />
     <Comparing {...contents} />
     <Nights {...contents} />
+    <Faults {...contents} />
     <Pages id="experiments" title="Experiments" peers={false} contents={contents} />
     <Pages id="peers" title="Peers" peers contents={contents} />
     <Downloads of="runs" what="All runs, without their histograms" />

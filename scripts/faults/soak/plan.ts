@@ -1,0 +1,40 @@
+/**
+ * What is done in a soak, and when: a sequence that its seed repeats.
+ *
+ * @module
+ */
+import { isCustom, type Subject } from "../../../lib/server/subject.ts";
+import { seededRandom } from "../../../lib/timing/random.ts";
+import type { Fault } from "../faults.ts";
+
+/** One turn: a fault beside the load or none, and then a quiet stretch that is measured. */
+export interface Turn {
+  fault: Fault | null;
+  /** Of all that is random in the fault. */
+  seed: number;
+}
+
+/** So many turns of a hundred have a fault. */
+const FAULT_SHARE = 0.5;
+
+/**
+ * The faults that a server can be put under again and again: none that ends it, and none whose answers its header does not
+ * promise.
+ *
+ * @param hasPid Whether its processes are known.
+ */
+export function faultsFor(subject: Subject, all: readonly Fault[], hasPid: boolean): Fault[] {
+  const cannot = isCustom(subject) ? {} : subject.cannot;
+  return all.filter(({ ends, needsPid, abilities }) =>
+    !ends && (hasPid || !needsPid) && !abilities.some((ability) => Object.hasOwn(cannot, ability))
+  );
+}
+
+/** The turns of a soak, without an end. Equal seeds make equal turns. */
+export function* turnsOf(faults: readonly Fault[], seed: number): Generator<Turn, never> {
+  for (const random = seededRandom(seed);;) {
+    const [whether, which, own] = [random(), random(), random()];
+    const fault = whether < FAULT_SHARE ? faults[Math.floor(which * faults.length)] ?? null : null;
+    yield { fault, seed: Math.floor(own * 2 ** 32) };
+  }
+}
