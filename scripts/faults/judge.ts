@@ -4,7 +4,7 @@
  * @module
  */
 import type { FaultRow } from "../../lib/results/rows.ts";
-import type { Fault } from "./faults.ts";
+import type { Fault } from "./fault.ts";
 
 /** The figures of a cell, before it is judged. */
 export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason">;

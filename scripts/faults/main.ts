@@ -18,7 +18,8 @@ import type { Subject } from "../../lib/server/subject.ts";
 import { count, counted, MISSING } from "../../lib/text/format.ts";
 import { type Column, table } from "../../lib/text/table.ts";
 import { measureCell } from "./cell.ts";
-import { type Fault, FAULTS } from "./faults.ts";
+import type { Fault } from "./fault.ts";
+import { FAULTS } from "./faults.ts";
 
 const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--json] [--no-save]
        deno task faults --all

@@ -1,0 +1,233 @@
+/**
+ * The thread of a cell: a fresh server, normal clients beside the fault, and what is left behind.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import type { FaultRow } from "../../lib/results/rows.ts";
+import { type Sample, sample } from "../../lib/sampling/sampler.ts";
+import { settles } from "../../lib/server/process_group.ts";
+import { Server, StartError } from "../../lib/server/server.ts";
+import { hasWork, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
+import type { CellAnswer, CellOrder } from "./cell.ts";
+import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
+import { FAULTS } from "./faults.ts";
+import { prepare } from "./ground.ts";
+import { type Figures, judge, MAX_P99_MS } from "./judge.ts";
+import type { Asked, Order } from "./normal_clients.ts";
+
+const CLIENTS = 20;
+const PER_SECOND = 500;
+const WORKERS = 4;
+/** A client that stays keeps a worker to itself, so half of the workers are left to others. */
+const CLIENTS_OF_WORKERS = WORKERS / 2;
+const BEFORE_MS = 500;
+const AFTER_MS = 1000;
+const STARTED_MS = 10_000;
+const ENDED_MS = 5000; // as long as an experiment has for its end
+
+const thread = globalThis as unknown as {
+  onmessage: (event: MessageEvent<CellOrder>) => void;
+  postMessage(value: CellAnswer): void;
+};
+const nowMs = () => performance.timeOrigin + performance.now();
+
+/** How many normal clients a server has, how it is started, and how many connections more it can serve at once. */
+interface Crowd {
+  clients: number;
+  args: string[];
+  room: number;
+}
+
+function crowdOf(subject: Subject): Crowd {
+  const many = { clients: CLIENTS, args: [], room: Infinity };
+  if (isCustom(subject)) return many;
+  if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, args: [], room: 0 };
+  if (!Deno.readTextFileSync(subject.path).includes("[--workers N]")) return many;
+  return {
+    clients: CLIENTS_OF_WORKERS,
+    args: ["--workers", String(WORKERS)],
+    room: WORKERS - CLIENTS_OF_WORKERS,
+  };
+}
+
+/** The normal clients. `end` stops them and returns what they saw. */
+async function normalClients(port: number, clients: number) {
+  const worker = new Worker(new URL("./normal_clients.ts", import.meta.url), { type: "module" });
+  const message = () =>
+    new Promise<unknown>((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = (event) => reject(new Error(`The normal clients failed: ${event.message}`));
+    });
+  const timer = setTimeout(() => worker.terminate(), STARTED_MS);
+  await message();
+  clearTimeout(timer);
+  const send = (order: Order) => worker.postMessage(order);
+  send({ port, clients, perSecond: PER_SECOND * clients / CLIENTS });
+  return {
+    async end(): Promise<Asked[]> {
+      const saw = message();
+      send("stop");
+      return await saw as Asked[];
+    },
+    [Symbol.dispose]: () => worker.terminate(),
+  };
+}
+
+/** The 99th percentile of all requests; null where that one had no answer. */
+function p99(asked: readonly Asked[]): number | null {
+  const took = asked.map(([, ms]) => ms ?? Infinity).sort((a, b) => a - b);
+  const ms = took[Math.ceil(took.length * 0.99) - 1] ?? Infinity;
+  return ms === Infinity ? null : ms;
+}
+
+/** Seconds from the end of a fault until requests are answered in time again, to the last one seen; null: never. */
+function recovery(later: readonly Asked[], until: number): number | null {
+  const isSlow = ([, ms]: Asked) => ms === null || ms > MAX_P99_MS;
+  const first = later[later.findLastIndex(isSlow) + 1];
+  return first === undefined ? null : (first[0] - until) / 1000;
+}
+
+const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => number | null): number | null => {
+  const [now, then] = [after && of(after), before && of(before)];
+  return now === null || then === null ? null : now - then;
+};
+
+/** Everything that was seen of a cell. */
+interface Trial {
+  asked: Asked[];
+  from: number;
+  until: number;
+  seen: Seen;
+  before: Sample | null;
+  after: Sample | null;
+  endedEarly: boolean;
+}
+
+function figuresOf({ asked, from, until, seen, before, after, endedEarly }: Trial): Figures {
+  const during = asked.filter(([due]) => due >= from && due < until);
+  const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
+  const answered = during.filter(([, took]) => took !== null).length;
+  return {
+    answered_share_during: during.length === 0 ? 1 : answered / during.length,
+    p99_ms_before: p99(asked.filter(([due]) => due < from)),
+    p99_ms_during: p99(during),
+    p99_ms_after: p99(later),
+    recovery_s: recovery(later, until),
+    descriptors_left: more(after, before, (one) => one.descriptors),
+    threads_left: more(after, before, (one) => one.threads),
+    memory_left_bytes: more(after, before, (one) => one.pss_anon_bytes),
+    owed: seen.owed,
+    lost: seen.owed - seen.came,
+    ended_early: endedEarly,
+    exit_code: seen.exitCode ?? null,
+  };
+}
+
+const EMPTY: Figures = {
+  answered_share_during: 0,
+  p99_ms_before: null,
+  p99_ms_during: null,
+  p99_ms_after: null,
+  recovery_s: null,
+  descriptors_left: null,
+  threads_left: null,
+  memory_left_bytes: null,
+  owed: 0,
+  lost: 0,
+  ended_early: false,
+  exit_code: null,
+};
+
+/** How a server is ended by SIGTERM; null where that is not this command's to do. */
+function terminator(server: Running, subject: Subject): Target["terminate"] {
+  if (server instanceof Server) return async () => (await server.stop()).code;
+  if (!isCustom(subject) || subject.words === null || server.pid === null) return null;
+  return async () => {
+    Deno.kill(server.pid!, "SIGTERM");
+    const isOver = await settles(server.exited, ENDED_MS);
+    return isOver ? 0 : 1; // its exit code is its own affair
+  };
+}
+
+/** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
+function obstacle(fault: Fault, subject: Subject): string | null {
+  if (!isCustom(subject) || subject.words !== null) return null;
+  if (fault.ground !== undefined) return "it has to be there from the start: give the command of the server behind --";
+  if (fault.ends) return "it would end a server that this command has not started: give its command behind --";
+  if (fault.needsPid && subject.pid === null) return "the process of the server is not known: name it by --pid";
+  return null;
+}
+
+/** The verdict on a server that did not start. */
+function unstarted({ failure }: StartError, fault: Fault, subject: Subject): Pick<FaultRow, "verdict" | "reason"> {
+  const { ended, reason } = failure;
+  if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
+    return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
+  }
+  if (ended === "skipped" || isCustom(subject)) return { verdict: "skipped", reason };
+  return { verdict: "failed", reason: `it does not start: ${reason}` };
+}
+
+/** Does a fault to a server that runs, and looks at what normal clients see and what is left. */
+async function trial(
+  fault: Fault,
+  server: Running,
+  target: Target,
+  clients: number,
+  signal: AbortSignal,
+): Promise<Trial> {
+  let isOver = false;
+  void server.exited.then(() => isOver = true);
+  using normal = await normalClients(target.port, clients);
+  await delay(BEFORE_MS, { signal });
+  const look = () => target.pid === null || isOver ? null : sample(target.pid);
+  const before = look();
+  const from = nowMs();
+  const seen = await fault.run(target);
+  const until = nowMs();
+  if (!fault.ends) await delay(AFTER_MS, { signal });
+  const course = { from, until, seen, before, after: look(), endedEarly: isOver && !fault.ends };
+  return { ...course, asked: await normal.end() };
+}
+
+/** Measures a cell. */
+async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal: AbortSignal): Promise<FaultRow> {
+  const chosen = FAULTS.find(({ id }) => id === fault)!;
+  const key = { server: subject.name, fault, seed };
+  const skipped = (reason: string): FaultRow => ({ ...key, ...EMPTY, verdict: "skipped", reason });
+  const wrong = obstacle(chosen, subject);
+  if (wrong !== null) return skipped(wrong);
+  const { clients, args, room } = crowdOf(subject);
+  try {
+    using ground = prepare(chosen.ground);
+    await using server = await startSubject(subject, { args, env: ground.env, signal });
+    const target: Target = {
+      port: server.port,
+      pid: server.pid,
+      seed,
+      terminate: terminator(server, subject),
+      room,
+      keepsContract: !isCustom(subject),
+      hasWork: hasWork(subject),
+      ...(ground.disk !== undefined && { disk: ground.disk }),
+    };
+    const figures = figuresOf(await trial(chosen, server, target, clients, signal));
+    return { ...key, ...figures, ...judge(figures, chosen, isCustom(subject) ? {} : subject.cannot) };
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof StartError) return { ...key, ...EMPTY, ...unstarted(error, chosen, subject) };
+    if (error instanceof CannotDo) return skipped(error.message);
+    throw error;
+  }
+}
+
+const stop = new AbortController();
+thread.onmessage = ({ data }) => {
+  if (data === "stop") return stop.abort(new DOMException("The cell is interrupted.", "AbortError"));
+  run(data, stop.signal).then(
+    (row) => thread.postMessage({ row }),
+    ({ message, stack }: Error) => thread.postMessage({ error: message, stack: stack ?? message }),
+  );
+};
+thread.postMessage("ready");

@@ -1,0 +1,205 @@
+/**
+ * Clients by system calls, for what the runtime's sockets cannot do: ten thousand connects at once, windows so small that a
+ * server has to keep its answers, and an end by a reset before the server has accepted.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import { Dialer, socketAddress, Sources } from "../../lib/load/dialer.ts";
+import * as sys from "../../lib/load/libc.ts";
+import { errno, libc, must, Waiter } from "../../lib/load/libc.ts";
+import { AnswerCounter } from "./answers.ts";
+
+const TCP_MAXSEG = 2; // <linux/tcp.h>
+const SMALL_SEGMENT = 536; // bytes: the send buffer of the other end grows with the segment, and would take all
+const SMALL_WINDOW = 2048; // bytes
+const SOURCES_BLOCK = 79; // of 127/8: the load generators use the blocks from 0 on
+const TURN_MS = 5; // the longest stretch without a look at what else waits in this thread
+const INBOX = new Uint8Array(64 * 1024);
+const decoder = new TextDecoder("latin1");
+
+/** A connection of {@linkcode Rush}. */
+interface Client {
+  isSent: boolean;
+  counter: AnswerCounter;
+}
+
+/** Many connections at once, of which each asks once. */
+export class Rush implements Disposable {
+  readonly #waiter = new Waiter();
+  readonly #dialer: Dialer;
+  readonly #clients = new Map<number, Client>();
+  /** Clients that have their answer, and have left. */
+  answered = 0;
+  /** Clients that were refused, reset, or left without an answer. */
+  failed = 0;
+
+  constructor(port: number, readonly request: Uint8Array<ArrayBuffer>) {
+    const sources = new Sources(SOURCES_BLOCK, null, 1);
+    this.#dialer = new Dialer(socketAddress("127.0.0.1", port), this.#waiter.epoll, sources);
+  }
+
+  /** Connections that are open or on their way. */
+  get open(): number {
+    return this.#clients.size;
+  }
+
+  /** Starts so many connects at once. */
+  async dial(howMany: number): Promise<void> {
+    let turnMs = performance.now();
+    for (let i = 0; i < howMany; i++) {
+      const fd = this.#dialer.dial();
+      if (fd < 0) this.failed++;
+      else this.#clients.set(fd, { isSent: false, counter: new AnswerCounter() });
+      if (performance.now() - turnMs < TURN_MS) continue;
+      await delay(0);
+      turnMs = performance.now();
+    }
+  }
+
+  /** Sends what is to be sent and takes what comes, until `isOver` or the time is. */
+  async until(isOver: () => boolean, patienceMs: number): Promise<void> {
+    const untilMs = performance.now() + patienceMs;
+    while (!isOver() && performance.now() < untilMs) {
+      const ready = this.#waiter.look();
+      for (let i = 0; i < ready; i++) {
+        const at = i * sys.EVENT_WORDS;
+        this.#serve(this.#waiter.events[at + sys.DATA_WORD]!, this.#waiter.events[at]!);
+      }
+      await delay(ready > 0 ? 0 : 1);
+    }
+  }
+
+  /** How many clients have sent all that they had to send. */
+  get sent(): number {
+    let sent = 0;
+    for (const { isSent } of this.#clients.values()) sent += isSent ? 1 : 0;
+    return sent;
+  }
+
+  #serve(fd: number, events: number): void {
+    const client = this.#clients.get(fd);
+    if (client === undefined) return;
+    if ((events & sys.EPOLLOUT) !== 0 && !client.isSent) {
+      client.isSent = libc.send(fd, this.request, this.request.length, sys.MSG_NOSIGNAL) === this.request.length;
+    }
+    if ((events & (sys.EPOLLIN | sys.EPOLLHUP | sys.EPOLLERR | sys.EPOLLRDHUP)) === 0) return;
+    for (;;) {
+      const got = libc.recv(fd, INBOX, INBOX.length, 0);
+      if (got < 0 && errno[0] === sys.EAGAIN) break;
+      if (got <= 0) {
+        client.counter.end();
+        return this.#leave(fd, client);
+      }
+      client.counter.push(decoder.decode(INBOX.subarray(0, got)));
+    }
+    if (client.counter.whole > 0) this.#leave(fd, client);
+  }
+
+  #leave(fd: number, client: Client): void {
+    if (client.counter.good > 0) this.answered++;
+    else this.failed++;
+    this.#clients.delete(fd);
+    this.#dialer.hangUp(fd);
+  }
+
+  /** Ends all connections by a reset. */
+  hangUp(): void {
+    for (const fd of this.#clients.keys()) this.#dialer.hangUp(fd);
+    this.#clients.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.hangUp();
+    libc.close(this.#waiter.epoll);
+  }
+}
+
+const LINGER_0 = new Int32Array([1, 0]); // struct linger: close(2) sends RST
+
+/** How a client connects. */
+interface DialOptions {
+  /** With a small window and small segments: what it does not read stays with the server. */
+  isSmall?: boolean;
+  /** The address that it comes from; default: the system chooses. */
+  from?: string;
+}
+
+/** A socket that has asked to connect to a port; null if it cannot. */
+function dial(port: number, { isSmall = false, from }: DialOptions = {}): number | null {
+  const fd = must(libc.socket(sys.AF_INET, sys.SOCK_STREAM | sys.SOCK_NONBLOCK | sys.SOCK_CLOEXEC, 0), "make a socket");
+  if (isSmall) {
+    must(libc.setsockopt(fd, sys.IPPROTO_TCP, TCP_MAXSEG, new Int32Array([SMALL_SEGMENT]), 4), "set TCP_MAXSEG");
+    must(libc.setsockopt(fd, sys.SOL_SOCKET, sys.SO_RCVBUF, new Int32Array([SMALL_WINDOW]), 4), "set SO_RCVBUF");
+  }
+  if (from !== undefined) must(libc.bind(fd, socketAddress(from, 0), 16), `come from ${from}`);
+  const address = socketAddress("127.0.0.1", port);
+  if (libc.connect(fd, address, address.length) === 0 || errno[0] === sys.EINPROGRESS) return fd;
+  libc.close(fd);
+  return null;
+}
+
+/** Connects so many times, and ends each connection by a reset at once: most of them before they are accepted. */
+export function abortConnects(port: number, howMany: number): void {
+  for (let i = 0; i < howMany; i++) {
+    const fd = dial(port); // over loopback the handshake is done when connect(2) returns
+    if (fd === null) continue;
+    libc.setsockopt(fd, sys.SOL_SOCKET, sys.SO_LINGER, LINGER_0, 8);
+    libc.close(fd);
+  }
+}
+
+/** A client that sends and reads as much as it is asked to, and no more. */
+export class SlowClient implements Disposable {
+  readonly #fd: number | null;
+  readonly #counter = new AnswerCounter();
+  #unsent: Uint8Array<ArrayBuffer>;
+  #isOver = false;
+
+  constructor(port: number, requests: Uint8Array<ArrayBuffer>, options: DialOptions = {}) {
+    this.#fd = dial(port, options);
+    this.#unsent = requests;
+    this.#isOver = this.#fd === null;
+  }
+
+  /** Good answers that have come. */
+  get came(): number {
+    return this.#counter.good;
+  }
+
+  /** The server closes behind an answer, and says so: it owes no more. */
+  get isClosedWell(): boolean {
+    return this.#counter.closes && this.#counter.bad === 0;
+  }
+
+  /** The connection has ended. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Has more to send. */
+  ask(requests: Uint8Array<ArrayBuffer>): void {
+    this.#unsent = requests;
+  }
+
+  /** Sends what the socket takes, and reads so many bytes at most. Returns how many there were. */
+  turn(bytes: number): number {
+    if (this.#fd === null || this.#isOver) return 0;
+    if (this.#unsent.length > 0) {
+      const sent = libc.send(this.#fd, this.#unsent, this.#unsent.length, sys.MSG_NOSIGNAL);
+      if (sent > 0) this.#unsent = this.#unsent.subarray(sent);
+    }
+    if (bytes === 0) return 0;
+    const got = libc.recv(this.#fd, INBOX, Math.min(bytes, INBOX.length), 0);
+    if (got > 0) this.#counter.push(decoder.decode(INBOX.subarray(0, got)));
+    else if (got === 0 || errno[0] !== sys.EAGAIN) {
+      this.#isOver = true;
+      this.#counter.end();
+    }
+    return Math.max(got, 0);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== null) libc.close(this.#fd);
+  }
+}
