@@ -63,7 +63,9 @@ async function normalClients(port: number, clients: number) {
   await message();
   clearTimeout(timer);
   const send = (order: Order) => worker.postMessage(order);
+  const isThere = message();
   send({ port, clients, perSecond: PER_SECOND * clients / CLIENTS });
+  await isThere;
   return {
     async end(): Promise<Asked[]> {
       const saw = message();

@@ -57,6 +57,8 @@ export interface Fault {
   stalls?: true;
   /** It ends the server. */
   ends?: true;
+  /** What the contract lets a server take under it: its allocator may keep that, beyond what is judged anyway. */
+  mayKeepBytes?: number;
   /** It takes all cores, so nothing else may be measured meanwhile. */
   isHeavy?: true;
   /** How long it takes, in seconds: a first estimate of the remaining time. */

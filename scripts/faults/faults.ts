@@ -26,6 +26,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory"],
+    mayKeepBytes: 64 * 2 ** 20,
     stalls: true,
     isHeavy: true,
     seconds: 4,

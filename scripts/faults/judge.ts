@@ -9,7 +9,7 @@ import type { Fault } from "./fault.ts";
 /** The figures of a cell, before it is judged. */
 export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason">;
 /** The parts of a fault that rules depend on. */
-type Kind = Pick<Fault, "stalls" | "ends">;
+type Kind = Pick<Fault, "stalls" | "ends" | "mayKeepBytes">;
 
 /** A rule: what breaks it, and the verdict if it is broken. */
 interface Rule {
@@ -66,8 +66,8 @@ export const RULES: readonly Rule[] = [
   },
   {
     verdict: "degraded",
-    says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB are left behind`,
-    isBroken: (of) => (of.memory_left_bytes ?? 0) > MAX_MORE_BYTES,
+    says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB are left behind, or what the fault lets it keep`,
+    isBroken: (of, { mayKeepBytes = 0 }) => (of.memory_left_bytes ?? 0) > MAX_MORE_BYTES + mayKeepBytes,
   },
 ];
 

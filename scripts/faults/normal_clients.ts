@@ -52,9 +52,10 @@ async function ask(connection: Deno.TcpConn): Promise<{ stays: boolean } | null>
 }
 
 /** One client: a request each `everyMs`, on one connection as long as that lives. */
-async function client(port: number, everyMs: number): Promise<void> {
+async function client(port: number, everyMs: number, onFirst: () => void): Promise<void> {
   let connection: Deno.TcpConn | null = null;
   let dueMs = nowMs() + Math.random() * everyMs;
+  let hasAsked = false;
   for (; stoppedMs === null; dueMs += everyMs) { // a late client does not move what is due: its latency shows the stall
     await pause(Math.max(0, dueMs - nowMs()));
     let answer: { stays: boolean } | null = null;
@@ -65,6 +66,8 @@ async function client(port: number, everyMs: number): Promise<void> {
       answer = null; // a reset or a refusal: it counts as a request without an answer
     }
     asked.push([dueMs, answer === null ? null : nowMs() - dueMs]);
+    if (!hasAsked) onFirst();
+    hasAsked = true;
     if (answer?.stays) continue;
     connection?.close();
     connection = null;
@@ -74,6 +77,13 @@ async function client(port: number, everyMs: number): Promise<void> {
 }
 
 let clients: Promise<void[]>;
+let first = 0; // clients whose first request is over
+/** A client is there when its first request is over, answered or not. */
+function firstIsOver(of: number): void {
+  first++;
+  if (first === of) thread.postMessage("asked");
+}
+
 thread.onmessage = ({ data }) => {
   if (data === "stop") {
     stoppedMs = nowMs();
@@ -82,6 +92,8 @@ thread.onmessage = ({ data }) => {
   }
   const { port, perSecond } = data;
   const everyMs = 1000 * data.clients / perSecond;
-  clients = Promise.all(Array.from({ length: data.clients }, () => client(port, everyMs)));
+  clients = Promise.all(
+    Array.from({ length: data.clients }, () => client(port, everyMs, () => firstIsOver(data.clients))),
+  );
 };
 thread.postMessage("ready");
