@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import { readProc } from "../../lib/sampling/procfs.ts";
-import { answersOf, askAfresh, closeAll, connect, crowd, sum } from "./clients.ts";
+import { answerOf, answersOf, askAfresh, closeAll, connect, crowd, sum } from "./clients.ts";
 import { CROWD, FAULT_MS, NONE, PATIENCE_MS, REQUEST, type Seen, type Target } from "./fault.ts";
 
 const HEAD_MS = 10_000; // the deadline of the contract, from the first byte of a head
@@ -81,9 +81,7 @@ export async function halfClose({ port }: Target): Promise<Seen> {
     const socket = await connect(port, { halfOpen: true });
     if (socket === null) return 0;
     socket.end(REQUEST);
-    const came = await answersOf(socket, 1);
-    socket.destroy();
-    return came;
+    return await answerOf(socket);
   };
   return { owed, came: sum(await Promise.all(Array.from({ length: owed }, ask))) };
 }
@@ -101,14 +99,12 @@ export async function rstStorm({ port }: Target): Promise<Seen> {
 
 export async function fragments({ port }: Target): Promise<Seen> {
   const sockets = await crowd(port, 20);
-  const came = sockets.map((socket) => answersOf(socket, 1));
+  const came = sockets.map(answerOf);
   for (const byte of REQUEST) {
-    for (const socket of sockets) socket.write(byte);
+    for (const socket of sockets) if (!socket.destroyed) socket.write(byte);
     await delay(1);
   }
-  const answers = await Promise.all(came);
-  closeAll(sockets);
-  return { owed: 20, came: sum(answers) };
+  return { owed: 20, came: sum(await Promise.all(came)) };
 }
 
 /** Numbers from 0 to 2^32 - 1 by a linear congruential generator: equal seeds make equal heads. */

@@ -59,9 +59,16 @@ export function answersOf(socket: net.Socket, owed: number, patienceMs = PATIENC
   });
 }
 
+/** Waits for the answer of a connection, and closes it then: where one is served at a time, others wait for that. */
+export async function answerOf(socket: net.Socket): Promise<number> {
+  const came = await answersOf(socket, 1);
+  socket.destroy();
+  return came;
+}
+
 /** Asks once on each connection, and returns how many answers came. */
-export async function askEach(sockets: readonly net.Socket[], patienceMs = PATIENCE_MS): Promise<number> {
-  const came = sockets.map((socket) => answersOf(socket, 1, patienceMs));
+export async function askEach(sockets: readonly net.Socket[]): Promise<number> {
+  const came = sockets.map(answerOf);
   for (const socket of sockets) socket.write(REQUEST);
   return sum(await Promise.all(came));
 }
@@ -74,7 +81,6 @@ export async function askAfresh(port: number, owed = FRESH): Promise<Seen> {
     const socket = await connect(port);
     if (socket === null) continue;
     came += await askEach([socket]);
-    socket.destroy();
   }
   return { owed, came };
 }
