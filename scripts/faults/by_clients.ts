@@ -186,7 +186,7 @@ export async function pipelines({ port }: Target): Promise<Seen> {
 }
 
 const HERD = 10_000;
-const HERD_MS = 15_000; // a SYN that finds the queue full is sent again after 1, 3 and 7 s
+const HERD_MS = 30_000; // a SYN that finds the queue full is sent again after 1, 3, 7 and 15 s
 const SPARE_DESCRIPTORS = 1000;
 
 /** The soft limit of descriptors of this process. */
