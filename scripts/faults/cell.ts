@@ -12,7 +12,7 @@ export type CellOrder = { subject: Subject; fault: string; seed: number } | "sto
 /** What it says: `ready`, and then the row, or why there is none. */
 export type CellAnswer = "ready" | { row: FaultRow } | { error: string; stack: string };
 
-const STOPPED_MS = 10_000; // an interrupt stops a server in 5 s, or kills it
+const STOPPED_MS = 15_000; // what a fault has changed is taken back before, and a server is stopped in 5 s, or killed
 
 /** Waits for the answer of a thread, and for its end of a cell that is interrupted. */
 async function rowOf(worker: Worker, order: CellOrder, signal: AbortSignal): Promise<FaultRow> {

@@ -171,6 +171,15 @@ function unstarted({ failure }: StartError, fault: Fault, subject: Subject): Pic
   return { verdict: "failed", reason: `it does not start: ${reason}` };
 }
 
+/** Rejects when the signal aborts. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
+}
+
+/** Does a fault. An interrupt ends it; but one that has set limits, or stopped processes, first takes that back. */
+const done = (fault: Fault, target: Target, signal: AbortSignal): Promise<Seen> =>
+  fault.needsPid ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
+
 /** Does a fault to a server that runs, and looks at what normal clients see and what is left. */
 async function trial(
   fault: Fault,
@@ -186,7 +195,8 @@ async function trial(
   const look = () => target.pid === null || isOver ? null : sample(target.pid);
   const before = look();
   const from = nowMs();
-  const seen = await fault.run(target);
+  const seen = await done(fault, target, signal);
+  signal.throwIfAborted();
   const until = nowMs();
   if (!fault.ends) await delay(AFTER_MS, { signal });
   const course = { from, until, seen, before, after: look(), endedEarly: isOver && !fault.ends };

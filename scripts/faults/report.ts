@@ -73,6 +73,6 @@ export function changes(rows: readonly FaultRow[], earlier: readonly { time: str
     const { verdict, time } = last.get(keyOf(row))!;
     return `  ${keyOf(row)}: ${verdict} on ${time.slice(0, 16).replace("T", " ")}, now ${row.verdict}`;
   });
-  const equal = `${known.length - changed.length} of ${counted(known.length, "verdict")} are those of the last run.`;
+  const equal = `${known.length - changed.length} of ${counted(known.length, "verdict")}: as in the last run.`;
   return lines.length === 0 ? [equal] : [equal, "Changed", ...lines];
 }
