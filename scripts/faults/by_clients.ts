@@ -64,26 +64,37 @@ export async function slowReaders(target: Target): Promise<Seen> {
   }
 }
 
+const NON_READERS = 10;
+const UNREAD_REQUESTS = 20_000;
+
+/** Clients with small windows that send requests as long as the server takes them, and read no answer. */
 export async function nonReaders({ port }: Target): Promise<Seen> {
-  const sockets = await crowd(port, 10);
-  for (const socket of sockets) {
-    socket.pause();
-    socket.write(REQUEST.repeat(20_000));
+  const { SlowClient } = await import("./small_sockets.ts"); // of Linux only
+  const requests = bytesOf(REQUEST.repeat(UNREAD_REQUESTS));
+  const clients = Array.from({ length: NON_READERS }, () => new SlowClient(port, requests, { isSmall: true }));
+  for (const until = performance.now() + FAULT_MS; performance.now() < until;) {
+    for (const client of clients) client.turn(0);
+    await delay(SLOW_TURN_MS);
   }
-  await delay(FAULT_MS);
-  closeAll(sockets);
+  for (const client of clients) client[Symbol.dispose]();
   return NONE;
 }
 
+const HALF_CLOSERS = 100;
+const HALF_REQUESTS = 20; // so that the end is there before the server has come to all of them
+
 export async function halfClose({ port }: Target): Promise<Seen> {
-  const owed = 100;
   const ask = async () => {
     const socket = await connect(port, { halfOpen: true });
     if (socket === null) return 0;
-    socket.end(REQUEST);
-    return await answerOf(socket);
+    const came = answersOf(socket, HALF_REQUESTS);
+    socket.end(REQUEST.repeat(HALF_REQUESTS));
+    const answers = await came;
+    socket.destroy();
+    return answers;
   };
-  return { owed, came: sum(await Promise.all(Array.from({ length: owed }, ask))) };
+  const came = await Promise.all(Array.from({ length: HALF_CLOSERS }, ask));
+  return { owed: HALF_CLOSERS * HALF_REQUESTS, came: sum(came) };
 }
 
 export async function rstStorm({ port }: Target): Promise<Seen> {

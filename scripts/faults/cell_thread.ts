@@ -13,7 +13,7 @@ import type { CellAnswer, CellOrder } from "./cell.ts";
 import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { prepare } from "./ground.ts";
-import { type Figures, judge, MAX_P99_MS } from "./judge.ts";
+import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import type { Asked, Order } from "./normal_clients.ts";
 
 const CLIENTS = 20;
@@ -21,8 +21,13 @@ const PER_SECOND = 500;
 const WORKERS = 4;
 /** A client that stays keeps a worker to itself, so half of the workers are left to others. */
 const CLIENTS_OF_WORKERS = WORKERS / 2;
+/** What is looked at before a fault, and again until it is calm: a machine that is busy with others disturbs all cells. */
 const BEFORE_MS = 500;
+const MAX_BEFORE_MS = 5000;
+/** What is looked at after a fault, and longer until requests are answered in time again. */
 const AFTER_MS = 1000;
+const MAX_AFTER_MS = 6000;
+const LOOK_MS = 250;
 const STARTED_MS = 10_000;
 const ENDED_MS = 5000; // as long as an experiment has for its end
 
@@ -66,12 +71,15 @@ async function normalClients(port: number, clients: number) {
   const isThere = message();
   send({ port, clients, perSecond: PER_SECOND * clients / CLIENTS });
   await isThere;
+  const ask = async (order: Order): Promise<Asked[]> => {
+    const saw = message();
+    send(order);
+    return await saw as Asked[];
+  };
   return {
-    async end(): Promise<Asked[]> {
-      const saw = message();
-      send("stop");
-      return await saw as Asked[];
-    },
+    /** What they have seen so far. */
+    look: () => ask("look"),
+    end: () => ask("stop"),
     [Symbol.dispose]: () => worker.terminate(),
   };
 }
@@ -84,10 +92,16 @@ function p99(asked: readonly Asked[]): number | null {
 }
 
 /** Seconds from the end of a fault until requests are answered in time again, to the last one seen; null: never. */
-function recovery(later: readonly Asked[], until: number): number | null {
-  const isSlow = ([, ms]: Asked) => ms === null || ms > MAX_P99_MS;
+function recovery(later: readonly Asked[], until: number, allowedMs: number): number | null {
+  const isSlow = ([, ms]: Asked) => ms === null || ms > allowedMs;
   const first = later[later.findLastIndex(isSlow) + 1];
   return first === undefined ? null : (first[0] - until) / 1000;
+}
+
+/** Whether the requests of the last moments were answered in time. */
+function isCalm(asked: readonly Asked[], allowedMs: number): boolean {
+  const recent = asked.filter(([due]) => due >= nowMs() - BEFORE_MS);
+  return recent.length > 0 && (p99(recent) ?? Infinity) <= allowedMs;
 }
 
 const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => number | null): number | null => {
@@ -98,27 +112,30 @@ const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => 
 /** Everything that was seen of a cell. */
 interface Trial {
   asked: Asked[];
+  /** The last look before the fault began then, and the fault `from`, `until`: in ms since 1970. */
+  calm: number;
   from: number;
   until: number;
   seen: Seen;
-  before: Sample | null;
-  after: Sample | null;
+  had: Sample | null;
+  left: Sample | null;
   endedEarly: boolean;
 }
 
-function figuresOf({ asked, from, until, seen, before, after, endedEarly }: Trial): Figures {
+function figuresOf({ asked, calm, from, until, seen, had, left, endedEarly }: Trial): Figures {
   const during = asked.filter(([due]) => due >= from && due < until);
   const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
+  const before = p99(asked.filter(([due]) => due >= calm && due < from));
   const answered = during.filter(([, took]) => took !== null).length;
   return {
     answered_share_during: during.length === 0 ? 1 : answered / during.length,
-    p99_ms_before: p99(asked.filter(([due]) => due < from)),
+    p99_ms_before: before,
     p99_ms_during: p99(during),
     p99_ms_after: p99(later),
-    recovery_s: recovery(later, until),
-    descriptors_left: more(after, before, (one) => one.descriptors),
-    threads_left: more(after, before, (one) => one.threads),
-    memory_left_bytes: more(after, before, (one) => one.pss_anon_bytes),
+    recovery_s: recovery(later, until, allowedMs(before)),
+    descriptors_left: more(left, had, (one) => one.descriptors),
+    threads_left: more(left, had, (one) => one.threads),
+    memory_left_bytes: more(left, had, (one) => one.pss_anon_bytes),
     owed: seen.owed,
     lost: seen.owed - seen.came,
     ended_early: endedEarly,
@@ -191,15 +208,23 @@ async function trial(
   let isOver = false;
   void server.exited.then(() => isOver = true);
   using normal = await normalClients(target.port, clients);
-  await delay(BEFORE_MS, { signal });
+  const startedMs = nowMs();
+  do await delay(BEFORE_MS, { signal }); while (
+    !isCalm(await normal.look(), MAX_P99_MS / 2) && nowMs() - startedMs < MAX_BEFORE_MS && !isOver
+  );
   const look = () => target.pid === null || isOver ? null : sample(target.pid);
-  const before = look();
+  const had = look();
   const from = nowMs();
   const seen = await done(fault, target, signal);
   signal.throwIfAborted();
   const until = nowMs();
-  if (!fault.ends) await delay(AFTER_MS, { signal });
-  const course = { from, until, seen, before, after: look(), endedEarly: isOver && !fault.ends };
+  if (!fault.ends) {
+    await delay(AFTER_MS, { signal });
+    while (!isOver && nowMs() - until < MAX_AFTER_MS && !isCalm(await normal.look(), MAX_P99_MS)) {
+      await delay(LOOK_MS, { signal });
+    }
+  }
+  const course = { calm: from - BEFORE_MS, from, until, seen, had, left: look(), endedEarly: isOver && !fault.ends };
   return { ...course, asked: await normal.end() };
 }
 

@@ -55,14 +55,14 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "non-readers-pipelined",
-    says: "10 clients that send 20 000 requests and read nothing",
+    says: "10 clients of small windows that send 20 000 requests and read nothing",
     run: clients.nonReaders,
     abilities: ["serve-others", "drain", "late-reader"],
     seconds: 1.2,
   },
   {
     id: "half-close",
-    says: "100 clients that close their half behind the request",
+    says: "100 clients that close their half behind 20 requests",
     run: clients.halfClose,
     abilities: ["half-close"],
     seconds: 0.2,
@@ -174,6 +174,7 @@ export const FAULTS: readonly Fault[] = [
     run: clients.herd,
     abilities: ["serve-herd"],
     stalls: true,
+    mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken
     isHeavy: true,
     seconds: 4,
   },

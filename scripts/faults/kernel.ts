@@ -4,10 +4,14 @@
  * @module
  */
 import { getSystemErrorName } from "node:util";
+import { readProc } from "../../lib/sampling/procfs.ts";
 import { CannotDo } from "./fault.ts";
 
 const RLIMIT_NPROC = 6; // <asm-generic/resource.h>
 const RLIMIT_NOFILE = 7;
+const RLIM_INFINITY = 2n ** 64n - 1n;
+const NAMES: Record<number, string> = { [RLIMIT_NPROC]: "nproc", [RLIMIT_NOFILE]: "nofile" }; // of prlimit(1)
+const SHOWN: Record<number, string> = { [RLIMIT_NPROC]: "Max processes", [RLIMIT_NOFILE]: "Max open files" };
 const CLONE_NEWNS = 0x20000; // <linux/sched.h>
 const CLONE_NEWNET = 0x40000000;
 const O_WRONLY = 1; // <asm-generic/fcntl.h>
@@ -48,17 +52,30 @@ const libc = () => opened ??= openLibc();
 const cString = (text: string) => new TextEncoder().encode(`${text}\0`);
 const errorName = () => getSystemErrorName(-libc().errno[0]!);
 
+/** Sets a limit as the user of a process: root without CAP_SYS_RESOURCE may do that to its own processes only. */
+function limitAs(pid: number, resource: number, [soft, hard]: BigUint64Array): boolean {
+  const id = (name: string) => new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readProc(`/proc/${pid}/status`))?.[1] ?? "";
+  const user = [`--reuid=${id("Uid")}`, `--regid=${id("Gid")}`, "--clear-groups"];
+  const words = ["prlimit", `--pid=${pid}`, `--${NAMES[resource]}=${soft}:${hard}`];
+  return new Deno.Command("setpriv", { args: [...user, ...words], stdout: "null", stderr: "null" }).outputSync()
+    .success;
+}
+
+/** The limits of a process as the kernel shows them to everybody: for those that prlimit(2) does not read. */
+function shownLimits(pid: number, resource: number): BigUint64Array {
+  const line = new RegExp(`^${SHOWN[resource]}\\s+(\\S+)\\s+(\\S+)`, "m").exec(readProc(`/proc/${pid}/limits`));
+  const value = (text: string | undefined) => text === undefined || text === "unlimited" ? RLIM_INFINITY : BigInt(text);
+  return new BigUint64Array([value(line?.[1]), value(line?.[2])]);
+}
+
 /** Sets a soft limit of a process, and returns the one before. prlimit(2) works on any process of the user. */
 function limit(pid: number, resource: number, soft: bigint): bigint {
-  const before = new BigUint64Array(2); // struct rlimit64: soft, hard
-  if (libc().prlimit64(pid, resource, null, before) !== 0) {
-    throw new CannotDo(`the limits of process ${pid} cannot be read: ${errorName()}`);
-  }
-  const wanted = new BigUint64Array([soft, before[1]!]);
-  if (libc().prlimit64(pid, resource, wanted, null) !== 0) {
-    throw new CannotDo(`process ${pid} cannot be limited: ${errorName()}`);
-  }
-  return before[0]!;
+  const [before, hard] = shownLimits(pid, resource);
+  const wanted = new BigUint64Array([soft, hard!]); // struct rlimit64: soft, hard
+  if (libc().prlimit64(pid, resource, wanted, null) === 0) return before!;
+  const wrong = errorName();
+  if (wrong === "EPERM" && Deno.uid() === 0 && limitAs(pid, resource, wanted)) return before!;
+  throw new CannotDo(`process ${pid} cannot be limited: ${wrong}`);
 }
 
 export const limitDescriptors = (pid: number, soft: bigint): bigint => limit(pid, RLIMIT_NOFILE, soft);

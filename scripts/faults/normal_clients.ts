@@ -9,7 +9,7 @@ import { AnswerCounter } from "./answers.ts";
 /** One request: when it was due, in ms since 1970, and how long its answer took; null: there was none. */
 export type Asked = [dueMs: number, tookMs: number | null];
 /** What the thread is asked to do. */
-export type Order = { port: number; clients: number; perSecond: number } | "stop";
+export type Order = { port: number; clients: number; perSecond: number } | "look" | "stop";
 
 const PATIENCE_MS = 3000;
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\n\r\n");
@@ -85,6 +85,7 @@ function firstIsOver(of: number): void {
 }
 
 thread.onmessage = ({ data }) => {
+  if (data === "look") return thread.postMessage(asked);
   if (data === "stop") {
     stoppedMs = nowMs();
     void clients.then(() => thread.postMessage(asked));
