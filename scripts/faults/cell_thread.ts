@@ -91,11 +91,16 @@ function p99(asked: readonly Asked[]): number | null {
   return ms === Infinity ? null : ms;
 }
 
-/** Seconds from the end of a fault until requests are answered in time again, to the last one seen; null: never. */
+/** Seconds from the end of a fault until 99 % of all requests are answered in time, to the last one seen; null: never. */
 function recovery(later: readonly Asked[], until: number, allowedMs: number): number | null {
-  const isSlow = ([, ms]: Asked) => ms === null || ms > allowedMs;
-  const first = later[later.findLastIndex(isSlow) + 1];
-  return first === undefined ? null : (first[0] - until) / 1000;
+  const last = later.at(-1)?.[0] ?? until;
+  let slow = later.filter(([, ms]) => ms === null || ms > allowedMs).length;
+  for (const [i, [due, ms]] of later.entries()) {
+    if (last - due < BEFORE_MS / 2) return null; // too few are left to say so
+    if (slow <= 0.01 * (later.length - i)) return (due - until) / 1000;
+    if (ms === null || ms > allowedMs) slow--;
+  }
+  return null;
 }
 
 /** Whether the requests of the last moments were answered in time. */

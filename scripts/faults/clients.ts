@@ -7,15 +7,10 @@ import net from "node:net";
 import { AnswerCounter } from "./answers.ts";
 import { CROWD, FRESH, PATIENCE_MS, REQUEST, type Seen } from "./fault.ts";
 
-/** How a client connects. */
-interface Options {
-  halfOpen?: boolean;
-}
-
 /** Connects; null if that fails, which is a finding of the cell and no error of it. */
-export const connect = (port: number, { halfOpen = false }: Options = {}): Promise<net.Socket | null> =>
+export const connect = (port: number): Promise<net.Socket | null> =>
   new Promise((resolve) => {
-    const socket = net.connect({ port, host: "127.0.0.1", allowHalfOpen: halfOpen });
+    const socket = net.connect({ port, host: "127.0.0.1" });
     const timer = setTimeout(() => socket.destroy(), PATIENCE_MS);
     socket.setNoDelay(true);
     socket.on("error", () => {}); // `close` follows each error

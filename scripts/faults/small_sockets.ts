@@ -199,6 +199,11 @@ export class SlowClient implements Disposable {
     return Math.max(got, 0);
   }
 
+  /** Closes the half that it sends on. */
+  closeHalf(): void {
+    if (this.#fd !== null) libc.shutdown(this.#fd, sys.SHUT_WR); // ENOTCONN: the server has reset it, and recv(2) tells
+  }
+
   [Symbol.dispose](): void {
     if (this.#fd !== null) libc.close(this.#fd);
   }
