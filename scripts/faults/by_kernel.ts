@@ -7,7 +7,7 @@ import { delay } from "@std/async";
 import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { listProc, readProc } from "../../lib/sampling/procfs.ts";
 import { abortedConnects, FAR_ADDRESS, halfOpen, holdHeads, malformed } from "./by_clients.ts";
-import { answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
+import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
 import { CannotDo, CROWD, FAULT_MS, FRESH, NONE, REQUEST, type Seen, type Target } from "./fault.ts";
 import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
@@ -222,6 +222,26 @@ export async function diskFull(target: Target): Promise<Seen> {
   if (!run("rm", [path])) throw new Error(`Cannot remove ${path}.`);
   const after = await askAfresh(target.port);
   return { owed: meanwhile.owed + after.owed, came: meanwhile.came + after.came };
+}
+
+const DAY_S = 86_400;
+const STEPS = [DAY_S, -DAY_S, DAY_S, 0];
+
+/** The wall clock leaps a day forth and two back, while clients have sent half of a head: none of them may be ended. */
+export async function clockStepped({ port, pid, clock, room = Infinity }: Target): Promise<Seen> {
+  if (!clock!.governs(pid!)) {
+    throw new CannotDo("the server does not ask libc for the time: no clock of its own can be made");
+  }
+  const sockets = await crowd(port, Math.max(1, Math.min(CROWD, room)));
+  const half = REQUEST.length >> 1;
+  for (const socket of sockets) socket.write(REQUEST.slice(0, half));
+  for (const seconds of STEPS) {
+    clock!.step(seconds);
+    await delay(FAULT_MS / STEPS.length);
+  }
+  const came = sockets.map(answerOf);
+  for (const socket of sockets) socket.write(REQUEST.slice(half));
+  return { owed: sockets.length, came: sum(await Promise.all(came)) };
 }
 
 /** The filter stands since before the server's start: it has to serve without io_uring, or to say that it cannot. */

@@ -174,6 +174,13 @@ function terminator(server: Running, subject: Subject): Target["terminate"] {
   };
 }
 
+/** A command of somebody's own, with an environment. */
+function withEnv(subject: Subject, env: Record<string, string>): Subject {
+  const added = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  if (!isCustom(subject) || subject.words === null || added.length === 0) return subject;
+  return { ...subject, words: ["env", ...added, ...subject.words] };
+}
+
 /** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
 function obstacle(fault: Fault, subject: Subject): string | null {
   if (!isCustom(subject) || subject.words !== null) return null;
@@ -243,7 +250,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
   const { clients, args, room } = crowdOf(subject);
   try {
     using ground = prepare(chosen.ground);
-    await using server = await startSubject(subject, { args, env: ground.env, signal });
+    await using server = await startSubject(withEnv(subject, ground.env), { args, env: ground.env, signal });
     const target: Target = {
       port: server.port,
       pid: server.pid,
@@ -253,6 +260,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       keepsContract: !isCustom(subject),
       hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
+      ...(ground.clock !== undefined && { clock: ground.clock }),
     };
     const figures = figuresOf(await trial(chosen, server, target, clients, signal));
     return { ...key, ...figures, ...judge(figures, chosen, isCustom(subject) ? {} : subject.cannot) };

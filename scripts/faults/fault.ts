@@ -21,6 +21,16 @@ export interface Target {
   hasWork?: boolean;
   /** The folder that TMPDIR names to the server, on a small disk of its own. */
   disk?: string;
+  /** The wall clock that it sees. */
+  clock?: SteppedClock;
+}
+
+/** A wall clock of one server alone. */
+export interface SteppedClock {
+  /** Makes it wrong by so many seconds. */
+  step(seconds: number): void;
+  /** Whether a process asks this clock for the time. */
+  governs(pid: number): boolean;
 }
 
 /** What the clients of a fault saw: answers that they were owed, and those that came. */
@@ -37,10 +47,10 @@ export class CannotDo extends Error {
 }
 
 /**
- * What a cell needs around it, made in the thread of the cell alone: a network of its own, a small disk under TMPDIR, or a
- * filter that refuses io_uring.
+ * What a cell needs around it, made in the thread of the cell alone: a network of its own, a small disk under TMPDIR, a
+ * wall clock that can be stepped, or a filter that refuses io_uring.
  */
-export type Ground = "network" | "disk" | "no-io-uring";
+export type Ground = "network" | "disk" | "clock" | "no-io-uring";
 
 /** One fault. */
 export interface Fault {

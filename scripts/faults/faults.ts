@@ -143,6 +143,15 @@ export const FAULTS: readonly Fault[] = [
     seconds: 2,
   },
   {
+    id: "clock-stepped",
+    says: "the wall clock of the server leaps a day forth and two back, while 50 clients have sent half of a head",
+    run: kernel.clockStepped,
+    ground: "clock",
+    needsPid: true,
+    abilities: [],
+    seconds: 1.1,
+  },
+  {
     id: "sigterm-under-load",
     says: "SIGTERM while 50 requests are under way",
     run: kernel.sigterm,

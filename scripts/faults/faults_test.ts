@@ -149,6 +149,14 @@ const MUTANTS: Mutant[] = [
     }],
   },
   {
+    name: "measures time by the wall clock",
+    fault: "clock-stepped",
+    changes: [{
+      from: "libc.clock_gettime(CLOCK_MONOTONIC_COARSE, timespec); // fails for an unknown clock only\n",
+      to: "if (CLOCK_MONOTONIC_COARSE > 0) return Date.now();\n",
+    }],
+  },
+  {
     name: "ends at once",
     fault: "sigterm-under-load",
     changes: [{ from: "  stopping = true;\n}", to: "  Deno.exit(0);\n}" }],

@@ -4,7 +4,8 @@
  * @module
  */
 import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
-import { CannotDo, type Ground } from "./fault.ts";
+import { join } from "node:path";
+import { CannotDo, type Ground, type SteppedClock } from "./fault.ts";
 import { forbidIoUring, leaveMounts, leaveNetwork } from "./kernel.ts";
 
 const DISK_BYTES = 64 * 2 ** 20;
@@ -15,6 +16,7 @@ export interface Prepared extends Disposable {
   env: Record<string, string>;
   /** The folder of the small disk. */
   disk?: string;
+  clock?: SteppedClock;
 }
 
 const NOTHING: Prepared = { env: {}, [Symbol.dispose]: () => {} };
@@ -51,10 +53,38 @@ function disk(): Prepared {
   };
 }
 
+const CLOCK_BYTES = 4096; // struct shared of stepped_clock.c: 64 bits of seconds, then the ids of processes
+const PIDS_AT = 8;
+
+function clock(): Prepared {
+  const folder = temporaryFolder();
+  const [library, path] = [join(folder.path, "clock.so"), join(folder.path, "clock")];
+  try {
+    run("cc", "-O2", "-shared", "-fPIC", "-o", library, join(import.meta.dirname!, "stepped_clock.c"), "-ldl");
+    Deno.writeFileSync(path, new Uint8Array(CLOCK_BYTES));
+  } catch (error) {
+    folder[Symbol.dispose]();
+    if (error instanceof Deno.errors.NotFound) throw new CannotDo("a clock of its own needs cc, which is missing");
+    throw error;
+  }
+  return {
+    env: { LD_PRELOAD: library, FAULTS_CLOCK: path },
+    clock: {
+      step(seconds) {
+        using file = Deno.openSync(path, { write: true }); // the server has mapped it, and sees the change at once
+        file.writeSync(new Uint8Array(BigInt64Array.of(BigInt(seconds)).buffer));
+      },
+      governs: (pid) => new Int32Array(Deno.readFileSync(path).buffer, PIDS_AT).includes(pid),
+    },
+    [Symbol.dispose]: () => folder[Symbol.dispose](),
+  };
+}
+
 /** Makes what a fault needs around the server. */
 export function prepare(ground: Ground | undefined): Prepared {
   if (ground === "network") return network();
   if (ground === "disk") return disk();
+  if (ground === "clock") return clock();
   if (ground === "no-io-uring") forbidIoUring();
   return NOTHING;
 }
