@@ -235,13 +235,15 @@ export async function clockStepped({ port, pid, clock, room = Infinity }: Target
   const sockets = await crowd(port, Math.max(1, Math.min(CROWD, room)));
   const half = REQUEST.length >> 1;
   for (const socket of sockets) socket.write(REQUEST.slice(0, half));
+  await delay(FAULT_MS / STEPS.length);
+  const before = await askAfresh(port, 1); // by then it has taken the halves too
   for (const seconds of STEPS) {
     clock!.step(seconds);
     await delay(FAULT_MS / STEPS.length);
   }
   const came = sockets.map(answerOf);
   for (const socket of sockets) socket.write(REQUEST.slice(half));
-  return { owed: sockets.length, came: sum(await Promise.all(came)) };
+  return { owed: before.owed + sockets.length, came: before.came + sum(await Promise.all(came)) };
 }
 
 /** The filter stands since before the server's start: it has to serve without io_uring, or to say that it cannot. */
