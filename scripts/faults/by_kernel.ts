@@ -59,7 +59,7 @@ export async function processesExhausted({ port, pid }: Target): Promise<Seen> {
   return await askAfresh(port);
 }
 
-const MORE_BYTES = 128 * 2 ** 20; // the 64 MiB that a server may keep by the contract, and as much for what keeps them
+const MORE_BYTES = 128 * 2 ** 20; // the 64 MiB that a server may keep by the contract, and as much for what holds it
 
 export async function memoryLimited(target: Target): Promise<Seen> {
   {

@@ -6,6 +6,7 @@
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
+import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
 import { hasWork, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
@@ -263,7 +264,9 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       ...(ground.clock !== undefined && { clock: ground.clock }),
     };
     const figures = figuresOf(await trial(chosen, server, target, clients, signal));
-    return { ...key, ...figures, ...judge(figures, chosen, isCustom(subject) ? {} : subject.cannot) };
+    const judged = judge(figures, chosen, isCustom(subject) ? {} : subject.cannot);
+    if (!figures.ended_early || judged.verdict === "cannot") return { ...key, ...figures, ...judged };
+    return { ...key, ...figures, ...judged, reason: withLastWords(judged.reason!, server.stderrTail()) };
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof StartError) return { ...key, ...EMPTY, ...unstarted(error, chosen, subject) };

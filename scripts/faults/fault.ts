@@ -77,7 +77,7 @@ export interface Fault {
 
 export const REQUEST = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 export const FAULT_MS = 1000; // how long a fault that only holds something holds it
-export const PATIENCE_MS = 5000;
+export const PATIENCE_MS = 10_000;
 export const CROWD = 50;
 export const NONE: Seen = { owed: 0, came: 0 };
 /** Clients that ask on connections of their own once a fault is over. */

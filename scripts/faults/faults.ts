@@ -22,14 +22,13 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "memory-limited",
-    says: "16 000 heads of 8 000 bytes that do not end, where 128 MiB more than before are the limit",
+    says: "1 000 heads of 256 KiB that do not end, where 128 MiB more than before are the limit",
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory"],
     mayKeepBytes: 64 * 2 ** 20,
     stalls: true,
-    isHeavy: true,
-    seconds: 4,
+    seconds: 2.5,
   },
   {
     id: "processes-exhausted",
@@ -64,7 +63,7 @@ export const FAULTS: readonly Fault[] = [
     id: "half-close",
     says: "100 clients that close their half behind 20 requests",
     run: clients.halfClose,
-    abilities: ["half-close"],
+    abilities: ["half-close", "serve-herd"],
     seconds: 0.2,
   },
   {
@@ -79,14 +78,14 @@ export const FAULTS: readonly Fault[] = [
     id: "rst-storm",
     says: "connections that end by a reset",
     run: clients.rstStorm,
-    abilities: ["survive-resets"],
+    abilities: ["survive-resets", "serve-herd"],
     seconds: 1,
   },
   {
     id: "aborted-connects",
     says: "1 000 connections that are reset before they are accepted",
     run: kernel.aborted,
-    abilities: ["survive-resets"],
+    abilities: ["survive-resets", "serve-herd"],
     seconds: 1.2,
   },
   {
@@ -108,7 +107,7 @@ export const FAULTS: readonly Fault[] = [
     id: "malformed-heads",
     says: "200 heads with random bytes",
     run: clients.malformed,
-    abilities: ["malformed-400"],
+    abilities: ["malformed-400", "serve-herd"],
     seconds: 0.8,
   },
   {
@@ -166,7 +165,7 @@ export const FAULTS: readonly Fault[] = [
     says: "no byte more can be written below TMPDIR, while 200 malformed heads come",
     run: kernel.diskFull,
     ground: "disk",
-    abilities: ["serve-on-full-disk"],
+    abilities: ["serve-on-full-disk", "serve-herd"],
     seconds: 1,
   },
   {

@@ -46,7 +46,11 @@ const MUTANTS: Mutant[] = [
   {
     name: "keeps whatever is sent to it",
     fault: "memory-limited",
-    changes: [{ from: "const MAX_KEPT_BYTES = 64 * 2 ** 20;", to: "const MAX_KEPT_BYTES = 2 ** 40;" }],
+    changes: [
+      { from: "const MAX_KEPT_BYTES = 64 * 2 ** 20;", to: "const MAX_KEPT_BYTES = 2 ** 40;" },
+      { from: "const MAX_HEAD = 8192;", to: "const MAX_HEAD = 2 ** 20;" },
+      { from: "const INBOX = 16384;", to: "const INBOX = 2 ** 21;" },
+    ],
   },
   {
     name: "starts a thread for each connection and cannot go on without it",

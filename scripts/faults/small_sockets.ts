@@ -20,7 +20,8 @@ const decoder = new TextDecoder("latin1");
 
 /** A connection of {@linkcode Rush}. */
 interface Client {
-  isSent: boolean;
+  /** Bytes that the socket has taken. */
+  sent: number;
   counter: AnswerCounter;
 }
 
@@ -50,7 +51,7 @@ export class Rush implements Disposable {
     for (let i = 0; i < howMany; i++) {
       const fd = this.#dialer.dial();
       if (fd < 0) this.failed++;
-      else this.#clients.set(fd, { isSent: false, counter: new AnswerCounter() });
+      else this.#clients.set(fd, { sent: 0, counter: new AnswerCounter() });
       if (performance.now() - turnMs < TURN_MS) continue;
       await delay(0);
       turnMs = performance.now();
@@ -73,16 +74,14 @@ export class Rush implements Disposable {
   /** How many clients have sent all that they had to send. */
   get sent(): number {
     let sent = 0;
-    for (const { isSent } of this.#clients.values()) sent += isSent ? 1 : 0;
+    for (const client of this.#clients.values()) sent += client.sent === this.request.length ? 1 : 0;
     return sent;
   }
 
   #serve(fd: number, events: number): void {
     const client = this.#clients.get(fd);
     if (client === undefined) return;
-    if ((events & sys.EPOLLOUT) !== 0 && !client.isSent) {
-      client.isSent = libc.send(fd, this.request, this.request.length, sys.MSG_NOSIGNAL) === this.request.length;
-    }
+    if ((events & sys.EPOLLOUT) !== 0) this.#send(fd, client);
     if ((events & (sys.EPOLLIN | sys.EPOLLHUP | sys.EPOLLERR | sys.EPOLLRDHUP)) === 0) return;
     for (;;) {
       const got = libc.recv(fd, INBOX, INBOX.length, 0);
@@ -94,6 +93,20 @@ export class Rush implements Disposable {
       client.counter.push(decoder.decode(INBOX.subarray(0, got)));
     }
     if (client.counter.whole > 0) this.#leave(fd, client);
+  }
+
+  /** Sends until the socket is full: the event tells once that there is room. */
+  #send(fd: number, client: Client): void {
+    while (client.sent < this.request.length) {
+      const sent = libc.send(
+        fd,
+        this.request.subarray(client.sent),
+        this.request.length - client.sent,
+        sys.MSG_NOSIGNAL,
+      );
+      if (sent <= 0) return; // full, or the end, which recv(2) tells
+      client.sent += sent;
+    }
   }
 
   #leave(fd: number, client: Client): void {
