@@ -548,7 +548,14 @@ async function startThread(fd: number): Promise<void> {
   room--;
   shared[slot] = LOADING;
   // This stalls the main thread for 5 to 40 ms, under load for longer: meanwhile no connection is accepted.
-  new Worker(`${import.meta.url}?worker`, { type: "module" }).postMessage({ fd, slot, shared });
+  try {
+    new Worker(`${import.meta.url}?worker`, { type: "module" }).postMessage({ fd, slot, shared });
+  } catch { // the runtime says no more than that clone(2) failed: the room that was found is gone
+    shared[slot] = room = 0;
+    count(EAGAIN);
+    libc.close(fd);
+    count(CLOSED);
+  }
 }
 
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
