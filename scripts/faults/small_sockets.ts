@@ -5,7 +5,6 @@
  * @module
  */
 import { delay } from "@std/async";
-import { Dialer, socketAddress, Sources } from "../../lib/load/dialer.ts";
 import * as sys from "../../lib/load/libc.ts";
 import { errno, libc, must, Waiter } from "../../lib/load/libc.ts";
 import { AnswerCounter } from "./answers.ts";
@@ -13,10 +12,60 @@ import { AnswerCounter } from "./answers.ts";
 const TCP_MAXSEG = 2; // <linux/tcp.h>
 const SMALL_SEGMENT = 536; // bytes: the send buffer of the other end grows with the segment, and would take all
 const SMALL_WINDOW = 2048; // bytes
-const SOURCES_BLOCK = 79; // of 127/8: the load generators use the blocks from 0 on
+/** Connections from one source address: beyond, connect(2) searches ever longer for a port that is free. */
+const PER_SOURCE = 9000;
 const TURN_MS = 5; // the longest stretch without a look at what else waits in this thread
 const INBOX = new Uint8Array(64 * 1024);
 const decoder = new TextDecoder("latin1");
+
+const LINGER_0 = new Int32Array([1, 0]); // struct linger: close(2) sends RST
+
+// Edge-triggered: the kernel says once that something has come.
+const INTEREST = sys.EPOLLIN | sys.EPOLLOUT | sys.EPOLLRDHUP | sys.EPOLLET;
+
+/** struct sockaddr_in: family in native order, port and address in network order. */
+function socketAddress(host: string, port: number): Uint8Array<ArrayBuffer> {
+  const address = new Uint8Array(16);
+  address.set([sys.AF_INET, 0, port >> 8, port & 255, ...host.split(".").map(Number)]);
+  return address;
+}
+
+/** How a client connects. */
+interface DialOptions {
+  /** With a small window and small segments: what it does not read stays with the server. */
+  isSmall?: boolean;
+  /** The address that it comes from; default: the system chooses. */
+  from?: string;
+}
+
+/** A socket that has asked to connect to a port; null if it cannot. */
+function dial(port: number, { isSmall = false, from }: DialOptions = {}): number | null {
+  const fd = libc.socket(sys.AF_INET, sys.SOCK_STREAM | sys.SOCK_NONBLOCK | sys.SOCK_CLOEXEC, 0);
+  if (fd < 0) return null; // EMFILE: this process has no more descriptors
+  if (isSmall) {
+    must(libc.setsockopt(fd, sys.IPPROTO_TCP, TCP_MAXSEG, new Int32Array([SMALL_SEGMENT]), 4), "set TCP_MAXSEG");
+    must(libc.setsockopt(fd, sys.SOL_SOCKET, sys.SO_RCVBUF, new Int32Array([SMALL_WINDOW]), 4), "set SO_RCVBUF");
+  }
+  if (from !== undefined) {
+    // Without this option bind(2) would choose a port that is free towards every target, and soon there are none.
+    must(
+      libc.setsockopt(fd, sys.IPPROTO_IP, sys.IP_BIND_ADDRESS_NO_PORT, new Int32Array([1]), 4),
+      "bind without a port",
+    );
+    must(libc.bind(fd, socketAddress(from, 0), 16), `come from ${from}`);
+  }
+  const address = socketAddress("127.0.0.1", port);
+  if (libc.connect(fd, address, address.length) === 0 || errno[0] === sys.EINPROGRESS) return fd;
+  libc.close(fd);
+  return null;
+}
+
+/** Closes a connection by FIN and RST at once, so that neither end keeps it in TIME_WAIT. */
+function hangUp(fd: number): void {
+  libc.shutdown(fd, sys.SHUT_WR); // ENOTCONN: the other end has reset it, or it never was made
+  libc.setsockopt(fd, sys.SOL_SOCKET, sys.SO_LINGER, LINGER_0, 8);
+  libc.close(fd); // it leaves the interest set by itself
+}
 
 /** A connection of {@linkcode Rush}. */
 interface Client {
@@ -28,17 +77,15 @@ interface Client {
 /** Many connections at once, of which each asks once. */
 export class Rush implements Disposable {
   readonly #waiter = new Waiter();
-  readonly #dialer: Dialer;
+  readonly #event = new Int32Array(sys.EVENT_WORDS);
+  #dialled = 0;
   readonly #clients = new Map<number, Client>();
   /** Clients that have their answer, and have left. */
   answered = 0;
   /** Clients that were refused, reset, or left without an answer. */
   failed = 0;
 
-  constructor(port: number, readonly request: Uint8Array<ArrayBuffer>) {
-    const sources = new Sources(SOURCES_BLOCK, null, 1);
-    this.#dialer = new Dialer(socketAddress("127.0.0.1", port), this.#waiter.epoll, sources);
-  }
+  constructor(readonly port: number, readonly request: Uint8Array<ArrayBuffer>) {}
 
   /** Connections that are open or on their way. */
   get open(): number {
@@ -49,13 +96,24 @@ export class Rush implements Disposable {
   async dial(howMany: number): Promise<void> {
     let turnMs = performance.now();
     for (let i = 0; i < howMany; i++) {
-      const fd = this.#dialer.dial();
-      if (fd < 0) this.failed++;
+      const fd = this.#dial();
+      if (fd === null) this.failed++;
       else this.#clients.set(fd, { sent: 0, counter: new AnswerCounter() });
       if (performance.now() - turnMs < TURN_MS) continue;
       await delay(0);
       turnMs = performance.now();
     }
+  }
+
+  /** Connects, from another address of 127/8 when the ports of the last one are nearly used up. */
+  #dial(): number | null {
+    const source = Math.floor(this.#dialled++ / PER_SOURCE);
+    const fd = dial(this.port, source === 0 ? {} : { from: `127.79.0.${source}` });
+    if (fd === null) return null;
+    this.#event[0] = INTEREST;
+    this.#event[sys.DATA_WORD] = fd;
+    must(libc.epoll_ctl(this.#waiter.epoll, sys.EPOLL_CTL_ADD, fd, this.#event), "watch a client");
+    return fd;
   }
 
   /** Sends what is to be sent and takes what comes, until `isOver` or the time is. */
@@ -113,12 +171,12 @@ export class Rush implements Disposable {
     if (client.counter.good > 0) this.answered++;
     else this.failed++;
     this.#clients.delete(fd);
-    this.#dialer.hangUp(fd);
+    hangUp(fd);
   }
 
   /** Ends all connections by a reset. */
   hangUp(): void {
-    for (const fd of this.#clients.keys()) this.#dialer.hangUp(fd);
+    for (const fd of this.#clients.keys()) hangUp(fd);
     this.#clients.clear();
   }
 
@@ -126,30 +184,6 @@ export class Rush implements Disposable {
     this.hangUp();
     libc.close(this.#waiter.epoll);
   }
-}
-
-const LINGER_0 = new Int32Array([1, 0]); // struct linger: close(2) sends RST
-
-/** How a client connects. */
-interface DialOptions {
-  /** With a small window and small segments: what it does not read stays with the server. */
-  isSmall?: boolean;
-  /** The address that it comes from; default: the system chooses. */
-  from?: string;
-}
-
-/** A socket that has asked to connect to a port; null if it cannot. */
-function dial(port: number, { isSmall = false, from }: DialOptions = {}): number | null {
-  const fd = must(libc.socket(sys.AF_INET, sys.SOCK_STREAM | sys.SOCK_NONBLOCK | sys.SOCK_CLOEXEC, 0), "make a socket");
-  if (isSmall) {
-    must(libc.setsockopt(fd, sys.IPPROTO_TCP, TCP_MAXSEG, new Int32Array([SMALL_SEGMENT]), 4), "set TCP_MAXSEG");
-    must(libc.setsockopt(fd, sys.SOL_SOCKET, sys.SO_RCVBUF, new Int32Array([SMALL_WINDOW]), 4), "set SO_RCVBUF");
-  }
-  if (from !== undefined) must(libc.bind(fd, socketAddress(from, 0), 16), `come from ${from}`);
-  const address = socketAddress("127.0.0.1", port);
-  if (libc.connect(fd, address, address.length) === 0 || errno[0] === sys.EINPROGRESS) return fd;
-  libc.close(fd);
-  return null;
 }
 
 /** Connects so many times, and ends each connection by a reset at once: most of them before they are accepted. */
