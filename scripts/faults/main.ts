@@ -31,13 +31,14 @@ const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--
        deno task faults --all
        deno task faults --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task faults --name mine -- <command>…
-       A server that runs already (--url) can be given what clients do; with --pid also limits and stops, which end with
-       the cell. Its end by SIGTERM, and what has to be there from its start, need its command.
+       A server that runs already (--url) gets what clients can do to it, and
+       with --pid limits and stops, which end with their cell. SIGTERM, and what
+       has to be there from the start, need the command that starts it.
        An interrupted run goes on where it was: give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
 const SEED = 1;
 const CELL_SECONDS = 3; // of a cell beside its fault: start, look before, look after, end
-const LANES_PER_CORE = 2;
+const LANES_PER_CORE = 3; // a cell waits most of its time: it takes a second of one core in all
 const MAX_LANES = 8;
 const JOURNAL = "faults-run.jsonl";
 
