@@ -21,6 +21,7 @@
  *             as each child starts a runtime of its own. prefork.ts makes the processes beforehand.
  * @cannot     recover-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
  * @cannot     wait-at-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
+ * @cannot     serve-herd A connection costs a fork(2), some milliseconds: behind a thousand the next waits for seconds.
  * @sources    fork(2), madvise(2), signal(7), socket(7), tcp(7), prctl(2); Kegel, The C10K problem (1999); Stevens, UNIX
  *             Network Programming, volume 1, chapter 30; RFC 9110, RFC 9112 (HTTP/1.1)
  */

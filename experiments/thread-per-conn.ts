@@ -18,6 +18,8 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             A thread is made for each connection and ends with it; worker-pool.ts makes them beforehand.
  * @cannot     stop-backlog Making a thread takes 5 to 40 ms: at SIGTERM 50 that wait get one, the others are reset.
+ * @cannot     serve-herd Making a thread takes 5 to 40 ms: behind a thousand connections the next waits for seconds.
+ * @cannot     bound-memory Each thread has an isolate of its own, over 5 MB: 30 connections take more than 128 MiB.
  * @sources    pthreads(7), signal(7), socket(7), tcp(7); Kegel, The C10K problem (1999), section 4; RFC 9110, RFC 9112
  *             (HTTP/1.1)
  */
