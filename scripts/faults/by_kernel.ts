@@ -12,7 +12,6 @@ import { ControlGroup } from "./control_group.ts";
 import { CannotDo, CROWD, FAULT_MS, FRESH, NONE, REQUEST, type Seen, type Target } from "./fault.ts";
 import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
 
-const NO_DESCRIPTOR = 1n; // open ones stay open, and no new one is given
 const NO_PROCESS = 1n; // this user has one already
 
 const treeOf = (pid: number | null): number[] => pid === null ? [] : processTree(pid) ?? [];
@@ -21,12 +20,12 @@ const treeOf = (pid: number | null): number[] => pid === null ? [] : processTree
 async function underLimit(
   pid: number | null,
   set: (pid: number, soft: bigint) => bigint,
-  soft: bigint,
+  soft: (pid: number) => bigint,
   meanwhile: () => Promise<void>,
 ): Promise<void> {
   const before: [pid: number, soft: bigint][] = [];
   try {
-    for (const one of treeOf(pid)) before.push([one, set(one, soft)]);
+    for (const one of treeOf(pid)) before.push([one, set(one, soft(one))]);
     await meanwhile();
   } finally {
     const living = new Set(treeOf(pid));
@@ -42,8 +41,16 @@ async function newClients(port: number, size: number): Promise<void> {
   closeAll(sockets);
 }
 
+/** The lowest descriptor that is free: with it as the limit none is given. A limit below would be one of poll(2) too. */
+function lowestFree(pid: number): bigint {
+  const open = new Set((unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? []).map(Number));
+  let free = 0;
+  while (open.has(free)) free++;
+  return BigInt(free);
+}
+
 export async function descriptorsExhausted({ port, pid }: Target): Promise<Seen> {
-  await underLimit(pid, limitDescriptors, NO_DESCRIPTOR, () => newClients(port, 100));
+  await underLimit(pid, limitDescriptors, lowestFree, () => newClients(port, 100));
   return await askAfresh(port);
 }
 
@@ -54,7 +61,7 @@ export async function processesExhausted({ port, pid }: Target): Promise<Seen> {
     group.limit(group.tasks());
     await newClients(port, CROWD);
   } else {
-    await underLimit(pid, limitProcesses, NO_PROCESS, () => newClients(port, CROWD));
+    await underLimit(pid, limitProcesses, () => NO_PROCESS, () => newClients(port, CROWD));
   }
   return await askAfresh(port);
 }
@@ -232,7 +239,7 @@ export async function clockStepped({ port, pid, clock, room = Infinity }: Target
   if (!clock!.governs(pid!)) {
     throw new CannotDo("the server does not ask libc for the time: no clock of its own can be made");
   }
-  const sockets = await crowd(port, Math.max(1, Math.min(CROWD, room)));
+  const sockets = await crowd(port, Math.max(1, Math.min(CROWD, room - 1))); // one more asks besides
   const half = REQUEST.length >> 1;
   for (const socket of sockets) socket.write(REQUEST.slice(0, half));
   await delay(FAULT_MS / STEPS.length);

@@ -197,6 +197,12 @@ function unstarted({ failure }: StartError, fault: Fault, subject: Subject): Pic
   if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
     return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
   }
+  if (fault.ground === "clock" && /LD_PRELOAD/.test(reason)) {
+    return {
+      verdict: "skipped",
+      reason: "what starts the server may not pass LD_PRELOAD on: no clock of its own can be made",
+    };
+  }
   if (ended === "skipped" || isCustom(subject)) return { verdict: "skipped", reason };
   return { verdict: "failed", reason: `it does not start: ${reason}` };
 }

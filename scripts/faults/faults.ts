@@ -25,7 +25,7 @@ export const FAULTS: readonly Fault[] = [
     says: "1 000 heads of 256 KiB that do not end, where 128 MiB more than before are the limit",
     run: kernel.memoryLimited,
     needsPid: true,
-    abilities: ["bound-memory"],
+    abilities: ["bound-memory", "serve-herd"],
     mayKeepBytes: 64 * 2 ** 20,
     stalls: true,
     seconds: 2.5,
