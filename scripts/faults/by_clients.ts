@@ -187,11 +187,13 @@ export async function oversized({ port, seed, keepsContract = true }: Target): P
   return keepsContract ? { owed: LARGE_HEADS, came: sum(refused) } : NONE;
 }
 
+const PIPELINE_MS = 30_000; // a proxy with a connection to its backend for each request needs 10 s
+
 export async function pipelines({ port }: Target): Promise<Seen> {
   const owed = 100_000;
   const socket = await connect(port);
   if (socket === null) return { owed, came: 0 };
-  const came = answersOf(socket, owed);
+  const came = answersOf(socket, owed, PIPELINE_MS);
   socket.pause(); // so long that answers fill all buffers on their way: the server has to keep what was not taken
   socket.write(REQUEST.repeat(owed));
   await delay(FAULT_MS);
