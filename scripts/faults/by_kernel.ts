@@ -7,7 +7,7 @@ import { delay } from "@std/async";
 import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { listProc, readProc } from "../../lib/sampling/procfs.ts";
 import { abortedConnects, FAR_ADDRESS, halfOpen, holdHeads, malformed } from "./by_clients.ts";
-import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
+import { answerOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
 import { CannotDo, CROWD, FAULT_MS, FRESH, NONE, REQUEST, type Seen, type Target } from "./fault.ts";
 import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
@@ -124,14 +124,23 @@ export const aborted = (target: Target): Promise<Seen> =>
     }
   });
 
-export async function sigterm({ port, terminate }: Target): Promise<Seen> {
-  const sockets = await crowd(port);
-  const came = sockets.map((socket) => answersOf(socket, 1));
+const HALVES = 10;
+const HALF_MS = 100; // well within the second that what is in flight has by the contract
+
+/** SIGTERM while clients have asked, and others have sent half of a head: these send the rest a moment later. */
+export async function sigterm({ port, terminate, room = Infinity }: Target): Promise<Seen> {
+  const halves = await crowd(port, Math.max(1, Math.min(HALVES, room)));
+  const half = REQUEST.length >> 1;
+  for (const socket of halves) socket.write(REQUEST.slice(0, half));
+  await delay(HALF_MS);
+  const sockets = await crowd(port, CROWD - halves.length);
+  const came = [...halves, ...sockets].map(answerOf);
   await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.write(REQUEST, resolve))));
-  const exitCode = await terminate!();
-  const answers = await Promise.all(came);
-  closeAll(sockets);
-  return { owed: CROWD, came: sum(answers), exitCode };
+  const ended = terminate!();
+  await delay(HALF_MS);
+  for (const socket of halves) if (!socket.destroyed) socket.write(REQUEST.slice(half));
+  const exitCode = await ended;
+  return { owed: CROWD, came: sum(await Promise.all(came)), exitCode };
 }
 
 const LOCAL = 1; // words of a line of /proc/net/tcp

@@ -152,7 +152,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "sigterm-under-load",
-    says: "SIGTERM while 50 requests are under way",
+    says: "SIGTERM while 50 requests are under way, 10 of them with half of a head",
     run: kernel.sigterm,
     needsPid: true,
     abilities: ["stop-in-flight", "stop-backlog"],
