@@ -27,7 +27,7 @@ const BEFORE_MS = 500;
 const MAX_BEFORE_MS = 5000;
 /** What is looked at after a fault, and longer until requests are answered in time again. */
 const AFTER_MS = 1000;
-const MAX_AFTER_MS = 6000;
+const MAX_AFTER_MS = 10_000;
 const LOOK_MS = 250;
 const STARTED_MS = 10_000;
 const ENDED_MS = 5000; // as long as an experiment has for its end
