@@ -942,12 +942,14 @@ function beginMessage(ring: Ring, first: Uint8Array): void {
 function putIovec(ring: Ring, place: number, answer: Uint8Array): void {
   const at = ring.messageAt + MSGHDR_WORDS + IOVEC_WORDS * place;
   putAddress(ring.words, at, addressOf(answer));
-  ring.words[at + IOVEC_LENGTH] = answer.length; // the upper half of the length is 0, as is all else that is never written
+  ring.words[at + IOVEC_LENGTH] = answer.length;
+  ring.words[at + IOVEC_LENGTH + 1] = 0; // half of an address may have stood here: messages before were of other lengths
 }
 
 /** Ends the message and returns its address. */
 function endMessage(ring: Ring, count: number): number {
   const { messageAt: at, address } = ring;
+  ring.words.fill(0, at, at + MSGHDR_WORDS); // the same for its other fields: a name or a control message would be sent
   putAddress(ring.words, at + MSGHDR_IOV, address + 4 * (at + MSGHDR_WORDS));
   ring.words[at + MSGHDR_IOVLEN] = count;
   ring.messageAt += MSGHDR_WORDS + IOVEC_WORDS * count;

@@ -792,12 +792,14 @@ function beginMessage(first: Uint8Array): void {
 function putIovec(place: number, answer: Uint8Array): void {
   const at = messageAt + MSGHDR_WORDS + IOVEC_WORDS * place;
   putAddress(words, at, addressOf(answer));
-  words[at + IOVEC_LENGTH] = answer.length; // the upper half of the length is 0, as is all else that is never written
+  words[at + IOVEC_LENGTH] = answer.length;
+  words[at + IOVEC_LENGTH + 1] = 0; // half of an address may have stood here: messages before were of other lengths
 }
 
 /** Ends the message and returns its address. */
 function endMessage(count: number): number {
   const at = messageAt;
+  words.fill(0, at, at + MSGHDR_WORDS); // the same for its other fields: a name or a control message would be sent
   putAddress(words, at + MSGHDR_IOV, address + 4 * (at + MSGHDR_WORDS));
   words[at + MSGHDR_IOVLEN] = count;
   messageAt += MSGHDR_WORDS + IOVEC_WORDS * count;

@@ -14,6 +14,7 @@
  * @requires   linux 5.9, with glibc 2.34
  * @cannot     recover-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
  * @cannot     wait-at-emfile Each process has a table of descriptors of its own, so none of them ever runs out.
+ * @cannot     serve-herd A connection costs a fork(2), some milliseconds: behind a thousand the next waits for seconds.
  * @run        deno run --allow-ffi --v8-flags=--single-threaded process-per-conn.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,

@@ -16,6 +16,7 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             Descriptor 1024 is refused. In C, FD_SET(1024) writes past the array, over whatever lies behind it: in
  *             silence, or with _FORTIFY_SOURCE it aborts. macOS and Windows have a select too, with other constants.
+ * @cannot     serve-herd It has no bit for descriptor 1024: of ten thousand that come at once most are closed.
  * @sources    select(2), select_tut(2), accept4(2), recv(2), send(2), tcp(7); Kegel, The C10K problem (1999); RFC 9110,
  *             RFC 9112 (HTTP/1.1)
  */

@@ -15,6 +15,7 @@ Deno.test("what cannot run here ends with 69 in every command, and nothing is st
   const cases: [string, string[]][] = [
     ["exp", [ABSENT, "--quick", "--no-save"]],
     ["stress", [ABSENT, "--no-save"]],
+    ["faults", [ABSENT, "--fault", "fragments,pipelines", "--no-save"]],
     ["compare", ["event-loop", ABSENT, "--rounds", "1", "--no-save"]],
     ["sweep", [ABSENT, "--no-save"]],
     ["live", [ABSENT, "--no-open"]],
@@ -41,6 +42,28 @@ Deno.test({
     const { code, stdout } = await runTask("measure", ["--name", "silent", ...size, ...SILENT], dir.path);
     assertEquals(code, 1, stdout);
     assertMatch(stdout, /limited/);
+  },
+});
+
+Deno.test({
+  name: "a server that does not answer fails the faults with 1, and what cannot be done to one that runs is skipped",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const faults = ["--fault", "fragments", "--no-save"];
+    const silent = await runTask("faults", ["--name", "silent", ...faults, ...SILENT], dir.path);
+    assertEquals(silent.code, 1, silent.stderr);
+    assertMatch(silent.stdout, /silent, fragments: answers that were owed are lost/);
+    const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("anything"));
+    const url = `http://127.0.0.1:${server.addr.port}`;
+    const named = ["--fault", "fragments,sigterm-under-load,disk-full,sigstop-sigcont", "--no-save"];
+    const { code, stdout, stderr } = await runTask("faults", ["--name", "mine", "--url", url, ...named], dir.path);
+    assertEquals(code, 0, stderr);
+    assertMatch(stdout, /^mine +fragments +survived/m);
+    assertMatch(stdout, /sigterm-under-load: it would end a server/);
+    assertMatch(stdout, /disk-full: it has to be there from the start/);
+    assertMatch(stdout, /sigstop-sigcont: the process of the server is not known/);
+    await server.shutdown();
   },
 });
 

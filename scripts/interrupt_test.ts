@@ -52,6 +52,13 @@ const CASES: Case[] = [
     stored: ".json",
   },
   {
+    task: "faults",
+    args: ["epoll", "poll", "--fault", "fragments,slow-heads,half-close,pipelines,slow-readers"],
+    finished: /^epoll, fragments is over: survived\.$/m,
+    shown: /^epoll +fragments +survived /m,
+    stored: ".json",
+  },
+  {
     task: "compare",
     args: ["epoll", "poll", "--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick"],
     finished: /round 1 of 100: /,

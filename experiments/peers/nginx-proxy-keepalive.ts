@@ -20,6 +20,7 @@
  * @cannot     survive-resets It does, but its pool keeps as many connections to the backend as were needed at a time, so
  *             descriptors stay open.
  * @cannot     wait-at-emfile A request that finds no descriptor for its connection to the backend is answered with 500.
+ * @cannot     serve-herd Each client takes several of the 20 000 connections of a worker; what comes beyond is reset.
  * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
  * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.

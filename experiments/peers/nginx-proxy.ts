@@ -18,6 +18,7 @@
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
  * @cannot     wait-at-emfile A request that finds no descriptor for its connection to the backend is answered with 500.
+ * @cannot     serve-herd Each client takes several of the 20 000 connections of a worker; what comes beyond is reset.
  * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
  * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.

@@ -25,6 +25,7 @@
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
+ * @cannot     bound-memory What it does not refuse it keeps: a thousand heads of 256 KiB take more than 128 MiB.
  * @cannot     drain A client that asks for much before it reads is forgotten: once its answers did not fit into the socket, the
  *             connection is never read nor written again.
  * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.

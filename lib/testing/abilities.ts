@@ -4,7 +4,7 @@
  * @module
  */
 
-/** What a header may say that its architecture cannot: each id is that of one check at least. */
+/** What a header may say that its architecture cannot: each id is that of a check of the contract or of a fault. */
 export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
   "share-work", // other clients are served between the requests for work of one
@@ -12,6 +12,11 @@ export const ABILITIES = [
   "wait-at-emfile", // clients that come when descriptors have run out are served later
   "survive-resets",
   "half-close",
+  "bound-memory", // lives within 128 MiB more, whatever clients send
+  "survive-no-process", // survives that neither a process nor a thread can be made
+  "outlive-worker", // goes on when one of its processes is killed
+  "serve-on-full-disk",
+  "serve-herd", // takes thousands of connections a second: some who come behind a herd are still served in time
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s
   "keepalive", // idle peers are probed after 60 s

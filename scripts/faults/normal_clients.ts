@@ -4,40 +4,46 @@
  * @module
  */
 
+import { AnswerCounter } from "./answers.ts";
+
 /** One request: when it was due, in ms since 1970, and how long its answer took; null: there was none. */
 export type Asked = [dueMs: number, tookMs: number | null];
 /** What the thread is asked to do. */
-export type Order = { port: number; clients: number; perSecond: number } | "stop";
+export type Order = { port: number; clients: number; perSecond: number } | "look" | "stop";
 
 const PATIENCE_MS = 3000;
-const BODY = "Hello World";
+const OPEN_MS = 200; // as long as an answer in time may take
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\n\r\n");
 const thread = globalThis as unknown as {
   onmessage: (event: MessageEvent<Order>) => void;
   postMessage(value: unknown): void;
 };
+const decoder = new TextDecoder("latin1");
 const nowMs = () => performance.timeOrigin + performance.now();
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
 let stoppedMs: number | null = null;
 const asked: Asked[] = [];
 
-/** Reads one answer; false if the connection ends before. An answer is whole once the body of `GET /` is there. */
-async function answered(connection: Deno.TcpConn): Promise<boolean> {
+/** Reads one answer. Null: the connection ends before, or the answer is none of success; else whether the connection stays. */
+async function answered(connection: Deno.TcpConn): Promise<{ stays: boolean } | null> {
   const buffer = new Uint8Array(4096);
-  const decoder = new TextDecoder();
-  for (let text = ""; !text.endsWith(BODY);) {
+  const counter = new AnswerCounter();
+  while (counter.whole === 0) {
     const got = await connection.read(buffer);
-    if (got === null) return false;
-    text += decoder.decode(buffer.subarray(0, got));
+    if (got === null) {
+      counter.end();
+      break;
+    }
+    counter.push(decoder.decode(buffer.subarray(0, got)));
   }
-  return true;
+  return counter.good > 0 ? { stays: !counter.closes } : null;
 }
 
-/** Asks once on a connection, and closes it if no answer comes in time. */
-async function ask(connection: Deno.TcpConn): Promise<boolean> {
-  const { promise: late, resolve } = Promise.withResolvers<false>();
-  const timer = setTimeout(() => resolve(false), PATIENCE_MS);
+/** Asks once on a connection, and waits for the answer as long as the patience lasts. */
+async function ask(connection: Deno.TcpConn): Promise<{ stays: boolean } | null> {
+  const { promise: late, resolve } = Promise.withResolvers<null>();
+  const timer = setTimeout(() => resolve(null), PATIENCE_MS);
   try {
     await connection.write(REQUEST);
     return await Promise.race([answered(connection), late]);
@@ -47,29 +53,41 @@ async function ask(connection: Deno.TcpConn): Promise<boolean> {
 }
 
 /** One client: a request each `everyMs`, on one connection as long as that lives. */
-async function client(port: number, everyMs: number): Promise<void> {
+async function client(port: number, everyMs: number, onFirst: () => void): Promise<void> {
   let connection: Deno.TcpConn | null = null;
   let dueMs = nowMs() + Math.random() * everyMs;
+  let hasAsked = false;
   for (; stoppedMs === null; dueMs += everyMs) { // a late client does not move what is due: its latency shows the stall
     await pause(Math.max(0, dueMs - nowMs()));
-    let isAnswered = false;
+    let answer: { stays: boolean } | null = null;
     try {
       connection ??= await Deno.connect({ hostname: "127.0.0.1", port });
-      isAnswered = await ask(connection);
+      answer = await ask(connection);
     } catch {
-      isAnswered = false; // a reset or a refusal: it counts as a request without an answer
+      answer = null; // a reset or a refusal: it counts as a request without an answer
     }
-    asked.push([dueMs, isAnswered ? nowMs() - dueMs : null]);
-    if (isAnswered) continue;
+    asked.push([dueMs, answer === null ? null : nowMs() - dueMs]);
+    if (!hasAsked) onFirst();
+    hasAsked = true;
+    if (answer?.stays) continue;
     connection?.close();
     connection = null;
   }
-  for (; dueMs < stoppedMs!; dueMs += everyMs) asked.push([dueMs, null]); // what it had no time to ask
+  // What it had no time to ask. One due a moment ago may have been answered in time yet: nothing is said of it.
+  for (; dueMs < stoppedMs! - OPEN_MS; dueMs += everyMs) asked.push([dueMs, null]);
   connection?.close();
 }
 
 let clients: Promise<void[]>;
+let first = 0; // clients whose first request is over
+/** A client is there when its first request is over, answered or not. */
+function firstIsOver(of: number): void {
+  first++;
+  if (first === of) thread.postMessage("asked");
+}
+
 thread.onmessage = ({ data }) => {
+  if (data === "look") return thread.postMessage(asked);
   if (data === "stop") {
     stoppedMs = nowMs();
     void clients.then(() => thread.postMessage(asked));
@@ -77,6 +95,8 @@ thread.onmessage = ({ data }) => {
   }
   const { port, perSecond } = data;
   const everyMs = 1000 * data.clients / perSecond;
-  clients = Promise.all(Array.from({ length: data.clients }, () => client(port, everyMs)));
+  clients = Promise.all(
+    Array.from({ length: data.clients }, () => client(port, everyMs, () => firstIsOver(data.clients))),
+  );
 };
 thread.postMessage("ready");

@@ -18,15 +18,16 @@ export interface Turn {
 const FAULT_SHARE = 0.5;
 
 /**
- * The faults that a server can be put under again and again: none that ends it, and none whose answers its header does not
- * promise.
+ * The faults that a server can be put under again and again: none that ends it, takes the whole machine or has to be around
+ * the server from its start, and none whose answers its header does not promise.
  *
  * @param hasPid Whether its processes are known.
  */
 export function faultsFor(subject: Subject, all: readonly Fault[], hasPid: boolean): Fault[] {
   const cannot = isCustom(subject) ? {} : subject.cannot;
-  return all.filter(({ ends, needsPid, abilities }) =>
-    !ends && (hasPid || !needsPid) && !abilities.some((ability) => Object.hasOwn(cannot, ability))
+  return all.filter(({ ends, ground, isHeavy, needsPid, abilities }) =>
+    !ends && ground === undefined && !isHeavy && (hasPid || !needsPid) &&
+    !abilities.some((ability) => Object.hasOwn(cannot, ability))
   );
 }
 

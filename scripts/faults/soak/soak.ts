@@ -9,7 +9,8 @@ import { type Sample, sample } from "../../../lib/sampling/sampler.ts";
 import { howEnded } from "../../../lib/server/launch.ts";
 import { isCustom, type Running, startSubject, type Subject } from "../../../lib/server/subject.ts";
 import { CannotDo, type Fault, FAULTS } from "../faults.ts";
-import type { Asked, Order } from "../normal_clients.ts";
+import { CLIENTS, normalClients } from "../crowd.ts";
+import type { Asked } from "../normal_clients.ts";
 import { judgeSeries, type Quantity } from "./judge.ts";
 import { faultsFor, type Turn, turnsOf } from "./plan.ts";
 
@@ -33,8 +34,6 @@ interface Point {
   taken: Sample | null;
 }
 
-const CLIENTS = 20;
-const PER_SECOND = 500;
 const CHURNED_PER_S = 20;
 const WORKERS = 4;
 const TURNS = 60;
@@ -48,7 +47,6 @@ const TAIL_MS = 500;
 export const MAX_UNANSWERED_SHARE = 0.01;
 /** What stands for the latency of a request without an answer, in ms: so long a client waits. */
 const PATIENCE_MS = 3000;
-const STARTED_MS = 10_000;
 /** V8 finds the size of its young generation after 100 000 connections only: small, it does so at once. */
 const ENV = { DENO_V8_FLAGS: "--max-semi-space-size=1" };
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
@@ -61,29 +59,6 @@ function crowdOf(subject: Subject): { clients: number; churns: boolean; args: st
   const hasWorkers = Deno.readTextFileSync(subject.path).includes("[--workers N]");
   if (!hasWorkers) return { clients: CLIENTS, churns: true, args: [] };
   return { clients: WORKERS / 2, churns: true, args: ["--workers", String(WORKERS)] };
-}
-
-/** The clients that stay, in a thread of their own: see normal_clients.ts. */
-async function stayingClients(port: number, clients: number) {
-  const worker = new Worker(new URL("../normal_clients.ts", import.meta.url), { type: "module" });
-  const message = () =>
-    new Promise<unknown>((resolve, reject) => {
-      worker.onmessage = ({ data }) => resolve(data);
-      worker.onerror = (event) => reject(new Error(`The clients failed: ${event.message}`));
-    });
-  const timer = setTimeout(() => worker.terminate(), STARTED_MS);
-  await message();
-  clearTimeout(timer);
-  const send = (order: Order) => worker.postMessage(order);
-  send({ port, clients, perSecond: PER_SECOND * clients / CLIENTS });
-  return {
-    async end(): Promise<Asked[]> {
-      const saw = message();
-      send("stop");
-      return await saw as Asked[];
-    },
-    [Symbol.dispose]: () => worker.terminate(),
-  };
 }
 
 /** Connects, asks once and reads to the end, again and again: other clients than those that stay. */
@@ -146,7 +121,7 @@ interface Soaked {
 /** One turn: the fault beside the load, a rest, and the stretch that is measured. */
 async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
   const { running: { pid, port }, clients, churns, quietMs, startMs, isOver } = soaked;
-  using staying = await stayingClients(port, clients);
+  using staying = await normalClients(port, clients);
   await using stack = new AsyncDisposableStack();
   if (churns) stack.use(churning(port));
   if (turn.fault !== null) {

@@ -1,0 +1,112 @@
+/**
+ * A control group for the processes of one server: a limit that the server did not choose, and that goes with the group.
+ *
+ * Pages that a process has already stay charged to the group it comes from. So a limit of memory here is what the server may
+ * take beside what it has, the same for each runtime.
+ *
+ * @module
+ */
+import { delay } from "@std/async";
+import { listProc, readProc } from "../../lib/sampling/procfs.ts";
+import { processTree, unlessGone } from "../../lib/sampling/process.ts";
+import { CannotDo } from "./fault.ts";
+import { makeKernelFolder, removeKernelFolder, writeKernelFile } from "./kernel.ts";
+
+type Controller = "memory" | "pids";
+
+const ROOT = "/sys/fs/cgroup";
+const PREFIX = "c10k-faults-";
+/** The files of a limit, of version 1 and 2. */
+const LIMIT: Record<Controller, { v1: string; v2: string }> = {
+  memory: { v1: "memory.limit_in_bytes", v2: "memory.max" },
+  pids: { v1: "pids.max", v2: "pids.max" },
+};
+/** A group is empty once its processes are buried, which their parents do. */
+const MAX_TRIES = 100;
+const TRY_MS = 20;
+
+let made = 0;
+
+/** The folder of a process's group, and the version. */
+function groupOf(pid: number, controller: Controller): { folder: string; version: 1 | 2 } {
+  const lines = readProc(`/proc/${pid}/cgroup`).trim().split("\n").map((line) => line.split(":"));
+  const old = lines.find(([, names]) => names!.split(",").includes(controller));
+  if (old !== undefined) return { folder: `${ROOT}/${controller}${old[2]}`, version: 1 };
+  const unified = lines.find(([, names]) => names === "")?.[2];
+  if (unified === undefined) throw new CannotDo(`there is no control group of ${controller}`);
+  return { folder: `${ROOT}${unified}`, version: 2 };
+}
+
+/** Where a group with this controller can be made: in version 2 a parent must hand the controller down. */
+function parentFor(folder: string, version: 1 | 2, controller: Controller): string {
+  if (version === 1) return folder;
+  for (let parent = folder; parent.length >= ROOT.length; parent = parent.slice(0, parent.lastIndexOf("/"))) {
+    const handed = unlessGone(() => readProc(`${parent}/cgroup.subtree_control`)) ?? "";
+    if (handed.trim().split(/\s+/).includes(controller)) return parent;
+  }
+  throw new CannotDo(`no control group here hands ${controller} down`);
+}
+
+/** Removes what a killed run has left: the name says whose it was. */
+function sweep(parent: string): void {
+  for (const name of listProc(parent)) {
+    const owner = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length).split("-")[0]) : NaN;
+    if (Number.isNaN(owner) || processTree(owner) !== null) continue;
+    removeKernelFolder(`${parent}/${name}`); // if it cannot be removed, a process still lives in it
+  }
+}
+
+/** A group with a limit, and the processes of a server in it. Disposing of it puts those that live back. */
+export class ControlGroup implements AsyncDisposable {
+  private constructor(readonly folder: string, readonly home: string, readonly controller: Controller) {}
+
+  /**
+   * Makes one, and moves the processes of a server into it.
+   *
+   * @throws {CannotDo} If this user may not, or the system has no such groups.
+   */
+  static make(rootPid: number, controller: Controller): ControlGroup {
+    const { folder: home, version } = groupOf(rootPid, controller);
+    const parent = parentFor(home, version, controller);
+    sweep(parent);
+    const folder = `${parent}/${PREFIX}${Deno.pid}-${crypto.randomUUID().slice(0, 8)}-${made++}`;
+    const wrong = makeKernelFolder(folder);
+    if (wrong !== null) throw new CannotDo(`no control group can be made: ${wrong}`);
+    const group = new ControlGroup(folder, home, controller);
+    for (const pid of processTree(rootPid) ?? []) {
+      const refused = writeKernelFile(`${folder}/cgroup.procs`, String(pid));
+      if (refused === null || refused === "ESRCH") continue;
+      group.#empty();
+      removeKernelFolder(folder);
+      throw new CannotDo(`process ${pid} cannot be moved into a control group: ${refused}`);
+    }
+    return group;
+  }
+
+  /** Sets the limit. */
+  limit(value: number): void {
+    const { v1, v2 } = LIMIT[this.controller];
+    const isOld = listProc(this.folder).includes(v1);
+    const wrong = writeKernelFile(`${this.folder}/${isOld ? v1 : v2}`, String(value));
+    if (wrong !== null) throw new CannotDo(`the limit of ${this.controller} cannot be set: ${wrong}`);
+  }
+
+  /** Processes and threads in it. */
+  tasks(): number {
+    return Number(readProc(`${this.folder}/pids.current`));
+  }
+
+  #empty(): void {
+    const living = readProc(`${this.folder}/cgroup.procs`).trim().split("\n").filter((pid) => pid !== "");
+    for (const pid of living) writeKernelFile(`${this.home}/cgroup.procs`, pid); // ESRCH: it has ended meanwhile
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      this.#empty();
+      if (removeKernelFolder(this.folder) === null) return;
+      await delay(TRY_MS);
+    }
+    throw new Error(`The control group ${this.folder} cannot be removed.`);
+  }
+}

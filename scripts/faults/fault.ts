@@ -1,0 +1,84 @@
+/**
+ * What a fault is, and what it is done to.
+ *
+ * @module
+ */
+
+/** The server under a fault. */
+export interface Target {
+  port: number;
+  /** The root of its processes; null where it is not known. */
+  pid: number | null;
+  /** Of all that is random. */
+  seed: number;
+  /** Sends a signal to the leader of the server; null where it is not this process's child. */
+  terminate: (() => Promise<number>) | null;
+  /** How many connections it can serve at once, beside the normal clients; default: any number. */
+  room?: number;
+  /** It keeps the contract of the experiments, its time limits for example; default: yes. */
+  keepsContract?: boolean;
+  /** It has `/work/N`, which burns CPU; default: no. */
+  hasWork?: boolean;
+  /** The folder that TMPDIR names to the server, on a small disk of its own. */
+  disk?: string;
+  /** The wall clock that it sees. */
+  clock?: SteppedClock;
+}
+
+/** A wall clock of one server alone. */
+export interface SteppedClock {
+  /** Makes it wrong by so many seconds. */
+  step(seconds: number): void;
+  /** Whether a process asks this clock for the time. */
+  governs(pid: number): boolean;
+}
+
+/** What the clients of a fault saw: answers that they were owed, and those that came. */
+export interface Seen {
+  owed: number;
+  came: number;
+  /** The exit code, where the fault ends the server. */
+  exitCode?: number;
+}
+
+/** A fault cannot be done to this server by this user: its cell is skipped with the reason. */
+export class CannotDo extends Error {
+  override readonly name = "CannotDo";
+}
+
+/**
+ * What a cell needs around it, made in the thread of the cell alone: a network of its own, a small disk under TMPDIR, a
+ * wall clock that can be stepped, or a filter that refuses io_uring.
+ */
+export type Ground = "network" | "disk" | "clock" | "no-io-uring";
+
+/** One fault. */
+export interface Fault {
+  id: string;
+  says: string;
+  run(target: Target): Promise<Seen>;
+  /** It needs the process of the server. */
+  needsPid?: true;
+  /** What has to be around the server from its start: a server that runs already cannot have it. */
+  ground?: Ground;
+  /** What `@cannot` may name as the reason. */
+  abilities: readonly string[];
+  /** The server cannot answer meanwhile: the latency during the fault is not judged. */
+  stalls?: true;
+  /** It ends the server. */
+  ends?: true;
+  /** What the contract lets a server take under it: its allocator may keep that, beyond what is judged anyway. */
+  mayKeepBytes?: number;
+  /** It takes all cores, so nothing else may be measured meanwhile. */
+  isHeavy?: true;
+  /** How long it takes, in seconds: a first estimate of the remaining time. */
+  seconds: number;
+}
+
+export const REQUEST = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
+export const FAULT_MS = 1000; // how long a fault that only holds something holds it
+export const PATIENCE_MS = 10_000;
+export const CROWD = 50;
+export const NONE: Seen = { owed: 0, came: 0 };
+/** Clients that ask on connections of their own once a fault is over. */
+export const FRESH = 20;
