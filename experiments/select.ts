@@ -8,6 +8,7 @@
  * @expect     hold(10000).answered < 1024
  * @compare    poll, epoll, thread-per-conn
  * @requires   linux 2.6.37
+ * @cannot     serve-herd It has no bit for descriptor 1024: of ten thousand that come at once most are closed.
  * @run        deno run --allow-ffi select.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
@@ -16,7 +17,6 @@
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  *             Descriptor 1024 is refused. In C, FD_SET(1024) writes past the array, over whatever lies behind it: in
  *             silence, or with _FORTIFY_SOURCE it aborts. macOS and Windows have a select too, with other constants.
- * @cannot     serve-herd It has no bit for descriptor 1024: of ten thousand that come at once most are closed.
  * @sources    select(2), select_tut(2), accept4(2), recv(2), send(2), tcp(7); Kegel, The C10K problem (1999); RFC 9110,
  *             RFC 9112 (HTTP/1.1)
  */

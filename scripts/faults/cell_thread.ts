@@ -15,7 +15,7 @@ import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { prepare } from "./ground.ts";
 import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
-import { CLIENTS, normalClients } from "./crowd.ts";
+import { CLIENTS, normalClients, PER_SECOND } from "./crowd.ts";
 import type { Asked } from "./normal_clients.ts";
 
 const LOCAL = "127.0.0.1";

@@ -7,7 +7,7 @@ import type { Asked, Order } from "./normal_clients.ts";
 
 /** How many there are where a server can serve so many, and what they ask for together. */
 export const CLIENTS = 20;
-const PER_SECOND = 500;
+export const PER_SECOND = 500;
 const STARTED_MS = 10_000;
 
 /** The normal clients. `end` stops them and returns what they saw. */
