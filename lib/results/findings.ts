@@ -103,6 +103,8 @@ export interface Evidence {
 const FULL_SHARE = 0.9;
 /** An open loop that gets less than this of what it asks for is behind. */
 const REACHED_SHARE = 0.98;
+/** More than half of what is missing. */
+const MOST = 0.5;
 /** With more of p99 than this from the generator, p99 says little about the server. */
 const LATE_SHARE = 0.1;
 /** How far Little's law (L = λW, Little 1961) may be off: more than rounding and the ends of the window explain. */
@@ -136,6 +138,8 @@ function bothBound({ generatorCoreShare: client, serverCoreShare: server }: Evid
 
 function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): string | null {
   if (asked === null || reached === null || reached >= REACHED_SHARE * asked) return null;
+  const failed = of.unanswered + Object.values(of.errors).reduce((sum, times) => sum + times, 0);
+  if (failed >= MOST * (asked - reached) * of.seconds) return null; // they are missing because they failed, in no queue
   if (clientBound({ ...of, askedPerS: asked, ratePerS: reached }) !== null) return null;
   return `${count(asked)} requests/s were due and ${count(reached)} were answered in time: the latency is ` +
     "that of a growing queue, so lower the rate to see the server's own";

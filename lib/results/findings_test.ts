@@ -47,6 +47,8 @@ Deno.test("an open loop that is answered more slowly than it asks is server_boun
   const open = { closedLoop: false, askedPerS: 20_000 };
   assertEquals(judged({ ...open, ratePerS: 19_600 }), []);
   assertEquals(judged({ ...open, ratePerS: 4842 }), ["server_bound"]);
+  const missing = (20_000 - 4842) * SOUND.seconds; // all of it failed: there is no queue
+  assertEquals(judged({ ...open, ratePerS: 4842, unanswered: missing }).includes("server_bound"), false);
   assertMatch(sentenceOf({ ...open, ratePerS: 4842 }), /^20 000 requests\/s were due and 4 842 were answered/);
   assertEquals(judged({ ...open, ratePerS: 4842, generatorCoreShare: 1, serverCoreShare: 0.3 }), ["client_bound"]);
 });
@@ -182,7 +184,7 @@ Deno.test("findings come together, in their order, each with what follows from i
   const worst = judge("poll", WORST);
   const changes: Partial<Evidence>[] = [
     { serverCoreShare: 1 },
-    { generatorCoreShare: 0, askedPerS: 9 },
+    { generatorCoreShare: 0, askedPerS: 9, unanswered: 0, errors: {} },
     { errors: { EPIPE: 1 } },
     { sharedCore: "core" },
     { otherListener: "process 12 (nginx) listens on port 80 and is no part of the server: nothing is known" },

@@ -182,7 +182,9 @@ async function holdOn(
 ): Promise<HoldEnd> {
   const { held, connected, dropped, answered, histogram } = climb;
   if (answered < held) {
-    const reason = `${count(held - answered)} of ${count(held)} connections got no answer to their first request`;
+    const reason = `${count(held - answered)} of ${count(held)} connections ${
+      mainCause(climb.errors, 0)
+    } at their first request`;
     const lost = connected - held - dropped;
     return { answered, histogram, errors: {}, lost, lostUnanswered: lost, reason };
   }

@@ -159,14 +159,25 @@ function outcomeOf(run: Result): string | null {
   return `p99 was ${bounded(run, microseconds(p99_us), "p99_us")} at ${count(parameters.rate_per_s)} requests/s`;
 }
 
-/** The result in one sentence: of each scenario the run with the most connections that has figures. */
+/** Findings of runs in which requests failed. */
+const FAILURES: readonly string[] = ["errors", "unanswered", "lost_connections"];
+
+/** How many of the runs had failures: the last line says so, as figures without them read like those of a sound server. */
+function failed(results: readonly Result[]): string {
+  const failing = results.filter(({ findings }) => findings.some(({ id }) => FAILURES.includes(id))).length;
+  return failing === 0 ? "" : ` In ${failing} of ${counted(results.length, "run")} requests failed: see the caveats.`;
+}
+
+/** The result in one sentence: of each scenario the run with the most connections. */
 export function conclude(name: string, results: readonly Result[]): string {
   const told = results.filter(({ ended }) => ended === "ok" || ended === "limited");
   const last = [...Map.groupBy(told, ({ scenario }) => scenario).values()].map((runs) =>
-    runs.toSorted((a, b) => (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0))[0]!
+    runs.toSorted((a, b) =>
+      b.parameters.connections - a.parameters.connections || (b.metrics.answered ?? 0) - (a.metrics.answered ?? 0)
+    )[0]!
   );
   const parts = last.map(outcomeOf).filter((part) => part !== null);
-  if (parts.length > 0) return `${name}: ${parts.join("; ")}.`;
+  if (parts.length > 0) return `${name}: ${parts.join("; ")}.${failed(told)}`;
   return `${name}: nothing was measured${results[0]?.reason ? `, ${results[0].reason.replace(/\.$/, "")}` : ""}.`;
 }
 

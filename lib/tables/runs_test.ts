@@ -70,6 +70,19 @@ Deno.test("a run ends with one sentence: what was held, reached and paid", () =>
   assertEquals(conclude("epoll", []), "epoll: nothing was measured.");
 });
 
+Deno.test("the last line is about the most connections that were asked for, and says in how many runs requests failed", () => {
+  const { results } = storedOf(
+    run("mine", "hold", { connections: 10 }, { answered: 10 }),
+    run("mine", "hold", { connections: 100 }, { answered: 9 }),
+  );
+  const finding = { server: "mine", id: "unanswered", sentence: "10 requests got no answer" } as const;
+  const [sound, mute] = results.map((of, i) => ({ ...of, findings: i === 0 ? [] : [finding] }));
+  assertEquals(
+    conclude("mine", [sound!, mute!]),
+    "mine: held and answered 9 of 100 connections. In 1 of 2 runs requests failed: see the caveats.",
+  );
+});
+
 Deno.test("a run without an answer says so, and has no rate", () => {
   const parameters = { connections: 1, seconds: 1, warmup_seconds: 0 };
   const none = result({ scenario: "churn", parameters, metrics: { answered: 0, requests_per_s: 0 }, ended: "limited" });
