@@ -1,9 +1,11 @@
 /** Whatever a command measures: a signal ends it in one way, and what was finished is kept. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isInstalled } from "../lib/catalogue/tools.ts";
+import { networkObstacle } from "../lib/network/namespaces.ts";
 import { filesIn, project, RunningTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
+const hasWire = navigator.hardwareConcurrency >= 2 && await networkObstacle() === null;
 const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
 
 interface Case {
@@ -101,6 +103,14 @@ const CASES: Case[] = [
     shown: /^ +1 +lab /m,
     stored: ".json",
     ignore: !hasClients || navigator.hardwareConcurrency < 2,
+  },
+  {
+    task: "c10m",
+    args: ["--connections", "4000000"],
+    finished: /^connect and ask: /m,
+    shown: /^$/,
+    stored: null,
+    ignore: !hasWire,
   },
   {
     task: "ab",

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
+import { interruptible } from "../../lib/cli/interrupt.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { count } from "../../lib/text/format.ts";
@@ -39,6 +40,10 @@ async function obstacleTo(connections: number): Promise<string | null> {
   if (cpus().length < 2) return "server and client need a core each, and there is one";
   return memoryObstacle(connections);
 }
+
+/** Rejects when the user interrupts: server, clients and network end with this process. */
+const whenAborted = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 
 /** Makes the network, and measures in it. */
 async function meet(connections: number, holdS: number): Promise<Outcome> {
@@ -72,14 +77,16 @@ await runScript(USAGE, async () => {
     console.error(`c10m cannot run here: ${reason}.`);
     return EXIT.unavailable;
   }
-  const storing = new Storing(flags.save);
-  await storing.begin();
-  console.error(`${count(connections)} connections: xdp on core 0, its clients on core 1.`);
-  const outcome = await meet(connections, holdS);
-  const rows = rowsOf(outcome);
-  const command = taskLine("c10m", Deno.args);
-  await storing.add(() => writeStudy("probe", rows, { command, quick: connections < TEN_MILLION }));
-  console.log(flags.json ? JSON.stringify(outcome, null, 2) : summary(outcome));
-  storing.finish();
-  return outcome.lost > 0 ? EXIT.failed : EXIT.ok;
+  return await interruptible(async (signal) => {
+    const storing = new Storing(flags.save);
+    await storing.begin();
+    console.error(`${count(connections)} connections: xdp on core 0, its clients on core 1.`);
+    const outcome = await Promise.race([meet(connections, holdS), whenAborted(signal)]);
+    const rows = rowsOf(outcome);
+    const command = taskLine("c10m", Deno.args);
+    await storing.add(() => writeStudy("probe", rows, { command, quick: connections < TEN_MILLION }));
+    console.log(flags.json ? JSON.stringify(outcome, null, 2) : summary(outcome));
+    storing.finish();
+    return outcome.lost > 0 ? EXIT.failed : EXIT.ok;
+  }, "nothing is stored, since a part of the connections says nothing of the whole.");
 });
