@@ -3,16 +3,88 @@
  *
  * @module
  */
-import { count } from "../text/format.ts";
-import type { Part } from "./claim.ts";
-import { type Evidence } from "./evidence.ts";
-import type { Ratio } from "./ratio.ts";
-import { C10K } from "../results/conventions.ts";
+import { bytes, count } from "../text/format.ts";
+import { type Part, written } from "./claim.ts";
+import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
+import { type Figure, MARGIN, once, sum, times } from "./figure.ts";
+import { NotTestable, type Ratio } from "./ratio.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
 /** Whether a server held all the connections that the problem asks for. */
 export function heldAll(evidence: Evidence, name: string): Part {
   const { answered } = evidence.held(name);
   return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
+}
+
+/** The soft limit of descriptors that most systems start a process with. */
+const USUAL_DESCRIPTORS = 1024;
+/** A setting of the kernel, or the limit of descriptors, in the reason of a run. */
+const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|\bdescriptors\b/;
+
+/**
+ * Whether a run of `hold` shows that a default has to be changed. Yes: fewer than 10 000 are held, and the reason names the
+ * setting. No: 10 000 are held with the usual 1 024 descriptors. With more descriptors than that it is open.
+ */
+export function needsTuning(name: string, { answered, reason, descriptors }: Held): Part {
+  const says = `${name} held ${count(answered.estimate)}`;
+  if (answered.estimate < C10K) {
+    const [setting] = SETTING.exec(reason ?? "") ?? [];
+    return setting === undefined
+      ? { says: `${says}, and no setting is known to have stopped it`, holds: null }
+      : { says: `${says}, stopped by ${setting}`, holds: true };
+  }
+  if (descriptors !== null && descriptors <= USUAL_DESCRIPTORS) return { says, holds: false };
+  const limit = descriptors === null ? "no known limit of descriptors" : `${count(descriptors)} descriptors allowed`;
+  return { says: `${says} with ${limit}; missing is a run with the usual ${count(USUAL_DESCRIPTORS)}`, holds: null };
+}
+
+/** Memory of processes or threads with what the kernel holds for each, and in words what is in it. */
+export interface Whole {
+  bytes: Figure;
+  words: string;
+}
+
+/**
+ * Adds the stack that the kernel has for each thread, and the page tables, to memory that processes touch. A figure that the
+ * probe does not have is left out, and the words say so.
+ *
+ * @param own The memory of all of them.
+ * @param many How many threads or processes that are.
+ */
+export function withKernel(
+  evidence: Evidence,
+  kind: "thread" | "process",
+  variant: string,
+  own: Figure,
+  many = 1,
+): Whole {
+  const looked = [["kernel_stack", "kernel stack"], ["page_table", "page tables"]].map(([metric, word]) => {
+    try {
+      const each = evidence.probe(`${kind}-memory`, variant, `${metric}_bytes_per_${kind}`);
+      return { word: word!, all: [times({ ...each, margin: MARGIN.memory }, many)] };
+    } catch (error) {
+      if (!(error instanceof NotTestable) && !(error instanceof NotMeasured)) throw error;
+      return { word: word!, all: [] };
+    }
+  });
+  const wordsOf = (isIn: boolean) =>
+    looked.filter(({ all }) => (all.length > 0) === isIn).map(({ word }) => word).join(" and ");
+  const [inside, outside] = [wordsOf(true), wordsOf(false)];
+  const words = [inside && `with ${inside}`, outside && `without ${outside}`].filter((part) => part !== "").join(", ");
+  return { bytes: inside === "" ? own : sum([own, ...looked.flatMap(({ all }) => all)]), words };
+}
+
+/** What as many connections as a text names would take. It decides nothing: one of 10 000 says little of a million. */
+export function wouldTake(evidence: Evidence, what: string, connections: number, each: number): Part {
+  const whole = once(each * connections, MARGIN.memory);
+  const total = evidence.host.memory_bytes;
+  const fits = whole.estimate <= total * MEMORY_SHARE;
+  return {
+    says:
+      `${what} would take ${written(whole, "bytes")}, extrapolated from ${bytes(each)} for each of ${count(C10K)}; ` +
+      (fits ? "missing is a run with as many" : `missing is a machine with more than the ${bytes(total)} here`),
+    holds: null,
+  };
 }
 
 /** Memory at 10 000 connections, of one server against another. */
