@@ -197,7 +197,7 @@ const ceiling: Claim = {
       const whole = pss_bytes === null
         ? null
         : withKernel(evidence, "thread", name, once(pss_bytes, MARGIN.memory), answered.estimate);
-      const memory = whole === null ? "" : `, with ${bytes(whole.bytes.estimate)} of memory, ${whole.words}`;
+      const memory = whole === null ? "" : `, in ${bytes(whole.bytes.estimate)} ${whole.words}`;
       return {
         says: `${name} held ${count(answered.estimate)}${memory}`,
         holds: all([isAbout(answered, CEILING.connections), whole && isAbout(whole.bytes, CEILING.bytes)]),

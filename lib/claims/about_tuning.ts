@@ -26,7 +26,7 @@ function last(value: number | number[] | null): number | null {
 }
 
 /** The settings of a host that are below what text C asks for. */
-export const unmetSettings = (host: HostFacts): string[] =>
+const unmetSettings = (host: HostFacts): string[] =>
   ASKED.filter(([, least, of]) => (of(host) ?? Infinity) < least).map(([name]) => name);
 
 const tuning: Claim = {

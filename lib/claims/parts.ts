@@ -21,6 +21,9 @@ const USUAL_DESCRIPTORS = 1024;
 /** A setting of the kernel, or the limit of descriptors, in the reason of a run. */
 const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|\bdescriptors\b/;
 
+/** The setting that the reason of a run names. */
+export const settingIn = (reason: string | null): string | undefined => SETTING.exec(reason ?? "")?.[0];
+
 /**
  * Whether a run of `hold` shows that a default has to be changed. Yes: fewer than 10 000 are held, and the reason names the
  * setting. No: 10 000 are held with the usual 1 024 descriptors. With more descriptors than that it is open.
@@ -28,7 +31,7 @@ const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|\bdescriptors\b/;
 export function needsTuning(name: string, { answered, reason, descriptors }: Held): Part {
   const says = `${name} held ${count(answered.estimate)}`;
   if (answered.estimate < C10K) {
-    const [setting] = SETTING.exec(reason ?? "") ?? [];
+    const setting = settingIn(reason);
     return setting === undefined
       ? { says: `${says}, and no setting is known to have stopped it`, holds: null }
       : { says: `${says}, stopped by ${setting}`, holds: true };
