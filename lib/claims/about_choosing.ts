@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
 import { all, atLeast, atMost, EFFECT, exactly, type Figure, gains, quotient } from "./figure.ts";
 import { type Evidence, NotMeasured } from "./evidence.ts";
@@ -109,7 +110,10 @@ const multiReactor: Claim = {
       }));
     const percent = (share: Figure) => written(quotient(share, { estimate: 0.01, low: 0.01, high: 0.01 }), "%");
     const parts = sizes.map(({ connections, shares }) => ({
-      says: `of ${connections} connections the busier loop has ${percent(shares[0])}, and ${percent(shares[1])} of ` +
+      says:
+        `of ${count(Number(connections))} connections the busier loop has ${percent(shares[0])}, and ${
+          percent(shares[1])
+        } of ` +
         "the requests",
       holds: all(shares.map((share) => atMost(share, EVEN_SHARE))),
       decides: Number(connections) >= FEW,
@@ -179,7 +183,7 @@ const guide: Claim = {
         says: `at ${FEW} connections threads need ${written(few!, "×")} the CPU of a loop; missing are 10 and 30`,
         holds: null,
       },
-      { says: `at ${MANY} they need ${written(many!, "×")}`, holds: many!.isVoid ? null : gains(many!) },
+      { says: `at ${count(MANY)} they need ${written(many!, "×")}`, holds: many!.isVoid ? null : gains(many!) },
       {
         says:
           `beside heavy requests the light ones wait, with threads, ${

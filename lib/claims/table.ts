@@ -50,7 +50,7 @@ function rulesList(rows: readonly Judged[]): string {
 /** What holds for all rules. */
 const SIGNS =
   "`Yes`, `No` and `Open` judge the parts of a claim. An interval wholly on one side of a threshold decides; any " +
-  "other is open. *About* a size, and *N times*, is within a factor of two on either side; *No, less* and *No, more* say on " +
+  "other is open. *About* a size, and *N times*, is within a factor of two on either side (of √N where N is under four); *No, less* and *No, more* say on " +
   "which side a figure lies. Memory is that of processes (PSS). Kernel memory for sockets is not in it, and stacks and page " +
   "tables of the kernel are in it only where they are named.";
 
