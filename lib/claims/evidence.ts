@@ -255,6 +255,13 @@ export class Evidence {
     return known.map(({ variant, value, low, high }) => ({ name: variant, value: { estimate: value!, low, high } }));
   }
 
+  /** The same, in metrics that a study may lack, or that could not be read in it: those that are there. */
+  probesAsFarAsKnown(probe: string, variant: string, metrics: readonly string[]): { metric: string; value: Figure }[] {
+    const rows = this.#probed(probe, (row) => row.variant === variant);
+    const known = rows.filter(({ metric, value }) => metrics.includes(metric) && value !== null);
+    return known.map(({ metric, value, low, high }) => ({ metric, value: { estimate: value!, low, high } }));
+  }
+
   /** One row at least. */
   #probed(probe: string, fits: (row: ProbeRow) => boolean): ProbeRow[] {
     const look = (rows: readonly ProbeRow[]) => {

@@ -29,19 +29,19 @@ export const quotient = (a: Interval, b: Interval): Figure => ({
   high: a.high === null || b.low === null ? null : a.high / b.low,
 });
 
-/** The sum of figures. At worst for all: each is at its lower end, or each at its upper one. */
-export const sum = (figures: readonly Figure[]): Figure => ({
-  estimate: figures.reduce((whole, { estimate }) => whole + estimate, 0),
-  low: figures.reduce((whole, of) => whole + lowOf(of), 0),
-  high: figures.reduce((whole, of) => whole + highOf(of), 0),
-});
-
 /** So many times a figure. */
 export const times = ({ estimate, low, high, ...rest }: Figure, factor: number): Figure => ({
   ...rest,
   estimate: estimate * factor,
   low: low === null ? null : low * factor,
   high: high === null ? null : high * factor,
+});
+
+/** All figures together, at worst for each. */
+export const sumOf = (figures: readonly Figure[]): Figure => ({
+  estimate: figures.reduce((sum, { estimate }) => sum + estimate, 0),
+  low: figures.reduce((sum, each) => sum + lowOf(each), 0),
+  high: figures.reduce((sum, each) => sum + highOf(each), 0),
 });
 
 /** Whether a figure is at least so large: no only below `refuted`, and between the two nothing is decided. */

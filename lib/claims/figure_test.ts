@@ -11,7 +11,7 @@ import {
   MARGIN,
   once,
   quotient,
-  sum,
+  sumOf,
   times,
 } from "./figure.ts";
 
@@ -49,7 +49,7 @@ Deno.test("N times is within a factor of two on either side; no difference is ne
 });
 
 Deno.test("a sum is as wide as all of its figures together, with the margin of one that has no interval", () => {
-  assertEquals(sum([between(4, 8), once(10, 0.1)]), { estimate: 16, low: 13, high: 19 });
+  assertEquals(sumOf([between(4, 8), once(10, 0.1)]), { estimate: 16, low: 13, high: 19 });
 });
 
 Deno.test("between two thresholds nothing is decided", () => {

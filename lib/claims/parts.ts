@@ -6,8 +6,8 @@
 import { bytes, count } from "../text/format.ts";
 import { type Part, written } from "./claim.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { type Figure, MARGIN, once, sum, times } from "./figure.ts";
-import { NotTestable, type Ratio } from "./ratio.ts";
+import { type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
+import type { Ratio } from "./ratio.ts";
 import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
 /** Whether a server held all the connections that the problem asks for. */
@@ -47,9 +47,16 @@ export interface Whole {
   words: string;
 }
 
+/** What the kernel keeps for each thread or process, by the beginning of its metric. */
+const IN_KERNEL: readonly [metric: string, word: string][] = [
+  ["kernel_stack", "kernel stack"],
+  ["page_table", "page tables"],
+  ["kernel_slab", "other objects of the kernel"],
+];
+
 /**
- * Adds the stack that the kernel has for each thread, and the page tables, to memory that processes touch. A figure that the
- * probe does not have is left out, and the words say so.
+ * Adds what the kernel keeps for each thread or process to the memory that they touch. A figure that the probe does not have is
+ * left out, and the words say what is in it.
  *
  * @param own The memory of all of them.
  * @param many How many threads or processes that are.
@@ -61,20 +68,22 @@ export function withKernel(
   own: Figure,
   many = 1,
 ): Whole {
-  const looked = [["kernel_stack", "kernel stack"], ["page_table", "page tables"]].map(([metric, word]) => {
-    try {
-      const each = evidence.probe(`${kind}-memory`, variant, `${metric}_bytes_per_${kind}`);
-      return { word: word!, all: [times({ ...each, margin: MARGIN.memory }, many)] };
-    } catch (error) {
-      if (!(error instanceof NotTestable) && !(error instanceof NotMeasured)) throw error;
-      return { word: word!, all: [] };
-    }
-  });
-  const wordsOf = (isIn: boolean) =>
-    looked.filter(({ all }) => (all.length > 0) === isIn).map(({ word }) => word).join(" and ");
-  const [inside, outside] = [wordsOf(true), wordsOf(false)];
-  const words = [inside && `with ${inside}`, outside && `without ${outside}`].filter((part) => part !== "").join(", ");
-  return { bytes: inside === "" ? own : sum([own, ...looked.flatMap(({ all }) => all)]), words };
+  const metrics = IN_KERNEL.map(([metric]) => `${metric}_bytes_per_${kind}`);
+  const known = keptFor(evidence, kind, variant, metrics);
+  const words = IN_KERNEL.filter((_, i) => known.some(({ metric }) => metric === metrics[i])).map(([, word]) => word);
+  if (known.length === 0) return { bytes: own, words: "without what the kernel keeps for it" };
+  const kept = known.map(({ value }) => times({ ...value, margin: MARGIN.memory }, many));
+  return { bytes: sumOf([own, ...kept]), words: `with ${words.join(" and ")}` };
+}
+
+/** What a probe has of the memory of the kernel: nothing where the probe itself is missing, for that decides no claim. */
+function keptFor(evidence: Evidence, kind: string, variant: string, metrics: readonly string[]) {
+  try {
+    return evidence.probesAsFarAsKnown(`${kind}-memory`, variant, metrics);
+  } catch (error) {
+    if (error instanceof NotMeasured) return [];
+    throw error;
+  }
 }
 
 /** What as many connections as a text names would take. It decides nothing: one of 10 000 says little of a million. */
