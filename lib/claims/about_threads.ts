@@ -3,10 +3,12 @@
  *
  * @module
  */
-import { count } from "../text/format.ts";
+import { bytes, count } from "../text/format.ts";
 import { type Claim, judged, written } from "./claim.ts";
-import { ABOUT, all, atLeast, exactly, isAbout, MARGIN, once, quotient } from "./figure.ts";
-import { type Evidence, NotMeasured } from "./evidence.ts";
+import { about, all, atLeast, type Figure, isAbout, MARGIN, once, quotient } from "./figure.ts";
+import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
+import { type Whole, withKernel } from "./parts.ts";
+import { NotTestable } from "./ratio.ts";
 import { C10K } from "../results/conventions.ts";
 
 /** A thread for each connection, by whom the thread is made. Those of the operating system alone, then with an isolate. */
@@ -28,11 +30,12 @@ const stack: Claim = {
     ko: "스레드 하나가 1MB 스택을 차지하므로 연결 1,000개에 1GB, 10,000개에 10GB의 메모리가 필요하다.",
   },
   section: RESOURCES,
-  tried: "the address space that a thread reserves and the memory that it touches, for threads of C, Python and Java " +
-    "and for Web Workers",
+  tried:
+    "the address space that a thread reserves, the memory that it touches and what the kernel holds for it, for threads of " +
+    "C, Python and Java and for Web Workers",
   rule:
-    "A kind of thread that touches half of 1 MB or more is of that size; one that touches less than a quarter is not. " +
-    "Address space and the isolate of a Web Worker are shown beside it, and decide nothing.",
+    "What a thread touches, with its stack in the kernel and its page tables, is about 1 MB: 0.5 to 2, a factor of two " +
+    "either way. Address space and the isolate of a Web Worker are shown beside it, and decide nothing.",
   judge(evidence) {
     const of = (metric: string, names: readonly string[]) =>
       evidence.probes("thread-memory", metric, (name) => names.includes(name));
@@ -43,12 +46,15 @@ const stack: Claim = {
     const beside =
       `; reserved as address space, which is no memory: ${spaces}; a Web Worker, which is a whole isolate, ` +
       `touches ${written(worker, "bytes")}`;
+    const whole = touched.map(({ name, value }) => ({ name, value, ...withKernel(evidence, "thread", name, value) }));
     return judged(
-      touched[0]!.value,
+      whole[0]!.bytes,
       "bytes",
-      touched.map(({ name, value }, i) => ({
-        says: `a thread of ${name} touches ${written(value, "bytes")}${i === touched.length - 1 ? beside : ""}`,
-        holds: atLeast(value, STACK_BYTES / ABOUT, STACK_BYTES / 4),
+      whole.map(({ name, value, bytes, words }, i) => ({
+        says: `a thread of ${name} takes ${written(bytes, "bytes")}, ${words}; it touches ${written(value, "bytes")}${
+          i === whole.length - 1 ? beside : ""
+        }`,
+        ...about(bytes, STACK_BYTES),
       })),
     );
   },
@@ -62,13 +68,17 @@ const contextSwitch: Claim = {
     "two threads wake each other over pipes, both on one core; and each on its own, where a core may have to wake up too",
   rule:
     "The direct cost, on one core, where nothing but switches happens: about 10 µs is 5 to 20, a factor of two either way. " +
-    "What two cores take stands beside it. What a switch costs later, by cold caches, is not measured.",
+    "What two cores take stands beside it. The verdict is on the direct cost alone: what a switch costs later, by cold " +
+    "caches, is not measured.",
   judge(evidence) {
     const of = (variant: string) => evidence.probe("context-switch", variant, "switch_us");
     const one = of("pipe one-core");
     const [two] = evidence.host.cores > 1 ? [of("pipe two-cores")] : [];
     const beside = two === undefined ? "" : `; between two cores, with their wake-up, ${written(two, "µs")}`;
-    return judged(one, "µs", [{ says: `on one core ${written(one, "µs")}${beside}`, holds: isAbout(one, SWITCH_US) }]);
+    const says =
+      `its direct cost on one core is ${written(one, "µs")}${beside}; what cold caches cost after it is not ` +
+      "measured";
+    return judged(one, "µs", [{ says, ...about(one, SWITCH_US) }]);
   },
 };
 
@@ -98,9 +108,18 @@ const sched: Claim = {
   },
 };
 
+type Kind = Held & { name: string };
+
 /** How many connections each kind of thread has held. */
-const heldByThreads = (evidence: Evidence) =>
-  evidence.each([WORKERS, ...NATIVE], (name) => evidence.held(name)).map(({ name, value }) => ({ name, ...value }));
+const heldByThreads = (evidence: Evidence): Kind[] =>
+  evidence.each([...NATIVE, WORKERS], (name) => evidence.held(name)).map(({ name, value }) => ({ name, ...value }));
+
+/** The kind that held the most. It decides whether threads can, so its figure and its file stand for all. */
+function most(evidence: Evidence, kinds: readonly Kind[]): Figure {
+  const best = kinds.toSorted((a, b) => b.answered.estimate - a.answered.estimate)[0]!;
+  evidence.showFirst(best.path);
+  return best.answered;
+}
 
 const c10k: Claim = {
   id: "T-c10k",
@@ -118,12 +137,19 @@ const c10k: Claim = {
     const says = kinds.map(({ name, answered, reason }) =>
       `${name} held ${count(answered.estimate)}${reason === null ? "" : ` (${reason.replace(/\.$/, "")})`}`
     ).join("; ");
-    return judged(kinds[0]!.answered, "connections", [{
+    return judged(most(evidence, kinds), "connections", [{
       says,
       holds: kinds.every(({ answered }) => answered.estimate < C10K),
     }]);
   },
 };
+
+/** The memory of 10 000 threads of C: of the process, and with what the kernel holds for each. */
+export function nativeThreads(evidence: Evidence): { answered: number; own: Figure; whole: Whole } {
+  const { answered: { estimate: answered } } = evidence.held("c-threads");
+  const own = evidence.memory("c-threads", "pss_bytes");
+  return { answered, own, whole: withKernel(evidence, "thread", "c-threads", own, answered) };
+}
 
 const gigabytes: Claim = {
   id: "C-80gb",
@@ -134,21 +160,20 @@ const gigabytes: Claim = {
   section: "C §Opening, §3.2",
   tried: "the address space of a thread of C, whose stack is 8 MiB, and the memory of 10 000 of them",
   rule:
-    "Half of the 80 GB in use, or more, is what the text says; less than a quarter is not. The address space is what " +
-    "the stack was set to, and decides nothing.",
+    "What 10 000 threads have in use, with their stacks in the kernel and their page tables, is about 80 GB: 40 to 160, a " +
+    "factor of two either way. The address space is what the stack was set to, and decides nothing.",
   judge(evidence) {
+    const { answered, whole, own } = nativeThreads(evidence);
     const stacks = evidence.probes("thread-memory", "virtual_bytes_per_thread", (name) => name.startsWith("c-threads"));
     const reserved = stacks.map(({ value }) => value).toSorted((a, b) => b.estimate - a.estimate)[0]!;
-    const { answered } = evidence.held("c-threads");
-    const used = evidence.memory("c-threads", "pss_bytes");
-    return judged(used, "bytes", [
-      {
-        says:
-          `${count(answered.estimate)} threads of c-threads used ${written(used, "bytes")} of memory; each reserves ` +
-          `${written(reserved, "bytes")} of address space, as it was asked to`,
-        holds: answered.estimate < C10K ? null : atLeast(used, LARGE_TOTAL_BYTES / ABOUT, LARGE_TOTAL_BYTES / 4),
-      },
-    ]);
+    const says =
+      `${count(answered)} threads of c-threads used ${bytes(whole.bytes.estimate)} of memory, ${whole.words}; ` +
+      `their process has ${bytes(own.estimate)} of it; each reserves ${
+        written(reserved, "bytes")
+      } of address space, as it ` +
+      "was asked to";
+    const fit = about(whole.bytes, LARGE_TOTAL_BYTES);
+    return judged(whole.bytes, "bytes", [answered < C10K ? { says, holds: null } : { says, ...fit }]);
   },
 };
 
@@ -166,21 +191,24 @@ const ceiling: Claim = {
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const native = kinds.filter(({ name }) => name !== WORKERS);
+    if (native.length === 0) throw new NotTestable("no server with threads of the operating system alone has run here");
     const [worker] = kinds.filter(({ name }) => name === WORKERS);
     const parts = native.map(({ name, answered, metrics: { pss_bytes } }) => {
-      const used = pss_bytes === null ? null : once(pss_bytes, MARGIN.memory);
-      const memory = used === null ? "" : `, with ${written(used, "bytes")}`;
+      const whole = pss_bytes === null
+        ? null
+        : withKernel(evidence, "thread", name, once(pss_bytes, MARGIN.memory), answered.estimate);
+      const memory = whole === null ? "" : `, in ${bytes(whole.bytes.estimate)} ${whole.words}`;
       return {
         says: `${name} held ${count(answered.estimate)}${memory}`,
-        holds: all([isAbout(answered, CEILING.connections), used && isAbout(used, CEILING.bytes)]),
+        holds: all([isAbout(answered, CEILING.connections), whole && isAbout(whole.bytes, CEILING.bytes)]),
       };
     });
     const beside = worker === undefined
       ? ""
       : `; ${WORKERS}, where each thread is a whole isolate, held ${count(worker.answered.estimate)}`;
     const last = parts.length - 1;
-    const told = parts.map(({ says, holds }, i) => ({ says: i === last ? says + beside : says, holds }));
-    return judged(exactly(kinds[0]!.answered.estimate), "connections", told);
+    const shown = parts.map((part, i) => i === last ? { ...part, says: part.says + beside } : part);
+    return judged(most(evidence, native), "connections", shown);
   },
 };
 

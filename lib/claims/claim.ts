@@ -5,7 +5,7 @@
  */
 import { bytes, count, microseconds } from "../text/format.ts";
 import type { Evidence } from "./evidence.ts";
-import type { Figure } from "./figure.ts";
+import type { Figure, Side } from "./figure.ts";
 
 /** How a claim can come out. */
 export const VERDICTS = ["holds", "does not hold", "holds in part", "open", "not measured yet"] as const;
@@ -47,6 +47,8 @@ export interface Claim {
 export interface Part {
   says: string;
   holds: boolean | null;
+  /** Where it fails for its size: whether the figure is less than what the text names, or more. */
+  side?: Side;
 }
 
 /**
@@ -64,7 +66,9 @@ const WORD = new Map<boolean | null, string>([[true, "Yes"], [false, "No"], [nul
 
 /** The judgement of a claim whose parts are decided. */
 export function judged({ estimate, low, high }: Figure, unit: Unit, parts: readonly Part[]): Judgement {
-  const because = parts.map(({ says, holds }) => `${WORD.get(holds)}: ${says}.`).join(" ");
+  const because = parts.map(({ says, holds, side }) =>
+    `${WORD.get(holds)}${side === undefined ? "" : `, ${side}`}: ${says}.`
+  ).join(" ");
   return { verdict: verdictOf(parts), figure: estimate, low, high, unit, because };
 }
 

@@ -38,6 +38,10 @@ export interface Held {
   answered: Figure;
   metrics: Metrics;
   reason: string | null;
+  /** How many descriptors a process might have in it: null if nothing is known of a limit. */
+  descriptors: number | null;
+  /** The file of the run. */
+  path: string;
 }
 
 /**
@@ -62,6 +66,13 @@ export class Evidence {
 
   get host(): HostFacts {
     return this.#stored.host;
+  }
+
+  /** Puts the file of the figures that decide before all others: a verdict links to the first one. */
+  showFirst(path: string): void {
+    const rest = [...this.paths].filter((other) => other !== path);
+    this.paths.clear();
+    for (const one of [path, ...rest]) this.paths.add(one);
   }
 
   #take(path: string, { command, host }: Pick<Result, "command" | "host">, isQuick: boolean): void {
@@ -114,8 +125,15 @@ export class Evidence {
       return enough.findLast((of) => asked(of) === fewest);
     };
     const command = `deno task exp ${name} --scenario ${scenario} --connections ${atLeast}`;
-    const { metrics, reason } = this.#result(name, scenario, command, choose);
-    return { answered: exactly(metrics.answered ?? 0), metrics, reason };
+    const found = this.#result(name, scenario, command, choose);
+    const { metrics, reason, host } = found;
+    return {
+      answered: exactly(metrics.answered ?? 0),
+      metrics,
+      reason,
+      descriptors: host.limits.nofile_soft,
+      path: resultPath(found),
+    };
   }
 
   /** A figure of memory at 10 000 connections, of a single run. */

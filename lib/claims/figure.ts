@@ -57,9 +57,32 @@ export function atMost(of: Figure, wanted: number, refuted: number = wanted): bo
 /** "About" in a text: within a factor of two, for it names a size and no measurement. */
 export const ABOUT = 2;
 /** Whether a figure is about so large. */
-export function isAbout(of: Figure, named: number): boolean | null {
-  const [least, most] = [named / ABOUT, named * ABOUT];
-  return lowOf(of) >= least && highOf(of) <= most ? true : highOf(of) < least || lowOf(of) > most ? false : null;
+export const isAbout = (of: Figure, named: number): boolean | null => about(of, named).holds;
+
+/** On which side of what a text names a figure lies: stated where a part fails for its size. */
+export type Side = "less" | "more";
+/** An answer on a size that a text names; where it is no, with the side. */
+export interface Match {
+  holds: boolean | null;
+  side?: Side;
+}
+
+function within(of: Figure, least: number, most: number): Match {
+  if (highOf(of) < least) return { holds: false, side: "less" };
+  if (lowOf(of) > most) return { holds: false, side: "more" };
+  return { holds: lowOf(of) >= least && highOf(of) <= most ? true : null };
+}
+
+/** Whether a figure is about so large, and if not, on which side it lies. */
+export const about = (of: Figure, named: number): Match => within(of, named / ABOUT, named * ABOUT);
+
+/**
+ * Whether a ratio is "N times", or "N to M times": within a factor of two of what is named, on either side. Where N is under
+ * four the factor is √N: with two, "twice" would include no difference at all.
+ */
+export function isTimes(of: Figure, least: number, most = least): Match {
+  const factor = Math.min(ABOUT, Math.sqrt(least));
+  return within(of, least / factor, most * factor);
 }
 
 /** What an option must change to count, as a ratio: less is not worth a line of code. */

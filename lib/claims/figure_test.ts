@@ -1,5 +1,19 @@
 import { assertEquals } from "@std/assert";
-import { all, atLeast, atMost, exactly, gains, isAbout, MARGIN, once, quotient, times } from "./figure.ts";
+import {
+  about,
+  all,
+  atLeast,
+  atMost,
+  exactly,
+  gains,
+  isAbout,
+  isTimes,
+  MARGIN,
+  once,
+  quotient,
+  sumOf,
+  times,
+} from "./figure.ts";
 
 const between = (low: number, high: number) => ({ estimate: (low + high) / 2, low, high });
 
@@ -12,6 +26,30 @@ Deno.test("an interval on one side of a threshold decides, one on both sides lea
     false,
     false,
   ]);
+});
+
+Deno.test("what is not about a size is less or more, and one that straddles an end is neither", () => {
+  assertEquals([between(6, 19), between(4, 8), between(1, 4), between(21, 30)].map((of) => about(of, 10)), [
+    { holds: true },
+    { holds: null },
+    { holds: false, side: "less" },
+    { holds: false, side: "more" },
+  ]);
+});
+
+Deno.test("N times is within a factor of two on either side; no difference is never twice", () => {
+  const hundred = [60, 150, 2000, 40].map((ratio) => isTimes(exactly(ratio), 100));
+  assertEquals(hundred, [{ holds: true }, { holds: true }, { holds: false, side: "more" }, {
+    holds: false,
+    side: "less",
+  }]);
+  const twice = [1, 1.4, 1.5, 3, 4.2, 4.3].map((ratio) => isTimes(exactly(ratio), 2, 3).side ?? "within");
+  assertEquals(twice, ["less", "less", "within", "within", "within", "more"]);
+  assertEquals(isTimes(between(1.3, 1.5), 2), { holds: null });
+});
+
+Deno.test("a sum is as wide as all of its figures together, with the margin of one that has no interval", () => {
+  assertEquals(sumOf([between(4, 8), once(10, 0.1)]), { estimate: 16, low: 13, high: 19 });
 });
 
 Deno.test("between two thresholds nothing is decided", () => {

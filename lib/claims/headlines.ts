@@ -4,6 +4,7 @@
  * @module
  */
 import { Evidence, NotMeasured } from "./evidence.ts";
+import { nativeThreads } from "./about_threads.ts";
 import { NotTestable } from "./ratio.ts";
 import type { Stored } from "../results/stored.ts";
 import { describeSweep } from "../tables/sweep.ts";
@@ -34,9 +35,9 @@ const oneThread: Headline = (evidence) => {
 
 const threads: Headline = (evidence) => {
   const workers = evidence.held("thread-per-conn", BREAK_AT);
-  const native = evidence.held("c-threads");
-  return `**Threads are cheaper than their reputation.** ${count(native.answered.estimate)} POSIX threads took ` +
-    `${bytes(native.metrics.pss_bytes)}, not 80 GB; a Worker of Deno is an isolate, and ends at ` +
+  const { answered, whole } = nativeThreads(evidence);
+  return `**Threads are cheaper than their reputation.** ${count(answered)} POSIX threads took ` +
+    `${bytes(whole.bytes.estimate)} ${whole.words}, not 80 GB; a Worker of Deno is an isolate, and ends at ` +
     `${count(workers.answered.estimate)}.`;
 };
 

@@ -3,16 +3,100 @@
  *
  * @module
  */
-import { count } from "../text/format.ts";
-import type { Part } from "./claim.ts";
-import { type Evidence } from "./evidence.ts";
+import { bytes, count } from "../text/format.ts";
+import { type Part, written } from "./claim.ts";
+import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
+import { type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
 import type { Ratio } from "./ratio.ts";
-import { C10K } from "../results/conventions.ts";
+import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
 /** Whether a server held all the connections that the problem asks for. */
 export function heldAll(evidence: Evidence, name: string): Part {
   const { answered } = evidence.held(name);
   return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
+}
+
+/** The soft limit of descriptors that most systems start a process with. */
+const USUAL_DESCRIPTORS = 1024;
+/** A setting of the kernel, or the limit of descriptors, in the reason of a run. */
+const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|\bdescriptors\b/;
+
+/** The setting that the reason of a run names. */
+export const settingIn = (reason: string | null): string | undefined => SETTING.exec(reason ?? "")?.[0];
+
+/**
+ * Whether a run of `hold` shows that a default has to be changed. Yes: fewer than 10 000 are held, and the reason names the
+ * setting. No: 10 000 are held with the usual 1 024 descriptors. With more descriptors than that it is open.
+ */
+export function needsTuning(name: string, { answered, reason, descriptors }: Held): Part {
+  const says = `${name} held ${count(answered.estimate)}`;
+  if (answered.estimate < C10K) {
+    const setting = settingIn(reason);
+    return setting === undefined
+      ? { says: `${says}, and no setting is known to have stopped it`, holds: null }
+      : { says: `${says}, stopped by ${setting}`, holds: true };
+  }
+  if (descriptors !== null && descriptors <= USUAL_DESCRIPTORS) return { says, holds: false };
+  const limit = descriptors === null ? "no known limit of descriptors" : `${count(descriptors)} descriptors allowed`;
+  return { says: `${says} with ${limit}; missing is a run with the usual ${count(USUAL_DESCRIPTORS)}`, holds: null };
+}
+
+/** Memory of processes or threads with what the kernel holds for each, and in words what is in it. */
+export interface Whole {
+  bytes: Figure;
+  words: string;
+}
+
+/** What the kernel keeps for each thread or process, by the beginning of its metric. */
+const IN_KERNEL: readonly [metric: string, word: string][] = [
+  ["kernel_stack", "kernel stack"],
+  ["page_table", "page tables"],
+  ["kernel_slab", "other objects of the kernel"],
+];
+
+/**
+ * Adds what the kernel keeps for each thread or process to the memory that they touch. A figure that the probe does not have is
+ * left out, and the words say what is in it.
+ *
+ * @param own The memory of all of them.
+ * @param many How many threads or processes that are.
+ */
+export function withKernel(
+  evidence: Evidence,
+  kind: "thread" | "process",
+  variant: string,
+  own: Figure,
+  many = 1,
+): Whole {
+  const metrics = IN_KERNEL.map(([metric]) => `${metric}_bytes_per_${kind}`);
+  const known = keptFor(evidence, kind, variant, metrics);
+  const words = IN_KERNEL.filter((_, i) => known.some(({ metric }) => metric === metrics[i])).map(([, word]) => word);
+  if (known.length === 0) return { bytes: own, words: "without what the kernel keeps for it" };
+  const kept = known.map(({ value }) => times({ ...value, margin: MARGIN.memory }, many));
+  return { bytes: sumOf([own, ...kept]), words: `with ${words.join(" and ")}` };
+}
+
+/** What a probe has of the memory of the kernel: nothing where the probe itself is missing, for that decides no claim. */
+function keptFor(evidence: Evidence, kind: string, variant: string, metrics: readonly string[]) {
+  try {
+    return evidence.probesAsFarAsKnown(`${kind}-memory`, variant, metrics);
+  } catch (error) {
+    if (error instanceof NotMeasured) return [];
+    throw error;
+  }
+}
+
+/** What as many connections as a text names would take. It decides nothing: one of 10 000 says little of a million. */
+export function wouldTake(evidence: Evidence, what: string, connections: number, each: number): Part {
+  const whole = once(each * connections, MARGIN.memory);
+  const total = evidence.host.memory_bytes;
+  const fits = whole.estimate <= total * MEMORY_SHARE;
+  return {
+    says:
+      `${what} would take ${written(whole, "bytes")}, extrapolated from ${bytes(each)} for each of ${count(C10K)}; ` +
+      (fits ? "missing is a run with as many" : `missing is a machine with more than the ${bytes(total)} here`),
+    holds: null,
+  };
 }
 
 /** Memory at 10 000 connections, of one server against another. */

@@ -33,11 +33,32 @@ export function describeClaims(rows: readonly Judged[]): string {
   return [...reasons, table(rows, SHORT), tally(rows)].join("\n\n");
 }
 
+/** How each claim is tried and judged, folded: a list as long as the table. */
+function rulesList(rows: readonly Judged[]): string {
+  const items = rows.map(({ id, tried, rule }) => `- **${id}.** Tried: ${tried}. Rule: ${rule}`);
+  return [
+    "<details>",
+    "<summary>How each claim is tried, and the rule of its verdict</summary>",
+    "",
+    ...items,
+    "",
+    "</details>",
+  ]
+    .join("\n");
+}
+
+/** What holds for all rules. */
+const SIGNS =
+  "`Yes`, `No` and `Open` judge the parts of a claim. An interval wholly on one side of a threshold decides; any " +
+  "other is open. *About* a size, and *N times*, is within a factor of two on either side (of √N where N is under four); *No, less* and *No, more* say on " +
+  "which side a figure lies. Memory is that of processes (PSS). Kernel memory for sockets is not in it, and stacks and page " +
+  "tables of the kernel are in it only where they are named.";
+
 const linkOf = (top: string) => ({ id, results }: Judged) =>
   results.length === 0 ? id : `[${id}](${top}/${results[0]})`;
 
 /**
- * The ledger in Markdown, with a link from each claim to the first file of its figures.
+ * The ledger in Markdown, with a link from each claim to the file of the figures that decide, and the rules below the table.
  *
  * @param top The top of the project, from the document that the table stands in.
  */
@@ -52,5 +73,5 @@ export function claimsTable({ rows }: Pick<ClaimsFile, "rows">, top: string): st
   ];
   const hosts = [...new Set(rows.flatMap((row) => row.hosts))];
   const made = `Reproduce: \`deno task claims\`. Measured on: ${hosts.join("; ")}.`;
-  return [tally(rows), markdown(rows, columns), made].join("\n\n");
+  return [tally(rows), SIGNS, markdown(rows, columns), rulesList(rows), made].join("\n\n");
 }

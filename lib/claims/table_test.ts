@@ -42,17 +42,27 @@ Deno.test("the table has a line for each claim, with its figure, its interval an
   const select = lines.find((line) => line.includes("[T-select]"))!;
   assertMatch(
     select,
-    /^\| \[T-select\]\(\.\.\/results\/a-cpu-2c-24g-linux\/select\/.*\.json\) \| T §.* \| holds \| × 10\.00 \[× 9\.80, × 10\.20\] \| Yes: /,
+    /^\| \[T-select\]\(\.\.\/results\/a-cpu-2c-24g-linux\/studies\/.*\.json\) \| T §.* \| holds in part \| × 10\.00 \[× 9\.80, × 10\.20\] \| No: /,
   );
   assertMatch(lines.at(-1)!, /Measured on: a CPU, 2 cores, 24 GiB, linux 6\.1\.0, Deno 2\.9\.6\.$/);
   assertMatch(lines.find((line) => line.includes("T-switch"))!, /^\| T-switch \| .* \| not measured yet \| – \| /);
 });
 
+Deno.test("below the table each claim has its rule, once, folded", () => {
+  const lines = claimsTable({ rows }, "..").split("\n");
+  const [from, to] = ["<details>", "</details>"].map((tag) => lines.indexOf(tag));
+  const rules = lines.slice(from, to).filter((line) => line.startsWith("- "));
+  assertEquals(rules.length, LEDGER.length);
+  for (const [i, { id, tried, rule }] of LEDGER.entries()) {
+    assertEquals(rules[i], `- **${id}.** Tried: ${tried}. Rule: ${rule}`);
+  }
+});
+
 Deno.test("verdicts are counted, and one that stands on quick figures says so", () => {
   assertEquals(
     tally(rows.filter(({ id }) => id === "T-select" || id === "T-switch")),
-    "2 claims. holds: 1, not measured yet: 1.",
+    "2 claims. holds in part: 1, not measured yet: 1.",
   );
   const quick = rows.filter(({ id }) => id === "T-select").map((row) => ({ ...row, quick: true }));
-  assertStringIncludes(describeClaims(quick), "holds (quick)");
+  assertStringIncludes(describeClaims(quick), "holds in part (quick)");
 });

@@ -6,7 +6,8 @@
 import type { Axis } from "../charts/config.ts";
 import { type Evidence } from "../claims/evidence.ts";
 import { exactly, type Figure, quotient, times } from "../claims/figure.ts";
-import { cost } from "../claims/parts.ts";
+import { nativeThreads } from "../claims/about_threads.ts";
+import { cost, withKernel } from "../claims/parts.ts";
 import { count } from "../text/format.ts";
 import { C10K } from "../results/conventions.ts";
 
@@ -47,20 +48,29 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     title: "10 000 threads of C: what stacks of 8 MiB reserve, and what is in use",
     axis: { label: "of the whole server", unit: "bytes", scale: "log" },
     said: { value: 80e9, words: "80 GB" },
-    marks: [{
-      name: "addresses, extrapolated",
-      family: "blocking",
-      of: (evidence) => times(evidence.probe("thread-memory", "c-threads 8 MiB", "virtual_bytes_per_thread"), C10K),
-    }, { name: "memory (PSS)", family: "blocking", of: (evidence) => evidence.memory("c-threads", "pss_bytes") }],
+    marks: [
+      {
+        name: "addresses, extrapolated",
+        family: "blocking",
+        of: (evidence) => times(evidence.probe("thread-memory", "c-threads 8 MiB", "virtual_bytes_per_thread"), C10K),
+      },
+      { name: "memory (PSS)", family: "blocking", of: (evidence) => evidence.memory("c-threads", "pss_bytes") },
+      {
+        name: "with that of the kernel",
+        family: "blocking",
+        of: (evidence) => nativeThreads(evidence).whole.bytes,
+      },
+    ],
   },
   "C-process": {
-    title: "What one process more takes (PSS: a shared page counts in parts)",
+    title: "What one process more takes, of its own (PSS) and of the kernel",
     axis: { label: "of one process", unit: "bytes", scale: "log" },
     said: { value: 8e6, words: "8 MB" },
     marks: PROCESSES.map((name) => ({
       name,
       family: "blocking",
-      of: (evidence) => evidence.probe("process-memory", name, "pss_bytes_per_process"),
+      of: (evidence) =>
+        withKernel(evidence, "process", name, evidence.probe("process-memory", name, "pss_bytes_per_process")).bytes,
     })),
   },
   "C-100x": {

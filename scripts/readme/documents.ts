@@ -305,9 +305,9 @@ function instruments({ crosscheck, selftest: selftests }: Stored["studies"]): st
 }
 
 const TEXTS =
-  `Two texts on the C10K problem are checked here, claim by claim. **T** is a short overview of architectures ("from
-blocking sockets to io_uring and XDP"); **C** is a long guide with listings, tables and advice. Both are in Korean. Each verdict
-follows from stored figures by the rule of the claim, which stands in lib/claims/.`;
+  `Two Korean texts on the C10K problem are checked here, claim by claim. **T** is "Thread-per-connection vs Event-driven
+아키텍처", a short overview of architectures; **C** is "C10K 문제의 역사와 해결", a long guide with listings, tables and advice.
+Each verdict follows from stored figures by the rule of the claim. The rules stand below the table, in code in lib/claims/.`;
 
 /** results/CLAIMS.md. */
 export function claimsDocument({ claims }: Book): string {

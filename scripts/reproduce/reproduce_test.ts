@@ -182,11 +182,12 @@ class Recorder extends Evidence {
   override whyNot = () => null;
   override held = (name: string, atLeast = 10_000) => {
     const answered = this.#need(runs(name, "hold", atLeast), `hold ${atLeast} of ${name}`);
-    return { answered, metrics: storedOf().results[0]?.metrics ?? newMetrics, reason: null };
+    const metrics = storedOf().results[0]?.metrics ?? newMetrics;
+    return { answered, metrics, reason: null, descriptors: null, path: name };
   };
   override broadcast = (name: string, atLeast = 10_000) => {
     const answered = this.#need(runs(name, "broadcast", atLeast), `broadcast ${atLeast} of ${name}`);
-    return { answered, metrics: newMetrics, reason: null };
+    return { answered, metrics: newMetrics, reason: null, descriptors: null, path: name };
   };
   override memory = (name: string) => this.#need(runs(name, "hold", 10_000), `memory of ${name}`);
   override heldMost = () => null;
