@@ -41,12 +41,8 @@ async function obstacleTo(connections: number): Promise<string | null> {
   return memoryObstacle(connections);
 }
 
-/** Rejects when the user interrupts: server, clients and network end with this process. */
-const whenAborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
-
 /** Makes the network, and measures in it. */
-async function meet(connections: number, holdS: number): Promise<Outcome> {
+async function meet(connections: number, holdS: number, signal: AbortSignal): Promise<Outcome> {
   await using network = await openNetwork();
   return await measure({
     network,
@@ -57,6 +53,7 @@ async function meet(connections: number, holdS: number): Promise<Outcome> {
     clientInterface: CLIENT_INTERFACE,
     kernelAddress: CLIENT_ADDRESS,
     serverMac: SERVER_MAC,
+    signal,
     say: (line) => console.error(line),
   });
 }
@@ -81,7 +78,7 @@ await runScript(USAGE, async () => {
     const storing = new Storing(flags.save);
     await storing.begin();
     console.error(`${count(connections)} connections: xdp on core 0, its clients on core 1.`);
-    const outcome = await Promise.race([meet(connections, holdS), whenAborted(signal)]);
+    const outcome = await meet(connections, holdS, signal);
     const rows = rowsOf(outcome);
     const command = taskLine("c10m", Deno.args);
     await storing.add(() => writeStudy("probe", rows, { command, quick: connections < TEN_MILLION }));

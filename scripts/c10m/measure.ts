@@ -23,6 +23,8 @@ export interface RunPlan {
   clientInterface: string;
   kernelAddress: string;
   serverMac: string;
+  /** Ends it. */
+  signal: AbortSignal;
   say(line: string): void;
 }
 
@@ -89,6 +91,15 @@ async function baseBytes(plan: RunPlan): Promise<number> {
   return anonymousBytes(server.pid);
 }
 
+/** Ends a process that may have ended. */
+function killChild(child: Deno.ChildProcess): void {
+  try {
+    child.kill("SIGKILL");
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error; // it has ended
+  }
+}
+
 /** The client's process: it takes commands and reports its progress. */
 class Client implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
@@ -132,7 +143,8 @@ class Client implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#input.close(); // the end of its commands ends it
+    await this.#input.close();
+    killChild(this.#child); // in the middle of a phase it would hear of no end of its commands
     await this.#child.status;
     await this.#lines.return?.();
   }
@@ -186,6 +198,7 @@ async function runPhase(client: Client, plan: RunPlan, command: string, name: st
   for (;;) {
     const progress = await client.next();
     plan.say(progressLine(name, progress, plan.connections));
+    plan.signal.throwIfAborted();
     if (progress.event === "over") return progress;
   }
 }
