@@ -25,7 +25,7 @@
 //              └────────────── it may ask again ───────────┘
 //
 // reading    waits in `await read`. From the first byte of a head on there is a deadline.
-// writing    waits in `await write`, and is not read meanwhile: what a client does not take bounds what it may ask.
+// writing    waits in `await write`, and is not read meanwhile, so unsent answers are bounded.
 // lingering  throws input away until the peer closes, 1 s at most.
 
 import { parseArgs } from "node:util";
@@ -123,7 +123,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /**
  * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
- * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ * has not come. `scanned`: how many of its bytes are known to hold no end. `input` has room for one byte behind `to`.
  */
 function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
   // A head that comes in pieces is looked through once, not once a piece.
@@ -457,7 +457,7 @@ function closeQuietly(conn: Deno.TcpConn): void {
   }
 }
 
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const PASSING_ERRORS = [
   ..."ECONNABORTED ENOTCONN EPROTO ENOPROTOOPT EOPNOTSUPP ENONET".split(" "),
   ..."ENETDOWN ENETUNREACH EHOSTDOWN EHOSTUNREACH".split(" "),

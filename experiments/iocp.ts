@@ -210,7 +210,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /**
  * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
- * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ * has not come. `scanned`: how many of its bytes are known to hold no end. `input` has room for one byte behind `to`.
  */
 function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
   // A head that comes in pieces is looked through once, not once a piece.
@@ -683,7 +683,7 @@ function submitAccepts(listener: number): boolean {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.SwitchToThread();
   heardMs = readClockMs();

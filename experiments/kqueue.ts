@@ -21,8 +21,8 @@
  *             RFC 9110, RFC 9112 (HTTP/1.1)
  */
 
-// The life of a connection. Idle, it is a descriptor and nothing else; in brackets stands the table that holds what it
-// has left over in a state.
+// The life of a connection. Idle, it is a descriptor and nothing else. In brackets: the table with the data
+// of a state.
 //
 //              ┌─────────────── all answers are sent ──┬───────────────────┐
 //              ▼                                       │                   │
@@ -36,7 +36,7 @@
 //
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
-// unsent     is not read: what a client does not take bounds what it may ask. The kernel ends one that takes nothing.
+// unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
 // lingering  throws input away until the peer closes, 1 s at most. The clock starts when the socket has the last byte.
 
 import { getSystemErrorName, parseArgs } from "node:util";
@@ -54,7 +54,7 @@ const O_NONBLOCK = on(0x800, 4, 4), ACCEPT_FLAGS = on(0x80800, 0, 0x30000000);
 // CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW_APPROX, CLOCK_MONOTONIC_FAST
 const CLOCK_THREAD_CPUTIME_ID = on(3, 16, 14), COARSE_CLOCK = on(6, 5, 12);
 const ENOENT = 2, EINTR = 4, EAGAIN = on(11, 35, 35);
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const EPROTO = on(71, 100, 92), ENOPROTOOPT = on(92, 42, 42), EOPNOTSUPP = on(95, 102, 45), ENETDOWN = on(100, 50, 50);
 const ENETUNREACH = on(101, 51, 51), ECONNABORTED = on(103, 53, 53), EHOSTDOWN = on(112, 64, 64);
 const EHOSTUNREACH = on(113, 65, 65);
@@ -217,7 +217,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /**
  * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
- * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ * has not come. `scanned`: how many of its bytes are known to hold no end. `input` has room for one byte behind `to`.
  */
 function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
   // A head that comes in pieces is looked through once, not once a piece.
@@ -630,7 +630,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();

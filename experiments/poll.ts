@@ -18,8 +18,8 @@
  * @sources    poll(2), accept4(2), recv(2), send(2), tcp(7); Kegel, The C10K problem (1999); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 
-// The life of a connection. Idle, it is a descriptor and nothing else; in brackets stands the table that holds what it
-// has left over in a state.
+// The life of a connection. Idle, it is a descriptor and nothing else. In brackets: the table with the data
+// of a state.
 //
 //              ┌─────────────── all answers are sent ──┬───────────────────┐
 //              ▼                                       │                   │
@@ -33,7 +33,7 @@
 //
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
-// unsent     is not read: what a client does not take bounds what it may ask. The kernel ends one that takes nothing.
+// unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
 // lingering  throws input away until the peer closes, 1 s at most. The clock starts when the socket has the last byte.
 
 import { getSystemErrorName, parseArgs } from "node:util";
@@ -48,7 +48,7 @@ const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
 const MSG_NOSIGNAL = 0x4000, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
 const CLOCK_THREAD_CPUTIME_ID = 3, CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const EINTR = 4, EAGAIN = 11; // <asm-generic/errno.h>
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const POLLIN = 0x1, POLLOUT = 0x4; // <asm-generic/poll.h>
@@ -199,7 +199,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /**
  * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
- * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ * has not come. `scanned`: how many of its bytes are known to hold no end. `input` has room for one byte behind `to`.
  */
 function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
   // A head that comes in pieces is looked through once, not once a piece.
@@ -592,7 +592,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();

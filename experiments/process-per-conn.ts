@@ -60,7 +60,7 @@ const MADV_DOFORK = 11, AT_SYSINFO_EHDR = 33, O_RDONLY = 0; // <asm-generic/mman
 const SIGINT = 2, SIGKILL = 9, SIGUSR1 = 10, SIGTERM = 15; // <asm-generic/signal.h>
 const SIG_BLOCK = 0, SIG_SETMASK = 2, PR_SET_PDEATHSIG = 1, WNOHANG = 1; // <signal.h>, <linux/prctl.h>, <linux/wait.h>
 const ESRCH = 3, EINTR = 4, EAGAIN = 11, ENOMEM = 12; // <asm-generic/errno.h>
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
@@ -259,7 +259,7 @@ function reap(): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -329,7 +329,7 @@ const request = { status: 200, workUs: 0, keepAlive: true };
 
 /**
  * Parses the head that starts at `from` and fills `request`. Returns the bytes of the head, INCOMPLETE as long as its end
- * has not come. `scanned`: so many of its bytes were looked at before. `input` has room for one byte behind `to`.
+ * has not come. `scanned`: how many of its bytes are known to hold no end. `input` has room for one byte behind `to`.
  */
 function parseHead(input: Uint8Array, from: number, to: number, scanned: number): number {
   // A head that comes in pieces is looked through once, not once a piece.

@@ -55,7 +55,7 @@ const RLIMIT_MEMLOCK = 8, RLIM_INFINITY = -1n; // <sys/resource.h>
 const PROT_READ_WRITE = 3, MAP_SHARED = 1, MAP_PRIVATE_ANONYMOUS = 0x22, MAP_FAILED = 2 ** 64; // <sys/mman.h>
 const EPERM = 1, EINTR = 4, EAGAIN = 11, ENOMEM = 12, EBUSY = 16, EINVAL = 22; // <asm-generic/errno.h>
 const ENOSYS = 38, ETIME = 62, ENOBUFS = 105, ECANCELED = 125;
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
@@ -250,7 +250,7 @@ const handshake = { status: 101, key: "" };
 
 /**
  * Parses the head at the start of the input and fills `handshake`. Returns the bytes of the head, INCOMPLETE as long as its
- * end has not come. `scanned`: so many of its bytes were looked at before.
+ * end has not come. `scanned`: how many of its bytes are known to hold no end.
  */
 function parseHandshake(input: Uint8Array, length: number, scanned: number): number {
   const end = blankLineEnd(input, Math.max(0, scanned - 3), length);
@@ -1265,7 +1265,7 @@ function onCompleted(cqe: number): boolean {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();

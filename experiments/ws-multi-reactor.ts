@@ -44,7 +44,7 @@ const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
 const MSG_NOSIGNAL = 0x4000, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
 const CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const EPOLLIN = 0x1, EPOLLOUT = 0x4; // <sys/epoll.h>
@@ -207,7 +207,7 @@ const handshake = { status: 101, key: "" };
 
 /**
  * Parses the head at the start of the input and fills `handshake`. Returns the bytes of the head, INCOMPLETE as long as its
- * end has not come. `scanned`: so many of its bytes were looked at before.
+ * end has not come. `scanned`: how many of its bytes are known to hold no end.
  */
 function parseHandshake(input: Uint8Array, length: number, scanned: number): number {
   const end = blankLineEnd(input, Math.max(0, scanned - 3), length);

@@ -50,7 +50,7 @@ const MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; //
 const CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const SIGURG = 23; // <asm-generic/signal.h>
 const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
-// Errors that accept(2) takes over from the connection it should have returned: the next one may be sound.
+// Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
@@ -204,7 +204,7 @@ const handshake = { status: 101, key: "" };
 
 /**
  * Parses the head at the start of the input and fills `handshake`. Returns the bytes of the head, INCOMPLETE as long as its
- * end has not come. `scanned`: so many of its bytes were looked at before.
+ * end has not come. `scanned`: how many of its bytes are known to hold no end.
  */
 function parseHandshake(input: Uint8Array, length: number, scanned: number): number {
   const end = blankLineEnd(input, Math.max(0, scanned - 3), length);
@@ -720,7 +720,7 @@ function runThread({ data }: MessageEvent<{ fd: number; slot: number; shared: ty
   close(); // of the Worker: its thread ends, and V8 keeps the pages of its isolate for the next one
 }
 
-/** Hears signals. A thread that only makes system calls never does: so give one to another thread, and listen meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
 }

@@ -80,7 +80,8 @@ export async function asOf(ref: string, { name, path, peer }: Experiment, folder
 }
 
 /** What a shell does itself: no program can take its place. */
-const BUILTIN = /^\s*(cd|export|set|unset|ulimit|umask|\.|source|for|while|until|if|case|\(|\{)(\s|$)|&&|\|\||[;\n]/;
+const BUILTIN =
+  /^\s*(cd|exec|eval|export|set|unset|ulimit|umask|\.|source|for|while|until|if|case|\(|\{)(\s|$)|&&|\|\||[;\n]/;
 
 /**
  * A command of one's own. The shell reads it, so that it may have variables and $PORT in it. It becomes the program where
