@@ -42,8 +42,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs;
        several by commas.
-       --slow N: of broadcast, the reference against itself with N more listeners
-       that do not read; --bytes: of a message.
+       --slow N: broadcast of the reference against itself with N more
+       listeners that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
        in ${SWEEP_FULL.rounds} paired rounds; about four minutes for each of them.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
