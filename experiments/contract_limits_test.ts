@@ -14,7 +14,7 @@ const DEAF_WORKS = 3; // of them that may still be answered after two signals
 const SHARES = 40, SHARE_US = 25_000;
 const KEPT_BYTES = 4096, KEEPERS = 20; // the bound on kept bytes in a copy, and the clients that each need a quarter of it
 const REFUSAL_MS = 1000; // how long accept4(2) has no memory in a copy
-const BACKLOG_CLIENTS = 300; // more than any loop accepts in a row
+const BACKLOG_CLIENTS = 150; // more than any loop accepts in a row
 const KEEPALIVE_S = 60;
 const HELLO_BYTES = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World".length;
 

@@ -52,7 +52,9 @@ async function stuff(client: Client): Promise<() => Promise<void>> {
 /** Starts a server that may open but a few descriptors. */
 async function scarce(lab: Lab): Promise<{ server: Server; limit: number }> {
   const limit = sample(lab.shared.pid)!.descriptors + SPARE_DESCRIPTORS;
-  return { server: await lab.fresh({ prlimit: [`--nofile=${limit}`] }), limit };
+  // Each worker process has a table of descriptors of its own: with one of them all clients share one table.
+  const one = lab.experiment.workers?.startsWith("processes with") ? ["--workers", "1"] : [];
+  return { server: await startServer(lab.command(one), { prlimit: [`--nofile=${limit}`] }), limit };
 }
 
 /** Many clients that come at once, ask once, and stay until they are told to leave. */

@@ -84,7 +84,7 @@ Deno.test("four agents on two hosts load a third, which both sides must have nam
   await using hosts = await openHosts();
   await using _server = await serverOn(hosts);
   await using fleet = await openFleet(hosts, dir.path);
-  const load = ["--scenario", "throughput,rate", "--connections", "40", "--seconds", "1"];
+  const load = ["--scenario", "throughput,rate", "--connections", "40", "--seconds", "1", "--rate", "200"];
   await using run = fleet.measure("--url", `http://${hosts.address.middle}:${PORT}`, ...load);
   const { code, stdout, stderr } = await run.end();
   assertEquals(code, 0, `${stdout}${stderr}`);

@@ -136,7 +136,11 @@ final class Lab {
         Signal.handle(new Signal("USR1"), signal -> sayCounts("stats", "\"open\":" + (accepted.get() - closed.get()) + ","));
     }
 
-    private static void sayCounts(String event, String more) {
+    private static boolean hasEnded; // nothing comes behind the last line, also if another thread has heard SIGUSR1
+
+    private static synchronized void sayCounts(String event, String more) {
+        if (hasEnded) return;
+        hasEnded = event.equals("stopped");
         String names = errors.toString().replaceAll("([\\w]+)=", "\"$1\":").replace(" ", ""); // {a=1, b=2}
         say("{\"event\":\"" + event + "\"," + more + "\"accepted\":" + accepted + ",\"served\":" + served
             + (delivered == null ? "" : ",\"delivered\":" + delivered) + ",\"bytes_in\":" + bytesIn + ",\"bytes_out\":" + bytesOut + ",\"errors\":" + names + "}");
