@@ -3,7 +3,7 @@ import { assertEquals, assertGreater, assertLess } from "@std/assert";
 import { delay } from "@std/async";
 import { cpuUs } from "../lib/sampling/process.ts";
 import { sample } from "../lib/sampling/sampler.ts";
-import type { Server } from "../lib/server/server.ts";
+import { type Server, startServer } from "../lib/server/server.ts";
 import { BrokenPromise, type Client, head, reset, until } from "../lib/testing/client.ts";
 import { type Check, hello, type Lab, testAll } from "../lib/testing/contract.ts";
 
