@@ -99,7 +99,7 @@ const multiReactor: Claim = {
     "of a loop for each core against one loop, and the share of its busiest loop",
   rule:
     "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more loops " +
-    "1.2 times an even share. Of 10 connections six are 60 % by chance: they are told, and decide nothing. The load is spread " +
+    "1.2 times an even share. Of 10 connections six are 60 % by chance: they are shown and decide nothing. The load is spread " +
     "to some effect: on all cores it answers at least 0.75 times as many requests/s as there are cores, against one. Where " +
     "the load generator shares the cores, only a gain under 10 % refutes that.",
   judge(evidence) {

@@ -11,7 +11,7 @@ import type { Running } from "../server/subject.ts";
 
 const ASK_EVERY_MS = 5000;
 
-/** Asks a server from its start on until it is stopped, and whenever it is told to. */
+/** Asks a server from its start on until it is stopped, and on demand. */
 export class OpenConnections {
   #timer: ReturnType<typeof setInterval> | undefined;
   #asking: Promise<void> = Promise.resolve();

@@ -55,7 +55,7 @@ async function openPage(url: string): Promise<void> {
   }
 }
 
-const MOST = 2; // more lines than that nobody tells apart
+const MOST = 2; // more lines than that are hard to distinguish
 const LOAD = ["connections", "rate"] as const; // flags that a chat has no use for
 
 const isChat = (experiment: Experiment) => !speaksHttp(experiment);

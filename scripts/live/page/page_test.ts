@@ -122,7 +122,7 @@ test("two servers stand side by side: numbers, lines and distributions of both, 
     const rows = page.locator("#distribution tbody tr").filter({ hasText: /^1 in 10\d.*[µm]s.*[µm]s$/ });
     await rows.first().waitFor();
     const heard = await page.getByRole("img", { name: /epoll: 1 in 2 over .* deno-serve: 1 in 2 over/ }).count();
-    assertEquals(heard, 1, "the curves are told in words, too");
+    assertEquals(heard, 1, "the curves are described in words, too");
     assertEquals(await faults(page), []);
     await page.emulateMedia({ colorScheme: "dark" });
     await page.setViewportSize({ width: 390, height: 844 });

@@ -1,5 +1,5 @@
 /**
- * How the servers of a page are told apart: each has a colour and a mark.
+ * How the servers of a page are distinguished: each has a colour and a mark.
  *
  * @module
  */
