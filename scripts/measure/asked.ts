@@ -12,8 +12,7 @@ import { fitting, MEASURE_FLAGS, MEASURE_USAGE, readMeasureOptions } from "../..
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { CustomServer } from "../../lib/server/subject.ts";
 
-export const USAGE =
-  `Usage: deno task measure --name NAME [flags] -- <command>…     its port is PORT in its environment
+export const USAGE = `Usage: deno task measure --name NAME [flags] -- <command>…     its port is PORT in its environment
        deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
        deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N (1)]
