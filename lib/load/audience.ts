@@ -33,7 +33,9 @@ const SMALL_WINDOW = Int32Array.of(4096); // of a listener that does not read: S
 const FREE = 0, CONNECTING = 1, SHAKING = 2, LISTENING = 3, DEAF = 4;
 const GONE = sys.EPOLLRDHUP | sys.EPOLLHUP | sys.EPOLLERR;
 
-const TEXT = 0x81, CLOSE = 0x88; // the first byte of a frame that is whole
+const TEXT = 0x81, CLOSE = 0x88, PING = 0x89, PONG = 0x8a; // the first byte of a frame that is whole
+const FIRST = 0x01, LAST = 0x80; // of a message in several frames: its first, and the last one
+const MAX_PING = 125;
 const MASKED = 0x80, LENGTH = 0x7f, LENGTH_16 = 126;
 export const DIGITS = 10; // a message begins with its number
 const ZERO = 48;
@@ -110,6 +112,8 @@ export class Audience {
   readonly #errorBytes = new Int32Array([4]);
   readonly #partial = new Map<number, Uint8Array<ArrayBuffer>>();
   readonly #listeners = new Set<number>(); // those that are open
+  readonly #begun = new Map<number, number>(); // messages of which the first frame has come: their numbers
+  readonly #pong = new Uint8Array(6 + MAX_PING).fill(0);
   #states = new Uint8Array(64);
   #next = new Int32Array(64); // by descriptor: the number of the message that is to come
   #errors: ErrorCounts = {};
@@ -124,6 +128,7 @@ export class Audience {
   #frame = new Uint8Array(0);
   #payloadAt = 0;
   #unsent = 0;
+  #owed: Uint8Array<ArrayBuffer> | null = null; // the answer to a ping that came in the middle of a frame of the publisher
 
   constructor(readonly config: EngineConfig, readonly onProgress: (progress: Progress) => void) {
     const [address] = config.addresses;
@@ -181,6 +186,7 @@ export class Audience {
     this.#states[fd] = FREE;
     this.#listeners.delete(fd);
     this.#partial.delete(fd);
+    this.#begun.delete(fd);
     this.#dialer.hangUp(fd);
   }
 
@@ -296,7 +302,7 @@ export class Audience {
         if (payload > INBOX_BYTES - header) return this.#end(fd, "frame_too_long");
         if (length - at < header + payload) break;
         if (inbox[at] === CLOSE) return this.#end(fd, `close_${inbox[at + header]! << 8 | inbox[at + header + 1]!}`);
-        if (inbox[at] === TEXT && payload >= DIGITS) this.#message(fd, at + header, now);
+        if (!this.#frameCame(fd, at + header, payload, now)) return;
         at += header + payload;
       }
     }
@@ -305,13 +311,51 @@ export class Audience {
     else if (this.#partial.size > 0) this.#partial.delete(fd);
   }
 
-  #message(fd: number, at: number, now: number): void {
-    const count = this.#count;
-    if (count === null) return; // of an earlier broadcast
-    let number = -count.schedule.base;
+  /** Takes a frame that is no Close, from its payload on. Returns whether the connection goes on. */
+  #frameCame(fd: number, at: number, payload: number, now: number): boolean {
+    const first = this.#inbox[at - (payload < LENGTH_16 ? 2 : 4)];
+    if (first === TEXT && payload >= DIGITS) this.#message(fd, this.#numberAt(at), now);
+    else if (first === PING) return this.#answerPing(fd, at, payload);
+    else if (first === FIRST && payload >= DIGITS) this.#begun.set(fd, this.#numberAt(at));
+    else if (first === LAST && this.#begun.has(fd)) {
+      this.#message(fd, this.#begun.get(fd)!, now);
+      this.#begun.delete(fd);
+    }
+    return true;
+  }
+
+  /** RFC 6455, section 5.5.2: a server may end who does not answer. Masked by zeros it is what it was. */
+  #answerPing(fd: number, at: number, payload: number): boolean {
+    if (payload > MAX_PING) {
+      this.#end(fd, "ping_too_long");
+      return false;
+    }
+    this.#pong.set([PONG, MASKED | payload]);
+    this.#pong.set(this.#inbox.subarray(at, at + payload), 6);
+    const pong = this.#pong.subarray(0, 6 + payload);
+    if (fd !== this.#publisher || this.#unsent === 0) return this.#sendPong(fd, pong);
+    this.#owed = pong.slice();
+    return true;
+  }
+
+  #sendPong(fd: number, pong: Uint8Array<ArrayBuffer>): boolean {
+    const sent = libc.send(fd, pong, pong.length, sys.MSG_NOSIGNAL);
+    if (sent < pong.length) this.#end(fd, sent < 0 ? sys.errnoName(errno[0]!) : "short_send");
+    return sent === pong.length;
+  }
+
+  #numberAt(at: number): number {
+    let number = 0;
     for (let i = 0, tens = 10 ** (DIGITS - 1); i < DIGITS; i++, tens /= 10) {
       number += (this.#inbox[at + i]! - ZERO) * tens;
     }
+    return number;
+  }
+
+  #message(fd: number, sequence: number, now: number): void {
+    const count = this.#count;
+    if (count === null) return; // of an earlier broadcast
+    const number = sequence - count.schedule.base;
     if (number < 0 || number >= count.schedule.total) return; // the same
     const expected = this.#next[fd]!;
     if (number > expected) this.#countError("gap");
@@ -403,6 +447,7 @@ export class Audience {
   /** Lays out the frame of a message. Masked by zeros it is what it was. */
   #preparePublisher(fd: number, bytes: number): void {
     this.#publisher = fd;
+    this.#owed = null;
     this.#payloadAt = bytes < LENGTH_16 ? 6 : 8;
     this.#frame = new Uint8Array(this.#payloadAt + bytes).fill(120, this.#payloadAt);
     this.#frame.set(bytes < LENGTH_16 ? [TEXT, MASKED | bytes] : [TEXT, MASKED | LENGTH_16, bytes >> 8, bytes & 255]);
@@ -424,9 +469,14 @@ export class Audience {
   #flush(): void {
     const from = this.#frame.length - this.#unsent;
     const sent = libc.send(this.#publisher, this.#frame.subarray(from), this.#unsent, sys.MSG_NOSIGNAL);
-    if (sent >= 0) this.#unsent -= sent;
-    else if (errno[0] !== sys.EAGAIN && errno[0] !== sys.EINTR) {
+    if (sent >= 0) {
+      this.#unsent -= sent;
+      if (this.#unsent > 0 || this.#owed === null) return;
+      this.#sendPong(this.#publisher, this.#owed);
+      this.#owed = null;
+    } else if (errno[0] !== sys.EAGAIN && errno[0] !== sys.EINTR) {
       this.#unsent = 0;
+      this.#owed = null;
       this.#end(this.#publisher, sys.errnoName(errno[0]!));
     }
   }

@@ -102,6 +102,39 @@ Deno.test("a gap, a wrong order and a message that comes twice are named", { ign
   assertEquals([twice.requests, twice.unanswered, twice.errors], [3 * MESSAGES, 0, { duplicate: 3 }]);
 });
 
+Deno.test("each ping is answered with what it carried, and is no delivery", { ignore }, async () => {
+  const pongs = new Map<string, number>();
+  const heard = new WeakSet<WebSocket>();
+  const { requests, unanswered, errors, lost } = await broadcastOver((data, number, all) => {
+    for (const client of all) {
+      if (!heard.has(client)) {
+        client.on("pong", (data: Uint8Array) => {
+          const text = new TextDecoder().decode(data);
+          pongs.set(text, (pongs.get(text) ?? 0) + 1);
+        });
+      }
+      heard.add(client);
+      client.ping("x".repeat(number % 126));
+    }
+    toAll(data, number, all);
+  });
+  assertEquals([requests, unanswered, errors, lost], [3 * MESSAGES, 0, {}, 0]);
+  const lengths = Array.from({ length: WARMUPS + MESSAGES }, (_, number) => "x".repeat(number));
+  assertEquals(pongs, new Map(lengths.map((text) => [text, 3])));
+});
+
+Deno.test("a message in several frames is delivered with its last one", { ignore }, async () => {
+  const { requests, unanswered, errors } = await broadcastOver((data, _, all) => {
+    for (const client of all) {
+      client.send(data.subarray(0, 12), { binary: false, fin: false });
+      client.ping();
+      client.send(data.subarray(12, 13), { binary: false, fin: false });
+      client.send(data.subarray(13), { binary: false, fin: true });
+    }
+  });
+  assertEquals([requests, unanswered, errors], [3 * MESSAGES, 0, {}]);
+});
+
 Deno.test("a listener that the server drops is lost, with the code of its Close", { ignore }, async () => {
   const { lost, errors, connections, requests, unanswered } = await broadcastOver((data, number, all) => {
     toAll(data, number, all.filter((client) => client.readyState === WebSocket.OPEN));
