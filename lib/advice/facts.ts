@@ -9,7 +9,7 @@ import type { Experiment } from "../catalogue/header.ts";
 import { median } from "../timing/stats.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
-import { CROWD, MIN_ROUNDS } from "../results/conventions.ts";
+import { CROWD, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
@@ -179,11 +179,12 @@ function besideIn(rows: readonly ComparisonRow[], name: string) {
 }
 
 /**
- * The newest comparison that has the server beside heavy requests. Of what it finds that is taken away which is so beside
+ * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. Of what it finds that is taken away which is so beside
  * requests that burn nothing too, where that was measured.
  */
 function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
-  for (const { study, rows } of comparisons(stored, "mixed")) {
+  for (const { study, rows: all } of comparisons(stored, "mixed")) {
+    const rows = all.filter(({ rate_per_s }) => rate_per_s === MIXED.ratePerS);
     const found = [...Map.groupBy(rows, (row) => row.heavy_us!)].toSorted(([a], [b]) => a - b)
       .flatMap(([heavyUs, same]) => {
         const of = besideIn(same, name);

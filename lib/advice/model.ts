@@ -20,6 +20,7 @@
  * @module
  */
 import type { Beside, Estimate, Facts, Point } from "./facts.ts";
+import { MIXED_FLAGS } from "../results/conventions.ts";
 import { count } from "../text/format.ts";
 
 /** What a server is for. */
@@ -141,9 +142,6 @@ export const weigh = (all: readonly Facts[], load: Load): Choice[] =>
   all.map((facts) => price(facts, load)).filter((choice) => choice !== null)
     .toSorted((a, b) => a.totalUs - b.totalUs);
 
-/** Of heavy requests, in CPU-µs: where they matter, and none to compare with. */
-export const SIZES = [0, 500, 5000, 50_000];
-
 /** Who is out, why, and the command that would tell more; null: none would. */
 export interface Out {
   names: string[];
@@ -160,7 +158,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const why = "what light requests wait beside heavy ones is not measured";
   const command = `deno task compare epoll ${
     rest.filter((name) => name !== "epoll").join(" ")
-  } --scenario mixed --rate 200 --work ${SIZES.join(",")}`;
+  } ${MIXED_FLAGS}`;
   return [
     ...small.map(({ name, held, limit }) =>
       limit === null

@@ -214,6 +214,7 @@ export class Side implements AsyncDisposable {
       throttledShare: this.#throttled(),
       seconds,
       closedLoop: false,
+      unit: this.load.isBroadcast === true ? "delivery" : "request",
       otherListener: this.server.otherListener ?? null,
     }).map(({ server, id }) => ({ server, id }));
   }

@@ -173,7 +173,7 @@ Deno.test("what broke fails with its reason, what cannot run is skipped, and the
     names,
   );
   assertEquals([night.exit, verdicts(night)], [1, ["not_slower", "broken", "skipped"]]);
-  assertEquals(night.experiments[1]!.reason, "crashed: select: 2 connections lost");
+  assertEquals(night.experiments[1]!.reason, "select: 2 connections lost");
   assertStringIncludes(showRecord(night), "poll: poll needs Linux.");
   assertEquals((await readBaseline(at.path("baseline.json"))).length, 3);
 });

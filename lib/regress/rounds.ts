@@ -74,9 +74,7 @@ export const validLogs = ({ rounds }: Candidate, phase: Phase): number[] =>
 export function lostRounds({ rounds }: Candidate): string | null {
   const lost = rounds.filter((round) => round.failure !== null || isSpoilt(round));
   if (lost.length === 0) return null;
-  const why = lost.flatMap((round) =>
-    round.failure === null ? spoiltBy(round) : `${round.failure.ended}, ${round.failure.reason}`
-  );
+  const why = lost.flatMap((round) => round.failure?.reason ?? spoiltBy(round));
   return `${lost.length} of ${rounds.length} rounds do not count: ${[...new Set(why)].join("; ")}`;
 }
 
@@ -100,7 +98,7 @@ export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">
   if (cannotRun(candidate)) return { ended: "skipped", reason: last!.reason };
   if (failures.length >= MAX_FAILURES) {
     const ended = ownFailures(candidate).length >= MAX_FAILURES ? "broken" : "inconclusive";
-    return { ended, reason: `${last!.ended}: ${last!.reason}` };
+    return { ended, reason: last!.reason };
   }
   const fresh = candidate.rounds.some(({ phase }) => phase === "confirmation");
   const decision = decide({

@@ -97,7 +97,14 @@ export interface Evidence {
   seconds: number;
   /** Whether each connection sent its next request at once when it had the answer, all of the time. */
   closedLoop: boolean;
+  /** What is counted: requests that get an answer, or deliveries of a broadcast. */
+  unit: "request" | "delivery";
 }
+
+const UNITS = {
+  request: { all: "requests", came: "answered", counted: "answer", kind: " with status 200", none: "got no answer" },
+  delivery: { all: "deliveries", came: "made", counted: "delivery", kind: "", none: "did not come" },
+} as const;
 
 /** A core has no slack left above it: a queue in front of it grows to ten times its work (M/M/1: 1 / (1 − ρ)). */
 const FULL_SHARE = 0.9;
@@ -141,7 +148,8 @@ function serverBound({ askedPerS: asked, ratePerS: reached, ...of }: Evidence): 
   const failed = of.unanswered + Object.values(of.errors).reduce((sum, times) => sum + times, 0);
   if (failed >= MOST * (asked - reached) * of.seconds) return null; // they are missing because they failed, in no queue
   if (clientBound({ ...of, askedPerS: asked, ratePerS: reached }) !== null) return null;
-  return `${count(asked)} requests/s were due and ${count(reached)} were answered in time: the latency is ` +
+  const { all, came } = UNITS[of.unit];
+  return `${count(asked)} ${all}/s were due and ${count(reached)} were ${came} in time: the latency is ` +
     "that of a growing queue, so lower the rate to see the server's own";
 }
 
@@ -164,27 +172,27 @@ function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Ev
 export const errorsByKind = (errors: Readonly<Record<string, number>>): string =>
   Object.entries(errors).toSorted(([, a], [, b]) => b - a).map(([kind, times]) => `${count(times)} ${kind}`).join(", ");
 
-function errorsFound({ errors, answered }: Evidence): string | null {
+function errorsFound({ errors, answered, unit }: Evidence): string | null {
   if (Object.keys(errors).length === 0) return null;
-  return `${errorsByKind(errors)} next to ${
-    counted(answered, "answer")
-  } with status 200: no figure contains the requests that failed`;
+  const { all, counted: noun, kind } = UNITS[unit];
+  return `${errorsByKind(errors)} next to ${counted(answered, noun)}${kind}: no figure contains the ${all} that failed`;
 }
 
-function unansweredFound({ unanswered, answered }: Evidence): string | null {
+function unansweredFound({ unanswered, answered, unit }: Evidence): string | null {
   if (unanswered === 0) return null;
   return `${count(unanswered)} of ${
-    counted(unanswered + answered, "request")
-  } got no answer: they waited at least until the end, so ` +
+    counted(unanswered + answered, unit)
+  } ${UNITS[unit].none}: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";
 }
 
-function lostConnections({ lost }: Evidence): string | null {
+function lostConnections({ lost, unit }: Evidence): string | null {
   if (lost === 0) return null;
+  const { all, came } = UNITS[unit];
   const were = lost === 1 ? "connection was" : "connections were";
   return `${
     count(lost)
-  } ${were} closed or reset by the server: the latencies are those of requests that were answered, the ` +
+  } ${were} closed or reset by the server: the latencies are those of ${all} that were ${came}, the ` +
     "worst are not among them";
 }
 

@@ -27,6 +27,7 @@ const SOUND: Evidence = {
   closedLoop: true,
   otherListener: null,
   sharedCore: null,
+  unit: "request",
 };
 const judged = (change: Partial<Evidence>) => judge("epoll", { ...SOUND, ...change }).map(({ id }) => id);
 const sentenceOf = (change: Partial<Evidence>) => judge("epoll", { ...SOUND, ...change })[0]!.sentence;
@@ -178,6 +179,7 @@ const WORST: Evidence = {
   closedLoop: true,
   otherListener: null,
   sharedCore: null,
+  unit: "request",
 };
 
 Deno.test("findings come together, in their order, each with what follows from it", () => {
@@ -195,6 +197,18 @@ Deno.test("findings come together, in their order, each with what follows from i
   assertEquals(new Set([...ids, ...others.map(({ id }) => id)]), new Set(FINDING_IDS));
   assertEquals(new Set(worst.map(({ server }) => server)), new Set(["poll"]));
   for (const { sentence } of [...worst, ...others]) assertMatch(sentence, /^[a-z0-9].*: .*[^.]$/);
+});
+
+Deno.test("of a broadcast deliveries are counted, and no requests", () => {
+  const failed = { errors: { close_1001: 3 }, lost: 3, unanswered: 90, answered: 910, unit: "delivery" } as const;
+  const behind = { closedLoop: false, askedPerS: 9, ratePerS: 1, unit: "delivery" } as const;
+  const sentences = [failed, behind].flatMap((change) => judge("ws-epoll", { ...SOUND, ...change }))
+    .map(({ sentence }) => sentence);
+  assertEquals(sentences.length, 4);
+  for (const sentence of sentences) {
+    assertStringIncludes(sentence, "deliveries");
+    assertEquals(/request|status|answer/.test(sentence), false, sentence);
+  }
 });
 
 Deno.test("what weakens a comparison is what was found in more than half of its rounds", () => {

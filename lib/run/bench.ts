@@ -1,6 +1,6 @@
 import type { Guard } from "./guard.ts";
 import { evidenceOf } from "./evidence.ts";
-import { type Finding, judge } from "../results/findings.ts";
+import { type Evidence, type Finding, judge } from "../results/findings.ts";
 import { Histogram } from "../timing/histogram.ts";
 import {
   coreSharesOf,
@@ -224,9 +224,7 @@ export function serverCoreUs(window: Window): number | null {
 export function findingsOf(
   server: string,
   { window, lost, redials = 0, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
-  { closedLoop, askedPerS, otherListener = null }: {
-    closedLoop: boolean;
-    askedPerS: number | null;
+  { closedLoop, askedPerS, unit, otherListener = null }: Pick<Evidence, "closedLoop" | "askedPerS" | "unit"> & {
     otherListener?: string | null;
   },
 ): Finding[] {
@@ -245,6 +243,7 @@ export function findingsOf(
     throttledShare: throttled,
     seconds: window?.seconds ?? Infinity,
     closedLoop,
+    unit,
     otherListener,
   });
 }

@@ -8,7 +8,7 @@ import { newResult } from "../results/results.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { broadcasts } from "../tables/overview.ts";
 import { conclude, describe } from "../tables/runs.ts";
-import { createGuard } from "./guard.ts";
+import { createGuard, DESCRIPTOR_RESERVE, Guard } from "./guard.ts";
 import { ladder, type MeasureOptions } from "./ladder.ts";
 import { fitting } from "./measure.ts";
 import { runStep } from "./step.ts";
@@ -26,12 +26,17 @@ const WISH: MeasureOptions = {
 };
 const PLAN = { rate_per_s: 50, message_bytes: 128, seconds: 0.4, warmup_seconds: 0.2 };
 
-const run = (name: string, connections: number, more: { slow?: number; message_bytes?: number } = {}) =>
+const run = (
+  name: string,
+  connections: number,
+  more: { slow?: number; message_bytes?: number } = {},
+  guard = createGuard(),
+) =>
   runStep({
     experiment: find(name),
     host: hostFacts(),
     step: { scenario: "broadcast", parameters: { ...PLAN, connections, ...more } },
-    guard: createGuard(),
+    guard,
     signal,
     onProgress: () => {},
   });
@@ -54,6 +59,15 @@ Deno.test("a broadcast is stored with what it came to, and told in a table and a
   assert(conclude("ws-epoll", [result]).startsWith("ws-epoll: delivered 100 % to 30 listeners, "));
   const stored = broadcasts([find("ws-epoll")], [result, { ...result, parameters: { ...PLAN, connections: 30 } }]);
   assertEquals(stored.split("\n").filter((line) => line.startsWith("| ws-epoll")).length, 1);
+});
+
+Deno.test("where fewer listen than were asked for, what is due is due to those", { ignore }, async () => {
+  const few = new Guard({ memAvailableBytes: 4e9, descriptorLimit: DESCRIPTOR_RESERVE + 20 });
+  const { ended, reason, metrics, findings } = await run("ws-epoll", 1000, {}, few);
+  assertEquals(ended, "limited");
+  assert(reason!.startsWith("stopped at 20 of 1 000"), String(reason));
+  assertEquals([metrics.connections, metrics.delivered_share], [20, 1]);
+  assertEquals(findings.some(({ id }) => id === "server_bound"), false);
 });
 
 Deno.test("a server that does not speak WebSocket opens no listener, and the run says why", { ignore }, async () => {

@@ -81,7 +81,7 @@ function figuresOf(name: string, step: Step, otherListener: string | null, measu
     ...{ metrics, manifest, errors },
     histogram: histogram.toJSON(),
     at_least: atLeast(histogram, censored),
-    findings: findingsOf(name, measured, { ...loopOf(step), otherListener }),
+    findings: findingsOf(name, measured, { ...loopOf(step, measured), otherListener }),
   };
 }
 
@@ -175,16 +175,20 @@ export async function runStep(options: RunOptions): Promise<Result> {
   }
 }
 
-const loopOf = ({ scenario, parameters }: Step) => ({
-  closedLoop: scenario === "throughput",
-  // Each message of a broadcast is to be delivered so many times.
-  askedPerS: (parameters.rate_per_s ?? NaN) * (scenario === "broadcast" ? parameters.connections : 1) || null,
-});
+/** Each message of a broadcast is to be delivered to all that listened: fewer than were asked for, if not all were held. */
+function loopOf({ scenario, parameters }: Step, { metrics }: Driven) {
+  const rate = parameters.rate_per_s ?? null;
+  const { answered, unanswered, messages } = metrics;
+  const deliveries = ((answered ?? 0) + (unanswered ?? 0)) / (messages ?? NaN);
+  return scenario === "broadcast"
+    ? { closedLoop: false, askedPerS: rate === null ? null : rate * deliveries || null, unit: "delivery" as const }
+    : { closedLoop: scenario === "throughput", askedPerS: rate, unit: "request" as const };
+}
 
 /** That an open loop was answered more slowly than it asked, in a sentence; null if it was not, or the generator was the limit. */
 function notReached(name: string, step: Step, measured: Driven): string | null {
   if (step.scenario === "broadcast") return null; // of its deliveries those that did not come are counted
-  const found = findingsOf(name, measured, loopOf(step)).find(({ id }) => id === "server_bound");
+  const found = findingsOf(name, measured, loopOf(step, measured)).find(({ id }) => id === "server_bound");
   return found?.sentence.split(":")[0] ?? null;
 }
 

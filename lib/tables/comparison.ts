@@ -4,6 +4,7 @@
  * @module
  */
 import { boundOf, idsOf } from "../results/findings.ts";
+import { MIN_ROUNDS } from "../results/conventions.ts";
 import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { signOf } from "./runs.ts";
 import type { ComparisonRow } from "../results/rows.ts";
@@ -91,8 +92,10 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
 export function notes(groups: readonly Rows[]): string[] {
   const first = groups.map((rows) => rows[0]!);
   const out = first.filter(({ reason }) => reason !== null);
+  const few = Math.max(0, ...first.filter(({ reason }) => reason === null).map(({ rounds }) => rounds));
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
+    ...few > 0 && few < MIN_ROUNDS ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} were made`] : [],
     ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
       const own = all.filter(({ candidate, finding }) => finding.server === candidate);

@@ -18,6 +18,9 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
     "  client_bound: epoll; the reference in 1 of 2 pairs",
   ]);
   assertEquals(notes([[row()]]), []);
+  assertEquals(notes([[row({ rounds: 3, ratio_low: null, ratio_high: null })]]), [
+    "  no intervals: they need 7 rounds, and 3 were made",
+  ]);
 });
 
 Deno.test("a candidate that was excluded says after how many rounds, and why", () => {

@@ -179,6 +179,10 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
         heavy_us,
       }),
     ]),
+    // Half of what they reach: who is waited for by more, waits longer.
+    ...["p99_us", "cpu_us_per_request"].map((metric) =>
+      compared(["mixed", 100, metric], ["poll", "epoll"], [9, 8, 10], { reference_value: 9e5, rate_per_s: 700 })
+    ),
   );
   Object.assign(stored.experiments.find(({ name }) => name === "c-epoll")!, { peer: true });
   const { known, unknown } = collect(stored);

@@ -14,6 +14,8 @@ import {
   weigh,
 } from "../../lib/advice/model.ts";
 import type { Facts, Unknown } from "../../lib/advice/facts.ts";
+import { interval } from "../../lib/tables/studies.ts";
+import { MIXED } from "../../lib/results/conventions.ts";
 import { bytes, count, microseconds } from "../../lib/text/format.ts";
 import { clearestPair, crossingSentence, crossingTable, type Pair } from "../../lib/advice/pairs.ts";
 import { type Column, table, wrap } from "../../lib/text/table.ts";
@@ -63,7 +65,7 @@ const COLUMNS: Column<Choice>[] = [
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpuUs, 2) },
   { heading: "looking at\nidle ones, µs", cell: (of) => count(of.idleUs, 2) },
   { heading: "light requests\nwait longer", cell: (of) => microseconds(of.waitUs) },
-  { heading: "together, µs", cell: (of) => count(of.totalUs, 2) },
+  { heading: "together, µs\n[98 %]", cell: (of) => interval(of.totalUs, of.lowUs, of.highUs) },
   { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
 ];
 
@@ -124,6 +126,11 @@ export function describeAdvice({ load, choices, alike, crossings, pairs, out }: 
       `${wrap(crossingSentence(pair), width).join("\n")}\n\n${crossingTable(pair, width)}\n* the cheaper one`
     ),
     ...list("Not weighed", left),
-    `Waits are p99 of light requests, above those beside requests that burn nothing; the model stands in lib/advice/model.ts.`,
+    ...wrap(
+      `Waits are p99 of light requests at ${MIXED.ratePerS} requests/s, above those beside requests that burn nothing. One µs ` +
+        "of waiting counts as much as one µs of CPU: both are columns, where you weigh them otherwise. The model stands in " +
+        "lib/advice/model.ts.",
+      width,
+    ).join("\n"),
   ].join("\n\n");
 }

@@ -4,7 +4,7 @@
  * deno task advise --connections 10000 --cpu-us 0 --idle 90
  */
 import { collect } from "../../lib/advice/facts.ts";
-import { SIZES } from "../../lib/advice/model.ts";
+import { MIXED_FLAGS } from "../../lib/results/conventions.ts";
 import { advise, describeAdvice } from "./answer.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
@@ -35,7 +35,7 @@ await runScript(USAGE, async () => {
   if (known.length === 0) {
     console.error("Nothing is stored that was measured on a machine like this one. These make what is needed:");
     for (const name of MAKERS) console.error(`  deno task exp ${name}`);
-    console.error(`  deno task compare ${MAKERS.join(" ")} --scenario mixed --rate 200 --work ${SIZES.join(",")}`);
+    console.error(`  deno task compare ${MAKERS.join(" ")} ${MIXED_FLAGS}`);
     return 1;
   }
   const advice = advise(known, unknown, load);

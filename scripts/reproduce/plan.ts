@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K, SCALING, SWEEP } from "../../lib/results/conventions.ts";
+import { C10K, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -24,9 +24,6 @@ export interface Step {
 const BREAK_AT = 20_000;
 /** Requests/s at which all are compared. */
 const EQUAL_RATE = 10_000;
-/** Requests/s of `mixed`, and what one of a hundred burns, in CPU-µs. */
-const MIXED_RATE = 200;
-const HEAVY = "0,500,5000,50000";
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
 /** The server that others which push are compared with, and how many do not read where it is compared with itself. */
@@ -108,7 +105,7 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
     compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
     measure(
       "compare/mixed-100",
-      `compare epoll ${mixed.join(" ")} --scenario mixed --rate ${MIXED_RATE} --work ${HEAVY} --connections 100${flag}`,
+      `compare epoll ${mixed.join(" ")} ${MIXED_FLAGS} --connections 100${flag}`,
       "next to requests that burn CPU; the advisor's crossing points",
       4 * mixed.length * pair,
     ),
@@ -120,7 +117,7 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
 /** Flags of a comparison in a scenario. */
 function scenarioFlags(kind: string): string {
   if (kind === "throughput") return "";
-  if (kind === "mixed") return ` --scenario mixed --rate ${MIXED_RATE} --work ${HEAVY}`;
+  if (kind === "mixed") return ` ${MIXED_FLAGS}`;
   return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
 }
 
