@@ -140,9 +140,8 @@ function showRound(reference: Experiment, { connections, heavy, rounds }: Compar
   return (round, name, values) => {
     const known = Object.entries(values).filter(([, value]) => value !== null);
     const shown = known.map(([key, value]) => `${key} ${value!.toFixed(3)}`);
-    console.error(
-      `${name}/${reference.name} at ${connections}${work}, round ${round} of ${rounds}: ${shown.join(", ")}`,
-    );
+    const which = round > rounds ? `round ${round}, for one that others disturbed` : `round ${round} of ${rounds}`;
+    console.error(`${name}/${reference.name} at ${connections}${work}, ${which}: ${shown.join(", ")}`);
   };
 }
 

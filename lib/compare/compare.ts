@@ -6,7 +6,7 @@
  */
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "./side.ts";
-import { type Found, foundOften } from "../results/findings.ts";
+import { type Found, foundOften, isSpoilt } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import {
@@ -17,15 +17,19 @@ import {
   OF_SLICES,
   type PairPlan,
   pairRound,
+  percentileOver,
   type Round,
 } from "./pair.ts";
-import { MESSAGE_BYTES } from "../results/conventions.ts";
+import { MESSAGE_BYTES, MIN_ROUNDS } from "../results/conventions.ts";
 import type { ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { medianOf, ratioInterval } from "../timing/stats.ts";
 import { bypassesKernel, type Subject } from "../server/subject.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
+
+/** Rounds that others disturb are made again, up to this share of all rounds more. */
+const AGAIN_SHARE = 0.5;
 
 /** How experiments are compared. */
 export interface ComparePlan extends PairPlan {
@@ -79,8 +83,17 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
   return { reference: a, candidate: b, logs, ratePerS: null, findings } satisfies Round;
 }
 
+/**
+ * The rounds that count: those in which others took no CPU time, if there are enough of them; else all, whose findings say so.
+ */
+export function counting<R extends Pick<Round, "findings">>(all: readonly R[], wanted: number): R[] {
+  const clean = all.filter(({ findings }) => !isSpoilt(findings));
+  return (clean.length >= Math.min(wanted, MIN_ROUNDS) ? clean : all).slice(0, wanted);
+}
+
 /** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
-function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds: Round[], reason: string | null) {
+function rowsOf(reference: string, candidate: string, plan: ComparePlan, all: Round[], reason: string | null) {
+  const rounds = counting(all, plan.rounds);
   const { scenario, connections, heavy, slow = 0, bytes = MESSAGE_BYTES } = plan;
   const findings = foundOften(rounds);
   const ofSlices = plan.isWired === true ? OF_SLICES : OF_SLICES.filter((metric) => metric !== "core_us_per_request");
@@ -89,6 +102,8 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
     : scenario === "broadcast"
     ? [...OF_BROADCASTS, ...OF_CONNECTIONS]
     : [...ofSlices, ...OF_CONNECTIONS];
+  const valueOf = (side: "reference" | "candidate", metric: string) =>
+    percentileOver(rounds, side, metric) ?? medianOf(rounds.map((round) => round[side][metric]));
   return metrics.map((metric): ComparisonRow => {
     const logs = rounds.map((round) => round.logs[metric]);
     const known = logs.filter((log) => log !== null && log !== undefined && Number.isFinite(log)) as number[];
@@ -104,12 +119,13 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
       reference,
       candidate,
       metric,
-      reference_value: medianOf(rounds.map((round) => round.reference[metric])),
-      candidate_value: medianOf(rounds.map((round) => round.candidate[metric])),
+      reference_value: valueOf("reference", metric),
+      candidate_value: valueOf("candidate", metric),
       ratio: interval?.estimate ?? null,
       ratio_low: interval?.low ?? null,
       ratio_high: interval?.high ?? null,
       rounds: rounds.length,
+      ...(all.length > rounds.length && { left_out: all.length - rounds.length }),
       findings,
       reason,
     };
@@ -119,7 +135,7 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, rounds:
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
  * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
- * In each round every candidate has its turn, in random order. If one of all goes around the kernel, all of them run over a
+ * In each round every candidate has its turn, in random order. A round in which others took CPU time is made again. If one of all goes around the kernel, all of them run over a
  * veth pair: see {@linkcode isComparedOverWire}. One that cannot take part has its reason in its rows. If
  * `plan.signal` aborts, the rows are those of the rounds until then.
  */
@@ -136,9 +152,11 @@ export async function compare(
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));
   const failed = new Map<Subject, CannotCompare>();
   const manifests = new Map<string, Manifest>();
-  for (let i = 1; i <= plan.rounds; i++) {
+  const hasEnough = (candidate: Subject) =>
+    rounds.get(candidate)!.filter(({ findings }) => !isSpoilt(findings)).length >= plan.rounds;
+  for (let i = 1; i <= plan.rounds * (1 + AGAIN_SHARE); i++) {
     for (const candidate of shuffle([...candidates])) {
-      if (failed.has(candidate) || plan.signal.aborted) continue;
+      if (failed.has(candidate) || plan.signal.aborted || hasEnough(candidate)) continue;
       try {
         const round = plan.scenario === "hold"
           ? await holdRound(reference, candidate, plan, manifests)

@@ -50,7 +50,34 @@ export interface Round {
   logs: Figures;
   ratePerS: number | null;
   findings: Found[];
+  /** All latencies of either; missing where connections were held and nothing else. */
+  latencies?: Record<"reference" | "candidate", Latencies>;
 }
+
+/** The latencies of some slices, and of a broadcast when the last listener had each message. */
+export interface Latencies {
+  all: Histogram;
+  last: Histogram;
+}
+/** Of which latencies a figure is the percentile. */
+const PERCENTILES: Partial<Record<string, [of: keyof Latencies, percent: number]>> = {
+  p50_us: ["all", 50],
+  p99_us: ["all", 99],
+  last_p50_us: ["last", 50],
+};
+
+/** The percentile of all latencies of some rounds; undefined: the figure is no percentile, or there are no latencies. */
+export function percentileOver(
+  rounds: readonly Round[],
+  side: "reference" | "candidate",
+  metric: string,
+): number | undefined {
+  const [of, percent] = PERCENTILES[metric] ?? [];
+  if (of === undefined) return undefined;
+  const merged = rounds.reduce((sum, { latencies }) => sum.merge(latencies?.[side][of] ?? NONE), new Histogram());
+  return merged.count === 0 ? undefined : merged.percentile(percent!);
+}
+const NONE = new Histogram();
 
 const isBroadcast = (window: Window): window is Broadcast => "last" in window;
 
@@ -62,10 +89,14 @@ const ratesOf = (window: Window): Record<string, number> =>
     requests_per_s: answersPerS(window),
   };
 
+const latenciesOf = (windows: readonly Window[]): Latencies => ({
+  all: windows.reduce((sum, { histogram }) => sum.merge(histogram), new Histogram()),
+  last: windows.filter(isBroadcast).reduce((sum, window) => sum.merge(window.last), new Histogram()),
+});
+
 /** The percentiles of all latencies of some slices: no percentile of all can be made of the percentiles of parts. */
 function percentilesOf(windows: readonly Window[]): Record<string, number> {
-  const all = windows.reduce((sum, { histogram }) => sum.merge(histogram), new Histogram());
-  const last = windows.filter(isBroadcast).reduce((sum, window) => sum.merge(window.last), new Histogram());
+  const { all, last } = latenciesOf(windows);
   return {
     p50_us: all.percentile(50),
     p99_us: all.percentile(99),
@@ -101,10 +132,11 @@ async function slices(reference: Side, candidate: Side, count: number, ratePerS:
   const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < count; i++) {
     for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
-      seen[side].push(await (side === "reference" ? reference : candidate).slice(ratePerS));
+      const [own, other] = side === "reference" ? [reference, candidate] : [candidate, reference];
+      seen[side].push(await own.slice(ratePerS, other));
     }
   }
-  return figuresOf(seen);
+  return seen;
 }
 
 /**
@@ -129,7 +161,8 @@ export async function pairRound(
   const [a, b] = early.experiment === reference ? [early, late] : [late, early];
   const reached = [await early.warmUp(), await late.warmUp()];
   const ratePerS = plan.ratePerS === "half" ? Math.max(1, Math.floor(Math.min(...reached) / 2)) : plan.ratePerS;
-  const found = await slices(a, b, plan.slices, ratePerS);
+  const seen = await slices(a, b, plan.slices, ratePerS);
+  const found = figuresOf(seen);
   for (const { experiment, manifest } of [a, b]) into.set(experiment.name, manifest);
   const findings = [a, b].flatMap((side) => side.findings());
   const logs = Object.fromEntries(OF_CONNECTIONS.map((key) => [key, logRatio(b.memory[key], a.memory[key])]));
@@ -139,5 +172,6 @@ export async function pairRound(
     logs: { ...found.logs, ...logs },
     ratePerS,
     findings,
+    latencies: { reference: latenciesOf(seen.reference), candidate: latenciesOf(seen.candidate) },
   };
 }

@@ -1,7 +1,7 @@
 import { assert, assertAlmostEquals, assertEquals } from "@std/assert";
 import type { Window } from "../load/generator.ts";
 import { Histogram } from "../timing/histogram.ts";
-import { figuresOf } from "./pair.ts";
+import { figuresOf, percentileOver, type Round } from "./pair.ts";
 
 /** A slice of one second with a latency for each request. */
 function slice(latencies: readonly number[], cpuUs: number): Window {
@@ -60,4 +60,24 @@ Deno.test("costs are compared between neighbours, so that what slows both down c
   assertAlmostEquals(logs.cpu_us_per_request!, Math.log(1.1), 1e-9);
   assertEquals([reference.cpu_us_per_request, candidate.cpu_us_per_request], [7, 7.7]);
   assert(Number.isNaN(logs.core_us_per_request)); // no core was read
+});
+
+Deno.test("the p99 of a comparison is that of all its latencies, and no middle of the p99 of its rounds", () => {
+  const round = (latencies: readonly number[]): Round => {
+    const all = slice(latencies, 500).histogram;
+    const own = { all, last: new Histogram() };
+    return {
+      reference: {},
+      candidate: {},
+      logs: {},
+      ratePerS: null,
+      findings: [],
+      latencies: { reference: own, candidate: own },
+    };
+  };
+  const rounds = [round(times(100, 10)), round([...times(90, 10), ...times(10, 1000)]), round(times(100, 10))];
+  assertEquals(percentileOver(rounds, "reference", "p99_us"), 1000);
+  assertEquals(percentileOver(rounds, "candidate", "p50_us"), 10);
+  assertEquals(percentileOver(rounds, "reference", "last_p50_us"), undefined); // there was no broadcast
+  assertEquals(percentileOver(rounds, "reference", "requests_per_s"), undefined);
 });

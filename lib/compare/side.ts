@@ -13,6 +13,7 @@ import { climbAll, spent } from "../run/hold.ts";
 import { crash, DEATH_MS, endOf } from "../run/step.ts";
 import { counted } from "../text/format.ts";
 import type { LoadGenerator, Window } from "../load/generator.ts";
+import { cpuReading } from "../sampling/process.ts";
 import { manifestOf } from "../server/manifest.ts";
 import type { Ended, Metrics, Parameters } from "../results/results.ts";
 import { StartError } from "../server/server.ts";
@@ -148,10 +149,12 @@ export class Side implements AsyncDisposable {
   /**
    * One slice of the load.
    *
+   * @param beside The other one of the pair, which waits: what it uses meanwhile is no load of strangers.
    * @throws {CannotCompare} If a connection got no answer: a ratio would compare unlike things.
    */
-  async slice(ratePerS = this.load.ratePerS): Promise<Window> {
+  async slice(ratePerS: number | null, beside: Side): Promise<Window> {
     this.load.signal.throwIfAborted();
+    const before = beside.#cpuUs();
     const { seconds, heavy } = this.load;
     const share = heavy === null ? {} : { heavyShare: heavy.share, heavyPath: heavyPath(heavy.us) };
     const window = await this.#run(() =>
@@ -161,8 +164,16 @@ export class Side implements AsyncDisposable {
         ? this.#closed(seconds)
         : this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share })
     );
-    this.#windows.push(window);
+    const after = beside.#cpuUs();
+    const idleUs = before === null || after === null ? {} : { beside_us: after - before };
+    this.#windows.push({ ...window, own_cpu: { ...window.own_cpu, ...idleUs } });
     return window;
+  }
+
+  /** CPU time of the server so far, in µs; null where its process is not known. */
+  #cpuUs(): number | null {
+    const { pid } = this.server;
+    return pid === null ? null : cpuReading(pid)?.us ?? null;
   }
 
   #broadcast(seconds: number): Promise<Window> {

@@ -137,7 +137,7 @@ export async function sleepUntil(us: number, over: Promise<unknown>): Promise<vo
 export interface Shares {
   /** What the hypervisor gave to other guests. */
   steal: number | null;
-  /** What others used than server and generator. */
+  /** What others used than server and generator, and than a server of the lab that waits for its turn. */
   foreign: number | null;
 }
 
@@ -154,7 +154,7 @@ export function sharesOf(windows: readonly Pick<Window, "host_cpu" | "own_cpu">[
     if (host === null) return { steal: null, foreign: null };
     steal += host.steal_us;
     total += host.total_us;
-    foreign += host.busy_us - own.client_us;
+    foreign += host.busy_us - own.client_us - (own.beside_us ?? 0);
     server = server === null || own.server_us === null ? null : server + own.server_us;
   }
   if (total <= 0) return { steal: null, foreign: null };
@@ -186,12 +186,13 @@ export function coreSharesOf(
   side: "server" | "client",
   irqApart = false,
 ): CoreShares | null {
-  const sum = { busy: 0, softirq: 0, steal: 0, total: 0, interrupts: 0 };
+  const sum = { busy: 0, softirq: 0, steal: 0, total: 0, interrupts: 0, beside: 0 };
   const used: Record<"server" | "client", number | null> = { server: 0, client: 0 };
   const shared = { server: false, client: false };
   for (const { cores, own_cpu } of windows) {
     used.client! += own_cpu.client_us;
     used.server = used.server === null || own_cpu.server_us === null ? null : used.server + own_cpu.server_us;
+    sum.beside += own_cpu.beside_us ?? 0;
     for (const core of cores.filter((each) => each[side])) {
       sum.busy += core.busy_us;
       sum.softirq += core.softirq_us;
@@ -207,7 +208,8 @@ export function coreSharesOf(
   const parties = (["server", "client"] as const).filter((party) => shared[party]).map((party) => used[party]);
   const known = parties.every((us) => us !== null);
   const own = used[side];
-  const ours = parties.reduce<number>((total, us) => total + (us ?? 0), irqApart ? sum.interrupts : 0);
+  const others = (irqApart ? sum.interrupts : 0) + (shared.server ? sum.beside : 0);
+  const ours = parties.reduce<number>((total, us) => total + (us ?? 0), others);
   return {
     busy: share(sum.busy),
     softirq: share(sum.softirq),

@@ -81,6 +81,8 @@ Deno.test("shares are of all windows together, and bounded once", () => {
   ];
   assertEquals(sharesOf(windows), { steal: 0.05, foreign: 0 });
   assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: own(20_000, 30_000) }]).foreign, 0.2);
+  const beside = { ...own(20_000, 30_000), beside_us: 30_000 };
+  assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: beside }]).foreign, 0.05);
   assertEquals(sharesOf([{ host_cpu: host(90_000, 0, 200_000), own_cpu: own(null, 0) }]), { steal: 0, foreign: null });
   assertEquals(sharesOf([{ host_cpu: host(0, 0, 0), own_cpu: own(5, 0) }]), { steal: null, foreign: null });
   assertEquals(sharesOf([{ host_cpu: null, own_cpu: own(5, 0) }]), { steal: null, foreign: null });
@@ -109,6 +111,9 @@ Deno.test("a core's time is its side's own, other people's, or stolen", () => {
     own: 0.7,
     foreign: 0,
   });
+  // What the other server of a pair used while it waited is no load of strangers; on the load's core it cannot be.
+  const beside = [{ cores, own_cpu: { server_us: 700_000, client_us: 700_000, beside_us: 150_000 } }];
+  assertEquals([coreSharesOf(beside, "server")!.foreign, coreSharesOf(beside, "client")!.foreign], [0.05, 0]);
   // Where interrupts have an account of their own, the fifth of the server's core was its network stack, and nobody else.
   assertEquals(coreSharesOf(windows, "server", true)!.foreign, 0);
   assertEquals(coreSharesOf([{ cores, own_cpu: { server_us: null, client_us: 0 } }], "server")!.own, null);

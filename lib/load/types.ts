@@ -284,7 +284,12 @@ export interface Window {
   /** The cores that server and generator are pinned to. Empty where they are not, or the system does not tell. */
   cores: CoreTimes[];
   /** CPU time of server and generator between the readings of `host_cpu` and `cores`; null as `server_cpu_us`. */
-  own_cpu: { server_us: number | null; client_us: number };
+  own_cpu: {
+    server_us: number | null;
+    client_us: number;
+    /** Of a pair: what the other server used on the same cores while it waited for its turn. */
+    beside_us?: number;
+  };
   /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: see `lateness`. */
   late_sends: number;
   /** Requests that were due in an open loop. */

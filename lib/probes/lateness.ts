@@ -30,11 +30,9 @@ export interface Extent {
   seconds: number;
 }
 
-/** The percentiles of one histogram per run, as rows. */
+/** The percentiles of all runs, as rows. */
 const percentileRows = (of: readonly Histogram[], prefix: string, rows: ReturnType<typeof rowsOf>, note: string) =>
-  Object.entries(PERCENTS).map(([name, percent]) =>
-    rows.of(`${prefix}_${name}_us`, of.map((histogram) => histogram.percentile(percent)), note)
-  );
+  Object.entries(PERCENTS).map(([name, percent]) => rows.ofLatencies(`${prefix}_${name}_us`, percent, of, note));
 
 async function ofVariant(variant: keyof typeof VARIANTS, extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
   const rows = rowsOf(NAME, variant);

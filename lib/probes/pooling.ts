@@ -41,13 +41,14 @@ export async function measurePooling({ connections, runs, seconds }: Extent, pla
       windows.pooled.push(await rig.closed(seconds));
     }
     const note = `${connections} at a time; of a fresh connection the latency counts from before connect(2)`;
+    const latencies = (kind: "fresh" | "pooled") => windows[kind].map(({ histogram }) => histogram);
     return METRICS.flatMap((metric) => {
       const figure = FIGURES[metric];
       const a = windows.fresh.map(figure);
       const b = windows.pooled.map(figure);
       return [
-        fresh!.of(metric, a, note),
-        pooled!.of(metric, b, note),
+        metric === "p50_us" ? fresh!.ofLatencies(metric, 50, latencies("fresh"), note) : fresh!.of(metric, a, note),
+        metric === "p50_us" ? pooled!.ofLatencies(metric, 50, latencies("pooled"), note) : pooled!.of(metric, b, note),
         ratio!.ofLogs(`${metric}_ratio`, a.map((value, i) => Math.log(value / b[i]!))),
       ];
     });

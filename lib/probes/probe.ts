@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Histogram } from "../timing/histogram.ts";
 import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
 import { MIN_ROUNDS } from "../results/conventions.ts";
 import type { ProbeRow } from "../results/rows.ts";
@@ -59,6 +60,8 @@ export async function inTurn<Variant>(
 export interface Rows {
   /** A row of the median over runs; without a value that is a number, a row that says so. */
   of(metric: string, values: readonly (number | null)[], note?: string | null): ProbeRow;
+  /** A row of a percentile of all latencies of some runs, with the interval of the same percentile of each run. */
+  ofLatencies(metric: string, percent: number, runs: readonly Histogram[], note?: string | null): ProbeRow;
   /** A row of the ratio of pairs, from the natural logarithms of candidate / reference. */
   ofLogs(metric: string, logs: readonly number[], note?: string | null): ProbeRow;
   /** Rows without a value, and why. */
@@ -92,6 +95,18 @@ export function rowsOf(probe: string, variant: string): Rows {
       const known = values.filter((value): value is number => value !== null && Number.isFinite(value));
       if (known.length === 0) return missing(metric, note ?? "the system does not tell");
       return row(metric, signInterval(known), known.length, note);
+    },
+    ofLatencies(metric, percent, runs, note = null) {
+      const known = runs.filter(({ count }) => count > 0);
+      if (known.length === 0) return missing(metric, note ?? "nothing was answered");
+      const { low, high } = signInterval(known.map((run) => run.percentile(percent)));
+      const estimate = known.reduce((sum, run) => sum.merge(run), new Histogram()).percentile(percent);
+      const interval = {
+        estimate,
+        low: low === null ? null : Math.min(low, estimate),
+        high: high === null ? null : Math.max(high, estimate),
+      };
+      return row(metric, interval, known.length, note);
     },
     ofLogs: (metric, logs, note = null) => row(metric, ratioInterval(logs), logs.length, note),
     missing: (metrics, why) => metrics.map((metric) => missing(metric, why)),

@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
 import { StartError } from "../server/server.ts";
 import { findProbe, PROBES } from "./mod.ts";
+import { Histogram } from "../timing/histogram.ts";
 import { rowsOf, RUNS } from "./probe.ts";
 import { CannotProbe, orMissing } from "./rig.ts";
 
@@ -11,6 +12,19 @@ Deno.test("a row is the median of its runs, with an interval from seven runs on"
   assertEquals(of("x_us", [3, 1, 2]), { ...common, value: 2, low: null, high: null, runs: 3, note: null });
   const seven = Array.from({ length: RUNS }, (_, i) => i);
   assertEquals(of("x_us", seven, "why"), { ...common, value: 3, low: 0, high: 6, runs: 7, note: "why" });
+});
+
+Deno.test("a percentile of runs is that of all their latencies, within the interval of its runs", () => {
+  const run = (slow: number) => {
+    const histogram = new Histogram();
+    for (let i = 0; i < 100; i++) histogram.record(i < slow ? 1000 : 10);
+    return histogram;
+  };
+  const { ofLatencies } = rowsOf("p", "v");
+  const runs = [run(10), ...Array.from({ length: RUNS - 1 }, () => run(0))];
+  const { value, low, high, runs: count } = ofLatencies("p99_us", 99, runs);
+  assertEquals([value, low, high, count], [1000, 10, 1000, RUNS]); // 10 of 700 are over one in a hundred
+  assertEquals(ofLatencies("p99_us", 99, [new Histogram()]).note, "nothing was answered");
 });
 
 Deno.test("runs without a figure are left out, and where none has one the row says so and holds no zero", () => {

@@ -12,6 +12,7 @@ import type { LoadGenerator, Window } from "../load/generator.ts";
 import { withLastWords } from "../server/launch.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { type Server, StartError } from "../server/server.ts";
+import { errorsByKind } from "../results/findings.ts";
 import type { ProbePlan, ProbeRow, Rows } from "./probe.ts";
 
 /** Why a figure cannot be had: the server does not hold the connections, or does not answer on all of them. */
@@ -113,9 +114,11 @@ export class Rig implements AsyncDisposable {
 
   /** Passes a window on in which nothing went wrong. */
   whole(window: Window): Window {
-    const { requests, lost, dropped, unanswered } = window;
-    if (requests > 0 && lost + dropped + unanswered === 0) return window;
-    throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered`);
+    const { requests, lost, dropped, unanswered, errors } = window;
+    const kinds = errorsByKind(errors);
+    if (requests > 0 && lost + dropped + unanswered === 0 && kinds === "") return window;
+    const failed = kinds === "" ? "" : `, ${kinds}`;
+    throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered${failed}`);
   }
 
   /**

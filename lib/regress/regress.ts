@@ -26,6 +26,8 @@ import {
 } from "./rounds.ts";
 import { Journal } from "./journal.ts";
 import { digestOf, loadDigest } from "../results/lab.ts";
+import { readSources } from "../catalogue/sources.ts";
+import { versionOf } from "../server/manifest.ts";
 import { type Interval, medianOf, ratioInterval } from "../timing/stats.ts";
 import { counted } from "../text/format.ts";
 import { CannotStore } from "../results/durable_file.ts";
@@ -69,10 +71,10 @@ const ROUNDS = "regress-run.jsonl";
  * one boot, for a machine of the same kind may be another one; and those of a baseline are never judged by it.
  */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
-  const source = (experiment: Experiment) => Deno.readTextFile(experiment.path);
+  const source = (experiment: Experiment) => readSources(experiment.path).map(([, text]) => text);
   const { reference, rounds, load, host, updateBaseline } = plan;
   const { subject, connections } = candidate;
-  const sources = [await source(reference), await source(subject as Experiment)];
+  const sources = [source(reference), source(subject as Experiment)];
   return await digestOf([
     kind,
     host.deno,
@@ -91,7 +93,7 @@ async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): P
 /** What a ratio depends on besides the candidate. */
 async function digestsOf({ reference, load, rounds }: RegressPlan): Promise<Digests> {
   return {
-    reference: await digestOf([reference.name, await Deno.readTextFile(reference.path)]),
+    reference: await digestOf([reference.name, readSources(reference.path).map(([, text]) => text), await versionOf(reference)]),
     generator: await loadDigest(),
     load: await digestOf([load, rounds]),
   };

@@ -4,6 +4,8 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
+import { dirname, relative } from "node:path";
+import { readSources } from "../catalogue/sources.ts";
 import type { Lab } from "./schema.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -33,6 +35,10 @@ export function loadDigest(): Promise<string> {
   return digestOf(names.map((name) => [name, Deno.readTextFileSync(`${LOAD}/${name}`)]));
 }
 
+/** A digest of all that a server is made of. The folder it stands in is no part of it. */
+const servedDigest = (path: string): Promise<string> =>
+  digestOf(readSources(path).map(([file, text]) => [relative(dirname(path), file), text]));
+
 let known: Promise<Omit<Lab, "served">> | null = null;
 
 /**
@@ -42,5 +48,5 @@ let known: Promise<Omit<Lab, "served">> | null = null;
  */
 export async function labVersion(served: string | null): Promise<Lab> {
   known ??= Promise.all([readCommit(), loadDigest()]).then(([commit, load]) => ({ commit, load }));
-  return { ...await known, served: served === null ? null : await digestOf(Deno.readTextFileSync(served)) };
+  return { ...await known, served: served === null ? null : await servedDigest(served) };
 }

@@ -79,7 +79,10 @@ const COMPARISON = v.strictObject({
   ratio: field(numberOrNull, "candidate / reference, from pairs of neighbouring slices: the median over the rounds"),
   ratio_low: field(numberOrNull, "lower end of its 98 % interval; `null` if a figure is missing in a round"),
   ratio_high: field(numberOrNull, "upper end"),
-  rounds: field(number, "rounds that both completed"),
+  rounds: field(number, "rounds that both completed, and that count"),
+  left_out: v.exactOptional(
+    field(number, "rounds that do not count, because other processes took CPU time from them; missing: none"),
+  ),
   findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
   reason: field(textOrNull, "why the candidate was excluded before the last round; `null` if it was not"),
 });

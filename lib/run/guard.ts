@@ -22,6 +22,8 @@ const NOISE_BYTES = 32 * 1024 * 1024;
 const NOISE_MAPPINGS = 128;
 /** Threads of a runtime come and go. */
 const NOISE_TASKS = 16;
+/** A line is drawn out to so many times the connections that it was seen over, and no further: noise would tilt it. */
+const MAX_STRETCH = 10;
 /** Share of the processes and threads that a run may make: the harness and the load generator need some too. */
 const TASK_SHARE = 0.9;
 
@@ -59,14 +61,14 @@ class Line {
   }
 
   /** Connections between the two ends of the line. */
-  get #span(): number {
+  get span(): number {
     return this.#high === null || this.#low === null ? 0 : this.#high.connections - this.#low.connections;
   }
 
   /** Use of each connection more, or null. A single observation gives too much: as if nothing were used without any. */
   get slope(): number | null {
     if (this.#low === null || this.#high === null) return null;
-    if (this.#span > 0) return Math.max(0, (this.#high.used - this.#low.used) / this.#span);
+    if (this.span > 0) return Math.max(0, (this.#high.used - this.#low.used) / this.span);
     return this.#high.connections > 0 ? this.#high.used / this.#high.connections : null;
   }
 
@@ -81,8 +83,13 @@ class Line {
 
   /** As `predict`, with a line as steep as the noise of measuring may hide. */
   #predictAtWorst(connections: number): number {
-    const hidden = this.noise / Math.max(1, this.#span);
+    const hidden = this.noise / Math.max(1, this.span);
     return this.predict(connections)! + hidden * Math.max(0, connections - this.#high!.connections);
+  }
+
+  /** Whether so many are expected to be within the limit. */
+  fits(connections: number): boolean {
+    return (this.predict(connections) ?? 0) <= this.limit;
   }
 
   /** The largest number of connections, up to `remaining`, that fit even at worst; found by halving. */
@@ -174,6 +181,20 @@ export class Guard {
   }
 
   /**
+   * Why so many more connections cannot be made all at once, as a load does that does not climb; null: they can, as far as is
+   * known. What a connection takes is known only where some were held before.
+   */
+  refuses(held: number, more: number): string | null {
+    if (more > this.#descriptorLimit - DESCRIPTOR_RESERVE - held) {
+      return `${count(held + more)} connections need more descriptors than the limit of ` +
+        `${count(this.#descriptorLimit)} per process leaves`;
+    }
+    if (this.#memory.slope === null || this.#memory.span * MAX_STRETCH < more) return null;
+    const lines = [this.#memory, this.#mappings, this.#tasks];
+    return lines.every((line) => line.fits(held + more)) ? null : this.explain(held, held + more);
+  }
+
+  /**
    * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB per connection; 10 000 would
    * need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, limit 20 000 per process`.
    */
@@ -213,6 +234,10 @@ export class LentGuard extends Guard {
     if (held >= this.connections) return { stop: this.explain(held, wanted) };
     const step = this.ofServer?.next(held, wanted) ?? { connect: held === 0 ? 1 : wanted - held }; // the first shows the pace
     return "stop" in step ? step : { connect: Math.min(step.connect, this.connections - held) };
+  }
+
+  override refuses(held: number, more: number): string | null {
+    return held + more > this.connections ? this.explain(held, held + more) : this.ofServer?.refuses(held, more) ?? null;
   }
 
   override explain(held: number, wanted: number): string {

@@ -197,6 +197,22 @@ Deno.test("a server with a thread per connection is stopped before pids.max refu
   }
 });
 
+Deno.test("what is made all at once is refused where it is expected not to fit, and only where enough was seen", () => {
+  const seen = (...of: [connections: number, usedBytes: number][]) => {
+    const guard = new Guard({ memAvailableBytes: 10 * GIB, descriptorLimit: 20_000 });
+    for (const [connections, usedBytes] of of) guard.observe(connections, usedBytes);
+    return guard;
+  };
+  assertEquals(seen().refuses(0, 19_000), null);
+  assertMatch(seen().refuses(0, 20_000)!, /^20 000 connections need more descriptors than the limit of 20 000 /);
+  const threads = seen([0, 60 * MIB], [500, 3600 * MIB]); // 7 MiB each
+  assertEquals(threads.refuses(500, 400), null);
+  assertMatch(threads.refuses(500, 5000)!, /^stopped at 500 of 5 500: memory, 7.*MiB per connection/);
+  assertEquals(seen([0, 60 * MIB], [10, 130 * MIB]).refuses(10, 5000), null, "10 connections tell little of 5 000");
+  assertMatch(new LentGuard(500, null).refuses(400, 200)!, /^stopped at 400 of 600: the agents make 500/);
+  assertEquals(new LentGuard(500, null).refuses(400, 100), null);
+});
+
 Deno.test("in a container its memory counts, where it is less than the host's", () => {
   const host = Deno.systemMemoryInfo().available;
   assertEquals(availableMemory({ memory_available_bytes: 600e6 }), Math.min(600e6, host));

@@ -3,6 +3,7 @@ import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plate
 import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
+import { Histogram } from "../timing/histogram.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
 import { errorsByKind } from "../results/findings.ts";
@@ -81,8 +82,33 @@ async function loaded(bench: Bench, drive: () => Promise<Window>): Promise<Measu
     const metrics = { connections: held, answered, lost };
     return { ...NOTHING, metrics, histogram, errors, lost, reason: short };
   }
+  const { parameters: { slow = 0 }, guard } = bench;
+  const refusal = slow > 0 ? guard.refuses(held, slow) : null;
+  if (refusal !== null) {
+    return { ...NOTHING, metrics: { connections: held, answered, lost }, histogram, errors, lost, reason: refusal };
+  }
   const measured = await load(bench, drive);
-  return { ...measured, errors: addErrors(errors, measured.errors), reason: short ?? measured.reason };
+  return {
+    ...measured,
+    metrics: { ...measured.metrics, lost: lost + measured.lost },
+    lost: lost + measured.lost,
+    errors: addErrors(errors, measured.errors),
+    reason: short ?? measured.reason,
+  };
+}
+
+/** A load that makes all of its connections at once. */
+async function unclimbed(bench: Bench, drive: () => Promise<Window>): Promise<Measured> {
+  const refusal = bench.guard.refuses(0, bench.parameters.connections);
+  if (refusal === null) return await load(bench, drive);
+  return {
+    ...NOTHING,
+    metrics: { connections: 0, answered: 0 },
+    histogram: new Histogram(),
+    errors: {},
+    lost: 0,
+    reason: refusal,
+  };
 }
 
 const rateOf = ({ rate_per_s }: Parameters): number => {
@@ -110,7 +136,7 @@ export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>>
       return bench.generator.open({ rate: rateOf(bench.parameters), seconds, warmupSeconds, ...heavy });
     }),
   churn: (bench) =>
-    load(bench, () => {
+    unclimbed(bench, () => {
       const { connections: concurrency, seconds, warmup_seconds: warmupSeconds } = bench.parameters;
       return bench.generator.churn({ concurrency, seconds, warmupSeconds });
     }),

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { listProc, readProc, sizeProc } from "./procfs.ts";
+import { countProcLines, listProc, readProc, sizeProc } from "./procfs.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -37,6 +37,19 @@ Deno.test({ name: "a file over the bound of 8 MiB is refused and its descriptor 
   } finally {
     Deno.removeSync(path);
   }
+});
+
+Deno.test({ name: "lines are counted in a file of any length", ignore }, () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    Deno.writeTextFileSync(path, "7f4b5c000000-7f4b5c021000 rw-p 00000000 00:00 0\n".repeat(200_000)); // 9.6 MB
+    assertEquals(countProcLines(path), 200_000);
+    Deno.writeTextFileSync(path, "");
+    assertEquals(countProcLines(path), 0);
+  } finally {
+    Deno.removeSync(path);
+  }
+  assertEquals(countProcLines("/proc/self/status"), readProc("/proc/self/status").split("\n").length - 1);
 });
 
 Deno.test({ name: "what is missing is NotFound, with the path and the errno", ignore }, () => {

@@ -8,7 +8,7 @@
 import { readCgroup } from "./cgroup.ts";
 import { processCpuUs, processTree, unlessGone } from "./process.ts";
 import { parseContextSwitches, parseKb, parseSlabinfo, parseStat, sumKb } from "./proc_parse.ts";
-import { listProc, readProc, sizeProc } from "./procfs.ts";
+import { countProcLines, listProc, readProc, sizeProc } from "./procfs.ts";
 
 /** One look at a process tree and at the host. All sums are over the whole tree. */
 export interface Sample {
@@ -119,11 +119,6 @@ function descriptorsOf(pid: number): number {
   return sizeProc(folder) || listProc(folder).length;
 }
 
-function linesIn(text: string): number {
-  let lines = 0;
-  for (let at = text.indexOf("\n"); at >= 0; at = text.indexOf("\n", at + 1)) lines++;
-  return lines;
-}
 
 /** CPU time of a thread in µs; null where the kernel has no schedstat. */
 function threadUs(pid: number, tid: string): number | null {
@@ -173,7 +168,7 @@ function sampleProcess(pid: number) {
     rss_bytes: memory.Rss ?? 0,
     pss_bytes: memory.Pss ?? 0,
     pss_anon_bytes: memory.Pss_Anon ?? null,
-    mappings: linesIn(readProc(`/proc/${pid}/maps`)),
+    mappings: countProcLines(`/proc/${pid}/maps`),
     context_switches: threads.reduce((sum, { switches }) => sum + switches, 0),
     thread_ids: threads.map(({ tid }) => tid),
     ended_threads_us: allUs === null || livingUs === null ? null : allUs - livingUs,

@@ -96,6 +96,9 @@ export function notes(groups: readonly Rows[]): string[] {
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
     ...few > 0 && few < MIN_ROUNDS ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} were made`] : [],
+    ...first.flatMap(({ candidate, left_out: count = 0 }) =>
+      count === 0 ? [] : [`  ${candidate}: ${counted(count, "round")} left out, as others took CPU time from them`]
+    ),
     ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
       const own = all.filter(({ candidate, finding }) => finding.server === candidate);

@@ -23,6 +23,12 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
   ]);
 });
 
+Deno.test("rounds that do not count are named with their number", () => {
+  assertEquals(notes([[row({ candidate: "poll", left_out: 2 })]]), [
+    "  poll: 2 rounds left out, as others took CPU time from them",
+  ]);
+});
+
 Deno.test("a candidate that was excluded says after how many rounds, and why", () => {
   const reason = "blocking: 99 of 100 connections got no answer";
   assertEquals(notes([[row({ candidate: "blocking", rounds: 0, ratio: null, reason })]]), [

@@ -17,6 +17,7 @@ import { against, OTHERS, runOther, type Seen, WARMUP_SECONDS } from "./clients.
 import { corePair } from "../../lib/sampling/cores.ts";
 import { type Server, StartError } from "../../lib/server/server.ts";
 import { startSubject } from "../../lib/server/subject.ts";
+import { errorsByKind } from "../../lib/results/findings.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { installLine, isInstalled, TOOLS } from "../../lib/catalogue/tools.ts";
@@ -62,6 +63,8 @@ const LAB: Client = {
     const { answered: held } = await generator.ask(); // now the server has them all
     if (held < connections) throw new KnownFailure(`${held} of ${connections} connections were answered`);
     const window = await generator.closed({ seconds, warmupSeconds: WARMUP_SECONDS });
+    const failed = errorsByKind(window.errors);
+    if (failed !== "" || window.lost > 0) throw new KnownFailure(`${experiment.name}: ${window.lost} lost, ${failed}`);
     const { answered } = await generator.totals();
     signal.removeEventListener("abort", onAbort);
     return {

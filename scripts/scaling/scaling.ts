@@ -82,7 +82,8 @@ async function round({ subject, plan, path }: Task, cores: number[], extent: Ext
   const sides = shuffle(["reference", "candidate"] as const);
   for (let i = 0; i < slices; i++) {
     for (const side of i % 2 === 0 ? sides : sides.toReversed()) {
-      seen[side].push(await (side === "reference" ? one : many).slice());
+      const [own, other] = side === "reference" ? [one, many] : [many, one];
+      seen[side].push(await own.slice(own.load.ratePerS, other));
     }
   }
   const { reference, candidate, logs } = figuresOf(seen);
