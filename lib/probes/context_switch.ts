@@ -8,15 +8,16 @@
  *
  * @module
  */
+import { planCores, readCpus } from "../sampling/cores.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import type { Turned, Turns } from "./context_switch_worker.ts";
 
 const NAME = "context-switch";
 const VARIANTS = [
-  { variant: "pipe one-core", kind: "pipe", cpus: [0, 0] },
-  { variant: "pipe two-cores", kind: "pipe", cpus: [0, 1] },
-  { variant: "futex one-core", kind: "futex", cpus: [0, 0] },
-  { variant: "futex two-cores", kind: "futex", cpus: [0, 1] },
+  { variant: "pipe one-core", kind: "pipe", isAcross: false },
+  { variant: "pipe two-cores", kind: "pipe", isAcross: true },
+  { variant: "futex one-core", kind: "futex", isAcross: false },
+  { variant: "futex two-cores", kind: "futex", isAcross: true },
 ] as const;
 export const METRICS = ["round_trip_us", "system_calls_us", "switch_us"] as const;
 
@@ -79,9 +80,11 @@ async function pair(kind: Turns["kind"], cpus: readonly [number, number], rounds
 
 /** Measures all variants. `rounds` round trips of each pair of threads are measured, after as many of warm-up. */
 export const measureSwitches = (runs: number, rounds: number, plan: ProbePlan): Promise<ProbeRow[]> =>
-  inTurn(VARIANTS, plan, ({ variant }) => variant, async ({ variant, kind, cpus }) => {
+  inTurn(VARIANTS, plan, ({ variant }) => variant, async ({ variant, kind, isAcross }) => {
     const { of, missing } = rowsOf(NAME, variant);
-    if (cpus[1] >= navigator.hardwareConcurrency) return missing(METRICS, "it needs two cores");
+    const { server: [here], load: [there], shared, siblings } = planCores(readCpus());
+    if (isAcross && (shared || siblings)) return missing(METRICS, "it needs two cores that this process may use");
+    const cpus = [here!, isAcross ? there! : here!] as const;
     const found = [];
     for (let run = 0; run < runs; run++) {
       plan.signal.throwIfAborted();

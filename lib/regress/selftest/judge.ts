@@ -18,8 +18,37 @@ import { type Interval, medianInterval, medianOf, ratioInterval, toRatio } from 
 import { seededRandom, shuffled } from "../../timing/random.ts";
 import type { SelftestRow } from "../../results/rows.ts";
 
-/** Decisions of each copy. */
-export const DECISIONS = 300;
+/** Decisions of each copy: if none of so many is wrong, fewer than one in a hundred are, with 98 % confidence. */
+export const DECISIONS = 500;
+/** What is promised of decisions, by what a copy burns more, in per cent. */
+const MOST_WRONG = 0.01;
+const LEAST_FOUND = 0.95;
+const PROMISES: readonly { of: (extra: number) => boolean; says: string; isKept: (of: CaseJudged) => boolean }[] = [
+  { of: (extra) => extra === 0, says: "is never called slower", isKept: ({ failed }) => failed === 0 },
+  {
+    of: (extra) => extra > 0 && extra < 2,
+    says: "is called slower in less than 1 % of decisions",
+    isKept: ({ failedShare }) => failedShare.estimate < MOST_WRONG,
+  },
+  {
+    of: (extra) => extra >= 4,
+    says: "is called not slower in less than 1 % of decisions",
+    isKept: ({ notSlowerShare }) => notSlowerShare.estimate < MOST_WRONG,
+  },
+  {
+    of: (extra) => extra >= 5,
+    says: "is found in over 95 % of decisions",
+    isKept: ({ failedShare }) => failedShare.estimate > LEAST_FOUND,
+  },
+];
+
+/** The promises that decisions did not keep, in a sentence each. */
+export const brokenPromises = (cases: readonly CaseJudged[]): string[] =>
+  PROMISES.flatMap(({ of, says, isKept }) =>
+    cases.filter((one) => of(one.extraPercent) && !isKept(one)).map(({ extraPercent }) =>
+      `Promise broken: what costs ${extraPercent} % more ${says}.`
+    )
+  );
 /** The samples of one decision: baseline, first, confirmation. */
 export const SAMPLES = 3;
 

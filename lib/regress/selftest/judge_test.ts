@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { draw, judgeSelftest } from "./judge.ts";
+import { brokenPromises, draw, judgeSelftest } from "./judge.ts";
 import { isWholeSelftest, SELFTEST_COLUMNS, selftestNotes, selftestTable } from "./table.ts";
 import { readStudies, writeStudy } from "../../results/studies.ts";
 import { machineOf } from "../../results/machine.ts";
@@ -52,6 +52,29 @@ Deno.test("with quiet rounds what is the same is never called slower, and what i
 Deno.test("with noisy rounds it is said that nobody can tell", () => {
   const [same] = judgeSelftest(rounds(0, 90, 0.4), DECISIONS);
   assertEquals([same!.failed, same!.inconclusive], [0, DECISIONS]);
+});
+
+Deno.test("a promise that decisions do not keep is said, for each of the four", () => {
+  const all = [0, 1, 4, 5].flatMap((extra) => rounds(extra, 90, 0.01));
+  const cases = judgeSelftest(all, DECISIONS);
+  assertEquals(brokenPromises(cases), []);
+  const [same, little, much, more] = cases;
+  const share = (estimate: number) => ({ estimate, low: estimate, high: estimate });
+  assertEquals(
+    brokenPromises([
+      { ...same!, failed: 1 },
+      { ...little!, failedShare: share(0.02) },
+      { ...much!, notSlowerShare: share(0.02) },
+      { ...more!, notSlowerShare: share(0.02), failedShare: share(0.9) },
+    ]),
+    [
+      "Promise broken: what costs 0 % more is never called slower.",
+      "Promise broken: what costs 1 % more is called slower in less than 1 % of decisions.",
+      "Promise broken: what costs 4 % more is called not slower in less than 1 % of decisions.",
+      "Promise broken: what costs 5 % more is called not slower in less than 1 % of decisions.",
+      "Promise broken: what costs 5 % more is found in over 95 % of decisions.",
+    ],
+  );
 });
 
 Deno.test("rounds that do not count in a judgement do not count here", () => {
