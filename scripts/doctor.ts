@@ -10,6 +10,7 @@ import { coresOf, cpusHere, describeCores, describeScaling } from "../lib/run/se
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
+import { readCgroup } from "../lib/sampling/cgroup.ts";
 import { planScaling } from "../lib/sampling/cores.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
@@ -45,7 +46,8 @@ await runScript(USAGE, async () => {
   if (flags._.length > 0) throw new UsageError(`Unknown argument ${flags._[0]}.`);
   const facts = hostFacts();
   const may = await rights();
-  const limits = diagnose(facts).map((row) => ({ ...row, raise: adviceFor(row.raise, may) }));
+  const container = Deno.build.os === "linux" ? readCgroup() : null;
+  const limits = diagnose(facts, container).map((row) => ({ ...row, raise: adviceFor(row.raise, may) }));
   const cannotRun = catalogue().map((experiment) => runsHere(experiment)).filter((answer) => !answer.runs);
   const missing = await missingTools();
   if (flags.json) {

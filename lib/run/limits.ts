@@ -7,6 +7,7 @@
 import { bytes, count } from "../text/format.ts";
 import { DESCRIPTOR_RESERVE } from "./guard.ts";
 import type { HostFacts, Sysctl } from "../sampling/host.ts";
+import type { CgroupLimits } from "../sampling/cgroup.ts";
 import { MEMORY_SHARE } from "../results/conventions.ts";
 
 /** One limit. */
@@ -68,6 +69,35 @@ function machineRows({ cores, cpu, memory_bytes, kernel, os }: HostFacts): Row[]
       raise: "a machine with more",
     },
     { what: "kernel", value: `${os} ${kernel}`, caps: "which experiments run", connections: null, raise: "" },
+  ];
+}
+
+/** Limits of the control group, of which a container has some: those that are set. */
+function containerRows(limits: CgroupLimits): Row[] {
+  const { memory_max_bytes: memory, memory_available_bytes: left, pids_max, pids_available, cpu_quota_cores } = limits;
+  const raise = "a larger limit of the container or unit";
+  return [
+    ...(memory === null || left === null ? [] : [{
+      what: "memory.max",
+      value: bytes(memory),
+      caps: `${bytes(left)} are left, of which ${MEMORY_SHARE * 100} % are used`,
+      connections: Math.floor(left * MEMORY_SHARE / CONNECTION_BYTES),
+      raise,
+    }]),
+    ...(pids_max === null || pids_available === null ? [] : [{
+      what: "pids.max",
+      value: count(pids_max),
+      caps: `processes and threads: thread-per-conn, process-per-conn ≤ ${count(pids_available)}`,
+      connections: null,
+      raise,
+    }]),
+    ...(cpu_quota_cores === null ? [] : [{
+      what: "cpu.max",
+      value: `${count(cpu_quota_cores, 2)} cores`,
+      caps: "server and load together; above it both are stopped for a while, which a run calls throttled",
+      connections: null,
+      raise,
+    }]),
   ];
 }
 
@@ -179,14 +209,17 @@ function bufferRow({ sysctls, page_bytes }: HostFacts): Row {
 /**
  * Says of each limit of a host what it caps and how to raise it.
  *
+ * @param container The limits of the control group, where there is one.
+ *
  * @example
  * ```ts
  * for (const { what, value, caps } of diagnose(hostFacts())) console.log(what, value, caps);
  * ```
  */
-export function diagnose(facts: HostFacts): Row[] {
+export function diagnose(facts: HostFacts, container: CgroupLimits | null = null): Row[] {
   return [
     ...machineRows(facts),
+    ...(container === null ? [] : containerRows(container)),
     ioUringRow(facts),
     ...processRows(facts),
     ...settingRows((name) => single(facts.sysctls[name])),

@@ -36,6 +36,29 @@ const LINUX: HostFacts = {
 const rowOf = (what: string, facts: HostFacts = LINUX): Row => diagnose(facts).find((row) => row.what === what)!;
 const withSysctl = (change: Partial<HostFacts["sysctls"]>) => ({ ...LINUX, sysctls: { ...LINUX.sysctls, ...change } });
 
+Deno.test("the limits of a container are rows, where they are set", () => {
+  const none = {
+    memory_max_bytes: null,
+    memory_available_bytes: null,
+    pids_max: null,
+    pids_available: null,
+    cpu_quota_cores: null,
+  };
+  assertEquals(diagnose(LINUX, none), diagnose(LINUX));
+  const small = {
+    memory_max_bytes: 2 ** 30,
+    memory_available_bytes: 2 ** 29,
+    pids_max: 500,
+    pids_available: 480,
+    cpu_quota_cores: 1.5,
+  };
+  const rows = diagnose(LINUX, small).filter(({ what }) => what.includes("."));
+  const own = rows.filter(({ what }) => ["memory.max", "pids.max", "cpu.max"].includes(what));
+  assertEquals(own.map(({ value }) => value), ["1 GiB", "500", "1.50 cores"]);
+  assertEquals(own[0]!.connections, Math.floor(2 ** 29 * 0.7 / 8192));
+  assertStringIncludes(own[1]!.caps, "≤ 480");
+});
+
 Deno.test("descriptors cap hold at the limit without a reserve, and threads at a seventh", () => {
   const { value, caps, connections, raise } = rowOf("descriptors a process");
   assertEquals([value, connections], ["20 064", 20_000]);

@@ -222,6 +222,8 @@ export async function endOf(server: Running, ms: number): Promise<Deno.CommandSt
   return status;
 }
 
-/** How it ended, with its last words. */
-export const crash = (status: Deno.CommandStatus, server: Pick<Running, "stderrTail">): string =>
-  withLastWords(`the server ended during the run ${howEnded(status)}`, server.stderrTail());
+/** How it ended, with its last words. One that ends without a failure has most likely gone to the background. */
+export function crash(status: Deno.CommandStatus, server: Pick<Running, "stderrTail">): string {
+  const remedy = status.success ? " (a server must stay in the foreground; nginx: daemon off)" : "";
+  return withLastWords(`the server ended during the run ${howEnded(status)}${remedy}`, server.stderrTail());
+}

@@ -5,7 +5,7 @@ import { hostFacts } from "../sampling/host.ts";
 import { labVersion } from "../results/lab.ts";
 import type { Step } from "./ladder.ts";
 import { processTree } from "../sampling/process.ts";
-import { type RunOptions, runStep } from "./step.ts";
+import { crash, type RunOptions, runStep } from "./step.ts";
 import type { Subject } from "../server/subject.ts";
 import { describe } from "../tables/runs.ts";
 import { until } from "../testing/client.ts";
@@ -295,4 +295,13 @@ Deno.test("a rate that is not reached is limited, with what was due and what cam
     assert(/^200 requests\/s were due and \d+ were answered in time$/.test(reason!), String(reason));
     assert(findings.some(({ id }) => id === "server_bound"));
   });
+});
+
+Deno.test("a server that ends without a failure in a run is asked to stay in the foreground", () => {
+  const said = { stderrTail: () => "" };
+  assert(crash({ success: true, code: 0, signal: null }, said).includes("must stay in the foreground"));
+  assertEquals(
+    crash({ success: false, code: 3, signal: null }, said),
+    "the server ended during the run with exit code 3",
+  );
 });
