@@ -156,9 +156,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
   const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
   const why = "what light requests wait beside heavy ones is not measured";
-  const command = `deno task compare epoll ${
-    rest.filter((name) => name !== "epoll").join(" ")
-  } ${MIXED_FLAGS}`;
+  const command = `deno task compare epoll ${rest.filter((name) => name !== "epoll").join(" ")} ${MIXED_FLAGS}`;
   return [
     ...small.map(({ name, held, limit }) =>
       limit === null

@@ -17,7 +17,7 @@ function filesBelow(folder: string): string[] {
 /** The folders beside a launcher that its text names: `c` of `${here}c/c-epoll.c`. */
 const foldersOf = (path: string, text: string): string[] =>
   [...Deno.readDirSync(dirname(path))]
-    .filter(({ name, isDirectory }) => isDirectory && new RegExp(`[}"'\\`/]${name}[/"'\\`]`).test(text))
+    .filter(({ name, isDirectory }) => isDirectory && new RegExp(`[}"'\`/]${name}[/"'\`]`).test(text))
     .map(({ name }) => join(dirname(path), name))
     .sort();
 

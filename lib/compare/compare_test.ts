@@ -3,7 +3,7 @@ import { readCustom } from "../server/custom.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { found } from "../testing/fixtures.ts";
 import type { FindingId } from "../results/findings.ts";
-import { compare, counting, type ComparePlan } from "./compare.ts";
+import { compare, type ComparePlan, counting } from "./compare.ts";
 
 const ignore = Deno.build.os !== "linux";
 const never = new AbortController().signal;
@@ -150,7 +150,10 @@ Deno.test({
 });
 
 Deno.test("rounds that others disturbed do not count where enough are left, and else all count and say so", () => {
-  const round = (id: number, ...findings: FindingId[]) => ({ id, findings: findings.map((one) => found("epoll", one)) });
+  const round = (id: number, ...findings: FindingId[]) => ({
+    id,
+    findings: findings.map((one) => found("epoll", one)),
+  });
   const clean = Array.from({ length: 7 }, (_, id) => round(id));
   const ids = (rounds: { id: number }[]) => rounds.map(({ id }) => id);
   assertEquals(ids(counting([round(9, "foreign_load"), ...clean, round(8, "steal")], 10)), [0, 1, 2, 3, 4, 5, 6]);

@@ -118,7 +118,9 @@ export class Rig implements AsyncDisposable {
     const kinds = errorsByKind(errors);
     if (requests > 0 && lost + dropped + unanswered === 0 && kinds === "") return window;
     const failed = kinds === "" ? "" : `, ${kinds}`;
-    throw new CannotProbe(`${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered${failed}`);
+    throw new CannotProbe(
+      `${this.name}: ${requests} answers, ${lost} connections lost, ${unanswered} unanswered${failed}`,
+    );
   }
 
   /**

@@ -93,7 +93,11 @@ async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): P
 /** What a ratio depends on besides the candidate. */
 async function digestsOf({ reference, load, rounds }: RegressPlan): Promise<Digests> {
   return {
-    reference: await digestOf([reference.name, readSources(reference.path).map(([, text]) => text), await versionOf(reference)]),
+    reference: await digestOf([
+      reference.name,
+      readSources(reference.path).map(([, text]) => text),
+      await versionOf(reference),
+    ]),
     generator: await loadDigest(),
     load: await digestOf([load, rounds]),
   };

@@ -246,7 +246,10 @@ export type Manifest = v.InferOutput<typeof MANIFEST>;
 export const LAB = v.strictObject({
   commit: field(textOrNull, "of the checkout, with `-dirty` behind it if files differ; `null` outside of a repository"),
   load: field(textOrNull, "a digest of the load generator's source; `null`: not recorded"),
-  served: field(textOrNull, "a digest of the files that served, what a peer is built from included; `null`: not a file of this project, or not recorded"),
+  served: field(
+    textOrNull,
+    "a digest of the files that served, what a peer is built from included; `null`: not a file of this project, or not recorded",
+  ),
 });
 export type Lab = v.InferOutput<typeof LAB>;
 

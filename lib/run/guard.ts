@@ -237,7 +237,9 @@ export class LentGuard extends Guard {
   }
 
   override refuses(held: number, more: number): string | null {
-    return held + more > this.connections ? this.explain(held, held + more) : this.ofServer?.refuses(held, more) ?? null;
+    return held + more > this.connections
+      ? this.explain(held, held + more)
+      : this.ofServer?.refuses(held, more) ?? null;
   }
 
   override explain(held: number, wanted: number): string {

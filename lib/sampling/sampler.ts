@@ -119,7 +119,6 @@ function descriptorsOf(pid: number): number {
   return sizeProc(folder) || listProc(folder).length;
 }
 
-
 /** CPU time of a thread in µs; null where the kernel has no schedstat. */
 function threadUs(pid: number, tid: string): number | null {
   const text = unlessGone(() => readProc(`/proc/${pid}/task/${tid}/schedstat`));
