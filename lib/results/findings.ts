@@ -102,8 +102,22 @@ export interface Evidence {
 }
 
 const UNITS = {
-  request: { all: "requests", came: "answered", counted: "answer", kind: " with status 200", none: "got no answer" },
-  delivery: { all: "deliveries", came: "made", counted: "delivery", kind: "", none: "did not come" },
+  request: {
+    all: "requests",
+    came: "answered",
+    noun: "answer",
+    answers: "answers",
+    kind: " with status 200",
+    none: "got no answer",
+  },
+  delivery: {
+    all: "deliveries",
+    came: "made",
+    noun: "delivery",
+    answers: "deliveries",
+    kind: "",
+    none: "did not come",
+  },
 } as const;
 
 /** A core has no slack left above it: a queue in front of it grows to ten times its work (M/M/1: 1 / (1 − ρ)). */
@@ -174,13 +188,15 @@ export const errorsByKind = (errors: Readonly<Record<string, number>>): string =
 
 function errorsFound({ errors, answered, unit }: Evidence): string | null {
   if (Object.keys(errors).length === 0) return null;
-  const { all, counted: noun, kind } = UNITS[unit];
-  return `${errorsByKind(errors)} next to ${counted(answered, noun)}${kind}: no figure contains the ${all} that failed`;
+  const { all, noun, answers, kind } = UNITS[unit];
+  return `${errorsByKind(errors)} next to ${
+    counted(answered, noun, answers)
+  }${kind}: no figure contains the ${all} that failed`;
 }
 
 function unansweredFound({ unanswered, answered, unit }: Evidence): string | null {
   if (unanswered === 0) return null;
-  return `${count(unanswered)} of ${counted(unanswered + answered, unit)} ${
+  return `${count(unanswered)} of ${counted(unanswered + answered, unit, UNITS[unit].all)} ${
     UNITS[unit].none
   }: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";

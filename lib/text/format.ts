@@ -25,4 +25,5 @@ export function microseconds(value: number | null | undefined): string {
 }
 
 /** A count with its noun: `1 round`, `2 rounds`. */
-export const counted = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+export const counted = (value: number, noun: string, plural = `${noun}s`): string =>
+  `${count(value)} ${value === 1 ? noun : plural}`;
