@@ -69,6 +69,17 @@ const CASES: Case[] = [
   },
   {
     task: "sweep",
+    args: [
+      ...["epoll", "--connections", "1", "--rates", "1000,60000", "--slo", "p99=1s"],
+      ...["--rounds", "100", "--seconds", "0.3", "--quick"],
+    ],
+    finished: /^epoll, round 1: /m,
+    // The round that was broken off is named, and gives no capacity.
+    shown: /^(?![^]*the capacity)[^]*unfinished: round 1\.\n[^]*^epoll: 1 000 requests\/s meet p99=1s, 60 000 do not\.$/m,
+    stored: ".json",
+  },
+  {
+    task: "sweep",
     args: ["epoll", "--connections", "2", "--rates", "100,110,120,130,140,150,160,170,180,190", "--seconds", "1"],
     finished: /^epoll, ladder: 100\/s/m,
     shown: /^epoll +ladder +100 /m,
