@@ -14,7 +14,6 @@ import {
   weigh,
 } from "../../lib/advice/model.ts";
 import type { Facts, Unknown } from "../../lib/advice/facts.ts";
-import { interval } from "../../lib/tables/studies.ts";
 import { MIXED } from "../../lib/results/conventions.ts";
 import { bytes, count, microseconds } from "../../lib/text/format.ts";
 import { clearestPair, crossingSentence, crossingTable, type Pair } from "../../lib/advice/pairs.ts";
@@ -60,13 +59,21 @@ export function advise(known: readonly Facts[], unknown: readonly Unknown[], loa
   };
 }
 
+/** What it costs, with the bounds of it in the same unit: a column that fits. */
+function totalText({ totalUs, lowUs, highUs }: Choice): string {
+  const [unit, us] = totalUs < 1e3 ? ["µs", 1] as const : totalUs < 1e6 ? ["ms", 1e3] as const : ["s", 1e6] as const;
+  const digits = totalUs / us < 100 ? 1 : 0;
+  const [total, low, high] = [totalUs, lowUs, highUs].map((value) => count(value / us, digits));
+  return `${total} [${low}, ${high}] ${unit}`;
+}
+
 const COLUMNS: Column<Choice>[] = [
   { heading: "architecture", cell: (of) => of.name, left: true },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpuUs, 2) },
-  { heading: "looking at\nidle ones, µs", cell: (of) => count(of.idleUs, 2) },
-  { heading: "light requests\nwait longer", cell: (of) => microseconds(of.waitUs) },
-  { heading: "together, µs\n[98 %]", cell: (of) => interval(of.totalUs, of.lowUs, of.highUs) },
-  { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
+  { heading: "idle\nscan, µs", cell: (of) => count(of.idleUs, 2) },
+  { heading: "light ones\nwait", cell: (of) => microseconds(of.waitUs) },
+  { heading: "together\n[98 %]", cell: totalText },
+  { heading: "memory", cell: (of) => bytes(of.bytes) },
 ];
 
 /** How the numbers of an axis are written. */
@@ -114,9 +121,11 @@ const outLines = ({ names, why, command }: Out, width: number): string[] => [
   ...(command === null ? [] : [`    ${command}`]),
 ];
 
-const HOW_WEIGHED = `The column "together" adds CPU time, looking at idle connections and waiting: one µs of waiting counts ` +
-  "as much as one µs of CPU. Each has a column of its own, if you weigh them otherwise. Waits are p99 of light requests at " +
-  `${MIXED.ratePerS} requests/s, above those beside requests that burn nothing. The model stands in lib/advice/model.ts.`;
+const HOW_WEIGHED =
+  'The column "together" adds CPU time, the scan of idle connections and the wait: one µs of waiting counts as much as ' +
+  "one µs of CPU. Each has a column of its own, if you weigh them otherwise. Memory is that of all connections. Waits are " +
+  `p99 of light requests at ${MIXED.ratePerS} requests/s, above those beside requests that burn nothing. The model stands ` +
+  "in lib/advice/model.ts.";
 
 /** The best, the runner-up, and those that the figures do not tell from the best. */
 function answerLines({ load, choices, alike }: Advice): string[] {
