@@ -84,7 +84,7 @@ function signOf({ capacity, isBound }: Swept): string {
   const isLow = isBound || (capacity?.atLeast.length ?? 0) > 0;
   const isHigh = (capacity?.below.length ?? 0) > 0;
   if (isLow === isHigh) return "";
-  return isLow ? "≥ " : "< ";
+  return isLow ? "≥ " : "≤ ";
 }
 
 /** The capacity of one server, as a bound where the ladder lies on one side of the objective. */
