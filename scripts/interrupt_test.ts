@@ -75,7 +75,8 @@ const CASES: Case[] = [
     ],
     finished: /^epoll, round 1: /m,
     // The round that was broken off is named, and gives no capacity.
-    shown: /^(?![^]*the capacity)[^]*unfinished: round 1\.\n[^]*^epoll: 1 000 requests\/s meet p99=1s, 60 000 do not\.$/m,
+    shown:
+      /^(?![^]*the capacity)[^]*unfinished: round 1\.\n[^]*^epoll: 1 000 requests\/s meet p99=1s, 60 000 do not\.$/m,
     stored: ".json",
   },
   {

@@ -192,10 +192,16 @@ const SWEEP = v.strictObject({
     field(number, "in a bisection: the seed of the factors that shift the rates at which the rounds begin"),
   ),
   closeness: v.exactOptional(
-    field(number, "in a bisection: it ends where the rate that fails is so much above the one that meets; missing: 0.05"),
+    field(
+      number,
+      "in a bisection: it ends where the rate that fails is so much above the one that meets; missing: 0.05",
+    ),
   ),
   over: v.exactOptional(
-    field(v.boolean(), "in a bisection: whether it ended with this rate; without such a row the round may be unfinished"),
+    field(
+      v.boolean(),
+      "in a bisection: whether it ended with this rate; without such a row the round may be unfinished",
+    ),
   ),
   findings: field(v.array(FOUND), "what weakens the figures: `server` and `id`"),
 });

@@ -72,7 +72,10 @@ Deno.test("the capacity is found by bisection within its closeness, with an inte
   assert(low! < estimate && estimate < high!, String(estimate));
   const { table, sentences } = describeSweep(rows, slo, 80);
   assert(table.split("\n").every((line) => line.length <= 80));
-  assertMatch(sentences.at(-1)!, /^epoll: the capacity at p99=2ms is [45] \d{3} requests\/s \(98 % interval 4 \d{3} to 5 \d{3}, 7 rounds\)\.$/);
+  assertMatch(
+    sentences.at(-1)!,
+    /^epoll: the capacity at p99=2ms is [45] \d{3} requests\/s \(98 % interval 4 \d{3} to 5 \d{3}, 7 rounds\)\.$/,
+  );
 });
 
 Deno.test("a ladder that lies on one side of the objective goes on; where that does not help there is a bound", async () => {

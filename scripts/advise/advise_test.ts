@@ -122,7 +122,7 @@ Deno.test("a crossing tells from where on the intervals lie apart, and that they
   // 5 + 0.8 x > 10 + 0.4 x from x = 12.5 on; 5 + 0.8 x > 10 + 0.6 x from x = 25 on
   const [first] = crossings([loop, pool], load({}), "cpuUs");
   assertEquals(first, { at: 13, from: "loop", to: "pool", told: 26 });
-  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})));
+  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})), 200);
   assertStringIncludes(
     text(loop, pool),
     "from 13 µs of CPU on: pool instead of loop; the figures tell them apart from 26 µs of CPU on",

@@ -1,15 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import {
-  boundIn,
-  FIGURES,
-  loadPoints,
-  remarks,
-  remarksOf,
-  shown,
-  spoken,
-  spokenLoad,
-  spokenOf,
-} from "./figures.ts";
+import { boundIn, FIGURES, loadPoints, remarks, remarksOf, shown, spoken, spokenLoad, spokenOf } from "./figures.ts";
 import type { Frame } from "../../lib/run/watch.ts";
 
 const FRAME: Frame = {
