@@ -127,7 +127,7 @@ function price(facts: Facts, load: Load): Choice | null {
     idleUs,
     waitUs: wait.us,
     totalUs: cpu.us + idleUs + wait.us,
-    lowUs: cpu.low + idleUs + wait.low,
+    lowUs: Math.max(0, cpu.low) + idleUs + wait.low, // a difference of two figures has bounds below nothing, CPU time has not
     highUs: cpu.high + idleUs + wait.high,
     bytes: facts.bytesPerConn === null ? null : Math.max(0, facts.bytesPerConn) * load.connections,
     notes: notesOf(facts, load),
@@ -156,9 +156,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
   const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
   const why = "what light requests wait beside heavy ones is not measured";
-  const command = `deno task compare epoll ${
-    rest.filter((name) => name !== "epoll").join(" ")
-  } ${MIXED_FLAGS}`;
+  const command = `deno task compare epoll ${rest.filter((name) => name !== "epoll").join(" ")} ${MIXED_FLAGS}`;
   return [
     ...small.map(({ name, held, limit }) =>
       limit === null

@@ -63,6 +63,12 @@ Deno.test("between two measured sizes of heavy requests the wait lies on a line,
   assertEquals(at.map(({ cpuUs }) => cpuUs), [10, 14, 18, 18, 18, 18]);
 });
 
+Deno.test("no request costs less than nothing, however wide the bounds of handing over are", () => {
+  const beside = sizes([1000, 100]).map((of) => ({ ...of, handover: { us: 8, low: -50, high: 60 } }));
+  const [choice] = weigh([facts("pool", { beside })], load({ cpuUs: 1000 }));
+  assertEquals([choice!.lowUs, choice!.totalUs, choice!.highUs], [100, 118, 170]);
+});
+
 Deno.test("who was not measured beside heavy requests has no part in where they change the answer", () => {
   const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
   const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
