@@ -17,8 +17,8 @@ import { counted } from "../lib/text/format.ts";
 import { BYTES_RANGE } from "../lib/run/measure.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
-import { capacityRatio, readSlo } from "../lib/results/capacity.ts";
-import { SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../lib/run/sweep_all.ts";
+import { capacityRatio, COMPARED_CLOSENESS, readSlo } from "../lib/results/capacity.ts";
+import { readSeed, SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../lib/run/sweep_all.ts";
 import { describeCapacities } from "../lib/tables/sweep.ts";
 import { differences } from "../lib/server/manifest.ts";
 import { writeStudy } from "../lib/results/studies.ts";
@@ -34,7 +34,7 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
        [--scenario throughput|rate|mixed|hold|broadcast|sweep] [--slo p99=5ms]
        [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}]
-       [--slow N] [--bytes ${MESSAGE_BYTES}]
+       [--slow N] [--bytes ${MESSAGE_BYTES}] [--seed N]
        ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with
        those of a family. The reference is epoll if none is named. If one of
@@ -45,7 +45,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        --slow N: broadcast of the reference against itself with N more
        listeners that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
-       in ${SWEEP_FULL.rounds} paired rounds; about four minutes for each of them.`;
+       in ${SWEEP_FULL.rounds} paired rounds; about six minutes for each of them.
+       --seed N: of the rates at which these begin; it is stored with them.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
@@ -190,12 +191,9 @@ function exitOf({ rows, failures }: Compared): number {
   return failures.every(({ error }) => error.ended === "skipped") ? EXIT.unavailable : EXIT.failed;
 }
 
-/** Bisections end closer to each other than in a sweep: their ratio is looked at. */
-const CLOSENESS = 0.02;
-
 /** How capacities are compared. */
-function readSweep(flags: Partial<Flags> & SetupFlags & { quick: boolean; slo?: string }) {
-  const { slo, connections, rounds, seconds, rate, work, quick } = flags;
+function readSweep(flags: Partial<Flags> & SetupFlags & { quick: boolean; slo?: string; seed?: string }) {
+  const { slo, connections, rounds, seconds, rate, work, seed, quick } = flags;
   if (slo === undefined) throw new UsageError("--scenario sweep needs an objective: --slo p99=5ms.");
   for (const [name, value] of Object.entries({ rate, work })) {
     if (value !== undefined) throw new UsageError(`--${name} does not belong to sweep.`);
@@ -208,7 +206,8 @@ function readSweep(flags: Partial<Flags> & SetupFlags & { quick: boolean; slo?: 
     rates: null,
     slo: readSlo(slo),
     rounds: numberFlag("rounds", rounds ?? String(usual.rounds), { min: 1, max: 1000, integer: true }),
-    closeness: CLOSENESS,
+    closeness: COMPARED_CLOSENESS,
+    seed: readSeed(seed),
     setup: readSetup(flags),
     quick,
   };
@@ -244,7 +243,8 @@ async function compareCapacities(
 
 const FLAGS = {
   string: [
-    ...(["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slo", "slow", "bytes"] as const),
+    ...(["connections", "rounds", "seconds", "rate", "scenario", "family", "work", "slow", "bytes"] as const),
+    ...(["slo", "seed"] as const),
     ...SETUP_FLAGS,
   ],
   boolean: ["json", "all", "quick", "save"],
@@ -263,7 +263,9 @@ await runScript(USAGE, async () => {
   if (flags.scenario === "sweep") {
     return await compareCapacities(reference, candidates, readSweep(flags), { ...flags, signal });
   }
-  if (flags.slo !== undefined) throw new UsageError("--slo belongs to --scenario sweep.");
+  for (const flag of ["slo", "seed"] as const) {
+    if (flags[flag] !== undefined) throw new UsageError(`--${flag} belongs to --scenario sweep.`);
+  }
   const plans = readPlans(flags, isPush ? "broadcast" : "throughput", signal);
   if (plans.some(({ scenario }) => (scenario === "broadcast") !== isPush)) {
     throw new UsageError("broadcast is for servers of the family push, and the only scenario for them.");

@@ -69,6 +69,23 @@ const CASES: Case[] = [
   },
   {
     task: "sweep",
+    args: [
+      ...["--name", "mine", "--slo", "p99=1s", "--rates", "10,600", "--rounds", "100"],
+      ...["--connections", "10", "--seconds", "0.5", "--quick", "--", Deno.execPath(), "eval", "--no-lock"],
+      `let last = Promise.resolve();
+       Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, async () => {
+         last = last.then(() => new Promise((resolve) => setTimeout(resolve, 5)));
+         await last;
+         return new Response("x");
+       });`, // it bears 200 requests/s
+    ],
+    finished: /^mine, round 1: /m,
+    // The round that was broken off is named, and gives no capacity.
+    shown: /^(?![^]*the capacity)[^]*unfinished: round 1\.\n[^]*^mine: 10 requests\/s meet p99=1s, 600 do not\.$/m,
+    stored: ".json",
+  },
+  {
+    task: "sweep",
     args: ["epoll", "--connections", "2", "--rates", "100,110,120,130,140,150,160,170,180,190", "--seconds", "1"],
     finished: /^epoll, ladder: 100\/s/m,
     shown: /^epoll +ladder +100 /m,

@@ -179,8 +179,8 @@ function besideIn(rows: readonly ComparisonRow[], name: string) {
 }
 
 /**
- * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. Of what it finds that is taken away which is so beside
- * requests that burn nothing too, where that was measured.
+ * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. Of what it
+ * finds that is taken away which is so beside requests that burn nothing too, where that was measured.
  */
 function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
   for (const { study, rows: all } of comparisons(stored, "mixed")) {

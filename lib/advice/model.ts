@@ -127,7 +127,7 @@ function price(facts: Facts, load: Load): Choice | null {
     idleUs,
     waitUs: wait.us,
     totalUs: cpu.us + idleUs + wait.us,
-    lowUs: cpu.low + idleUs + wait.low,
+    lowUs: Math.max(0, cpu.low) + idleUs + wait.low, // a difference of two figures has bounds below nothing, CPU time has not
     highUs: cpu.high + idleUs + wait.high,
     bytes: facts.bytesPerConn === null ? null : Math.max(0, facts.bytesPerConn) * load.connections,
     notes: notesOf(facts, load),

@@ -11,7 +11,7 @@ Deno.test("latency against load is drawn for each server, with what it bears; wh
   assertEquals(chart.series[0]!.points.map(({ x }) => x), [1000, 5000, 10_000]);
   assertStringIncludes(
     text,
-    "go-net 20 000 [20 000 to 20 000]; epoll 5 000 [5 000 to 5 000]",
+    "go-net 20 396 [20 000 to 20 800]; epoll 5 099 [5 000 to 5 200]",
   );
   const none = loadsShown(undefined, () => "custom");
   assertStringIncludes(describeChart(none.chart), "go-net: not measured yet");

@@ -4,7 +4,7 @@
  * @module
  */
 import { UsageError } from "../cli/errors.ts";
-import { type Interval, ratioInterval, signInterval } from "../timing/stats.ts";
+import { type Interval, median, signInterval, toRatio } from "../timing/stats.ts";
 import { boundOf } from "./findings.ts";
 import type { SweepRow } from "./rows.ts";
 
@@ -72,8 +72,15 @@ export interface Between {
   high: number;
 }
 
-/** An end of the bracket that turns out wrong is moved by this factor. */
+/** An end of the bracket that turns out wrong is moved by this factor, so many times at most. */
 const MOVED = 1.5;
+const MOVES = 4;
+/** What a stored ratio may lose by rounding. */
+const ROUNDING = 1e-9;
+
+/** Whether a rate that meets and one that fails are close enough. Rates are whole numbers: no other lies between neighbours. */
+const isClose = (met: number, failed: number, closeness: number): boolean =>
+  failed <= met * (1 + closeness) * (1 + ROUNDING) || failed - met <= 1;
 
 /**
  * The rate that a bisection tries next, on a scale of ratios: between the ends, then at an end that it ran into and did not
@@ -88,34 +95,57 @@ export function nextRate(
 ): number | null {
   const met = Math.max(...tried.filter(({ isMet }) => isMet).map(({ rate }) => rate));
   const failed = Math.min(...tried.filter(({ isMet }) => !isMet).map(({ rate }) => rate));
-  const isClose = (a: number, b: number) => b / a <= 1 + closeness;
-  if (Number.isFinite(met) && Number.isFinite(failed)) return isClose(met, failed) ? null : Math.sqrt(met * failed);
+  if (Number.isFinite(met) && Number.isFinite(failed)) {
+    return isClose(met, failed, closeness) ? null : Math.sqrt(met * failed);
+  }
   if (Number.isFinite(failed)) {
     if (failed <= low) return failed / MOVED;
-    return isClose(low, failed) ? low : Math.sqrt(low * failed);
+    return isClose(low, failed, closeness) ? low : Math.sqrt(low * failed);
   }
   if (Number.isFinite(met)) {
     if (met >= high) return met * MOVED;
-    return isClose(met, high) ? high : Math.sqrt(met * high);
+    return isClose(met, high, closeness) ? high : Math.sqrt(met * high);
   }
   return Math.sqrt(low * high);
 }
 
-/** A bisection ends when the rates lie so close, or after so many of them. */
+/** A bisection ends when the rates lie so close. */
 export const CLOSENESS = 0.05;
-const MAX_STEPS = 10;
-/** What a bisection takes, about: the bracket of a ladder is halved on a scale of ratios until its ends are close. */
-export const USUAL_STEPS = 4;
+/** The same where capacities are compared: small against the margin of the verdict. */
+export const COMPARED_CLOSENESS = 0.005;
+
+/** How often a bracket is halved, on a scale of ratios, until its ends are close. */
+const halvings = (ratio: number, closeness: number): number =>
+  Math.max(0, Math.ceil(Math.log2(Math.log(ratio) / Math.log1p(closeness))));
+
+/** What lies between two neighbours of a ladder, widened. */
+const USUAL_BRACKET = 1.8;
+
+/** What a bisection takes, about. */
+export const usualSteps = (closeness: number = CLOSENESS): number => halvings(USUAL_BRACKET, closeness);
+
+/**
+ * A bisection takes no more. It is enough to run into an end, to try it, to move it as often as that is allowed, and to
+ * halve what then lies between; one more is for rates that were rounded.
+ */
+const mostSteps = ({ low, high }: Between, closeness: number): number =>
+  halvings(high / low, closeness) + 1 + MOVES + halvings(MOVED, closeness) + 1;
 
 /** A search for the highest rate that meets an objective. It says which rate to try, and is given the answer. */
 export class Bisection {
   readonly #tried: { rate: number; isMet: boolean }[] = [];
-  constructor(readonly between: Between, readonly closeness: number = CLOSENESS) {}
+  readonly #between: Between;
+  readonly #mostSteps: number;
+
+  constructor({ low, high }: Between, readonly closeness: number = CLOSENESS) {
+    this.#between = { low: wholeRate(low), high: wholeRate(high) };
+    this.#mostSteps = mostSteps(this.#between, closeness);
+  }
 
   /** The rate to try next; null: it is over. */
   next(): number | null {
-    if (this.#tried.length >= MAX_STEPS) return null;
-    const next = nextRate(this.#tried, this.between, this.closeness);
+    if (this.#tried.length >= this.#mostSteps) return null;
+    const next = nextRate(this.#tried, this.#between, this.closeness);
     const rate = next === null ? null : wholeRate(next);
     return this.#tried.some((of) => of.rate === rate) ? null : rate;
   }
@@ -128,16 +158,85 @@ export class Bisection {
 /** A rate that can be asked for: one request/s at least. */
 export const wholeRate = (rate: number): number => Math.max(1, Math.round(rate));
 
-/** The capacity that each bisection of one server found, by its round. One in which no rate met the objective counts as 0. */
-export function capacities(rows: readonly SweepRow[], slo: Slo): Map<number, number> {
-  const rounds = Map.groupBy(rows.filter(({ round }) => round > 0), ({ round }) => round);
-  return new Map([...rounds].map(([round, points]) => [round, bracket(points, (point) => meets(point, slo)).met ?? 0]));
+/** Between which rates the capacity lies in one round; never both null. Null: none met the objective, or none failed. */
+export interface Found {
+  met: number | null;
+  failed: number | null;
+}
+
+/** What the bisections of one server came to. */
+export interface Bisected {
+  /** By its round, what each found that came to its end. */
+  found: Map<number, Found>;
+  /** The rounds that did not: interrupted, broken, or without a step more. They count for nothing. */
+  unfinished: number[];
+}
+
+/**
+ * A bisection is over when its rates lie close enough. One in which all met, or all failed, says so itself: its rows alone
+ * cannot be told from those of an interrupted one.
+ */
+function isOver(points: readonly SweepRow[], { met, failed }: Found): boolean {
+  if (met !== null && failed !== null) return isClose(met, failed, points[0]?.closeness ?? CLOSENESS);
+  return points.some(({ over }) => over === true);
+}
+
+/** Reads the bisections of one server. */
+export function bisected(rows: readonly SweepRow[], slo: Slo): Bisected {
+  const found = new Map<number, Found>();
+  const unfinished: number[] = [];
+  for (const [round, points] of Map.groupBy(rows.filter(({ round }) => round > 0), ({ round }) => round)) {
+    const ends = bracket(points, (point) => meets(point, slo));
+    if (isOver(points, ends)) found.set(round, ends);
+    else unfinished.push(round);
+  }
+  return { found, unfinished };
+}
+
+/** The rate in the middle of what was found, on a scale of ratios; a bound stands for itself. */
+const middle = ({ met, failed }: Found): number => Math.sqrt((met ?? failed)! * (failed ?? met)!);
+
+/** A value of a round with the bounds that its bracket leaves it. */
+interface Covered {
+  low: number;
+  value: number;
+  high: number;
+}
+
+/** The interval that holds whatever the values are within their brackets: its low end is that of the low ends. */
+function covering(rounds: readonly Covered[]): Interval {
+  return {
+    estimate: median(rounds.map(({ value }) => value)),
+    low: signInterval(rounds.map(({ low }) => low)).low,
+    high: signInterval(rounds.map(({ high }) => high)).high,
+  };
 }
 
 /** The capacity of a server over rounds. */
-export function capacity(rows: readonly SweepRow[], slo: Slo): { interval: Interval | null; rounds: number } {
-  const found = [...capacities(rows, slo).values()];
-  return { interval: found.length === 0 ? null : signInterval(found), rounds: found.length };
+export interface Capacity {
+  /** From 0 where rounds found nothing that meets, to infinity where they found nothing that fails. Null: no round ended. */
+  interval: Interval | null;
+  /** How many rounds it comes from. */
+  rounds: number;
+  /** Those of them in which nothing failed, and those in which nothing met the objective: each is a bound. */
+  atLeast: number[];
+  below: number[];
+  /** The rounds that are left out. */
+  unfinished: number[];
+}
+
+/** The capacity of a server over its rounds. */
+export function capacity(rows: readonly SweepRow[], slo: Slo): Capacity {
+  const { found, unfinished } = bisected(rows, slo);
+  const all = [...found.values()].map((of) => ({ low: of.met ?? 0, value: middle(of), high: of.failed ?? Infinity }));
+  const roundsOf = (end: keyof Found) => [...found].filter(([, of]) => of[end] === null).map(([round]) => round);
+  return {
+    interval: all.length === 0 ? null : covering(all),
+    rounds: all.length,
+    atLeast: roundsOf("failed"),
+    below: roundsOf("met"),
+    unfinished,
+  };
 }
 
 /** Whether more was the limit of a point than its server. */
@@ -146,14 +245,13 @@ const isWeak = ({ findings }: SweepRow): boolean => {
   return ids.includes("late_sends") || boundOf("requests_per_s", ids) !== null;
 };
 
-/** The lowest rate that fails in each bisection, or in the ladder where there is none: these decide what a server bears. */
+/** The lowest rate that fails in each bisection that counts, or in the ladder where there is none: these decide. */
 function deciding(rows: readonly SweepRow[], slo: Slo | null): SweepRow[] {
   const fails = (row: SweepRow) => slo === null ? !keepsUp(row) : !meets(row, slo);
-  const rounds = [...Map.groupBy(rows, ({ round }) => round)];
-  const bisections = rounds.filter(([round]) => round > 0);
-  return (bisections.length > 0 ? bisections : rounds).flatMap(([, points]) =>
-    byRate(points.filter(fails)).slice(0, 1)
-  );
+  const found = slo === null ? new Map<number, Found>() : bisected(rows, slo).found;
+  const counts = (round: number) => found.size > 0 ? found.has(round) : round === 0;
+  return [...Map.groupBy(rows.filter(({ round }) => counts(round)), ({ round }) => round).values()]
+    .flatMap((points) => byRate(points.filter(fails)).slice(0, 1));
 }
 
 /** Whether the rates that fail may do so by the load generator or by other processes: the capacity is a lower bound. */
@@ -165,7 +263,7 @@ export function isLowerBound(rows: readonly SweepRow[], slo: Slo | null): boolea
 /** How the capacity of a candidate stands to that of a reference. */
 export interface CapacityRatio {
   candidate: string;
-  /** candidate / reference; null: there is no round of both, or one in which no rate met the objective. */
+  /** candidate / reference; null: there is no round that both finished. */
   ratio: Interval | null;
   rounds: number;
   verdict: "slower" | "not slower" | "inconclusive";
@@ -176,6 +274,13 @@ export interface CapacityRatio {
 /** Less is not of interest, as in `deno task regress`. */
 const MARGIN = 1.02;
 
+/** The ratio of two capacities of one round, as a logarithm: at worst for either of them. */
+const logRatio = (from: Found, to: Found): Covered => ({
+  low: Math.log((to.met ?? 0) / (from.failed ?? Infinity)),
+  value: Math.log(middle(to) / middle(from)),
+  high: Math.log((to.failed ?? Infinity) / (from.met ?? 0)),
+});
+
 /** Compares capacities by rounds: both of a pair bisected in the same stretch of time, step by step. */
 export function capacityRatio(
   rows: readonly SweepRow[],
@@ -184,10 +289,9 @@ export function capacityRatio(
   slo: Slo,
 ): CapacityRatio {
   const of = (name: string) => rows.filter(({ server }) => server === name);
-  const [a, b] = [capacities(of(reference), slo), capacities(of(candidate), slo)];
-  const pairs = [...a].flatMap(([round, value]) => b.has(round) ? [[value, b.get(round)!] as const] : []);
-  const isKnown = pairs.length > 0 && pairs.every(([from, to]) => from > 0 && to > 0);
-  const ratio = isKnown ? ratioInterval(pairs.map(([from, to]) => Math.log(to / from))) : null;
+  const [a, b] = [bisected(of(reference), slo).found, bisected(of(candidate), slo).found];
+  const pairs = [...a].flatMap(([round, from]) => b.has(round) ? [logRatio(from, b.get(round)!)] : []);
+  const ratio = pairs.length === 0 ? null : toRatio(covering(pairs));
   const says = verdictOf(ratio);
   const bound = says === "slower" ? candidate : says === "not slower" ? reference : null;
   const isVoid = bound !== null && isLowerBound(of(bound), slo);
@@ -207,6 +311,8 @@ function verdictOf(ratio: Interval | null): CapacityRatio["verdict"] {
 
 /** Why a ratio gives no verdict. */
 function whyOpen(ratio: Interval | null): string {
-  if (ratio === null) return "one has no capacity in some round";
-  return ratio.low === null ? "too few rounds for an interval" : "the interval lies on both sides of −2 %";
+  if (ratio === null) return "no round of both was finished";
+  if (ratio.low === null) return "too few rounds for an interval";
+  if (ratio.low === 0 || ratio.high === Infinity) return "a round found no more than a bound";
+  return "the interval lies on both sides of −2 %";
 }

@@ -191,6 +191,21 @@ const SWEEP = v.strictObject({
   server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
   ended: field(v.picklist(["ok", "limited"]), "`limited`: requests failed or got no answer, and no objective is met"),
   slo: field(textOrNull, "the objective that a bisection looked for, such as `p99=5ms`; `null`: none"),
+  seed: v.exactOptional(
+    field(number, "in a bisection: the seed of the factors that shift the rates at which the rounds begin"),
+  ),
+  closeness: v.exactOptional(
+    field(
+      number,
+      "in a bisection: it ends where the rate that fails is so much above the one that meets; missing: 0.05",
+    ),
+  ),
+  over: v.exactOptional(
+    field(
+      v.boolean(),
+      "in a bisection: whether it ended with this rate; without such a row the round may be unfinished",
+    ),
+  ),
   findings: field(v.array(FOUND), "what weakens the figures: `server` and `id`"),
 });
 export type SweepRow = v.InferOutput<typeof SWEEP>;

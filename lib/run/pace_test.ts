@@ -17,3 +17,10 @@ Deno.test("the time that is left is that of the plan first, then that of the poi
   nowMs = 8 * 1000;
   assertEquals(pace.left, "under a minute");
 });
+
+Deno.test("bisections that end closer take more points", () => {
+  const plan = { rates: null, seconds: 8, warmupSeconds: 0.5 };
+  const left = { ladders: 0, bisections: 12, together: 0 };
+  assertEquals(new Pace(left, plan).left, "about 8 min"); // four points of 10 s each
+  assertEquals(new Pace(left, { ...plan, closeness: 0.005 }).left, "about 14 min");
+});

@@ -4,9 +4,19 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
-import { type Between, Bisection, bracket, keepsUp, meets, type Slo, wholeRate } from "../results/capacity.ts";
+import {
+  type Between,
+  Bisection,
+  bracket,
+  CLOSENESS,
+  keepsUp,
+  meets,
+  type Slo,
+  wholeRate,
+} from "../results/capacity.ts";
 import type { SweepRow } from "../results/rows.ts";
 import type { Result, Setup } from "../results/schema.ts";
+import { seededRandom } from "../timing/random.ts";
 import type { Step } from "./ladder.ts";
 
 /** How servers are swept. */
@@ -21,6 +31,8 @@ export interface SweepPlan {
   rounds: number;
   /** By which share the rates between which a bisection ends may differ. */
   closeness?: number;
+  /** Of the random factors that shift where each bisection begins. */
+  seed: number;
   setup: Setup;
   quick: boolean;
   /** Measures one point of one server. */
@@ -76,9 +88,9 @@ async function runOrThrow(plan: SweepPlan, server: string, rate: number | null):
 }
 
 /** Measures one rate. @param round 0: of the ladder. */
-async function point(plan: SweepPlan, server: string, rate: number, round: number): Promise<SweepRow> {
+async function measure(plan: SweepPlan, server: string, rate: number, round: number): Promise<SweepRow> {
   const { metrics, ended, findings } = await runOrThrow(plan, server, rate);
-  const row: SweepRow = {
+  return {
     server,
     connections: plan.connections,
     ...plan.setup,
@@ -93,6 +105,11 @@ async function point(plan: SweepPlan, server: string, rate: number, round: numbe
     slo: plan.slo?.text ?? null,
     findings: findings.map(({ server, id }) => ({ server, id })),
   };
+}
+
+/** One rate of a ladder. */
+async function rung(plan: SweepPlan, server: string, rate: number): Promise<SweepRow> {
+  const row = await measure(plan, server, rate, 0);
   plan.onRow(row);
   return row;
 }
@@ -106,7 +123,7 @@ async function climb(plan: SweepPlan, server: string): Promise<SweepRow[]> {
   const rates = plan.rates ?? SHARES.map((share) => wholeRate(share * peak));
   const rows: SweepRow[] = [];
   for (const rate of new Set(rates.toSorted((a, b) => a - b))) {
-    const row = await point(plan, server, rate, 0);
+    const row = await rung(plan, server, rate);
     rows.push(row);
     if (!keepsUp(row)) break;
   }
@@ -118,12 +135,12 @@ async function climb(plan: SweepPlan, server: string): Promise<SweepRow[]> {
     if (met !== null && failed !== null) break;
     const rate = wholeRate(met === null ? failed! / FURTHER.down : met * FURTHER.up);
     if (rows.some(({ rate_per_s }) => rate_per_s === rate)) break;
-    rows.push(await point(plan, server, rate, 0));
+    rows.push(await rung(plan, server, rate));
   }
   return rows;
 }
 
-/** One step of a bisection. Returns whether there was one left. */
+/** One step of a bisection. Returns whether there is another one. */
 async function bisectOnce(
   plan: SweepPlan & { slo: Slo },
   server: string,
@@ -132,8 +149,11 @@ async function bisectOnce(
 ): Promise<boolean> {
   const rate = bisection.next();
   if (rate === null) return false;
-  bisection.answer(rate, meets(await point(plan, server, rate, round), plan.slo));
-  return true;
+  const row = await measure(plan, server, rate, round);
+  bisection.answer(rate, meets(row, plan.slo));
+  const over = bisection.next() === null;
+  plan.onRow({ ...row, seed: plan.seed, closeness: bisection.closeness, over });
+  return !over;
 }
 
 /** Where bisections of a server begin; null: its ladder lies on one side of the objective, and the answer is a bound. */
@@ -156,14 +176,29 @@ async function attempt<T>(failed: Map<string, CannotSweep>, server: string, work
   }
 }
 
+const shifted = ({ low, high }: Between, by: number): Between => ({ low: low * by, high: high * by });
+
+/**
+ * Where a bisection of each server begins in each round: shifted by factors within its closeness. From one and the same
+ * bracket all rounds would try the same rates; what lies between two of them would be missed by all rounds alike.
+ */
+function* shiftsOf(
+  servers: readonly string[],
+  { seed, closeness = CLOSENESS }: SweepPlan,
+): Generator<Map<string, number>, never> {
+  for (const random = seededRandom(seed);;) {
+    yield new Map(servers.map((server) => [server, (1 + closeness) ** random()]));
+  }
+}
+
 /** One bisection of each server, step by step in turns, in random order. */
 async function round(
   plan: SweepPlan & { slo: Slo },
-  brackets: ReadonlyMap<string, Between>,
+  begins: readonly (readonly [server: string, between: Between])[],
   number: number,
   failed: Map<string, CannotSweep>,
 ): Promise<void> {
-  const open = new Map([...brackets].map(([server, between]) => [server, new Bisection(between, plan.closeness)]));
+  const open = new Map(begins.map(([server, between]) => [server, new Bisection(between, plan.closeness)]));
   while (open.size > 0) {
     for (const [server, bisection] of shuffle([...open])) {
       const isOpen = await attempt(failed, server, () => bisectOnce(plan, server, number, bisection));
@@ -193,11 +228,14 @@ export async function sweep(servers: readonly string[], plan: SweepPlan): Promis
     }
   }
   if (slo === null) return [...failed.values()];
+  const shifts = shiftsOf(servers, plan);
   for (let number = 1; number <= plan.rounds; number++) {
     for (const server of failed.keys()) brackets.delete(server);
     const bisections = (plan.rounds - number + 1) * brackets.size;
     plan.onTurn?.({ ladders: 0, bisections, together: brackets.size });
-    await round({ ...plan, slo }, brackets, number, failed);
+    const shift = shifts.next().value;
+    const begins = [...brackets].map(([server, between]) => [server, shifted(between, shift.get(server)!)] as const);
+    await round({ ...plan, slo }, begins, number, failed);
   }
   return [...failed.values()];
 }

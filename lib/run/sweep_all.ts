@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { numberFlag } from "../cli/flags.ts";
 import { MIN_ROUNDS } from "../results/conventions.ts";
 import type { SweepRow } from "../results/rows.ts";
 import { hostFacts } from "../sampling/host.ts";
@@ -16,6 +17,15 @@ import { type CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
 /** How long a rate is asked for, and how many bisections there are. */
 export const SWEEP_QUICK = { seconds: 1, warmupSeconds: 0.5, rounds: 3 };
 export const SWEEP_FULL = { seconds: 3, warmupSeconds: 1, rounds: MIN_ROUNDS };
+
+/** A seed is a whole number below this one. */
+const SEEDS = 2 ** 32;
+
+/** The seed of a sweep: one that the user repeats, or a new one. @throws {UsageError} If it is none. */
+export const readSeed = (text: string | undefined): number =>
+  text === undefined
+    ? Math.floor(Math.random() * SEEDS)
+    : numberFlag("seed", text, { min: 0, max: SEEDS - 1, integer: true });
 
 /** The points of a sweep, and the servers that could not go on. */
 export interface Swept {

@@ -1,10 +1,20 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
-import { capacities, capacity, capacityRatio, knee, nextRate, readSlo } from "../results/capacity.ts";
+import {
+  bisected,
+  Bisection,
+  capacity,
+  capacityRatio,
+  COMPARED_CLOSENESS,
+  knee,
+  nextRate,
+  readSlo,
+} from "../results/capacity.ts";
 import { newResult } from "../results/results.ts";
 import type { SweepRow } from "../results/rows.ts";
 import { describeCapacities, describeSweep, sweepTable, sweptOf } from "../tables/sweep.ts";
 import { HOST } from "../testing/fixtures.ts";
+import { seededRandom } from "../timing/random.ts";
 import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
 
 /** What a made-up server answers at a rate: its p99 is 1 ms at no load and grows without bound towards `limit`, as that of a queue does. */
@@ -31,7 +41,7 @@ const runOf =
 async function sweptAll(limits: Record<string, number | null>, more: Partial<SweepPlan> = {}) {
   const rows: SweepRow[] = [];
   const run = runOf((server, rate) => limits[server] == null ? null : answerOf(limits[server], rate ?? limits[server]));
-  const plan = { connections: 10, seconds: 1, warmupSeconds: 0, rates: null, slo: null, rounds: 7, setup: {} };
+  const plan = { connections: 10, seconds: 1, warmupSeconds: 0, rates: null, slo: null, rounds: 7, seed: 1, setup: {} };
   const onRow = (row: SweepRow) => void rows.push(row);
   const failed = await sweep(Object.keys(limits), { ...plan, quick: false, run, onRow, ...more });
   return { rows, failed };
@@ -57,11 +67,15 @@ Deno.test("the capacity is found by bisection within its closeness, with an inte
   const rows = await swept(10_000, { slo });
   const { interval, rounds } = capacity(rows, slo);
   assertEquals(rounds, 7);
-  assert(interval!.estimate <= 5000 && interval!.estimate > 4700, String(interval!.estimate));
-  assert(interval!.low !== null && interval!.high !== null);
+  const { estimate, low, high } = interval!;
+  assert(low! > 4700 && low! <= 5000 && high! > 5000 && high! < 5300, `${low} to ${high}`);
+  assert(low! < estimate && estimate < high!, String(estimate));
   const { table, sentences } = describeSweep(rows, slo, 80);
   assert(table.split("\n").every((line) => line.length <= 80));
-  assertMatch(sentences.at(-1)!, /^epoll: the capacity at p99=2ms is 4 \d{3} requests\/s \(98 % interval/);
+  assertMatch(
+    sentences.at(-1)!,
+    /^epoll: the capacity at p99=2ms is [45] \d{3} requests\/s \(98 % interval 4 \d{3} to 5 \d{3}, 7 rounds\)\.$/,
+  );
 });
 
 Deno.test("a ladder that lies on one side of the objective goes on; where that does not help there is a bound", async () => {
@@ -78,8 +92,8 @@ Deno.test("a ladder that lies on one side of the objective goes on; where that d
 
 Deno.test("a server whose objective lies far below a tenth of its throughput is bisected there", async () => {
   const slo = readSlo("p99=1010us"); // met up to a hundredth of the limit
-  const { interval } = capacity(await swept(10_000, { slo }), slo);
-  assert(interval!.estimate <= 100 && interval!.estimate > 94, String(interval!.estimate));
+  const { low, high } = capacity(await swept(10_000, { slo }), slo).interval!;
+  assert(low! <= 99 && low! > 94 && high! >= 100 && high! < 106, `${low} to ${high}`);
 });
 
 Deno.test("bisection works on ratios, and tries an end that it runs into, and beyond it", () => {
@@ -101,9 +115,11 @@ Deno.test("the capacity of every round is found also where the ladder was wrong 
   let points = 0; // the ladder sees a faster server
   const run = runOf((_, rate) => answerOf(points++ < rates.length ? 30_000 : 10_000, rate!));
   const { rows } = await sweptAll({ epoll: 10_000 }, { slo, rates, run });
-  const found = [...capacities(rows, slo).values()];
+  const found = [...bisected(rows, slo).found.values()];
   assertEquals(found.length, 7);
-  assert(found.every((each) => each > 4700 && each <= 5000), found.join());
+  for (const { met, failed } of found) {
+    assert(met! > 4700 && met! <= 5000 && failed! > 5000 && failed! <= met! * 1.05 + 1, `${met} to ${failed}`);
+  }
 });
 
 Deno.test("several servers have one table and one answer, and one that does not run here is named", async () => {
@@ -116,7 +132,7 @@ Deno.test("several servers have one table and one answer, and one that does not 
   assertEquals(table.split("\n").filter((line) => /^(epoll|go-net)/.test(line)).length, 2, table);
   assertMatch(
     sentences.at(-1)!,
-    /^Capacity at p99=2ms, requests\/s with 98 % interval: go-net 19 \d{3} \[.*\]; epoll 4 \d{3} \[.*\]\.$/,
+    /^Capacity at p99=2ms, requests\/s with 98 % interval: go-net (19|20) \d{3} \[19 \d{3} to 20 \d{3}\]; epoll [45] \d{3} \[4 \d{3} to 5 \d{3}\]\.$/,
   );
 });
 
@@ -124,20 +140,21 @@ Deno.test("capacities are compared by rounds, with a verdict", async () => {
   const slo = readSlo("p99=2ms");
   const { rows } = await sweptAll({ epoll: 10_000, same: 10_000, half: 5000, twice: 20_000 }, {
     slo,
-    closeness: 0.001,
+    closeness: COMPARED_CLOSENESS,
   });
-  const verdicts = ["same", "half", "twice"].map((name) => {
+  const cases = [["same", "not slower", 1], ["half", "slower", 0.5], ["twice", "not slower", 2]] as const;
+  for (const [name, says, times] of cases) {
     const { ratio, rounds, verdict } = capacityRatio(rows, "epoll", name, slo);
-    assertEquals(rounds, 7);
-    assert(ratio!.low! <= ratio!.estimate && ratio!.estimate <= ratio!.high!);
-    return [name, verdict, Math.round(100 * ratio!.estimate)];
-  });
-  assertEquals(verdicts, [["same", "not slower", 100], ["half", "slower", 50], ["twice", "not slower", 200]]);
+    assertEquals([rounds, verdict], [7, says], name);
+    const { estimate, low, high } = ratio!;
+    assert(low! < times && times < high!, `${name}: ${low} to ${high}`);
+    assert(low! < estimate && estimate < high!, `${name}: ${estimate}`);
+  }
   const { table, sentences } = describeCapacities(rows, "epoll", slo, 80);
   assert(table.split("\n").every((line) => line.length <= 80), table);
   assertMatch(
     sentences[1]!,
-    /^half bears × 0\.5\d\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
+    /^half bears × 0\.(49|50)\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
   );
   const few = rows.filter(({ round }) => round < 3);
   const { verdict, reason } = capacityRatio(few, "epoll", "half", slo);
@@ -168,11 +185,142 @@ Deno.test("a stored sweep in Markdown has the capacities and the latencies of th
   const slo = readSlo("p99=2ms");
   const { rows } = await sweptAll({ epoll: 10_000, "go-net": 40_000 }, { slo });
   const text = sweepTable({ rows, command: "deno task sweep", quick: false });
-  assertMatch(text, /\| go-net \| 19 \d{3} \| 19 \d{3} to 19 \d{3} \| 7 \|/);
+  assertMatch(text, /\| go-net \| (19|20) \d{3} \| 19 \d{3} to 20 \d{3} \| 7 \|/);
   assertMatch(text, /\| epoll \| ladder \| 900 \| 900 \|/);
   assertStringIncludes(text, "Reproduce: `deno task sweep`.");
   assertEquals(
     sweepTable({ rows: rows.map((row) => ({ ...row, slo: null })), command: "", quick: true }).includes("98 %"),
     false,
   );
+});
+
+/** A row of a bisection at a server that bears 100 requests/s. */
+const step = (round: number, rate_per_s: number, more: Partial<SweepRow> = {}): SweepRow => ({
+  server: "epoll",
+  connections: 10,
+  round,
+  rate_per_s,
+  answered_per_s: rate_per_s,
+  p50_us: 1000,
+  p99_us: rate_per_s <= 100 ? 1000 : 9000,
+  p99_9_us: 9000,
+  server_core_share: 0.5,
+  ended: "ok",
+  slo: "p99=5ms",
+  findings: [],
+  ...more,
+});
+
+const LADDER = [step(0, 50), step(0, 300)];
+
+Deno.test("a round counts where it brackets the capacity; one that was broken off is left out, and that is said", () => {
+  const slo = readSlo("p99=5ms");
+  const whole = [1, 2].flatMap((round) => [step(round, 100), step(round, 122), step(round, 104)]);
+  const cut = [[step(3, 122)], [step(4, 100), step(4, 122)], [step(5, 80)]].flat(); // only failed; too wide; only met
+  const { interval, rounds, unfinished } = capacity([...LADDER, ...whole, ...cut], slo);
+  assertEquals([interval!.estimate, rounds, unfinished], [Math.sqrt(100 * 104), 2, [3, 4, 5]]);
+  const { sentences } = describeSweep([...LADDER, ...whole, ...cut], slo, 80);
+  assert(sentences.includes("epoll: left out, as unfinished: rounds 3, 4, 5."), sentences.join("\n"));
+  assertEquals(sentences.at(-1), "epoll: the capacity at p99=5ms is 102 requests/s (no interval from 2 rounds).");
+  const interrupted = describeSweep([...LADDER, ...cut], slo, 80).sentences;
+  assertEquals(interrupted.at(-1), "epoll: 50 requests/s meet p99=5ms, 300 do not.");
+  const compared = [...LADDER, ...whole, ...cut].flatMap((row) => [row, { ...row, server: "same" }]);
+  assertEquals(capacityRatio(compared, "epoll", "same", slo).rounds, 2);
+  const narrow = whole.map((row) => ({ ...row, closeness: 0.005 })); // it was to end closer
+  assertEquals(capacity([...LADDER, ...narrow], slo).unfinished, [1, 2]);
+});
+
+Deno.test("a bisection that only met is a lower bound, one that only failed an upper one, and neither gives a verdict alone", () => {
+  const slo = readSlo("p99=5ms");
+  const bracketed = (rounds: number[]) => rounds.flatMap((round) => [step(round, 100), step(round, 104)]);
+  const only = (rate: number) => [step(7, rate, { over: true })];
+  const { sentences: low } = describeSweep([...LADDER, ...bracketed([1, 2, 3, 4, 5, 6]), ...only(99)], slo, 80);
+  assert(low.includes("epoll: no rate failed in round 7: a lower bound."), low.join("\n"));
+  assertEquals(low.at(-1), "epoll: the capacity at p99=5ms is ≥ 102 requests/s (98 % interval ≥ 99, 7 rounds).");
+  const { sentences: high } = describeSweep([...LADDER, ...bracketed([1, 2, 3, 4, 5, 6]), ...only(105)], slo, 80);
+  assert(high.includes("epoll: no rate met the objective in round 7: an upper bound."), high.join("\n"));
+  assertEquals(high.at(-1), "epoll: the capacity at p99=5ms is ≤ 102 requests/s (98 % interval < 105, 7 rounds).");
+  const rows = [...bracketed([1, 2, 3, 4, 5, 6]), ...only(99)];
+  const both = rows.flatMap((row) => [row, { ...row, server: "half", rate_per_s: row.rate_per_s / 2, over: true }])
+    .map((row) => row.server === "half" && row.rate_per_s > 50 ? { ...row, p99_us: 9000 } : row);
+  const { ratio, verdict, reason } = capacityRatio(both, "epoll", "half", slo);
+  assertEquals([ratio!.low, ratio!.high], [0, Infinity]);
+  assertEquals([verdict, reason], ["inconclusive", "a round found no more than a bound"]);
+});
+
+Deno.test("the steps of a bisection have a bound, which is enough from every bracket that a ladder leaves", () => {
+  for (const closeness of [0.05, COMPARED_CLOSENESS]) {
+    for (const [low, high] of [[1, 2], [800, 1250], [1000, 60_000], [1, 250_000]] as const) {
+      for (const capacity of [low / 4, low, low * 1.3, high / 1.3, high, high * 4].map(Math.round)) {
+        const bisection = new Bisection({ low, high }, closeness);
+        const rows: SweepRow[] = [];
+        for (let rate = bisection.next(); rate !== null; rate = bisection.next()) {
+          bisection.answer(rate, rate <= capacity);
+          rows.push(step(1, rate, { closeness, p99_us: rate <= capacity ? 1000 : 9000 }));
+          assert(rows.length < 40, `${low} to ${high}, ${capacity}`);
+        }
+        const ended = rows.with(-1, { ...rows.at(-1)!, over: true });
+        const { met, failed } = bisected(ended, readSlo("p99=5ms")).found.get(1)!;
+        assert((met ?? 0) <= capacity && capacity < failed!, `${met} to ${failed}, not ${capacity}`);
+        assertEquals(met === null, capacity < 1); // no rate is lower than 1
+      }
+    }
+  }
+});
+
+Deno.test("the rates of two rounds differ by their shifts, which a seed repeats", async () => {
+  const slo = readSlo("p99=2ms");
+  const first = async (seed: number) => {
+    const rows = await swept(10_000, { slo, seed });
+    return [1, 2, 3, 4, 5, 6, 7].map((round) => rows.find((row) => row.round === round)!.rate_per_s);
+  };
+  const rates = await first(7);
+  assertEquals(new Set(rates).size, 7);
+  assert(Math.max(...rates) / Math.min(...rates) < 1.05, rates.join());
+  assertEquals(await first(7), rates);
+  assert((await first(8)).join() !== rates.join());
+  const bisections = (await swept(10_000, { slo, seed: 7 })).filter(({ round }) => round > 0);
+  assert(bisections.every(({ seed, closeness }) => seed === 7 && closeness === 0.05));
+  assertEquals(bisections.filter(({ over }) => over).length, 7);
+});
+
+/** A normal deviate, by Box and Muller. */
+const deviate = (random: () => number): number =>
+  Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+
+/** Sweeps of made-up servers whose limits vary by a share from run to run, one for each seed. */
+async function* sweptBySeeds(limits: Record<string, number>, share: number, closeness: number) {
+  const slo = readSlo("p99=2ms");
+  for (let seed = 1; seed <= 200; seed++) {
+    const random = seededRandom(1000 + seed);
+    const run = runOf((server, rate) => {
+      const limit = limits[server]! * Math.exp(share * deviate(random));
+      return answerOf(limit, rate ?? limit);
+    });
+    yield { rows: (await sweptAll(limits, { slo, closeness, seed, run })).rows, slo, seed };
+  }
+}
+
+Deno.test("of 200 seeds none calls an equal server slower, and each one that is 5 % slower", async () => {
+  for (const share of [0, 0.003]) {
+    const servers = { epoll: 20_011, same: 20_011, slower: 0.95 * 20_011 };
+    for await (const { rows, slo, seed } of sweptBySeeds(servers, share, COMPARED_CLOSENESS)) {
+      const verdicts = ["same", "slower"].map((name) => capacityRatio(rows, "epoll", name, slo).verdict);
+      assert(verdicts[0] !== "slower", `seed ${seed}, noise ${share}: an equal server is slower`);
+      assertEquals(verdicts[1], "slower", `seed ${seed}, noise ${share}`);
+    }
+  }
+});
+
+Deno.test("of 200 seeds 97 % have the true capacity in the interval, with noise and without, in steps of both sizes", async () => {
+  for (const share of [0, 0.01, 0.05]) {
+    for (const closeness of [COMPARED_CLOSENESS, 0.05]) {
+      let held = 0;
+      for await (const { rows, slo } of sweptBySeeds({ epoll: 20_011 }, share, closeness)) {
+        const { low, high } = capacity(rows, slo).interval!;
+        if (low! <= 20_011 / 2 && 20_011 / 2 <= high!) held++;
+      }
+      assert(held >= 194, `${held} of 200 with noise ${share} and closeness ${closeness}`);
+    }
+  }
 });

@@ -5,6 +5,7 @@
  */
 import {
   bracket,
+  type Capacity,
   capacity,
   type CapacityRatio,
   capacityRatio,
@@ -47,9 +48,8 @@ export interface Swept {
   /** Between which rates of the ladder the objective lies. Null: beyond that end, or there was no objective. */
   met: number | null;
   failed: number | null;
-  /** From the bisections; null: there was none. */
-  capacity: Interval | null;
-  rounds: number;
+  /** From the bisections; its interval is null where none ended. Null: there was no objective. */
+  capacity: Capacity | null;
   /** Whether the rates that fail may do so by the load generator or by other processes: the capacity is a lower bound. */
   isBound: boolean;
   findings: string[];
@@ -60,27 +60,37 @@ export function sweptOf(rows: readonly SweepRow[], slo: Slo | null): Swept[] {
   return [...Map.groupBy(rows, ({ server }) => server)].map(([server, own]) => {
     const ladder = own.filter(({ round }) => round === 0);
     const findings = [...new Set(own.flatMap(({ findings }) => findings.map(({ id }) => id)))];
-    const found = slo === null ? null : capacity(own, slo);
     return {
       server,
       knee: knee(ladder),
       saturated: bracket(ladder, keepsUp).failed,
       ...(slo === null ? { met: null, failed: null } : bracket(ladder, (of) => meets(of, slo))),
-      capacity: found?.interval ?? null,
-      rounds: found?.rounds ?? 0,
+      capacity: slo === null ? null : capacity(own, slo),
       isBound: isLowerBound(own, slo),
       findings,
     };
   });
 }
 
-/** An interval as text; without bounds there were too few rounds. */
-const between = ({ low, high }: Interval): string =>
-  low === null || high === null ? "no interval" : `${count(low)} to ${count(high)}`;
+/** An interval as text; without bounds there were too few rounds, and a round that found a bound alone leaves one side open. */
+function between({ low, high }: Interval): string {
+  if (low === null || high === null) return "no interval";
+  if (high === Infinity) return low === 0 ? "no bounds" : `≥ ${count(low)}`;
+  return low === 0 ? `< ${count(high)}` : `${count(low)} to ${count(high)}`;
+}
+
+/** What a capacity is a bound by: by the load generator, or by rounds in which nothing failed, or nothing met the objective. */
+function signOf({ capacity, isBound }: Swept): string {
+  const isLow = isBound || (capacity?.atLeast.length ?? 0) > 0;
+  const isHigh = (capacity?.below.length ?? 0) > 0;
+  if (isLow === isHigh) return "";
+  return isLow ? "≥ " : "≤ ";
+}
 
 /** The capacity of one server, as a bound where the ladder lies on one side of the objective. */
-function figureOf({ capacity, met, failed, isBound }: Swept): string {
-  if (capacity !== null) return `${isBound ? "≥ " : ""}${count(capacity.estimate)}`;
+function figureOf(of: Swept): string {
+  const { capacity, met, failed } = of;
+  if (capacity !== null && capacity.interval !== null) return `${signOf(of)}${count(capacity.interval.estimate)}`;
   if (met === null) return failed === null ? MISSING : `< ${count(failed)}`;
   return failed === null ? `≥ ${count(met)}` : `${count(met)} to ${count(failed)}`;
 }
@@ -89,8 +99,8 @@ function figureOf({ capacity, met, failed, isBound }: Swept): string {
 export const capacityColumns = (slo: Slo): Column<Swept>[] => [
   { heading: "server", cell: (of) => of.server, left: true, isKey: true },
   { heading: `capacity\nat ${slo.text}, /s`, cell: figureOf },
-  { heading: "98 % interval", cell: ({ capacity }) => capacity === null ? MISSING : between(capacity) },
-  { heading: "rounds", cell: (of) => count(of.rounds) },
+  { heading: "98 % interval", cell: ({ capacity }) => capacity?.interval ? between(capacity.interval) : MISSING },
+  { heading: "rounds", cell: ({ capacity }) => count(capacity?.rounds) },
   { heading: "knee\n/s", cell: (of) => count(of.knee) },
   { heading: "saturated\nat /s", cell: (of) => count(of.saturated) },
 ];
@@ -104,26 +114,43 @@ function ofKnee({ server, knee, saturated }: Swept, ladder: readonly SweepRow[])
 }
 
 /** The sentence for the capacity of a server. */
-function ofCapacity({ server, met, failed, capacity, rounds }: Swept, slo: Slo): string {
+function ofCapacity(of: Swept, slo: Slo): string {
+  const { server, met, failed, capacity } = of;
   if (met === null) return `${server}: not even ${count(failed)} requests/s meet ${slo.text}.`;
   if (failed === null) return `${server}: at least ${count(met)} requests/s meet ${slo.text}; the ladder ends there.`;
-  if (capacity === null) return `${server}: ${count(met)} requests/s meet ${slo.text}, ${count(failed)} do not.`;
-  const { low } = capacity;
-  const bounds = low === null ? `no interval from ${counted(rounds, "round")}` : `98 % interval ${between(capacity)}`;
-  const of = low === null ? "" : `, ${counted(rounds, "round")}`;
-  return `${server}: the capacity at ${slo.text} is ${count(capacity.estimate)} requests/s (${bounds}${of}).`;
+  if (capacity === null || capacity.interval === null) {
+    return `${server}: ${count(met)} requests/s meet ${slo.text}, ${count(failed)} do not.`;
+  }
+  const { interval, rounds } = capacity;
+  const bounds = interval.low === null
+    ? `no interval from ${counted(rounds, "round")}`
+    : `98 % interval ${between(interval)}, ${counted(rounds, "round")}`;
+  return `${server}: the capacity at ${slo.text} is ${figureOf(of)} requests/s (${bounds}).`;
 }
 
 /** What a server bears, for the order of an answer: below or above the ladder stand last and first. */
-const borne = ({ capacity, met }: Swept): number => capacity?.estimate ?? met ?? 0;
+const borne = ({ capacity, met }: Swept): number => capacity?.interval?.estimate ?? met ?? 0;
 
 /** The answer for several servers, in one sentence. */
 function ofAll(all: readonly Swept[], { text }: Slo): string {
   const parts = all.toSorted((a, b) => borne(b) - borne(a)).map((of) => {
-    const has = of.capacity !== null && of.capacity.low !== null ? ` [${between(of.capacity)}]` : "";
-    return `${of.server} ${figureOf(of)}${has}`;
+    const interval = of.capacity?.interval ?? null;
+    return `${of.server} ${figureOf(of)}${interval === null || interval.low === null ? "" : ` [${between(interval)}]`}`;
   });
   return `Capacity at ${text}, requests/s with 98 % interval: ${parts.join("; ")}.`;
+}
+
+const roundsText = (rounds: readonly number[]): string => `round${rounds.length === 1 ? "" : "s"} ${rounds.join(", ")}`;
+
+/** Which rounds of a server say less than between which rates its capacity lies. */
+function notesOfRounds({ server, capacity }: Swept): string[] {
+  if (capacity === null) return [];
+  const { unfinished, atLeast, below } = capacity;
+  return [
+    ...(unfinished.length > 0 ? [`${server}: left out, as unfinished: ${roundsText(unfinished)}.`] : []),
+    ...(atLeast.length > 0 ? [`${server}: no rate failed in ${roundsText(atLeast)}: a lower bound.`] : []),
+    ...(below.length > 0 ? [`${server}: no rate met the objective in ${roundsText(below)}: an upper bound.`] : []),
+  ];
 }
 
 /** What weakens the figures of which servers. */
@@ -135,6 +162,7 @@ function notesOf(all: readonly Swept[]): string[] {
     ...(bound === ""
       ? []
       : [`${bound}: what fails may fail by the load generator or other processes, so capacities are lower bounds.`]),
+    ...all.flatMap(notesOfRounds),
   ];
 }
 
@@ -175,7 +203,7 @@ function ratioText({ ratio }: CapacityRatio): string {
   if (ratio === null) return MISSING;
   return ratio.low === null
     ? times(ratio.estimate)
-    : `${times(ratio.estimate)} [${times(ratio.low)}, ${times(ratio.high)}]`;
+    : `${times(ratio.estimate)} [${times(ratio.low)}, ${ratio.high === Infinity ? "∞" : times(ratio.high)}]`;
 }
 
 /** Capacities of candidates against that of a reference: a table, and a sentence for each with its verdict. */

@@ -281,7 +281,7 @@ export const swept = (server: string, limit: number): Piece => ({ rows }) => {
   });
   rows.sweep.push(...[0.1, 0.5, 1].map((share) => row(0, share)));
   for (let round = 1; round <= MIN_ROUNDS; round++) {
-    rows.sweep.push(row(round, 0.5), row(round, 0.6));
+    rows.sweep.push(row(round, 0.5), row(round, 0.52));
   }
 };
 

@@ -63,6 +63,12 @@ Deno.test("between two measured sizes of heavy requests the wait lies on a line,
   assertEquals(at.map(({ cpuUs }) => cpuUs), [10, 14, 18, 18, 18, 18]);
 });
 
+Deno.test("no request costs less than nothing, however wide the bounds of handing over are", () => {
+  const beside = sizes([1000, 100]).map((of) => ({ ...of, handover: { us: 8, low: -50, high: 60 } }));
+  const [choice] = weigh([facts("pool", { beside })], load({ cpuUs: 1000 }));
+  assertEquals([choice!.lowUs, choice!.totalUs, choice!.highUs], [100, 118, 170]);
+});
+
 Deno.test("who was not measured beside heavy requests has no part in where they change the answer", () => {
   const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
   const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
@@ -122,7 +128,7 @@ Deno.test("a crossing tells from where on the intervals lie apart, and that they
   // 5 + 0.8 x > 10 + 0.4 x from x = 12.5 on; 5 + 0.8 x > 10 + 0.6 x from x = 25 on
   const [first] = crossings([loop, pool], load({}), "cpuUs");
   assertEquals(first, { at: 13, from: "loop", to: "pool", told: 26 });
-  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})));
+  const text = (...all: Facts[]) => describeAdvice(advise(all, [], load({})), 200);
   assertStringIncludes(
     text(loop, pool),
     "from 13 µs of CPU on: pool instead of loop; the figures tell them apart from 26 µs of CPU on",
@@ -241,9 +247,8 @@ Deno.test("an architecture that lacks a figure is named with the command that ma
 Deno.test("the answer names the best, the runner-up, the reason and the crossings", () => {
   const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
   const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
-  const text = describeAdvice(
-    advise([loop, pool], [{ name: "new", command: "deno task exp new" }], load({ cpuUs: 50_000 })),
-  );
+  const advice = advise([loop, pool], [{ name: "new", command: "deno task exp new" }], load({ cpuUs: 50_000 }));
+  const text = describeAdvice(advice, 200);
   assertStringIncludes(text, "of CPU: pool\n");
   assertStringIncludes(
     text,
@@ -254,6 +259,21 @@ Deno.test("the answer names the best, the runner-up, the reason and the crossing
   assertStringIncludes(text, "new: it is not measured\n    deno task exp new");
   const none = describeAdvice(advise([loop], [], load({ connections: 1e6 })));
   assertStringIncludes(none, "Nothing that was measured here can do it.");
+  assertStringIncludes(text, "one µs of waiting counts as much as one µs of CPU.");
+  const words = (of: string) => of.split(/\s+/).filter((word) => !/^-+$/.test(word)).join(" ");
+  assertEquals(words(describeAdvice(advice, 80)), words(text)); // in narrow lines it says the same
+});
+
+Deno.test("the answer fits a terminal of 80 columns, but for commands, which are copied", () => {
+  const names = ["event-loop-fair", "io-uring-direct", "process-per-conn", "thread-per-conn", "reactor-pool"];
+  const loops = names.map((name, i) => facts(name, { cpu: line([100, 5 + i], [1000, 15]), beside: BLOCKED }));
+  const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
+  const unmixed = names.map((name) => facts(`${name}-again`, {}));
+  const asked = load({ connections: 9000, cpuUs: 60_000, idlePercent: 5 });
+  const text = describeAdvice(advise([...loops, pool, ...unmixed], [], asked));
+  const long = text.split("\n").filter((line) => line.length > 80);
+  assertEquals(long.filter((line) => !line.startsWith("    deno task ")), []);
+  for (const heading of ["Beyond what was measured\n  ", "Not weighed\n  "]) assertStringIncludes(text, heading);
 });
 
 Deno.test("servers that push are not weighed against those that answer requests, whatever is stored of them", () => {

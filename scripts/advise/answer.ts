@@ -14,7 +14,6 @@ import {
   weigh,
 } from "../../lib/advice/model.ts";
 import type { Facts, Unknown } from "../../lib/advice/facts.ts";
-import { interval } from "../../lib/tables/studies.ts";
 import { MIXED } from "../../lib/results/conventions.ts";
 import { bytes, count, microseconds } from "../../lib/text/format.ts";
 import { clearestPair, crossingSentence, crossingTable, type Pair } from "../../lib/advice/pairs.ts";
@@ -60,13 +59,21 @@ export function advise(known: readonly Facts[], unknown: readonly Unknown[], loa
   };
 }
 
+/** What it costs, with the bounds of it in the same unit: a column that fits. */
+function totalText({ totalUs, lowUs, highUs }: Choice): string {
+  const [unit, us] = totalUs < 1e3 ? ["µs", 1] as const : totalUs < 1e6 ? ["ms", 1e3] as const : ["s", 1e6] as const;
+  const digits = totalUs / us < 100 ? 1 : 0;
+  const [total, low, high] = [totalUs, lowUs, highUs].map((value) => count(value / us, digits));
+  return `${total} [${low}, ${high}] ${unit}`;
+}
+
 const COLUMNS: Column<Choice>[] = [
   { heading: "architecture", cell: (of) => of.name, left: true },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpuUs, 2) },
-  { heading: "looking at\nidle ones, µs", cell: (of) => count(of.idleUs, 2) },
-  { heading: "light requests\nwait longer", cell: (of) => microseconds(of.waitUs) },
-  { heading: "together, µs\n[98 %]", cell: (of) => interval(of.totalUs, of.lowUs, of.highUs) },
-  { heading: "memory of\nconnections", cell: (of) => bytes(of.bytes) },
+  { heading: "idle\nscan, µs", cell: (of) => count(of.idleUs, 2) },
+  { heading: "light ones\nwait", cell: (of) => microseconds(of.waitUs) },
+  { heading: "together\n[98 %]", cell: totalText },
+  { heading: "memory", cell: (of) => bytes(of.bytes) },
 ];
 
 /** How the numbers of an axis are written. */
@@ -101,36 +108,54 @@ const crossingLines = (all: Advice["crossings"]) =>
     )
   );
 
-/** For a terminal. */
-export function describeAdvice({ load, choices, alike, crossings, pairs, out }: Advice, width = 80): string {
+/** A line as several that fit, each but the first indented by two more. */
+function hanging(line: string, width: number): string[] {
+  const text = line.trimStart();
+  const indent = " ".repeat(line.length - text.length);
+  return wrap(text, width - indent.length - 2).map((part, i) => `${indent}${i > 0 ? "  " : ""}${part}`);
+}
+
+/** Who is not weighed, and why. The command stands on a line of its own and is not broken: it is copied. */
+const outLines = ({ names, why, command }: Out, width: number): string[] => [
+  ...hanging(`  ${names.join(", ")}: ${why}`, width),
+  ...(command === null ? [] : [`    ${command}`]),
+];
+
+const HOW_WEIGHED =
+  'The column "together" adds CPU time, the scan of idle connections and the wait: one µs of waiting counts as much as ' +
+  "one µs of CPU. Each has a column of its own, if you weigh them otherwise. Memory is that of all connections. Waits are " +
+  `p99 of light requests at ${MIXED.ratePerS} requests/s, above those beside requests that burn nothing. The model stands ` +
+  "in lib/advice/model.ts.";
+
+/** The best, the runner-up, and those that the figures do not tell from the best. */
+function answerLines({ load, choices, alike }: Advice): string[] {
   const [best, second] = choices;
-  const asked = `${count(load.connections)} connections, ${count(load.idlePercent)} % of them idle, one request of a ` +
-    `hundred burns ${count(load.cpuUs)} µs of CPU:`;
-  const answer = best === undefined
-    ? "Nothing that was measured here can do it."
-    : `${best.name}\n\n${reason(best, load)}\n` +
-      (second === undefined ? "Nothing else that was measured can do it." : `Runner-up: ${reason(second, load)}`) +
-      (alike.length === 0 ? "" : `\nNot distinguishable from: ${alike.join(", ")} (from easy to hard).`);
-  const notes = [...new Set(choices.slice(0, 2).flatMap((of) => of.notes))];
-  const lines = crossingLines(crossings);
-  const left = out.map(({ names, why, command }) =>
-    `  ${names.join(", ")}: ${why}${command === null ? "" : `\n    ${command}`}`
-  );
-  const list = (heading: string, items: string[]) => items.length > 0 ? [`${heading}\n${items.join("\n")}`] : [];
+  if (best === undefined) return ["Nothing that was measured here can do it."];
   return [
-    `${asked} ${answer}`,
-    ...(choices.length > 0 ? [table(choices, COLUMNS)] : []),
-    ...list("Beyond what was measured", notes.map((note) => `  ${note}`)),
-    ...list("Where the answer changes, the other numbers left as they are", lines),
+    reason(best, load),
+    second === undefined ? "Nothing else that was measured can do it." : `Runner-up: ${reason(second, load)}`,
+    ...(alike.length === 0 ? [] : [`Not distinguishable from: ${alike.join(", ")} (from easy to hard).`]),
+  ];
+}
+
+/** For a terminal. */
+export function describeAdvice(advice: Advice, width = 80): string {
+  const { load, choices, crossings, pairs, out } = advice;
+  const asked = `${count(load.connections)} connections, ${count(load.idlePercent)} % of them idle, one request of a ` +
+    `hundred burns ${count(load.cpuUs)} µs of CPU:${choices[0] === undefined ? "" : ` ${choices[0].name}`}`;
+  const notes = [...new Set(choices.slice(0, 2).flatMap((of) => of.notes))];
+  const fit = (lines: string[]) => lines.flatMap((line) => hanging(line, width));
+  const list = (heading: string, lines: string[]) => lines.length > 0 ? [[heading, ...lines].join("\n")] : [];
+  return [
+    wrap(asked, width).join("\n"),
+    fit(answerLines(advice)).join("\n"),
+    ...(choices.length > 0 ? [table(choices, COLUMNS, width)] : []),
+    ...list("Beyond what was measured", fit(notes.map((note) => `  ${note}`))),
+    ...list("Where the answer changes, the other numbers left as they are", fit(crossingLines(crossings))),
     ...pairs.map((pair) =>
       `${wrap(crossingSentence(pair), width).join("\n")}\n\n${crossingTable(pair, width)}\n* the cheaper one`
     ),
-    ...list("Not weighed", left),
-    ...wrap(
-      `Waits are p99 of light requests at ${MIXED.ratePerS} requests/s, above those beside requests that burn nothing. One µs ` +
-        "of waiting counts as much as one µs of CPU: both are columns, where you weigh them otherwise. The model stands in " +
-        "lib/advice/model.ts.",
-      width,
-    ).join("\n"),
+    ...list("Not weighed", out.flatMap((of) => outLines(of, width))),
+    wrap(HOW_WEIGHED, width).join("\n"),
   ].join("\n\n");
 }

@@ -140,3 +140,33 @@ export function spoken(figure: Figure, frames: readonly Frame[]): string {
   const seconds = Math.ceil(frames.at(-1)!.elapsed_s - frames[0]!.elapsed_s) + 1;
   return `${figure.label} of the last ${count(seconds)} s: from ${low} to ${high}`;
 }
+
+/** What one second adds to the chart of latency against load. */
+export interface LoadPoint {
+  /** Requests/s that were answered. */
+  x: number;
+  /** Their p99. */
+  y: number;
+  isBound: boolean;
+}
+
+const P99 = FIGURES.find(({ boundedAs }) => boundedAs === "p99_us")!;
+
+/** Latency against load of one server, in the order of time. Seconds with another number of connections are of another curve. */
+export function loadPoints(frames: readonly Frame[]): LoadPoint[] {
+  const connections = frames.at(-1)?.connections;
+  return frames.filter((frame) => frame.connections === connections).flatMap((frame) => {
+    const { requests_per_s, p99_us } = frame;
+    const isKnown = requests_per_s > 0 && p99_us !== null;
+    return isKnown ? [{ x: requests_per_s, y: p99_us, isBound: boundIn(P99, frame) !== null }] : [];
+  });
+}
+
+/** The same in words: its ends. */
+export function spokenLoad(name: string, points: readonly LoadPoint[]): string {
+  const sorted = points.toSorted((a, b) => a.x - b.x);
+  const [first, last] = [sorted[0], sorted.at(-1)];
+  if (first === undefined || last === undefined) return `${name}: no latency yet`;
+  const at = ({ x, y }: LoadPoint) => `p99 ${microseconds(y)} at ${count(x)} requests/s`;
+  return `${name}: ${first === last ? at(first) : `${at(first)}, ${at(last)}`}`;
+}

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { boundIn, FIGURES, remarks, remarksOf, shown, spoken, spokenOf } from "./figures.ts";
+import { boundIn, FIGURES, loadPoints, remarks, remarksOf, shown, spoken, spokenLoad, spokenOf } from "./figures.ts";
 import type { Frame } from "../../lib/run/watch.ts";
 
 const FRAME: Frame = {
@@ -92,4 +92,26 @@ Deno.test("a chart is described by the span of its values", () => {
   const frames = [10, 30, 20].map((threads, i) => ({ ...FRAME, threads, elapsed_s: 1.1 * i }));
   assertEquals(spoken(FIGURES[7]!, frames), "Threads of the last 4 s: from 10 to 30");
   assert(spoken(FIGURES[0]!, []).endsWith("not measured"));
+});
+
+Deno.test("latency against load has a dot for each second with as many connections as now, and its ends in words", () => {
+  const at = (requests_per_s: number, p99_us: number | null, more: Partial<Frame> = {}) => ({
+    ...FRAME,
+    requests_per_s,
+    p99_us,
+    ...more,
+  });
+  const frames = [at(500, 300, { connections: 10 }), at(9000, 12_700), at(0, null), at(1000, 400), at(1000, null)];
+  const points = loadPoints([...frames, { ...BOUND, p99_us: 20_000 }]);
+  assertEquals(points.map(({ x, y, isBound }) => [x, y, isBound]), [
+    [9000, 12_700, false],
+    [1000, 400, false],
+    [48_213.4, 20_000, true],
+  ]);
+  assertEquals(
+    spokenLoad("epoll", points),
+    "epoll: p99 400 µs at 1 000 requests/s, p99 20.0 ms at 48 213 requests/s",
+  );
+  assertEquals(spokenLoad("epoll", points.slice(0, 1)), "epoll: p99 12.7 ms at 9 000 requests/s");
+  assertEquals(spokenLoad("epoll", loadPoints([])), "epoll: no latency yet");
 });

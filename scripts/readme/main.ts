@@ -20,7 +20,7 @@ import { wrap } from "../../lib/text/table.ts";
 import { describeHost, hostFacts } from "../../lib/sampling/host.ts";
 import { type Book, claimsDocument, NOTHING, resultsDocument } from "./documents.ts";
 import { formatDocument } from "./format.ts";
-import { summaryTable } from "./summary.ts";
+import { loadChart, summaryTable } from "./summary.ts";
 
 const USAGE = `Usage: deno task readme
        Judges the claims by the figures of the machine that results/reference names, and writes the generated parts
@@ -52,7 +52,7 @@ function partsOf({ stored }: Book): Record<string, string> {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
     sample: sample(stored),
     summary: summaryTable(shown(own, stored.results)),
-    findings: headlines(stored).map((line) => `- ${line}`).join("\n"),
+    findings: [headlines(stored).map((line) => `- ${line}`).join("\n"), ...loadChart(stored)].join("\n\n"),
   };
 }
 

@@ -1,10 +1,11 @@
 /**
- * The table in the README: one line for each experiment, and what stops it.
+ * What README.md shows beside its sentences: a line for each experiment, and latency against load.
  *
  * @module
  */
 import { relative } from "node:path";
-import { type Shown, telling } from "../../lib/results/choose.ts";
+import { type Shown, telling, widestSweep } from "../../lib/results/choose.ts";
+import type { Stored } from "../../lib/results/stored.ts";
 import { userMemoryText } from "../../lib/tables/overview.ts";
 import { serverCost } from "../../lib/tables/runs.ts";
 import { bytes, count, counted, MISSING } from "../../lib/text/format.ts";
@@ -53,3 +54,10 @@ const COLUMNS: Column<Shown>[] = [
 
 /** The table, in Markdown. */
 export const summaryTable = (rows: readonly Shown[]): string => markdown(rows, COLUMNS);
+
+/** The chart that results/README.md draws of latency against load, with a sentence; nothing where no sweep is stored. */
+export const loadChart = ({ studies }: Pick<Stored, "studies">): string[] =>
+  widestSweep(studies.sweep) === undefined ? [] : [
+    "![Latency against load: p99 at each rate](results/charts/load.png)",
+    "Latency bends where a server saturates; [all rates](results/README.md#latency-against-load).",
+  ];

@@ -73,7 +73,7 @@ Deno.test("latency against load stands in the report, or the command that measur
   );
   assertStringIncludes(
     textOf("#comparison", measured),
-    "go-net20 00020 000 to 20 0007",
+    "go-net20 39620 000 to 20 8007",
   );
   const { charts } = dataOf(measured);
   assertEquals(charts["load"]!.kind, "lines");

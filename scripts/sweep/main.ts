@@ -17,7 +17,7 @@ import type { SweepRow } from "../../lib/results/rows.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE } from "../../lib/run/setup.ts";
 import type { CannotSweep } from "../../lib/run/sweep.ts";
-import { SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
+import { readSeed, SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { describeSweep } from "../../lib/tables/sweep.ts";
@@ -30,24 +30,28 @@ const USAGE = `Usage: deno task sweep <name>… [flags]
        deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT
          [--pid N]
 Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
-       [--rounds ${SWEEP_FULL.rounds}] [--seconds S] [--quick] [--json] [--no-save]
+       [--rounds ${SWEEP_FULL.rounds}] [--seed N] [--seconds S] [--quick] [--json]
+       [--no-save]
        ${SETUP_USAGE}
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
        --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
+       --seed: of the rates at which these begin; it is stored with the rates.
        Each rate is asked of a server that was started for it. A server takes
        about four minutes with --slo, one without; a fourth of it with --quick.`;
 
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
-    string: ["slo", "connections", "rates", "rounds", "seconds", "name", "url", "pid", "port", ...SETUP_FLAGS],
+    string: ["slo", "connections", "rates", "rounds", "seed", "seconds", "name", "url", "pid", "port", ...SETUP_FLAGS],
     boolean: ["quick", "json", "save"],
     negatable: ["save"],
     defaults: { save: true },
   });
-  const { quick, slo, rounds, rates } = flags;
+  const { quick, slo, rounds, rates, seed } = flags;
   const usual = quick ? SWEEP_QUICK : SWEEP_FULL;
-  if (slo === undefined && rounds !== undefined) throw new UsageError("--rounds belongs to --slo.");
+  for (const [name, value] of Object.entries({ rounds, seed })) {
+    if (slo === undefined && value !== undefined) throw new UsageError(`--${name} belongs to --slo.`);
+  }
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
   if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
@@ -65,6 +69,7 @@ function readFlags() {
     rates: rates === undefined ? null : numberList("rates", rates, { min: 1, max: 2e6, integer: true }),
     slo: slo === undefined ? null : readSlo(slo),
     rounds: numberFlag("rounds", rounds ?? String(usual.rounds), { min: 1, max: 1000, integer: true }),
+    seed: readSeed(seed),
     setup: readSetup(flags),
     quick,
   };

@@ -1,6 +1,7 @@
 /** The command as it runs: at a server that bears a known rate. */
-import { assert, assertEquals, assertMatch } from "@std/assert";
-import { capacities, meets, readSlo } from "../../lib/results/capacity.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { bisected, type CapacityRatio, COMPARED_CLOSENESS, readSlo } from "../../lib/results/capacity.ts";
 import type { SweepRow } from "../../lib/results/rows.ts";
 import { filesIn, project, runTask } from "../../lib/testing/task.ts";
 
@@ -20,19 +21,60 @@ Deno.test({
   ignore: Deno.build.os !== "linux",
   fn: async () => {
     using dir = project();
-    const flags = ["--name", "serial", "--slo", "p99=1s", "--rates", "10,600", "--rounds", "1"];
+    const flags = ["--name", "serial", "--slo", "p99=1s", "--rates", "10,600", "--rounds", "1", "--seed", "3"];
     const load = ["--connections", "10", "--seconds", "0.5", "--quick", "--json"];
     const { code, stdout, stderr } = await runTask("sweep", [...flags, ...load, ...SERIAL], dir.path);
     assertEquals(code, 0, stderr);
     const rows: SweepRow[] = JSON.parse(stdout);
     const slo = readSlo("p99=1s");
-    const [found] = capacities(rows, slo).values();
-    assert(found !== undefined && found >= 8 && found < 300, `${found}: ${stderr}`);
+    const { met, failed } = bisected(rows, slo).found.get(1)!;
+    assert(met !== null && met >= 8 && met < 300, `${met}: ${stderr}`);
+    assert(failed! <= Math.ceil(met * 1.06) + 1, `${met} meets and ${failed} does not`);
     const bisection = rows.filter(({ round }) => round === 1);
-    const failed = Math.min(...bisection.filter((row) => !meets(row, slo)).map((row) => row.rate_per_s));
-    assert(failed <= Math.ceil(found * 1.06) + 1, `${found} meets and ${failed} does not`);
+    assertEquals(bisection.map(({ over }) => over), bisection.map((_, i) => i === bisection.length - 1));
+    assert(bisection.every(({ seed }) => seed === 3));
     assertMatch(stderr, /^This takes (about \d+ min|under a minute)\.$/m);
     assertMatch(stderr, /^serial, round 1: .*; .* left$/m);
     assertEquals(filesIn(dir.path, ".json").length, 1);
   },
+});
+
+Deno.test({
+  name: "compare --scenario sweep bisects both servers, stores the rates, and gives no verdict by a single round",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using dir = project();
+    const flags = ["--scenario", "sweep", "--slo", "p99=1s", "--rounds", "1", "--seed", "3"];
+    // In a shorter window an answer that comes after its end weighs too much: on a busy machine no rate would be met.
+    const load = ["--connections", "1", "--seconds", "1", "--quick", "--json"];
+    const { code, stdout, stderr } = await runTask("compare", ["epoll", "poll", ...flags, ...load], dir.path);
+    assertEquals(code, 0, stderr);
+    const { rows, ratios }: { rows: SweepRow[]; ratios: CapacityRatio[] } = JSON.parse(stdout);
+    const [{ candidate, ratio, rounds, verdict, reason }] = ratios as [CapacityRatio];
+    assertEquals([candidate, rounds, verdict], ["poll", 1, "inconclusive"], stderr);
+    assertEquals([ratio!.low, reason], [null, "too few rounds for an interval"]);
+    assert(ratio!.estimate > 0.01 && ratio!.estimate < 100, `${ratio!.estimate}: ${stderr}`);
+    const bisections = rows.filter(({ round }) => round === 1);
+    assertEquals(new Set(bisections.map(({ server }) => server)), new Set(["epoll", "poll"]));
+    assert(bisections.every(({ seed, closeness }) => seed === 3 && closeness === COMPARED_CLOSENESS));
+    const [path, ...others] = filesIn(dir.path, ".json");
+    const stored = JSON.parse(Deno.readTextFileSync(path!));
+    assertEquals([stored.kind, stored.quick, stored.rows, others], ["sweep", true, rows, []]);
+  },
+});
+
+Deno.test("flags of a sweep are refused elsewhere, and a comparison of capacities without an objective", async () => {
+  using dir = project();
+  for (
+    const [task, args, sentence] of [
+      ["compare", ["epoll", "poll", "--seed", "1"], "--seed belongs to --scenario sweep."],
+      ["compare", ["epoll", "poll", "--scenario", "sweep"], "--scenario sweep needs an objective: --slo p99=5ms."],
+      ["sweep", ["epoll", "--seed", "1"], "--seed belongs to --slo."],
+      ["sweep", ["epoll", "--slo", "p99=5ms", "--seed", "-1"], "--seed -1 is not a whole number from 0 to 4294967295."],
+    ] as const
+  ) {
+    const { code, stderr } = await runTask(task, args, dir.path);
+    assertEquals(code, EXIT.usage, stderr);
+    assertStringIncludes(stderr, sentence);
+  }
 });

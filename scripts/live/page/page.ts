@@ -11,6 +11,7 @@ import { byId, Controls } from "./controls.ts";
 import { Distribution } from "./distribution.ts";
 import { follow } from "./follow.ts";
 import { copyOf, introduce } from "./introduce.ts";
+import { LoadChart } from "./load.ts";
 import { label, type Look, looksOf } from "./servers.ts";
 import type { Frame } from "../../../lib/run/watch.ts";
 import { type EndState, Status } from "./status.ts";
@@ -102,6 +103,7 @@ class Page {
   readonly #controls: Controls;
   readonly #tiles: Tile[];
   readonly #distribution: Distribution;
+  readonly #load: LoadChart;
   readonly #names: string[];
   #rounds: Round[] = [];
   #late: ReturnType<typeof setTimeout> | undefined;
@@ -117,11 +119,13 @@ class Page {
     this.#controls = new Controls(limits);
     this.#tiles = FIGURES.map((figure) => new Tile(figure, looks));
     this.#distribution = new Distribution(looks);
+    this.#load = new LoadChart(looks);
     dark.addEventListener("change", () => this.#draw());
   }
 
   hello({ rounds, wanted }: Hello): void {
     this.#rounds = rounds;
+    this.#load.begin(rounds);
     this.#controls.show(wanted);
     this.#status.show(`Starting ${this.#names.join(" and ")}…`, "waits");
     this.#draw();
@@ -130,6 +134,7 @@ class Page {
 
   round(round: Round): void {
     this.#rounds = recent([...this.#rounds, round]);
+    this.#load.add(round);
     this.#draw();
     this.#runs();
   }
@@ -155,6 +160,7 @@ class Page {
     for (const tile of this.#tiles) tile.show(this.#rounds);
     const last = this.#rounds.at(-1);
     this.#distribution.show(last, theme());
+    this.#load.draw(theme());
     if (last !== undefined) this.#words.show(last);
   }
 }

@@ -54,6 +54,8 @@ test("numbers and charts follow the run, the keyboard steers it, and closing the
     await page.getByRole("spinbutton", { name: "Requests/s" }).fill("50");
     await page.keyboard.press("Enter");
     await shows(page, "Requests/s", "[45]\\d"); // in the last second, so about 50
+    const load = /^epoll: p99 \S+ [mµ]?s at \d\d requests\/s, p99 \S+ [mµ]?s at [\d ]+ requests\/s$/;
+    await page.getByRole("img", { name: load }).waitFor(); // the closed loop before it was faster
     await page.getByRole("spinbutton", { name: "Connections" }).fill("501");
     await page.keyboard.press("Enter");
     await page.getByText("connections is not a whole number from 1 to 500").waitFor();
@@ -123,6 +125,8 @@ test("two servers stand side by side: numbers, lines and distributions of both, 
     await rows.first().waitFor();
     const heard = await page.getByRole("img", { name: /epoll: 1 in 2 over .* deno-serve: 1 in 2 over/ }).count();
     assertEquals(heard, 1, "the curves are described in words, too");
+    await page.getByRole("img", { name: /^epoll: p99 .* requests\/s\. deno-serve: p99 .* requests\/s$/ }).waitFor();
+    assertEquals(await page.locator("#load .of-server:visible").allTextContents(), ["epoll", "deno-serve"]);
     assertEquals(await faults(page), []);
     await page.emulateMedia({ colorScheme: "dark" });
     await page.setViewportSize({ width: 390, height: 844 });
