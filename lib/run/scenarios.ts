@@ -3,6 +3,7 @@ import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plate
 import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
+import { addProcesses } from "./trial.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
 import { errorsByKind } from "../results/findings.ts";
@@ -93,11 +94,14 @@ const rateOf = ({ rate_per_s }: Parameters): number => {
 /** The scenarios. Each takes a fresh server and a fresh generator. */
 export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>> = {
   hold,
-  throughput: (bench) =>
-    loaded(bench, () => {
+  throughput: async (bench) => {
+    const trials = await addProcesses(bench);
+    const measured = await loaded(bench, () => {
       const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;
       return bench.generator.closed({ seconds, warmupSeconds });
-    }),
+    });
+    return { ...measured, trials };
+  },
   rate: (bench) =>
     loaded(bench, () => {
       const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;
