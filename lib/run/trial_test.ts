@@ -71,7 +71,7 @@ Deno.test({
         signal: new AbortController().signal,
         onProgress() {},
       });
-    const two = await run(`${first},${second}`);
+    const two = await run(`${second},${first}`); // one process has a core of its own, the second shares that of the server
     const trials = two.load_trials!;
     assertEquals(trials.map(({ processes }) => processes), trials.length === 1 ? [1] : [1, 2]);
     assert(trials.every((of) => of.server_core_share > 0 && of.requests_per_s > 0), JSON.stringify(trials));
