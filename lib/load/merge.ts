@@ -122,7 +122,8 @@ function stoppedEarly(parts: readonly Pick<WindowPart, "stopped_early">[]): stri
   const causes = parts.map(({ stopped_early }) => stopped_early).filter((cause) => cause !== null);
   const [first] = causes;
   if (first === undefined || causes.length === parts.length) return first ?? null;
-  return `${causes.length} of ${parts.length} load processes stopped early: ${first[0]!.toLowerCase()}${first.slice(1)}`;
+  const cause = first[0]!.toLowerCase() + first.slice(1).replace(/\.$/, "");
+  return `${causes.length} of ${parts.length} load processes stopped early (${cause}).`;
 }
 
 /** Merges the parts of one window; one at least. */

@@ -245,7 +245,7 @@ Deno.test("a process that loses all its connections leaves the time and the rate
   const halfway = part({ seconds: 0.5, requests: 30, stopped_early: lost });
   const some = mergeWindows([goesOn, inWarmup, halfway]);
   assertEquals([some.seconds, answersPerS(some)], [1, 130]);
-  assertEquals(some.stopped_early, "2 of 3 load processes stopped early: all connections were lost.");
+  assertEquals(some.stopped_early, "2 of 3 load processes stopped early (all connections were lost).");
   const all = mergeWindows([inWarmup, halfway]);
   assertEquals([all.seconds, answersPerS(all), all.stopped_early], [0.5, 60, lost]);
 });
@@ -258,7 +258,7 @@ Deno.test("the window says that one process has lost its connections, and lasts 
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 2 });
   await generator.connect(2); // one in each
   const { seconds, requests, stopped_early, connections } = await generator.closed({ seconds: 0.5, warmupSeconds: 0.2 });
-  assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early: all connections were lost."]);
+  assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early (all connections were lost)."]);
   assert(Math.abs(seconds - 0.5) < 0.05 && requests > 0, `${seconds} s, ${requests} requests`);
   const open = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
   assertEquals([open.client_processes, open.requests, open.stopped_early], [1, 20, null]);

@@ -63,7 +63,8 @@ export type Setup = v.InferOutput<typeof SETUP>;
 
 /**
  * Whether cores, head and hosts of the load are the default ones. Figures of others are not mixed with them: what a request costs depends on its
- * head, and throughput depends on the cores.
+ * head, and throughput depends on the cores. Cores that are named as the plan has them are not stored as named: they are the
+ * default.
  */
 export const isUsualSetup = (
   { server_cores, load_cores, agents, head = "client" }: Setup & { agents?: number },
