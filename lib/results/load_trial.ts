@@ -49,6 +49,8 @@ export function describeTrials(trials: readonly LoadTrial[]): string | null {
 export function limitShown(trials: readonly LoadTrial[]): string | null {
   const [before, last] = trials.slice(-2);
   if (before === undefined || last === undefined || !mayRise(trials)) return null;
-  return `with ${count(before.processes)} processes of load the server used ${percent(before.server_core_share)} of its ` +
-    `cores, with ${count(last.processes)} it used ${percent(last.server_core_share)}, and there is no core for more`;
+  const { processes } = before;
+  return `with ${processes === 1 ? "1 process" : `${count(processes)} processes`} of load the server used ` +
+    `${percent(before.server_core_share)} of its cores, with ${count(last.processes)}, as many as there can be, ` +
+    `${percent(last.server_core_share)}`;
 }
