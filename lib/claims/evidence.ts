@@ -285,7 +285,9 @@ export class Evidence {
     };
     const rows = this.#study("scaling", [look], SCALING.command, `${SCALING.command} ${server} --quick`);
     const measured = rows.filter(({ speed_up }) => speed_up !== null);
-    if (!measured.some(({ cores }) => cores > 1)) throw new NotTestable(`${server}: ${rows[0]!.reason ?? "no speed-up"}`);
+    if (!measured.some(({ cores }) => cores > 1)) {
+      throw new NotTestable(`${server}: ${rows[0]!.reason ?? "no speed-up"}`);
+    }
     return measured.toSorted((a, b) => a.cores - b.cores);
   }
 

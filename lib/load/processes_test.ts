@@ -250,31 +250,46 @@ Deno.test("a process that loses all its connections leaves the time and the rate
   assertEquals([all.seconds, answersPerS(all), all.stopped_early], [0.5, 60, lost]);
 });
 
-Deno.test("the window says that one process has lost its connections, and lasts as long as the other", { ignore }, async () => {
-  await using server = new FakeServer(async ({ connection, write }, number) => {
-    const breaks = number === 3 && connection === server.clients[0]!.connection;
-    await write(breaks ? "SSH-2.0-x\r\n" : HELLO);
-  });
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 2 });
-  await generator.connect(2); // one in each
-  const { seconds, requests, stopped_early, connections } = await generator.closed({ seconds: 0.5, warmupSeconds: 0.2 });
-  assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early (all connections were lost)."]);
-  assert(Math.abs(seconds - 0.5) < 0.05 && requests > 0, `${seconds} s, ${requests} requests`);
-  const open = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
-  assertEquals([open.client_processes, open.requests, open.stopped_early], [1, 20, null]);
-});
+Deno.test(
+  "the window says that one process has lost its connections, and lasts as long as the other",
+  { ignore },
+  async () => {
+    await using server = new FakeServer(async ({ connection, write }, number) => {
+      const breaks = number === 3 && connection === server.clients[0]!.connection;
+      await write(breaks ? "SSH-2.0-x\r\n" : HELLO);
+    });
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 2 });
+    await generator.connect(2); // one in each
+    const { seconds, requests, stopped_early, connections } = await generator.closed({
+      seconds: 0.5,
+      warmupSeconds: 0.2,
+    });
+    assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early (all connections were lost)."]);
+    assert(Math.abs(seconds - 0.5) < 0.05 && requests > 0, `${seconds} s, ${requests} requests`);
+    const open = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
+    assertEquals([open.client_processes, open.requests, open.stopped_early], [1, 20, null]);
+  },
+);
 
-Deno.test("a generator that is limited to some of its processes connects anew, from these alone", { ignore }, async () => {
-  await using server = new FakeServer(({ write }) => write(HELLO));
-  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 3 });
-  for (const processes of [1, 2, 3]) {
-    await generator.limitTo(processes);
-    assertEquals((await generator.connect(6)).connected, 6);
-    const window = await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
-    assertEquals([window.client_processes, window.client_busy_us.length, window.connections], [processes, processes, 6]);
-  }
-  await assertRejects(() => generator.limitTo(4), UsageError, "The load generator has 3 processes, and not 4.");
-});
+Deno.test(
+  "a generator that is limited to some of its processes connects anew, from these alone",
+  { ignore },
+  async () => {
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 3 });
+    for (const processes of [1, 2, 3]) {
+      await generator.limitTo(processes);
+      assertEquals((await generator.connect(6)).connected, 6);
+      const window = await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
+      assertEquals([window.client_processes, window.client_busy_us.length, window.connections], [
+        processes,
+        processes,
+        6,
+      ]);
+    }
+    await assertRejects(() => generator.limitTo(4), UsageError, "The load generator has 3 processes, and not 4.");
+  },
+);
 
 Deno.test("a limit of requests per connection is one that nine closes in ten agree on", () => {
   assertEquals(closesAfter({}), null);

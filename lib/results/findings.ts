@@ -141,7 +141,9 @@ function clientBound(of: Evidence): string | null {
   if (!isFull(client)) return null;
   const slack = server === null ? "" : ` and the server ${percent(server)} of its own`;
   const none = left === 0 ? ", and no core is left for another process" : "";
-  return `the busiest process of the load generator used ${percent(client)} of its core${slack}${none}: the server may ` +
+  return `the busiest process of the load generator used ${
+    percent(client)
+  } of its core${slack}${none}: the server may ` +
     `be able to do more, so ${CLIENT_BOUNDS}`;
 }
 
@@ -190,9 +192,9 @@ function errorsFound({ errors, answered, unit }: Evidence): string | null {
 
 function unansweredFound({ unanswered, answered, unit }: Evidence): string | null {
   if (unanswered === 0) return null;
-  return `${count(unanswered)} of ${
-    counted(unanswered + answered, unit)
-  } ${UNITS[unit].none}: they waited at least until the end, so ` +
+  return `${count(unanswered)} of ${counted(unanswered + answered, unit)} ${
+    UNITS[unit].none
+  }: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";
 }
 

@@ -57,7 +57,11 @@ const trial = (processes: number, server_core_share: number): LoadTrial => ({
 });
 
 Deno.test("a server whose share still rose with the last processes is client_bound, however idle these are", () => {
-  const rising = { generatorCoreShare: 0.5, serverCoreShare: 0.8, trials: [trial(1, 0.3), trial(2, 0.5), trial(3, 0.8)] };
+  const rising = {
+    generatorCoreShare: 0.5,
+    serverCoreShare: 0.8,
+    trials: [trial(1, 0.3), trial(2, 0.5), trial(3, 0.8)],
+  };
   assertEquals(judged(rising), ["client_bound"]);
   assertMatch(
     sentenceOf(rising),

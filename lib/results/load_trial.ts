@@ -41,7 +41,9 @@ export function describeTrials(trials: readonly LoadTrial[]): string | null {
   const list = (of: (trial: LoadTrial) => string) => trials.map(of).join(", ");
   const numbers = list(({ processes }) => count(processes));
   const noun = numbers === "1" ? "process" : "processes";
-  return `with ${numbers} ${noun} of load the server used ${list((of) => percent(of.server_core_share))} of its cores and ` +
+  return `with ${numbers} ${noun} of load the server used ${
+    list((of) => percent(of.server_core_share))
+  } of its cores and ` +
     `answered ${list((of) => count(of.requests_per_s))} requests/s: the run has ${count(last.processes)}`;
 }
 

@@ -230,7 +230,10 @@ export function serverCoreUs(window: Window): number | null {
 /** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  { window, trials = [], lost, redials = 0, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { window, trials = [], lost, redials = 0, metrics, errors, throttled }: Omit<
+    Measured,
+    "histogram" | "censored" | "reason"
+  >,
   { closedLoop, askedPerS, unit, otherListener = null }: Pick<Evidence, "closedLoop" | "askedPerS" | "unit"> & {
     otherListener?: string | null;
   },

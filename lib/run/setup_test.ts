@@ -2,7 +2,16 @@ import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
 import type { Cpu } from "../sampling/cores.ts";
 import { find } from "../catalogue/catalogue.ts";
-import { coresOf, describeCores, describeScaling, onePair, readSetup, setupFlags, setupOf, workersOn } from "./setup.ts";
+import {
+  coresOf,
+  describeCores,
+  describeScaling,
+  onePair,
+  readSetup,
+  setupFlags,
+  setupOf,
+  workersOn,
+} from "./setup.ts";
 
 const cpus = (...ids: number[]): Cpu[] => ids.map((id) => ({ id, siblings: [id], package: 0, capacity: null }));
 

@@ -301,7 +301,8 @@ Deno.test("a rate that is not reached is limited, with what was due and what cam
 const cpus = linux ? cpusHere().map(({ id }) => id) : [];
 
 Deno.test({
-  name: "a run in which one of two load processes lost all its connections is limited, and its rate is that of the other",
+  name:
+    "a run in which one of two load processes lost all its connections is limited, and its rate is that of the other",
   ignore: cpus.length < 2,
   fn: () =>
     withFake(fake("if (n === 1 && k > 30) return conn.close();"), async (experiment) => {

@@ -55,7 +55,8 @@ Deno.test("trials are one line, and show the limit only where the last processes
 const cpus = cpusHere().map(({ id }) => id);
 
 Deno.test({
-  name: "a throughput whose load has two cores tries one process, and stores what it saw; with one core nothing is tried",
+  name:
+    "a throughput whose load has two cores tries one process, and stores what it saw; with one core nothing is tried",
   ignore: cpus.length < 2,
   fn: async () => {
     const [first, second] = cpus;

@@ -300,7 +300,7 @@ function frameOf(
   const { p50_us = null, p99_us = null } = percentiles(window.histogram, window.censored);
   const loop = {
     closedLoop: wanted.rate_per_s === null,
-    unit: "request",
+    unit: "request" as const,
     askedPerS: null,
     otherListener: bench.server.otherListener ?? null,
   }; // `reason` says that it falls behind

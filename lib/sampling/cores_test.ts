@@ -22,7 +22,12 @@ Deno.test("half of the cores serve, the rest make the load", () => {
   assertEquals(planCores(plain(2, 3, 6, 7)), { server: [2, 3], load: [6, 7], shared: false, siblings: false });
   for (const cores of [8, 64]) {
     const { server, load } = planCores(plain(...Array(cores).keys()));
-    assertEquals([server.length, load.length, server.at(-1)! + 1, load[0]], [cores / 2, cores / 2, cores / 2, cores / 2]);
+    assertEquals([server.length, load.length, server.at(-1)! + 1, load[0]], [
+      cores / 2,
+      cores / 2,
+      cores / 2,
+      cores / 2,
+    ]);
   }
 });
 

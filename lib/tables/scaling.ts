@@ -76,7 +76,9 @@ function notesOf(rows: readonly ScalingRow[]): string[] {
     ...(measured.some(({ shared }) => shared)
       ? ["The load runs on the server's cores too: a speed-up over all of them is a lower bound."]
       : []),
-    ...(signs ? ["≥ lower bound: the side with more cores was limited from outside. ≤ upper bound: the side with one was."] : []),
+    ...(signs
+      ? ["≥ lower bound: the side with more cores was limited from outside. ≤ upper bound: the side with one was."]
+      : []),
     ...ids.map((id) => {
       const weakened = measured.filter(({ findings }) => findings.some((of) => of.id === id));
       const servers = [...Map.groupBy(weakened, ({ server }) => server)].map(([server, own]) =>
@@ -111,6 +113,8 @@ export function describeScalingRows(rows: readonly ScalingRow[], width: number) 
 export function scalingTable({ rows, command, quick }: Pick<Study<"scaling">, "rows" | "command" | "quick">): string {
   const notes = notesOf(rows).map((note) => `- ${note}`).join("\n");
   const asked = [...new Set(rows.map(({ path }) => `\`${path}\``))].join(", ");
-  return `${markdown(rows.filter(isMeasured), columnsOf(rows))}\n\n${notes}\n\nRequests for ${asked} in a closed loop. ` +
+  return `${
+    markdown(rows.filter(isMeasured), columnsOf(rows))
+  }\n\n${notes}\n\nRequests for ${asked} in a closed loop. ` +
     `${quick ? "A quick look. " : ""}Reproduce: \`${command}\`.`;
 }
