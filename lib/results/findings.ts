@@ -192,9 +192,9 @@ function errorsFound({ errors, answered, unit }: Evidence): string | null {
 
 function unansweredFound({ unanswered, answered, unit }: Evidence): string | null {
   if (unanswered === 0) return null;
-  return `${count(unanswered)} of ${counted(unanswered + answered, unit)} ${
-    UNITS[unit].none
-  }: they waited at least until the end, so ` +
+  return `${count(unanswered)} of ${
+    counted(unanswered + answered, unit)
+  } ${UNITS[unit].none}: they waited at least until the end, so ` +
     "percentiles that they reach are lower bounds";
 }
 

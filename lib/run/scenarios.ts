@@ -3,11 +3,11 @@ import { addErrors, type Bench, look, type Measured, NOTHING, percentiles, plate
 import { evidenceOf, lateness, throttleMeter } from "./evidence.ts";
 import { counted } from "../text/format.ts";
 import { hold, rise, startClimb } from "./hold.ts";
-import { addProcesses } from "./trial.ts";
 import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
 import { errorsByKind } from "../results/findings.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
+import { addProcesses } from "./trial.ts";
 
 /** With more requests that failed than this no cost is charged to the others. */
 const MAX_FAILED_SHARE = 0.01;
