@@ -141,7 +141,10 @@ const BUSIEST = 1.2;
 /** A core more brings at least so much of what the first one does. */
 const EFFICIENCY = 0.75;
 
-/** Whether more cores bring enough. A lower bound does not refute that, but on shared cores no gain at all; an upper one does not show it. */
+/**
+ * Whether more cores bring enough. A lower bound refutes that on shared cores only, by no gain at all; an upper bound does not
+ * show it.
+ */
 function gainsCores(speedUp: Figure, { cores, shared }: ScalingRow, bound: ReturnType<typeof boundOfSpeedUp>) {
   const wanted = EFFICIENCY * cores;
   const holds = atLeast(speedUp, wanted, shared ? EFFECT : wanted);

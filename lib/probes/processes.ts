@@ -32,7 +32,7 @@ export interface Extent {
   seconds: number;
 }
 
-/** The cores of the load, and whether each of several processes has its own. Without that, none may spin: it would keep another from its core. */
+/** The cores of the load. Where several processes share one, none may spin: it would keep the others from their core. */
 function coresHere(): { load: readonly number[]; spin: { spinUs?: number } } {
   const load = coresOf({})?.load ?? [];
   return { load, spin: load.length >= SEVERAL ? {} : { spinUs: 0 } };

@@ -285,7 +285,10 @@ export const swept = (server: string, limit: number): Piece => ({ rows }) => {
   }
 };
 
-/** A server on one core and on several, with the speed-up and its interval, and the share of each loop. `changes`: of the row of several. */
+/**
+ * A server on one core and on several, with the speed-up and its interval, and the share of each loop. `changes`: of the row of
+ * several.
+ */
 export const scaled = (
   server: string,
   [speedUp, low, high]: [number, number, number],
