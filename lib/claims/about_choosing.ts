@@ -8,6 +8,9 @@ import { type Claim, judged, type Part, written } from "./claim.ts";
 import { all, atLeast, atMost, EFFECT, exactly, type Figure, gains, quotient } from "./figure.ts";
 import { type Evidence, NotMeasured } from "./evidence.ts";
 import { NotTestable, type Ratio } from "./ratio.ts";
+import { connectionsFor } from "../results/conventions.ts";
+import type { ScalingRow } from "../results/rows.ts";
+import { boundOfSpeedUp } from "../tables/scaling.ts";
 import { cost, needsTuning } from "./parts.ts";
 
 /** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
@@ -101,7 +104,8 @@ const multiReactor: Claim = {
     "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more loops " +
     "1.2 times an even share. Of 10 connections six are 60 % by chance: they are shown and decide nothing. The load is spread " +
     "to some effect: on all cores it answers at least 0.75 times as many requests/s as there are cores, against one. Where " +
-    "the load generator shares the cores, only a gain under 10 % refutes that.",
+    "the load generator shares the cores, only a gain under 10 % refutes that; where it was the limit, nothing does. With " +
+    "fewer than 50 log₂ n connections for each of n loops chance decides, and both are open.",
   judge(evidence) {
     const sizes = evidence.probes("loops", "largest_share_of_connections", (name) => /^\d+$/.test(name))
       .map(({ name, value }) => ({
@@ -137,20 +141,35 @@ const BUSIEST = 1.2;
 /** A core more brings at least so much of what the first one does. */
 const EFFICIENCY = 0.75;
 
+/**
+ * Whether more cores bring enough. A lower bound refutes that on shared cores only, by no gain at all; an upper bound does not
+ * show it.
+ */
+function gainsCores(speedUp: Figure, { cores, shared }: ScalingRow, bound: ReturnType<typeof boundOfSpeedUp>) {
+  const wanted = EFFICIENCY * cores;
+  const holds = atLeast(speedUp, wanted, shared ? EFFECT : wanted);
+  if (holds === true && bound === "at most") return null;
+  if (holds === false && bound === "at least" && !shared) return null;
+  return holds;
+}
+
 /** What a loop for each core brings, and how even their shares are; one open part where that is not measured. */
 function scaled(evidence: Evidence): Part[] {
   try {
-    const most = evidence.scaling("multi-reactor").at(-1)!;
-    const { cores, shared, shares } = most;
+    const rows = evidence.scaling("multi-reactor");
+    const most = rows.at(-1)!;
+    const { cores, shared, shares, connections } = most;
     const speedUp = { estimate: most.speed_up!, low: most.speed_up_low, high: most.speed_up_high };
     const busiest = exactly(shares[0] ?? NaN);
     const where = shared ? ", which the load generator shares" : "";
+    const enough = connections >= connectionsFor(cores);
+    const few = enough ? "" : `; ${count(connections)} connections are too few for ${cores} loops: chance decides`;
     return [{
-      says: `on ${cores} cores${where} it answers ${written(speedUp, "×")} the requests/s of one`,
-      holds: atLeast(speedUp, EFFICIENCY * cores, shared ? EFFECT : EFFICIENCY * cores),
+      says: `on ${cores} cores${where} it answers ${written(speedUp, "×")} the requests/s of one${few}`,
+      holds: enough ? gainsCores(speedUp, most, boundOfSpeedUp(most, rows.find((row) => row.cores === 1))) : null,
     }, {
       says: `there the busiest of ${cores} loops has ${written(quotient(busiest, exactly(0.01)), "%")} of the requests`,
-      holds: Number.isNaN(busiest.estimate) ? null : atMost(busiest, BUSIEST / cores),
+      holds: enough && !Number.isNaN(busiest.estimate) ? atMost(busiest, BUSIEST / cores) : null,
     }];
   } catch (error) {
     if (error instanceof NotMeasured) {

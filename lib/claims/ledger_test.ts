@@ -84,6 +84,8 @@ const calls = (ring: number, loop: number): Piece[] =>
       probed("system-calls", `${name}${load}`, "system_calls_per_request", Number(value))
     )
   );
+/** A speed-up on four cores, and the shares of the loops there. */
+const OF_FOUR: [[number, number, number], number[]] = [[3.4, 3.2, 3.6], [0.28, 0.25, 0.24, 0.23]];
 const spread = (share: number, at100 = share): Piece[] =>
   [["10", 0.8], ["100", at100], ["1000", share]].flatMap(([variant, value]) => [
     probed("loops", String(variant), "largest_share_of_connections", Number(value)),
@@ -264,6 +266,8 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds in part", [...spread(0.52), scaled("multi-reactor", [1.4, 1.3, 1.45], [0.52, 0.48], false)]],
     ["holds in part", [...spread(0.52), scaled("multi-reactor", [1.8, 1.7, 1.9], [0.7, 0.3])]],
     ["does not hold", [...spread(0.8), scaled("multi-reactor", [1.02, 0.99, 1.05], [0.9, 0.1])]],
+    ["holds in part", [...spread(0.8), scaled("multi-reactor", ...OF_FOUR, false)]],
+    ["does not hold", [...spread(0.8), scaled("multi-reactor", ...OF_FOUR, false, { connections: 100 })]], // too few
   ],
   "T-guide": [
     [
@@ -730,6 +734,19 @@ Deno.test("of several runs the newest decides, of those that were asked for the 
   const law = growing("poll", 100, 1000);
   assertEquals(verdict("T-poll", of(500, 1000), of(20, 10_000), of(10_000, 10_000), of(300, 20_000), ...law), "holds");
   assertEquals(verdict("T-poll", of(500, 1000), ...law), "not measured yet");
+});
+
+Deno.test("a small gain over cores is a no, and open where the load was the limit, or connections are too few", () => {
+  const because = (changes: Parameters<typeof scaled>[4]) => {
+    const row = scaled("multi-reactor", [1.4, 1.3, 1.45], [0.52, 0.48], false, changes);
+    return judgeClaim(claimOf("T-multi-reactor"), storedOf(...spread(0.52), row)).row.because;
+  };
+  const gain = "on 2 cores it answers × 1.40 [× 1.30, × 1.45] the requests/s of one";
+  assertStringIncludes(because({}), `No: ${gain}.`);
+  assertStringIncludes(because({ findings: [found("multi-reactor", "client_bound")] }), `Open: ${gain}.`);
+  const few = because({ connections: 50 });
+  assertStringIncludes(few, `Open: ${gain}; 50 connections are too few for 2 loops: chance decides.`);
+  assertStringIncludes(few, "Open: there the busiest of 2 loops has 52 % of the requests.");
 });
 
 Deno.test("every verdict is reached by some case", () => {

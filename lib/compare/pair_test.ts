@@ -28,6 +28,7 @@ function slice(latencies: readonly number[], cpuUs: number): Window {
     client_cpu_us: 0,
     client_spin_us: 0,
     client_processes: 1,
+    client_busy_us: [],
     host_cpu: null,
     cores: [],
     own_cpu: { server_us: cpuUs, client_us: 0 },

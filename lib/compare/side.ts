@@ -100,7 +100,7 @@ export class Side implements AsyncDisposable {
   ) {}
 
   /**
-   * Starts server and generator, each on a core of its own, which the other contender shares; and makes the connections.
+   * Starts server and generator, each on cores of its own, which the other contender shares; and makes the connections.
    *
    * @throws {CannotCompare} If it cannot start, or does not hold all connections.
    */
@@ -212,6 +212,7 @@ export class Side implements AsyncDisposable {
     const scheduled = this.load.isBroadcast === true ? 0 : sum((window) => window.scheduled ?? 0);
     return judge(this.experiment.name, {
       ...evidenceOf(this.#windows),
+      trials: [],
       p99Us: latencies.count > 0 ? latencies.percentile(99) : null,
       connections: this.load.connections,
       ratePerS: seconds > 0 ? sum((window) => window.requests - window.drained) / seconds : null,

@@ -8,7 +8,7 @@ import { CONNECTING, type Connections, IDLE, type Loop, type Steps } from "./con
 import type { AskOptions, AskOutcome, ConnectOptions, ConnectOutcome } from "./types.ts";
 import { NEVER, Patience } from "./patience.ts";
 
-/** Connections under way at a time: half of 128, the shortest queue for accept(2) that is usual. */
+/** Connections under way at a time, of all processes: half of 128, the shortest queue for accept(2) that is usual. */
 const MAX_CONNECTING = 64;
 /**
  * Where a server's queue for accept(2) is full, the kernel drops the SYN, and repeats it after a second: the generator
@@ -26,14 +26,19 @@ class ConnectLoop implements Loop {
   #redialUs = REDIAL_US;
   #redialAtUs: number;
 
-  constructor(readonly connections: Connections, readonly count: number, readonly keep: (id: number) => void) {
+  constructor(
+    readonly connections: Connections,
+    readonly count: number,
+    readonly keep: (id: number) => void,
+    readonly most: number,
+  ) {
     this.#redialAtUs = connections.redials ? connections.clockUs() + REDIAL_US : NEVER;
   }
 
   /** Opens connections until enough are under way. Returns when these are to be dialled anew. */
   fill(): number {
     const { connections, count } = this;
-    while (this.opened < count && this.pending < MAX_CONNECTING) {
+    while (this.opened < count && this.pending < this.most) {
       if (connections.open() >= 0) this.pending++;
       else connections.tally.error(connections.openError);
       this.opened++;
@@ -72,16 +77,22 @@ class ConnectLoop implements Loop {
   lost(): void {}
 }
 
-/** Opens connections, and gives each to `keep` as soon as it is made. */
+/** Opens connections, and gives each to `keep` as soon as it is made. `processes` of the generator may do so at the same time. */
 export function* connect(
   connections: Connections,
   options: ConnectOptions,
+  processes: number,
   keep: (id: number) => void = (id) => connections.hold(id),
 ): Steps<ConnectOutcome> {
   const { count, timeoutMs } = options;
   const { tally } = connections;
   tally.take();
-  const loop = connections.loop = new ConnectLoop(connections, count, keep);
+  const loop = connections.loop = new ConnectLoop(
+    connections,
+    count,
+    keep,
+    Math.max(1, Math.floor(MAX_CONNECTING / processes)),
+  );
   const patience = new Patience(connections, timeoutMs * 1e3);
   const startUs = connections.clockUs();
   for (let untilUs = loop.fill(); loop.pending > 0; untilUs = loop.fill()) {

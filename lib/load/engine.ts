@@ -54,7 +54,7 @@ export class Engine {
     this.#phase.answeredBefore = connections.tally.answered;
     switch (command.name) {
       case "connect":
-        return yield* connect(connections, command.options);
+        return yield* connect(connections, command.options, this.config.processes);
       case "ask":
         return yield* ask(connections, command.options);
       case "closed":
@@ -88,7 +88,7 @@ export class Engine {
   }
 
   *#connectSlow(options: ConnectOptions): Steps<ConnectOutcome> {
-    return yield* connect(this.connections, options, (id) => {
+    return yield* connect(this.connections, options, this.config.processes, (id) => {
       this.connections.states[id] = SLOW;
       this.#slow.push(id);
     });

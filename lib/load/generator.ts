@@ -8,6 +8,7 @@ import { lookup } from "node:dns/promises";
 import { UsageError } from "../cli/errors.ts";
 import { LoadChild } from "./child.ts";
 import {
+  isOver,
   lastOf,
   mergeAsks,
   mergeConnects,
@@ -57,7 +58,7 @@ export type {
   StressOptions,
   StressOutcome,
 } from "./types.ts";
-export { type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
+export { busiestShareOf, type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
 export { LoadChild, LoadLost } from "./child.ts";
 export { HEADS } from "./request.ts";
 
@@ -243,6 +244,8 @@ export class LoadGenerator implements AsyncDisposable {
   readonly #children: readonly LoadUnit[];
   readonly #meter: Meter;
   readonly #options: Driving;
+  /** How many of the processes take new connections. */
+  #taking: number;
   readonly #onProgress: (progress: Progress) => void;
   #last: Promise<unknown> = Promise.resolve();
   /** Listeners of each process, and messages that were sent to them. */
@@ -253,6 +256,7 @@ export class LoadGenerator implements AsyncDisposable {
 
   private constructor(children: readonly LoadUnit[], cpus: readonly number[], options: Driving) {
     this.#children = children;
+    this.#taking = children.length;
     this.#options = options;
     this.#onProgress = options.onProgress ?? (() => {});
     this.#meter = new Meter(options.serverPid ?? null, this.pids, cpus);
@@ -287,6 +291,21 @@ export class LoadGenerator implements AsyncDisposable {
   /** All of them on this host. */
   get pids(): number[] {
     return this.#children.map(({ pid }) => pid).filter((pid) => pid !== null);
+  }
+
+  /**
+   * Closes all held connections. From then on only the first `processes` take new ones, and so take part in loops on held
+   * connections.
+   *
+   * @throws {UsageError} If there are not so many.
+   */
+  async limitTo(processes: number): Promise<void> {
+    inRange({ processes });
+    if (processes > this.#children.length) {
+      throw new UsageError(`The load generator has ${this.#children.length} processes, and not ${processes}.`);
+    }
+    await this.drop();
+    this.#taking = processes;
   }
 
   /** Notes the progress of one of the processes. Those on this host tell it by themselves. */
@@ -339,7 +358,7 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   #connect(name: "connect" | "slow", count: number, timeoutMs: number): Promise<ConnectOutcome[]> {
-    const children = this.#children.toSorted((a, b) => a.clients - b.clients);
+    const children = this.#children.slice(0, this.#taking).toSorted((a, b) => a.clients - b.clients);
     const held = children.reduce((sum, { clients }) => sum + clients, 0);
     // Each is to have as many as the others, as far as these connections make up for it.
     const wanted = shares(held + count, children.length).map((share, i) => Math.max(0, share - children[i]!.clients));
@@ -410,7 +429,7 @@ export class LoadGenerator implements AsyncDisposable {
   ): Window {
     const merged: Merged = mergeWindows(parts);
     const toUs = fromUs + merged.seconds * 1e6;
-    const endUs = merged.stopped_early === null ? load.endUs : toUs;
+    const endUs = isOver(parts) ? toUs : load.endUs;
     return { ...merged, ...this.#meter.between(from, to, spanOf({ ...load, endUs }, fromUs, toUs)) };
   }
 
@@ -453,8 +472,10 @@ export class LoadGenerator implements AsyncDisposable {
     checkPath("heavyPath", whole.heavyPath);
     const { warmupSeconds } = whole;
     return await this.#queue(async () => {
-      if (warmupSeconds > 0) await this.#open({ ...whole, seconds: warmupSeconds });
-      return await this.#open(whole);
+      const warmup = warmupSeconds > 0 ? await this.#open({ ...whole, seconds: warmupSeconds }) : null;
+      const window = await this.#open(whole);
+      // Processes that lost all their connections before take no part in the window, so only the warm-up knows of them.
+      return { ...window, stopped_early: window.stopped_early ?? warmup?.stopped_early ?? null };
     });
   }
 
@@ -475,7 +496,7 @@ export class LoadGenerator implements AsyncDisposable {
         heavyPath,
       },
     }));
-    const readings = await this.#readAt(monotonicUs(), endUs, running);
+    const readings = await this.#readAt(startUs - LEAD_US, endUs, running); // before: there is no warm-up to read in
     const parts = (await running).map((part) => revive<WindowPart>(part));
     return this.#complete(parts, readings, { startUs, endUs }, startUs);
   }

@@ -113,13 +113,25 @@ export function closesAfter(closes: Record<string, number>): number | null {
 /** A window without the times that only the process knows which reads them. */
 export type Merged = Omit<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu">;
 
+/** Whether the load ended before its time: one process that goes on is load. */
+export const isOver = (parts: readonly Pick<WindowPart, "stopped_early">[]): boolean =>
+  parts.every(({ stopped_early }) => stopped_early !== null);
+
+/** Why the window ended before its time: in all of its processes, or in some of them while the others went on. */
+function stoppedEarly(parts: readonly Pick<WindowPart, "stopped_early">[]): string | null {
+  const causes = parts.map(({ stopped_early }) => stopped_early).filter((cause) => cause !== null);
+  const [first] = causes;
+  if (first === undefined || causes.length === parts.length) return first ?? null;
+  const cause = first[0]!.toLowerCase() + first.slice(1).replace(/\.$/, "");
+  return `${causes.length} of ${parts.length} load processes stopped early (${cause}).`;
+}
+
 /** Merges the parts of one window; one at least. */
 export function mergeWindows(parts: readonly WindowPart[]): Merged {
   const scheduled = parts.map((part) => part.scheduled).filter((due) => due !== null);
-  const over = parts.every(({ stopped_early }) => stopped_early !== null);
   const merged = (key: typeof HISTOGRAMS[number]) => mergeHistograms(parts.map((part) => part[key]));
   return {
-    seconds: sum(parts, (part) => part.seconds) / parts.length,
+    seconds: Math.max(...parts.map(({ seconds }) => seconds)), // all begin at once; one that ended early adds no time
     connections: sum(parts, (part) => part.connections),
     requests: sum(parts, (part) => part.requests),
     drained: sum(parts, (part) => part.drained),
@@ -138,8 +150,9 @@ export function mergeWindows(parts: readonly WindowPart[]): Merged {
     client_cpu_us: sum(parts, (part) => part.client_cpu_us),
     client_spin_us: sum(parts, (part) => part.client_spin_us),
     client_processes: parts.length,
+    client_busy_us: parts.map(({ client_cpu_us, client_spin_us }) => client_cpu_us - client_spin_us),
     late_sends: sum(parts, (part) => part.late_sends),
     scheduled: scheduled.length === 0 ? null : sum(scheduled, (due) => due),
-    stopped_early: over ? parts[0]!.stopped_early : null,
+    stopped_early: stoppedEarly(parts),
   };
 }

@@ -218,3 +218,15 @@ export function coreSharesOf(
     foreign: known ? share(sum.busy - ours) : null,
   };
 }
+
+/** How busy the busiest of the cores was that one side is pinned to, 0 to 1; null as in {@linkcode coreSharesOf}. */
+export function busiestShareOf(windows: readonly Pick<Window, "cores">[], side: "server" | "client"): number | null {
+  const cores = windows.flatMap((window) => window.cores.filter((core) => core[side]));
+  const sum = (own: readonly CoreTimes[], of: (core: CoreTimes) => number) =>
+    own.reduce((total, core) => total + of(core), 0);
+  const shares = [...Map.groupBy(cores, ({ cpu }) => cpu).values()].flatMap((own) => {
+    const total = sum(own, ({ total_us }) => total_us);
+    return total > 0 ? [Math.min(sum(own, ({ busy_us }) => busy_us) / total, 1)] : [];
+  });
+  return shares.length === 0 ? null : Math.max(...shares);
+}

@@ -137,6 +137,8 @@ class Simulation extends Connections {
   readonly #encoded = new TextEncoder().encode(HELLO);
   serverStall = { fromUs: Infinity, toUs: Infinity };
   ownStall = { fromUs: Infinity, toUs: Infinity };
+  /** When requests were sent. */
+  readonly sentAtUs: number[] = [];
 
   constructor(held: number) {
     super(new Uint8Array(1));
@@ -157,6 +159,7 @@ class Simulation extends Connections {
 
   protected override transmit(id: number): string {
     const { fromUs, toUs } = this.serverStall;
+    this.sentAtUs.push(this.#timeUs);
     const atUs = this.#timeUs + 100;
     this.#answers.push({ id, atUs: atUs >= fromUs && atUs < toUs ? toUs : atUs });
     return "";
@@ -178,8 +181,9 @@ class Simulation extends Connections {
     }
   }
 
-  run(rate: number, seconds: number) {
-    const part = { startUs: 0, endUs: seconds * 1e6, rate, total: rate * seconds, first: 0, step: 1 };
+  /** `first` and `step`: which of the requests are due for this process. */
+  run(rate: number, seconds: number, [first, step] = [0, 1]) {
+    const part = { startUs: 0, endUs: seconds * 1e6, rate, total: rate * seconds, first, step };
     return this.drive(openLoop(this, cutter(this, () => 0), { ...part, heavyShare: 0, heavyPath: "/" }, []));
   }
 }
@@ -214,4 +218,18 @@ Deno.test("a request that waits because all connections are busy is not late, bu
   assertEquals([late_sends, lateness!.percentile(100), requests, raw!.percentile(100)], [0, 0, 20_000, 100]);
   assertEquals([seconds, Math.abs(drained - 10_000) <= 2], [1, true]); // it can do 10 000 per second: the rest comes later
   assert(Math.abs(histogram.percentile(100) - 1e6) < 1e4);
+});
+
+Deno.test("processes send in turns: each request is due at its own time, and at that of no other process", () => {
+  const sent = [0, 1].map((first) => {
+    const connections = new Simulation(10);
+    const { requests, late_sends } = connections.run(1000, 1, [first, 2]);
+    assertEquals([requests, late_sends], [500, 0]);
+    return connections.sentAtUs;
+  });
+  assertEquals(sent[0], Array.from({ length: 500 }, (_, j) => 2000 * j));
+  assertEquals(sent[1], Array.from({ length: 500 }, (_, j) => 2000 * j + 1000));
+  const odd = new Simulation(10);
+  assertEquals(odd.run(1000, 0.005, [2, 3]).scheduled, 1); // of five requests only number 2: number 5 is none of them
+  assertEquals(odd.sentAtUs, [2000]);
 });

@@ -1,10 +1,13 @@
 /** A load generator of several processes is one load generator. */
-import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { UsageError } from "../cli/errors.ts";
 import { closesAfter, mergeWindows } from "./merge.ts";
-import { LoadGenerator, type Progress, type Window } from "./generator.ts";
+import { answersPerS, LoadGenerator, type Progress, startProcesses, type Window } from "./generator.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { seededRandom } from "../timing/random.ts";
+import { countCpus } from "../sampling/proc_parse.ts";
+import { readProc } from "../sampling/procfs.ts";
 import { startServer } from "../server/server.ts";
 import { testEngines } from "../testing/engines.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
@@ -113,7 +116,7 @@ testEngines("connections are shared out evenly, and a process without any takes 
   assertEquals((await generator.ask()).asked, 0);
 });
 
-Deno.test("processes send in turns: each request is due at its own time", { ignore }, async () => {
+Deno.test("heavy requests are numbered over all processes", { ignore }, async () => {
   await using server = new FakeServer(({ write }) => write(HELLO));
   const target = { host: "127.0.0.1", port: server.port };
   await using generator = await LoadGenerator.start(target, { processes: 2 });
@@ -121,7 +124,7 @@ Deno.test("processes send in turns: each request is due at its own time", { igno
   const heavy = { heavyShare: 0.25, heavyPath: "/work/9" };
   const { requests, histogram } = await generator.open({ rate: 50, seconds: 1, warmupSeconds: 0, ...heavy });
   assertEquals([requests, histogram.count], [50, 38]);
-  // Every fourth of all requests is heavy, whichever process sends it: with a shared beginning and no offset they would come in pairs.
+  // Every fourth of all requests is heavy, whichever process sends it: if each numbered its own, they would come in pairs.
   const heavyAt = server.paths.flatMap((path, at) => path === "/work/9" ? [at] : []);
   const gaps = heavyAt.slice(1).map((at, i) => at - heavyAt[i]!);
   assert(gaps.every((gap) => gap >= 2 && gap <= 6), gaps.join());
@@ -222,8 +225,8 @@ Deno.test("windows merge without loss", () => {
       errors: { http_503: 1, closed: 2 },
       closes: { 100: 1 },
       client_cpu_us: 7,
+      client_spin_us: 3,
       scheduled: 2,
-      stopped_early: "All connections were lost.",
     }),
   ]);
   assertEquals([merged.requests, merged.histogram.count, merged.histogram.percentile(100), merged.censored.count], [
@@ -233,7 +236,73 @@ Deno.test("windows merge without loss", () => {
     1,
   ]);
   assertEquals([merged.errors, merged.closes_after, merged.client_cpu_us], [{ http_503: 2, closed: 2 }, 100, 12]);
-  assertEquals([merged.scheduled, merged.stopped_early, merged.seconds], [5, null, 1]); // the others have gone on
+  assertEquals([merged.client_processes, merged.client_busy_us], [2, [5, 4]]);
+  assertEquals([merged.scheduled, merged.stopped_early, merged.seconds], [5, null, 1]);
+});
+
+Deno.test("a process that loses all its connections leaves the time and the rate of the others as they are, and is named", () => {
+  const lost = "All connections were lost.";
+  const goesOn = part({ requests: 100 });
+  const inWarmup = part({ seconds: 0, stopped_early: lost });
+  const halfway = part({ seconds: 0.5, requests: 30, stopped_early: lost });
+  const some = mergeWindows([goesOn, inWarmup, halfway]);
+  assertEquals([some.seconds, answersPerS(some)], [1, 130]);
+  assertEquals(some.stopped_early, "2 of 3 load processes stopped early (all connections were lost).");
+  const all = mergeWindows([inWarmup, halfway]);
+  assertEquals([all.seconds, answersPerS(all), all.stopped_early], [0.5, 60, lost]);
+});
+
+Deno.test(
+  "the window says that one process has lost its connections, and lasts as long as the other",
+  { ignore },
+  async () => {
+    await using server = new FakeServer(async ({ connection, write }, number) => {
+      const breaks = number === 3 && connection === server.clients[0]!.connection;
+      await write(breaks ? "SSH-2.0-x\r\n" : HELLO);
+    });
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 2 });
+    await generator.connect(2); // one in each
+    const { seconds, requests, stopped_early, connections } = await generator.closed({
+      seconds: 0.5,
+      warmupSeconds: 0.2,
+    });
+    assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early (all connections were lost)."]);
+    assert(Math.abs(seconds - 0.5) < 0.05 && requests > 0, `${seconds} s, ${requests} requests`);
+    const open = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
+    assertEquals([open.client_processes, open.requests, open.stopped_early], [1, 20, null]);
+  },
+);
+
+Deno.test(
+  "a generator that is limited to some of its processes connects anew, from these alone",
+  { ignore },
+  async () => {
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, { processes: 3 });
+    for (const processes of [1, 2, 3]) {
+      await generator.limitTo(processes);
+      assertEquals((await generator.connect(6)).connected, 6);
+      const window = await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
+      assertEquals([window.client_processes, window.client_busy_us.length, window.connections], [
+        processes,
+        processes,
+        6,
+      ]);
+    }
+    await assertRejects(() => generator.limitTo(4), UsageError, "The load generator has 3 processes, and not 4.");
+  },
+);
+
+Deno.test("an open loop that begins later than it was asked for is read from its beginning", { ignore }, async () => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const children = await startProcesses({ host: "127.0.0.1", port: server.port }, { processes: 2 }, () => {});
+  const leadUs = 1e6; // as of hosts far away: idle time that would make any share of the cores smaller
+  await using generator = LoadGenerator.over(children, { barrier: () => Promise.resolve(leadUs) });
+  await generator.connect(2);
+  const { requests, host_cpu } = await generator.open({ rate: 100, seconds: 0.4, warmupSeconds: 0 });
+  const elapsedUs = host_cpu!.total_us / countCpus(readProc("/proc/stat"));
+  assertEquals(requests, 40);
+  assert(elapsedUs > 0.3e6 && elapsedUs < leadUs, `${elapsedUs} µs between the readings`);
 });
 
 Deno.test("a limit of requests per connection is one that nine closes in ten agree on", () => {

@@ -277,8 +277,10 @@ export interface Window {
   client_cpu_us: number;
   /** Of `client_cpu_us`: spent on asking for events before a request was due. The core had that time left. */
   client_spin_us: number;
-  /** How many processes the load generator has: so many cores it can use. */
+  /** How many processes of the load generator took part: so many cores it could use. */
   client_processes: number;
+  /** Of each of them: its CPU time without what it spun. One that is full limits the load, however idle the others are. */
+  client_busy_us: number[];
   /** All CPUs of the host, and the time between the two readings, in which it is counted; null where the system does not tell. */
   host_cpu: CpuTimes | null;
   /** The cores that server and generator are pinned to. Empty where they are not, or the system does not tell. */
@@ -294,7 +296,7 @@ export interface Window {
   late_sends: number;
   /** Requests that were due in an open loop. */
   scheduled: number | null;
-  /** Why the window ended before its time, in a sentence; null if it did not. */
+  /** Why the window ended before its time, or in how many of the processes; null if it did not. */
   stopped_early: string | null;
 }
 
@@ -348,7 +350,10 @@ export interface OpenPart {
 
 /** What one process adds to a window. */
 export type WindowPart =
-  & Omit<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu" | "client_processes" | "closes_after">
+  & Omit<
+    Window,
+    "server_cpu_us" | "host_cpu" | "cores" | "own_cpu" | "client_processes" | "client_busy_us" | "closes_after"
+  >
   & {
     /** How many connections the server closed after so many answers. */
     closes: Record<string, number>;

@@ -16,6 +16,7 @@ import { processMemory, threadMemory } from "./memory.ts";
 import { million } from "./million/million.ts";
 import { pooling } from "./pooling.ts";
 import type { Probe } from "./probe.ts";
+import { processes } from "./processes.ts";
 import { queue } from "./queue.ts";
 import { socketOptions } from "./socket_options.ts";
 import { statsLine } from "./stats_line.ts";
@@ -41,6 +42,7 @@ export const PROBES: readonly Probe[] = [
   socketOptions,
   bandwidth,
   lateness,
+  processes,
   listings,
   million, // the last: the kernel is busy for a while with what it leaves
 ];

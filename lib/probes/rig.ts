@@ -6,6 +6,7 @@
 import { type Bench, type OpenBench, openBench } from "../run/bench.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
+import { onePair } from "../run/setup.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { rise, startClimb } from "../run/hold.ts";
 import type { LoadGenerator, Window } from "../load/generator.ts";
@@ -62,7 +63,14 @@ export class Rig implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const experiment = typeof which === "string" ? find(which) : which;
     const opened = stack.use(
-      await openBench(experiment, { args, prlimit, pinned, signal, ...(spinUs !== undefined && { spinUs }) }),
+      await openBench(experiment, {
+        args,
+        prlimit,
+        pinned,
+        setup: onePair(), // a probe puts a number to one cost, on machines of any size
+        signal,
+        ...(spinUs !== undefined && { spinUs }),
+      }),
     );
     return new Rig(experiment.name, opened, signal, stack.move());
   }

@@ -51,6 +51,12 @@ export const SCALING = {
   command: "deno task scaling",
 } as const;
 
+/**
+ * So many connections let a server of several loops be judged. SO_REUSEPORT deals connections by a hash: of n loops with m each
+ * the busiest has about m × √(2 ln n / m) more than m. With m = 50 log₂ n that is a sixth of m by chance, whatever n is.
+ */
+export const connectionsFor = (loops: number): number => Math.ceil(50 * loops * Math.log2(loops));
+
 /** The sweep whose capacities and latencies are published. */
 export const SWEEP = {
   servers: ["epoll", "event-loop", "go-net", "node-http"],

@@ -7,6 +7,7 @@
 import * as v from "valibot";
 import { count, counted, microseconds } from "../text/format.ts";
 import { field, text } from "./check.ts";
+import { limitShown, type LoadTrial } from "./load_trial.ts";
 
 /** All findings, in the order in which they are printed, with what each means. */
 export const FINDING_SAYS = {
@@ -55,8 +56,12 @@ export type Finding = v.InferOutput<typeof FINDING>;
 
 /** The figures of one run that tell about its validity. Shares are in 0..1. Null: not measured, or not applicable. */
 export interface Evidence {
-  /** CPU time of the load generator by the time that its cores had, without what it spent waiting for a due time. */
+  /** CPU time of the busiest process of the load generator by the time of its core, without what it spent waiting for a due time. */
   generatorCoreShare: number | null;
+  /** Cores of the load that had no process of it. */
+  loadCoresLeft: number | null;
+  /** What the server did with fewer processes of load; empty: not tried. */
+  trials: readonly LoadTrial[];
   /** CPU time of the server by the time that its cores had. */
   serverCoreShare: number | null;
   /** Lateness of requests although a connection was idle, 99th percentile; of an open loop. */
@@ -140,20 +145,27 @@ const SHORT_SECONDS = 1;
 const percent = (share: number) => `${Math.round(share * 100)} %`;
 const isFull = (share: number | null): share is number => share !== null && share >= FULL_SHARE;
 
-function clientBound({ generatorCoreShare: client, serverCoreShare: server }: Evidence): string | null {
-  if (!isFull(client) || isFull(server)) return null;
+const CLIENT_BOUNDS = "take the throughput as a lower bound and the latency as an upper one";
+
+function clientBound(of: Evidence): string | null {
+  const { generatorCoreShare: client, serverCoreShare: server, loadCoresLeft: left } = of;
+  if (isFull(server)) return null;
+  const shown = limitShown(of.trials);
+  if (shown !== null) return `${shown}: the server can do more, so ${CLIENT_BOUNDS}`;
+  if (!isFull(client)) return null;
   const slack = server === null ? "" : ` and the server ${percent(server)} of its own`;
-  return `the load generator used ${
+  const none = left === 0 ? ", and no core is left for another process" : "";
+  return `the busiest process of the load generator used ${
     percent(client)
-  } of its cores${slack}: the server may be able to do more, so take ` +
-    "the throughput as a lower bound and the latency as an upper one";
+  } of its core${slack}${none}: the server may ` +
+    `be able to do more, so ${CLIENT_BOUNDS}`;
 }
 
 function bothBound({ generatorCoreShare: client, serverCoreShare: server }: Evidence): string | null {
   if (!isFull(client) || !isFull(server)) return null;
-  return `the load generator used ${percent(client)} of its cores and the server ${
+  return `the busiest process of the load generator used ${percent(client)} of its core and the server ${
     percent(server)
-  }: the throughput is ` +
+  } of its own: the throughput is ` +
     "what the server can do, the latency an upper bound";
 }
 
@@ -229,7 +241,7 @@ function redialsFound({ redials }: Evidence): string | null {
 const BOUNDS = "take throughput as a lower bound and latency as an upper one, and compare only what ran interleaved";
 
 const SHARED: Record<NonNullable<Evidence["sharedCore"]>, string> = {
-  core: "server and load generator ran on one core, the only one that they may use",
+  core: "server and load generator shared a core",
   siblings: "server and load generator ran on hardware threads of one core",
 };
 

@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { boundOf, boundOfRun, type Evidence, FINDING_IDS, foundOften, idsOf, isSpoilt, judge } from "./findings.ts";
+import type { LoadTrial } from "./load_trial.ts";
 import { found } from "../testing/fixtures.ts";
 
 /** A run without fault: 100 connections, 50 000 requests/s, 2 ms each. */
 const SOUND: Evidence = {
   generatorCoreShare: 0.5,
+  loadCoresLeft: null,
+  trials: [],
   serverCoreShare: 0.99,
   lateP99Us: null,
   p99Us: 3000,
@@ -34,14 +37,39 @@ const sentenceOf = (change: Partial<Evidence>) => judge("epoll", { ...SOUND, ...
 
 Deno.test("a run without fault has no findings", () => assertEquals(judged({}), []));
 
-Deno.test("a generator from 90 % of its cores is client_bound where the server has slack, and both_bound where not", () => {
+Deno.test("a process of load from 90 % of its core is client_bound where the server has slack, and both_bound where not", () => {
   assertEquals(judged({ generatorCoreShare: 0.89, serverCoreShare: 0.5 }), []);
   assertEquals(judged({ generatorCoreShare: 0.9, serverCoreShare: 0.89 }), ["client_bound"]);
   assertEquals(judged({ generatorCoreShare: 0.9, serverCoreShare: null }), ["client_bound"]);
   assertEquals(judged({ generatorCoreShare: 0.9, serverCoreShare: 0.9 }), ["both_bound"]);
   const sentence = sentenceOf({ generatorCoreShare: 0.934, serverCoreShare: 0.5 });
-  assertStringIncludes(sentence, "93 % of its cores and the server 50 %");
+  assertStringIncludes(sentence, "93 % of its core and the server 50 % of its own: ");
   assertStringIncludes(sentence, "lower bound");
+  const alone = sentenceOf({ generatorCoreShare: 0.934, serverCoreShare: 0.5, loadCoresLeft: 0 });
+  assertStringIncludes(alone, "50 % of its own, and no core is left for another process: ");
+  assertEquals(sentenceOf({ generatorCoreShare: 0.934, serverCoreShare: 0.5, loadCoresLeft: 2 }), sentence);
+});
+
+const trial = (processes: number, server_core_share: number): LoadTrial => ({
+  processes,
+  server_core_share,
+  requests_per_s: 100_000 * server_core_share,
+});
+
+Deno.test("a server whose share still rose with the last processes is client_bound, however idle these are", () => {
+  const rising = {
+    generatorCoreShare: 0.5,
+    serverCoreShare: 0.8,
+    trials: [trial(1, 0.3), trial(2, 0.5), trial(3, 0.8)],
+  };
+  assertEquals(judged(rising), ["client_bound"]);
+  assertMatch(
+    sentenceOf(rising),
+    /^with 2 processes of load the server used 50 % of its cores, with 3, as many as there can be, 80 %: /,
+  );
+  assertEquals(judged({ ...rising, serverCoreShare: 0.9 }), []);
+  assertEquals(judged({ ...rising, trials: [trial(1, 0.3), trial(2, 0.8), trial(4, 0.81)] }), []);
+  assertEquals(judged({ ...rising, trials: [trial(1, 0.8)] }), []);
 });
 
 Deno.test("an open loop that is answered more slowly than it asks is server_bound, unless the generator was the limit", () => {
@@ -118,7 +146,7 @@ Deno.test("foreign processes over 10 % are foreign_load, and a hypervisor that g
 
 Deno.test("a core that both sides use is shared_core, and makes throughput a lower bound and latency an upper one", () => {
   assertEquals(judged({ sharedCore: "core" }), ["shared_core"]);
-  assertStringIncludes(sentenceOf({ sharedCore: "core" }), "on one core");
+  assertStringIncludes(sentenceOf({ sharedCore: "core" }), "shared a core");
   assertStringIncludes(sentenceOf({ sharedCore: "siblings" }), "hardware threads of one core");
   assertEquals(boundOf("requests_per_s", ["shared_core"]), "at least");
   assertEquals(boundOf("p99_us", ["shared_core"]), "at most");
@@ -157,6 +185,8 @@ Deno.test("what was not measured is no finding", () => {
 
 const WORST: Evidence = {
   generatorCoreShare: 1,
+  loadCoresLeft: null,
+  trials: [],
   serverCoreShare: 0.5,
   lateP99Us: 500,
   p99Us: 1000,

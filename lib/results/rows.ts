@@ -236,7 +236,8 @@ const SCALING = v.strictObject({
   ),
   shares: field(
     v.array(number),
-    "the share of each loop or thread, the largest first, each the median over the rounds; threads under 1 % are left out",
+    "the share of each loop or thread, the largest first, each the median over the rounds; threads under a tenth of an even share " +
+      "are left out",
   ),
   rounds: field(number, "rounds that were completed"),
   findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),

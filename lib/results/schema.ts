@@ -7,6 +7,7 @@ import * as v from "valibot";
 import { HOST } from "../sampling/host.ts";
 import { field, number, numberOrNull, text, textOrNull, time, wrongIn } from "./check.ts";
 import { FINDING } from "./findings.ts";
+import { LOAD_TRIAL } from "./load_trial.ts";
 
 /**
  * The version of the format. It grows with every change of a field's name, meaning or unit, and with every new field; one
@@ -46,7 +47,9 @@ export const ENDS = Object.keys(END_SAYS) as Ended[];
 
 /** What the user named of cores and of the request; what is missing was left at its default. */
 export const SETUP_FIELDS = {
-  server_cores: v.exactOptional(field(text, "the cores that the user gave the server, such as `0,2-3`")),
+  server_cores: v.exactOptional(
+    field(text, "the cores that the user gave the server, such as `0,2-3`; missing: half of the physical ones"),
+  ),
   load_cores: v.exactOptional(field(text, "the same of the load generator, which has a process on each")),
   head: v.exactOptional(
     field(
@@ -60,7 +63,8 @@ export type Setup = v.InferOutput<typeof SETUP>;
 
 /**
  * Whether cores, head and hosts of the load are the default ones. Figures of others are not mixed with them: what a request costs depends on its
- * head, and throughput depends on the cores.
+ * head, and throughput depends on the cores. Cores that are named as the plan has them are not stored as named: they are the
+ * default.
  */
 export const isUsualSetup = (
   { server_cores, load_cores, agents, head = "client" }: Setup & { agents?: number },
@@ -171,7 +175,10 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   last_p99_us: v.exactOptional(field(numberOrNull, "the same, 99th percentile")),
   server_core_share: field(numberOrNull, "CPU time of the server by the time that its cores had"),
-  client_core_share: field(numberOrNull, "the same of the load generator, without waiting for due times"),
+  client_core_share: field(
+    numberOrNull,
+    "the same of the busiest process of the load generator, without waiting for due times",
+  ),
   user_bytes_per_conn: field(
     numberOrNull,
     "memory of the processes per additional connection (anonymous PSS), as the slope between two sizes",
@@ -275,6 +282,13 @@ export const RESULT = v.strictObject({
   manifest: field(
     v.nullable(MANIFEST),
     "what the server was at the end of the run: see [Manifest](#manifest); `null` if it was not looked at",
+  ),
+  load_trials: v.exactOptional(
+    field(
+      v.array(LOAD_TRIAL),
+      "in `throughput`, where the load has several cores: what the server did with 1, 2, 4 … processes of load, until its " +
+        "share stopped rising; the last number made the load: see [Load trials](#load-trials)",
+    ),
   ),
   histogram: field(
     textOrNull,

@@ -15,6 +15,7 @@ import { percentileOf } from "../timing/censored.ts";
 import type { Metrics, Parameters } from "../results/results.ts";
 import { coresOf, workersOn } from "./setup.ts";
 import type { Setup } from "../results/schema.ts";
+import type { LoadTrial } from "../results/load_trial.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
 import { addressKernel, type Network, NetworkError, networkObstacle, openNetwork } from "../network/namespaces.ts";
@@ -42,7 +43,7 @@ export interface LentLoad {
 
 /** How server and generator are started. */
 export interface OpenOptions extends Omit<SubjectOptions, "cpu" | "cpus" | "onWait" | "place"> {
-  /** Whether each gets a core of its own, where there are two; true by default. */
+  /** Whether each gets cores of its own, where there are two; true by default. */
   pinned?: boolean;
   /** Whether server and load stand in a network namespace each, joined by a veth pair. Always so around the kernel. */
   isWired?: boolean;
@@ -61,6 +62,7 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
   readonly generator: LoadGenerator;
   readonly isWired: boolean;
   readonly isInKernel: boolean;
+  readonly loadCores: number | null;
 }
 
 /**
@@ -94,7 +96,7 @@ const placeIn = ({ server, interface: name, address }: Network): Place => ({
 });
 
 /**
- * Starts a server and a load generator for it, each on a core of its own, where this process may use two: they would
+ * Starts a server and a load generator for it, each on cores of its own, where this process may use two: they would
  * measure each other otherwise. A server around the kernel, or one that is compared with such a server, gets a network for
  * the time of the run: two namespaces and a veth pair.
  *
@@ -139,6 +141,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     generator,
     isWired: network !== null,
     isInKernel: !bypassesKernel(subject) && lent === undefined,
+    loadCores: cores === null || lent !== undefined ? null : cores.load.length,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -151,6 +154,8 @@ export interface Bench {
   isWired: boolean;
   /** Whether both ends of a connection are in the memory of this kernel: not if the server goes around it. */
   isInKernel: boolean;
+  /** How many cores of this host the load has, each with a process of the generator; null: it is not pinned, or lent. */
+  loadCores: number | null;
   parameters: Parameters;
   /** Says how many connections may be made next; it remembers the smaller steps before. */
   guard: Guard;
@@ -172,6 +177,8 @@ export interface Measured {
   throttled: number | null;
   /** The measured stretch of time; null where the scenario has none. */
   window: Window | null;
+  /** What the server did with fewer processes of load; missing: not tried. */
+  trials?: readonly LoadTrial[];
   /** Connections that the server closed or reset before they had their answer. */
   lost: number;
   /** Attempts to connect that were made anew beside those of the window. */
@@ -223,13 +230,17 @@ export function serverCoreUs(window: Window): number | null {
 /** What weakens the figures of a load. `askedPerS`: the rate of an open loop. */
 export function findingsOf(
   server: string,
-  { window, lost, redials = 0, metrics, errors, throttled }: Omit<Measured, "histogram" | "censored" | "reason">,
+  { window, trials = [], lost, redials = 0, metrics, errors, throttled }: Omit<
+    Measured,
+    "histogram" | "censored" | "reason"
+  >,
   { closedLoop, askedPerS, unit, otherListener = null }: Pick<Evidence, "closedLoop" | "askedPerS" | "unit"> & {
     otherListener?: string | null;
   },
 ): Finding[] {
   return judge(server, {
     ...evidenceOf(window === null ? [] : [window]),
+    trials,
     p99Us: metrics.p99_us ?? null,
     connections: metrics.connections ?? 0,
     ratePerS: metrics.requests_per_s ?? metrics.deliveries_per_s ?? null,

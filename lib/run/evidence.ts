@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { coreSharesOf, sharesOf, type Window } from "../load/generator.ts";
+import { busiestShareOf, coreSharesOf, sharesOf, type Window } from "../load/generator.ts";
 import type { Evidence } from "../results/findings.ts";
 import { readThrottling } from "../sampling/cgroup.ts";
 import { type Cpu, readCpus } from "../sampling/cores.ts";
@@ -13,13 +13,23 @@ import { Histogram } from "../timing/histogram.ts";
 /** Whether interrupts are missing in CPU times here; read once, as it cannot change. */
 let irqApart: boolean | undefined;
 
-/** The share of its cores that the load generator had work for: spinning until a request is due is none. */
-export function generatorShare(
-  windows: readonly Pick<Window, "client_cpu_us" | "client_spin_us" | "client_processes" | "seconds">[],
-): number | null {
-  const had = windows.reduce((sum, { client_processes, seconds }) => sum + client_processes * seconds * 1e6, 0);
-  const used = windows.reduce((sum, { client_cpu_us, client_spin_us }) => sum + client_cpu_us - client_spin_us, 0);
-  return had > 0 ? used / had : null;
+/**
+ * The share of its core that the busiest process of the load generator had work for: spinning until a request is due is none.
+ * A full one limits the load, and idle ones beside it would hide that in a mean.
+ */
+export function generatorShare(windows: readonly Pick<Window, "client_busy_us" | "seconds">[]): number | null {
+  const hadUs = windows.reduce((sum, { seconds }) => sum + seconds * 1e6, 0);
+  const processes = Math.max(0, ...windows.map(({ client_busy_us }) => client_busy_us.length));
+  if (hadUs <= 0 || processes === 0) return null;
+  const usedBy = (i: number) => windows.reduce((sum, { client_busy_us }) => sum + (client_busy_us[i] ?? 0), 0);
+  return Math.max(...Array.from({ length: processes }, (_, i) => usedBy(i))) / hadUs;
+}
+
+/** How many cores of the load had no process that took part; null where the load is not pinned to cores of this host. */
+export function loadCoresLeft(windows: readonly Pick<Window, "cores" | "client_processes">[]): number | null {
+  const cores = new Set(windows.flatMap((window) => window.cores.filter(({ client }) => client).map(({ cpu }) => cpu)));
+  const used = Math.max(0, ...windows.map(({ client_processes }) => client_processes));
+  return cores.size === 0 ? null : Math.max(0, cores.size - used);
 }
 
 /** Latenesses of all windows in one histogram; null where none was an open loop. */
@@ -41,6 +51,7 @@ const larger = (a: number | null | undefined, b: number | null | undefined): num
 type FromWindows = Pick<
   Evidence,
   | "generatorCoreShare"
+  | "loadCoresLeft"
   | "serverCoreShare"
   | "lateP99Us"
   | "stealShare"
@@ -81,7 +92,12 @@ export function evidenceOf(windows: readonly Window[]): FromWindows {
   const host = sharesOf(windows);
   const pinned = server !== null || client !== null;
   return {
-    generatorCoreShare: !answered ? null : irqApart && client ? client.busy : generatorShare(windows),
+    generatorCoreShare: !answered
+      ? null
+      : irqApart && client
+      ? busiestShareOf(windows, "client")
+      : generatorShare(windows),
+    loadCoresLeft: loadCoresLeft(windows),
     serverCoreShare: !answered || server === null ? null : irqApart ? server.busy : server.own,
     lateP99Us: lateness(windows).late_p99_us,
     stealShare: pinned ? larger(server?.steal, client?.steal) : host.steal,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { sharedCoreOf } from "./evidence.ts";
+import { generatorShare, loadCoresLeft, sharedCoreOf } from "./evidence.ts";
 import type { Cpu } from "../sampling/cores.ts";
 import type { CoreTimes } from "../load/generator.ts";
 
@@ -23,4 +23,19 @@ Deno.test("with one core to run on both share it, pinned or not; with several it
   assertEquals(sharedCoreOf([{ cores: [] }], [cpu(3)]), "core");
   assertEquals(sharedCoreOf([{ cores: [] }], [cpu(0), cpu(1)]), null);
   assertEquals(sharedCoreOf([], []), null);
+});
+
+Deno.test("the share of the load generator is that of its busiest process over all windows", () => {
+  const window = (...client_busy_us: number[]) => ({ client_busy_us, seconds: 1 });
+  assertEquals(generatorShare([window(950_000, 50_000, 50_000, 50_000)]), 0.95); // a mean would be 0.275
+  assertEquals(generatorShare([window(900_000, 100_000), window(100_000, 500_000)]), 0.5);
+  assertEquals(generatorShare([]), null);
+  assertEquals(generatorShare([{ client_busy_us: [], seconds: 0 }]), null);
+});
+
+Deno.test("cores of the load are left where fewer processes took part; where none is pinned it is not known", () => {
+  const cores = [core(0, "server"), core(1, "client"), core(2, "client"), core(3, "client")];
+  assertEquals(loadCoresLeft([{ cores, client_processes: 1 }]), 2);
+  assertEquals(loadCoresLeft([{ cores, client_processes: 3 }]), 0);
+  assertEquals(loadCoresLeft([{ cores: [core(0, "server")], client_processes: 8 }]), null);
 });

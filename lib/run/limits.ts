@@ -56,7 +56,7 @@ function machineRows({ cores, cpu, memory_bytes, kernel, os }: HostFacts): Row[]
       what: "cores",
       value: `${cores}${cpu === null ? "" : ` × ${cpu}`}`,
       caps: cores > 1
-        ? "server and load generator have a core each"
+        ? "server and load generator have cores of their own"
         : "server and load generator share one: throughput and latency tell of both",
       connections: null,
       raise: cores > 1 ? "" : "a machine with two cores or more",

@@ -8,6 +8,7 @@ import { answersPerS, type Window } from "../load/generator.ts";
 import { switchesBetween } from "../sampling/sampler.ts";
 import { errorsByKind } from "../results/findings.ts";
 import type { Parameters, ScenarioName } from "../results/results.ts";
+import { addProcesses } from "./trial.ts";
 
 /** With more requests that failed than this no cost is charged to the others. */
 const MAX_FAILED_SHARE = 0.01;
@@ -119,11 +120,14 @@ const rateOf = ({ rate_per_s }: Parameters): number => {
 /** The scenarios. Each takes a fresh server and a fresh generator. */
 export const SCENARIO: Record<ScenarioName, (bench: Bench) => Promise<Measured>> = {
   hold,
-  throughput: (bench) =>
-    loaded(bench, () => {
+  throughput: async (bench) => {
+    const trials = await addProcesses(bench);
+    const measured = await loaded(bench, () => {
       const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;
       return bench.generator.closed({ seconds, warmupSeconds });
-    }),
+    });
+    return { ...measured, trials };
+  },
   rate: (bench) =>
     loaded(bench, () => {
       const { seconds, warmup_seconds: warmupSeconds } = bench.parameters;

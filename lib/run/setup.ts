@@ -6,7 +6,16 @@
 import { UsageError } from "../cli/errors.ts";
 import { type HeadName, HEADS } from "../load/generator.ts";
 import type { Setup } from "../results/schema.ts";
-import { chooseCores, corePair, type Cpu, cpuList, parseCpuList, planScaling, readCpus } from "../sampling/cores.ts";
+import {
+  chooseCores,
+  corePair,
+  type Cpu,
+  cpuList,
+  parseCpuList,
+  planCores,
+  planScaling,
+  readCpus,
+} from "../sampling/cores.ts";
 import { isCustom, type Subject } from "../server/subject.ts";
 
 /** The flags that name cores, and the one that names the head. */
@@ -46,7 +55,11 @@ function readHead(text: string): HeadName {
   return head;
 }
 
-/** @throws {UsageError} If a core is not there, stands on both sides, or none is left for one of them. */
+/**
+ * What is named; none where that is the default plan, so that such a run stands beside those of the default.
+ *
+ * @throws {UsageError} If a core is not there, stands on both sides, or none is left for one of them.
+ */
 function readCores(server: string | undefined, load: string | undefined, cpus: readonly Cpu[]): Setup {
   if (server === undefined && load === undefined) return {};
   if (cpus.length === 0) throw new UsageError("Cores can be named on Linux only: this system does not tell its cores.");
@@ -59,8 +72,12 @@ function readCores(server: string | undefined, load: string | undefined, cpus: r
     throw new UsageError(`--server-cores and --load-cores overlap: core ${cpuList(both)} is named for both.`);
   }
   try {
-    const plan = chooseCores(cpus, named);
-    return { server_cores: cpuList(plan.server), load_cores: cpuList(plan.load) };
+    const [plan, usual] = [chooseCores(cpus, named), planCores(cpus)].map(({ server, load }) => ({
+      server_cores: cpuList(server),
+      load_cores: cpuList(load),
+    }));
+    const isUsual = plan!.server_cores === usual!.server_cores && plan!.load_cores === usual!.load_cores;
+    return isUsual ? {} : plan!;
   } catch (error) {
     if (error instanceof RangeError) throw new UsageError(`${error.message}.`);
     throw error;
@@ -93,13 +110,26 @@ export const setupOf = ({ server_cores, load_cores, head }: Setup): Setup => ({
   ...(head !== undefined && { head }),
 });
 
-/** The cores of both sides: those that are named, else one for each; null where they are not pinned. */
-export function coresOf(setup: Setup): { server: number[]; load: number[] } | null {
+/**
+ * The cores of both sides: those that are named, else half of the physical cores each. Null where they are not pinned, because
+ * there is one core only, or the system does not tell them.
+ */
+export function coresOf(
+  setup: Setup,
+  cpus: readonly Cpu[] = cpusHere(),
+): { server: number[]; load: number[] } | null {
   if (setup.server_cores !== undefined && setup.load_cores !== undefined) {
     return { server: parseCpuList(setup.server_cores), load: parseCpuList(setup.load_cores) };
   }
-  const pair = corePair();
-  return pair === null ? null : { server: [pair.server], load: [pair.load] };
+  if (cpus.length === 0) return null;
+  const { server, load, shared } = planCores(cpus);
+  return shared ? null : { server, load };
+}
+
+/** One core for each side, for what is to have one value on all machines; without cores where there is no pair of them. */
+export function onePair(cpus: readonly Cpu[] = cpusHere()): Setup {
+  const pair = corePair(cpus);
+  return pair === null ? {} : { server_cores: String(pair.server), load_cores: String(pair.load) };
 }
 
 /**
@@ -129,6 +159,7 @@ export function describeCores(cpus: readonly Cpu[] = cpusHere()): string {
   const { server, load, shared, siblings } = chooseCores(cpus);
   if (shared) return `Cores: ${all}. Server and load share it, so that each slows the other.`;
   const caveat = siblings ? " They are two hardware threads of one core, so that each slows the other." : "";
-  return `Cores: ${all}. By default the server runs on core ${server[0]} and the load on core ${load[0]}; ` +
+  const named = (cores: readonly number[]) => `core${cores.length === 1 ? "" : "s"} ${cpuList(cores)}`;
+  return `Cores: ${all}. By default the server runs on ${named(server)} and the load on ${named(load)}; ` +
     `--server-cores and --load-cores name others.${caveat}`;
 }

@@ -76,9 +76,10 @@ type Driven = Awaited<ReturnType<typeof drive>>;
 /** What a result says of what was measured, if anything was. */
 function figuresOf(name: string, step: Step, otherListener: string | null, measured?: Driven) {
   if (measured === undefined) return { metrics: {}, histogram: null, findings: [] };
-  const { metrics, manifest, histogram, censored, errors } = measured;
+  const { metrics, manifest, histogram, censored, errors, trials = [] } = measured;
   return {
     ...{ metrics, manifest, errors },
+    ...(trials.length > 0 && { load_trials: [...trials] }),
     histogram: histogram.toJSON(),
     at_least: atLeast(histogram, censored),
     findings: findingsOf(name, measured, { ...loopOf(step, measured), otherListener }),

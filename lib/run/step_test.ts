@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
 import { type Experiment, find } from "../catalogue/catalogue.ts";
 import { createGuard, Guard } from "./guard.ts";
+import { cpusHere } from "./setup.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { labVersion } from "../results/lab.ts";
 import type { Step } from "./ladder.ts";
@@ -68,6 +69,27 @@ Deno.test({
     }
     assertEquals(counts, [["hold", 20], ["throughput", 20]]);
   },
+});
+
+const cpus = linux ? cpusHere().map(({ id }) => id) : [];
+
+Deno.test({
+  name:
+    "a run in which one of two load processes lost all its connections is limited, and its rate is that of the other",
+  ignore: cpus.length < 2,
+  fn: () =>
+    withFake(
+      fake("if (n === 1 && k > 30) return conn.write(new Uint8Array([83, 83, 72, 13, 10]));"),
+      async (experiment) => {
+        const cores = { server_cores: String(cpus[0]), load_cores: `${cpus[1]},${cpus[0]}` };
+        const { ended, reason, metrics } = await runStep(
+          options(experiment, step("rate", 2, { rate_per_s: 100, seconds: 0.6, ...cores })),
+        );
+        assertEquals(ended, "limited");
+        assertStringIncludes(reason!, "1 of 2 load processes stopped early (all connections were lost)");
+        assert(metrics.requests_per_s! > 50 && metrics.requests_per_s! < 100, `${metrics.requests_per_s}`);
+      },
+    ),
 });
 
 Deno.test({

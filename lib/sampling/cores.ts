@@ -167,8 +167,9 @@ export function chooseCores(
 }
 
 /** One core for the server and one for the load; null where they have to share one, or the system does not say. */
-export function corePair(): { server: number; load: number } | null {
-  const cpus = Deno.build.os === "linux" ? readCpus() : [];
+export function corePair(
+  cpus: readonly Cpu[] = Deno.build.os === "linux" ? readCpus() : [],
+): { server: number; load: number } | null {
   if (cpus.length === 0) return null;
   const { server, load, shared } = planCores(cpus);
   return shared ? null : { server: server[0]!, load: load[0]! };

@@ -20,6 +20,15 @@ Deno.test("lists of the kernel are read and written", () => {
 Deno.test("half of the cores serve, the rest make the load", () => {
   assertEquals(planCores(plain(0, 1)), { server: [0], load: [1], shared: false, siblings: false });
   assertEquals(planCores(plain(2, 3, 6, 7)), { server: [2, 3], load: [6, 7], shared: false, siblings: false });
+  for (const cores of [8, 64]) {
+    const { server, load } = planCores(plain(...Array(cores).keys()));
+    assertEquals([server.length, load.length, server.at(-1)! + 1, load[0]], [
+      cores / 2,
+      cores / 2,
+      cores / 2,
+      cores / 2,
+    ]);
+  }
 });
 
 Deno.test("two hardware threads of one core never work for both sides, nor against each other", () => {

@@ -1,5 +1,6 @@
 import { type boundOf, boundOfRun } from "../results/findings.ts";
 import { userMemoryOf } from "../results/choose.ts";
+import { describeTrials } from "../results/load_trial.ts";
 import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { acceptsPerS, type Metrics, type Result } from "../results/results.ts";
 import { type Column, table, wrap } from "../text/table.ts";
@@ -187,6 +188,10 @@ export function describe(results: readonly Result[], width?: number): string {
   const broke = results.filter((of) => of.ended !== "ok").map((of) => `${label(of)}: ${of.ended}, ${of.reason}`);
   const notes = results.flatMap((of) => of.findings.map(({ id, sentence }) => `${label(of)}: ${id}, ${sentence}`));
   const raw = results.flatMap(rawLatency);
+  const trials = results.flatMap((of) => {
+    const line = describeTrials(of.load_trials ?? []);
+    return line === null ? [] : [`${label(of)}: ${line}`];
+  });
   const indent = "  ";
   const fold = (line: string) => wrap(line, (width ?? DEFAULT_WIDTH) - 2 * indent.length).join(`\n${indent}${indent}`);
   const list = (heading: string, lines: string[]) =>
@@ -196,6 +201,7 @@ export function describe(results: readonly Result[], width?: number): string {
   const signs = /[≥≤]/.test(figures) ? `\n\n${SIGNS_SAY}` : "";
   return figures + signs + list("Failures and limits", broke) + list("Over a wire", wire) +
     list("Not the default", setupNote(results)) +
+    list("Processes of load", trials) +
     list("Raw latency", raw) +
     list("Caveats", notes);
 }

@@ -3,10 +3,12 @@
  *
  * @module
  */
+import { boundOf, idsOf } from "../results/findings.ts";
 import type { ScalingRow } from "../results/rows.ts";
 import type { Study } from "../results/studies.ts";
 import { count, MISSING } from "../text/format.ts";
 import { type Column, markdown, table } from "../text/table.ts";
+import { signOf } from "./runs.ts";
 
 /** A ratio with its interval, if it has one. */
 function ratioText(value: number | null, low: number | null, high: number | null): string {
@@ -23,11 +25,37 @@ function sharesText({ shares }: ScalingRow): string {
   return shares.length > SHARES_SHOWN ? `${shown} … (${shares.length})` : shown;
 }
 
-const COLUMNS: Column<ScalingRow>[] = [
+/** Whether the requests/s of a row are a lower bound, because the load or others limited it. */
+function isLimited({ server, findings, shared }: ScalingRow): boolean {
+  const ids = idsOf(findings, server).filter((id) => !shared || id !== "shared_core"); // it is on both sides then
+  return boundOf("requests_per_s", ids) !== null;
+}
+
+/**
+ * What a speed-up is where the load or others limited one of its sides: null where it is a figure, or where both sides are lower
+ * bounds. Load that shares the cores takes more of them from the side that has fewer left.
+ *
+ * @param one The row of one core; undefined: it is not known.
+ */
+export function boundOfSpeedUp(row: ScalingRow, one: ScalingRow | undefined): "at least" | "at most" | null {
+  if (row.cores === 1) return null;
+  const isMany = isLimited(row) || row.shared;
+  const isOne = one !== undefined && isLimited(one);
+  return isMany === isOne ? null : isMany ? "at least" : "at most";
+}
+
+/** A speed-up with its interval, and the sign of a bound. */
+function speedUpText(row: ScalingRow, rows: readonly ScalingRow[], times = ""): string {
+  const one = rows.find(({ server, cores }) => server === row.server && cores === 1);
+  const sign = row.speed_up === null ? "" : signOf(boundOfSpeedUp(row, one));
+  return sign + times + ratioText(row.speed_up, row.speed_up_low, row.speed_up_high);
+}
+
+const columnsOf = (rows: readonly ScalingRow[]): Column<ScalingRow>[] => [
   { heading: "server", cell: (of) => of.server, left: true },
   { heading: "cores", cell: (of) => count(of.cores), isKey: true },
   { heading: "requests\n/s", cell: (of) => count(of.requests_per_s) },
-  { heading: "speed-up\n[98 %]", cell: (of) => ratioText(of.speed_up, of.speed_up_low, of.speed_up_high) },
+  { heading: "speed-up\n[98 %]", cell: (of) => speedUpText(of, rows) },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpu_us_per_request, 2) },
   { heading: "ratio of it\n[98 %]", cell: (of) => ratioText(of.cpu_ratio, of.cpu_ratio_low, of.cpu_ratio_high) },
   { heading: "share of each\nloop, thread, %", cell: sharesText, left: true },
@@ -38,6 +66,7 @@ const isMeasured = ({ rounds }: ScalingRow) => rounds > 0;
 /** What weakens the figures, and who could not take part: a sentence each. */
 function notesOf(rows: readonly ScalingRow[]): string[] {
   const measured = rows.filter(isMeasured);
+  const signs = measured.some((row) => /[≥≤]/.test(speedUpText(row, rows)));
   const ids = [...new Set(measured.flatMap(({ findings }) => findings.map(({ id }) => id)))];
   const out = new Map(rows.filter((row) => !isMeasured(row)).map(({ server, reason }) => [server, reason]));
   return [
@@ -47,11 +76,15 @@ function notesOf(rows: readonly ScalingRow[]): string[] {
     ...(measured.some(({ shared }) => shared)
       ? ["The load runs on the server's cores too: a speed-up over all of them is a lower bound."]
       : []),
+    ...(signs
+      ? ["≥ lower bound: the side with more cores was limited from outside. ≤ upper bound: the side with one was."]
+      : []),
     ...ids.map((id) => {
-      const servers = new Set(
-        measured.filter(({ findings }) => findings.some((of) => of.id === id)).map((of) => of.server),
+      const weakened = measured.filter(({ findings }) => findings.some((of) => of.id === id));
+      const servers = [...Map.groupBy(weakened, ({ server }) => server)].map(([server, own]) =>
+        `${server} on ${own.map(({ cores }) => cores).join(", ")} ${own.at(-1)!.cores === 1 ? "core" : "cores"}`
       );
-      return `${id}: ${[...servers].join(", ")}.`;
+      return `${id}: ${servers.join("; ")}.`;
     }),
   ];
 }
@@ -62,7 +95,7 @@ export function speedUps(rows: readonly ScalingRow[]): string | null {
   const most = [...Map.groupBy(measured, ({ server }) => server).values()].map((own) => own.at(-1)!);
   if (most.length === 0) return null;
   const parts = most.toSorted((a, b) => b.speed_up! - a.speed_up!)
-    .map((of) => `${of.server} × ${ratioText(of.speed_up, of.speed_up_low, of.speed_up_high)} on ${of.cores} cores`);
+    .map((of) => `${of.server} ${speedUpText(of, rows, "× ")} on ${of.cores} cores`);
   return `Requests/s against one core: ${parts.join("; ")}.`;
 }
 
@@ -71,7 +104,7 @@ export function describeScalingRows(rows: readonly ScalingRow[], width: number) 
   const measured = rows.filter(isMeasured);
   const answer = speedUps(rows) ?? "No speed-up was measured.";
   return {
-    table: measured.length === 0 ? "" : table(measured, COLUMNS, width),
+    table: measured.length === 0 ? "" : table(measured, columnsOf(rows), width),
     sentences: [...notesOf(rows), answer],
   };
 }
@@ -80,6 +113,8 @@ export function describeScalingRows(rows: readonly ScalingRow[], width: number) 
 export function scalingTable({ rows, command, quick }: Pick<Study<"scaling">, "rows" | "command" | "quick">): string {
   const notes = notesOf(rows).map((note) => `- ${note}`).join("\n");
   const asked = [...new Set(rows.map(({ path }) => `\`${path}\``))].join(", ");
-  return `${markdown(rows.filter(isMeasured), COLUMNS)}\n\n${notes}\n\nRequests for ${asked} in a closed loop. ` +
+  return `${
+    markdown(rows.filter(isMeasured), columnsOf(rows))
+  }\n\n${notes}\n\nRequests for ${asked} in a closed loop. ` +
     `${quick ? "A quick look. " : ""}Reproduce: \`${command}\`.`;
 }

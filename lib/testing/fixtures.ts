@@ -11,7 +11,7 @@ import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results/results.ts";
 import type { Stored } from "../results/stored.ts";
-import { HEAVY_US, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
+import { connectionsFor, HEAVY_US, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import { machineOf } from "../results/machine.ts";
 import { type Study, STUDY_SCHEMA } from "../results/studies.ts";
 
@@ -285,12 +285,16 @@ export const swept = (server: string, limit: number): Piece => ({ rows }) => {
   }
 };
 
-/** A server on one core and on several, with the speed-up and its interval, and the share of each loop. */
+/**
+ * A server on one core and on several, with the speed-up and its interval, and the share of each loop. `changes`: of the row of
+ * several.
+ */
 export const scaled = (
   server: string,
   [speedUp, low, high]: [number, number, number],
   shares: number[],
   shared = true,
+  changes: Partial<ScalingRow> = {},
 ): Piece =>
 ({ rows }) => {
   const row = (cores: number): ScalingRow => ({
@@ -300,7 +304,7 @@ export const scaled = (
     load_cores: shared ? "0-1" : String(cores),
     shared,
     path: "/work/100",
-    connections: 100,
+    connections: Math.max(100, connectionsFor(shares.length)),
     requests_per_s: 9000 * (cores === 1 ? 1 : speedUp),
     cpu_us_per_request: 110,
     speed_up: cores === 1 ? 1 : speedUp,
@@ -315,7 +319,7 @@ export const scaled = (
     findings: [],
     reason: null,
   });
-  rows.scaling.push(row(1), row(shares.length));
+  rows.scaling.push(row(1), { ...row(shares.length), ...changes });
 };
 
 /** On another machine. */

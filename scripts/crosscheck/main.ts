@@ -13,6 +13,7 @@ import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { openBench } from "../../lib/run/bench.ts";
+import { onePair } from "../../lib/run/setup.ts";
 import { against, OTHERS, runOther, type Seen, WARMUP_SECONDS } from "./clients.ts";
 import { corePair } from "../../lib/sampling/cores.ts";
 import { type Server, StartError } from "../../lib/server/server.ts";
@@ -55,7 +56,7 @@ async function servedBy(server: Server, name: string): Promise<number> {
 const LAB: Client = {
   name: "lab",
   turn: async (experiment, { connections, seconds, signal }) => {
-    await using bench = await openBench(experiment, { signal });
+    await using bench = await openBench(experiment, { signal, setup: onePair() }); // one core, as the other clients have
     const { server, generator } = bench;
     const onAbort = () => void generator.stop(); // a command that runs fails then
     signal.addEventListener("abort", onAbort, { once: true });

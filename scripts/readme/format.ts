@@ -10,6 +10,7 @@ import { STORED_ROUND } from "../../lib/regress/journal.ts";
 import { REGRESSION_RECORD, REGRESSION_ROW } from "../../lib/regress/record.ts";
 import { describeFields } from "../../lib/results/check.ts";
 import { FINDING, FINDING_SAYS } from "../../lib/results/findings.ts";
+import { LOAD_TRIAL } from "../../lib/results/load_trial.ts";
 import { type Kind, ROWS } from "../../lib/results/rows.ts";
 import {
   END_SAYS,
@@ -55,6 +56,11 @@ const METRICS_TEXT =
   `\`p99_us\` is the latency that 99 of 100 answers did not exceed. In an open loop the clock of a request starts
 when it was *due*, so that the time it waited for a stalled server counts; \`raw_\` starts when it was sent, which hides that
 time (coordinated omission). CPU, memory, threads and switches are those of the server with all its children.`;
+
+const LOAD_TRIALS_TEXT =
+  `Short windows before a \`throughput\` whose load has several cores. Processes are added until the server's share of its
+cores is full, or gains less than 2 % of what it was. If it still gains with the last of them, the load was the limit, and the
+run has the finding \`client_bound\`.`;
 
 const STRESS_TEXT =
   `\`deno task stress\`: some clients churn (connect, one request, close), the others stay and ask again as soon as
@@ -102,6 +108,7 @@ function ofResults(): string[] {
     ),
     fields("## Parameters", "Those after the third exist only where the scenario has them.", PARAMETERS),
     fields("## Metrics", METRICS_TEXT, METRICS_SCHEMA),
+    fields("## Load trials", LOAD_TRIALS_TEXT, LOAD_TRIAL),
     fields("## Stress", STRESS_TEXT, STRESS_FIGURES),
     fields("## Host", "", HOST),
     fields("### Limits", "", LIMITS),

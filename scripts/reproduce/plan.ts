@@ -53,6 +53,7 @@ const PROBE_MINUTES: Record<string, number> = {
   "socket-options": 5,
   bandwidth: 2,
   lateness: 1,
+  processes: 2.5,
   listings: 0.5,
   million: 6,
 };

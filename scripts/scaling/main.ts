@@ -10,12 +10,12 @@ import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
-import { MIN_ROUNDS, SCALING } from "../../lib/results/conventions.ts";
+import { connectionsFor, MIN_ROUNDS, SCALING } from "../../lib/results/conventions.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import type { ScalingRow } from "../../lib/results/rows.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { cpusHere, describeScaling } from "../../lib/run/setup.ts";
-import { type Cpu, planScaling } from "../../lib/sampling/cores.ts";
+import { type Cpu, planScaling, type ScalingPlan } from "../../lib/sampling/cores.ts";
 import { hasWork, type Subject } from "../../lib/server/subject.ts";
 import { describeScalingRows } from "../../lib/tables/scaling.ts";
 import { count, counted } from "../../lib/text/format.ts";
@@ -27,11 +27,15 @@ const FULL = { rounds: MIN_ROUNDS, slices: 4, seconds: 0.5, settleSeconds: 10 };
 /** A round starts two servers and warms them up. */
 const START_SECONDS = { quick: 4, full: 6 };
 
-const USAGE = `Usage: deno task scaling [<name>…] [--connections 100] [--rounds ${FULL.rounds}]
+/** The least connections, and as many as servers get whose processes or threads have one each. */
+const FEW = 100;
+
+const USAGE = `Usage: deno task scaling [<name>…] [--connections N] [--rounds ${FULL.rounds}]
        [--seconds S] [--quick] [--json] [--no-save]
        Asks each server on one core and on 2, 4 … cores for ${SCALING.path}, in paired
        rounds; servers without such requests for /, where the load has cores of
-       its own. deno task doctor shows the cores.
+       its own. deno task doctor shows the cores. Connections: ${FEW}, and more
+       on more than two cores, so that chance spreads them evenly over loops.
        Without a name: ${SCALING.servers.join(", ")}.
        It takes six minutes on two cores, one with --quick.`;
 
@@ -44,25 +48,35 @@ function readFlags() {
   });
   const usual = flags.quick ? QUICK : FULL;
   const names = flags._.length > 0 ? [...new Set(flags._)] : SCALING.servers;
-  const { connections = "100", rounds = String(usual.rounds), seconds = String(usual.seconds) } = flags;
+  const { rounds = String(usual.rounds), seconds = String(usual.seconds) } = flags;
   const extent: Extent = {
     ...usual,
-    connections: numberFlag("connections", connections, { min: 1, max: 1e5, integer: true }),
     rounds: numberFlag("rounds", rounds, { min: 1, max: 1000, integer: true }),
     seconds: numberFlag("seconds", seconds, { min: 0.1, max: 600 }),
   };
-  return { subjects: names.map((name) => findHttp(name)), extent, ...flags };
+  const connections = flags.connections === undefined
+    ? null
+    : numberFlag("connections", flags.connections, { min: 1, max: 1e5, integer: true });
+  return { ...flags, subjects: names.map((name) => findHttp(name)), extent, connections };
+}
+
+/** How many connections a server holds: enough for each loop, where it holds more than one in each process or thread. */
+function connectionsOf({ family }: Subject, { steps }: ScalingPlan): number {
+  return family === "blocking" ? FEW : Math.max(FEW, connectionsFor(steps.at(-1)!.length));
 }
 
 /** What is measured of each server, and the rows of those that cannot be measured on these cores. */
-function tasksOf(subjects: readonly Subject[], cpus: readonly Cpu[], { connections }: Extent) {
+function tasksOf(subjects: readonly Subject[], cpus: readonly Cpu[], named: number | null) {
   const tasks: Task[] = [];
   const excluded: string[] = [];
   for (const subject of subjects) {
     const isHeavy = hasWork(subject);
     const plan = planScaling(cpus, isHeavy);
     if (plan === null) excluded.push(subject.name);
-    else tasks.push({ subject, plan, path: isHeavy ? SCALING.path : "/" });
+    else {
+      const connections = named ?? connectionsOf(subject, plan);
+      tasks.push({ subject, plan, path: isHeavy ? SCALING.path : "/", connections });
+    }
   }
   const rows = excluded.map((server): ScalingRow => ({
     server,
@@ -71,7 +85,7 @@ function tasksOf(subjects: readonly Subject[], cpus: readonly Cpu[], { connectio
     load_cores: "",
     shared: false,
     path: "/",
-    connections,
+    connections: named ?? FEW,
     requests_per_s: null,
     cpu_us_per_request: null,
     speed_up: null,
@@ -122,11 +136,11 @@ function exitOf({ rows, failures }: Scaled): number {
 await runScript(USAGE, async () => {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
-  const { subjects, extent, quick, json, save } = readFlags();
+  const { subjects, extent, connections, quick, json, save } = readFlags();
   const cpus = cpusHere();
   if (cpus.length === 0) throw new Unavailable("This system does not tell its cores: scaling is measured on Linux.");
   if (planScaling(cpus, true) === null) throw new Unavailable(describeScaling(cpus));
-  const { tasks, rows: excluded } = tasksOf(subjects, cpus, extent);
+  const { tasks, rows: excluded } = tasksOf(subjects, cpus, connections);
   if (tasks.length === 0) throw new UsageError("None of these has requests that burn CPU: name others.");
   const storing = new Storing(save);
   await storing.begin();

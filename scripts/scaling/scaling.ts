@@ -17,7 +17,6 @@ import { medianOf, ratioInterval } from "../../lib/timing/stats.ts";
 
 /** How servers are measured. */
 export interface Extent {
-  connections: number;
   rounds: number;
   /** Slices of each side in a round, an even number, and their length. */
   slices: number;
@@ -30,6 +29,8 @@ export interface Task {
   subject: Subject;
   plan: ScalingPlan;
   path: string;
+  /** How many each side of a pair holds. */
+  connections: number;
 }
 
 /** What one side of a round has shown. */
@@ -38,6 +39,7 @@ interface Shown {
   cpu_us_per_request: number;
   shares: number[];
   sharesOf: ScalingRow["shares_of"];
+  findings: Found[];
 }
 
 /** One round of a server on one core and on several. */
@@ -47,28 +49,34 @@ export interface Round {
   /** ln(several / one), the median over neighbouring slices. */
   speedUpLog: number;
   cpuLog: number;
-  findings: Found[];
 }
 
-/** Threads under this share of the CPU time did not serve. */
-const MIN_SHARE = 0.01;
+/** Threads under a tenth of an even share did not serve: a runtime has such that compile, and collect garbage. */
+const MIN_OF_EVEN = 0.1;
 
-const sorted = (values: readonly number[]): number[] => {
+/** What each has of the sum, the largest first. */
+export function sharesIn(values: readonly number[]): number[] {
   const sum = values.reduce((total, value) => total + value, 0);
-  return sum <= 0 ? [] : values.map((value) => value / sum).toSorted((a, b) => b - a).filter((of) => of >= MIN_SHARE);
-};
+  return sum <= 0 ? [] : values.map((value) => value / sum).toSorted((a, b) => b - a);
+}
+
+/** The same of CPU times of threads, without those that did not serve. */
+export function threadShares(us: readonly number[]): number[] {
+  const shares = sharesIn(us.filter((value) => value > 0));
+  return shares.filter((share) => share >= MIN_OF_EVEN / shares.length);
+}
 
 /** The shares of loops, as the server counts them, or else of the CPU time of its threads. */
 async function sharesOf(side: Side, before: ReadonlyMap<number, number>): Promise<Pick<Shown, "shares" | "sharesOf">> {
   const after = side.server.pid === null ? new Map<number, number>() : threadTimes(side.server.pid);
   const { stopped } = await side.server.stop?.() ?? { stopped: null };
-  if (stopped?.loops) return { shares: sorted(stopped.loops.map(({ served }) => served)), sharesOf: "requests" };
-  return { shares: sorted([...after].map(([tid, us]) => us - (before.get(tid) ?? 0))), sharesOf: "cpu" };
+  if (stopped?.loops) return { shares: sharesIn(stopped.loops.map(({ served }) => served)), sharesOf: "requests" };
+  return { shares: threadShares([...after].map(([tid, us]) => us - (before.get(tid) ?? 0))), sharesOf: "cpu" };
 }
 
 /** One round: both are started in random order, and their slices stand in ABBA order. */
-async function round({ subject, plan, path }: Task, cores: number[], extent: Extent, signal: AbortSignal) {
-  const { connections, seconds, slices, settleSeconds } = extent;
+async function round({ subject, plan, path, connections }: Task, cores: number[], extent: Extent, signal: AbortSignal) {
+  const { seconds, slices, settleSeconds } = extent;
   const load: Load = { connections, seconds, settleSeconds, path, ratePerS: null, heavy: null, signal };
   const start = (server: number[]) =>
     Side.start(subject, { ...load, setup: { server_cores: cpuList(server), load_cores: cpuList(plan.load) } });
@@ -90,15 +98,14 @@ async function round({ subject, plan, path }: Task, cores: number[], extent: Ext
   const shown = async (side: Side, figures: Record<string, number>, i: number): Promise<Shown> => ({
     requests_per_s: figures["requests_per_s"]!,
     cpu_us_per_request: figures["cpu_us_per_request"]!,
+    findings: side.findings(),
     ...await sharesOf(side, before[i]!),
   });
-  const findings = [one, many].flatMap((side) => side.findings());
   return {
     one: await shown(one, reference, 0),
     many: await shown(many, candidate, 1),
     speedUpLog: logs["requests_per_s"] as number,
     cpuLog: logs["cpu_us_per_request"] as number,
-    findings,
   } satisfies Round;
 }
 
@@ -110,9 +117,8 @@ function medianShares(all: readonly Shown[]): number[] {
 
 /** The row of one server on so many cores. `rounds`: of one core those of all steps. */
 export function rowOf(
-  { subject, plan, path }: Task,
+  { subject, plan, path, connections }: Task,
   cores: readonly number[],
-  { connections }: Pick<Extent, "connections">,
   rounds: readonly Round[],
   reason: string | null,
 ): ScalingRow {
@@ -144,7 +150,7 @@ export function rowOf(
     shares_of: shown[0]?.sharesOf ?? "cpu",
     shares: medianShares(shown),
     rounds: rounds.length,
-    findings: foundOften(rounds),
+    findings: foundOften(shown),
     reason: rounds.length > 0 ? null : reason,
   };
 }
@@ -186,8 +192,8 @@ export async function scale(
   const rows = tasks.flatMap((task) => {
     const own = pairs.filter((pair) => pair.task === task);
     const reason = failed.get(task)?.message ?? (signal.aborted ? "interrupted" : null);
-    const one = rowOf(task, task.plan.steps[0]!, extent, own.flatMap(({ rounds }) => rounds), reason);
-    return [one, ...own.map(({ cores, rounds }) => rowOf(task, cores, extent, rounds, reason))];
+    const one = rowOf(task, task.plan.steps[0]!, own.flatMap(({ rounds }) => rounds), reason);
+    return [one, ...own.map(({ cores, rounds }) => rowOf(task, cores, rounds, reason))];
   });
   return { rows, failures: [...failed.values()] };
 }
