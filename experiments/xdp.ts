@@ -9,6 +9,7 @@
  *             probe(c10m).lost <= 0
  *             probe(c10m).server_bytes_per_connection <= 24
  *             throughput(100).core_us_per_request < 0.75 * c-epoll
+ *             throughput(1000).core_us_per_request < 0.75 * c-epoll
  * @compare    epoll, io-uring, multi-reactor
  * @requires   linux 5.9
  * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
@@ -1528,7 +1529,7 @@ export class Tcp {
 
   /**
    * Ends the connection that has waited longest among some, so that who sends half heads, or closes windows, does not starve
-   * all others: RFC 6429, section 5. To be called where no record is free. False if none of them waits.
+   * all others: RFC 6429, section 4. To be called where no record is free. False if none of them waits.
    */
   #evict(): boolean {
     const records = this.#deadlines.length;
@@ -2356,8 +2357,8 @@ export class Tcp {
   }
 
   /**
-   * Closes an idle connection by FIN. False if its hardware address was forgotten: no frame reaches the peer then, and a
-   * reset ends the connection there once it sends anything.
+   * Closes an idle connection by FIN. False if its hardware address was forgotten: then no frame would reach the peer, and
+   * what is remembered instead belongs to another host.
    */
   #close(entry: number): boolean {
     const ip = this.#table[entry + SLOT_IP]!;
