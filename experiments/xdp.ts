@@ -71,9 +71,9 @@ const TIMESPEC_SECONDS = 0; // words of struct timespec { i64 tv_sec; i64 tv_nse
 const TIMESPEC_NANOSECONDS = 2;
 const EPERM = 1; // <asm-generic/errno.h>
 const EINTR = 4;
+const ENXIO = 6;
 const EAGAIN = 11;
 const EACCES = 13;
-const ENXIO = 6;
 const EBUSY = 16;
 const ENETDOWN = 100;
 const ENOBUFS = 105;
@@ -2633,7 +2633,7 @@ export class Rings {
   /** Sleeps until a frame comes, or so long. */
   wait(ms: number): void {
     if (libc.poll(this.#waited, 1, ms) < 0 && errno[0] !== EINTR) must(-1, "wait for frames");
-    // No event, but what is always reported: an error, a hang-up or a descriptor that is none.
+    // An error, a hang-up, or a descriptor that is none: these are reported though nobody asks for them.
     if ((this.#waited[1]! >>> 16 & ~POLLIN) !== 0) this.check();
   }
 
@@ -2693,12 +2693,13 @@ async function serve(rings: Rings, tcp: Tcp): Promise<void> {
     // next frame a few µs earlier and take all of the core's time; and what gathers during a sleep is answered in one batch.
     const isDone = rings.isEmpty && !rings.isBehind && !tcp.hasWork && (isClosed || stopAtMs === Infinity);
     if (isDone) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
-    if (nowMs - heardMs < TURN_MS) continue;
-    await hearSignals();
-    rings.check();
-    if (stopping && stopAtMs === Infinity) {
+    if (nowMs - heardMs >= TURN_MS) {
+      await hearSignals();
+      rings.check();
+    }
+    if (stopping && stopAtMs === Infinity) { // heard here, or while CPU was burnt
       tcp.stop();
-      stopAtMs = heardMs + STOP_MS;
+      stopAtMs = readClockMs() + STOP_MS;
     }
   }
 }
@@ -2785,7 +2786,7 @@ if (import.meta.main) {
   console.error(`Listening, ${mode} mode. Try: curl -i http://${options.address}:${port}/`);
   await serve(rings, tcp);
   const left = tcp.open - tcp.leaving;
-  if (left > 0) console.error(`${left} connections were left as they were: STOP_MS was over before all had a FIN.`);
+  if (left > 0) console.error(`${left} connections were left without an acknowledged FIN: ${STOP_MS} ms were over.`);
   console.log(JSON.stringify({ event: "stopped", ...tcp.counts }));
   Deno.exit(0);
 }
