@@ -221,6 +221,14 @@ export function readClockMs(): number {
   return timespec[TIMESPEC_SECONDS]! * 1000 + Math.trunc(timespec[TIMESPEC_NANOSECONDS]! / 1e6);
 }
 
+let heardMs = 0; // when signals were heard last
+
+/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+async function hearSignals(): Promise<void> {
+  await libc.sched_yield();
+  heardMs = readClockMs();
+}
+
 /** Maps memory. mmap(2) reports a failure as the address −1. */
 function map(bytes: number, flags: number, fd: number, offset: number | bigint, action: string): ArrayBuffer {
   const pointer = libc.mmap(0n, BigInt(bytes), PROT_READ_WRITE, flags, fd, BigInt(offset));
@@ -454,6 +462,23 @@ export function openXdp(name: string, steer: (map: number) => BigUint64Array<Arr
   must(bound, `bind to queue 0 of ${name}`);
   const program = loadProgram(steer(createSocketMap(fd)));
   return { fd, mode: attach(program, index, where), ...description, ...rings };
+}
+
+const socketError = new Int32Array(1);
+
+/**
+ * Ends if the interface of a socket has gone. The kernel says so by the error of the socket and by nothing else: poll(2) sleeps
+ * on, and there is nothing to send.
+ */
+function checkInterface(fd: number): void {
+  must(libc.getsockopt(fd, SOL_SOCKET, SO_ERROR, socketError, words(4)), "read the error of the socket");
+  if (socketError[0] !== 0) lost(socketError[0]!);
+}
+
+/** Without its interface a server has nobody to serve, and will not get it back. */
+function lost(code: number): never {
+  console.error(`Cannot go on: the interface is down or has gone, ${getSystemErrorName(-code)} (${code})`);
+  return Deno.exit(1);
 }
 
 // ---- Protocol: the minimal HTTP/1.1 that all experiments speak -----------------------------------------------------
@@ -2548,8 +2573,6 @@ export class Rings {
   #offered = 0; // of what was sent, what the kernel knows of
   #completed = 0;
   readonly #waited = new Int32Array(2); // struct pollfd { int fd; short events, revents; }
-  readonly #error = new Int32Array(1);
-  readonly #errorBytes = words(4);
 
   constructor(socket: XdpSocket) {
     this.#socket = socket;
@@ -2611,7 +2634,6 @@ export class Rings {
       if (code !== EAGAIN && code !== EBUSY && code !== ENOBUFS && code !== EINTR) must(-1, "send frames");
     }
     const produced = Atomics.load(completion.producer, 0);
-    if (produced === this.#completed) return;
     while (this.#completed !== produced) {
       const at = (this.#completed & TX_FRAMES - 1) * ADDRESS_WORDS;
       this.#unused[this.#unusedCount++] = completion.entries[at]!;
@@ -2625,40 +2647,23 @@ export class Rings {
     return Atomics.load(this.#socket.tx.consumer, 0) !== this.#sent;
   }
 
-  /** Whether no frame has come that was not received. */
-  get isEmpty(): boolean {
-    return Atomics.load(this.#socket.rx.producer, 0) === this.#received;
+  /** Whether nothing has come that was not received, and nothing is left to send. */
+  get isDone(): boolean {
+    return Atomics.load(this.#socket.rx.producer, 0) === this.#received && !this.isBehind;
   }
 
   /** Sleeps until a frame comes, or so long. */
   wait(ms: number): void {
     if (libc.poll(this.#waited, 1, ms) < 0 && errno[0] !== EINTR) must(-1, "wait for frames");
-    // An error, a hang-up, or a descriptor that is none: these are reported though nobody asks for them.
-    if ((this.#waited[1]! >>> 16 & ~POLLIN) !== 0) this.check();
   }
 
-  /** Ends if the interface has gone: poll(2) just sleeps then, and the error of the socket is all that says so. */
+  /** Ends if the interface has gone. */
   check(): void {
-    const { fd } = this.#socket;
-    must(libc.getsockopt(fd, SOL_SOCKET, SO_ERROR, this.#error, this.#errorBytes), "read the error of the socket");
-    if (this.#error[0] !== 0) lost(this.#error[0]!);
+    checkInterface(this.#socket.fd);
   }
-}
-
-/** Without its interface a server has nobody to serve, and will not get it back. */
-function lost(code: number): never {
-  console.error(`Cannot go on: the interface is down or has gone, ${getSystemErrorName(-code)} (${code})`);
-  return Deno.exit(1);
 }
 
 let stopping = false;
-let heardMs = 0; // when signals were heard last
-
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
-async function hearSignals(): Promise<void> {
-  await libc.sched_yield();
-  heardMs = readClockMs();
-}
 
 /** Burns CPU for one request. The others wait for a turn of their own, so that frames, timers and signals come between. */
 async function serveWork(tcp: Tcp): Promise<void> {
@@ -2687,11 +2692,11 @@ async function serve(rings: Rings, tcp: Tcp): Promise<void> {
     }
     if (stopAtMs < Infinity && !isClosed) isClosed = tcp.closeIdle(CLOSES);
     rings.flush();
-    idleTurns = received > 0 || rings.isBehind ? 0 : idleTurns + 1;
+    const isDone = rings.isDone && !tcp.hasWork && (isClosed || stopAtMs === Infinity);
+    idleTurns = received > 0 || !isDone ? 0 : idleTurns + 1;
     if (nowMs >= stopAtMs || isClosed && tcp.busy === 0 && idleTurns > 1) return; // looked again, after a wait
     // It sleeps in the turn that has done all there was, without an empty one before. To look again and again would see the
     // next frame a few µs earlier and take all of the core's time; and what gathers during a sleep is answered in one batch.
-    const isDone = rings.isEmpty && !rings.isBehind && !tcp.hasWork && (isClosed || stopAtMs === Infinity);
     if (isDone) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
     if (nowMs - heardMs >= TURN_MS) {
       await hearSignals();
