@@ -1423,7 +1423,9 @@ Deno.test("RFC 9293, 3.10.7.1: after a stop a SYN is refused, and idle connectio
 
 Deno.test("RFC 9293, 3.6: at a stop each idle connection gets a FIN, however few records there are", () => {
   const host = hostOf({ slots: 200, records: 4 });
-  const peers = new Map(peersOf(host, Array.from({ length: 100 }, (_, i) => 1 + i)).map((peer) => [peer.from[1], peer]));
+  const peers = new Map(
+    peersOf(host, Array.from({ length: 100 }, (_, i) => 1 + i)).map((peer) => [peer.from[1], peer]),
+  );
   host.tcp.stop();
   for (let turn = 0; turn < 100 && !host.tcp.closeIdle(10); turn++) {
     for (const segment of host.take()) {

@@ -147,14 +147,18 @@ await Promise.all(all);
 console.log(answers.indexOf("/"));
 `;
 
-testWire("requests that burn CPU are answered one by one, and others between them", undefined, async (net, { port }) => {
-  using place = folder();
-  const client = join(place.path, "client.ts");
-  Deno.writeTextFileSync(client, QUEUE_OF_WORK);
-  const args = ["run", "--no-config", "--allow-net", client, net.address, String(port), String(WORKERS)];
-  const answeredBefore = Number(await net.client.run(Deno.execPath(), args));
-  assert(answeredBefore > 0 && answeredBefore < WORKERS, `${answeredBefore} of ${WORKERS} were answered before`);
-});
+testWire(
+  "requests that burn CPU are answered one by one, and others between them",
+  undefined,
+  async (net, { port }) => {
+    using place = folder();
+    const client = join(place.path, "client.ts");
+    Deno.writeTextFileSync(client, QUEUE_OF_WORK);
+    const args = ["run", "--no-config", "--allow-net", client, net.address, String(port), String(WORKERS)];
+    const answeredBefore = Number(await net.client.run(Deno.execPath(), args));
+    assert(answeredBefore > 0 && answeredBefore < WORKERS, `${answeredBefore} of ${WORKERS} were answered before`);
+  },
+);
 
 testWire("without its interface xdp ends, and says so", undefined, async (net, server) => {
   await net.server.run("ip", ["link", "delete", net.interface]);

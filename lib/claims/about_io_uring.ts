@@ -126,7 +126,8 @@ const xdp: Claim = {
     `the experiment ${BYPASS} against ${FLOOR}, which adds the least to the kernel's TCP, both over the same kind of veth ` +
     "pair, with 100 and 1 000 connections: busy time of the server's core per request, since part of the kernel's work " +
     "belongs to no process; the time of the process stands beside it",
-  rule: `A request costs three quarters of what it costs with ${FLOOR}, or less, in busy time of the server's core, at both ` +
+  rule:
+    `A request costs three quarters of what it costs with ${FLOOR}, or less, in busy time of the server's core, at both ` +
     "sizes; as much, or more, is no.",
   judge(evidence) {
     const why = evidence.whyNot(BYPASS);
@@ -135,7 +136,8 @@ const xdp: Claim = {
       const [core, own] = (["core_us_per_request", "cpu_us_per_request"] as const).map((metric) =>
         costOverWire(evidence, metric, BYPASS, FLOOR, connections)
       );
-      const says = `at ${count(connections)} connections the cost of a request to ${BYPASS} is ${written(core!, "×")} that of ` +
+      const says =
+        `at ${count(connections)} connections the cost of a request to ${BYPASS} is ${written(core!, "×")} that of ` +
         `${FLOOR} by the time of the server's core, and ${written(own!, "×")} by that of the process alone`;
       return { core: core!, part: { says, holds: atMost(core!, CHEAPER.to, CHEAPER.notOver) } };
     });

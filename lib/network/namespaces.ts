@@ -196,7 +196,8 @@ export async function receiveAtServer({ server, interface: name }: Network, core
   try {
     await server.run("unshare", ["--mount", "sh", "-c", THREADED, "sh", name, cores.join(",")]);
   } catch (error) {
-    const what = `what arrives at ${name} cannot be made work of the server's cores: that takes threaded NAPI (Linux 5.12), ` +
+    const what =
+      `what arrives at ${name} cannot be made work of the server's cores: that takes threaded NAPI (Linux 5.12), ` +
       "and a sight of the kernel's threads";
     if (error instanceof NetworkError) throw new NetworkError(what, { cause: error });
     throw error;
