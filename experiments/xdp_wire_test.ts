@@ -130,7 +130,7 @@ testWire("curl gets its answers at 10 % loss", lossy(0.1), async (net, { port })
 });
 
 // Many ask for CPU. Once one of them has its answer, another client asks for none. Says how many were answered before it.
-const WORKERS = 30;
+const WORKERS = 10;
 const QUEUE_OF_WORK = `
 const [hostname, port, workers] = [Deno.args[0], Number(Deno.args[1]), Number(Deno.args[2])];
 const answers = [];
