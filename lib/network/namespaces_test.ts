@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { find } from "../catalogue/catalogue.ts";
+import { listProc, readProc } from "../sampling/procfs.ts";
 import { experimentCommand, startServer } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
@@ -39,12 +40,12 @@ test("what arrives at each end is work of the cores that were named", async () =
 });
 
 /** The threads of the kernel that take in what arrives at servers of the lab, and the cores that each may use. */
-async function receivers(): Promise<Map<string, string>> {
+function receivers(): Map<string, string> {
   const found = new Map<string, string>();
-  for await (const { name } of Deno.readDir("/proc")) {
+  for (const name of listProc("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      const status = await Deno.readTextFile(`/proc/${name}/status`);
+      const status = readProc(`/proc/${name}/status`);
       if (/^Name:\tnapi\/lab0-/.test(status)) found.set(name, /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]!);
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended meanwhile
@@ -54,19 +55,19 @@ async function receivers(): Promise<Map<string, string>> {
 }
 
 test("what arrives at a server around the kernel is work of a thread on the cores that were named, and ends with it", async () => {
-  const before = await receivers();
+  const before = receivers();
   {
     await using net = await openNetwork();
     await assertRejects(() => receiveAtServer(net, [0]), NetworkError); // nothing has attached to the interface
     const args = ["--interface", net.interface, "--address", net.address];
     await using server = await startServer(net.server.command(experimentCommand(find("xdp"), args)));
     await receiveAtServer(net, [0]);
-    const own = [...await receivers()].filter(([pid]) => !before.has(pid));
+    const own = [...receivers()].filter(([pid]) => !before.has(pid));
     assertEquals(own.map(([, cores]) => cores), ["0"]);
     const url = `http://${net.address}:${server.port}/`;
     assertEquals(await net.client.run("curl", ["-sS", "--max-time", "10", url]), "Hello World");
   }
-  await until(async () => [...(await receivers()).keys()].every((pid) => before.has(pid)), PATIENCE_MS, "its end");
+  await until(() => [...receivers().keys()].every((pid) => before.has(pid)), PATIENCE_MS, "its end");
 });
 
 Deno.test("a set of cores is a mask in groups of 32 bits", () => {
