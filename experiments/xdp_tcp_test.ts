@@ -1367,6 +1367,20 @@ Deno.test("RFC 9293, 3.3.1: entries that move up in the table, with a record and
   assertEquals([host.tcp.open, host.tcp.busy], [107, 0]);
 });
 
+Deno.test("RFC 9293, 3.3.1: a request is served where the end of a half head has moved its connection in the table", () => {
+  const host = hostOf({ slots: 10, records: 1 });
+  const peers = peersOf(host, [1, 2, 3, 4, 5, 6, 7, 8]);
+  for (let i = 0; i < 100; i++) {
+    const asking = peers[(i + 3) % 8]!;
+    peers[i % 8]!.send("GET / HT");
+    const sent = asking.send(get()).filter(({ to }) => to[1] === asking.from[1]);
+    assertEquals([text(sent), host.tcp.packets.evictions], [HELLO, i + 1]);
+    asking.acknowledge(sent);
+    peers[i % 8] = new Peer(host, [CLIENT[0], 1000 + i]).connect();
+  }
+  assertEquals([host.tcp.open, host.tcp.busy], [8, 0]);
+});
+
 Deno.test("RFC 9112, 9.3.2: a request that burns CPU ends its connection's turn; what stands behind it is answered later, in order", () => {
   const peer = peerOf();
   const sent = peer.send(get("/work/700") + get("/x") + get("/work/5") + get());
@@ -1437,6 +1451,17 @@ Deno.test("RFC 9293, 3.6: at a stop each idle connection gets a FIN, however few
   }
   for (const { to } of host.take()) peers.delete(to[1]);
   assertEquals([peers.size, host.tcp.open - host.tcp.leaving], [0, host.tcp.busy]);
+});
+
+Deno.test("RFC 9293, 3.6: a connection that waits for the acknowledgement of its answer at a stop gets its FIN then", () => {
+  const peer = peerOf();
+  const answers = peer.send(get());
+  peer.host.tcp.stop();
+  assertEquals([peer.host.tcp.closeIdle(10), peer.host.take()], [true, []]);
+  const sent = peer.acknowledge(answers);
+  assertEquals(flagsOf(sent), ["AF"]);
+  peer.acknowledge(sent);
+  assertEquals(peer.host.tcp.busy, 0);
 });
 
 Deno.test("RFC 826: at a stop no FIN goes to a hardware address that belongs to another host", () => {
