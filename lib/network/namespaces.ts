@@ -190,14 +190,14 @@ done
  * function (NAPI), which on a veth runs on the core of the sender. A thread of the kernel takes its place, and is bound to the
  * cores. To be called when the server is ready: before, there is no such function.
  *
- * @throws {NetworkError} If it cannot be had: before Linux 5.12, or where the threads of the kernel cannot be seen.
+ * @throws {NetworkError} If it cannot be had: in generic mode, before Linux 5.12, or where the kernel's threads cannot be seen.
  */
 export async function receiveAtServer({ server, interface: name }: Network, cores: readonly number[]): Promise<void> {
   try {
     await server.run("unshare", ["--mount", "sh", "-c", THREADED, "sh", name, cores.join(",")]);
   } catch (error) {
     const what =
-      `what arrives at ${name} cannot be made work of the server's cores: that takes threaded NAPI (Linux 5.12), ` +
+      `what arrives at ${name} cannot be made work of the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +
       "and a sight of the kernel's threads";
     if (error instanceof NetworkError) throw new NetworkError(what, { cause: error });
     throw error;

@@ -14,7 +14,8 @@ const ROUNDS = 2;
 /** The rows of a study: one for each figure. */
 export function rowsOf(outcome: Outcome): ProbeRow[] {
   const variant = crowdVariant(outcome.connections);
-  const note = `xdp, ${outcome.mode} mode, over veth; its clients on another core`;
+  const note =
+    `xdp, ${outcome.mode} mode, over veth; its clients on another core; the kernel's work on a frame on the core of its sender`;
   const row = (metric: string, value: number): ProbeRow => ({
     ...{ probe: CROWD.probe, variant, metric, value, low: null, high: null, runs: 1, note },
   });
