@@ -2,10 +2,9 @@
 import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { find } from "../catalogue/catalogue.ts";
-import { listProc, readProc } from "../sampling/procfs.ts";
 import { experimentCommand, startServer } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
-import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
+import { BPF_KINDS, bpfObjects, isInhabited, namespaces, receivers } from "../testing/traces.ts";
 import { cpuMask, NetworkError, networkObstacle, openNetwork, receiveAtServer } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
@@ -38,21 +37,6 @@ test("what arrives at each end is work of the cores that were named", async () =
     assertEquals(Number(`0x${(await end.run("unshare", ["--mount", "sh", "-c", show])).trim()}`), mask);
   }
 });
-
-/** The threads of the kernel that take in what arrives at servers of the lab, and the cores that each may use. */
-function receivers(): Map<string, string> {
-  const found = new Map<string, string>();
-  for (const name of listProc("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      const status = readProc(`/proc/${name}/status`);
-      if (/^Name:\tnapi\/lab0-/.test(status)) found.set(name, /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]!);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended meanwhile
-    }
-  }
-  return found;
-}
 
 test("what arrives at a server around the kernel is work of a thread on the cores that were named, and ends with it", async () => {
   const before = receivers();
