@@ -1,6 +1,6 @@
 /**
  * What must hold for the TCP of xdp whatever comes: random segments, and a wire that loses, repeats, reorders and damages
- * them. `deno test … -- --thorough` runs 100 000 cases in place of 2 000; `--seed=N` repeats a run.
+ * them. `deno test … -- --thorough` runs 100 000 cases in place of 2 000, `--cases=N` so many; `--seed=N` repeats a run.
  */
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
@@ -10,12 +10,18 @@ import { seededRandom } from "../lib/timing/random.ts";
 import { Tcp } from "./xdp.ts";
 
 const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
-const CASES = Deno.args.includes("--thorough") ? 100_000 : 2_000;
-const WIRES = CASES / 4; // an exchange is some hundreds of segments
-const seedArgument = Deno.args.find((arg) => arg.startsWith("--seed="));
-const SEED = seedArgument
-  ? Number(seedArgument.slice("--seed=".length))
-  : crypto.getRandomValues(new Int32Array(1))[0]!;
+/** The number behind `--name=`; undefined if it is not among the arguments. */
+function flag(name: string): number | undefined {
+  const prefix = `--${name}=`;
+  const argument = Deno.args.find((arg) => arg.startsWith(prefix));
+  if (argument === undefined) return undefined;
+  const value = Number(argument.slice(prefix.length));
+  assert(Number.isSafeInteger(value), `${argument} is no number`);
+  return value;
+}
+const CASES = flag("cases") ?? (Deno.args.includes("--thorough") ? 100_000 : 2_000);
+const WIRES = Math.ceil(CASES / 4); // an exchange is some hundreds of segments
+const SEED = flag("seed") ?? crypto.getRandomValues(new Int32Array(1))[0]!;
 const TURNS = 200_000; // of one exchange, until it is taken for stuck
 
 console.log(`seed ${SEED}, ${CASES} cases`);

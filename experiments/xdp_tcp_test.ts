@@ -8,6 +8,7 @@ import {
   mssOption,
   SERVER_MAC,
   tcpFrame,
+  type TcpSegment,
 } from "../lib/testing/frames.ts";
 import {
   bytesOf,
@@ -21,7 +22,7 @@ import {
   SERVER_IP,
   text,
 } from "../lib/testing/tcp_host.ts";
-import { sipHash, Tcp } from "./xdp.ts";
+import { checksum, sipHash, Tcp } from "./xdp.ts";
 
 const HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World";
 const WINDOW = 32_768; // that xdp offers
@@ -130,7 +131,7 @@ Deno.test("RFC 6528, 3: initial numbers of connections and of secrets have nothi
   assertGreater(numbers.size, 1990);
 });
 
-Deno.test("SipHash-2-4, appendix A: the test vector of 16 bytes", () => {
+Deno.test("RFC 6528, 3: the keyed hash is SipHash-2-4, by the test vector of 16 bytes of its appendix A", () => {
   const key = new Int32Array(Uint8Array.from({ length: 16 }, (_, i) => i).buffer);
   const out = new Int32Array(2);
   sipHash(key, key[0]!, key[1]!, key[2]!, key[3]!, out);
@@ -178,7 +179,7 @@ Deno.test("RFC 2018, 2: SACK is permitted to a peer that permits it", () => {
   assertEquals(answer!.options, Uint8Array.of(...mssOption(1460), 1, 1, 4, 2));
 });
 
-Deno.test("a SYN is dropped and counted when the table is full, and connections in it go on", () => {
+Deno.test("RFC 4987, 2.2: a SYN is dropped and counted when the table is full, and connections in it go on", () => {
   const host = hostOf({ slots: 10 });
   const peers = Array.from({ length: 8 }, (_, i) => new Peer(host, [CLIENT[0], 1000 + i]).connect());
   assertEquals(new Peer(host).segment("S"), []);
@@ -229,7 +230,7 @@ Deno.test("RFC 9293, 3.10.7.4: data in order is acknowledged by its answer", () 
   assertEquals([answer!.flags, answer!.seq, answer!.ack, more.length], ["AP", peer.ack, peer.seq, 0]);
 });
 
-Deno.test("an idle connection gives its record back once its answer is acknowledged", () => {
+Deno.test("RFC 9293, 3.3.1: an idle connection gives its record back once its answer is acknowledged", () => {
   const peer = peerOf();
   const answers = peer.send(get());
   assertEquals(peer.host.tcp.busy, 1);
@@ -247,7 +248,7 @@ Deno.test("RFC 9293, 3.8: a head that comes byte by byte is acknowledged byte by
   }
 });
 
-Deno.test("pipelined requests are answered in order, in as few segments as they fit into", () => {
+Deno.test("RFC 9112, 9.3.2: pipelined requests are answered in order, in as few segments as they fit into", () => {
   const sent = peerOf().send(get().repeat(3) + get("/x") + get());
   assertEquals(text(sent), HELLO.repeat(3) + "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n" + HELLO);
   assertEquals(sent.length, 1);
@@ -426,6 +427,49 @@ Deno.test("RFC 9293, 3.1: a wrong checksum of TCP is dropped and counted", () =>
   const { seq, ack, host } = peer;
   host.give(tcpFrame({ ...FIELDS, seq, ack, flags: "PA", data: bytesOf(get()) }, { tcpChecksumError: 1 }));
   assertEquals([host.sent.length, host.tcp.packets.bad_checksum], [0, 1]);
+});
+
+Deno.test("RFC 1071, 1: the sum is right for each number of bytes, whole words or not", () => {
+  const bytes = Uint8Array.from({ length: 64 }, (_, i) => i * 37 + 0xf0);
+  const words = new Int32Array(bytes.buffer);
+  for (let length = 1; length <= bytes.length; length++) {
+    const sum = checksum(words, bytes, 0, length, 0);
+    assertEquals(sum >>> 8 | (sum & 255) << 8, internetSum(bytes.subarray(0, length)), `${length} bytes`);
+  }
+  bytes.fill(0xff);
+  assertEquals(checksum(words, bytes, 0, bytes.length, 0xffff), 0xffff); // every addition carries
+});
+
+// As `parseTcp` reads a segment, it compares the checksum with one of its own.
+Deno.test("RFC 9293, 3.1: each answer has a right checksum: alone, in parts, behind others, and as the last one", () => {
+  const requests: [status: number, request: string][] = [
+    [200, get()],
+    [400, "GET / HTTP/1.1\r\nno field\r\n\r\n"],
+    [404, get("/x")],
+    [405, get().replace("GET", "PUT")],
+    [431, get("/", `X: ${"x".repeat(9000)}`)],
+    [505, get().replace("1.1", "2.0")],
+  ];
+  for (const [status, request] of requests) {
+    for (const before of ["", get(), get("/x").repeat(3)]) {
+      const peer = peerOf();
+      const sent = [];
+      for (let at = 0; at < before.length + request.length; at += 1400) {
+        sent.push(...peer.send((before + request).slice(at, at + 1400)));
+      }
+      assert(text(sent).includes(`HTTP/1.1 ${status} `), `${status}`);
+    }
+    const slow = new Peer(hostOf()).connect(mssOption(88));
+    slow.window = 7; // so that an answer leaves in parts that begin and end anywhere
+    let sent = slow.send(request.slice(0, 80));
+    for (let at = 80; at < request.length; at += 80) sent.push(...slow.send(request.slice(at, at + 80)));
+    let answer = "";
+    for (let parts = 0; parts < 100 && sent.length > 0; parts++) {
+      answer += text(sent);
+      sent = slow.acknowledge(sent).filter(({ data }) => data.length > 0);
+    }
+    assert(answer.startsWith(`HTTP/1.1 ${status} `), answer);
+  }
 });
 
 Deno.test("RFC 9293, 3.1: an odd number of bytes is summed up with a zero behind it", () => {
@@ -662,7 +706,7 @@ Deno.test("RFC 9293, 3.8.1: an acknowledgement inside a segment leaves the rest 
   assertEquals([again!.seq, text([again!])], [peer.ack, HELLO.slice(20)]);
 });
 
-Deno.test("no frame is free: the answer leaves when its timer demands it", () => {
+Deno.test("RFC 9293, 3.8.1: no frame is free, so the answer leaves when its timer demands it", () => {
   const peer = peerOf();
   peer.host.hasFrames = false;
   assertEquals(peer.send(get()), []);
@@ -776,6 +820,15 @@ Deno.test("RFC 9293, 3.8.6: the window of the newest segment counts, not that of
   assertEquals(text(peer.send("Host: lab\r\n\r\n")), HELLO);
 });
 
+Deno.test("RFC 9293, 3.10.7.4: the window counts of the segment that ends an idle time, also where it overlaps", () => {
+  const peer = peerOf();
+  peer.ask();
+  peer.window = 0;
+  const known = "x".repeat(20);
+  const sent = peer.segment("PA", { seq: add(peer.seq, -known.length), data: bytesOf(known + get()) });
+  assertEquals([flagsOf(sent), text(sent)], [["A"], ""]);
+});
+
 Deno.test("RFC 9293, 3.8.6.1: a closed window is probed by one byte, less and less often", () => {
   const peer = peerOf();
   peer.window = 0;
@@ -816,14 +869,28 @@ Deno.test("RFC 9293, 3.8.6: a window that is taken back keeps what is out, and a
   assertEquals(text(peer.segment("A")).startsWith(text(sent).slice(0, 100)), true);
 });
 
-Deno.test("a peer whose window stays closed is dropped after 30 s, though it answers probes", () => {
+Deno.test("RFC 9293, 3.8.6.1: a window may stay closed for as long as probes are acknowledged", () => {
   const peer = peerOf();
   peer.window = 0;
   peer.send(get());
-  for (let s = 0; s < 31; s++) {
+  for (let s = 0; s < 600; s++) {
     peer.host.advance(1000);
-    if (peer.host.take().some(({ flags }) => flags === "AP")) peer.segment("A");
+    if (peer.host.take().length > 0) peer.segment("A");
   }
+  assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [1, {}]);
+  peer.window = 65_535;
+  assertEquals(text(peer.segment("A")), HELLO);
+});
+
+Deno.test("RFC 9293, 3.8.6.1: a peer with a closed window that acknowledges no probe for 30 s is given up", () => {
+  const peer = peerOf();
+  peer.window = 0;
+  peer.send(get());
+  peer.host.advance(1100);
+  peer.segment("A"); // one probe is acknowledged
+  peer.host.advance(29_000);
+  assertEquals(peer.host.tcp.open, 1);
+  peer.host.advance(2000);
   assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
 });
 
@@ -854,7 +921,7 @@ Deno.test("RFC 1122, 4.2.3.3: the own window closes while answers wait, and open
   assertEquals(peer.host.tcp.busy <= 1, true);
 });
 
-Deno.test("answers of many windows arrive whole and in order", () => {
+Deno.test("RFC 9293, 3.8: answers of many windows arrive whole and in order", () => {
   const peer = peerOf();
   let sent = flood(peer, 1000);
   let answers = "";
@@ -955,7 +1022,7 @@ Deno.test("RFC 9293, 3.6: a FIN that comes again is acknowledged again", () => {
   assertEquals(answer!.ack, peer.seq);
 });
 
-Deno.test("what comes behind the last request is acknowledged and thrown away for a second", () => {
+Deno.test("RFC 9112, 9.6: what comes behind the last request is acknowledged and thrown away for a second", () => {
   const peer = peerOf();
   const sent = peer.send(get("/", "Connection: close") + get());
   assertEquals(text(sent).split("HTTP/1.1 ").length - 1, 1);
@@ -1044,7 +1111,7 @@ Deno.test("RFC 1122, 4.2.3.6: a peer that does not answer six probes is forgotte
   assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
 });
 
-Deno.test("probes of many idle peers are spread over time, and one that could not be sent does not count", () => {
+Deno.test("RFC 1122, 4.2.3.6: probes of many idle peers are spread over time, and one that could not be sent does not count", () => {
   const host = hostOf({ slots: 4000 });
   for (let port = 1; port <= 3000; port++) new Peer(host, [CLIENT[0], port]).connect();
   host.hasFrames = false;
@@ -1056,7 +1123,7 @@ Deno.test("probes of many idle peers are spread over time, and one that could no
   assert(burst > 0 && burst <= 640, `${burst} probes in ten ticks`);
 });
 
-Deno.test("a peer whose hardware address was forgotten is not probed, and not given up", () => {
+Deno.test("RFC 1122, 2.3.2.1: a peer whose hardware address was forgotten is not probed, and not given up", () => {
   const host = hostOf();
   const peers = [CLIENT[0], CLIENT[0] + 65_536].map((address) => new Peer(host, [address, 7]).connect());
   for (let s = 0; s < 300; s++) {
@@ -1069,7 +1136,7 @@ Deno.test("a peer whose hardware address was forgotten is not probed, and not gi
   for (const peer of peers) assertEquals(peer.ask(), HELLO);
 });
 
-Deno.test("a connection without a request is closed after the idle timeout, if there is one", () => {
+Deno.test("RFC 9112, 9.5: a connection without a request is closed after the idle timeout, if there is one", () => {
   const peer = peerOf({ idleS: 20 });
   peer.host.advance(15_000);
   assertEquals(peer.host.take(), []);
@@ -1139,7 +1206,7 @@ Deno.test("RFC 1122, 3.2.1.3: a packet for another address is dropped", () => {
   assertEquals([host.sent.length, host.tcp.packets.unwanted], [0, 1]);
 });
 
-Deno.test("frames that are too short for their headers are dropped, at each length", () => {
+Deno.test("RFC 894: frames that are too short for their headers are dropped, at each length", () => {
   const host = hostOf();
   const frame = tcpFrame({ ...FIELDS, flags: "S", options: mssOption(1460) });
   for (let length = 0; length < frame.length; length++) host.give(frame.subarray(0, length));
@@ -1217,7 +1284,7 @@ Deno.test("RFC 826: a connection that began with a damaged hardware address lear
   assertEquals(host.sent[0]!.slice(0, 6), CLIENT_MAC);
 });
 
-Deno.test("times of 32 bits wrap around: after 25 and after 50 days timers work as before", () => {
+Deno.test("RFC 9293, 3.10.8: times of 32 bits wrap around, and after 25 and after 50 days timers work as before", () => {
   for (const days of [2 ** 31, 2 ** 32]) {
     const host = hostOf();
     host.tcp.nowMs = days - 500;
@@ -1237,7 +1304,7 @@ Deno.test("times of 32 bits wrap around: after 25 and after 50 days timers work 
   }
 });
 
-Deno.test("what has ended and waits is not counted as open", () => {
+Deno.test("RFC 9293, 3.3.2: what has ended and waits is not counted as open", () => {
   const { host } = waiting();
   assertEquals([host.tcp.open, host.tcp.leaving], [1, 1]);
   host.advance(90_000);
@@ -1246,7 +1313,34 @@ Deno.test("what has ended and waits is not counted as open", () => {
 
 // -- what is bounded
 
-Deno.test("no record is left: a request is dropped and counted, and served when it comes again", () => {
+const peersOf = (host: Host, ports: number[]) => ports.map((port) => new Peer(host, [CLIENT[0], port]).connect());
+const briefly = (segments: TcpSegment[]) =>
+  segments.map(({ to, flags, data }) => [to[1], flags, new TextDecoder().decode(data.subarray(9, 12))]);
+
+Deno.test("RFC 9110, 15.5.9: where no record is free, the half head that has waited longest gives way to a request", () => {
+  const host = hostOf({ records: 3 });
+  const peers = peersOf(host, [1, 2, 3, 4]);
+  for (const peer of peers.slice(0, 3)) {
+    peer.send("GET / HT");
+    host.advance(100);
+  }
+  assertEquals(briefly(peers[3]!.send(get())), [[1, "AFP", "408"], [1, "AR", ""], [4, "AP", "200"]]);
+  assertEquals([host.tcp.packets.evictions, host.tcp.counts.errors, host.tcp.open], [1, { 408: 1 }, 3]);
+  for (const peer of peers.slice(1, 3)) assertEquals(text(peer.send("TP/1.1\r\n\r\n")), HELLO);
+});
+
+Deno.test("RFC 6429, 4: where no record is free, a connection whose window stays closed gives way to a request", () => {
+  const host = hostOf({ records: 1 });
+  const [closed, open] = peersOf(host, [1, 2]);
+  closed!.window = 0;
+  closed!.send(get());
+  host.advance(1100);
+  assertEquals(lengthsOf(host.take()), [1]); // it is probed
+  assertEquals(briefly(open!.send(get())), [[1, "AR", ""], [2, "AP", "200"]]);
+  assertEquals([host.tcp.packets.evictions, host.tcp.counts.errors, host.tcp.open], [1, { ENOBUFS: 1 }, 1]);
+});
+
+Deno.test("RFC 9293, 3.8.1: no record is left, so a request is dropped and counted, and served when it comes again", () => {
   const host = hostOf({ records: 2 });
   const peers = [1, 2, 3].map((port) => new Peer(host, [CLIENT[0], port]).connect());
   const answers = peers.slice(0, 2).map((peer) => peer.send(get()));
@@ -1255,7 +1349,7 @@ Deno.test("no record is left: a request is dropped and counted, and served when 
   assertEquals(peers[2]!.ask(), HELLO);
 });
 
-Deno.test("holes take half of the records at most: what is in order finds one", () => {
+Deno.test("RFC 9293, 3.10.7.4: holes take half of the records at most, so what is in order finds one", () => {
   const host = hostOf({ records: 4 });
   const peers = [1, 2, 3, 4, 5].map((port) => new Peer(host, [CLIENT[0], port]).connect(SACK_PERMITTED));
   const blocks = peers.slice(0, 4).map((peer) => blocksOf(peer, part(peer, get(), 5, 10)).length);
@@ -1263,7 +1357,7 @@ Deno.test("holes take half of the records at most: what is in order finds one", 
   for (const peer of peers) assertEquals(peer.ask(), HELLO);
 });
 
-Deno.test("entries that move up in the table, with a record and without, are found again", () => {
+Deno.test("RFC 9293, 3.3.1: entries that move up in the table, with a record and without, are found again", () => {
   const host = hostOf({ slots: 200, records: 100 });
   const peers = Array.from({ length: 160 }, (_, i) => new Peer(host, [CLIENT[0] + i, 1000 + i]).connect());
   const pending = peers.filter((_, i) => i % 3 === 0).map((peer) => ({ peer, sent: peer.send(get()) }));
@@ -1273,7 +1367,21 @@ Deno.test("entries that move up in the table, with a record and without, are fou
   assertEquals([host.tcp.open, host.tcp.busy], [107, 0]);
 });
 
-Deno.test("a request that burns CPU ends its connection's turn; what stands behind it is answered later, in order", () => {
+Deno.test("RFC 9293, 3.3.1: a request is served where the end of a half head has moved its connection in the table", () => {
+  const host = hostOf({ slots: 10, records: 1 });
+  const peers = peersOf(host, [1, 2, 3, 4, 5, 6, 7, 8]);
+  for (let i = 0; i < 100; i++) {
+    const asking = peers[(i + 3) % 8]!;
+    peers[i % 8]!.send("GET / HT");
+    const sent = asking.send(get()).filter(({ to }) => to[1] === asking.from[1]);
+    assertEquals([text(sent), host.tcp.packets.evictions], [HELLO, i + 1]);
+    asking.acknowledge(sent);
+    peers[i % 8] = new Peer(host, [CLIENT[0], 1000 + i]).connect();
+  }
+  assertEquals([host.tcp.open, host.tcp.busy], [8, 0]);
+});
+
+Deno.test("RFC 9112, 9.3.2: a request that burns CPU ends its connection's turn; what stands behind it is answered later, in order", () => {
   const peer = peerOf();
   const sent = peer.send(get("/work/700") + get("/x") + get("/work/5") + get());
   assertEquals(text(sent), "");
@@ -1283,14 +1391,40 @@ Deno.test("a request that burns CPU ends its connection's turn; what stands behi
   assertEquals(text(peer.host.take()), HELLO + HELLO);
 });
 
-Deno.test("a connection that ends while its CPU is burnt is left alone", () => {
+Deno.test("RFC 9293, 3.8: requests that burn CPU take turns, and between two turns others are answered", () => {
+  const host = hostOf();
+  const [first, second, third] = peersOf(host, [1, 2, 3]);
+  first!.send(get("/work/100") + get("/work/200"));
+  second!.send(get("/work/300"));
+  const turn = () => {
+    const record = host.tcp.nextWork();
+    const us = host.tcp.workUs(record);
+    host.tcp.worked(record);
+    return us;
+  };
+  assertEquals([turn(), text(host.take())], [100, HELLO]);
+  assertEquals(third!.ask(), HELLO);
+  assertEquals([turn(), turn()], [300, 200]);
+  assertEquals([host.tcp.hasWork, host.tcp.nextWork()], [false, -1]);
+});
+
+Deno.test("RFC 5961, 3.2: a record that a reset has freed waits once for CPU, as what it becomes", () => {
+  const host = hostOf({ records: 1 });
+  const [first, second] = peersOf(host, [1, 2]);
+  first!.send(get("/work/700"));
+  first!.segment("R");
+  second!.send(get("/work/5"));
+  assertEquals([host.work(), text(host.take())], [5, HELLO]);
+});
+
+Deno.test("RFC 5961, 3.2: a reset also ends a connection that waits for its CPU, and no CPU is burnt for it", () => {
   const peer = peerOf();
   peer.send(get("/work/700"));
   peer.segment("R");
   assertEquals([peer.host.work(), peer.host.tcp.open, peer.host.take()], [0, 0, []]);
 });
 
-Deno.test("after a stop a SYN is refused, and idle connections are closed", () => {
+Deno.test("RFC 9293, 3.10.7.1: after a stop a SYN is refused, and idle connections are closed", () => {
   const peer = peerOf();
   peer.host.tcp.stop();
   assertEquals(flagsOf(new Peer(peer.host, [CLIENT[0], 9]).segment("S")), ["AR"]);
@@ -1301,7 +1435,46 @@ Deno.test("after a stop a SYN is refused, and idle connections are closed", () =
   assertEquals(peer.host.tcp.busy, 0);
 });
 
-Deno.test("after a stop the last answer says that it is, and FIN stands behind it", () => {
+Deno.test("RFC 9293, 3.6: at a stop each idle connection gets a FIN, however few records there are", () => {
+  const host = hostOf({ slots: 200, records: 4 });
+  const peers = new Map(
+    peersOf(host, Array.from({ length: 100 }, (_, i) => 1 + i)).map((peer) => [peer.from[1], peer]),
+  );
+  host.tcp.stop();
+  for (let turn = 0; turn < 100 && !host.tcp.closeIdle(10); turn++) {
+    for (const segment of host.take()) {
+      const peer = peers.get(segment.to[1])!;
+      assertEquals(segment.flags, "AF");
+      peers.delete(segment.to[1]);
+      assertEquals(peer.acknowledge([segment]), []);
+    }
+  }
+  for (const { to } of host.take()) peers.delete(to[1]);
+  assertEquals([peers.size, host.tcp.open - host.tcp.leaving], [0, host.tcp.busy]);
+});
+
+Deno.test("RFC 9293, 3.6: a connection that waits for the acknowledgement of its answer at a stop gets its FIN then", () => {
+  const peer = peerOf();
+  const answers = peer.send(get());
+  peer.host.tcp.stop();
+  assertEquals([peer.host.tcp.closeIdle(10), peer.host.take()], [true, []]);
+  const sent = peer.acknowledge(answers);
+  assertEquals(flagsOf(sent), ["AF"]);
+  peer.acknowledge(sent);
+  assertEquals(peer.host.tcp.busy, 0);
+});
+
+Deno.test("RFC 826: at a stop no FIN goes to a hardware address that belongs to another host", () => {
+  const host = hostOf({ slots: 100 });
+  const addresses = Array.from({ length: 60 }, (_, i) => CLIENT[0] + i * 65_536); // all are remembered at one place
+  for (const address of addresses) new Peer(host, [address, 7]).connect();
+  host.tcp.stop();
+  assertEquals(host.tcp.closeIdle(100), true);
+  assertEquals(host.take().map(({ to, flags }) => [to[0], flags]), [[addresses.at(-1), "AF"]]);
+  assertEquals([host.tcp.open, host.tcp.busy], [1, 1]);
+});
+
+Deno.test("RFC 9112, 9.6: after a stop the last answer says that it is, and FIN stands behind it", () => {
   const peer = peerOf();
   peer.send(get().slice(0, 20));
   peer.host.tcp.stop();
@@ -1309,7 +1482,7 @@ Deno.test("after a stop the last answer says that it is, and FIN stands behind i
   assertEquals([text(sent).includes("Connection: close"), flagsOf(sent)], [true, ["AFP"]]);
 });
 
-Deno.test("a table without an event for an hour is as it was", () => {
+Deno.test("RFC 9293, 3.10.8: a table without an event for an hour is empty", () => {
   const { host } = waiting();
   host.advance(HOUR_MS);
   assertNotEquals(host.tcp.packets.sent, 0);

@@ -129,6 +129,43 @@ testWire("curl gets its answers at 10 % loss", lossy(0.1), async (net, { port })
   assertEquals(await net.client.run("curl", ["-sS", "--max-time", "60", ...urls]), "Hello World".repeat(3));
 });
 
+// Many ask for CPU. Once one of them has its answer, another client asks for none. Says how many were answered before it.
+const WORKERS = 10;
+const QUEUE_OF_WORK = `
+const [hostname, port, workers] = [Deno.args[0], Number(Deno.args[1]), Number(Deno.args[2])];
+const answers = [];
+async function ask(path) {
+  const conn = await Deno.connect({ hostname, port });
+  await conn.write(new TextEncoder().encode("GET " + path + " HTTP/1.1\\r\\nConnection: close\\r\\n\\r\\n"));
+  await new Response(conn.readable).text();
+  answers.push(path);
+}
+const all = Array.from({ length: workers }, () => ask("/work/100000"));
+await Promise.any(all);
+await ask("/");
+await Promise.all(all);
+console.log(answers.indexOf("/"));
+`;
+
+testWire(
+  "requests that burn CPU are answered one by one, and others between them",
+  undefined,
+  async (net, { port }) => {
+    using place = folder();
+    const client = join(place.path, "client.ts");
+    Deno.writeTextFileSync(client, QUEUE_OF_WORK);
+    const args = ["run", "--no-config", "--allow-net", client, net.address, String(port), String(WORKERS)];
+    const answeredBefore = Number(await net.client.run(Deno.execPath(), args));
+    assert(answeredBefore > 0 && answeredBefore < WORKERS, `${answeredBefore} of ${WORKERS} were answered before`);
+  },
+);
+
+testWire("without its interface xdp ends, and says so", undefined, async (net, server) => {
+  await net.server.run("ip", ["link", "delete", net.interface]);
+  const { code } = await server.exited;
+  assertEquals([code, server.stderrTail().includes("the interface is down or has gone")], [1, true]);
+});
+
 const LOADS: [program: string, args: string[], requests: RegExp][] = [
   ["wrk", ["-t1", "-c50", "-d3s", "--timeout", "30s"], /(\d+) requests in/],
   ["h2load", ["--h1", "-t1", "-c50", "-n2000"], /(\d+) succeeded, 0 failed, 0 errored, 0 timeout/],

@@ -113,4 +113,5 @@ export const costOverWire = (
   metric: "core_us_per_request" | "cpu_us_per_request",
   of: string,
   to: string,
-): Ratio => evidence.ratio({ scenario: "throughput", connections: 100, metric, isWired: true, of, to });
+  connections: number,
+): Ratio => evidence.ratio({ scenario: "throughput", connections, metric, isWired: true, of, to });

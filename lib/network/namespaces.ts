@@ -141,9 +141,16 @@ export function cpuMask(cores: readonly number[]): string {
   return digits.match(/.{8}/g)!.join(",");
 }
 
+/** Which cores do the kernel's work on what arrives at each end. */
+export interface ReceivingCores {
+  server: readonly number[];
+  load: readonly number[];
+}
+
 /**
  * Has cores do the kernel's work on what arrives at interfaces that are made later. Without it the sender's core does, inside
- * its own system call: then a server's core would be busy with the client's half of TCP as well.
+ * its own system call: then each end's core would be busy with the other's half of TCP. It is for the kernel's own stack: see
+ * `receiveAtServer` for a server around it.
  */
 const receiveOn = (namespace: Namespace, cores: readonly number[]) =>
   namespace.run("sysctl", ["-qw", `net.core.rps_default_mask=${cpuMask(cores)}`]);
@@ -155,6 +162,46 @@ export interface Network extends AsyncDisposable {
   /** The server's interface and address. */
   interface: string;
   address: string;
+}
+
+// $1: the interface, $2: its cores. The namespace of mounts is left at the end, and its sysfs with it. A thread has its name
+// from the interface, and another network of the lab may have the same: those that were there before belong to it.
+const THREADED = `
+mount -t sysfs sysfs /sys || exit
+threads() {
+  for comm in /proc/[0-9]*/comm; do
+    { read -r name < "$comm"; } 2> /dev/null || continue
+    case $name in napi/"$1"-*) comm=\${comm%/comm}; echo "\${comm#/proc/}" ;; esac
+  done
+}
+before=$(threads "$1" | tr '\\n' ' ')
+echo 1 > "/sys/class/net/$1/threaded" || exit
+found=
+for thread in $(threads "$1"); do
+  case " $before" in *" $thread "*) continue ;; esac
+  taskset -pc "$2" "$thread" > /dev/null || exit
+  found=$thread
+done
+[ -n "$found" ] || { echo "no thread takes in what arrives at $1" >&2; exit 1; }
+`;
+
+/**
+ * Has cores do the kernel's work on what arrives for a server around the kernel. In native mode that is the driver's receive
+ * function (NAPI), which on a veth runs on the core of the sender. A thread of the kernel takes its place, and is bound to the
+ * cores. To be called when the server is ready: before, there is no such function.
+ *
+ * @throws {NetworkError} If it cannot be had: in generic mode, before Linux 5.12, or where the kernel's threads cannot be seen.
+ */
+export async function receiveAtServer({ server, interface: name }: Network, cores: readonly number[]): Promise<void> {
+  try {
+    await server.run("unshare", ["--mount", "sh", "-c", THREADED, "sh", name, cores.join(",")]);
+  } catch (error) {
+    const what =
+      `what arrives at ${name} cannot be made work of the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +
+      "and a sight of the kernel's threads";
+    if (error instanceof NetworkError) throw new NetworkError(what, { cause: error });
+    throw error;
+  }
 }
 
 /**
@@ -210,16 +257,19 @@ async function openRelay(
 }
 
 /**
- * Makes two namespaces and what joins them: a veth pair, or two with a relay between. `clientCores`: those that work on what
- * arrives at the client; that of the sender if none are given.
+ * Makes two namespaces and what joins them: a veth pair, or two with a relay between. `cores`: those that work on what arrives
+ * at each end; that of the sender if none are given.
  *
  * @throws {Error} If a step fails. Nothing is left then.
  */
-export async function openNetwork(relay?: Relay, clientCores?: readonly number[]): Promise<Network> {
+export async function openNetwork(relay?: Relay, cores?: ReceivingCores): Promise<Network> {
   await using stack = new AsyncDisposableStack();
   const server = stack.use(await Namespace.make());
   const client = stack.use(await Namespace.make());
-  if (clientCores !== undefined) await receiveOn(client, clientCores);
+  if (cores !== undefined) {
+    await receiveOn(server, cores.server);
+    await receiveOn(client, cores.load);
+  }
   if (relay === undefined) await join(client, CLIENT_INTERFACE, server, SERVER_INTERFACE);
   else await openRelay(relay, server, client, stack);
   await address(server, client);

@@ -1,11 +1,11 @@
 /** Networks for tests and measurements: they carry frames, and nothing of them stays behind, not even after SIGKILL. */
-import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { find } from "../catalogue/catalogue.ts";
-import { experimentCommand } from "../server/server.ts";
+import { experimentCommand, startServer } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
-import { BPF_KINDS, bpfObjects, isInhabited, namespaces } from "../testing/traces.ts";
-import { cpuMask, networkObstacle, openNetwork } from "./namespaces.ts";
+import { BPF_KINDS, bpfObjects, isInhabited, namespaces, receivers } from "../testing/traces.ts";
+import { cpuMask, NetworkError, networkObstacle, openNetwork, receiveAtServer } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
 const SERVER_MODULE = new URL("../server/server.ts", import.meta.url).href;
@@ -28,11 +28,30 @@ test("two namespaces are joined, and gone when they are disposed of", async () =
   assertEquals(await isInhabited(own), false);
 });
 
-test("what arrives at the client is work of the cores that were named", async () => {
-  await using net = await openNetwork(undefined, [0]);
-  const mask = "/sys/class/net/lab1/queues/rx-0/rps_cpus";
-  const show = `mount -t sysfs sysfs /sys && cat ${mask}`; // sysfs shows the namespace that mounts it
-  assertEquals(Number(`0x${(await net.client.run("unshare", ["--mount", "sh", "-c", show])).trim()}`), 1);
+test("what arrives at each end is work of the cores that were named", async () => {
+  const last = Math.min(navigator.hardwareConcurrency, 32) - 1;
+  await using net = await openNetwork(undefined, { server: [0], load: [last] });
+  for (const [end, name, mask] of [[net.server, "lab0", 1], [net.client, "lab1", 2 ** last]] as const) {
+    // sysfs shows the namespace that mounts it
+    const show = `mount -t sysfs sysfs /sys && cat /sys/class/net/${name}/queues/rx-0/rps_cpus`;
+    assertEquals(Number(`0x${(await end.run("unshare", ["--mount", "sh", "-c", show])).trim()}`), mask);
+  }
+});
+
+test("what arrives at a server around the kernel is work of a thread on the cores that were named, and ends with it", async () => {
+  const before = receivers();
+  {
+    await using net = await openNetwork();
+    await assertRejects(() => receiveAtServer(net, [0]), NetworkError); // nothing has attached to the interface
+    const args = ["--interface", net.interface, "--address", net.address];
+    await using server = await startServer(net.server.command(experimentCommand(find("xdp"), args)));
+    await receiveAtServer(net, [0]);
+    const own = [...receivers()].filter(([pid]) => !before.has(pid));
+    assertEquals(own.map(([, cores]) => cores), ["0"]);
+    const url = `http://${net.address}:${server.port}/`;
+    assertEquals(await net.client.run("curl", ["-sS", "--max-time", "10", url]), "Hello World");
+  }
+  await until(() => [...receivers().keys()].every((pid) => before.has(pid)), PATIENCE_MS, "its end");
 });
 
 Deno.test("a set of cores is a mask in groups of 32 bits", () => {

@@ -18,7 +18,15 @@ import type { Setup } from "../results/schema.ts";
 import type { LoadTrial } from "../results/load_trial.ts";
 import { type Sample, sample } from "../sampling/sampler.ts";
 import { versionOf } from "../server/manifest.ts";
-import { addressKernel, type Network, NetworkError, networkObstacle, openNetwork } from "../network/namespaces.ts";
+import {
+  addressKernel,
+  type Network,
+  NetworkError,
+  networkObstacle,
+  openNetwork,
+  receiveAtServer,
+  type ReceivingCores,
+} from "../network/namespaces.ts";
 import { StartError } from "../server/server.ts";
 import {
   bypassesKernel,
@@ -65,25 +73,40 @@ export interface OpenBench<S extends Subject = Subject> extends AsyncDisposable 
   readonly loadCores: number | null;
 }
 
+const withoutWire = ({ name }: Subject, reason: string) =>
+  new StartError({ ended: "skipped", reason: `${name} needs a network of its own: ${reason}.` });
+
 /**
  * A network of its own for a run. The server's kernel has an address there, unless the server goes around it. What arrives
- * at the load is work of the load's cores: the server's are busy with the server alone.
+ * at an end is work of that end's cores, so that each is busy with its own half of TCP.
  *
  * @throws {StartError} If there can be none here.
  */
-async function openWire(subject: Subject, loadCores?: readonly number[]): Promise<Network> {
-  const skipped = (reason: string) =>
-    new StartError({ ended: "skipped", reason: `${subject.name} needs a network of its own: ${reason}.` });
+async function openWire(subject: Subject, cores?: ReceivingCores): Promise<Network> {
   const obstacle = isCustom(subject) ? "only experiments can be started in one" : await networkObstacle();
-  if (obstacle !== null) throw skipped(obstacle);
+  if (obstacle !== null) throw withoutWire(subject, obstacle);
   try {
     await using stack = new AsyncDisposableStack();
-    const network = stack.use(await openNetwork(undefined, loadCores));
+    const network = stack.use(await openNetwork(undefined, cores));
     if (!bypassesKernel(subject)) await addressKernel(network);
     stack.move();
     return network;
   } catch (error) {
-    if (error instanceof NetworkError) throw skipped(error.message);
+    if (error instanceof NetworkError) throw withoutWire(subject, error.message);
+    throw error;
+  }
+}
+
+/**
+ * The same for a server around the kernel, once it is ready. Its figures could not be compared without it.
+ *
+ * @throws {StartError} If it cannot be had here.
+ */
+async function bindReceiver(subject: Subject, network: Network, cores: readonly number[]): Promise<void> {
+  try {
+    await receiveAtServer(network, cores);
+  } catch (error) {
+    if (error instanceof NetworkError) throw withoutWire(subject, error.message);
     throw error;
   }
 }
@@ -115,7 +138,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
   const cores = pinned ? coresOf(setup) : null;
   const onWait = (seconds: number) =>
     onProgress?.({ phase: "waiting for the server", connections: 0, answered: 0, seconds });
-  const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject, cores?.load)) : null;
+  const network = isWired || bypassesKernel(subject) ? stack.use(await openWire(subject, cores ?? undefined)) : null;
   const started = {
     ...rest,
     args: rest.args ?? workersOn(subject, cores?.server.length ?? navigator.hardwareConcurrency),
@@ -124,6 +147,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     onWait,
   };
   const server = stack.use(await startSubject(subject, started));
+  if (network !== null && cores !== null && bypassesKernel(subject)) await bindReceiver(subject, network, cores.server);
   const target = network === null ? { host: hostOf(server) } : { host: network.address, within: network.client };
   const start = lent?.start.bind(lent) ?? LoadGenerator.start;
   const generator = stack.use(

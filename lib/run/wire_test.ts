@@ -4,7 +4,10 @@ import { find } from "../catalogue/catalogue.ts";
 import { compare } from "../compare/compare.ts";
 import { LoadGenerator } from "../load/generator.ts";
 import { CLIENT_ADDRESS, type Namespace, networkObstacle } from "../network/namespaces.ts";
+import { corePair } from "../sampling/cores.ts";
 import { hostFacts } from "../sampling/host.ts";
+import { receivers } from "../testing/traces.ts";
+import { openBench } from "./bench.ts";
 import { createGuard } from "./guard.ts";
 import type { Step } from "./ladder.ts";
 import { runStep } from "./step.ts";
@@ -47,6 +50,17 @@ for (const [name, isWired] of [["xdp", false], ["epoll", true], ["event-loop", t
     if (hasCores) assertGreater(metrics.core_us_per_request!, 0);
   });
 }
+
+Deno.test({
+  name: "what arrives at a server around the kernel is work of a thread of the kernel on the server's core",
+  ignore: obstacle !== null || !hasCores,
+  async fn() {
+    const before = receivers();
+    await using _bench = await openBench(find("xdp"));
+    const own = [...receivers()].filter(([pid]) => !before.has(pid));
+    assertEquals(own.map(([, cores]) => cores), [String(corePair()!.server)]);
+  },
+});
 
 test("over loopback no run has a wire, and no figure of its core", async () => {
   const { metrics, parameters } = await run("epoll", "throughput", 4);

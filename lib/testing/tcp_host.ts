@@ -22,11 +22,12 @@ export interface TcpUnderTest {
   busy: number;
   readonly counts: { accepted: number; served: number; errors: Record<string, number> };
   readonly packets: Record<string, number>;
-  readonly working: number[];
+  readonly hasWork: boolean;
   receive(frame: number, length: number): void;
   tick(): void;
   stop(): void;
   closeIdle(most: number): boolean;
+  nextWork(): number;
   workUs(record: number): number;
   worked(record: number): void;
 }
@@ -121,13 +122,14 @@ export class Host {
     }
   }
 
-  /** Does the work that requests have asked for. Returns its µs. */
+  /** Does the work that requests have asked for until now. Returns its µs. */
   work(): number {
+    const records: number[] = [];
+    while (this.tcp.hasWork) records.push(this.tcp.nextWork());
     let us = 0;
-    for (const record of this.tcp.working.splice(0)) {
-      const wanted = this.tcp.workUs(record);
-      us += wanted;
-      if (wanted > 0) this.tcp.worked(record);
+    for (const record of records.filter((record) => record >= 0)) {
+      us += this.tcp.workUs(record);
+      this.tcp.worked(record);
     }
     return us;
   }

@@ -1,8 +1,11 @@
 /**
- * What networks and servers around the kernel could leave behind in the kernel: network namespaces, and what bpf(2) has.
+ * What networks and servers around the kernel could leave behind in the kernel: network namespaces, threads, and what bpf(2)
+ * has.
  *
  * @module
  */
+import { listProc, readProc } from "../sampling/procfs.ts";
+
 const SYS_BPF = Deno.build.arch === "x86_64" ? 321n : 280n; // <asm/unistd.h>
 const NEXT_ID = { program: 11n, map: 12n, link: 31n }; // enum bpf_cmd of <linux/bpf.h>: BPF_…_GET_NEXT_ID
 const ATTRIBUTE_WORDS = 32; // start_id, next_id, and room for what newer kernels add
@@ -40,4 +43,19 @@ export async function namespaces(pid = "[0-9]*"): Promise<string[]> {
 export async function isInhabited(names: readonly string[]): Promise<boolean> {
   const all = await namespaces();
   return names.some((name) => all.includes(name));
+}
+
+/** The threads of the kernel that take in what arrives at servers of the lab, and the cores that each may use. */
+export function receivers(): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const name of listProc("/proc")) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const status = readProc(`/proc/${name}/status`);
+      if (/^Name:\tnapi\/lab0-/.test(status)) found.set(name, /^Cpus_allowed_list:\t(.*)$/m.exec(status)![1]!);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended meanwhile
+    }
+  }
+  return found;
 }

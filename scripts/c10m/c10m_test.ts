@@ -5,7 +5,7 @@ import { networkObstacle } from "../../lib/network/namespaces.ts";
 import type { Progress } from "./client.ts";
 import { type Outcome, parseWrk, progressLine } from "./measure.ts";
 import { memoryObstacle, neededBytes } from "./memory.ts";
-import { rowsOf, summary } from "./report.ts";
+import { failuresOf, rowsOf, summary } from "./report.ts";
 
 const MAIN = fileURLToPath(new URL("main.ts", import.meta.url));
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
@@ -59,6 +59,22 @@ Deno.test("the summary ends in a sentence with what was held, answered and lost,
   assertMatch(summary(outcome), /^connect and ask +2\.0 s +500\/s .*server 5\.3, client 6\.0$/m);
   assertMatch(summary(outcome), /^wrk beside +900 requests\/s, p99 1 200 µs$/m);
   assertMatch(summary(outcome), /held 998 of 1 000 .* 1 998 requests; 2 were lost \(ECONNRESET 2\); 20\.0 bytes/);
+});
+
+Deno.test("whatever is missing of a run makes it fail, each for itself", () => {
+  const whole: Outcome = { ...outcome, held: 1000, answered: 2000, lost: 0, losses: {} };
+  assertEquals(failuresOf(whole), []);
+  const [phase] = whole.phases;
+  const short: [Partial<Outcome>, string][] = [
+    [{ lost: 1 }, "1 connections were lost"],
+    [{ held: 999 }, "1 were not held"],
+    [{ answered: 1990 }, "10 requests were not answered"],
+    [{ phases: [phase!, { ...phase!, name: "close", done: 998 }] }, 'in "close" 2 did not do it'],
+  ];
+  for (const [change, says] of short) {
+    assertEquals(failuresOf({ ...whole, ...change }), [says]);
+    assertMatch(summary({ ...whole, ...change }), RegExp(`^failed: ${says}$`, "m"));
+  }
 });
 
 Deno.test("what wrk says is read in µs, and an error is none of it", () => {

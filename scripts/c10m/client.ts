@@ -43,7 +43,7 @@ export interface Progress {
 
 const PROGRESS_MS = 1000;
 const TICK_MS = 10;
-const TURN_MS = 20; // between two looks at the commands
+const TURN_MS = 100; // between two looks at the commands: each is a sleep of a millisecond, and the server has nothing to do then
 const SPINS = 200;
 const XDP_PASS = 2;
 const REQUEST = "GET / HTTP/1.1\r\nHost: c10m\r\n\r\n";

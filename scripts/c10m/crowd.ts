@@ -329,10 +329,9 @@ export class Crowd {
     const slot = this.#slotOf[id]!;
     this.#measure(slot);
     this.#rcvNxt[id] = seq + 1;
-    this.#sendAck(id);
     this.#states[id] = 1 << ROUND_SHIFT | ASKED;
     this.#expect(slot);
-    this.#transmit(id);
+    this.#transmit(id); // the request acknowledges the server's SYN too: one frame in six less (RFC 9293, section 3.5)
   }
 
   /** Data in order: it must be the answer, byte for byte, and nothing else. */

@@ -4,7 +4,6 @@
  *
  * deno task c10m [--connections 10000000] [--hold SECONDS] [--json] [--no-save]
  */
-import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -21,11 +20,12 @@ import {
   SERVER_MAC,
 } from "../../lib/network/namespaces.ts";
 import { CROWD } from "../../lib/results/conventions.ts";
+import { corePair } from "../../lib/sampling/cores.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
-import { measure, type Outcome } from "./measure.ts";
+import { measure, type Outcome, type RunPlan } from "./measure.ts";
 import { memoryObstacle } from "./memory.ts";
-import { rowsOf, summary } from "./report.ts";
+import { failuresOf, rowsOf, summary } from "./report.ts";
 
 const USAGE = "Usage: deno task c10m [--connections 10000000] [--hold SECONDS] [--json] [--no-save]";
 /** What the name of the command says; fewer are a first look. */
@@ -37,23 +37,23 @@ const MAX_HOLD_S = 3600;
 async function obstacleTo(connections: number): Promise<string | null> {
   const reason = await networkObstacle();
   if (reason !== null) return reason;
-  if (cpus().length < 2) return "server and client need a core each, and there is one";
+  if (corePair() === null) return "server and client need a core each, and there is one";
   return memoryObstacle(connections);
 }
 
 /** Makes the network, and measures in it. */
-async function meet(connections: number, holdS: number, signal: AbortSignal): Promise<Outcome> {
+async function meet(
+  plan: Pick<RunPlan, "connections" | "holdS" | "cores" | "signal">,
+): Promise<Outcome> {
   await using network = await openNetwork();
   return await measure({
     network,
     experiment: find(CROWD.server),
     client: fileURLToPath(new URL("client.ts", import.meta.url)),
-    connections,
-    holdS,
     clientInterface: CLIENT_INTERFACE,
     kernelAddress: CLIENT_ADDRESS,
     serverMac: SERVER_MAC,
-    signal,
+    ...plan,
     say: (line) => console.error(line),
   });
 }
@@ -77,13 +77,17 @@ await runScript(USAGE, async () => {
   return await interruptible(async (signal) => {
     const storing = new Storing(flags.save);
     await storing.begin();
-    console.error(`${count(connections)} connections: xdp on core 0, its clients on core 1.`);
-    const outcome = await meet(connections, holdS, signal);
+    const cores = corePair()!; // asked for above
+    console.error(
+      `${count(connections)} connections: xdp on core ${cores.server}, its clients on core ${cores.load}. ` +
+        "The kernel's work on a frame is done where it was sent.",
+    );
+    const outcome = await meet({ connections, holdS, cores, signal });
     const rows = rowsOf(outcome);
     const command = taskLine("c10m", Deno.args);
     await storing.add(() => writeStudy("probe", rows, { command, quick: connections < TEN_MILLION }));
     console.log(flags.json ? JSON.stringify(outcome, null, 2) : summary(outcome));
     storing.finish();
-    return outcome.lost > 0 ? EXIT.failed : EXIT.ok;
+    return failuresOf(outcome).length > 0 ? EXIT.failed : EXIT.ok;
   }, "nothing is stored, since a part of the connections says nothing of the whole.");
 });

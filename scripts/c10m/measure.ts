@@ -20,6 +20,8 @@ export interface RunPlan {
   client: string;
   connections: number;
   holdS: number;
+  /** One core for the server, one for its clients. */
+  cores: { server: number; load: number };
   clientInterface: string;
   kernelAddress: string;
   serverMac: string;
@@ -63,8 +65,6 @@ export interface Outcome {
   serverBytesPerConnection: number;
 }
 
-const SERVER_CORE = 0;
-const CLIENT_CORE = 1;
 const SPARE = 1000; // slots of the table for the kernel's client
 const WRK_CONNECTIONS = 100;
 const WRK_S = 5;
@@ -73,7 +73,7 @@ const FIRST_ADDRESS = "10.1.0.0";
 const PHASES = [["ask", "connect and ask"], ["ask", "ask again"], ["close", "close"]] as const;
 
 /** Starts xdp with a table for so many connections. */
-function serve({ network, experiment }: RunPlan, connections: number): Promise<Server> {
+function serve({ network, experiment, cores }: RunPlan, connections: number): Promise<Server> {
   const args = [
     "--interface",
     network.interface,
@@ -82,7 +82,7 @@ function serve({ network, experiment }: RunPlan, connections: number): Promise<S
     "--connections",
     String(connections + SPARE),
   ];
-  return startServer(network.server.command(experimentCommand(experiment, args)), { cpu: SERVER_CORE });
+  return startServer(network.server.command(experimentCommand(experiment, args)), { cpu: cores.server });
 }
 
 /** The memory of a server that can hold one connection: what it takes before there are any. */
@@ -123,7 +123,7 @@ class Client implements AsyncDisposable {
     const { command, args } = plan.network.client.command({
       command: "taskset",
       args: [
-        ...["-c", String(CLIENT_CORE), Deno.execPath(), "run", "--no-config", "--allow-ffi"],
+        ...["-c", String(plan.cores.load), Deno.execPath(), "run", "--no-config", "--allow-ffi"],
         ...[plan.client, JSON.stringify(argument)],
       ],
     });
@@ -187,9 +187,9 @@ export function parseWrk(said: string): KernelClient {
 }
 
 /** Has wrk ask for some seconds, on the client's core. */
-async function runWrk({ network }: RunPlan, { port }: Server): Promise<KernelClient> {
+async function runWrk({ network, cores }: RunPlan, { port }: Server): Promise<KernelClient> {
   const wrk = ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${WRK_S}s`, "--latency", `http://${network.address}:${port}/`];
-  return parseWrk(await network.client.run("taskset", ["-c", String(CLIENT_CORE), ...wrk]));
+  return parseWrk(await network.client.run("taskset", ["-c", String(cores.load), ...wrk]));
 }
 
 /** Has all of the crowd do something, and says how far they are. */

@@ -5,36 +5,18 @@
  */
 import { bytes } from "../../lib/text/format.ts";
 import { MEMORY_SHARE } from "../../lib/results/conventions.ts";
+import { availableMemory } from "../../lib/run/guard.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
 
 const SERVER_BYTES = 20; // 16 bytes in a table of which four fifths are used
 const CLIENT_BYTES = 7; // a state, a sequence number and a slot
 const BASE_BYTES = 400 * 2 ** 20; // two processes and their frames
-const CGROUP = "/sys/fs/cgroup";
-
-/** What a file of the control group says; Infinity where there is no such file, or no limit. */
-function limitOf(name: string): number {
-  try {
-    const value = readProc(`${CGROUP}/${name}`).trim();
-    return value === "max" ? Infinity : Number(value);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return Infinity;
-    throw error;
-  }
-}
-
-/** Memory that can be had: the host's, or what the container has left of its limit. */
-export function availableBytes(): number {
-  const limit = limitOf("memory.max");
-  const left = limit === Infinity ? Infinity : limit - limitOf("memory.current");
-  return Math.min(Deno.systemMemoryInfo().available, left);
-}
 
 /** What a run takes. */
 export const neededBytes = (connections: number): number => BASE_BYTES + connections * (SERVER_BYTES + CLIENT_BYTES);
 
 /** Why so many connections are too many for the memory; null if they are not. */
-export function memoryObstacle(connections: number, available: number = availableBytes()): string | null {
+export function memoryObstacle(connections: number, available: number = availableMemory()): string | null {
   const needed = neededBytes(connections);
   const share = MEMORY_SHARE * available;
   if (needed <= share) return null;

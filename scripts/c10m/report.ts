@@ -8,10 +8,14 @@ import { CROWD, crowdVariant } from "../../lib/results/conventions.ts";
 import type { ProbeRow } from "../../lib/results/rows.ts";
 import type { Outcome } from "./measure.ts";
 
+/** How often each connection is asked something. */
+const ROUNDS = 2;
+
 /** The rows of a study: one for each figure. */
 export function rowsOf(outcome: Outcome): ProbeRow[] {
   const variant = crowdVariant(outcome.connections);
-  const note = `xdp, ${outcome.mode} mode, over veth; its clients on another core`;
+  const note =
+    `xdp, ${outcome.mode} mode, over veth; its clients on another core; the kernel's work on a frame on the core of its sender`;
   const row = (metric: string, value: number): ProbeRow => ({
     ...{ probe: CROWD.probe, variant, metric, value, low: null, high: null, runs: 1, note },
   });
@@ -36,6 +40,19 @@ export function rowsOf(outcome: Outcome): ProbeRow[] {
   ];
 }
 
+/** What is missing of a run in which all went well, in words; none if nothing is. */
+export function failuresOf({ connections, phases, held, answered, lost }: Outcome): string[] {
+  const asked = ROUNDS * connections;
+  return [
+    ...(lost > 0 ? [`${count(lost)} connections were lost`] : []),
+    ...(held < connections ? [`${count(connections - held)} were not held`] : []),
+    ...(answered < asked ? [`${count(asked - answered)} requests were not answered`] : []),
+    ...phases.filter(({ done }) => done < connections).map(({ name, done }) =>
+      `in "${name}" ${count(connections - done)} did not do it`
+    ),
+  ];
+}
+
 /** The result in a few lines, the last one a sentence. */
 export function summary(outcome: Outcome): string {
   const { connections, phases, held, answered, lost, losses, serverBytesPerConnection } = outcome;
@@ -54,5 +71,7 @@ export function summary(outcome: Outcome): string {
       `${count(lost)} were lost${why === "" ? "" : ` (${why})`}; ` +
       `${serverBytesPerConnection.toFixed(1)} bytes of the server's memory for each.`,
   );
+  const failures = failuresOf(outcome);
+  if (failures.length > 0) lines.splice(-1, 0, `failed: ${failures.join("; ")}`);
   return lines.join("\n");
 }

@@ -76,7 +76,7 @@ const KIND_TEXT: Record<Kind, string> = {
   comparison:
     "One row is one figure of one candidate next to the same figure of the reference, from interleaved rounds of fresh processes.",
   wire:
-    "As `comparison`, with every server in a network namespace of its own and the load at the other end of a veth pair. So is every comparison with a server of the family `bypass`. There `core_us_per_request` is the figure to compare: the busy time of the server's cores. The kernel's work on a frame runs on the core that sends it and belongs to no process; `cpu_us_per_request`, the time of the processes alone, stands beside it. These figures are never mixed with those of loopback.",
+    "As `comparison`, with every server in a network namespace of its own and the load at the other end of a veth pair. So is every comparison with a server of the family `bypass`. There `core_us_per_request` is the figure to compare: the busy time of the server's cores. The kernel's work on frames that leave or arrive runs on the cores of their end and belongs to no process; `cpu_us_per_request`, the time of the processes alone, stands beside it. These figures are never mixed with those of loopback.",
   crosscheck: "One row is one client that drove one fresh server.",
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
   faults:

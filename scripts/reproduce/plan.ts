@@ -122,6 +122,12 @@ function scenarioFlags(kind: string): string {
   return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
 }
 
+/** The flags of a command, from the first one on: whole, so that 100 connections are not taken for 1 000. */
+const flagsIn = (args: readonly string[]): string => {
+  const first = args.findIndex((arg) => arg.startsWith("--"));
+  return first < 0 ? "" : ` ${args.slice(first).join(" ")}`;
+};
+
 /** Latency against load, of those that run here. */
 function sweeps(runnable: readonly Experiment[], flag: string): Step[] {
   const names = SWEEP.servers.filter((server) => runnable.some(({ name }) => name === server));
@@ -147,7 +153,7 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
       if (kind === "probe" || !("server" in right) || !names.has(right.server)) return [];
       const flags = `${scenarioFlags(kind)} --connections ${at}`;
       const isAbove = above.some(({ args }) =>
-        args[1] === right.server && args.includes(name) && args.join(" ").includes(flags)
+        args[1] === right.server && args.includes(name) && flagsIn(args) === flags
       );
       return isAbove ? [] : [{ name, other: right.server, kind, at, flags }];
     })
@@ -195,11 +201,11 @@ function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
       measure(
         `compare/wire-${name}-${connections}`,
         `compare ${FLOOR} ${name} epoll --connections ${connections}${flag}`,
-        "core time per request over a wire; predictions, advice",
+        "core time per request over a wire; claims, predictions, advice",
         2 * minutes,
       )
     ),
-    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "claims; lesson 8", minutes),
+    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "lesson 8", minutes),
     measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
   ]);
 }

@@ -67,14 +67,12 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
   }
 }
 
-/** Servers from whose stored runs since a time others took CPU time. */
+/** Servers from whose runs and studies, stored since a time, others took CPU time. */
 export function spoiltSince({ results, studies }: Stored, since: string): string[] {
   const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
-  const rows = [...studies.comparison, ...studies.selftest, ...studies.sweep, ...studies.scaling].filter(({ time }) =>
-    time >= since
-  )
-    .flatMap(({ rows }) => rows.flatMap(({ findings }) => findings));
-  return [...new Set([...found, ...rows].filter((found) => isSpoilt([found])).map(({ server }) => server))];
+  const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
+  const ofRows = rows.flatMap((row) => "findings" in row ? row.findings : []); // some kinds of study note none
+  return [...new Set([...found, ...ofRows].filter((found) => isSpoilt([found])).map(({ server }) => server))];
 }
 
 /** Minutes that the steps left will take, by how long the done ones took against their estimate. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
-import { catalogue, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import type { Figure } from "../../lib/claims/figure.ts";
 import { LEDGER } from "../../lib/claims/ledger.ts";
@@ -8,14 +8,15 @@ import { parseCondition } from "../../lib/claims/prediction.ts";
 import { NotTestable } from "../../lib/claims/ratio.ts";
 import { PROBES } from "../../lib/probes/mod.ts";
 import { CROWD, SWEEP } from "../../lib/results/conventions.ts";
+import type { Found } from "../../lib/results/findings.ts";
 import { newResult, writeResult } from "../../lib/results/results.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { scaled, storedOf } from "../../lib/testing/fixtures.ts";
+import { compared, overWire, probed, scaled, storedOf } from "../../lib/testing/fixtures.ts";
 import { JOURNAL } from "./journal.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
-import { minutesLeft, type Plan, reproduce } from "./reproduce.ts";
+import { minutesLeft, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
 
 const experiments = catalogue();
 const probes = PROBES.map(({ name }) => name);
@@ -117,6 +118,21 @@ Deno.test("a disturbance that does not come again is over with the second attemp
   });
   assertEquals((await reproduce(at.plan([step("a")]))).spoilt, []);
   assertEquals(at.ran, ["a", "a"]);
+});
+
+Deno.test("a study over a wire that others disturbed counts, as each does whose rows note it, from its time on", () => {
+  const findings: Found[] = [{ server: "xdp", id: "foreign_load" }];
+  const ratio = compared(["throughput", 100, "core_us_per_request"], ["xdp", "c-epoll"], [0.5, 0.4, 0.6], { findings });
+  const stored = storedOf(overWire(ratio), probed("c10m", "10 connections", "held", 10));
+  const { time } = stored.studies.wire[0]!;
+  assertEquals(spoiltSince(stored, time), ["xdp"]);
+  assertEquals(spoiltSince(stored, new Date(Date.parse(time) + 1).toISOString()), []);
+});
+
+Deno.test("a comparison with 1 000 connections, or at a rate, is none with 10", () => {
+  const own = { ...find("epoll"), expect: ["throughput(10).cpu_us_per_request < 0.5 * c-epoll"] };
+  const ids = planOf([find("c-epoll"), own], [], { quick: false, publishes: false }).map(({ id }) => id);
+  assert(ids.includes("predicted/throughput-10-c-epoll"), ids.join(" "));
 });
 
 Deno.test("a step whose command fails is named, the others go on, and it is tried again later", async () => {
