@@ -1,5 +1,8 @@
 /**
- * A fleet of four agents on two hosts, and the server on a third one: network namespaces. `-- --connections=40000` holds so many.
+ * A fleet of four agents on two hosts, and the server on a third one: network namespaces. More connections than one process can
+ * have are held so:
+ *
+ * deno test -A --lock=scripts/all.lock scripts/measure/fleet_hosts_test.ts --filter hold -- --connections=40000
  */
 import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
@@ -14,7 +17,8 @@ const obstacle = HAS_BROKER ? await networkObstacle() : "nats-server is missing"
 if (obstacle !== null) console.log(`A fleet over several hosts is not tested: ${obstacle}.`);
 const ignore = obstacle !== null;
 
-const CONNECTIONS = Number(Deno.args.find((arg) => arg.startsWith("--connections="))?.split("=")[1] ?? 400);
+const USUAL = Deno.args.includes("--require-all") ? 4000 : 400;
+const CONNECTIONS = Number(Deno.args.find((arg) => arg.startsWith("--connections="))?.split("=")[1] ?? USUAL);
 /** The second one holds more connections than a process may open descriptors. */
 const SERVER = CONNECTIONS < 15_000 ? "epoll" : "io-uring-direct";
 const PORT = 8080;

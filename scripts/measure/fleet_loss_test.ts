@@ -1,6 +1,7 @@
 /** What becomes of a run over a fleet when one of its parts is lost: one sentence, and no load that goes on. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
+import { until } from "../../lib/testing/client.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
 import { loadOf, measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
 import { filesIn, project, RunningTask, runTask } from "../../lib/testing/task.ts";
@@ -145,4 +146,42 @@ Deno.test("an agent ends a run that takes longer than it may", { ignore }, async
   assertEquals(stored(dir.path)[0].reason, "agent one has ended its load: its time of 2 s is over (--max-seconds)");
   await one.hear(/its time of 2 s is over/);
   assertEquals(loadOf(one), []);
+});
+
+Deno.test("an interrupt while agents are gathered releases those that are there", { ignore }, async () => {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using one = await startAgent(broker, dir.path, "one", "--once");
+    const wait = ["--wait", "600"];
+    await using run = new RunningTask("measure", [...measureArgs(broker, server, 2), ...LONG, ...wait], dir.path);
+    await one.hear(/^Run [0-9a-f]+: works on /m);
+    run.signal(signal);
+    const { code, stderr } = await run.end();
+    assertEquals([code, stderr], [130, "Interrupted.\n"]);
+    await one.hear(/over, its coordinator is done\. No load is left\./);
+    one.signal(signal);
+    const ended = await one.end();
+    assertEquals(ended.code, 130);
+    assertMatch(ended.stderr, /^Interrupted\.$/m);
+    assertEquals([one.leftovers(), run.leftovers()], [[], []]);
+  }
+});
+
+Deno.test("where setpriv(1) is missing an agent still ends with the process that the user started", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  Deno.mkdirSync(`${dir.path}/bin`);
+  Deno.writeTextFileSync(`${dir.path}/bin/setpriv`, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+  const path = { PATH: `${dir.path}/bin:${Deno.env.get("PATH")}` };
+  await using one = new RunningTask("agent", ["--nats", urlOf(broker), "--name", "one"], dir.path, path);
+  await one.hear(/ waits at /);
+  await using run = new RunningTask("measure", [...measureArgs(broker, server, 1), ...LONG], dir.path);
+  await run.hear(UNDER_LOAD);
+  one.signal("SIGKILL");
+  assertEquals((await run.end()).code, 1);
+  assertEquals(stored(dir.path)[0].reason, "agent one has ended its load: the agent was interrupted");
+  await until(() => one.leftovers().length === 0, 10_000, "the agent to be gone");
 });
