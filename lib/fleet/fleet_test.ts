@@ -3,6 +3,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { readBroker } from "./address.ts";
 import { COMMAND, partsOf, randomId, readAnswer, readMessage, STARTED, verbSubject, WrongMessage } from "./protocol.ts";
+import { passOn } from "./relaunch.ts";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
 import { folder } from "../testing/folder.ts";
 
@@ -77,4 +78,10 @@ Deno.test("a subject says which run, which agent and what is asked", () => {
   assertEquals(partsOf(verbSubject(run, agent, "do")), { run, verb: "do" });
   assertEquals(partsOf(`c10k.run.${run}.${agent}.format`).verb, null);
   assertEquals([run.length, run === agent], [16, false]);
+});
+
+Deno.test("a signal for a process that has just ended is no error", async () => {
+  const child = new Deno.Command(Deno.execPath(), { args: ["--version"], stdout: "null" }).spawn();
+  assertEquals((await child.status).code, 0);
+  passOn(child, "SIGTERM");
 });

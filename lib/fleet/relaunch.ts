@@ -49,7 +49,7 @@ function commandOf({ script, net, write = [] }: Relaunch): Deno.Command {
 }
 
 /** Passes a signal on. A process that has just ended takes none. */
-function passOn(child: Pick<Deno.ChildProcess, "kill">, signal: Deno.Signal): void {
+export function passOn(child: Pick<Deno.ChildProcess, "kill">, signal: Deno.Signal): void {
   try {
     child.kill(signal);
   } catch (error) {

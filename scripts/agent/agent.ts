@@ -176,7 +176,7 @@ export class Agent implements AsyncDisposable {
     const now = performance.now();
     const untilMs = now + this.#options.bounds.seconds * 1000;
     this.#lease = {
-      ...{ run, target, children: [], slow: [], progress: [], underWay: new Set(), heardAtMs: now, untilMs },
+      ...{ run, target, children: [], slow: [], progress: [], underWay: new Set<Reserved>(), heardAtMs: now, untilMs },
       ...{ watch: this.#watch(run), starting: Promise.resolve(), isStarting: false, hasStarted: false },
     };
     this.#options.say(`Run ${run}: works on ${target.host}:${target.port}.`);
