@@ -154,7 +154,9 @@ class Unit implements LoadUnit {
     if (underWay === null || nowMs < underWay.untilMs) return null;
     const seconds = count(underWay.patienceMs / 1000, 1);
     const sign = WINDOWS.includes(underWay.name) ? "answer" : "progress";
-    return `load process ${this.index + 1} of agent ${this.link.name} hangs: no ${sign} in ${underWay.name} for ${seconds} s`;
+    return `load process ${
+      this.index + 1
+    } of agent ${this.link.name} hangs: no ${sign} in ${underWay.name} for ${seconds} s`;
   }
 
   stop(): Promise<void> {

@@ -32,7 +32,9 @@ Deno.test("what is no address of a broker, or half of an identity, is a usage er
 });
 
 Deno.test("what may hold a password is not shown where it cannot be read", () => {
-  for (const text of ["http://lab:s3cret@a", "nats://lab:s3,cret@a", "nats://lab:s3/cret@a", "nats://lab:%zzs3cret@a"]) {
+  for (
+    const text of ["http://lab:s3cret@a", "nats://lab:s3,cret@a", "nats://lab:s3/cret@a", "nats://lab:%zzs3cret@a"]
+  ) {
     const { message } = assertThrows(() => readBroker("nats", text, {}), UsageError);
     assert(message.startsWith("--nats") && !/s3|cret/.test(message), message);
   }

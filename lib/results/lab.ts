@@ -34,7 +34,9 @@ export async function readCommit(folder: string = ROOT): Promise<string | null> 
  * not merge. Needs `--allow-read`.
  */
 export function loadDigest(lib: string = LIB): Promise<string> {
-  const paths = LOAD.flatMap((folder) => [...Deno.readDirSync(`${lib}/${folder}`)].map(({ name }) => `${folder}/${name}`));
+  const paths = LOAD.flatMap((folder) =>
+    [...Deno.readDirSync(`${lib}/${folder}`)].map(({ name }) => `${folder}/${name}`)
+  );
   const sources = paths.filter((path) => !path.endsWith("_test.ts")).sort();
   return digestOf(sources.map((path) => [path, Deno.readTextFileSync(`${lib}/${path}`)]));
 }

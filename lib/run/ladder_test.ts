@@ -108,7 +108,9 @@ async function walkWithin(options: Partial<MeasureOptions>, bounds: Partial<Load
 
 Deno.test("a rate, slow clients and a churn are cut to what other hosts lend, and each cut is said", async () => {
   const { steps, said } = await walkWithin({ scenarios: ["throughput", "rate", "slow", "churn"] }, {});
-  const found = steps.map(({ scenario, parameters: { connections, rate_per_s, slow } }) => [scenario, connections, rate_per_s, slow]);
+  const found = steps.map((
+    { scenario, parameters: { connections, rate_per_s, slow } },
+  ) => [scenario, connections, rate_per_s, slow]);
   assertEquals(found, [
     ["throughput", 100, undefined, undefined],
     ["rate", 100, 500, undefined],

@@ -198,9 +198,9 @@ Deno.test("an agent keeps its bounds over all of its processes, to the last one"
   assertEquals(third, { refused: "it sends up to 100 requests/s (--max-rate)" });
   const times = { startUs: soonUs, fromUs: soonUs, toUs: soonUs, endUs: soonUs };
   const says = /^it sends up to 100 requests\/s \(--max-rate\), and a (closed loop|churn) has no rate$/;
-  for (const of of [{ name: "closed", options: { ...times, path: "/" } }, { name: "churn", options: { ...times, concurrency: 0 } }]) {
-    assertMatch(String((await command(0, of)).refused), says);
-  }
+  const closed = { name: "closed", options: { ...times, path: "/" } };
+  const churn = { name: "churn", options: { ...times, concurrency: 0 } };
+  for (const loop of [closed, churn]) assertMatch(String((await command(0, loop)).refused), says);
 });
 
 Deno.test("of two starts at once the second is refused, and no process is left of either", { ignore }, async () => {

@@ -62,7 +62,9 @@ Deno.test("the job starts as many agents as it waits for, each on its own name, 
   const env = Object.fromEntries(container!.env!.map(({ name }) => [name, "3"]));
   const written = container!.args!.map((word) => word.replace(/\$\((\w+)\)/g, (_, name) => env[name]!));
   assertThrows(() => asked(written), UsageError, "--allow-target NETWORK-OF-THE-SERVER is no network");
-  const { broker, name, bounds, once } = asked(written.map((word) => word.replace("NETWORK-OF-THE-SERVER", "10.3.0.0/16")));
+  const { broker, name, bounds, once } = asked(
+    written.map((word) => word.replace("NETWORK-OF-THE-SERVER", "10.3.0.0/16")),
+  );
   assertEquals(broker.display, `nats://${service.metadata!.name}:${port}`);
   assertEquals([name, bounds.connections, once], ["agent-3", 20_000, true]);
   assert(bounds.seconds < job.spec!.activeDeadlineSeconds!);

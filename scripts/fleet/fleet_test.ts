@@ -6,7 +6,14 @@ import { DIGEST, simulate } from "./simulated.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
 import { DRAIN_MS, Fleet, patienceMs } from "../../lib/fleet/coordinator.ts";
-import { CALL, CALL_SUBJECT, type FleetCommand, offerSubject, randomId, readMessage } from "../../lib/fleet/protocol.ts";
+import {
+  CALL,
+  CALL_SUBJECT,
+  type FleetCommand,
+  offerSubject,
+  randomId,
+  readMessage,
+} from "../../lib/fleet/protocol.ts";
 import { Unavailable } from "../../lib/cli/errors.ts";
 import { LoadLost } from "../../lib/load/generator.ts";
 import { DRAIN_US } from "../../lib/load/patience.ts";
@@ -130,7 +137,11 @@ Deno.test("what a fleet makes together are the shares that each of its processes
   await using opened = await open(2);
   const bounds = { connections: 30, rate_per_s: 500, seconds: 60, open_only: false };
   simulate(opened.connections[0]!, { seed: 1, processes: 4, bounds });
-  simulate(opened.connections[1]!, { seed: 2, processes: 1, bounds: { ...bounds, connections: 20, seconds: 9, open_only: true } });
+  simulate(opened.connections[1]!, {
+    seed: 2,
+    processes: 1,
+    bounds: { ...bounds, connections: 20, seconds: 9, open_only: true },
+  });
   await flush(opened.connections);
   await using fleet = await opened.gather(2);
   const { connections, seconds, openOnly, ratePerS } = fleet.bounds;
@@ -157,8 +168,16 @@ Deno.test(`the messages and merges of ${AGENTS} agents cost a coordinator little
 });
 
 Deno.test("a plan for many hosts is made of figures, and in proportion", () => {
-  const row = (metric: string, value: number) =>
-    ({ probe: "fleet", variant: "64 agents", metric, value, low: null, high: null, runs: 1, note: null });
+  const row = (metric: string, value: number) => ({
+    probe: "fleet",
+    variant: "64 agents",
+    metric,
+    value,
+    low: null,
+    high: null,
+    runs: 1,
+    note: null,
+  });
   const rows = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
   assertEquals(processesFor(300_000, 10), 6);
   const plan = planOf({ rate: 300_000, agents: 64, rows, cpu: { us: 53, machine: "mine" } });
@@ -179,7 +198,11 @@ Deno.test("the document for many hosts has the plan of its command", () => {
 
 Deno.test("fleet stores its rows, and shows the plan", { ignore }, async () => {
   using dir = project();
-  const { code, stdout, stderr } = await runTask("fleet", ["--agents", "3", "--windows", "1", "--rate", "900"], dir.path);
+  const { code, stdout, stderr } = await runTask(
+    "fleet",
+    ["--agents", "3", "--windows", "1", "--rate", "900"],
+    dir.path,
+  );
   assertEquals(code, 0, stderr);
   assertMatch(stdout, /^\| messages of a window \| \d+ \|$/m);
   const [stored] = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));

@@ -31,7 +31,9 @@ function hosts({ rate, cpu }: Basis, processes: number): string[] {
   const cells = CORES.map((cores) => `| ${cores} | ${count(Math.ceil(processes / cores))} |`);
   return [
     `${count(rate)} requests/s take ${count(processes)} load processes, a core each: the generator needs ` +
-    `${count(us, 1)} µs of CPU time per request on \`${machine}\` (\`deno task crosscheck\`), and a process that is busy ` +
+    `${
+      count(us, 1)
+    } µs of CPU time per request on \`${machine}\` (\`deno task crosscheck\`), and a process that is busy ` +
     `for more than ${count(100 * BUSY_SHARE)} % of the time sends late.`,
     "",
     "| load cores of a host | hosts |",
@@ -51,9 +53,13 @@ export function planOf(basis: Basis): string {
   const whole = (number: number) => count(number);
   const ms = (number: number) => `${count(number, 1)} ms`;
   return [
-    ...(cpu === null ? ["How many hosts it takes is not known: `deno task crosscheck epoll` comes first."] : hosts(basis, processes!)),
+    ...(cpu === null
+      ? ["How many hosts it takes is not known: `deno task crosscheck epoll` comes first."]
+      : hosts(basis, processes!)),
     "",
-    `What they cost the coordinator if each of these processes is an agent, measured with ${count(agents)} agents that make no ` +
+    `What they cost the coordinator if each of these processes is an agent, measured with ${
+      count(agents)
+    } agents that make no ` +
     "load; the other column is in proportion:",
     "",
     `| | ${numbers.map((number) => `${count(number)} agents`).join(" | ")} |`,

@@ -134,36 +134,40 @@ Deno.test("on several hosts too a lost agent or broker ends the load of all", { 
   }
 });
 
-Deno.test("an agent on another host takes part with the token of the broker, and none with another one", { ignore }, async () => {
-  using dir = project();
-  await using hosts = await openHosts();
-  await using _server = await serverOn(hosts);
-  const { left, right, address } = hosts;
-  const at = { host: address.left, wrap: inside(left) };
-  await using _broker = await BrokerProcess.start(["--auth", "t0ken"], BROKER_PORT, at);
-  const url = `nats://${address.left}:${BROKER_PORT}`;
-  const agentOf = (token: string) => {
-    const args = ["--nats", url, "--name", "r1", "--allow-target", `${address.middle}/32`];
-    return new RunningTask("agent", args, dir.path, { NATS_TOKEN: token }, inside(right));
-  };
-  const measureWith = (token: string) => {
-    const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url];
-    const size = ["--scenario", "hold", "--connections", "10", "--seconds", "0"];
-    return new RunningTask("measure", [...target, ...size], dir.path, { NATS_TOKEN: token }, inside(left));
-  };
-  await using agent = agentOf("t0ken");
-  await agent.hear(/ waits at /);
-  for (const task of [agentOf("wrong"), measureWith("wrong")]) {
-    await using wrong = task;
-    const { code, stderr } = await wrong.end();
-    assertEquals(code, 69, stderr);
-    assertMatch(stderr, /^The broker at nats:\/\/10\.77\.1\.2:\d+ refuses these credentials/);
-  }
-  await using run = measureWith("t0ken");
-  const { code, stderr } = await run.end();
-  assertEquals(code, 0, stderr);
-  assertEquals(stored(dir.path).map(({ ended, metrics }) => [ended, metrics.answered]), [["ok", 10]]);
-});
+Deno.test(
+  "an agent on another host takes part with the token of the broker, and none with another one",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using hosts = await openHosts();
+    await using _server = await serverOn(hosts);
+    const { left, right, address } = hosts;
+    const at = { host: address.left, wrap: inside(left) };
+    await using _broker = await BrokerProcess.start(["--auth", "t0ken"], BROKER_PORT, at);
+    const url = `nats://${address.left}:${BROKER_PORT}`;
+    const agentOf = (token: string) => {
+      const args = ["--nats", url, "--name", "r1", "--allow-target", `${address.middle}/32`];
+      return new RunningTask("agent", args, dir.path, { NATS_TOKEN: token }, inside(right));
+    };
+    const measureWith = (token: string) => {
+      const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url];
+      const size = ["--scenario", "hold", "--connections", "10", "--seconds", "0"];
+      return new RunningTask("measure", [...target, ...size], dir.path, { NATS_TOKEN: token }, inside(left));
+    };
+    await using agent = agentOf("t0ken");
+    await agent.hear(/ waits at /);
+    for (const task of [agentOf("wrong"), measureWith("wrong")]) {
+      await using wrong = task;
+      const { code, stderr } = await wrong.end();
+      assertEquals(code, 69, stderr);
+      assertMatch(stderr, /^The broker at nats:\/\/10\.77\.1\.2:\d+ refuses these credentials/);
+    }
+    await using run = measureWith("t0ken");
+    const { code, stderr } = await run.end();
+    assertEquals(code, 0, stderr);
+    assertEquals(stored(dir.path).map(({ ended, metrics }) => [ended, metrics.answered]), [["ok", 10]]);
+  },
+);
 
 Deno.test("an agent of another version on another host is refused, with both versions", { ignore }, async () => {
   using dir = project();

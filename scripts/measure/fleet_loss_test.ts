@@ -169,19 +169,23 @@ Deno.test("an interrupt while agents are gathered releases those that are there"
   }
 });
 
-Deno.test("where setpriv(1) is missing an agent still ends with the process that the user started", { ignore }, async () => {
-  using dir = project();
-  await using broker = await BrokerProcess.start();
-  await using server = new FakeServer(({ write }) => write(HELLO));
-  Deno.mkdirSync(`${dir.path}/bin`);
-  Deno.writeTextFileSync(`${dir.path}/bin/setpriv`, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
-  const path = { PATH: `${dir.path}/bin:${Deno.env.get("PATH")}` };
-  await using one = new RunningTask("agent", ["--nats", urlOf(broker), "--name", "one"], dir.path, path);
-  await one.hear(/ waits at /);
-  await using run = new RunningTask("measure", [...measureArgs(broker, server, 1), ...LONG], dir.path);
-  await run.hear(UNDER_LOAD);
-  one.signal("SIGKILL");
-  assertEquals((await run.end()).code, 1);
-  assertEquals(stored(dir.path)[0].reason, "agent one has ended its load: the agent was interrupted");
-  await until(() => one.leftovers().length === 0, 10_000, "the agent to be gone");
-});
+Deno.test(
+  "where setpriv(1) is missing an agent still ends with the process that the user started",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    Deno.mkdirSync(`${dir.path}/bin`);
+    Deno.writeTextFileSync(`${dir.path}/bin/setpriv`, "#!/bin/sh\nexit 1\n", { mode: 0o755 });
+    const path = { PATH: `${dir.path}/bin:${Deno.env.get("PATH")}` };
+    await using one = new RunningTask("agent", ["--nats", urlOf(broker), "--name", "one"], dir.path, path);
+    await one.hear(/ waits at /);
+    await using run = new RunningTask("measure", [...measureArgs(broker, server, 1), ...LONG], dir.path);
+    await run.hear(UNDER_LOAD);
+    one.signal("SIGKILL");
+    assertEquals((await run.end()).code, 1);
+    assertEquals(stored(dir.path)[0].reason, "agent one has ended its load: the agent was interrupted");
+    await until(() => one.leftovers().length === 0, 10_000, "the agent to be gone");
+  },
+);

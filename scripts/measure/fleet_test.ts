@@ -163,7 +163,10 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
   assertStringIncludes(fast.stderr, "--rate 600: these agents send up to 500 requests/s (--max-rate).");
   const closed = await run("--scenario", "throughput");
   assertEquals(closed.code, 2, closed.stdout);
-  assertStringIncludes(closed.stderr, "--scenario throughput: it has no rate, and these agents bound theirs (--max-rate).");
+  assertStringIncludes(
+    closed.stderr,
+    "--scenario throughput: it has no rate, and these agents bound theirs (--max-rate).",
+  );
   const long = await run("--scenario", "rate", "--seconds", "50");
   assertEquals(long.code, 2, long.stdout);
   assertStringIncludes(long.stderr, "This takes 51 s at least, and these agents work for up to 40 s (--max-seconds)");
@@ -176,7 +179,11 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
     Error,
     "it sends up to 500 requests/s (--max-rate)",
   );
-  await assertRejects(() => generator.open({ rate: 10, seconds: 60, warmupSeconds: 0 }), Error, "it works for up to 40 s");
+  await assertRejects(
+    () => generator.open({ rate: 10, seconds: 60, warmupSeconds: 0 }),
+    Error,
+    "it works for up to 40 s",
+  );
   await assertRejects(() => generator.closed({ seconds: 1 }), Error, "and a closed loop has no rate");
   assertEquals((await generator.ask()).answered, 10);
 });
@@ -195,20 +202,25 @@ Deno.test("a fleet holds as many connections as it says, to the last one, and no
   assertEquals((await generator.ask()).answered, 30);
 });
 
-Deno.test("a usual run of agents with a rate of their own leaves out what has no rate, and says so", { ignore }, async () => {
-  using dir = project();
-  await using broker = await BrokerProcess.start();
-  await using server = new FakeServer(({ write }) => write(HELLO));
-  await using _one = await startAgent(broker, dir.path, "one", "--max-rate", "50", "--processes", "2");
-  const size = ["--connections", "1", "--seconds", "0.5"];
-  const { code, stderr } = await runTask("measure", [...measureArgs(broker, server, 1), ...size], dir.path);
-  assertEquals(code, 0, stderr);
-  assertMatch(stderr, /^throughput is left out: a closed loop has no rate, .*\(--max-rate\)\.$/m);
-  assertMatch(stderr, /^rate: 50 requests\/s in place of 1 000 \(--max-rate\)\.$/m);
-  const stored = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
-  const found = stored.map(({ scenario, ended, parameters }) => [scenario, ended, parameters.rate_per_s ?? null]).sort();
-  assertEquals(found, [["hold", "ok", null], ["rate", "ok", 50]]);
-});
+Deno.test(
+  "a usual run of agents with a rate of their own leaves out what has no rate, and says so",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using _one = await startAgent(broker, dir.path, "one", "--max-rate", "50", "--processes", "2");
+    const size = ["--connections", "1", "--seconds", "0.5"];
+    const { code, stderr } = await runTask("measure", [...measureArgs(broker, server, 1), ...size], dir.path);
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /^throughput is left out: a closed loop has no rate, .*\(--max-rate\)\.$/m);
+    assertMatch(stderr, /^rate: 50 requests\/s in place of 1 000 \(--max-rate\)\.$/m);
+    const stored = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
+    const found = stored.map(({ scenario, ended, parameters }) => [scenario, ended, parameters.rate_per_s ?? null])
+      .sort();
+    assertEquals(found, [["hold", "ok", null], ["rate", "ok", 50]]);
+  },
+);
 
 Deno.test("an agent offers no more connections than it has descriptors for", { ignore }, async () => {
   using dir = project();
@@ -220,20 +232,24 @@ Deno.test("an agent offers no more connections than it has descriptors for", { i
   assertEquals(fleet.connections, 2 * (200 - 64));
 });
 
-Deno.test("an agent that is to end after one run is there for the next if its first one never began", { ignore }, async () => {
-  using dir = project();
-  await using broker = await BrokerProcess.start();
-  await using server = new FakeServer(({ write }) => write(HELLO));
-  await using one = await startAgent(broker, dir.path, "one", "--once");
-  const error = await assertRejects(() => gather(broker, server.port, 2, 1), Unavailable);
-  assertStringIncludes(error.message, "Only 1 of 2 agents");
-  {
-    await using fleet = await gather(broker, server.port, 1);
-    await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
-    assertEquals((await generator.connect(2)).connected, 2);
-  }
-  assertEquals((await one.end()).code, 0);
-});
+Deno.test(
+  "an agent that is to end after one run is there for the next if its first one never began",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using one = await startAgent(broker, dir.path, "one", "--once");
+    const error = await assertRejects(() => gather(broker, server.port, 2, 1), Unavailable);
+    assertStringIncludes(error.message, "Only 1 of 2 agents");
+    {
+      await using fleet = await gather(broker, server.port, 1);
+      await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+      assertEquals((await generator.connect(2)).connected, 2);
+    }
+    assertEquals((await one.end()).code, 0);
+  },
+);
 
 Deno.test("a load process that hangs is given up, and its agent ends it", { ignore }, async () => {
   using dir = project();
