@@ -180,12 +180,12 @@ Deno.test("a plan for many hosts is made of figures, and in proportion", () => {
   });
   const rows = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
   assertEquals(processesFor(300_000, 10), 6);
-  const plan = planOf({ rate: 300_000, agents: 64, rows, cpu: { us: 53, machine: "mine" } });
+  const plan = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: { us: 53, machine: "mine" } });
   assertStringIncludes(plan, "300 000 requests/s take 32 load processes");
   assertStringIncludes(plan, "| 4 | 8 |\n| 16 | 2 |");
   assertStringIncludes(plan, "| messages of a window | 320 | 640 |\n");
   assertStringIncludes(plan, "| of it: merge of counts and histograms | 8.0 ms | 16.0 ms |\n");
-  const bare = planOf({ rate: 300_000, agents: 64, rows, cpu: null });
+  const bare = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: null });
   assertStringIncludes(bare, "`deno task crosscheck epoll` comes first");
 });
 

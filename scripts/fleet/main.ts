@@ -78,7 +78,7 @@ await runScript(USAGE, async () => {
       ...["--windows", String(windows)],
     ]);
     await storing.add(() => writeStudy("probe", rows, { command, quick: windows < MIN_ROUNDS }));
-    const plan = planOf({ rate, agents, rows, cpu: await generatorCpu() });
+    const plan = planOf({ rate, agents, rows, machine: machineOf(hostFacts()), cpu: await generatorCpu() });
     console.log(json ? JSON.stringify(rows, null, 2) : plan);
     if (writes) await write(plan);
     storing.finish();

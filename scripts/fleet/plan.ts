@@ -7,7 +7,7 @@ import { BEAT_MS } from "../../lib/fleet/protocol.ts";
 import type { ProbeRow } from "../../lib/results/rows.ts";
 import { bytes, count } from "../../lib/text/format.ts";
 
-/** A load process that is busier sends requests late. */
+/** How busy a load process may be: it has to be awake when a request is due. */
 const BUSY_SHARE = 0.5;
 /** Load cores of a host. */
 const CORES = [1, 4, 16];
@@ -21,6 +21,8 @@ export interface Basis {
   /** What agents cost, and how many they were. */
   rows: readonly ProbeRow[];
   agents: number;
+  /** Where that was measured. */
+  machine: string;
 }
 
 /** How many load processes make a rate, each on a core. */
@@ -30,11 +32,11 @@ function hosts({ rate, cpu }: Basis, processes: number): string[] {
   const { us, machine } = cpu!;
   const cells = CORES.map((cores) => `| ${cores} | ${count(Math.ceil(processes / cores))} |`);
   return [
-    `${count(rate)} requests/s take ${count(processes)} load processes, a core each: the generator needs ` +
-    `${
-      count(us, 1)
-    } µs of CPU time per request on \`${machine}\` (\`deno task crosscheck\`), and a process that is busy ` +
-    `for more than ${count(100 * BUSY_SHARE)} % of the time sends late.`,
+    `${count(rate)} requests/s take ${
+      count(processes)
+    } load processes, a core each: in a closed loop the generator needs ` +
+    `${count(us, 1)} µs of CPU time per request on \`${machine}\` (\`deno task crosscheck\`), and to send in time no ` +
+    `process is to be busy for more than ${count(100 * BUSY_SHARE)} % of it.`,
     "",
     "| load cores of a host | hosts |",
     "| -------------------: | ----: |",
@@ -44,7 +46,7 @@ function hosts({ rate, cpu }: Basis, processes: number): string[] {
 
 /** The plan in Markdown. What other numbers of agents cost is in proportion. */
 export function planOf(basis: Basis): string {
-  const { rows, agents, rate, cpu } = basis;
+  const { rows, agents, machine, rate, cpu } = basis;
   const processes = cpu === null ? null : processesFor(rate, cpu.us);
   const numbers = [...new Set([agents, processes ?? agents])].toSorted((a, b) => a - b);
   const value = (metric: string) => rows.find((row) => row.metric === metric)?.value ?? NaN;
@@ -57,10 +59,9 @@ export function planOf(basis: Basis): string {
       ? ["How many hosts it takes is not known: `deno task crosscheck epoll` comes first."]
       : hosts(basis, processes!)),
     "",
-    `What they cost the coordinator if each of these processes is an agent, measured with ${
+    `What they cost the coordinator if each of these processes is an agent, measured on \`${machine}\` with ${
       count(agents)
-    } agents that make no ` +
-    "load; the other column is in proportion:",
+    } agents that make no load; another number of them is in proportion:`,
     "",
     `| | ${numbers.map((number) => `${count(number)} agents`).join(" | ")} |`,
     `| :-- | ${numbers.map(() => "--:").join(" | ")} |`,
