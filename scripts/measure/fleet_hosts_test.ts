@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { networkObstacle } from "../../lib/network/namespaces.ts";
 import { startServer } from "../../lib/server/server.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
-import { loadOf } from "../../lib/testing/fleet.ts";
+import { crash, loadOf } from "../../lib/testing/fleet.ts";
 import { type Hosts, openHosts } from "../../lib/testing/hosts.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { filesIn, project, ROOT, RunningTask } from "../../lib/testing/task.ts";
@@ -125,7 +125,7 @@ Deno.test("on several hosts too a lost agent or broker ends the load of all", { 
   for (const agent of fleet.agents) await agent.hear(/ is back\.$/m);
   await using second = fleet.measure(...load);
   await second.hear(/^throughput 100: closed/m);
-  l1!.signal("SIGKILL");
+  crash(l1!);
   assertEquals((await second.end()).code, 1);
   assert(reasons().some(([ended, reason]) => ended === "limited" && /^agent l1 was lost: /.test(reason)));
   for (const agent of others) {

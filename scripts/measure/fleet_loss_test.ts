@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { until } from "../../lib/testing/client.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
-import { loadOf, measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
+import { crash, loadOf, measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
 import { filesIn, project, RunningTask, runTask } from "../../lib/testing/task.ts";
 
 const ignore = !HAS_BROKER || Deno.build.os !== "linux";
@@ -23,7 +23,7 @@ Deno.test("an agent that is killed makes the run limited, and the other one ends
   await using run = new RunningTask("measure", [...measureArgs(broker, server, 2), ...LONG], dir.path);
   await run.hear(UNDER_LOAD);
   assertEquals([loadOf(one).length > 0, loadOf(two).length > 0], [true, true]);
-  one.signal("SIGKILL");
+  crash(one);
   const { code, stdout, stderr } = await run.end();
   assertEquals(code, 1, stderr);
   assertMatch(stdout, /^throughput .* limited$/m);
