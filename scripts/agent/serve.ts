@@ -22,8 +22,11 @@ await runScript(USAGE, async () => {
   const descriptors = descriptorsHere();
   const bounds = within(wanted.bounds, processes, descriptors);
   using interrupt = onInterrupt();
+  const aborted = new Promise<"interrupted">((resolve) => {
+    interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
+  });
   const say = (line: string) => console.error(line);
-  const connection = await connectBroker(broker, `agent ${name}`, true);
+  const connection = await connectBroker(broker, `agent ${name}`, true, interrupt.signal);
   const digest = await loadDigest();
   await using agent = new Agent(connection, { name, digest, bounds, targets, cpus, processes, say });
   const denied = new Promise<Unavailable>((resolve) => {
@@ -45,9 +48,6 @@ await runScript(USAGE, async () => {
       `${count(bounds.rate_per_s)} requests/s and ${count(bounds.seconds)} s; ` +
       `targets: loopback${targets.cidrs.map((cidr) => `, ${cidr}`).join("")}.`,
   );
-  const aborted = new Promise<"interrupted">((resolve) => {
-    interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
-  });
   const served = agent.served.then(() => "served" as const);
   const ended = await Promise.race([aborted, denied, connection.closed(), ...(once ? [served] : [])]);
   if (ended instanceof Unavailable) throw ended;

@@ -169,6 +169,21 @@ Deno.test("an interrupt while agents are gathered releases those that are there"
   }
 });
 
+Deno.test("an interrupt ends the wait for a broker that does not answer", { ignore }, async () => {
+  using dir = project();
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const url = urlOf(listener.addr);
+  const target = ["--name", "mine", "--url", "http://127.0.0.1:9"];
+  for (const [task, ...args] of [["agent", "--nats", url], ["measure", ...target, "--fleet", url]] as const) {
+    await using running = new RunningTask(task!, args, dir.path);
+    using _silent = await listener.accept();
+    running.signal("SIGTERM");
+    const { code, stderr } = await running.end();
+    assertEquals([code, stderr], [130, "Interrupted.\n"]);
+    assertEquals(running.leftovers(), []);
+  }
+});
+
 Deno.test(
   "where setpriv(1) is missing an agent still ends with the process that the user started",
   { ignore },

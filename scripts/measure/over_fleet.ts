@@ -21,7 +21,7 @@ await runScript(USAGE, async () => {
   const target = { host: subject.host!, addresses: await resolve(subject.host!), port: subject.port! };
   const digest = await loadDigest();
   using interrupt = onInterrupt();
-  const connection = await connectBroker(broker, "coordinator", false);
+  const connection = await connectBroker(broker, "coordinator", false, interrupt.signal);
   await using fleet = await Fleet.gather(connection, {
     broker: broker.display,
     agents,
