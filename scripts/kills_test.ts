@@ -10,9 +10,7 @@ import { EXIT } from "../lib/cli/exit.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
 import { mustStore } from "../lib/results/durable_file.ts";
 import { seededRandom } from "../lib/timing/random.ts";
-import { BrokerProcess, HAS_BROKER } from "../lib/testing/broker.ts";
 import { until } from "../lib/testing/client.ts";
-import { urlOf } from "../lib/testing/fleet.ts";
 import { folder } from "../lib/testing/folder.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
 import { filesIn, project, ROOT, RunningTask, runTask } from "../lib/testing/task.ts";
@@ -42,11 +40,6 @@ const TASKS: [task: string, ...args: string[]][] = [
   ["faults", "epoll", "--fault", "fragments,rst-storm"],
   ["probe", "backlog", "--quick"], // it has a temporary folder
   ["regress", "--experiments", "poll", "--quick"],
-];
-/** An agent, and a coordinator that waits for more of them than there are. */
-const withBroker = (url: string): typeof TASKS => [
-  ["agent", "--nats", url],
-  ["measure", "--name", "mine", "--url", "http://127.0.0.1:9", "--fleet", url, "--agents", "9", "--wait", "60"],
 ];
 const WITH_NAMESPACES: typeof TASKS = [["exp", "xdp", "--scenario", "hold", "--connections", "10", "--quick"]];
 
@@ -118,12 +111,7 @@ Deno.test({
     const kills = flag("kills", KILLS);
     const seed = flag("seed", Date.now() % 1_000_000);
     const random = seededRandom(seed);
-    await using broker = HAS_BROKER ? await BrokerProcess.start() : null;
-    const tasks = [
-      ...TASKS,
-      ...(broker === null ? [] : withBroker(urlOf(broker))),
-      ...(await networkObstacle() === null ? WITH_NAMESPACES : []),
-    ];
+    const tasks = await networkObstacle() === null ? [...TASKS, ...WITH_NAMESPACES] : TASKS;
     const sum = { kills: 0, seed, processes: 0, sockets: 0, namespaces: 0, temporaries: 0 };
     for (let tries = 0; sum.kills < kills && tries < 2 * kills; tries++) {
       const task = tasks[Math.floor(random() * tasks.length)]!;

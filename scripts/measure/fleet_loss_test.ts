@@ -1,5 +1,7 @@
 /** What becomes of a run over a fleet when one of its parts is lost: one sentence, and no load that goes on. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { delay } from "@std/async";
+import { seededRandom } from "../../lib/timing/random.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { until } from "../../lib/testing/client.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
@@ -204,3 +206,30 @@ Deno.test(
     await until(() => one.leftovers().length === 0, 10_000, "the agent to be gone");
   },
 );
+
+const KILLS = 6;
+/** So long after its start a task is killed at the latest: by then an agent waits, and a coordinator gathers or measures. */
+const LATEST_MS = 1500;
+
+Deno.test("agents and coordinators that are killed at random moments leave no process behind", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using one = await startAgent(broker, dir.path, "one");
+  const seed = Date.now() % 1_000_000;
+  const random = seededRandom(seed);
+  for (let i = 0; i < KILLS; i++) {
+    // Of the coordinators one waits for an agent more than there is: agent one is engaged, and has no process yet.
+    const coordinator = ["measure", ...measureArgs(broker, server, i % 3), ...LONG, "--wait", "60"];
+    const [task, ...args] = i % 3 === 0 ? ["agent", "--nats", urlOf(broker)] : coordinator;
+    await using killed = new RunningTask(task!, args, dir.path);
+    await delay(Math.floor(random() * LATEST_MS));
+    killed.signal("SIGKILL");
+    await until(() => killed.pids().length === 0, 10_000, `${task} to be gone (${i}, seed ${seed})`);
+    await until(() => loadOf(one).length === 0, 10_000, `the load to be gone (${i}, seed ${seed})`);
+  }
+  // The agent that was there all the time works for the next one.
+  const short = ["--scenario", "hold", "--connections", "4", "--seconds", "0", "--no-save", "--wait", "60"];
+  const { code, stderr } = await runTask("measure", [...measureArgs(broker, server, 1), ...short], dir.path);
+  assertEquals(code, 0, stderr);
+});
