@@ -2,6 +2,8 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
+import { BrokerProcess, HAS_BROKER } from "../lib/testing/broker.ts";
+import { urlOf } from "../lib/testing/fleet.ts";
 import { filesIn, project, RunningTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -137,6 +139,14 @@ const CASES: Case[] = [
     stored: null,
   },
   {
+    task: "fleet",
+    args: ["--agents", "4", "--windows", "1000"],
+    finished: /^Window 2 of 1000…$/m,
+    shown: /^$/,
+    stored: null,
+    ignore: !HAS_BROKER,
+  },
+  {
     task: "regress",
     args: ["--experiments", "poll", "--quick"],
     finished: /^poll: round 1 of 10, /m,
@@ -198,5 +208,21 @@ Deno.test({
     assert(Deno.statSync(`${dir.path}/ended.txt`).isFile); // its signal was passed on, and its end waited for
     assertEquals(running.leftovers(), []);
     assertEquals(stderr.match(/^it measures$/gm)!.length, 1); // the next one was not begun
+  },
+});
+
+Deno.test({
+  name: "SIGTERM ends an agent that waits for a run with 130, and nothing is left running",
+  ignore: ignore || !HAS_BROKER,
+  fn: async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using running = new RunningTask("agent", ["--nats", urlOf(broker)], dir.path);
+    await running.hear(/ waits at /);
+    running.signal("SIGTERM");
+    const { code, stderr } = await running.end();
+    assertEquals(code, 130, stderr);
+    assertMatch(stderr, /^Interrupted\.$/m);
+    assertEquals(running.leftovers(), []);
   },
 });

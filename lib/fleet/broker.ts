@@ -66,24 +66,39 @@ export function brokerFailure(broker: Broker, error: Error): KnownFailure {
   return new Unavailable(`No broker can be reached at ${broker.display}: ${error.message}.`);
 }
 
+/** Rejects with the reason of a signal. */
+const abortOf = (signal: AbortSignal): Promise<never> =>
+  new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+
 /**
  * Connects to a broker.
  *
  * @param name What the broker shows as the name of the client.
  * @param isPatient Whether a broker that is lost later is waited for. Else the connection closes then.
+ * @param signal Ends the wait for one that does not answer; this process is to end then.
  * @throws {Unavailable} If there is none, or it refuses.
  */
-export async function connectBroker(broker: Broker, name: string, isPatient: boolean): Promise<NatsConnection> {
+export async function connectBroker(
+  broker: Broker,
+  name: string,
+  isPatient: boolean,
+  signal?: AbortSignal,
+): Promise<NatsConnection> {
+  const connecting = connect({
+    ...optionsOf(broker),
+    name,
+    reconnect: isPatient,
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: RECONNECT_MS,
+    reconnectJitter: RECONNECT_MS,
+  });
   try {
-    return await connect({
-      ...optionsOf(broker),
-      name,
-      reconnect: isPatient,
-      maxReconnectAttempts: -1,
-      reconnectTimeWait: RECONNECT_MS,
-      reconnectJitter: RECONNECT_MS,
-    });
+    return await (signal === undefined ? connecting : Promise.race([connecting, abortOf(signal)]));
   } catch (error) {
+    signal?.throwIfAborted();
     throw brokerFailure(broker, error as Error);
   }
 }

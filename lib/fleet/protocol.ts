@@ -69,7 +69,13 @@ export type FleetTarget = v.InferOutput<typeof TARGET>;
 export const CALL = v.object({ run: id, target: TARGET });
 
 /** What an agent makes at the most. */
-export const BOUNDS = v.strictObject({ connections: whole, rate_per_s: positive, seconds: positive });
+export const BOUNDS = v.strictObject({
+  connections: whole,
+  rate_per_s: positive,
+  seconds: positive,
+  /** Whether it does no loop but the open one, which alone has a rate. */
+  open_only: v.boolean(),
+});
 export type Bounds = v.InferOutput<typeof BOUNDS>;
 
 export const OFFER = v.object({

@@ -9,7 +9,9 @@ import { readSources } from "../catalogue/sources.ts";
 import type { Lab } from "./schema.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const LOAD = fileURLToPath(new URL("../load", import.meta.url));
+const LIB = fileURLToPath(new URL("..", import.meta.url));
+/** What makes and counts load: the generator, its clocks and histograms, and what its hosts say to each other. */
+const LOAD = ["load", "timing", "fleet"];
 
 /** Sixteen hexadecimal digits, the same for the same value. */
 export async function digestOf(value: unknown): Promise<string> {
@@ -29,10 +31,16 @@ export async function readCommit(folder: string = ROOT): Promise<string | null> 
   }
 }
 
-/** A digest of the load generator's source: what it does differently may change every figure. Needs `--allow-read`. */
-export function loadDigest(): Promise<string> {
-  const names = [...Deno.readDirSync(LOAD)].map(({ name }) => name).filter((name) => !name.endsWith("_test.ts")).sort();
-  return digestOf(names.map((name) => [name, Deno.readTextFileSync(`${LOAD}/${name}`)]));
+/**
+ * A digest of the load generator's source: what it does differently may change every figure, and what counts in other buckets does
+ * not merge. Needs `--allow-read`.
+ */
+export function loadDigest(lib: string = LIB): Promise<string> {
+  const paths = LOAD.flatMap((folder) =>
+    [...Deno.readDirSync(`${lib}/${folder}`)].map(({ name }) => `${folder}/${name}`)
+  );
+  const sources = paths.filter((path) => !path.endsWith("_test.ts")).sort();
+  return digestOf(sources.map((path) => [path, Deno.readTextFileSync(`${lib}/${path}`)]));
 }
 
 /** A digest of all that a server is made of. The folder it stands in is no part of it. */

@@ -70,6 +70,22 @@ Deno.test("the digest of the load generator is that of its sources without their
   assertEquals(commit, await readCommit());
 });
 
+Deno.test("the digest of the load generator changes with its histograms and with what its hosts say to each other", async () => {
+  using dir = folder();
+  const folders = ["load", "timing", "fleet"];
+  for (const name of folders) Deno.mkdirSync(join(dir.path, name));
+  const write = (path: string, text: string) => Deno.writeTextFileSync(join(dir.path, path), text);
+  for (const name of folders) write(`${name}/a.ts`, "1");
+  const digests = [await loadDigest(dir.path)];
+  for (const name of folders) {
+    write(`${name}/a.ts`, "2");
+    digests.push(await loadDigest(dir.path));
+  }
+  assertEquals(new Set(digests).size, 4);
+  write("load/a_test.ts", "1");
+  assertEquals(await loadDigest(dir.path), digests.at(-1));
+});
+
 Deno.test("a digest is the same for the same value, and another for another", async () => {
   assertEquals(await digestOf({ a: [1, "2"] }), await digestOf({ a: [1, "2"] }));
   assertNotEquals(await digestOf({ a: [1, "2"] }), await digestOf({ a: [1, 2] }));

@@ -2,6 +2,18 @@ import type { Guard } from "./guard.ts";
 import type { Parameters, Result, ScenarioName } from "../results/results.ts";
 import type { Setup } from "../results/schema.ts";
 import { HEAVY_SHARE, heavyPath, MESSAGE_BYTES, WARMUP_SECONDS, WARMUP_SECONDS_QUICK } from "../results/conventions.ts";
+import { count } from "../text/format.ts";
+
+/** What load from other hosts is bounded by: no coordinator can raise it. */
+export interface LoadBounds {
+  connections: number;
+  /** Requests per second over so many connections. */
+  ratePerS(connections: number): number;
+  /** From the first connection to the last answer of all runs. */
+  seconds: number;
+  /** Whether only an open loop is done: a closed loop and a churn have no rate that could be bounded. */
+  openOnly: boolean;
+}
 
 /** What the user asked for; what is null is left to the plan. */
 export interface MeasureOptions {
@@ -18,6 +30,10 @@ export interface MeasureOptions {
   setup?: Setup;
   /** How many agents on other hosts make the load; default: this machine does. */
   agents?: number;
+  /** What these agents do at the most. A plan beyond it is cut. */
+  bounds?: LoadBounds;
+  /** Takes a sentence wherever the plan is cut. */
+  say?: (sentence: string) => void;
 }
 
 /** One run to come. */
@@ -36,7 +52,8 @@ const HOLD_QUICK = [100, 1000];
 const LISTENERS = [10, 100, 1000, 10_000];
 const LISTENERS_QUICK = [100, 1000];
 const MESSAGES_PER_S = 10; // of a broadcast
-const LOADED_CONNECTIONS = 100; // of every scenario but hold and broadcast
+/** Of every scenario but hold and broadcast. */
+export const LOADED_CONNECTIONS = 100;
 const RATE = 1000; // requests/s of an open loop where no throughput was measured before
 const RATE_SHARE = 0.5; // of the throughput: far from saturation, where latency is the server's own
 const SECONDS: Record<ScenarioName, number> = {
@@ -57,6 +74,9 @@ const SECONDS_QUICK: Record<ScenarioName, number> = {
   slow: 2,
   broadcast: 2,
 };
+const DEFAULT_SCENARIOS: ScenarioName[] = ["hold", "throughput", "rate"];
+/** These ask as fast as the server answers. */
+export const WITHOUT_RATE: readonly ScenarioName[] = ["throughput", "churn"];
 const COLD: ScenarioName[] = ["hold", "slow"]; // nothing runs before what is measured
 /** A quick run gives up climbing after this time, so that the whole of it stays under 20 s. */
 const CLIMB_SECONDS_QUICK = 3;
@@ -93,12 +113,49 @@ const SIZES = {
 } as const;
 const isClimb = (scenario: ScenarioName): scenario is keyof typeof SIZES => scenario in SIZES;
 
+/** What is asked for, or what is usual without that which the bounds forbid. */
+function scenariosOf({ scenarios, bounds, say }: MeasureOptions): ScenarioName[] {
+  if (scenarios !== null || bounds?.openOnly !== true) return scenarios ?? DEFAULT_SCENARIOS;
+  say?.("throughput is left out: a closed loop has no rate, and these agents bound theirs (--max-rate).");
+  return DEFAULT_SCENARIOS.filter((name) => !WITHOUT_RATE.includes(name));
+}
+
+/** How long a plan takes at the least, in seconds: the first step of a climb, and all steps behind the climb. */
+export function leastSeconds(options: MeasureOptions): number {
+  const all = scenariosOf({ ...options, say: () => {} });
+  const loads = (options.connections ?? [LOADED_CONNECTIONS]).flatMap((connections) =>
+    all.filter((scenario) => !isClimb(scenario)).map((scenario) => parameters(options, scenario, connections))
+  );
+  const climbs = all.filter(isClimb).map((scenario) => parameters(options, scenario, 1));
+  return [...climbs, ...loads].reduce((sum, { seconds, warmup_seconds }) => sum + seconds + warmup_seconds, 0);
+}
+
+/** Cuts a step of a load to the bounds, and says so. */
+function cut({ scenario, parameters: wanted, ...rest }: Step, { bounds, say }: MeasureOptions): Step {
+  if (bounds === undefined) return { scenario, parameters: wanted, ...rest };
+  const within = { ...wanted };
+  // A climb stops by itself where the agents have no more; a churn and slow clients are made at once.
+  const most = scenario === "churn" ? bounds.connections : Math.max(1, Math.floor(bounds.connections / 2));
+  if ((scenario === "churn" || scenario === "slow") && wanted.connections > most) {
+    within.connections = most;
+    if (scenario === "slow") within.slow = most;
+    say?.(`${scenario}: ${count(most)} connections in place of ${count(wanted.connections)} (--max-connections).`);
+  }
+  const { rate_per_s: rate = 0 } = wanted;
+  const highest = bounds.ratePerS(within.connections);
+  if (rate > highest) {
+    within.rate_per_s = highest;
+    say?.(`${scenario}: ${count(highest)} requests/s in place of ${count(rate)} (--max-rate).`);
+  }
+  return { scenario, parameters: within, ...rest };
+}
+
 /**
  * Walks the ladder: `hold`, or `broadcast`, at growing sizes until it holds no more, then `throughput` at 100 connections (fewer where
- * fewer were held), then `rate` at half of that throughput. What the user asked for replaces the defaults.
+ * fewer were held), then `rate` at half of that throughput. What the user asked for replaces the defaults, and what other hosts do not lend is cut.
  */
 export async function* ladder(options: MeasureOptions, runStep: RunStep, guard: Guard): AsyncGenerator<Result> {
-  const scenarios = options.scenarios ?? ["hold", "throughput", "rate"];
+  const scenarios = scenariosOf(options);
   let held = Infinity;
   for (const scenario of scenarios.filter(isClimb)) {
     held = 1;
@@ -123,7 +180,7 @@ export async function* ladder(options: MeasureOptions, runStep: RunStep, guard: 
         quick: options.quick,
       };
       if (scenario === "rate" && options.rate === null && peak !== null) step.parameters.rate_per_s = peak * RATE_SHARE;
-      const result = await runStep(step, guard);
+      const result = await runStep(cut(step, options), guard);
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
       if (scenario === "throughput") peak = result.metrics.requests_per_s;

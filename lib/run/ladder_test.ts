@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { Guard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
+import { ladder, leastSeconds, type LoadBounds, type MeasureOptions, type Step } from "./ladder.ts";
 import { type Ended, type Metrics, newResult, type Result } from "../results/results.ts";
 
 const DEFAULT: MeasureOptions = {
@@ -94,4 +94,50 @@ Deno.test("a quick run climbs for a bounded time, and each of its loads is short
     if (scenario === "hold") assertEquals(typeof parameters.climb_seconds, "number");
     else assertEquals(parameters.seconds + parameters.warmup_seconds <= 3, true);
   }
+});
+
+/** What other hosts lend: one of them with two processes. */
+const BOUNDS: LoadBounds = { connections: 50, ratePerS: () => 500, seconds: 60, openOnly: false };
+
+/** Walks a ladder within bounds; returns what was said, too. */
+async function walkWithin(options: Partial<MeasureOptions>, bounds: Partial<LoadBounds>) {
+  const said: string[] = [];
+  const steps = await walk({ ...options, bounds: { ...BOUNDS, ...bounds }, say: (sentence) => said.push(sentence) });
+  return { steps, said };
+}
+
+Deno.test("a rate, slow clients and a churn are cut to what other hosts lend, and each cut is said", async () => {
+  const { steps, said } = await walkWithin({ scenarios: ["throughput", "rate", "slow", "churn"] }, {});
+  const found = steps.map((
+    { scenario, parameters: { connections, rate_per_s, slow } },
+  ) => [scenario, connections, rate_per_s, slow]);
+  assertEquals(found, [
+    ["throughput", 100, undefined, undefined],
+    ["rate", 100, 500, undefined],
+    ["slow", 25, 500, 25],
+    ["churn", 50, undefined, undefined],
+  ]);
+  assertEquals(said, [
+    "rate: 500 requests/s in place of 20 000 (--max-rate).",
+    "slow: 25 connections in place of 100 (--max-connections).",
+    "slow: 500 requests/s in place of 1 000 (--max-rate).",
+    "churn: 50 connections in place of 100 (--max-connections).",
+  ]);
+  const free = await walkWithin({}, { connections: 1e6, ratePerS: () => 1e6 });
+  assertEquals([free.said, free.steps.at(-1)!.parameters.rate_per_s], [[], 20_000]);
+});
+
+Deno.test("where other hosts bound their rate the usual plan has no closed loop, and says so", async () => {
+  const { steps, said } = await walkWithin({ connections: [10] }, { openOnly: true });
+  assertEquals(short(steps), ["hold 10", "rate 10"]);
+  assertEquals(said, [
+    "throughput is left out: a closed loop has no rate, and these agents bound theirs (--max-rate).",
+    "rate: 500 requests/s in place of 1 000 (--max-rate).",
+  ]);
+});
+
+Deno.test("how long a plan takes at least is the time of its windows and their warm-ups", () => {
+  assertEquals(leastSeconds(DEFAULT), 1 + (5 + 1) + (10 + 1));
+  assertEquals(leastSeconds({ ...DEFAULT, scenarios: ["rate"], connections: [1, 2], seconds: 3 }), 2 * (3 + 1));
+  assertEquals(leastSeconds({ ...DEFAULT, bounds: { ...BOUNDS, openOnly: true } }), 1 + (10 + 1));
 });

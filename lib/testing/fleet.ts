@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { readProc } from "../sampling/procfs.ts";
 import { RunningTask } from "./task.ts";
 
 interface Listening {
@@ -33,3 +34,9 @@ export const measureArgs = (broker: Listening, server: Listening, agents: number
 /** The processes of a load generator that a task has left running. */
 export const loadOf = (task: RunningTask): string[] =>
   task.leftovers().filter((line) => line.includes("lib/load/main.ts"));
+
+/** Kills the process of an agent that speaks to its broker: it can say nothing any more, as when its host crashes. */
+export function crash(agent: RunningTask): void {
+  const speaks = (pid: string) => readProc(`/proc/${pid}/cmdline`).includes("scripts/agent/serve.ts");
+  for (const pid of agent.pids().filter(speaks)) Deno.kill(Number(pid), "SIGKILL");
+}

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type * as v from "valibot";
 import { hear, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
 import {
   agentSubject,
@@ -29,7 +30,7 @@ import {
   WrongMessage,
 } from "../../lib/fleet/protocol.ts";
 import type { Targets } from "./targets.ts";
-import { UsageError } from "../../lib/cli/errors.ts";
+import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
 import { type LoadChild, type Progress, startProcesses } from "../../lib/load/generator.ts";
 import { monotonicUs } from "../../lib/sampling/process.ts";
 import { count } from "../../lib/text/format.ts";
@@ -54,6 +55,12 @@ class Refusal extends Error {
   override readonly name = "Refusal";
 }
 
+/** What a command that is under way may add to the load. */
+interface Reserved {
+  connections: number;
+  ratePerS: number;
+}
+
 /** What it does for one coordinator. */
 interface Lease {
   run: string;
@@ -62,12 +69,17 @@ interface Lease {
   /** By process: slow clients, which the process does not count among those it holds. */
   slow: number[];
   progress: (Progress | null)[];
+  /** Of all processes: what they do together is bounded, whatever each of them does. */
+  underWay: Set<Reserved>;
   heardAtMs: number;
   untilMs: number;
   /** Ends what watches over it. */
   watch: { close(): void };
-  /** A start that is under way. */
+  /** A start that is under way: an end waits for it. */
   starting: Promise<unknown>;
+  isStarting: boolean;
+  /** Whether processes were started for it. */
+  hasStarted: boolean;
 }
 
 /** An agent that waits or works. */
@@ -78,7 +90,7 @@ export class Agent implements AsyncDisposable {
   #lease: Lease | null = null;
   /** The end of the last lease: no other begins before. */
   #ending: Promise<void> = Promise.resolve();
-  /** Resolves at the end of the first run. */
+  /** Resolves at the end of the first run for which it has started processes: a coordinator may release it before. */
   readonly served: Promise<void>;
   #onServed = () => {};
 
@@ -120,12 +132,25 @@ export class Agent implements AsyncDisposable {
     } catch (error) {
       answer = { refused: this.#sentenceOf(error as Error) };
     }
-    if (!this.#broker.isClosed()) message.respond(JSON.stringify(answer));
+    this.#reply(message, JSON.stringify(answer));
+  }
+
+  /** Sends an answer. Nobody waits for this: what fails is said, and the coordinator gives the command up in its time. */
+  #reply(message: Msg, json: string): void {
+    const { info } = this.#broker;
+    const isTooLong = info !== undefined && json.length > info.max_payload; // it is ASCII but for names
+    const refused = `its answer of ${count(json.length)} bytes is more than the broker takes in a message`;
+    try {
+      if (!this.#broker.isClosed()) message.respond(isTooLong ? JSON.stringify({ refused }) : json);
+    } catch (error) {
+      this.#options.say(`An answer cannot be sent: ${(error as Error).message}.`);
+    }
   }
 
   #sentenceOf(error: Error): string {
-    const isExpected = error instanceof Refusal || error instanceof UsageError;
-    if (!isExpected) this.#options.say(`A command failed: ${error.stack ?? error.message}`);
+    if (error instanceof Refusal || error instanceof UsageError) return error.message;
+    const isKnown = error instanceof KnownFailure || error instanceof WrongMessage;
+    this.#options.say(`A command failed: ${isKnown ? error.message : error.stack ?? error.message}`);
     return error.message;
   }
 
@@ -150,9 +175,10 @@ export class Agent implements AsyncDisposable {
     if (obstacle !== null) throw new Refusal(obstacle);
     const now = performance.now();
     const untilMs = now + this.#options.bounds.seconds * 1000;
-    const common = { run, target, children: [], slow: [], progress: [] };
-    const starting = Promise.resolve();
-    this.#lease = { ...common, heardAtMs: now, untilMs, watch: this.#watch(run), starting };
+    this.#lease = {
+      ...{ run, target, children: [], slow: [], progress: [], underWay: new Set<Reserved>(), heardAtMs: now, untilMs },
+      ...{ watch: this.#watch(run), starting: Promise.resolve(), isStarting: false, hasStarted: false },
+    };
     this.#options.say(`Run ${run}: works on ${target.host}:${target.port}.`);
     return { ok: true };
   }
@@ -185,62 +211,93 @@ export class Agent implements AsyncDisposable {
   }
 
   async #start(lease: Lease, json: string): Promise<unknown> {
-    const { head, method } = readMessage(START, json);
-    await stopAll(lease);
+    const options = readMessage(START, json);
+    if (lease.isStarting) throw new Refusal("it starts its processes already");
+    lease.isStarting = true;
+    const starting = this.#startProcesses(lease, options);
+    lease.starting = starting.catch(() => {}); // the coordinator gets the error; an end waits for it first
+    try {
+      await starting;
+    } finally {
+      lease.isStarting = false;
+    }
+    if (this.#lease !== lease) throw new Refusal("the run has ended");
+    return { offsets_us: lease.children.map(({ clockOffsetUs }) => clockOffsetUs) };
+  }
+
+  async #startProcesses(lease: Lease, { head, method }: v.InferOutput<typeof START>): Promise<void> {
+    await stopChildren(lease);
+    if (this.#lease !== lease) return; // it has ended meanwhile
     const { host, port, addresses } = lease.target;
     const { cpus, processes } = this.#options;
     const where = cpus === null ? { processes } : { cpus };
-    const starting = startProcesses(
+    const children = await startProcesses(
       { host, port, addresses, allow: host },
       { ...where, head, method },
       (i, progress) => {
         lease.progress[i] = progress;
       },
     );
-    lease.starting = starting.catch(() => {}); // the coordinator gets the error; an end waits for it first
-    const children = await starting;
     lease.children = children;
     lease.slow = children.map(() => 0);
     lease.progress = children.map(() => null);
-    if (this.#lease !== lease) { // it has ended meanwhile
-      await stopAll(lease);
-      throw new Refusal("the run has ended");
-    }
-    return { offsets_us: children.map(({ clockOffsetUs }) => clockOffsetUs) };
+    lease.hasStarted = true;
   }
 
   async #command(lease: Lease, json: string): Promise<unknown> {
     const { process, command } = readMessage(DO, json);
     const child = lease.children[process];
     if (child === undefined) throw new Refusal(`it has no process ${process}`);
-    this.#keepBounds(lease, child, command);
-    if (command.name === "slow") lease.slow[process]! += command.options.count;
-    const done = await child.run(command);
-    if (command.name === "slowEnd" || command.name === "drop") lease.slow[process] = 0;
-    checkMessage(OUTCOMES[command.name], done);
-    return { done, clients: child.clients };
+    const reserved = this.#reserve(lease, child, command);
+    try {
+      const done = await child.run(command);
+      if (command.name === "slow") lease.slow[process]! += command.options.count;
+      if (command.name === "slowEnd" || command.name === "drop") lease.slow[process] = 0;
+      checkMessage(OUTCOMES[command.name], done);
+      return { done, clients: child.clients };
+    } catch (error) {
+      if (error instanceof KnownFailure && !lease.children.includes(child)) throw new Refusal("its load was stopped");
+      throw error;
+    } finally {
+      lease.underWay.delete(reserved);
+    }
   }
 
-  /** @throws {Refusal} If a command is more than this agent does, or comes too late for the time at which it is to begin. */
-  #keepBounds(lease: Lease, child: LoadChild, command: FleetCommand): void {
+  /**
+   * Notes what a command adds to the load until it is over.
+   *
+   * @throws {Refusal} If that is more than this agent does, or comes too late for the time at which it is to begin.
+   */
+  #reserve(lease: Lease, child: LoadChild, command: FleetCommand): Reserved {
     const { bounds } = this.#options;
-    const { name, options } = command;
-    if (name === "connect" || name === "slow" || name === "churn") {
-      // All processes get their commands at once, so each has its part of the bound.
-      const held = child.clients + lease.slow[lease.children.indexOf(child)]!;
-      const wanted = held + ("count" in options ? options.count : options.concurrency);
-      if (wanted > bounds.connections / lease.children.length) {
-        throw new Refusal(`it makes up to ${count(bounds.connections)} connections (--max-connections)`);
-      }
+    const wanted = loadOf(command);
+    const all = [wanted, ...lease.underWay];
+    const sum = (key: keyof Reserved) => all.reduce((total, each) => total + each[key], 0);
+    const held = lease.children.reduce((total, { clients }, i) => total + clients + lease.slow[i]!, 0);
+    if (wanted.connections > 0 && held + sum("connections") > bounds.connections) {
+      throw new Refusal(`it makes up to ${count(bounds.connections)} connections (--max-connections)`);
     }
-    if (name === "open" && options.rate / options.step > bounds.rate_per_s / lease.children.length) {
+    // The rates of several processes are parts of one: their sum is that one but for the rounding of doubles.
+    if (wanted.ratePerS > 0 && sum("ratePerS") > bounds.rate_per_s * (1 + 1e-9)) {
       throw new Refusal(`it sends up to ${count(bounds.rate_per_s)} requests/s (--max-rate)`);
     }
+    if (bounds.open_only && (command.name === "closed" || command.name === "churn")) {
+      const kind = command.name === "closed" ? "a closed loop" : "a churn";
+      throw new Refusal(`it sends up to ${count(bounds.rate_per_s)} requests/s (--max-rate), and ${kind} has no rate`);
+    }
+    this.#keepTime(lease, child, command);
+    lease.underWay.add(wanted);
+    return wanted;
+  }
+
+  /** @throws {Refusal} If a command comes too late for the time at which it is to begin, or takes longer than this agent works. */
+  #keepTime(lease: Lease, child: LoadChild, { name, options }: FleetCommand): void {
     if (name !== "open" && name !== "closed" && name !== "churn") return;
     const nowUs = monotonicUs() + child.clockOffsetUs;
     if (options.startUs <= nowUs) {
       throw new Refusal(`the command came ${((nowUs - options.startUs) / 1e3).toFixed(1)} ms after its beginning`);
     }
+    const { bounds } = this.#options;
     const leftS = (lease.untilMs - performance.now()) / 1000;
     if ((options.endUs - nowUs) / 1e6 > leftS) {
       throw new Refusal(
@@ -258,7 +315,7 @@ export class Agent implements AsyncDisposable {
     this.#lease = null;
     this.#ending = stopAll(lease).then(() => {
       this.#options.say(`Run ${lease.run}: over, ${reason}. No load is left.`);
-      this.#onServed();
+      if (lease.hasStarted) this.#onServed();
     });
     return this.#ending;
   }
@@ -268,9 +325,21 @@ export class Agent implements AsyncDisposable {
   }
 }
 
+/** What a command adds to the load while it runs, at the most. */
+function loadOf({ name, options }: FleetCommand): Reserved {
+  if (name === "connect" || name === "slow") return { connections: options.count, ratePerS: 0 };
+  if (name === "churn") return { connections: options.concurrency, ratePerS: 0 };
+  return { connections: 0, ratePerS: name === "open" ? options.rate / options.step : 0 };
+}
+
 /** Ends all processes of a lease, with their connections. */
 async function stopAll(lease: Lease): Promise<void> {
   await lease.starting;
+  await stopChildren(lease);
+}
+
+/** The same where none is being started. */
+async function stopChildren(lease: Lease): Promise<void> {
   const { children } = lease;
   lease.children = [];
   await Promise.all(children.map((child) => child.stop()));

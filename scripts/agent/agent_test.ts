@@ -1,7 +1,9 @@
 /** An agent, asked by whoever is on its broker. */
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { join } from "node:path";
 import { Agent } from "./agent.ts";
 import { asked } from "./asked.ts";
+import { within } from "./descriptors.ts";
 import { Targets } from "./targets.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
@@ -9,11 +11,13 @@ import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
 import { CALL_SUBJECT, offerSubject, randomId, verbSubject } from "../../lib/fleet/protocol.ts";
 import { monotonicUs } from "../../lib/sampling/process.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
+import { until } from "../../lib/testing/client.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
+import { folder } from "../../lib/testing/folder.ts";
 
 const ignore = !HAS_BROKER || Deno.build.os !== "linux";
 const DIGEST = "0123456789abcdef";
-const BOUNDS = { connections: 20, rate_per_s: 100, seconds: 30 };
+const BOUNDS = { connections: 20, rate_per_s: 100, seconds: 30, open_only: false };
 
 Deno.test("an address is a target if it is loopback or in an allowed network", () => {
   const targets = new Targets(["10.1.0.0/16", "192.0.2.7", "fd00::/8"]);
@@ -30,7 +34,8 @@ Deno.test("an address is a target if it is loopback or in an allowed network", (
 
 Deno.test("the command line of an agent has bounds even if nobody names some", () => {
   const { bounds, targets, cpus, processes, once } = asked(["--nats", "10.0.0.1"]);
-  assertEquals(bounds, { connections: 20_000, rate_per_s: 100_000, seconds: 3600 });
+  assertEquals(bounds, { connections: 20_000, rate_per_s: 100_000, seconds: 3600, open_only: false });
+  assertEquals(asked(["--nats", "a", "--max-rate", "9"]).bounds.open_only, true); // what has no rate breaks no such promise
   assertEquals([targets.cidrs, cpus, processes, once], [[], null, 1, false]);
   const two = asked(["--nats", "a", "--allow-target", "10.0.0.0/8,fd00::/8", "--allow-target", "192.0.2.1"]);
   assertEquals(two.targets.cidrs, ["10.0.0.0/8", "fd00::/8", "192.0.2.1"]);
@@ -46,7 +51,7 @@ Deno.test("the command line of an agent has bounds even if nobody names some", (
 });
 
 /** An agent in this process, and a connection that asks it. */
-async function openAgent(broker: { port: number }, targets = new Targets([])) {
+async function openAgent(broker: { port: number }, { bounds = BOUNDS, processes = 1 } = {}) {
   const address = readBroker("nats", `nats://127.0.0.1:${broker.port}`, {});
   await using stack = new AsyncDisposableStack();
   const [own, other] = await Promise.all(["agent", "test"].map((name) => connectBroker(address, name, false)));
@@ -56,10 +61,10 @@ async function openAgent(broker: { port: number }, targets = new Targets([])) {
     new Agent(own!, {
       name: "one",
       digest: DIGEST,
-      bounds: BOUNDS,
-      targets,
+      bounds,
+      targets: new Targets([]),
       cpus: null,
-      processes: 1,
+      processes,
       say: (line) => lines.push(line),
     }),
   );
@@ -154,4 +159,107 @@ Deno.test("a command that comes after its beginning is refused, as is one beyond
   );
   await ask(other, verb("release"), {});
   assertMatch(lines.at(-1)!, /over, its coordinator is done\. No load is left\.$/);
+});
+
+Deno.test("an agent has no more connections than descriptors", () => {
+  assertEquals(within(BOUNDS, 2, 70).connections, 2 * 6);
+  assertEquals([within(BOUNDS, 2, 1000), within(BOUNDS, 1, null)], [BOUNDS, BOUNDS]);
+});
+
+/** An agent that is engaged for a server, and what asks it. */
+async function engaged(opened: Awaited<ReturnType<typeof openAgent>>, server: FakeServer) {
+  const { agent, other, run } = opened;
+  const verb = (name: Parameters<typeof verbSubject>[2], body: unknown = {}) =>
+    ask(other, verbSubject(run, agent.id, name), body);
+  const start = () => verb("start", { head: "client", method: "GET" });
+  const command = (process: number, command: unknown) => verb("do", { process, command });
+  assertEquals(await verb("engage", { target: targetOf(server.port), digest: DIGEST }), { ok: true });
+  return { verb, start, command };
+}
+
+Deno.test("an agent keeps its bounds over all of its processes, to the last one", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker, { processes: 3, bounds: { ...BOUNDS, open_only: true } });
+  const { start, command } = await engaged(opened, server);
+  await start();
+  const connect = (process: number, count: number) =>
+    command(process, { name: "connect", options: { count, timeoutMs: 1000 } });
+  const shares = await Promise.all([7, 7, 6].map((count, process) => connect(process, count)));
+  assertEquals(shares.map(({ clients }) => clients), [7, 7, 6]);
+  assertEquals(await connect(2, 1), { refused: "it makes up to 20 connections (--max-connections)" });
+  const soonUs = monotonicUs() + 500_000;
+  const common = { startUs: soonUs, endUs: soonUs + 100_000, total: 10, heavyShare: 0, heavyPath: "/" };
+  const open = (process: number, rate: number, step: number) =>
+    command(process, { name: "open", options: { ...common, rate, first: process, step } });
+  // Of a rate over two processes that hold connections, both may be those of this agent.
+  const [first, second, third] = await Promise.all([open(0, 100, 2), open(1, 100, 2), open(2, 1, 2)]);
+  assert("done" in first! && "done" in second!, JSON.stringify([first, second]));
+  assertEquals(third, { refused: "it sends up to 100 requests/s (--max-rate)" });
+  const times = { startUs: soonUs, fromUs: soonUs, toUs: soonUs, endUs: soonUs };
+  const says = /^it sends up to 100 requests\/s \(--max-rate\), and a (closed loop|churn) has no rate$/;
+  const closed = { name: "closed", options: { ...times, path: "/" } };
+  const churn = { name: "churn", options: { ...times, concurrency: 0 } };
+  for (const loop of [closed, churn]) assertMatch(String((await command(0, loop)).refused), says);
+});
+
+Deno.test("of two starts at once the second is refused, and no process is left of either", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { verb, start, command } = await engaged(opened, server);
+  const [one, two] = await Promise.all([start(), start()]);
+  assertEquals([one, two], [{ offsets_us: [0] }, { refused: "it starts its processes already" }]);
+  await command(0, { name: "connect", options: { count: 3, timeoutMs: 1000 } });
+  const [again, released] = await Promise.all([start(), verb("release")]);
+  assertEquals([again, released], [{ refused: "the run has ended" }, { ok: true }]);
+  await until(() => server.open === 0, 5000, "all connections to be closed");
+});
+
+Deno.test("a load that is stopped in mid-command is no failure of the agent", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { verb, start, command } = await engaged(opened, server);
+  await start();
+  await command(0, { name: "connect", options: { count: 3, timeoutMs: 1000 } });
+  const nowUs = monotonicUs();
+  const times = { startUs: nowUs + 200_000, fromUs: nowUs + 200_000, toUs: nowUs + 20e6, endUs: nowUs + 20e6 };
+  const running = command(0, { name: "closed", options: { ...times, path: "/" } });
+  await until(() => server.paths.length > 3, 5000, "the load to run");
+  assertEquals(await verb("stop"), { ok: true });
+  assertEquals(await running, { refused: "its load was stopped" });
+  assertEquals(opened.lines.filter((line) => line.includes("failed")), []);
+});
+
+Deno.test("an answer that the broker does not take is a refusal, and the agent lives on", { ignore }, async () => {
+  using dir = folder();
+  const config = join(dir.path, "broker.conf");
+  Deno.writeTextFileSync(config, "max_payload: 600");
+  await using broker = await BrokerProcess.start(["-c", config]);
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { start, command } = await engaged(opened, server);
+  await start();
+  await command(0, { name: "connect", options: { count: 3, timeoutMs: 1000 } });
+  const nowUs = monotonicUs() + 200_000;
+  const times = { startUs: nowUs, fromUs: nowUs, toUs: nowUs + 1e5, endUs: nowUs + 1e5 };
+  const { refused } = await command(0, { name: "closed", options: { ...times, path: "/" } });
+  assertMatch(String(refused), /^its answer of [\d ]+ bytes is more than the broker takes in a message$/);
+  assert("done" in await command(0, { name: "totals", options: null }));
+});
+
+Deno.test("an agent has served once it has made load, and not when it is released before", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  let isServed = false;
+  const served = opened.agent.served.then(() => isServed = true);
+  const first = await engaged(opened, server);
+  await first.verb("release");
+  const second = await engaged(opened, server); // behind the end of the first
+  assertEquals(isServed, false);
+  await second.start();
+  await second.verb("release");
+  await served;
 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Broker, BROKER_FLAGS, BROKER_USAGE, readBroker } from "../../lib/fleet/address.ts";
+import { type Broker, BROKER_FLAGS, BROKER_USAGE, type BrokerReader, readBroker } from "../../lib/fleet/address.ts";
 import { type Bounds, randomId } from "../../lib/fleet/protocol.ts";
 import { Targets } from "./targets.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
@@ -17,14 +17,16 @@ export const USAGE = `Usage: deno task agent --nats nats://HOST:4222 [flags]
        --allow-target CIDR    a network that it may load, besides this machine;
                               may be repeated
        --max-connections N    (20000) bounds that no coordinator can raise:
-       --max-rate N           (100000) requests/s of an open loop
+       --max-rate N           (100000) requests/s of an open loop; where it is
+                              named no other loop is done, as it has no rate
        --max-seconds S        (3600) of one run
        --processes N          (1) of the load generator, on any cores, or
        --load-cores 1,2-3     one on each of these
        --name NAME            how reports name it
-       --once                 end after one run
+       --once                 end after one run that has made load
        ${BROKER_USAGE}
-A closed loop has no rate: connections and seconds bound it.`;
+--max-rate does not count the requests that show that new connections are
+served, one on each: --max-connections bounds those.`;
 
 /** What an agent was asked for. */
 export interface AskedAgent {
@@ -47,8 +49,11 @@ function readCores(text: string): number[] {
   return cores;
 }
 
-/** @throws {UsageError} If the command line cannot be understood. */
-export function asked(args: readonly string[]): AskedAgent {
+/**
+ * @param reader Reads what is said of the broker.
+ * @throws {UsageError} If the command line cannot be understood.
+ */
+export function asked(args: readonly string[], reader: BrokerReader = readBroker): AskedAgent {
   const flags = parseFlags(args, {
     string: [
       ...["nats", "name", "processes", "load-cores", "max-connections", "max-rate", "max-seconds"] as const,
@@ -67,12 +72,13 @@ export function asked(args: readonly string[]): AskedAgent {
   }
   const whole = (flag: string, text: string, max: number) => numberFlag(flag, text, { min: 1, max, integer: true });
   return {
-    broker: readBroker("nats", flags.nats, flags),
+    broker: reader("nats", flags.nats, flags),
     name,
     bounds: {
       connections: whole("max-connections", flags["max-connections"] ?? "20000", 2e6),
       rate_per_s: numberFlag("max-rate", flags["max-rate"] ?? "100000", { min: 1, max: 2e6 }),
       seconds: numberFlag("max-seconds", flags["max-seconds"] ?? "3600", { min: 1, max: 1e6 }),
+      open_only: flags["max-rate"] !== undefined,
     },
     targets: new Targets((flags["allow-target"] ?? []).flatMap((list) => list.split(","))),
     cpus: cores === undefined ? null : readCores(cores),

@@ -1,11 +1,14 @@
 /** What starts agents on many hosts: the container and the job for Kubernetes in scripts/fleet. */
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import type { Deployment } from "kubernetes-types/apps/v1.d.ts";
 import type { Job } from "kubernetes-types/batch/v1.d.ts";
-import type { Service } from "kubernetes-types/core/v1.d.ts";
+import type { ConfigMap, EnvVar, Service } from "kubernetes-types/core/v1.d.ts";
 import { parseAllDocuments } from "yaml";
 import { asked } from "./asked.ts";
+import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+import { readBroker } from "../../lib/fleet/address.ts";
+import { connectBroker } from "../../lib/fleet/broker.ts";
 import { linesOf } from "../../lib/server/launch.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
@@ -16,10 +19,15 @@ import { project, ROOT, runTask } from "../../lib/testing/task.ts";
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 const DOCUMENTS = parseAllDocuments(read("scripts/fleet/job.yaml"));
 const manifests: { kind: string }[] = DOCUMENTS.map((document) => document.toJS());
-const [service, deployment, job] = manifests as [Service, Deployment, Job];
+const [service, settings, deployment, job] = manifests as [Service, ConfigMap, Deployment, Job];
 
 /** Where the published schema of a kind is: kubernetes-types is generated from that of Kubernetes. */
-const SCHEMAS: Record<string, string> = { Service: "core/v1", Deployment: "apps/v1", Job: "batch/v1" };
+const SCHEMAS: Record<string, string> = {
+  Service: "core/v1",
+  ConfigMap: "core/v1",
+  Deployment: "apps/v1",
+  Job: "batch/v1",
+};
 
 /** What the type checker says of manifests that claim to be of their kind; the empty string if nothing is wrong. */
 async function wrongIn(manifests: readonly { kind: string }[]): Promise<string> {
@@ -39,7 +47,7 @@ async function wrongIn(manifests: readonly { kind: string }[]): Promise<string> 
 
 Deno.test("the manifests are what the published types of Kubernetes allow", async () => {
   assertEquals(DOCUMENTS.flatMap(({ errors, warnings }) => [...errors, ...warnings]), []);
-  assertEquals(manifests.map(({ kind }) => kind), ["Service", "Deployment", "Job"]);
+  assertEquals(manifests.map(({ kind }) => kind), ["Service", "ConfigMap", "Deployment", "Job"]);
   assertEquals(await wrongIn(manifests), "");
   const misspelt = structuredClone(job) as unknown as { kind: string; spec: Record<string, unknown> };
   misspelt.spec.parallelismm = 4;
@@ -52,8 +60,11 @@ Deno.test("the job starts as many agents as it waits for, each on its own name, 
   const port = service.spec!.ports![0]!.port;
   const [container] = template.spec!.containers;
   const env = Object.fromEntries(container!.env!.map(({ name }) => [name, "3"]));
-  const args = container!.args!.map((word) => word.replace(/\$\((\w+)\)/g, (_, name) => env[name]!));
-  const { broker, name, bounds, once } = asked(args);
+  const written = container!.args!.map((word) => word.replace(/\$\((\w+)\)/g, (_, name) => env[name]!));
+  assertThrows(() => asked(written), UsageError, "--allow-target NETWORK-OF-THE-SERVER is no network");
+  const { broker, name, bounds, once } = asked(
+    written.map((word) => word.replace("NETWORK-OF-THE-SERVER", "10.3.0.0/16")),
+  );
   assertEquals(broker.display, `nats://${service.metadata!.name}:${port}`);
   assertEquals([name, bounds.connections, once], ["agent-3", 20_000, true]);
   assert(bounds.seconds < job.spec!.activeDeadlineSeconds!);
@@ -67,6 +78,43 @@ Deno.test("the service finds the pods of the broker, and the port that they have
   const [container] = template.spec!.containers;
   assertEquals(container!.ports!.map(({ name }) => name), service.spec!.ports!.map(({ targetPort }) => targetPort));
 });
+
+/** From which secret a variable comes. */
+const secretOf = (env: EnvVar[] | undefined) => env?.find(({ name }) => name === "NATS_TOKEN")?.valueFrom?.secretKeyRef;
+
+Deno.test("the broker asks for the token that the agents have, which stands in no file and no command line", () => {
+  const [broker] = deployment.spec!.template.spec!.containers;
+  const [agent] = job.spec!.template.spec!.containers;
+  assertEquals(secretOf(agent!.env), { name: "c10k-nats", key: "token" });
+  assertEquals(secretOf(broker!.env), secretOf(agent!.env));
+  const text = read("scripts/fleet/job.yaml");
+  assertStringIncludes(text, "kubectl create secret generic c10k-nats --from-literal=token=");
+  const [volume] = deployment.spec!.template.spec!.volumes!;
+  const [mount] = broker!.volumeMounts!;
+  assertEquals([volume!.name, volume!.configMap!.name], [mount!.name, settings.metadata!.name]);
+  const [file] = Object.keys(settings.data!);
+  assertEquals(broker!.args, ["--config", `${mount!.mountPath}/${file}`]);
+  assertEquals(JSON.stringify([broker!.args, agent!.args]).includes("TOKEN"), false);
+});
+
+Deno.test(
+  "with these settings a real broker lets in who has the token of its environment",
+  { ignore: !HAS_BROKER },
+  async () => {
+    using dir = folder();
+    const file = join(dir.path, "nats.conf");
+    Deno.writeTextFileSync(file, settings.data!["nats.conf"]!);
+    const token = `lab-${"0e".repeat(24)}`; // as digits alone it would be read as a number
+    const wrap = (words: string[]) => ["env", `NATS_TOKEN=${token}`, ...words];
+    await using broker = await BrokerProcess.start(["-c", file], -1, { host: "127.0.0.1", wrap });
+    const connect = (variables: { NATS_TOKEN?: string }) =>
+      connectBroker(readBroker("nats", urlOf(broker), {}, variables), "test", false);
+    const connection = await connect({ NATS_TOKEN: token });
+    await connection.close();
+    await assertRejects(() => connect({}), Unavailable, "refuses these credentials");
+    await assertRejects(() => connect({ NATS_TOKEN: "lab-1" }), Unavailable, "refuses these credentials");
+  },
+);
 
 /** Instructions of a Dockerfile, by name. */
 const instructions = read("scripts/fleet/Dockerfile").split("\n").flatMap((line) => {

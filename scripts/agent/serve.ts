@@ -5,19 +5,28 @@
  */
 import { asked, USAGE } from "./asked.ts";
 import { Agent } from "./agent.ts";
+import { descriptorsHere, within } from "./descriptors.ts";
 import { connectBroker, follow } from "../../lib/fleet/broker.ts";
 import { KnownFailure, Unavailable } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { relaunched } from "../../lib/fleet/relaunch.ts";
 import { loadDigest } from "../../lib/results/lab.ts";
 import { count } from "../../lib/text/format.ts";
 
 await runScript(USAGE, async () => {
-  const { broker, name, bounds, targets, cpus, processes, once } = asked(Deno.args);
+  const given = await relaunched();
+  const { broker, name, targets, cpus, processes: number, once, ...wanted } = asked(given.args, () => given.broker);
+  const processes = cpus?.length ?? number;
+  const descriptors = descriptorsHere();
+  const bounds = within(wanted.bounds, processes, descriptors);
   using interrupt = onInterrupt();
+  const aborted = new Promise<"interrupted">((resolve) => {
+    interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
+  });
   const say = (line: string) => console.error(line);
-  const connection = await connectBroker(broker, `agent ${name}`, true);
+  const connection = await connectBroker(broker, `agent ${name}`, true, interrupt.signal);
   const digest = await loadDigest();
   await using agent = new Agent(connection, { name, digest, bounds, targets, cpus, processes, say });
   const denied = new Promise<Unavailable>((resolve) => {
@@ -31,22 +40,21 @@ await runScript(USAGE, async () => {
     });
   });
   await connection.flush();
+  const isLess = bounds.connections < wanted.bounds.connections;
+  const connections = `${count(bounds.connections)} connections` +
+    (isLess ? ` (${count(descriptors)} descriptors per process)` : "");
   say(
-    `Agent ${name} waits at ${broker.display}: load processes: ${cpus?.length ?? processes}, up to ` +
-      `${count(bounds.connections)} connections, ${count(bounds.rate_per_s)} requests/s and ${
-        count(bounds.seconds)
-      } s; ` +
+    `Agent ${name} waits at ${broker.display}: load processes: ${processes}, up to ${connections}, ` +
+      `${count(bounds.rate_per_s)} requests/s and ${count(bounds.seconds)} s; ` +
       `targets: loopback${targets.cidrs.map((cidr) => `, ${cidr}`).join("")}.`,
   );
-  const aborted = new Promise<"interrupted">((resolve) => {
-    interrupt.signal.addEventListener("abort", () => resolve("interrupted"));
-  });
   const served = agent.served.then(() => "served" as const);
   const ended = await Promise.race([aborted, denied, connection.closed(), ...(once ? [served] : [])]);
   if (ended instanceof Unavailable) throw ended;
   if (ended === "interrupted") {
     await agent.end("the agent was interrupted");
     await connection.close();
+    say("Interrupted.");
     return EXIT.interrupted;
   }
   if (ended !== "served") {

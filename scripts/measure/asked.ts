@@ -6,7 +6,7 @@
 import { catalogue } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { numberFlag, parseFlags } from "../../lib/cli/flags.ts";
-import { type Broker, BROKER_FLAGS, BROKER_USAGE, readBroker } from "../../lib/fleet/address.ts";
+import { type Broker, BROKER_FLAGS, BROKER_USAGE, type BrokerReader, readBroker } from "../../lib/fleet/address.ts";
 import type { MeasureOptions } from "../../lib/run/ladder.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, readMeasureOptions } from "../../lib/run/measure.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
@@ -45,8 +45,11 @@ export interface Asked {
   fleet: AskedFleet | null;
 }
 
-/** @throws {UsageError} If the command line cannot be understood. */
-export function asked(args: readonly string[]): Asked {
+/**
+ * @param reader Reads what is said of the broker of a fleet.
+ * @throws {UsageError} If the command line cannot be understood.
+ */
+export function asked(args: readonly string[], reader: BrokerReader = readBroker): Asked {
   const { own, words } = commandBehind(args);
   const flags = parseFlags(own, {
     ...MEASURE_FLAGS,
@@ -55,7 +58,7 @@ export function asked(args: readonly string[]): Asked {
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
   const options = readMeasureOptions(flags);
   if (options.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
-  const fleet = readFleet(flags);
+  const fleet = readFleet(flags, reader);
   const subject = readCustom(flags, words, catalogue().map(({ name }) => name), fleet?.broker.display ?? null);
   if (flags.url !== undefined && flags["server-cores"] !== undefined) {
     throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
@@ -73,6 +76,7 @@ export function asked(args: readonly string[]): Asked {
 
 function readFleet(
   flags: { fleet?: string; agents?: string; wait?: string } & Partial<Record<typeof BROKER_FLAGS[number], string>>,
+  reader: BrokerReader,
 ): AskedFleet | null {
   const { fleet, agents = "1", wait = "5" } = flags;
   if (fleet === undefined) {
@@ -82,5 +86,5 @@ function readFleet(
   }
   const wanted = numberFlag("agents", agents, { min: 1, max: MAX_AGENTS, integer: true });
   const waitSeconds = numberFlag("wait", wait, { min: 0.1, max: 3600 });
-  return { broker: readBroker("fleet", fleet, flags), agents: wanted, waitSeconds };
+  return { broker: reader("fleet", fleet, flags), agents: wanted, waitSeconds };
 }

@@ -12,17 +12,23 @@ const ignore = !HAS_BROKER || Deno.build.os !== "linux";
 const SHORT = ["--scenario", "throughput", "--connections", "4", "--seconds", "0.2"];
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 
-/** A run of one agent: both sides with the same words about the broker. Returns the run's outcome and what it stored. */
-async function runOver(url: string, words: readonly string[]) {
+/**
+ * A run of one agent: both sides with the same words about the broker. Returns the run's outcome and what it stored, and the command
+ * lines of all processes while load was made.
+ */
+async function runOver(url: string, words: readonly string[], env: Record<string, string> = {}) {
   using dir = project();
   await using server = new FakeServer(({ write }) => write(HELLO));
-  await using agent = new RunningTask("agent", ["--nats", url, "--name", "one", ...words], dir.path);
+  await using agent = new RunningTask("agent", ["--nats", url, "--name", "one", ...words], dir.path, env);
   await agent.hear(/ waits at /);
   const target = ["--name", "mine", "--url", `http://127.0.0.1:${server.port}`, "--fleet", url];
-  const run = await runTask("measure", [...target, ...words, ...SHORT], dir.path);
+  await using running = new RunningTask("measure", [...target, ...words, ...SHORT], dir.path, env);
+  await running.hear(/^throughput 4: /m);
+  const lines = { agent: agent.leftovers(), measure: running.leftovers() };
+  const run = await running.end();
   assertEquals(run.code, 0, run.stderr);
   const [stored] = filesIn(dir.path, ".json").map((path) => Deno.readTextFileSync(path));
-  return { ...run, stored: JSON.parse(stored!) };
+  return { ...run, stored: JSON.parse(stored!), lines };
 }
 
 /** Asserts that both sides are refused: one sentence each, and code 69. */
@@ -44,13 +50,38 @@ Deno.test(
   async () => {
     await using broker = await BrokerProcess.start(["--user", "lab", "--pass", "s3cret"]);
     const host = `127.0.0.1:${broker.port}`;
-    const { stdout, stderr, stored } = await runOver(`nats://lab:s3cret@${host}`, []);
+    const { stdout, stderr, stored, lines } = await runOver(`nats://lab:s3cret@${host}`, []);
+    for (const all of [lines.agent, lines.measure]) {
+      assert(all.length > 1, "the processes of a task are not seen");
+      assertEquals(all.filter((line) => line.includes("s3cret")).length, 1); // the one that was typed
+    }
     for (const said of [stdout, stderr, JSON.stringify(stored)]) assert(!said.includes("s3cret"), said);
     assertStringIncludes(stored.command, `--fleet nats://${host} `);
     await refused(`nats://lab:wrong@${host}`, [], /^The broker at nats:\/\/127\.0\.0\.1:\d+ refuses these credentials/);
     await refused(`nats://${host}`, [], /refuses these credentials/);
   },
 );
+
+Deno.test("a user or a token of the environment or of a file stands in no command line", { ignore }, async () => {
+  using dir = folder();
+  const [user, token] = ["user", "token"].map((name) => join(dir.path, name));
+  Deno.writeTextFileSync(user!, "lab\ns3cret\n");
+  Deno.writeTextFileSync(token!, "s3cret\n");
+  await using ofUser = await BrokerProcess.start(["--user", "lab", "--pass", "s3cret"]);
+  await using ofToken = await BrokerProcess.start(["--auth", "s3cret"]);
+  for (
+    const [{ port }, words, env] of [
+      [ofUser, [], { NATS_USER: "lab", NATS_PASSWORD: "s3cret" }],
+      [ofUser, ["--login", user!], {}],
+      [ofToken, [], { NATS_TOKEN: "s3cret" }],
+      [ofToken, ["--login", token!], {}],
+    ] as const
+  ) {
+    const { stdout, stderr, stored, lines } = await runOver(`nats://127.0.0.1:${port}`, words, env);
+    const all = [stdout, stderr, JSON.stringify(stored), ...lines.agent, ...lines.measure];
+    assertEquals(all.filter((text) => text.includes("s3cret")), []);
+  }
+});
 
 Deno.test("where no broker is that is one sentence and code 69", { ignore }, async () => {
   let port = 0;

@@ -2,15 +2,17 @@
 import { assert, assertEquals, assertGreater, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Fleet } from "./fleet.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker } from "../../lib/fleet/broker.ts";
+import { Fleet } from "../../lib/fleet/coordinator.ts";
 import { Unavailable } from "../../lib/cli/errors.ts";
+import { LoadLost } from "../../lib/load/generator.ts";
 import { loadDigest } from "../../lib/results/lab.ts";
+import { readProc } from "../../lib/sampling/procfs.ts";
 import { startServer } from "../../lib/server/server.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
-import { measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
-import { filesIn, project, runTask } from "../../lib/testing/task.ts";
+import { loadOf, measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
+import { filesIn, project, RunningTask, runTask } from "../../lib/testing/task.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
 
 const ignore = !HAS_BROKER || Deno.build.os !== "linux";
@@ -21,7 +23,13 @@ const epollServer = () =>
     args: ["run", "--allow-ffi", fileURLToPath(new URL("../../experiments/epoll.ts", import.meta.url)), "--port", "0"],
   });
 
-async function gather(broker: { port: number }, port: number, agents: number, waitSeconds = 5): Promise<Fleet> {
+async function gather(
+  broker: { port: number },
+  port: number,
+  agents: number,
+  waitSeconds = 5,
+  graceMs = 30_000,
+): Promise<Fleet> {
   const address = readBroker("fleet", urlOf(broker), {});
   return await Fleet.gather(await connectBroker(address, "test", false), {
     broker: address.display,
@@ -30,8 +38,12 @@ async function gather(broker: { port: number }, port: number, agents: number, wa
     digest: await loadDigest(),
     signal: new AbortController().signal,
     waitSeconds,
+    graceMs,
   });
 }
+
+/** Whether a process is one of a load generator. */
+const isLoad = (pid: string) => readProc(`/proc/${pid}/cmdline`).includes("lib/load/main.ts");
 
 Deno.test("what two agents with three processes got answered is what the server counted", { ignore }, async () => {
   using dir = project();
@@ -149,9 +161,15 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
   const fast = await run("--scenario", "rate", "--rate", "600");
   assertEquals(fast.code, 2, fast.stdout);
   assertStringIncludes(fast.stderr, "--rate 600: these agents send up to 500 requests/s (--max-rate).");
-  const long = await run("--scenario", "throughput", "--seconds", "50");
+  const closed = await run("--scenario", "throughput");
+  assertEquals(closed.code, 2, closed.stdout);
+  assertStringIncludes(
+    closed.stderr,
+    "--scenario throughput: it has no rate, and these agents bound theirs (--max-rate).",
+  );
+  const long = await run("--scenario", "rate", "--seconds", "50");
   assertEquals(long.code, 2, long.stdout);
-  assertStringIncludes(long.stderr, "--seconds 50: these agents work for up to 40 s (--max-seconds).");
+  assertStringIncludes(long.stderr, "This takes 51 s at least, and these agents work for up to 40 s (--max-seconds)");
   await using fleet = await gather(broker, server.port, 1);
   await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
   await assertRejects(() => generator.connect(31), Error, "it makes up to 30 connections (--max-connections)");
@@ -161,8 +179,93 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
     Error,
     "it sends up to 500 requests/s (--max-rate)",
   );
-  await assertRejects(() => generator.closed({ seconds: 60 }), Error, "it works for up to 40 s (--max-seconds)");
+  await assertRejects(
+    () => generator.open({ rate: 10, seconds: 60, warmupSeconds: 0 }),
+    Error,
+    "it works for up to 40 s",
+  );
+  await assertRejects(() => generator.closed({ seconds: 1 }), Error, "and a closed loop has no rate");
   assertEquals((await generator.ask()).answered, 10);
+});
+
+Deno.test("a fleet holds as many connections as it says, to the last one, and no more", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using _one = await startAgent(broker, dir.path, "one", "--processes", "4", "--max-connections", "30");
+  await using fleet = await gather(broker, server.port, 1);
+  assertEquals(fleet.connections, 30);
+  await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+  assertEquals((await generator.connect(1)).connected, 1);
+  assertEquals((await generator.connect(29)).connected, 29);
+  await assertRejects(() => generator.connect(1), Error, "it makes up to 30 connections (--max-connections)");
+  assertEquals((await generator.ask()).answered, 30);
+});
+
+Deno.test(
+  "a usual run of agents with a rate of their own leaves out what has no rate, and says so",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using _one = await startAgent(broker, dir.path, "one", "--max-rate", "50", "--processes", "2");
+    const size = ["--connections", "1", "--seconds", "0.5"];
+    const { code, stderr } = await runTask("measure", [...measureArgs(broker, server, 1), ...size], dir.path);
+    assertEquals(code, 0, stderr);
+    assertMatch(stderr, /^throughput is left out: a closed loop has no rate, .*\(--max-rate\)\.$/m);
+    assertMatch(stderr, /^rate: 50 requests\/s in place of 1 000 \(--max-rate\)\.$/m);
+    const stored = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
+    const found = stored.map(({ scenario, ended, parameters }) => [scenario, ended, parameters.rate_per_s ?? null])
+      .sort();
+    assertEquals(found, [["hold", "ok", null], ["rate", "ok", 50]]);
+  },
+);
+
+Deno.test("an agent offers no more connections than it has descriptors for", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  const few = ["prlimit", "--nofile=200:200"];
+  await using agent = new RunningTask("agent", ["--nats", urlOf(broker), "--processes", "2"], dir.path, {}, few);
+  await agent.hear(/ up to 272 connections \(200 descriptors per process\), /);
+  await using fleet = await gather(broker, 80, 1);
+  assertEquals(fleet.connections, 2 * (200 - 64));
+});
+
+Deno.test(
+  "an agent that is to end after one run is there for the next if its first one never began",
+  { ignore },
+  async () => {
+    using dir = project();
+    await using broker = await BrokerProcess.start();
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using one = await startAgent(broker, dir.path, "one", "--once");
+    const error = await assertRejects(() => gather(broker, server.port, 2, 1), Unavailable);
+    assertStringIncludes(error.message, "Only 1 of 2 agents");
+    {
+      await using fleet = await gather(broker, server.port, 1);
+      await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+      assertEquals((await generator.connect(2)).connected, 2);
+    }
+    assertEquals((await one.end()).code, 0);
+  },
+);
+
+Deno.test("a load process that hangs is given up, and its agent ends it", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using one = await startAgent(broker, dir.path, "one");
+  {
+    await using fleet = await gather(broker, server.port, 1, 5, 300);
+    await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, {});
+    await generator.connect(3);
+    for (const pid of one.pids().filter(isLoad)) Deno.kill(Number(pid), "SIGSTOP");
+    const error = await assertRejects(() => generator.ask({ timeoutMs: 200 }), LoadLost);
+    assertEquals(error.message, "load process 1 of agent one hangs: no progress in ask for 0.5 s");
+  }
+  await one.hear(/over, its coordinator is done\. No load is left\./);
+  assertEquals(loadOf(one), []);
 });
 
 Deno.test("a target may have an IPv6 address", { ignore }, async () => {

@@ -8,16 +8,22 @@
 import { isIP } from "node:net";
 import { asked, USAGE } from "./asked.ts";
 import { runScript } from "../../lib/cli/flags.ts";
+import { brokerVariables, readBroker } from "../../lib/fleet/address.ts";
 import { relaunch } from "../../lib/fleet/relaunch.ts";
 import { measureAndTell } from "../../lib/run/measure.ts";
 import { moreDescriptors } from "../../lib/sampling/shell_limits.ts";
 
 await runScript(USAGE, async () => {
-  const { subject, options, fleet, json, save } = asked(Deno.args);
+  const { subject, options, fleet, json, save } = asked(
+    Deno.args,
+    (flag, text, flags) => readBroker(flag, text, flags, brokerVariables()),
+  );
   const more = Deno.build.os === "linux" && subject.words !== null ? moreDescriptors(Deno.pid) : null;
   if (more !== null) console.error(more);
   if (fleet === null) return await measureAndTell(subject, options, { json, save });
   const host = subject.host!;
-  const net = [...fleet.broker.servers, ...(isIP(host) > 0 ? [] : [host])]; // a name is resolved here
-  return await relaunch({ script: "scripts/measure/over_fleet.ts", net, write: ["results"], args: Deno.args });
+  const { broker } = fleet;
+  const net = [...broker.servers, ...(isIP(host) > 0 ? [] : [host])]; // a name is resolved here
+  const script = "scripts/measure/over_fleet.ts";
+  return await relaunch({ script, net, write: ["results"], args: Deno.args, broker });
 });

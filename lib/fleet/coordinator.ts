@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type * as v from "valibot";
-import { follow, hear, isBrokerLost, type Msg, type NatsConnection } from "../../lib/fleet/broker.ts";
+import { follow, hear, isBrokerLost, type Msg, type NatsConnection } from "./broker.ts";
 import {
   BEAT_MS,
   beatSubject,
@@ -14,6 +14,7 @@ import {
   CLOCK,
   COMMAND,
   DONE,
+  type FleetCommand,
   type FleetTarget,
   OFFER,
   type Offer,
@@ -31,8 +32,8 @@ import {
   type Verb,
   verbSubject,
   WrongMessage,
-} from "../../lib/fleet/protocol.ts";
-import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
+} from "./protocol.ts";
+import { Unavailable } from "../cli/errors.ts";
 import {
   type AudienceCommand,
   type Command,
@@ -40,19 +41,22 @@ import {
   LoadLost,
   type LoadOptions,
   type LoadUnit,
+  type Progress,
   type StressCommand,
   type Target,
-} from "../../lib/load/generator.ts";
-import type { LentLoad } from "../../lib/run/bench.ts";
-import type { MeasureOptions } from "../../lib/run/ladder.ts";
-import { monotonicUs } from "../../lib/sampling/process.ts";
-import { count, counted } from "../../lib/text/format.ts";
+} from "../load/generator.ts";
+import { monotonicUs } from "../sampling/process.ts";
+import { count, counted } from "../text/format.ts";
 
 /** An agent answers within this time whatever it does; starting its processes takes longer. */
 const ANSWER_MS = 5000;
 const START_MS = 60_000;
-/** The longest command: of a window, and of what is awaited behind it. */
+/** The client of the broker has to be given a time; a command is given up before it, by what it says: see {@linkcode patienceMs}. */
 const COMMAND_MS = 4 * 3600 * 1000;
+/** So long a load process waits for answers behind a window at the most. */
+export const DRAIN_MS = 60_000;
+/** A load process that has not answered so long after it should have, or that has shown no progress for so long, hangs. */
+const GRACE_MS = 30_000;
 /** Exchanges to learn the offset of a clock. The one that took the least time is the best: nothing was queued. */
 const CLOCK_ROUNDS = 16;
 /** A command is sent so long before its beginning, and longer by this many of the longest exchange. */
@@ -70,6 +74,23 @@ export interface GatherOptions {
   signal: AbortSignal;
   /** How long enough agents are waited for. */
   waitSeconds: number;
+  /** How much longer than it should a load process may take; default: 30 s. */
+  graceMs?: number;
+}
+
+/** The loads that have a window: when they end is known. */
+const WINDOWS: readonly FleetCommand["name"][] = ["closed", "open", "churn"];
+
+/**
+ * How long a command may go on without a sign of its progress, in ms. Of a window all of it is known: it ends behind its last
+ * answer, and none is waited for longer than {@linkcode DRAIN_MS}.
+ */
+export function patienceMs({ name, options }: FleetCommand, nowUs: number, graceMs: number = GRACE_MS): number {
+  if (name === "closed" || name === "open" || name === "churn") {
+    return Math.max(0, (options.endUs - nowUs) / 1000) + DRAIN_MS + graceMs;
+  }
+  const waits = name === "connect" || name === "slow" || name === "ask";
+  return graceMs + (waits ? options.timeoutMs : 0);
 }
 
 /** An agent that works for this coordinator. */
@@ -88,6 +109,8 @@ interface Link {
 class Unit implements LoadUnit {
   readonly pid = null;
   clients = 0;
+  /** What it does, and when that is given up; null: nothing. */
+  #underWay: { name: FleetCommand["name"]; patienceMs: number; untilMs: number; progress: string } | null = null;
 
   constructor(
     readonly fleet: Fleet,
@@ -103,9 +126,37 @@ class Unit implements LoadUnit {
 
   async run(command: Command | StressCommand | AudienceCommand): Promise<unknown> {
     const known = checkMessage(COMMAND, command);
-    const answer = await this.fleet.ask(this.link, "do", { process: this.index, command: known }, OUTCOME, COMMAND_MS);
-    this.clients = answer.clients;
-    return this.fleet.checked(this.link, () => checkMessage(OUTCOMES[known.name], answer.done));
+    const { name } = known;
+    const patience = patienceMs(known, monotonicUs() + this.clockOffsetUs, this.fleet.graceMs);
+    this.#underWay = { name, patienceMs: patience, untilMs: performance.now() + patience, progress: "" };
+    try {
+      const body = { process: this.index, command: known };
+      const answer = await this.fleet.ask(this.link, "do", body, OUTCOME, COMMAND_MS);
+      this.clients = answer.clients;
+      return this.fleet.checked(this.link, () => checkMessage(OUTCOMES[name], answer.done));
+    } finally {
+      this.#underWay = null;
+    }
+  }
+
+  /** Takes what the process says of its progress. That of a window does not prolong it: its end is known. */
+  hear(progress: Progress): void {
+    const underWay = this.#underWay;
+    if (underWay === null || WINDOWS.includes(underWay.name)) return;
+    const told = JSON.stringify(progress);
+    if (told !== underWay.progress) underWay.untilMs = performance.now() + underWay.patienceMs;
+    underWay.progress = told;
+  }
+
+  /** That the process hangs, in a sentence; null if it does not. */
+  hangs(nowMs: number): string | null {
+    const underWay = this.#underWay;
+    if (underWay === null || nowMs < underWay.untilMs) return null;
+    const seconds = count(underWay.patienceMs / 1000, 1);
+    const sign = WINDOWS.includes(underWay.name) ? "answer" : "progress";
+    return `load process ${
+      this.index + 1
+    } of agent ${this.link.name} hangs: no ${sign} in ${underWay.name} for ${seconds} s`;
   }
 
   stop(): Promise<void> {
@@ -113,11 +164,12 @@ class Unit implements LoadUnit {
   }
 }
 
-/** Agents that work for one run. Releases them when it is disposed of. */
-export class Fleet implements LentLoad, AsyncDisposable {
+/** Agents that work for one run, as one load generator. Releases them when it is disposed of. */
+export class Fleet implements AsyncDisposable {
   readonly run = randomId();
-  /** How many messages went out and came in. */
+  /** How many messages went out and came in, and how many bytes they had. */
   messages = 0;
+  bytes = 0;
   readonly #broker: NatsConnection;
   readonly #options: GatherOptions;
   readonly #links = new Map<string, Link>();
@@ -161,15 +213,40 @@ export class Fleet implements LentLoad, AsyncDisposable {
     return this.#lost;
   }
 
-  get connections(): number {
-    return Math.floor(this.#bound("connections"));
+  /** See {@linkcode GatherOptions}. */
+  get graceMs(): number | undefined {
+    return this.#options.graceMs;
   }
 
-  /** What all of them do together: each process takes the same share, so that of the smallest bound counts. */
-  #bound(key: "connections" | "rate_per_s"): number {
+  /** How many connections all of them make: each process takes the same share, or one more. */
+  get connections(): number {
     const offers = this.#offers();
-    const processes = offers.reduce((sum, offer) => sum + offer.processes, 0);
-    return processes * Math.min(...offers.map((offer) => offer.bounds[key] / offer.processes));
+    if (offers.length === 1) return offers[0]!.bounds.connections; // however it shares them out
+    const least = Math.min(...offers.map(({ bounds, processes }) => Math.floor(bounds.connections / processes)));
+    return least * this.#processes();
+  }
+
+  /** What they do at the most. */
+  get bounds() {
+    const offers = this.#offers();
+    return {
+      connections: this.connections,
+      ratePerS: (connections: number) => this.#ratePerS(connections),
+      seconds: Math.min(...offers.map(({ bounds }) => bounds.seconds)),
+      openOnly: offers.some(({ bounds }) => bounds.open_only),
+    };
+  }
+
+  /** Each process that holds a connection sends the same share of a rate. With fewer connections than processes all may be of one agent. */
+  #ratePerS(connections: number): number {
+    const holding = Math.max(1, Math.min(connections, this.#processes()));
+    return Math.min(
+      ...this.#offers().map(({ bounds, processes }) => bounds.rate_per_s * holding / Math.min(processes, holding)),
+    );
+  }
+
+  #processes(): number {
+    return this.#offers().reduce((sum, { processes }) => sum + processes, 0);
   }
 
   /** How far off the clock of an agent may be, in µs: half of the exchange that took the least time, of the worst one. */
@@ -183,22 +260,10 @@ export class Fleet implements LentLoad, AsyncDisposable {
 
   /** What was gathered, in a sentence. */
   describe(): string {
-    const processes = this.#offers().reduce((sum, offer) => sum + offer.processes, 0);
+    const processes = this.#processes();
     const names = this.#offers().map(({ name }) => name).join(", ");
     return `Run ${this.run}: ${counted(this.#links.size, "agent")} (${names}) with ${count(processes)} load ` +
       `${processes === 1 ? "process" : "processes"}, clocks within ${(this.clockErrorUs / 1000).toFixed(2)} ms.`;
-  }
-
-  /** @throws {UsageError} If more is asked for than the agents do. */
-  checkBounds({ rate, seconds }: Pick<MeasureOptions, "rate" | "seconds">): void {
-    const rateBound = this.#bound("rate_per_s");
-    if ((rate ?? 0) > rateBound) {
-      throw new UsageError(`--rate ${rate}: these agents send up to ${count(rateBound)} requests/s (--max-rate).`);
-    }
-    const bound = Math.min(...this.#offers().map(({ bounds }) => bounds.seconds));
-    if ((seconds ?? 0) > bound) {
-      throw new UsageError(`--seconds ${seconds}: these agents work for up to ${count(bound)} s (--max-seconds).`);
-    }
   }
 
   /** Calls until enough agents are engaged, or the time is over. */
@@ -232,7 +297,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
   }
 
   #hearOffer(message: Msg, offers: Map<string, Offer>): void {
-    this.messages++;
+    this.#count(message.data.length);
     try {
       const offer = readMessage(OFFER, message.string());
       offers.set(offer.agent, offer);
@@ -263,12 +328,13 @@ export class Fleet implements LentLoad, AsyncDisposable {
     const { agent: id, name } = offer;
     const { target, digest } = this.#options;
     const link: Link = { id, name, offer, units: [], heardAtMs: performance.now(), offsetUs: 0, errorUs: 0 };
-    const subject = verbSubject(this.run, id, "engage");
-    this.messages += 2;
     let answer: v.InferOutput<typeof DONE | typeof REFUSED>;
     try {
-      const asking = this.#broker.request(subject, JSON.stringify({ target, digest }), { timeout: ANSWER_MS });
-      answer = readAnswer(DONE, (await asking).string());
+      const json = JSON.stringify({ target, digest });
+      this.#count(json.length);
+      const message = await this.#broker.request(verbSubject(this.run, id, "engage"), json, { timeout: ANSWER_MS });
+      this.#count(message.data.length);
+      answer = readAnswer(DONE, message.string());
     } catch (error) {
       if (isBrokerLost(error as Error)) return this.#loseBroker();
       answer = { refused: `it does not answer as it should (${(error as Error).message})` };
@@ -277,8 +343,14 @@ export class Fleet implements LentLoad, AsyncDisposable {
     else this.#links.set(id, link);
   }
 
-  #send(subject: string, json: string): void {
+  /** Counts a message of JSON, which is ASCII but for names. */
+  #count(bytes: number): void {
     this.messages++;
+    this.bytes += bytes;
+  }
+
+  #send(subject: string, json: string): void {
+    this.#count(json.length);
     if (!this.#broker.isClosed()) this.#broker.publish(subject, json);
   }
 
@@ -287,6 +359,9 @@ export class Fleet implements LentLoad, AsyncDisposable {
     if (this.#isDone || this.#lost !== null) return;
     this.#send(beatSubject(this.run), JSON.stringify({ beat: Math.round(monotonicUs()) }));
     const now = performance.now();
+    const hanging = [...this.#links.values()].flatMap(({ units }) => units).map((unit) => unit.hangs(now));
+    const sentence = hanging.find((each) => each !== null);
+    if (sentence !== undefined) return this.#lose(sentence!);
     const silent = [...this.#links.values()].filter(({ heardAtMs }) => now - heardAtMs > SILENT_MS);
     if (silent.length === 0) return;
     const seconds = SILENT_MS / 1000;
@@ -298,7 +373,7 @@ export class Fleet implements LentLoad, AsyncDisposable {
   }
 
   #hearPulse(message: Msg): void {
-    this.messages++;
+    this.#count(message.data.length);
     let pulse: v.InferOutput<typeof PULSE>;
     try {
       pulse = readMessage(PULSE, message.string());
@@ -312,7 +387,11 @@ export class Fleet implements LentLoad, AsyncDisposable {
     link.heardAtMs = performance.now();
     if (ended !== null && !this.#isDone) return this.#lose(`agent ${link.name} has ended its load: ${ended}`);
     const first = [...this.#links.values()].flatMap(({ units }) => units).indexOf(link.units[0]!);
-    progress.forEach((each, i) => each !== null && first >= 0 && this.#generator?.tell(first + i, each));
+    progress.forEach((each, i) => {
+      if (each === null || first < 0) return;
+      link.units[i]?.hear(each);
+      this.#generator?.tell(first + i, each);
+    });
   }
 
   /** From now on there is no fleet: all that waits for it fails with the sentence. */
@@ -345,14 +424,16 @@ export class Fleet implements LentLoad, AsyncDisposable {
 
   /** Sends a question, and returns the answer, which may be a refusal. */
   async #request<const S extends v.GenericSchema>(link: Link, verb: Verb, body: unknown, schema: S, ms: number) {
-    this.messages += 2;
-    const asking = this.#broker.request(verbSubject(this.run, link.id, verb), JSON.stringify(body), { timeout: ms });
+    const json = JSON.stringify(body);
+    this.#count(json.length);
+    const asking = this.#broker.request(verbSubject(this.run, link.id, verb), json, { timeout: ms });
     const failing = asking.catch((error: Error) => {
       this.#loseAnswer(link, error);
       throw new LoadLost(this.#lost ?? error.message);
     });
     failing.catch(() => {}); // reported below, unless the fleet was lost before
     const message = await Promise.race([failing, this.#over.promise]);
+    this.#count(message.data.length);
     return this.checked(link, () => readAnswer(schema, message.string()));
   }
 
@@ -420,9 +501,10 @@ export class Fleet implements LentLoad, AsyncDisposable {
   /** Asks an agent to end something. One that does not hear it ends by itself when heartbeats stop. */
   async #part(link: Link, verb: "stop" | "release"): Promise<void> {
     if (this.#broker.isClosed()) return;
-    this.messages += 2;
+    this.#count("{}".length);
     const asking = this.#broker.request(verbSubject(this.run, link.id, verb), "{}", { timeout: ANSWER_MS });
-    await asking.catch((error: Error) => this.#loseAnswer(link, error));
+    const answer = await asking.catch((error: Error) => this.#loseAnswer(link, error));
+    if (answer !== undefined) this.#count(answer.data.length);
   }
 
   /** Releases the agents, and closes the connection to the broker. */
