@@ -8,7 +8,7 @@ import { type Connections, grown, type Loop, type Steps } from "./connections.ts
 import { Scores } from "./tally.ts";
 import type { ChurnPart, WindowPart } from "./types.ts";
 import { DRAIN_US, NEVER, Patience, QUIET_US, RETRY_US, sleepUntil } from "./patience.ts";
-import { addBroken, type Cut, windowPart } from "./window.ts";
+import { addBefore, addBroken, type Cut, windowPart } from "./window.ts";
 
 /** Failures in a row after which the server is held to be gone: a loop of refused connections would measure nothing. */
 const MAX_FAILURES = 1000;
@@ -116,12 +116,13 @@ export function* churn(connections: Connections, cut: Cut, part: ChurnPart): Ste
   yield* sleepUntil(connections, startUs);
   const loop = connections.loop = new ChurnLoop(connections, concurrency);
   yield* loop.run(fromUs);
-  if (!loop.over) tally.take(); // what has ended the warm-up is to be seen
+  const before = tally.take();
   loop.recording = true;
   const from = cut();
   yield* loop.run(toUs);
   const to = cut();
   const taken = tally.take();
+  addBefore(taken, before);
   loop.recording = false;
   const stopped_early = loop.over ? `${count(MAX_FAILURES)} connections in a row failed.` : null;
   yield* loop.run(endUs);

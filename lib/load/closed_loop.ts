@@ -7,7 +7,7 @@ import { BUSY, CONNECTING, type Connections, IDLE, type Loop, type Steps } from 
 import { Scores } from "./tally.ts";
 import type { ClosedPart, WindowPart } from "./types.ts";
 import { DRAIN_US, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, RETRY_US, sleepUntil } from "./patience.ts";
-import { addBroken, type Cut, windowPart } from "./window.ts";
+import { addBefore, addBroken, type Cut, windowPart } from "./window.ts";
 
 class ClosedLoop implements Loop {
   readonly scores = new Scores(false);
@@ -133,12 +133,13 @@ export function* closedLoop(connections: Connections, cut: Cut, part: ClosedPart
   connections.loop = loop;
   loop.start();
   yield* loop.run(part.fromUs);
-  if (loop.presence.over === null) tally.take(); // what has ended the warm-up is to be seen
+  const before = tally.take();
   loop.recording = true;
   const from = cut();
   yield* loop.run(part.toUs);
   const to = cut();
   const taken = tally.take();
+  addBefore(taken, before);
   const ended = rest(loop.presence.over);
   loop.recording = false;
   yield* loop.run(part.endUs);

@@ -25,6 +25,7 @@ import { Namespace } from "../network/namespaces.ts";
 import { monotonicUs } from "../sampling/process.ts";
 import { readProc } from "../sampling/procfs.ts";
 import { sample } from "../sampling/sampler.ts";
+import { addBefore } from "./window.ts";
 import type * as Types from "./types.ts";
 import type {
   AskOutcome,
@@ -474,8 +475,10 @@ export class LoadGenerator implements AsyncDisposable {
     return await this.#queue(async () => {
       const warmup = warmupSeconds > 0 ? await this.#open({ ...whole, seconds: warmupSeconds }) : null;
       const window = await this.#open(whole);
+      if (warmup === null) return window;
+      addBefore(window, warmup);
       // Processes that lost all their connections before take no part in the window, so only the warm-up knows of them.
-      return { ...window, stopped_early: window.stopped_early ?? warmup?.stopped_early ?? null };
+      return { ...window, stopped_early: window.stopped_early ?? warmup.stopped_early };
     });
   }
 

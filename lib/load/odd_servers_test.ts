@@ -278,6 +278,30 @@ testEngines("a server that speaks first is named, and does not keep a churn wait
   }
 });
 
+testEngines("what a server refuses in the warm-up is counted with the window that follows", async (start) => {
+  let cold = 0;
+  await using server = new FakeServer(({ write }) => {
+    if (cold === 0) return write(HELLO);
+    cold--;
+    return write(answer("503 Cold"));
+  });
+  await using generator = await start(server.port);
+  await generator.connect(2);
+  await generator.ask();
+  const times = { seconds: 0.3, warmupSeconds: 0.3 };
+  const loads = [
+    () => generator.closed(times),
+    () => generator.open({ ...times, rate: 100 }),
+    () => generator.churn({ ...times, concurrency: 2 }),
+  ];
+  for (const load of loads) {
+    cold = 3;
+    const { errors, requests } = await load();
+    assertGreater(requests, 0);
+    assertEquals(errors, { http_503: 3 });
+  }
+});
+
 testEngines("connections that are all lost in the warm-up end a closed loop, with their cause", async (start) => {
   await using server: FakeServer = new FakeServer(async (client, number) => {
     if (number < 10) return await client.write(HELLO);

@@ -43,6 +43,15 @@ export function windowPart(
   };
 }
 
+type Failed = Pick<Taken, "lost" | "dropped" | "errors">;
+
+/** Adds what failed in the warm-up: of a server that fails before it is warm, the window alone would say nothing. */
+export function addBefore(to: Failed, before: Failed): void {
+  to.lost += before.lost;
+  to.dropped += before.dropped;
+  for (const [key, times] of Object.entries(before.errors)) to.errors[key] = (to.errors[key] ?? 0) + times;
+}
+
 /**
  * Adds what broke while the last answers of a window were awaited. Answers that came then belong to no window, but a connection that
  * broke had been silent until then.
