@@ -161,7 +161,8 @@ async function injecting(target: Target, what: Pick<Injection, "kind" | "share">
     using _ = preload.inject({ ...what, port, seed });
     seen = await meanwhile();
   }
-  if (counted(preload, what.kind, target) > before) return seen;
+  const hasEnded = serverTree(target).length === 0; // a stop may have been enough
+  if (hasEnded || counted(preload, what.kind, target) > before) return seen;
   const calls = what.kind === "refused" ? "accept" : "a call that waits or has a socket of its port";
   throw new CannotDo(`the server makes no system call through libc that could be made to fail: ${calls}`);
 }
