@@ -573,6 +573,15 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    countError(errnoName(error));
+  }
+}
+
 if (import.meta.main) {
   const { host, port } = readOptions();
   const listener = listenOn(host, port);
@@ -586,7 +595,7 @@ if (import.meta.main) {
   for (const signal of isWindows ? ["SIGINT", "SIGBREAK"] as const : ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, stop);
   }
-  const showStats = () => console.log(JSON.stringify({ event: "stats", open: connections.size, ...counts }));
+  const showStats = () => show({ event: "stats", open: connections.size, ...counts });
   if (!isWindows) Deno.addSignalListener("SIGUSR1", showStats);
   setInterval(sweep, SWEEP_MS);
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: listener.addr.port, pid: Deno.pid }));
