@@ -10,10 +10,22 @@ import { listProc, readProc } from "../../lib/sampling/procfs.ts";
 import { abortedConnects, FAR_ADDRESS, halfOpen, holdHeads, malformed } from "./by_clients.ts";
 import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
-import { CannotDo, CROWD, FAULT_MS, FRESH, NONE, PATIENCE_MS, REQUEST, type Seen, type Target } from "./fault.ts";
+import {
+  CannotDo,
+  type Counted,
+  CROWD,
+  FAULT_MS,
+  FRESH,
+  type Injection,
+  NONE,
+  PATIENCE_MS,
+  type Preload,
+  REQUEST,
+  type Seen,
+  type Target,
+} from "./fault.ts";
 import { LOG } from "./ground.ts";
 import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
-import type { Counted, Injection, Preload } from "./preload.ts";
 
 const NO_PROCESS = 1n; // this user has one already
 

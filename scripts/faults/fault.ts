@@ -4,8 +4,6 @@
  * @module
  */
 
-import type { Preload } from "./preload.ts";
-
 /** The server under a fault. */
 export interface Target {
   port: number;
@@ -29,6 +27,31 @@ export interface Target {
   preload?: Preload;
   /** Has it print a line of its counts; missing where it has none. */
   showStats?: () => Promise<unknown>;
+}
+
+/** What is counted of the processes of a server that something stands before the libc of. */
+export type Counted = "clockCalls" | "interrupted" | "refused";
+
+/** Errors that calls of a server fail with: EINTR, or of accept the error of a connection. */
+export interface Injection {
+  kind: "interrupted" | "refused";
+  /** Of the server: errors are those of its sockets. */
+  port: number;
+  /** Of the calls, that fail. */
+  share: number;
+  seed: number;
+}
+
+/** What stands before the libc of one server. */
+export interface Preload {
+  /** Makes its wall clock wrong by so many seconds. */
+  step(seconds: number): void;
+  /** Has calls fail until what is returned is disposed of. */
+  inject(injection: Injection): Disposable;
+  /** Has each of its processes move stdout and stderr to a file, at its next call. */
+  moveOutput(): void;
+  /** What was counted so far, by process. One that has ended may have left its place to another. */
+  counts(of: Counted): Map<number, number>;
 }
 
 /** What the clients of a fault saw: answers that they were owed, and those that came. */

@@ -5,9 +5,9 @@
  */
 import { join } from "node:path";
 import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
-import { CannotDo, type Ground } from "./fault.ts";
+import { CannotDo, type Ground, type Preload } from "./fault.ts";
 import { forbidIoUring, leaveMounts, leaveNetwork } from "./kernel.ts";
-import { Preload } from "./preload.ts";
+import { Interposed } from "./preload.ts";
 
 const DISK_BYTES = 64 * 2 ** 20;
 
@@ -42,7 +42,7 @@ function disk(): Prepared {
   run("mount", "--make-rprivate", "/"); // else what is mounted here would be seen outside
   using made = new DisposableStack();
   const folder = made.use(temporaryFolder());
-  const preload = made.use(new Preload(join(folder.path, LOG))); // its page is on another disk, that never is full
+  const preload = made.use(new Interposed(join(folder.path, LOG))); // its page is on another disk, that never is full
   run("mount", "-t", "tmpfs", "-o", `size=${DISK_BYTES},mode=1777`, "c10k", folder.path);
   made.defer(() => run("umount", "--lazy", folder.path));
   const all = made.move();
@@ -55,7 +55,7 @@ function disk(): Prepared {
 }
 
 function preload(): Prepared {
-  const before = new Preload();
+  const before = new Interposed();
   return { env: before.env, preload: before, [Symbol.dispose]: () => before[Symbol.dispose]() };
 }
 

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
-import { CannotDo } from "./fault.ts";
+import { CannotDo, type Counted, type Injection, type Preload } from "./fault.ts";
 
 // struct page of interpose.c. Deno runs on little-endian machines only.
 const SECONDS_AT = 0; // i64
@@ -17,30 +17,17 @@ const MOVES_OUTPUT_AT = 24;
 const PROCESSES_AT = 32;
 const PROCESSES = 1023;
 const PID_AT = 0; // i32 of struct process
-const COUNT_AT = { clockCalls: 8, interrupted: 16, refused: 24 }; // i64
+const COUNT_AT: Record<Counted, number> = { clockCalls: 8, interrupted: 16, refused: 24 }; // i64
 const PROCESS_BYTES = 32;
 export const PAGE_BYTES = PROCESSES_AT + PROCESSES * PROCESS_BYTES;
 const SHARE_OF_ALL = 65_536;
 /** Bits of the word at ERRORS_AT: calls fail with EINTR, and accept with the error of a connection. */
-const ERRORS = { interrupted: 1, refused: 2 };
+const ERRORS: Record<Injection["kind"], number> = { interrupted: 1, refused: 2 };
 
 const SOURCE = join(import.meta.dirname!, "interpose.c");
 // Some systems define the calls as inline functions that check lengths: they would be defined twice.
 const COMPILE = "-O2 -U_FORTIFY_SOURCE -shared -fPIC -pthread".split(" ");
 const INSTALL = "apt-get install -y gcc libc6-dev";
-
-/** What the page counts of each process. */
-export type Counted = keyof typeof COUNT_AT;
-
-/** What is injected. */
-export interface Injection {
-  kind: keyof typeof ERRORS;
-  /** Of the server: errors are those of its sockets. */
-  port: number;
-  /** Of the calls, that fail. */
-  share: number;
-  seed: number;
-}
 
 /** Compiles interpose.c. */
 function compile(library: string): void {
@@ -58,8 +45,8 @@ function compile(library: string): void {
   }
 }
 
-/** What stands before the libc of a server. Disposing of it removes its files: those that have mapped them keep them. */
-export class Preload implements Disposable {
+/** It, compiled, and its page. Disposing of it removes the files: those that have mapped them keep them. */
+export class Interposed implements Preload, Disposable {
   /** Added to the environment of the server. */
   readonly env: Record<string, string>;
   readonly #folder = temporaryFolder();
@@ -92,12 +79,10 @@ export class Preload implements Disposable {
     this.#write(at, new Uint8Array(Uint32Array.of(value).buffer));
   }
 
-  /** Makes the wall clock of the server wrong by so many seconds. */
   step(seconds: number): void {
     this.#write(SECONDS_AT, new Uint8Array(BigInt64Array.of(BigInt(seconds)).buffer));
   }
 
-  /** Has calls fail until what is returned is disposed of. */
   inject({ kind, port, share, seed }: Injection): Disposable {
     this.#setWord(PORT_AT, port);
     this.#setWord(SHARE_AT, Math.round(share * SHARE_OF_ALL));
@@ -106,12 +91,10 @@ export class Preload implements Disposable {
     return { [Symbol.dispose]: () => this.#setWord(ERRORS_AT, 0) };
   }
 
-  /** Has each process of the server move its stdout and stderr to the log, at its next call. */
   moveOutput(): void {
     this.#setWord(MOVES_OUTPUT_AT, 1);
   }
 
-  /** What was counted so far, by process. One that has ended may have left its place to another. */
   counts(of: Counted): Map<number, number> {
     const page = Deno.readFileSync(this.#page);
     const view = new DataView(page.buffer, page.byteOffset, page.byteLength);
