@@ -29,7 +29,7 @@
 // writing    waits in `await write`, and is not read meanwhile, so unsent answers are bounded.
 // lingering  throws input away until the peer closes, 1 s at most.
 
-import { parseArgs } from "node:util";
+import { getSystemErrorName, parseArgs } from "node:util";
 const EXPERIMENT = "event-loop-fair";
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
@@ -58,7 +58,9 @@ const QUIET_MS = 20; // without anything new, after SIGTERM, until nothing is ta
 /** Returns the errno name of a failed operation. Any other error is a mistake in this file, and ends the process. */
 function errnoName(error: unknown): string {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  throw error;
+  const [, errno] = /\(os error (\d+)\)$/.exec(String(error)) ?? []; // EPROTO and others get no code
+  if (errno === undefined) throw error;
+  return getSystemErrorName(-Number(errno));
 }
 
 /** Opens the listening socket, or ends with what was tried, the errno and what to do about it. */
