@@ -209,6 +209,17 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 if (import.meta.main) {
   const { host, port } = readOptions();
   server = serveOn(host, port);
@@ -221,7 +232,7 @@ if (import.meta.main) {
   for (const signal of isWindows ? ["SIGINT", "SIGBREAK"] as const : ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, stop);
   }
-  const showStats = () => console.log(JSON.stringify({ event: "stats", ...counts }));
+  const showStats = () => show({ event: "stats", ...counts });
   if (!isWindows) Deno.addSignalListener("SIGUSR1", showStats);
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.addr.port, pid: Deno.pid }));
   console.error(`Listening. Try: curl -i http://${host}:${server.addr.port}/`);

@@ -449,7 +449,8 @@ function onReadable(fd: number, untilEmpty: boolean): number {
   }
   if (taken === 0) closeConnection(fd); // the peer has closed its half, and all it had asked for is answered
   else if (errno[0] === EAGAIN) unread.delete(fd);
-  else if (errno[0] !== EINTR) dropConnection(fd);
+  else if (errno[0] === EINTR) unread.add(fd); // what has come is still there, and is not reported again
+  else dropConnection(fd);
   return 0;
 }
 
@@ -489,16 +490,24 @@ function append(bytes: Uint8Array, at: number): number {
   return at + bytes.length;
 }
 
+/** Sends what the socket takes. A call that was interrupted is made again: the socket has room, and no edge would say so. */
+function send(fd: number, bytes: Uint8Array<ArrayBuffer>, length: number): number {
+  for (;;) {
+    const sent = libc.send(fd, bytes, length, MSG_NOSIGNAL);
+    if (sent >= 0 || errno[0] !== EINTR) return sent;
+  }
+}
+
 /** Sends `reply`. What the socket does not take waits for EPOLLOUT, and until then the connection is not read. */
 function flush(fd: number): void {
   const { bytes, length, isLast } = reply;
-  const sent = libc.send(fd, bytes, length, MSG_NOSIGNAL);
+  const sent = send(fd, bytes, length);
   if (sent === length) {
     counts.bytes_out += sent;
     if (isLast) linger(fd);
     return;
   }
-  if (sent < 0 && errno[0] !== EAGAIN && errno[0] !== EINTR) return dropConnection(fd);
+  if (sent < 0 && errno[0] !== EAGAIN) return dropConnection(fd);
   const taken = Math.max(sent, 0);
   counts.bytes_out += taken;
   if (!reserve(fd, length - taken)) return;
@@ -510,9 +519,9 @@ function flush(fd: number): void {
 /** Sends more of what waits. The kernel ends the connection if the peer takes nothing for USER_TIMEOUT_MS. */
 function onWritable(fd: number): void {
   const rest = unsent.get(fd)!;
-  const sent = libc.send(fd, rest.bytes.subarray(rest.taken), rest.bytes.length - rest.taken, MSG_NOSIGNAL);
+  const sent = send(fd, rest.bytes.subarray(rest.taken), rest.bytes.length - rest.taken);
   if (sent < 0) {
-    if (errno[0] !== EAGAIN && errno[0] !== EINTR) dropConnection(fd);
+    if (errno[0] !== EAGAIN) dropConnection(fd);
     return;
   }
   counts.bytes_out += sent;
@@ -690,6 +699,17 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 function stop(): void {
   if (stopping) Deno.exit(1); // the second signal does not wait
   stopping = true;
@@ -699,7 +719,7 @@ if (import.meta.main) {
   const options = readOptions();
   const { listener, port } = listenOn(options.host, options.port);
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", open, ...counts })));
+  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", open, ...counts }));
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);

@@ -28,7 +28,7 @@
 // writing    waits in `await write`, and is not read meanwhile, so unsent answers are bounded.
 // lingering  throws input away until the peer closes, 1 s at most.
 
-import { parseArgs } from "node:util";
+import { getSystemErrorName, parseArgs } from "node:util";
 const EXPERIMENT = "event-loop";
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
@@ -54,7 +54,9 @@ const QUIET_MS = 20; // without anything new, after SIGTERM, until nothing is ta
 /** Returns the errno name of a failed operation. Any other error is a mistake in this file, and ends the process. */
 function errnoName(error: unknown): string {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  throw error;
+  const [, errno] = /\(os error (\d+)\)$/.exec(String(error)) ?? []; // EPROTO and others get no code
+  if (errno === undefined) throw error;
+  return getSystemErrorName(-Number(errno));
 }
 
 /** Opens the listening socket, or ends with what was tried, the errno and what to do about it. */
@@ -521,6 +523,15 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    countError(errnoName(error));
+  }
+}
+
 if (import.meta.main) {
   const { host, port } = readOptions();
   const listener = listenOn(host, port);
@@ -534,7 +545,7 @@ if (import.meta.main) {
   for (const signal of isWindows ? ["SIGINT", "SIGBREAK"] as const : ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, stop);
   }
-  const showStats = () => console.log(JSON.stringify({ event: "stats", open: connections.size, ...counts }));
+  const showStats = () => show({ event: "stats", open: connections.size, ...counts });
   if (!isWindows) Deno.addSignalListener("SIGUSR1", showStats);
   setInterval(sweep, SWEEP_MS);
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: listener.addr.port, pid: Deno.pid }));

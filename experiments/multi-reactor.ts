@@ -777,6 +777,17 @@ function readOptions(): { host: string; port: number; workers: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    count(Number(errno));
+  }
+}
+
 function stop(): void {
   if (isStopping()) Deno.exit(1); // the second signal does not wait
   set(STOPPING, 1);
@@ -802,7 +813,7 @@ else if (import.meta.main) {
   owners = new Uint16Array(new SharedArrayBuffer(2 * MAX_FDS));
   const perLoop = Array.from({ length: workers }, () => new Float64Array(new SharedArrayBuffer(8 * COUNTS)));
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...sumOf(perLoop) })));
+  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", ...sumOf(perLoop) }));
   if (!hasDescriptors(workers)) unavailable(`${workers} loops find too few descriptors, choose fewer --workers`);
   for (const [i, counts] of perLoop.entries()) {
     startLoop(FIRST_LOOP + i, host, port, counts);

@@ -662,9 +662,20 @@ function stop(): void {
   Atomics.store(shared, STOPPING, 1);
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    count(Number(errno));
+  }
+}
+
 function showStats(): void {
   reap();
-  console.log(JSON.stringify({ event: "stats", open: children.size, ...readCounts() }));
+  show({ event: "stats", open: children.size, ...readCounts() });
 }
 
 if (import.meta.main) {

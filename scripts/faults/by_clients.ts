@@ -244,11 +244,11 @@ const ABORTED = 100;
 /** Resets before accept(2): the server stands still meanwhile, where its process is known. */
 export async function abortedConnects(
   { port }: Target,
-  standStill: (during: () => void) => void,
+  standStill: (during: () => void) => Promise<void>,
 ): Promise<Seen> {
   const { abortConnects } = await import("./small_sockets.ts"); // of Linux only
   for (let round = 0; round < ABORT_ROUNDS; round++) {
-    standStill(() => abortConnects(port, ABORTED));
+    await standStill(() => abortConnects(port, ABORTED));
     await delay(FAULT_MS / ABORT_ROUNDS);
   }
   return await askAfresh(port);

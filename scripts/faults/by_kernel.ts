@@ -3,32 +3,58 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { delay } from "@std/async";
 import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { listProc, readProc } from "../../lib/sampling/procfs.ts";
 import { abortedConnects, FAR_ADDRESS, halfOpen, holdHeads, malformed } from "./by_clients.ts";
-import { answerOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
+import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
-import { CannotDo, CROWD, FAULT_MS, FRESH, NONE, REQUEST, type Seen, type Target } from "./fault.ts";
+import {
+  CannotDo,
+  type Counted,
+  CROWD,
+  FAULT_MS,
+  FRESH,
+  type Injection,
+  NONE,
+  PATIENCE_MS,
+  type Preload,
+  REQUEST,
+  type Seen,
+  type Target,
+} from "./fault.ts";
+import { LOG } from "./ground.ts";
 import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
 
 const NO_PROCESS = 1n; // this user has one already
 
-const treeOf = (pid: number | null): number[] => pid === null ? [] : processTree(pid) ?? [];
+/** The processes that make up a server. */
+type Processes = Pick<Target, "pid" | "leader">;
+
+/**
+ * The processes of a server: the tree of its root. Below a launcher there may be others beside it, as the backend of a proxy:
+ * they are a part of the server, and the launcher is none.
+ */
+export function serverTree({ pid, leader = pid }: Processes): number[] {
+  if (pid === null) return [];
+  const tree = processTree(leader ?? pid) ?? [];
+  return leader === pid ? tree : tree.filter((one) => one !== leader);
+}
 
 /** Runs `meanwhile` under a limit of each process of a server. */
 async function underLimit(
-  pid: number | null,
+  server: Processes,
   set: (pid: number, soft: bigint) => bigint,
   soft: (pid: number) => bigint,
   meanwhile: () => Promise<void>,
 ): Promise<void> {
   const before: [pid: number, soft: bigint][] = [];
   try {
-    for (const one of treeOf(pid)) before.push([one, set(one, soft(one))]);
+    for (const one of serverTree(server)) before.push([one, set(one, soft(one))]);
     await meanwhile();
   } finally {
-    const living = new Set(treeOf(pid));
+    const living = new Set(serverTree(server));
     for (const [one, soft] of before) if (living.has(one)) set(one, soft);
   }
 }
@@ -49,19 +75,21 @@ function lowestFree(pid: number): bigint {
   return BigInt(free);
 }
 
-export async function descriptorsExhausted({ port, pid }: Target): Promise<Seen> {
-  await underLimit(pid, limitDescriptors, lowestFree, () => newClients(port, 100));
+export async function descriptorsExhausted(target: Target): Promise<Seen> {
+  const { port } = target;
+  await underLimit(target, limitDescriptors, lowestFree, () => newClients(port, 100));
   return await askAfresh(port);
 }
 
 /** Neither a process nor a thread more. The limit of a user does not hold for root: there it is one of a control group. */
-export async function processesExhausted({ port, pid }: Target): Promise<Seen> {
+export async function processesExhausted(target: Target): Promise<Seen> {
+  const { port } = target;
   if (Deno.uid() === 0) {
-    await using group = ControlGroup.make(pid!, "pids");
+    await using group = ControlGroup.make(serverTree(target), "pids");
     group.limit(group.tasks());
     await newClients(port, CROWD);
   } else {
-    await underLimit(pid, limitProcesses, () => NO_PROCESS, () => newClients(port, CROWD));
+    await underLimit(target, limitProcesses, () => NO_PROCESS, () => newClients(port, CROWD));
   }
   return await askAfresh(port);
 }
@@ -70,59 +98,159 @@ const MORE_BYTES = 128 * 2 ** 20; // the 64 MiB that a server may keep by the co
 
 export async function memoryLimited(target: Target): Promise<Seen> {
   {
-    await using group = ControlGroup.make(target.pid!, "memory");
+    await using group = ControlGroup.make(serverTree(target), "memory");
     group.limit(MORE_BYTES);
     await holdHeads(target);
   }
   return await askAfresh(target.port);
 }
 
-/** Sends a signal to each process; one that has ended meanwhile needs none. */
-function signalAll(pids: readonly number[], signal: Deno.Signal): void {
+/**
+ * Sends a signal to each process; one that has ended meanwhile needs none.
+ *
+ * @throws {Error} If one may not be sent it: the others were.
+ */
+function signalAll(pids: Iterable<number>, signal: Deno.Signal): void {
+  const errors: unknown[] = [];
   for (const pid of pids) {
     try {
       Deno.kill(pid, signal);
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      if (!(error instanceof Deno.errors.NotFound)) errors.push(error);
     }
+  }
+  if (errors.length > 0) throw errors[0];
+}
+
+/** Whether a process stands still with all of its threads, or has ended. */
+function standsStill(pid: number): boolean {
+  const threads = unlessGone(() => listProc(`/proc/${pid}/task`)) ?? [];
+  const lines = threads.map((thread) => unlessGone(() => readProc(`/proc/${pid}/task/${thread}/stat`)) ?? "");
+  return lines.every((line) => line === "" || /\) [TtZX] /.test(line)); // the state stands behind the name
+}
+
+const STILL_MS = 2000; // a thread in a system call stops at its end
+const STILL_LOOK_MS = 1;
+
+/** Has something done while a server stands still: each of its threads, and what it has started a moment ago. */
+export async function atStandstill(server: Processes, during: () => Promise<void> | void): Promise<void> {
+  const stopped = new Set<number>();
+  const untilMs = performance.now() + STILL_MS;
+  try {
+    for (;;) {
+      const tree = serverTree(server);
+      const others = tree.filter((pid) => !stopped.has(pid));
+      for (const pid of others) stopped.add(pid);
+      signalAll(others, "SIGSTOP");
+      if (others.length === 0 && tree.every(standsStill)) break;
+      if (performance.now() > untilMs) throw new CannotDo(`the server does not stand still within ${STILL_MS} ms`);
+      await delay(STILL_LOOK_MS);
+    }
+    await during();
+  } finally {
+    signalAll(stopped, "SIGCONT");
   }
 }
 
-export async function sigstop({ pid }: Target): Promise<Seen> {
-  const pids = treeOf(pid);
-  try {
-    signalAll(pids, "SIGSTOP");
-    await delay(2000);
-  } finally {
-    signalAll(pids, "SIGCONT");
-  }
+export async function sigstop(target: Target): Promise<Seen> {
+  await atStandstill(target, () => delay(2000));
   return NONE;
 }
 
-const STOPS_PER_S = 250;
+/** Sums up what was counted of the server's processes, also of those that have ended. */
+function counted(preload: Preload, of: Counted, { pid, leader }: Processes): number {
+  const launcher = leader === pid ? null : leader;
+  return sum([...preload.counts(of)].flatMap(([process, count]) => process === launcher ? [] : count));
+}
 
-/** A stop and its end interrupt a call that waits, handler or not: epoll_wait(2) and others end with EINTR, signal(7). */
-export async function interrupted({ port, pid }: Target): Promise<Seen> {
-  const pids = treeOf(pid);
-  const asked = askAfresh(port);
-  for (const until = performance.now() + FAULT_MS; performance.now() < until;) {
-    signalAll(pids, "SIGSTOP");
-    signalAll(pids, "SIGCONT");
-    await delay(FAULT_MS / STOPS_PER_S);
+/** Has calls of a server fail, and throws if none of them did: nobody survives what has not reached him. */
+async function injecting(target: Target, what: Pick<Injection, "kind" | "share">, meanwhile: () => Promise<Seen>) {
+  const preload = target.preload!;
+  const { port, seed } = target;
+  const before = counted(preload, what.kind, target);
+  let seen: Seen;
+  {
+    using _ = preload.inject({ ...what, port, seed });
+    seen = await meanwhile();
   }
-  return await asked;
+  const hasEnded = serverTree(target).length === 0; // a stop may have been enough
+  if (hasEnded || counted(preload, what.kind, target) > before) return seen;
+  const calls = what.kind === "refused" ? "accept" : "a call that waits or has a socket of its port";
+  throw new CannotDo(`the server makes no system call through libc that could be made to fail: ${calls}`);
+}
+
+const STOPS_PER_S = 250;
+const INTERRUPTED_SHARE = 1 / 4; // of its calls
+const STORM_CLIENTS = 100;
+
+/** New clients that ask one after the other, spread over the time of a fault. */
+async function askMeanwhile(port: number, owed: number): Promise<Seen> {
+  const asked: Promise<Seen>[] = [];
+  for (let i = 0; i < owed; i++) {
+    asked.push(askAfresh(port, 1));
+    await delay(FAULT_MS / owed);
+  }
+  return { owed, came: sum((await Promise.all(asked)).map(({ came }) => came)) };
+}
+
+/**
+ * Calls end with EINTR in two ways. A stop and its end interrupt some calls that wait, handler or not: epoll_wait(2), or
+ * recv(2) with a time limit. poll(2) and others go on behind it, see signal(7). There the call fails before libc is asked.
+ */
+export function interrupted(target: Target): Promise<Seen> {
+  const pids = serverTree(target);
+  return injecting(target, { kind: "interrupted", share: INTERRUPTED_SHARE }, async () => {
+    const asked = askMeanwhile(target.port, STORM_CLIENTS);
+    for (const until = performance.now() + FAULT_MS; performance.now() < until;) {
+      try {
+        signalAll(pids, "SIGSTOP");
+      } finally {
+        signalAll(pids, "SIGCONT");
+      }
+      await delay(FAULT_MS / STOPS_PER_S);
+    }
+    return await asked;
+  });
 }
 
 export const aborted = (target: Target): Promise<Seen> =>
-  abortedConnects(target, (during) => {
-    const pids = treeOf(target.pid);
-    signalAll(pids, "SIGSTOP");
-    try {
-      during();
-    } finally {
-      signalAll(pids, "SIGCONT");
-    }
+  abortedConnects(target, (during) => atStandstill(target, during));
+
+const REFUSED_SHARE = 3 / 4; // of all calls of accept
+const REFUSED_CLIENTS = 40;
+const SLOWER = 5; // what calls that fail at once may cost
+const AT_LEAST_MS = 1000; // for all of these clients; a server that pauses 40 ms at each error needs five seconds
+
+/** Clients that come at once and ask once each. */
+async function askTogether(port: number, patienceMs: number): Promise<Seen & { tookMs: number }> {
+  const sockets = await crowd(port, REFUSED_CLIENTS);
+  const beganMs = performance.now();
+  const came = sockets.map(async (socket) => {
+    const one = await answersOf(socket, 1, patienceMs);
+    socket.destroy(); // where one is served at a time, others wait for that
+    return one;
   });
+  for (const socket of sockets) socket.write(REQUEST);
+  const all = sum(await Promise.all(came));
+  return { owed: REFUSED_CLIENTS, came: all, tookMs: performance.now() - beganMs };
+}
+
+/**
+ * accept(2) may fail with an error of the connection that it was to return: ECONNABORTED, EPROTO, ENETDOWN and others. That
+ * says nothing of the listening socket, so the next call has to follow at once. Here the connection stays in the queue.
+ */
+export async function acceptFails(target: Target): Promise<Seen> {
+  const { port } = target;
+  const usual = await askTogether(port, PATIENCE_MS);
+  const patienceMs = Math.min(PATIENCE_MS, Math.max(AT_LEAST_MS, SLOWER * usual.tookMs));
+  const meanwhile = await injecting(
+    target,
+    { kind: "refused", share: REFUSED_SHARE },
+    () => askTogether(port, patienceMs),
+  );
+  const after = await askAfresh(port);
+  return { owed: usual.owed + meanwhile.owed + after.owed, came: usual.came + meanwhile.came + after.came };
+}
 
 const HALVES = 10;
 const HALF_MS = 100; // well within the second that what is in flight has by the contract
@@ -145,36 +273,48 @@ export async function sigterm({ port, terminate, room = Infinity }: Target): Pro
 
 const LOCAL = 1; // words of a line of /proc/net/tcp
 const REMOTE = 2;
+const STATE = 3;
 const INODE = 9;
+const ESTABLISHED = "01"; // <linux/tcp_states.h>
 const LOOKS = 50;
 const LOOK_MS = 20;
 const portOf = (word: string | undefined) => parseInt(word?.split(":")[1] ?? "", 16);
 
-/** The inode of the server's end of a connection; null while no process has it. */
-function inodeOf(pid: number, port: number, clientPort: number): string | null {
-  for (const table of ["tcp", "tcp6"]) {
-    for (const line of (unlessGone(() => readProc(`/proc/${pid}/net/${table}`)) ?? "").split("\n").slice(1)) {
-      const words = line.trim().split(/\s+/);
-      if (portOf(words[LOCAL]) !== port || portOf(words[REMOTE]) !== clientPort) continue;
-      return words[INODE] === "0" ? null : words[INODE]!;
-    }
-  }
-  return null;
+/** The server's ends of its connections: the port of the client, and the inode; "0": no process has it yet. */
+function serverEnds(pid: number, port: number): { clientPort: number; inode: string }[] {
+  return ["tcp", "tcp6"].flatMap((table) => {
+    const lines = (unlessGone(() => readProc(`/proc/${pid}/net/${table}`)) ?? "").split("\n").slice(1);
+    const rows = lines.map((line) => line.trim().split(/\s+/));
+    return rows.filter((words) => portOf(words[LOCAL]) === port && words[STATE] === ESTABLISHED)
+      .map((words) => ({ clientPort: portOf(words[REMOTE]), inode: words[INODE]! }));
+  });
 }
 
+/** The inode of the server's end of a connection; null while no process has it. */
+function inodeOf(pid: number, port: number, clientPort: number): string | null {
+  const inode = serverEnds(pid, port).find((one) => one.clientPort === clientPort)?.inode ?? "0";
+  return inode === "0" ? null : inode;
+}
+
+/** What the descriptors of a process point to. */
+const descriptorsOf = (pid: number): (string | null)[] =>
+  (unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? []).map((fd) => readKernelLink(`/proc/${pid}/fd/${fd}`));
+
 /** The processes of a tree that hold a socket. */
-function holders(pids: readonly number[], inode: string): number[] {
-  const isHeld = (pid: number) =>
-    (unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? [])
-      .some((fd) => readKernelLink(`/proc/${pid}/fd/${fd}`) === `socket:[${inode}]`);
-  return pids.filter(isHeld);
+const holders = (pids: readonly number[], inode: string): number[] =>
+  pids.filter((pid) => descriptorsOf(pid).includes(`socket:[${inode}]`));
+
+/** How many connections with clients of a server one of its processes holds. */
+export function connectionsOf(pid: number, port: number): number {
+  const held = new Set(descriptorsOf(pid));
+  return serverEnds(pid, port).filter(({ inode }) => held.has(`socket:[${inode}]`)).length;
 }
 
 /** The worker that holds a connection: a process whose parent, of the same program, belongs to the server too. */
-async function workerOf(pid: number, port: number, clientPort: number): Promise<number> {
+async function workerOf(target: Target, clientPort: number): Promise<number> {
   for (let look = 0; look < LOOKS; look++) {
-    const inode = inodeOf(pid, port, clientPort);
-    const tree = treeOf(pid);
+    const inode = inodeOf(target.pid!, target.port, clientPort);
+    const tree = serverTree(target);
     const holder = inode === null ? undefined : holders(tree, inode).at(-1);
     if (holder !== undefined) {
       const program = (of: number) => readKernelLink(`/proc/${of}/exe`);
@@ -187,17 +327,31 @@ async function workerOf(pid: number, port: number, clientPort: number): Promise<
   throw new CannotDo("no process of the server is seen to hold the connection");
 }
 
-/** SIGKILL to the worker that has half of a request. */
-export async function workerKilled({ port, pid }: Target): Promise<Seen> {
+/** Waits until a process has ended: the kernel has closed its sockets by then. */
+async function untilGone(pid: number): Promise<void> {
+  for (let look = 0; look < LOOKS; look++) {
+    if (processTree(pid) === null) return;
+    await delay(LOOK_MS);
+  }
+  throw new Error(`Process ${pid} does not end by SIGKILL.`);
+}
+
+/** SIGKILL to the worker that has half of a request. Its other connections may lose one request each. */
+export async function workerKilled(target: Target): Promise<Seen> {
+  const { port } = target;
   const socket = await connect(port);
   if (socket === null) throw new CannotDo("the server takes no connection");
+  let mayLose = 0;
   try {
     socket.write(REQUEST.slice(0, REQUEST.length / 2));
-    signalAll([await workerOf(pid!, port, socket.localPort!)], "SIGKILL");
+    const worker = await workerOf(target, socket.localPort!);
+    mayLose = connectionsOf(worker, port) - 1; // but for this one
+    signalAll([worker], "SIGKILL");
+    await untilGone(worker);
   } finally {
     socket.destroy();
   }
-  return await askAfresh(port);
+  return { ...await askMeanwhile(port, FRESH), mayLose };
 }
 
 /** Runs a program of this thread's namespaces to its end, and returns whether it succeeds. */
@@ -228,14 +382,50 @@ export function cablePulled(target: Target): Promise<Seen> {
   });
 }
 
-/** Nothing more can be written below TMPDIR. What makes servers write errors is sent meanwhile. */
-export async function diskFull(target: Target): Promise<Seen> {
-  const path = `${target.disk!}/fill`;
-  const isFull = !run("sh", ["-c", 'exec cat /dev/zero >"$1"', "sh", path]);
-  if (!isFull) throw new CannotDo("the disk does not get full");
+const BLOCK_BYTES = 64 * 1024; // the largest page of a kernel: a file of a tmpfs grows by whole pages
+
+/** Blocks of a disk that are in use, by files that nobody can name any more too. */
+function usedBlocks(disk: string): number {
+  const { success, stdout } = new Deno.Command("stat", { args: ["-f", "-c", "%b %f", disk], stdin: "null" })
+    .outputSync();
+  if (!success) throw new Error(`Cannot read how full ${disk} is.`);
+  const [all, free] = new TextDecoder().decode(stdout).split(" ").map(Number);
+  return all! - free!;
+}
+
+/** Has the server move its stdout and stderr to the log on the small disk, as far as it can be reached. */
+async function moveOutput(target: Target, log: string): Promise<void> {
+  target.preload!.moveOutput();
+  const isMoved = (pid: number) => readKernelLink(`/proc/${pid}/fd/1`) === log;
+  for (let look = 0; look < LOOKS && !serverTree(target).every(isMoved); look++) {
+    await askAfresh(target.port, 1); // a call of libc, where it makes any
+    await delay(LOOK_MS);
+  }
+}
+
+/** What makes servers write: heads that are none, the question for its counts, and new clients. */
+async function provoke(target: Target): Promise<Seen> {
   await malformed(target);
-  const meanwhile = await askAfresh(target.port);
-  if (!run("rm", [path])) throw new Error(`Cannot remove ${path}.`);
+  await target.showStats?.();
+  return await askAfresh(target.port);
+}
+
+/** Nothing more can be written below TMPDIR, where stdout and stderr of the server go too. */
+export async function diskFull(target: Target): Promise<Seen> {
+  const disk = target.disk!;
+  const [log, filler] = [`${disk}/${LOG}`, `${disk}/fill`];
+  await moveOutput(target, log);
+  const before = usedBlocks(disk);
+  await provoke(target);
+  if (usedBlocks(disk) === before) throw new CannotDo("the server writes nothing: neither below TMPDIR nor a log");
+  const padding = `size=$(stat -c %s "$1") && head -c $((${BLOCK_BYTES} - size % ${BLOCK_BYTES})) /dev/zero >>"$1"`;
+  if (existsSync(log) && !run("sh", ["-c", padding, "sh", log])) {
+    throw new Error(`Cannot fill the last page of ${log}.`);
+  }
+  const isFull = !run("sh", ["-c", 'exec cat /dev/zero >"$1"', "sh", filler]);
+  if (!isFull) throw new CannotDo("the disk does not get full");
+  const meanwhile = await provoke(target);
+  if (!run("rm", [filler])) throw new Error(`Cannot remove ${filler}.`);
   const after = await askAfresh(target.port);
   return { owed: meanwhile.owed + after.owed, came: meanwhile.came + after.came };
 }
@@ -243,18 +433,27 @@ export async function diskFull(target: Target): Promise<Seen> {
 const DAY_S = 86_400;
 const STEPS = [DAY_S, -DAY_S, DAY_S, 0];
 
+/** Whether one of a server's processes, those that live, has asked a clock of libc since a moment ago. */
+function asksClock(target: Target, before: ReadonlyMap<number, number>): boolean {
+  const now = target.preload!.counts("clockCalls");
+  return serverTree(target).some((pid) => (now.get(pid) ?? 0) > (before.get(pid) ?? 0));
+}
+
 /** The wall clock leaps a day forth and two back, while clients have sent half of a head: none of them may be ended. */
-export async function clockStepped({ port, pid, clock, room = Infinity }: Target): Promise<Seen> {
-  if (!clock!.governs(pid!)) {
-    throw new CannotDo("the server does not ask libc for the time: no clock of its own can be made");
-  }
+export async function clockStepped(target: Target): Promise<Seen> {
+  const { port, preload, room = Infinity } = target;
+  const asked = preload!.counts("clockCalls");
   const sockets = await crowd(port, Math.max(1, Math.min(CROWD, room - 1))); // one more asks besides
   const half = REQUEST.length >> 1;
   for (const socket of sockets) socket.write(REQUEST.slice(0, half));
   await delay(FAULT_MS / STEPS.length);
   const before = await askAfresh(port, 1); // by then it has taken the halves too
+  if (!asksClock(target, asked)) {
+    closeAll(sockets);
+    throw new CannotDo("the server asks no clock through libc: no clock of its own can be made");
+  }
   for (const seconds of STEPS) {
-    clock!.step(seconds);
+    preload!.step(seconds);
     await delay(FAULT_MS / STEPS.length);
   }
   const came = sockets.map(answerOf);

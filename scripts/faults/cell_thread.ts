@@ -16,6 +16,7 @@ import { FAULTS } from "./faults.ts";
 import { prepare } from "./ground.ts";
 import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import { CLIENTS, normalClients, PER_SECOND } from "./crowd.ts";
+import { withoutExcused } from "./excused.ts";
 import type { Asked } from "./normal_clients.ts";
 
 const LOCAL = "127.0.0.1";
@@ -100,7 +101,7 @@ interface Trial {
 }
 
 function figuresOf({ asked, calm, from, until, seen, had, left, endedEarly }: Trial): Figures {
-  const during = asked.filter(([due]) => due >= from && due < until);
+  const during = withoutExcused(asked.filter(([due]) => due >= from && due < until), seen.mayLose ?? 0);
   const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
   const before = p99(asked.filter(([due]) => due >= calm && due < from));
   const answered = during.filter(([, took]) => took !== null).length;
@@ -168,10 +169,10 @@ function unstarted({ failure }: StartError, fault: Fault, subject: Subject): Pic
   if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
     return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
   }
-  if (fault.ground === "clock" && /LD_PRELOAD/.test(reason)) {
+  if (/LD_PRELOAD/.test(reason) && (fault.ground === "preload" || fault.ground === "disk")) {
     return {
       verdict: "skipped",
-      reason: "what starts the server may not pass LD_PRELOAD on: no clock of its own can be made",
+      reason: "what starts the server may not pass LD_PRELOAD on: nothing can stand before its libc",
     };
   }
   if (ended === "skipped" || isCustom(subject)) return { verdict: "skipped", reason };
@@ -210,7 +211,8 @@ async function trial(
   if (!calm && answers && target.keepsContract === false) { // one that never answers fails under whatever fault
     throw new CannotDo(`it does not answer ${PER_SECOND} requests a second in time, even without a fault`);
   }
-  const look = () => target.pid === null || isOver ? null : sample(target.pid);
+  const root = target.pid === null ? null : target.leader ?? target.pid; // with what runs beside, as a backend
+  const look = () => root === null || isOver ? null : sample(root);
   const had = look();
   const from = nowMs();
   const seen = await done(fault, target, signal);
@@ -241,6 +243,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
     if (host !== LOCAL) {
       throw new CannotDo(`it listens on ${host} only, and the clients of a fault connect to ${LOCAL}`);
     }
+    const showsStats = !isCustom(subject) && !Object.hasOwn(subject.cannot, "show-stats");
     const target: Target = {
       port: server.port,
       pid: server.pid,
@@ -250,7 +253,9 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       keepsContract: !isCustom(subject),
       hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
-      ...(ground.clock !== undefined && { clock: ground.clock }),
+      ...(ground.preload !== undefined && { preload: ground.preload }),
+      ...(server instanceof Server && { leader: server.leaderPid }),
+      ...(showsStats && { showStats: () => server.stats!() }),
     };
     const figures = figuresOf(await trial(chosen, server, target, clients, signal));
     const judged = judge(figures, chosen, isCustom(subject) ? {} : subject.cannot);

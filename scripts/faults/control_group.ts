@@ -65,15 +65,15 @@ export class ControlGroup implements AsyncDisposable {
    *
    * @throws {CannotDo} If this user may not, or the system has no such groups.
    */
-  static make(rootPid: number, controller: Controller): ControlGroup {
-    const { folder: home, version } = groupOf(rootPid, controller);
+  static make(pids: readonly number[], controller: Controller): ControlGroup {
+    const { folder: home, version } = groupOf(pids[0]!, controller);
     const parent = parentFor(home, version, controller);
     sweep(parent);
     const folder = `${parent}/${PREFIX}${Deno.pid}-${crypto.randomUUID().slice(0, 8)}-${made++}`;
     const wrong = makeKernelFolder(folder);
     if (wrong !== null) throw new CannotDo(`no control group can be made: ${wrong}`);
     const group = new ControlGroup(folder, home, controller);
-    for (const pid of processTree(rootPid) ?? []) {
+    for (const pid of pids) {
       const refused = writeKernelFile(`${folder}/cgroup.procs`, String(pid));
       if (refused === null || refused === "ESRCH") continue;
       group.#empty();

@@ -9,6 +9,8 @@ export interface Target {
   port: number;
   /** The root of its processes; null where it is not known. */
   pid: number | null;
+  /** The process that was started: a launcher, below which others than those of `pid` may stand; default: `pid`. */
+  leader?: number | null;
   /** Of all that is random. */
   seed: number;
   /** Sends a signal to the leader of the server; null where it is not this process's child. */
@@ -21,16 +23,35 @@ export interface Target {
   hasWork?: boolean;
   /** The folder that TMPDIR names to the server, on a small disk of its own. */
   disk?: string;
-  /** The wall clock that it sees. */
-  clock?: SteppedClock;
+  /** What stands before its libc. */
+  preload?: Preload;
+  /** Has it print a line of its counts; missing where it has none. */
+  showStats?: () => Promise<unknown>;
 }
 
-/** A wall clock of one server alone. */
-export interface SteppedClock {
-  /** Makes it wrong by so many seconds. */
+/** What is counted of the processes of a server that something stands before the libc of. */
+export type Counted = "clockCalls" | "interrupted" | "refused";
+
+/** Errors that calls of a server fail with: EINTR, or of accept the error of a connection. */
+export interface Injection {
+  kind: "interrupted" | "refused";
+  /** Of the server: errors are those of its sockets. */
+  port: number;
+  /** Of the calls, that fail. */
+  share: number;
+  seed: number;
+}
+
+/** What stands before the libc of one server. */
+export interface Preload {
+  /** Makes its wall clock wrong by so many seconds. */
   step(seconds: number): void;
-  /** Whether a process asks this clock for the time. */
-  governs(pid: number): boolean;
+  /** Has calls fail until what is returned is disposed of. */
+  inject(injection: Injection): Disposable;
+  /** Has each of its processes move stdout and stderr to a file, at its next call. */
+  moveOutput(): void;
+  /** What was counted so far, by process. One that has ended may have left its place to another. */
+  counts(of: Counted): Map<number, number>;
 }
 
 /** What the clients of a fault saw: answers that they were owed, and those that came. */
@@ -39,6 +60,8 @@ export interface Seen {
   came: number;
   /** The exit code, where the fault ends the server. */
   exitCode?: number;
+  /** So many requests of normal clients were under way in a process that the fault has ended: they are owed nothing. */
+  mayLose?: number;
 }
 
 /** A fault cannot be done to this server by this user: its cell is skipped with the reason. */
@@ -47,10 +70,10 @@ export class CannotDo extends Error {
 }
 
 /**
- * What a cell needs around it, made in the thread of the cell alone: a network of its own, a small disk under TMPDIR, a
- * wall clock that can be stepped, or a filter that refuses io_uring.
+ * What a cell needs around it, made in the thread of the cell alone: a network of its own, a small disk under TMPDIR,
+ * functions before those of libc, or a filter that refuses io_uring.
  */
-export type Ground = "network" | "disk" | "clock" | "no-io-uring";
+export type Ground = "network" | "disk" | "preload" | "no-io-uring";
 
 /** One fault. */
 export interface Fault {

@@ -122,6 +122,19 @@ const MUTANTS: Mutant[] = [
     changes: [{ from: "if (ready < 0 && errno[0] !== EINTR) must(", to: "if (ready < 0) must(" }],
   },
   {
+    name: "takes an interrupted recv for the end of the connection",
+    fault: "eintr-storm",
+    changes: [{ from: RECEIVE_FAILED, to: "else if (errno[0] !== EAGAIN) dropConnection(fd);\n  return 0;" }],
+  },
+  {
+    name: "pauses at each error of accept",
+    fault: "accept-errors",
+    changes: [{
+      from: "const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];",
+      to: "const PASSING_ERRORS: number[] = [];",
+    }],
+  },
+  {
     name: "forgets the beginning of a head",
     fault: "fragments",
     changes: [{ from: "partial.size > 0 && partial.has(fd) ? restore(fd) : 0;", to: "0;" }],
@@ -153,7 +166,17 @@ const MUTANTS: Mutant[] = [
     }],
   },
   {
-    name: "measures time by the wall clock",
+    name: "measures time by the coarse wall clock of libc",
+    fault: "clock-stepped",
+    changes: [{ from: "CLOCK_MONOTONIC_COARSE = 6;", to: "CLOCK_MONOTONIC_COARSE = 5;" }],
+  },
+  {
+    name: "measures time by the wall clock of libc",
+    fault: "clock-stepped",
+    changes: [{ from: "CLOCK_MONOTONIC_COARSE = 6;", to: "CLOCK_MONOTONIC_COARSE = 0;" }],
+  },
+  {
+    name: "measures time by the wall clock of its runtime",
     fault: "clock-stepped",
     changes: [{
       from: "libc.clock_gettime(CLOCK_MONOTONIC_COARSE, timespec); // fails for an unknown clock only\n",

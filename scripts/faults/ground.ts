@@ -3,10 +3,11 @@
  *
  * @module
  */
-import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
 import { join } from "node:path";
-import { CannotDo, type Ground, type SteppedClock } from "./fault.ts";
+import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
+import { CannotDo, type Ground, type Preload } from "./fault.ts";
 import { forbidIoUring, leaveMounts, leaveNetwork } from "./kernel.ts";
+import { Interposed } from "./preload.ts";
 
 const DISK_BYTES = 64 * 2 ** 20;
 
@@ -16,7 +17,7 @@ export interface Prepared extends Disposable {
   env: Record<string, string>;
   /** The folder of the small disk. */
   disk?: string;
-  clock?: SteppedClock;
+  preload?: Preload;
 }
 
 const NOTHING: Prepared = { env: {}, [Symbol.dispose]: () => {} };
@@ -33,58 +34,36 @@ function network(): Prepared {
   return NOTHING;
 }
 
+/** The name of the file on the small disk that stdout and stderr of a server are moved to. */
+export const LOG = "output";
+
 function disk(): Prepared {
   leaveMounts();
   run("mount", "--make-rprivate", "/"); // else what is mounted here would be seen outside
-  const folder = temporaryFolder();
-  try {
-    run("mount", "-t", "tmpfs", "-o", `size=${DISK_BYTES},mode=1777`, "c10k", folder.path);
-  } catch (error) {
-    folder[Symbol.dispose]();
-    throw error;
-  }
+  using made = new DisposableStack();
+  const folder = made.use(temporaryFolder());
+  const preload = made.use(new Interposed(join(folder.path, LOG))); // its page is on another disk, that never is full
+  run("mount", "-t", "tmpfs", "-o", `size=${DISK_BYTES},mode=1777`, "c10k", folder.path);
+  made.defer(() => run("umount", "--lazy", folder.path));
+  const all = made.move();
   return {
-    env: { TMPDIR: folder.path },
+    env: { TMPDIR: folder.path, ...preload.env },
     disk: folder.path,
-    [Symbol.dispose]() {
-      run("umount", "--lazy", folder.path);
-      folder[Symbol.dispose]();
-    },
+    preload,
+    [Symbol.dispose]: () => all.dispose(),
   };
 }
 
-const CLOCK_BYTES = 4096; // struct shared of stepped_clock.c: 64 bits of seconds, then the ids of processes
-const PIDS_AT = 8;
-
-function clock(): Prepared {
-  const folder = temporaryFolder();
-  const [library, path] = [join(folder.path, "clock.so"), join(folder.path, "clock")];
-  try {
-    run("cc", "-O2", "-shared", "-fPIC", "-o", library, join(import.meta.dirname!, "stepped_clock.c"), "-ldl");
-    Deno.writeFileSync(path, new Uint8Array(CLOCK_BYTES));
-  } catch (error) {
-    folder[Symbol.dispose]();
-    if (error instanceof Deno.errors.NotFound) throw new CannotDo("a clock of its own needs cc, which is missing");
-    throw error;
-  }
-  return {
-    env: { LD_PRELOAD: library, FAULTS_CLOCK: path },
-    clock: {
-      step(seconds) {
-        using file = Deno.openSync(path, { write: true }); // the server has mapped it, and sees the change at once
-        file.writeSync(new Uint8Array(BigInt64Array.of(BigInt(seconds)).buffer));
-      },
-      governs: (pid) => new Int32Array(Deno.readFileSync(path).buffer, PIDS_AT).includes(pid),
-    },
-    [Symbol.dispose]: () => folder[Symbol.dispose](),
-  };
+function preload(): Prepared {
+  const before = new Interposed();
+  return { env: before.env, preload: before, [Symbol.dispose]: () => before[Symbol.dispose]() };
 }
 
 /** Makes what a fault needs around the server. */
 export function prepare(ground: Ground | undefined): Prepared {
   if (ground === "network") return network();
   if (ground === "disk") return disk();
-  if (ground === "clock") return clock();
+  if (ground === "preload") return preload();
   if (ground === "no-io-uring") forbidIoUring();
   return NOTHING;
 }

@@ -1,7 +1,7 @@
 //! What the server counts and prints, and the thread that hears its signals.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::mem::zeroed;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -63,9 +63,9 @@ impl Counts {
     }
 
     fn print(&self, event: &str, more: &str) {
-        let errors = self.errors.lock().unwrap();
-        let errors: Vec<_> = errors.iter().map(|(name, count)| format!("{name:?}:{count}")).collect();
-        println!(
+        let count = |(name, count): (&String, &u64)| format!("{name:?}:{count}");
+        let errors: Vec<_> = self.errors.lock().unwrap().iter().map(count).collect();
+        let line = format!(
             r#"{{"event":"{event}"{more},"accepted":{},"served":{},"bytes_in":{},"bytes_out":{},"errors":{{{}}}}}"#,
             self.accepted.load(Relaxed),
             self.served.load(Relaxed),
@@ -73,6 +73,10 @@ impl Counts {
             self.bytes_out.load(Relaxed),
             errors.join(",")
         );
+        // println! would panic where nothing can be written, as on a full disk.
+        if let Err(error) = writeln!(io::stdout(), "{line}") {
+            self.error(&name_of(&error));
+        }
     }
 
     fn print_stats(&self) {
@@ -183,6 +187,7 @@ pub fn name_of(error: &io::Error) -> String {
         Some(libc::ENFILE) => "ENFILE",
         Some(libc::ENOBUFS) => "ENOBUFS",
         Some(libc::ENOMEM) => "ENOMEM",
+        Some(libc::ENOSPC) => "ENOSPC",
         Some(libc::EPIPE) => "EPIPE",
         Some(libc::ECONNRESET) => "ECONNRESET",
         Some(libc::ETIMEDOUT) => "ETIMEDOUT",
