@@ -22,6 +22,7 @@ import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import { isCustom, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
 import { measureCell } from "./cell.ts";
+import { sweepControlGroups } from "./control_group.ts";
 import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { changes, describe } from "./report.ts";
@@ -34,6 +35,8 @@ const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--
        A server that runs already (--url) gets what clients can do to it, and
        with --pid limits and stops, which end with their cell. SIGTERM, and what
        has to be there from the start, need the command that starts it.
+       If this command is killed by SIGKILL, that server may stay stopped or
+       limited: kill -CONT N, and start it anew.
        An interrupted run goes on where it was: give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
 const SEED = 1;
@@ -163,6 +166,7 @@ function readOrder() {
 await runScript(USAGE, async () => {
   const { flags, seed, faults, subjects } = readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
+  sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();

@@ -224,6 +224,11 @@ export class SlowClient implements Disposable {
     return this.#isOver;
   }
 
+  /** The socket has taken all that there was to send. */
+  get hasSent(): boolean {
+    return this.#unsent.length === 0;
+  }
+
   /** Has more to send. */
   ask(requests: Uint8Array<ArrayBuffer>): void {
     this.#unsent = requests;
