@@ -74,7 +74,7 @@ function sweep(parent: string): void {
 }
 
 const { NotFound, PermissionDenied } = Deno.errors;
-const LEFT = new RegExp(`/${PREFIX}[^/]*$`); // a process in a group that was left is in one of its own no more
+const LEFT = new RegExp(`/${PREFIX}[^/]*$`); // a server that outlives a killed run is still in its group
 
 /** Removes the groups that killed runs have left, where those of these processes are. */
 export function sweepControlGroups(pids: readonly number[]): void {
