@@ -13,7 +13,7 @@ import { mustStore } from "../lib/results/durable_file.ts";
 import { unlessGone } from "../lib/sampling/process.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
 import { seededRandom } from "../lib/timing/random.ts";
-import { until } from "../lib/testing/client.ts";
+import { listens, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
 import { filesIn, project, ROOT, RunningTask, runTask } from "../lib/testing/task.ts";
@@ -224,6 +224,40 @@ for (const [fault, isThere] of Object.entries(CHANGES)) {
       assertEquals(await isInhabited(spaces), false);
       await runNext(dir, []);
       assertEquals([...temporaries(dir.path), ...await groupsOf(new Set(pids))], []);
+    },
+  });
+}
+
+/** What a fault may change of a process: whether it stands still, its limits, and its control groups. */
+const stateOf = (pid: string) =>
+  `stopped: ${isStopped(pid)}\n${readProc(`/proc/${pid}/limits`)}${readProc(`/proc/${pid}/cgroup`)}`;
+
+/** A port that nothing listens on now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+for (const fault of ["sigstop-sigcont", "descriptors-exhausted", "processes-exhausted"]) {
+  Deno.test({
+    name: `a server of somebody's own is as it was once the harness is killed in the middle of ${fault}`,
+    ignore: Deno.build.os !== "linux",
+    fn: async () => {
+      using dir = lab();
+      const port = freePort();
+      const env = { PORT: String(port) };
+      await using server = new Deno.Command(OWN_SERVER[0]!, { args: [...OWN_SERVER.slice(1), CODE], env }).spawn();
+      await until(() => listens(port), PATIENCE_MS, "the server to listen");
+      const pid = String(server.pid);
+      const before = stateOf(pid);
+      const own = ["--name", "mine", "--url", `http://127.0.0.1:${port}`, "--pid", pid];
+      await using running = new RunningTask("faults", [...own, "--fault", fault, "--no-save"], dir.path, dir.env);
+      const isAsBefore = () => stateOf(pid) === before;
+      await until(() => running.hasEnded || !isAsBefore(), PATIENCE_MS, `${fault} to be done`);
+      if (running.hasEnded) return console.log(`Not tried: ${(await running.end()).stdout}`);
+      const { pids } = await killNow(running, fault);
+      await until(isAsBefore, PATIENCE_MS, "the server to be as it was");
+      assertEquals(await groupsOf(new Set(pids)), []);
     },
   });
 }

@@ -91,9 +91,9 @@ export async function halfClose({ port }: Target): Promise<Seen> {
   for (let left = clients; left.length > 0 && performance.now() < untilMs;) {
     for (const client of left) {
       client.turn(0); // over loopback it is connected, and all of it is sent; over a wire that takes a while
-      if (client.hasSent) client.closeHalf();
+      if (client.unsent === 0) client.closeHalf();
     }
-    left = left.filter(({ hasSent, isOver }) => !hasSent && !isOver);
+    left = left.filter(({ unsent, isOver }) => unsent > 0 && !isOver);
     if (left.length > 0) await delay(1);
   }
   const isOwed = (one: typeof clients[number]) => !one.isOver && one.came < HALF_REQUESTS;

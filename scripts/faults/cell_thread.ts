@@ -17,7 +17,7 @@ import { prepare } from "./ground.ts";
 import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import { CLIENTS, normalClients, PER_SECOND } from "./crowd.ts";
 import type { Asked } from "./normal_clients.ts";
-import { openWire } from "./wire.ts";
+import { OF_SOCKETS, openWire } from "./wire.ts";
 
 const LOCAL = "127.0.0.1";
 const WORKERS = 4;
@@ -156,6 +156,7 @@ function withEnv(subject: Subject, env: Record<string, string>): Subject {
 
 /** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
 function obstacle(fault: Fault, subject: Subject): string | null {
+  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are no sockets of the kernel";
   if (!isCustom(subject) || subject.words !== null) return null;
   if (fault.ground !== undefined) return "it has to be there from the start: give the command of the server behind --";
   if (fault.ends) return "it would end a server that this command has not started: give its command behind --";

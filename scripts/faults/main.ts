@@ -27,16 +27,16 @@ import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { changes, describe } from "./report.ts";
 import { runCells } from "./schedule.ts";
+import { watchOver } from "./watchdog.ts";
 
 const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--json] [--no-save]
        deno task faults --all
        deno task faults --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task faults --name mine -- <command>…
        A server that runs already (--url) gets what clients can do to it, and
-       with --pid limits and stops, which end with their cell. SIGTERM, and what
-       has to be there from the start, need the command that starts it.
-       If this command is killed by SIGKILL, that server may stay stopped or
-       limited: kill -CONT N, and start it anew.
+       with --pid limits and stops, which end with their cell, also if this
+       command is killed. SIGTERM, and what has to be there from the start, need
+       the command that starts it.
        An interrupted run goes on where it was: give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
 const SEED = 1;
@@ -167,6 +167,7 @@ await runScript(USAGE, async () => {
   const { flags, seed, faults, subjects } = readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
   sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
+  await using _watchdog = watchOver(subjects);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();

@@ -224,9 +224,9 @@ export class SlowClient implements Disposable {
     return this.#isOver;
   }
 
-  /** The socket has taken all that there was to send. */
-  get hasSent(): boolean {
-    return this.#unsent.length === 0;
+  /** Bytes that the socket has not taken. */
+  get unsent(): number {
+    return this.#unsent.length;
   }
 
   /** Has more to send. */

@@ -19,6 +19,9 @@ import {
 import { StartError } from "../../lib/server/server.ts";
 import type { Place } from "../../lib/server/subject.ts";
 
+/** Faults that find the server's end of a connection among the sockets of the kernel. */
+export const OF_SOCKETS: readonly string[] = ["worker-killed"];
+
 const SERVER = "127.0.0.1";
 const CLONE_NEWNET = 0x40000000; // <linux/sched.h>
 const O_CLOEXEC = 0o2000000; // <asm-generic/fcntl.h>

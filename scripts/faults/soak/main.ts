@@ -21,6 +21,7 @@ import { soakFigure } from "../../../lib/tables/faults.ts";
 import { count, counted } from "../../../lib/text/format.ts";
 import { type Column, table, wrap } from "../../../lib/text/table.ts";
 import { sweepControlGroups } from "../control_group.ts";
+import { watchOver } from "../watchdog.ts";
 import { FLAT_RULE } from "./judge.ts";
 import { soak } from "./soak.ts";
 
@@ -28,8 +29,8 @@ const USAGE = `Usage: deno task soak <name>… [--minutes 15] [--seed N] [--json
        deno task soak --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task soak --name mine -- <command>…
        Each server is loaded so long, one after the other. With --pid its
-       processes are stopped and limited too. If this command is killed by
-       SIGKILL, they may stay so: kill -CONT N, and start the server anew.
+       processes are stopped and limited too. That is taken back, also if this
+       command is killed.
        --seed: of the faults and their order; it is printed, so that a soak can be repeated.
 It ends with 1 if anything rises or a server breaks, with 3 if there were too few points.`;
 const MINUTES = 15;
@@ -132,6 +133,7 @@ await runScript(USAGE, async () => {
     : numberFlag("seed", flags.seed, { min: 0, max: SEEDS - 1, integer: true });
   if (Deno.build.os !== "linux") throw new Unavailable(`soak needs Linux. This is ${Deno.build.os}.`);
   sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
+  await using _watchdog = watchOver(subjects);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();

@@ -16,7 +16,7 @@ import {
   type Subject,
 } from "../../../lib/server/subject.ts";
 import { counted } from "../../../lib/text/format.ts";
-import { CannotDo, type Fault, FAULTS, type Target } from "../faults.ts";
+import { CannotDo, type Fault, FAULTS } from "../faults.ts";
 import { CLIENTS, normalClients, PER_SECOND } from "../crowd.ts";
 import type { Asked } from "../normal_clients.ts";
 import { openWire } from "../wire.ts";
@@ -138,7 +138,10 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
  */
 async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
   const { running: { pid, port }, subject, crowd: { room } } = soaked;
-  const target: Target = { port, pid, seed, terminate: null, room, keepsContract: !isCustom(subject) };
+  const contract = isCustom(subject)
+    ? { keepsContract: false, cannot: {} }
+    : { keepsContract: true, cannot: subject.cannot };
+  const target = { port, pid, seed, terminate: null, room, ...contract };
   try {
     const done = fault.run(target);
     const { owed, came } = await (fault.needsPid ? done : orAborted(done, signal));

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { find } from "../../../lib/catalogue/catalogue.ts";
 import { networkObstacle } from "../../../lib/network/namespaces.ts";
 import { readCustom } from "../../../lib/server/custom.ts";
@@ -149,7 +149,7 @@ Deno.test({
     running.signal("SIGINT");
     const { code, stderr } = await running.end();
     assertEquals(code, 130, stderr);
-    assertGreater(SLOW_HEADS_MS, performance.now() - fromMs);
+    assertLess(performance.now() - fromMs, SLOW_HEADS_MS);
     assertEquals(running.leftovers(), []);
   },
 });
