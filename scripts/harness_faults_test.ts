@@ -267,7 +267,7 @@ test("a user who is not root puts servers under the faults that need no root, an
   const rows: FaultRow[] = JSON.parse(stdout);
   const reasonOf = (id: string) => rows.find(({ fault }) => fault === id)!.reason ?? "";
   assertEquals(rows.map(({ fault }) => fault), faults, text);
-  assertMatch(reasonOf("memory-limited"), /^no control group can be made: E/);
+  assertMatch(reasonOf("memory-limited"), /^no control group /);
   assertMatch(reasonOf("half-open"), /^a network of its own cannot be made: EPERM/);
   const skipped = rows.filter(({ verdict }) => verdict === "skipped").map(({ fault }) => fault);
   assertEquals([skipped, code], [["memory-limited", "half-open"], EXIT.ok], text);
@@ -322,7 +322,7 @@ test("a terminal of 60 columns gets no line that is wider", async () => {
   const cases: string[][] = [
     ["exp", "epoll", ...LOAD],
     ["stress", "epoll", "--seconds", "1"],
-    ["faults", "blocking", "--fault", "fragments,slow-heads,worker-killed"], // the last has a reason
+    ["faults", "epoll", "--fault", "fragments,worker-killed"], // the second is skipped with a reason
   ];
   for (const [task, ...args] of cases) {
     using dir = project();
