@@ -137,6 +137,7 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
  * processes, first takes that back. One that cannot be done to this server is passed over.
  */
 async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
   const { running: { pid, port }, subject, crowd: { room } } = soaked;
   const contract = isCustom(subject)
     ? { keepsContract: false, cannot: {} }
