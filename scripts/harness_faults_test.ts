@@ -259,19 +259,23 @@ test("a user who is not root measures, and what needs root says so with 69", asy
   }
 }, HAS_USERS);
 
-test("a user who is not root puts servers under the faults that need no root, and the others are skipped with the reason", async () => {
-  const within = ["unshare", "--user"];
-  const faults = ["descriptors-exhausted", "processes-exhausted", "memory-limited", "half-open", "fragments"];
-  const args = ["epoll", "--fault", faults.join(), "--json", "--no-save"];
-  const { code, stdout, text } = await outcome("faults", args, { within });
-  const rows: FaultRow[] = JSON.parse(stdout);
-  const reasonOf = (id: string) => rows.find(({ fault }) => fault === id)!.reason ?? "";
-  assertEquals(rows.map(({ fault }) => fault), faults, text);
-  assertMatch(reasonOf("memory-limited"), /^no control group /);
-  assertMatch(reasonOf("half-open"), /^a network of its own cannot be made: EPERM/);
-  const skipped = rows.filter(({ verdict }) => verdict === "skipped").map(({ fault }) => fault);
-  assertEquals([skipped, code], [["memory-limited", "half-open"], EXIT.ok], text);
-}, HAS_USERS);
+test(
+  "a user who is not root puts servers under the faults that need no root, and the others are skipped with the reason",
+  async () => {
+    const within = ["unshare", "--user"];
+    const faults = ["descriptors-exhausted", "processes-exhausted", "memory-limited", "half-open", "fragments"];
+    const args = ["epoll", "--fault", faults.join(), "--json", "--no-save"];
+    const { code, stdout, text } = await outcome("faults", args, { within });
+    const rows: FaultRow[] = JSON.parse(stdout);
+    const reasonOf = (id: string) => rows.find(({ fault }) => fault === id)!.reason ?? "";
+    assertEquals(rows.map(({ fault }) => fault), faults, text);
+    assertMatch(reasonOf("memory-limited"), /^no control group /);
+    assertMatch(reasonOf("half-open"), /^a network of its own cannot be made: EPERM/);
+    const skipped = rows.filter(({ verdict }) => verdict === "skipped").map(({ fault }) => fault);
+    assertEquals([skipped, code], [["memory-limited", "half-open"], EXIT.ok], text);
+  },
+  HAS_USERS,
+);
 
 test("two campaigns of faults at once would be each other's load: the second ends at once, with 70", async () => {
   using dir = project();

@@ -147,7 +147,9 @@ const CASES: Case[] = [
 for (const [i, { task, args, finished, shown, stored, ignore: cannot = false }] of CASES.entries()) {
   const signal = i % 2 === 0 ? "SIGINT" : "SIGTERM";
   Deno.test({
-    name: `${signal} ends ${task} ${args[0]} with 130: its finished rounds are shown and stored, and nothing is left running`,
+    name: `${signal} ends ${task} ${
+      args[0]
+    } with 130: its finished rounds are shown and stored, and nothing is left running`,
     ignore: ignore || cannot,
     fn: async () => {
       using dir = project();

@@ -9,7 +9,14 @@ import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import { bypassesKernel, hasWork, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
+import {
+  bypassesKernel,
+  hasWork,
+  isCustom,
+  type Running,
+  startSubject,
+  type Subject,
+} from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
 import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";

@@ -38,7 +38,19 @@ async function leadToServer(client: Namespace): Promise<void> {
   // Without this option the kernel drops what comes from 127/8 by another interface than `lo`: it takes it for forged.
   await client.run("sysctl", ["-qw", `net.ipv4.conf.${CLIENT_INTERFACE}.route_localnet=1`]);
   await client.run("ip", ["route", "add", "local", "127.0.0.0/8", ...dev, "table", "local"]);
-  const toServer = ["route", "add", "unicast", SERVER, ...dev, "table", "local", "scope", "link", "src", CLIENT_ADDRESS];
+  const toServer = [
+    "route",
+    "add",
+    "unicast",
+    SERVER,
+    ...dev,
+    "table",
+    "local",
+    "scope",
+    "link",
+    "src",
+    CLIENT_ADDRESS,
+  ];
   await client.run("ip", toServer);
   await client.run("ip", ["neigh", "add", SERVER, "lladdr", SERVER_MAC, ...dev, "nud", "permanent"]);
 }
