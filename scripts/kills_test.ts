@@ -6,12 +6,14 @@
 import { assert, assertEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { join } from "node:path";
+import { find } from "../lib/catalogue/catalogue.ts";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
 import { mustStore } from "../lib/results/durable_file.ts";
 import { unlessGone } from "../lib/sampling/process.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
+import { experimentCommand } from "../lib/server/server.ts";
 import { seededRandom } from "../lib/timing/random.ts";
 import { listens, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
@@ -245,8 +247,8 @@ for (const fault of ["sigstop-sigcont", "descriptors-exhausted", "processes-exha
     fn: async () => {
       using dir = lab();
       const port = freePort();
-      const env = { PORT: String(port) };
-      await using server = new Deno.Command(OWN_SERVER[0]!, { args: [...OWN_SERVER.slice(1), CODE], env }).spawn();
+      const { command, ...rest } = experimentCommand(find("epoll"), ["--port", String(port)]); // it outlives EMFILE
+      await using server = new Deno.Command(command, { ...rest, stdout: "null", stderr: "null" }).spawn();
       await until(() => listens(port), PATIENCE_MS, "the server to listen");
       const pid = String(server.pid);
       const before = stateOf(pid);
