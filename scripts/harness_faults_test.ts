@@ -260,19 +260,19 @@ test("a user who is not root measures, and what needs root says so with 69", asy
 }, HAS_USERS);
 
 test(
-  "a user who is not root puts servers under the faults that need no root, and the others are skipped with the reason",
+  "a user who is not root puts servers under faults, and those that need root are skipped with the reason",
   async () => {
-    const within = ["unshare", "--user"];
-    const faults = ["descriptors-exhausted", "processes-exhausted", "memory-limited", "half-open", "fragments"];
+    const ofRoot = {
+      "half-open": "a network of its own cannot be made: EPERM",
+      "disk-full": "a table of mounts of its own cannot be made: EPERM",
+    };
+    const faults = ["descriptors-exhausted", "processes-exhausted", "sigstop-sigcont", ...Object.keys(ofRoot)];
     const args = ["epoll", "--fault", faults.join(), "--json", "--no-save"];
-    const { code, stdout, text } = await outcome("faults", args, { within });
+    const { code, stdout, text } = await outcome("faults", args, { within: ["unshare", "--user"] });
     const rows: FaultRow[] = JSON.parse(stdout);
-    const reasonOf = (id: string) => rows.find(({ fault }) => fault === id)!.reason ?? "";
     assertEquals(rows.map(({ fault }) => fault), faults, text);
-    assertMatch(reasonOf("memory-limited"), /^no control group /);
-    assertMatch(reasonOf("half-open"), /^a network of its own cannot be made: EPERM/);
-    const skipped = rows.filter(({ verdict }) => verdict === "skipped").map(({ fault }) => fault);
-    assertEquals([skipped, code], [["memory-limited", "half-open"], EXIT.ok], text);
+    const skipped = rows.filter(({ verdict }) => verdict === "skipped").map(({ fault, reason }) => [fault, reason]);
+    assertEquals([Object.fromEntries(skipped), code], [ofRoot, EXIT.ok], text);
   },
   HAS_USERS,
 );
@@ -394,6 +394,7 @@ test("a load generator that cannot keep up weakens the figure, and the run says 
   const load = ["--scenario", "throughput", "--connections", "100", "--seconds", "1"];
   const { code, text } = await outcome("exp", ["c-epoll", ...load, "--no-save"]);
   assertEquals(code, EXIT.ok, text);
+  if (text.includes("foreign_load")) return console.log("Not tried: other processes use the core of the generator.");
   assertMatch(text, /(client_bound|both_bound), the load generator used \d+ % of its cores/);
 }, await isInstalled("cc") && navigator.hardwareConcurrency > 1);
 
@@ -407,6 +408,7 @@ test("a harness that runs out of memory under load says so, and leaves nothing r
   // From now on the kernel gives it no page more: what it has reserved is above this limit already.
   assert(succeeds("prlimit", `--pid=${harness}`, "--as=4096:"));
   const { code, stderr } = await running.end();
+  console.log(code, stderr.slice(-1500));
   assert(code === EXIT.harness || code > SIGNALLED, `${code} ${stderr}`);
   assertMatch(stderr, /out of memory|memory allocation|Cannot allocate memory/i);
   await until(() => running.leftovers().length === 0, PATIENCE_MS, `${running.leftovers()} to be gone`);

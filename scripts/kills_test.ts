@@ -249,6 +249,7 @@ for (const fault of ["sigstop-sigcont", "descriptors-exhausted", "processes-exha
       const port = freePort();
       const { command, ...rest } = experimentCommand(find("epoll"), ["--port", String(port)]); // it outlives EMFILE
       await using server = new Deno.Command(command, { ...rest, stdout: "null", stderr: "null" }).spawn();
+      using _killed = { [Symbol.dispose]: () => server.kill("SIGKILL") }; // one that stands still hears nothing else
       await until(() => listens(port), PATIENCE_MS, "the server to listen");
       const pid = String(server.pid);
       const before = stateOf(pid);
