@@ -405,11 +405,11 @@ test("a harness that runs out of memory under load says so, and leaves nothing r
   await using running = new RunningTask("exp", ["epoll", ...load, "--no-save"], dir.path, env);
   await running.hear(/^throughput 2: /m);
   const harness = running.pids().find((pid) => readProc(`/proc/${pid}/cmdline`).includes("scripts/exp.ts"));
-  // From now on the kernel gives it no page more: what it has reserved is above this limit already.
-  assert(succeeds("prlimit", `--pid=${harness}`, "--as=4096:"));
+  // The kernel gives it no page more: what it has reserved is above this limit already. And no Deno can start below it.
+  assert(succeeds("prlimit", `--pid=${harness}`, `--as=${100 * 2 ** 20}:`));
   const { code, stderr } = await running.end();
-  console.log(code, stderr.slice(-1500));
   assert(code === EXIT.harness || code > SIGNALLED, `${code} ${stderr}`);
-  assertMatch(stderr, /out of memory|memory allocation|Cannot allocate memory/i);
+  const said = stderr.replaceAll(/^Failed to compile FFI turbocall: .*$/gm, ""); // Deno does without, and goes on
+  assertMatch(said, /out of memory|memory allocation of|Cannot allocate memory/i);
   await until(() => running.leftovers().length === 0, PATIENCE_MS, `${running.leftovers()} to be gone`);
 }, succeeds("sh", "-c", "command -v prlimit"));
