@@ -85,7 +85,7 @@ function claimPort(hostname: string, port: number): number {
   }
 }
 
-const FOLDERS = "c10k-lab-"; // what the names of folders of nginx and Apache begin with
+const FOLDERS = "c10k-peer-"; // what the names of folders of nginx and Apache begin with
 
 /**
  * Makes a folder until this process ends. SIGKILL would leave it behind, so its process holds a lock, which the kernel lets
