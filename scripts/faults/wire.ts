@@ -20,7 +20,7 @@ import { StartError } from "../../lib/server/server.ts";
 import type { Place } from "../../lib/server/subject.ts";
 
 /** Faults that find the server's end of a connection among the sockets of the kernel. */
-export const OF_SOCKETS: readonly string[] = ["worker-killed"];
+export const OF_SOCKETS: readonly string[] = ["worker-killed", "peers-gone"];
 
 const SERVER = "127.0.0.1";
 const CLONE_NEWNET = 0x40000000; // <linux/sched.h>
