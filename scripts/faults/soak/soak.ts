@@ -6,7 +6,7 @@
 import { delay } from "@std/async";
 import type { SoakRow } from "../../../lib/results/rows.ts";
 import { type Sample, sample } from "../../../lib/sampling/sampler.ts";
-import { howEnded } from "../../../lib/server/launch.ts";
+import { howEnded, withLastWords } from "../../../lib/server/launch.ts";
 import {
   bypassesKernel,
   hasWork,
@@ -147,6 +147,7 @@ async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, s
     const done = fault.run(target);
     const { owed, came } = await (fault.needsPid ? done : orAborted(done, signal));
     seen.faults.push(fault.id);
+    if (room === 0) return; // it serves the client that stays, and owes others nothing meanwhile
     seen.owed += owed;
     seen.lost += owed - came;
   } catch (error) {
@@ -181,7 +182,9 @@ async function takeTurns(soaked: Soaked, plan: SoakPlan): Promise<Seen> {
   const counts = { requests: 0, unanswered: 0, visits: 0, visitsFailed: 0, owed: 0, lost: 0 };
   const seen: Seen = { points: [], faults: [], ...counts, ended: null };
   const { subject, running, startMs, isOver } = soaked;
-  void running.exited.then((status) => seen.ended = `the server ended ${howEnded(status)}`);
+  void running.exited.then((status) => {
+    seen.ended = withLastWords(`the server ended ${howEnded(status)}`, running.stderrTail());
+  });
   const turns = turnsOf(faultsFor(subject, plan.faults ?? FAULTS, running.pid !== null), plan.seed);
   while ((nowMs() - startMs) / 60_000 < plan.minutes && !isOver()) {
     const turn = turns.next().value;
