@@ -7,7 +7,8 @@ import { urlOf } from "../lib/testing/fleet.ts";
 import { filesIn, project, RunningTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
-const hasWire = navigator.hardwareConcurrency >= 2 && await networkObstacle() === null;
+const hasNamespaces = await networkObstacle() === null;
+const hasWire = navigator.hardwareConcurrency >= 2 && hasNamespaces;
 const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
 
 interface Case {
@@ -54,6 +55,14 @@ const CASES: Case[] = [
     finished: /^poll: /m,
     shown: /^epoll +memory /m,
     stored: ".json",
+  },
+  {
+    task: "soak",
+    args: ["poll", "xdp", "--minutes", "0.1", "--seed", "1"],
+    finished: /^xdp: /m,
+    shown: /^poll +memory /m,
+    stored: ".json",
+    ignore: !hasNamespaces,
   },
   {
     task: "faults",
@@ -165,7 +174,9 @@ const CASES: Case[] = [
 for (const [i, { task, args, finished, shown, stored, ignore: cannot = false }] of CASES.entries()) {
   const signal = i % 2 === 0 ? "SIGINT" : "SIGTERM";
   Deno.test({
-    name: `${signal} ends ${task} with 130: its finished rounds are shown and stored, and nothing is left running`,
+    name: `${signal} ends ${task} ${
+      args[0]
+    } with 130: its finished rounds are shown and stored, and nothing is left running`,
     ignore: ignore || cannot,
     fn: async () => {
       using dir = project();

@@ -6,19 +6,26 @@
 import { assert, assertEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { join } from "node:path";
+import { find } from "../lib/catalogue/catalogue.ts";
+import { isInstalled } from "../lib/catalogue/tools.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { networkObstacle } from "../lib/network/namespaces.ts";
 import { mustStore } from "../lib/results/durable_file.ts";
+import { unlessGone } from "../lib/sampling/process.ts";
+import { readProc } from "../lib/sampling/procfs.ts";
+import { experimentCommand } from "../lib/server/server.ts";
 import { seededRandom } from "../lib/timing/random.ts";
-import { until } from "../lib/testing/client.ts";
+import { listens, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
 import { filesIn, project, ROOT, RunningTask, runTask } from "../lib/testing/task.ts";
 
 const KILLS = 6; // the usual tests have time for a few
 const PATIENCE_MS = 15_000;
-/** So long after its start a task is killed at the latest: each of them takes longer, with starting Deno. */
+/** So long after its start a task is killed at the latest: most take longer, with starting Deno, and others are tried again. */
 const LATEST_MS = 2500;
+/** The same of tasks whose faults begin later than that. */
+const LATEST_OF: Record<string, number> = { faults: 4000, soak: 6000 };
 
 const flag = (name: string, fallback: number): number => {
   const given = Deno.args.find((arg) => arg.startsWith(`--${name}=`));
@@ -30,22 +37,37 @@ const CODE =
   `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, () => new Response("x"))`;
 const WRITES = ["--scenario", "throughput", "--connections", "1,2,3,4,5,6,7,8", "--seconds", "0.05"];
 
-/** What is killed: everything that starts processes, makes namespaces, or writes. */
-const TASKS: [task: string, ...args: string[]][] = [
+type Task = [task: string, ...args: string[]];
+
+/** What is killed: tasks that start processes, make namespaces, mounts and control groups, stop servers, or write. */
+const TASKS: Task[] = [
   ["exp", "epoll", ...WRITES], // it stores a file every 300 ms
   ["exp", "prefork", "--scenario", "hold", "--connections", "4", "--quick"],
   ["measure", "--name", "mine", ...WRITES, "--", "sh", "-c", `setsid "$@" & wait`, "sh", ...OWN_SERVER, CODE],
   ["stress", "multi-reactor", "--seconds", "5"],
   ["compare", "epoll", "poll", "--rounds", "10", "--connections", "2", "--seconds", "0.1", "--quick"],
   ["faults", "epoll", "--fault", "fragments,rst-storm"],
+  ["faults", "epoll", "--fault", "processes-exhausted,memory-limited"], // control groups
+  ["faults", "epoll", "--fault", "half-open,disk-full,clock-stepped"], // a network, a mount, a library
+  ["faults", "epoll", "--fault", "sigstop-sigcont"],
+  ["soak", "epoll", "--minutes", "1"],
   ["probe", "backlog", "--quick"], // it has a temporary folder
   ["regress", "--experiments", "poll", "--quick"],
 ];
-const WITH_NAMESPACES: typeof TASKS = [["exp", "xdp", "--scenario", "hold", "--connections", "10", "--quick"]];
+const WITH_NAMESPACES: Task[] = [
+  ["exp", "xdp", "--scenario", "hold", "--connections", "10", "--quick"],
+  ["faults", "xdp", "--fault", "fragments,slow-readers"],
+  ["soak", "xdp", "--minutes", "1"],
+];
+/** Servers with a folder of their own where TMPDIR says, by the program that they need. */
+const WITH_FOLDERS: Record<string, Task> = {
+  nginx: ["exp", "nginx", "--scenario", "hold", "--connections", "4", "--quick"],
+  apache2: ["exp", "apache-prefork", "--scenario", "hold", "--connections", "4", "--quick"],
+};
 
 /** What a task holds in the kernel at a moment. */
 interface Held {
-  processes: number;
+  pids: string[];
   namespaces: string[];
   /** The inodes of its sockets. */
   sockets: string[];
@@ -60,7 +82,7 @@ async function heldBy(running: RunningTask): Promise<Held> {
   spaces.delete(""); // of a process that has ended meanwhile
   const links = await shell(`ls -l ${pids.map((pid) => `/proc/${pid}/fd`).join(" ")}`);
   return {
-    processes: pids.length,
+    pids,
     namespaces: [...spaces],
     sockets: [...links.matchAll(/socket:\[(\d+)\]/g)].map(([, inode]) => inode!),
   };
@@ -77,64 +99,171 @@ async function listening(inodes: readonly string[]): Promise<number> {
   return inodes.filter((inode) => all.includes(inode)).length;
 }
 
-/** The temporary files and folders below a folder of results; the mutex of the folders stays. */
+/** A project, and a folder in it that TMPDIR names to all that runs there. */
+function lab() {
+  const dir = project();
+  const tmp = join(dir.path, "tmp");
+  Deno.mkdirSync(tmp);
+  return { path: dir.path, env: { TMPDIR: tmp }, [Symbol.dispose]: () => dir[Symbol.dispose]() };
+}
+
+/** The temporary files and folders of a project; the mutex of the folders stays. */
 const temporaries = (dir: string): string[] => [
   ...filesIn(dir, ".tmp"),
   ...filesIn(join(dir, "results"), "").filter((path) => path.includes("/.tmp/") && !path.endsWith("/mutex")),
+  ...[...Deno.readDirSync(join(dir, "tmp"))].map(({ name }) => name),
 ];
 
-/** Kills a task after so many ms, and waits until nothing of it is left. Null: it had come to its end before, and well. */
-async function kill([task, ...args]: typeof TASKS[number], afterMs: number, dir: string): Promise<Held | null> {
-  await using running = new RunningTask(task, args, dir);
-  await delay(afterMs);
+/** The control groups that these processes have made: their names say by whom. */
+async function groupsOf(owners: ReadonlySet<string>): Promise<string[]> {
+  const found = await shell("find /sys/fs/cgroup -type d -name 'c10k-faults-*'");
+  return found.split("\n").filter((path) => owners.has(/c10k-faults-(\d+)/.exec(path)?.[1] ?? ""));
+}
+
+/** Kills a task at once, and waits until nothing of it is left. */
+async function killNow(running: RunningTask, what: string): Promise<Held> {
   const held = await heldBy(running);
+  running.signal("SIGKILL");
+  const gone = async () =>
+    running.pids().length === 0 && await listening(held.sockets) === 0 && !await isInhabited(held.namespaces);
+  await until(gone, PATIENCE_MS, `${what} to be gone`);
+  return held;
+}
+
+/** Kills a task after so many ms. Null: it had come to its end before, and well. */
+async function kill([task, ...args]: Task, afterMs: number, dir: ReturnType<typeof lab>): Promise<Held | null> {
+  await using running = new RunningTask(task, args, dir.path, dir.env);
+  await delay(afterMs);
   try {
-    running.signal("SIGKILL");
+    return await killNow(running, `${task} ${args.join(" ")}, killed after ${afterMs} ms,`);
   } catch (error) {
     if (!(error instanceof TypeError)) throw error; // it has ended
     const { code, stderr } = await running.end();
     assert(code !== EXIT.harness && code !== EXIT.usage, stderr);
     return null;
   }
-  const gone = async () =>
-    running.pids().length === 0 && await listening(held.sockets) === 0 && !await isInhabited(held.namespaces);
-  await until(gone, PATIENCE_MS, `${task} ${args.join(" ")} to be gone, killed after ${afterMs} ms`);
-  return held;
+}
+
+/** Runs what sweeps up behind killed tasks: a measurement, the faults, and a server with a folder of its own. */
+async function runNext(dir: ReturnType<typeof lab>, withFolder: readonly Task[]): Promise<void> {
+  const hold: Task = ["exp", "epoll", "--scenario", "hold", "--connections", "1", "--quick"];
+  for (const [task, ...args] of [hold, ...withFolder.slice(0, 1)]) {
+    const { code, stderr } = await runTask(task, args, dir.path, dir.env);
+    assertEquals(code, EXIT.ok, stderr);
+  }
+  const { code, stderr } = await runTask("faults", ["epoll", "--fault", "fragments"], dir.path, dir.env);
+  assert(code === EXIT.ok || code === EXIT.failed, stderr); // the verdict is another matter
 }
 
 Deno.test({
   name:
-    "a harness that is killed at random moments leaves no process, port, namespace or temporary file to the next run",
+    "a harness that is killed at random moments leaves no process, port, namespace, control group or temporary file to the next run",
   ignore: Deno.build.os !== "linux",
   fn: async () => {
-    using dir = project();
+    using dir = lab();
     const kills = flag("kills", KILLS);
     const seed = flag("seed", Date.now() % 1_000_000);
     const random = seededRandom(seed);
-    const tasks = await networkObstacle() === null ? [...TASKS, ...WITH_NAMESPACES] : TASKS;
-    const sum = { kills: 0, seed, processes: 0, sockets: 0, namespaces: 0, temporaries: 0 };
+    const withFolder: Task[] = [];
+    for (const [program, task] of Object.entries(WITH_FOLDERS)) if (await isInstalled(program)) withFolder.push(task);
+    const tasks = [...TASKS, ...(await networkObstacle() === null ? WITH_NAMESPACES : []), ...withFolder];
+    const sum = { kills: 0, seed, processes: 0, sockets: 0, namespaces: 0, groups: 0, temporaries: 0 };
+    const owners = new Set<string>();
     for (let tries = 0; sum.kills < kills && tries < 2 * kills; tries++) {
       const task = tasks[Math.floor(random() * tasks.length)]!;
-      const held = await kill(task, Math.floor(random() * LATEST_MS), dir.path);
+      const held = await kill(task, Math.floor(random() * (LATEST_OF[task[0]] ?? LATEST_MS)), dir);
       if (held === null) continue;
+      for (const pid of held.pids) owners.add(pid);
       sum.kills++;
-      sum.processes += held.processes;
+      sum.processes += held.pids.length;
       sum.sockets += held.sockets.length;
       sum.namespaces += held.namespaces.length;
+      sum.groups = (await groupsOf(owners)).length;
       sum.temporaries += temporaries(dir.path).length;
     }
     assertEquals(sum.kills, kills);
-    const next = await runTask("exp", ["epoll", "--scenario", "hold", "--connections", "1", "--quick"], dir.path);
-    assertEquals(next.code, EXIT.ok, next.stderr);
-    const after = temporaries(dir.path).length;
+    await runNext(dir, withFolder);
+    const after = [...temporaries(dir.path), ...await groupsOf(owners)];
     console.log(
-      `Killed, with what was there at that moment: ${JSON.stringify(sum)}. After the next run: ${after} files.`,
+      `Killed, with what was there at that moment: ${JSON.stringify(sum)}. After the next run: ${after.length} left.`,
     );
-    assertEquals(after, 0);
+    assertEquals(after, []);
     const shown = await runTask("advise", ["--connections", "1"], dir.path);
     assert(!shown.stderr.includes("Skipped"), shown.stderr); // what was stored is whole
   },
 });
+
+/** The namespaces that threads of a task are in, beside this one. */
+async function spacesOfThreads(pids: readonly string[]): Promise<string[]> {
+  const spaces = await Promise.all(pids.map((pid) => namespaces(`${pid}/task/[0-9]*`)));
+  return spaces.flat().filter((space) => space !== "" && space !== OWN_NAMESPACE);
+}
+const isStopped = (pid: string) => / T /.test(unlessGone(() => readProc(`/proc/${pid}/stat`)) ?? "");
+
+/** What each fault has changed while it is done, as a task shows it. */
+const CHANGES: Record<string, (pids: readonly string[]) => Promise<boolean>> = {
+  "processes-exhausted": async (pids) => (await groupsOf(new Set(pids))).length > 0,
+  "half-open": async (pids) => (await spacesOfThreads(pids)).length > 0,
+  "sigstop-sigcont": (pids) => Promise.resolve(pids.some(isStopped)),
+};
+
+for (const [fault, isThere] of Object.entries(CHANGES)) {
+  Deno.test({
+    name: `a harness that is killed in the middle of ${fault} leaves nothing of it to the next run`,
+    ignore: Deno.build.os !== "linux",
+    fn: async () => {
+      using dir = lab();
+      await using running = new RunningTask("faults", ["epoll", "--fault", fault, "--no-save"], dir.path, dir.env);
+      const isDone = async () => running.hasEnded || await isThere(running.pids());
+      await until(isDone, PATIENCE_MS, `${fault} to be done`);
+      if (running.hasEnded) {
+        const { stdout } = await running.end();
+        assert(stdout.includes("skipped"), stdout);
+        return console.log(`Not tried: ${stdout}`);
+      }
+      const spaces = await spacesOfThreads(running.pids());
+      const { pids } = await killNow(running, fault);
+      assertEquals(await isInhabited(spaces), false);
+      await runNext(dir, []);
+      assertEquals([...temporaries(dir.path), ...await groupsOf(new Set(pids))], []);
+    },
+  });
+}
+
+/** What a fault may change of a process: whether it stands still, its limits, and its control groups. */
+const stateOf = (pid: string) =>
+  `stopped: ${isStopped(pid)}\n${readProc(`/proc/${pid}/limits`)}${readProc(`/proc/${pid}/cgroup`)}`;
+
+/** A port that nothing listens on now. */
+function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+for (const fault of ["sigstop-sigcont", "descriptors-exhausted", "processes-exhausted"]) {
+  Deno.test({
+    name: `a server of somebody's own is as it was once the harness is killed in the middle of ${fault}`,
+    ignore: Deno.build.os !== "linux",
+    fn: async () => {
+      using dir = lab();
+      const port = freePort();
+      const { command, ...rest } = experimentCommand(find("epoll"), ["--port", String(port)]); // it outlives EMFILE
+      await using server = new Deno.Command(command, { ...rest, stdout: "null", stderr: "null" }).spawn();
+      using _killed = { [Symbol.dispose]: () => server.kill("SIGKILL") }; // one that stands still hears nothing else
+      await until(() => listens(port), PATIENCE_MS, "the server to listen");
+      const pid = String(server.pid);
+      const before = stateOf(pid);
+      const own = ["--name", "mine", "--url", `http://127.0.0.1:${port}`, "--pid", pid];
+      await using running = new RunningTask("faults", [...own, "--fault", fault, "--no-save"], dir.path, dir.env);
+      const isAsBefore = () => stateOf(pid) === before;
+      await until(() => running.hasEnded || !isAsBefore(), PATIENCE_MS, `${fault} to be done`);
+      if (running.hasEnded) return console.log(`Not tried: ${(await running.end()).stdout}`);
+      const { pids } = await killNow(running, fault);
+      await until(isAsBefore, PATIENCE_MS, "the server to be as it was");
+      assertEquals(await groupsOf(new Set(pids)), []);
+    },
+  });
+}
 
 const WRITERS = 10;
 

@@ -77,10 +77,42 @@ function claimPort(hostname: string, port: number): number {
   }
 }
 
-/** Makes a folder for one Apache, with its configuration and the file that it serves, until this process ends. */
+const FOLDERS = "c10k-peer-"; // what the names of folders of nginx and Apache begin with
+
+/**
+ * Makes a folder until this process ends. SIGKILL would leave it behind, so its process holds a lock, which the kernel lets
+ * go of however that ends; and whoever makes the next one removes those whose lock is free.
+ */
+function makeFolder(): string {
+  const folder = Deno.makeTempDirSync({ prefix: `${FOLDERS}${EXPERIMENT}-` });
+  const lock = Deno.openSync(`${folder}/new`, { write: true, create: true });
+  lock.lockSync(true);
+  Deno.renameSync(`${folder}/new`, `${folder}/lock`); // others look for this name: it is never there without its lock
+  globalThis.addEventListener("unload", () => {
+    Deno.removeSync(folder, { recursive: true });
+    lock.close();
+  });
+  removeLeftOver(folder.slice(0, folder.lastIndexOf("/")));
+  return folder;
+}
+
+function removeLeftOver(parent: string): void {
+  const { NotFound, PermissionDenied } = Deno.errors;
+  for (const { name } of Deno.readDirSync(parent)) {
+    if (!name.startsWith(FOLDERS)) continue;
+    try {
+      using lock = Deno.openSync(`${parent}/${name}/lock`, { write: true });
+      if (lock.tryLockSync(true)) Deno.removeSync(`${parent}/${name}`, { recursive: true });
+    } catch (error) {
+      // It is being made, another process removes it at this moment, or it is another user's.
+      if (!(error instanceof NotFound || error instanceof PermissionDenied)) throw error;
+    }
+  }
+}
+
+/** Makes the folder of one Apache, with its configuration and the file that it serves. */
 function configure(host: string, port: number, workers: number): string {
-  const folder = Deno.makeTempDirSync({ prefix: `${EXPERIMENT}-` });
-  globalThis.addEventListener("unload", () => Deno.removeSync(folder, { recursive: true }));
+  const folder = makeFolder();
   const read = (name: string) => Deno.readTextFileSync(`${import.meta.dirname}/apache/${name}`);
   const text = read("httpd.conf").replace(/^POOL$/m, read("prefork.conf")).replaceAll("FOLDER", folder)
     .replace("HOST:PORT", `${host}:${port}`).replaceAll("WORKERS", String(workers));

@@ -173,7 +173,14 @@ const SOAK = v.strictObject({
   faults: field(v.array(text), "what was done to it, in this order"),
   requests: field(number, "requests of normal clients in the stretches without a fault"),
   unanswered: field(number, "how many of these got no answer"),
-  broken: field(textOrNull, "how the server ended, or that too many got no answer; `null`: neither"),
+  visits: field(number, "connections of clients that ask once and leave, beside the normal ones, under faults too"),
+  visits_failed: field(number, "how many of these got no answer in 3 s: refused, reset, or late"),
+  owed: field(number, "answers that the clients of the faults had to get"),
+  lost: field(number, "how many of these did not come"),
+  broken: field(
+    textOrNull,
+    "how the server ended, or that answers under faults were lost, or that too many got none; `null`: none of it",
+  ),
 });
 export type SoakRow = v.InferOutput<typeof SOAK>;
 

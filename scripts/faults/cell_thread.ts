@@ -9,7 +9,14 @@ import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import { hasWork, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
+import {
+  bypassesKernel,
+  hasWork,
+  isCustom,
+  type Running,
+  startSubject,
+  type Subject,
+} from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
 import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
@@ -18,6 +25,7 @@ import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
 import { CLIENTS, normalClients, PER_SECOND } from "./crowd.ts";
 import { withoutExcused } from "./excused.ts";
 import type { Asked } from "./normal_clients.ts";
+import { OF_SOCKETS, openWire } from "./wire.ts";
 
 const LOCAL = "127.0.0.1";
 const WORKERS = 4;
@@ -156,6 +164,7 @@ function withEnv(subject: Subject, env: Record<string, string>): Subject {
 
 /** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
 function obstacle(fault: Fault, subject: Subject): string | null {
+  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are no sockets of the kernel";
   if (!isCustom(subject) || subject.words !== null) return null;
   if (fault.ground !== undefined) return "it has to be there from the start: give the command of the server behind --";
   if (fault.ends) return "it would end a server that this command has not started: give its command behind --";
@@ -237,8 +246,11 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
   if (wrong !== null) return skipped(wrong);
   const { clients, args, room } = crowdOf(subject);
   try {
-    using ground = prepare(chosen.ground);
-    await using server = await startSubject(withEnv(subject, ground.env), { args, env: ground.env, signal });
+    await using wire = bypassesKernel(subject) ? await openWire(subject.name) : null;
+    const place = wire === null ? {} : { place: wire.place };
+    const hasNetwork = wire !== null && chosen.ground === "network"; // its clients have one of their own already
+    using ground = prepare(hasNetwork ? undefined : chosen.ground);
+    await using server = await startSubject(withEnv(subject, ground.env), { args, env: ground.env, signal, ...place });
     const { host = LOCAL }: Running = server;
     if (host !== LOCAL) {
       throw new CannotDo(`it listens on ${host} only, and the clients of a fault connect to ${LOCAL}`);

@@ -47,12 +47,47 @@ function parentFor(folder: string, version: 1 | 2, controller: Controller): stri
   throw new CannotDo(`no control group here hands ${controller} down`);
 }
 
-/** Removes what a killed run has left: the name says whose it was. */
+const STATE = 0; // words of /proc/PID/stat behind the name of the program
+const START_TIME = 19;
+
+/** When a process was started: with that its id names no other one. Null: it has ended. */
+function startOf(pid: number): string | null {
+  const stat = unlessGone(() => readProc(`/proc/${pid}/stat`));
+  const words = stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return words === undefined || words[STATE] === "Z" ? null : words[START_TIME]!;
+}
+
+/** Moves the processes of a group into another. ESRCH: one has ended meanwhile. */
+function moveAll(from: string, to: string): void {
+  const living = (unlessGone(() => readProc(`${from}/cgroup.procs`)) ?? "").trim().split("\n");
+  for (const pid of living) if (pid !== "") writeKernelFile(`${to}/cgroup.procs`, pid);
+}
+
+/** Removes what killed runs have left: the names say whose it was. A server that outlives its run loses the limit. */
 function sweep(parent: string): void {
-  for (const name of listProc(parent)) {
-    const owner = name.startsWith(PREFIX) ? Number(name.slice(PREFIX.length).split("-")[0]) : NaN;
-    if (Number.isNaN(owner) || processTree(owner) !== null) continue;
+  for (const name of unlessGone(() => listProc(parent)) ?? []) {
+    const [owner, start] = name.slice(PREFIX.length).split("-");
+    if (!name.startsWith(PREFIX) || startOf(Number(owner)) === start) continue;
+    moveAll(`${parent}/${name}`, parent);
     removeKernelFolder(`${parent}/${name}`); // if it cannot be removed, a process still lives in it
+  }
+}
+
+const { NotFound, PermissionDenied } = Deno.errors;
+const LEFT = new RegExp(`/${PREFIX}[^/]*$`); // a server that outlives a killed run is still in its group
+
+/** Removes the groups that killed runs have left, where those of these processes are. */
+export function sweepControlGroups(pids: readonly number[]): void {
+  for (const pid of pids) {
+    for (const controller of ["memory", "pids"] as const) {
+      try {
+        const { folder, version } = groupOf(pid, controller);
+        sweep(parentFor(folder.replace(LEFT, ""), version, controller));
+      } catch (error) {
+        // There are no such groups, or no such process, or it is somebody else's.
+        if (![CannotDo, NotFound, PermissionDenied].some((kind) => error instanceof kind)) throw error;
+      }
+    }
   }
 }
 
@@ -69,14 +104,14 @@ export class ControlGroup implements AsyncDisposable {
     const { folder: home, version } = groupOf(pids[0]!, controller);
     const parent = parentFor(home, version, controller);
     sweep(parent);
-    const folder = `${parent}/${PREFIX}${Deno.pid}-${crypto.randomUUID().slice(0, 8)}-${made++}`;
+    const folder = `${parent}/${PREFIX}${Deno.pid}-${startOf(Deno.pid)}-${crypto.randomUUID().slice(0, 8)}-${made++}`;
     const wrong = makeKernelFolder(folder);
     if (wrong !== null) throw new CannotDo(`no control group can be made: ${wrong}`);
     const group = new ControlGroup(folder, home, controller);
     for (const pid of pids) {
       const refused = writeKernelFile(`${folder}/cgroup.procs`, String(pid));
       if (refused === null || refused === "ESRCH") continue;
-      group.#empty();
+      moveAll(folder, home);
       removeKernelFolder(folder);
       throw new CannotDo(`process ${pid} cannot be moved into a control group: ${refused}`);
     }
@@ -96,14 +131,9 @@ export class ControlGroup implements AsyncDisposable {
     return Number(readProc(`${this.folder}/pids.current`));
   }
 
-  #empty(): void {
-    const living = readProc(`${this.folder}/cgroup.procs`).trim().split("\n").filter((pid) => pid !== "");
-    for (const pid of living) writeKernelFile(`${this.home}/cgroup.procs`, pid); // ESRCH: it has ended meanwhile
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
-      this.#empty();
+      moveAll(this.folder, this.home);
       if (removeKernelFolder(this.folder) === null) return;
       await delay(TRY_MS);
     }

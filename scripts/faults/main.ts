@@ -22,18 +22,21 @@ import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import { isCustom, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
 import { measureCell } from "./cell.ts";
+import { sweepControlGroups } from "./control_group.ts";
 import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { changes, describe } from "./report.ts";
 import { runCells } from "./schedule.ts";
+import { watchOver } from "./watchdog.ts";
 
 const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--json] [--no-save]
        deno task faults --all
        deno task faults --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task faults --name mine -- <command>…
        A server that runs already (--url) gets what clients can do to it, and
-       with --pid limits and stops, which end with their cell. SIGTERM, and what
-       has to be there from the start, need the command that starts it.
+       with --pid limits and stops, which end with their cell, also if this
+       command is killed. SIGTERM, and what has to be there from the start, need
+       the command that starts it.
        An interrupted run goes on where it was: give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
 const SEED = 1;
@@ -163,6 +166,8 @@ function readOrder() {
 await runScript(USAGE, async () => {
   const { flags, seed, faults, subjects } = readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
+  sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
+  await using _watchdog = watchOver(subjects);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();

@@ -224,6 +224,11 @@ export class SlowClient implements Disposable {
     return this.#isOver;
   }
 
+  /** Bytes that the socket has not taken. */
+  get unsent(): number {
+    return this.#unsent.length;
+  }
+
   /** Has more to send. */
   ask(requests: Uint8Array<ArrayBuffer>): void {
     this.#unsent = requests;

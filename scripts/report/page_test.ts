@@ -308,6 +308,10 @@ const SOAKED: SoakRow = {
   faults: ["fragments"],
   requests: 100,
   unanswered: 0,
+  visits: 20,
+  visits_failed: 0,
+  owed: 20,
+  lost: 0,
   broken: null,
 };
 

@@ -30,9 +30,11 @@ const FLOOR = "c-epoll";
 const PUSH = "ws-epoll";
 const SLOW_LISTENERS = 100;
 const LONG_MESSAGE = 1024; // bytes: the sockets of those that do not read are full within a round
-/** What is loaded for long, with faults at random: one of each kind of loop. */
-const SOAKED = ["epoll", "io-uring", "event-loop", "multi-reactor"];
+/** What is loaded for long, with faults at random: one of each kind of loop. And one of them for an hour. */
+const SOAKED = ["epoll", "io-uring", "event-loop", "multi-reactor", "xdp"];
 const SOAK_MINUTES = 15;
+const SOAKED_LONG = "epoll";
+const LONG_SOAK_MINUTES = 60;
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
@@ -212,10 +214,16 @@ function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
 
 /** Load for long. */
 function soaks(runnable: readonly Experiment[]): Step[] {
-  const names = SOAKED.filter((name) => runnable.some((one) => one.name === name));
-  if (names.length === 0) return [];
-  const command = `soak ${names.join(" ")} --minutes ${SOAK_MINUTES}`;
-  return [measure("soak", command, "what rises under load for long; lesson 11", names.length * SOAK_MINUTES + 1)];
+  const soaked = (id: string, wanted: readonly string[], minutes: number): Step[] => {
+    const names = wanted.filter((name) => runnable.some((one) => one.name === name));
+    if (names.length === 0) return [];
+    const command = `soak ${names.join(" ")} --minutes ${minutes}`;
+    return [measure(id, command, "what rises under load for long; lesson 11", names.length * minutes + 1)];
+  };
+  return [
+    ...soaked("soak", SOAKED, SOAK_MINUTES),
+    ...soaked(`soak/${SOAKED_LONG}`, [SOAKED_LONG], LONG_SOAK_MINUTES),
+  ];
 }
 
 /**

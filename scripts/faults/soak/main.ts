@@ -16,17 +16,21 @@ import type { SoakRow } from "../../../lib/results/rows.ts";
 import { writeStudy } from "../../../lib/results/studies.ts";
 import { commandBehind, readCustom } from "../../../lib/server/custom.ts";
 import { StartError } from "../../../lib/server/server.ts";
-import type { Subject } from "../../../lib/server/subject.ts";
+import { isCustom, type Subject } from "../../../lib/server/subject.ts";
 import { soakFigure } from "../../../lib/tables/faults.ts";
 import { count, counted } from "../../../lib/text/format.ts";
 import { type Column, table, wrap } from "../../../lib/text/table.ts";
+import { sweepControlGroups } from "../control_group.ts";
+import { watchOver } from "../watchdog.ts";
 import { FLAT_RULE } from "./judge.ts";
 import { soak } from "./soak.ts";
 
 const USAGE = `Usage: deno task soak <name>… [--minutes 15] [--seed N] [--json] [--no-save]
        deno task soak --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task soak --name mine -- <command>…
-       Each server is loaded so long, one after the other.
+       Each server is loaded so long, one after the other. With --pid its
+       processes are stopped and limited too. That is taken back, also if this
+       command is killed.
        --seed: of the faults and their order; it is printed, so that a soak can be repeated.
 It ends with 1 if anything rises or a server breaks, with 3 if there were too few points.`;
 const MINUTES = 15;
@@ -56,7 +60,7 @@ function complaints(rows: readonly SoakRow[]): string[] {
       ...(names.length === 0 ? [] : [`rises in ${names.join(", ")}`]),
       ...(broken === null ? [] : [broken]),
     ];
-    return [`${server} ${parts.join("; ")}`];
+    return [`${server}: ${parts.join("; ")}`];
   });
 }
 
@@ -66,7 +70,7 @@ function answerOf(rows: readonly SoakRow[]): string {
   const faults = rows.filter(({ quantity }) => quantity === "latency").reduce((sum, row) => sum + row.faults.length, 0);
   const under = `${counted(faults, "fault")} at ${counted(servers, "server")}`;
   const wrong = complaints(rows);
-  if (wrong.length > 0) return `Not flat under ${under}: ${wrong.join(". ")}.`;
+  if (wrong.length > 0) return `Not flat under ${under}. ${wrong.join(". ")}.`;
   const isUnclear = rows.some(({ verdict, values }) => verdict === "unclear" && values.length > 0);
   return isUnclear ? `Unclear after ${under}: too few points, give it more minutes.` : `Flat under ${under}.`;
 }
@@ -117,10 +121,10 @@ await runScript(USAGE, async () => {
     negatable: ["save"],
     defaults: { save: true },
   });
-  const isCustom = words !== null || flags.url !== undefined;
-  if (!isCustom && flags._.length === 0) throw new UsageError("Name servers: deno task soak epoll.");
+  const isOwn = words !== null || flags.url !== undefined;
+  if (!isOwn && flags._.length === 0) throw new UsageError("Name servers: deno task soak epoll.");
   const names = catalogue().filter(speaksHttp).map(({ name }) => name);
-  const subjects = isCustom ? [readCustom(flags, words, names)] : flags._.map((name) => findHttp(name));
+  const subjects: Subject[] = isOwn ? [readCustom(flags, words, names)] : flags._.map((name) => findHttp(name));
   const minutes = flags.minutes === undefined
     ? MINUTES
     : numberFlag("minutes", flags.minutes, { min: 0.05, max: MAX_MINUTES });
@@ -128,6 +132,8 @@ await runScript(USAGE, async () => {
     ? Math.floor(Math.random() * SEEDS)
     : numberFlag("seed", flags.seed, { min: 0, max: SEEDS - 1, integer: true });
   if (Deno.build.os !== "linux") throw new Unavailable(`soak needs Linux. This is ${Deno.build.os}.`);
+  sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
+  await using _watchdog = watchOver(subjects);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();

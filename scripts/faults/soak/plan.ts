@@ -14,7 +14,7 @@ export interface Turn {
   seed: number;
 }
 
-/** So many turns of a hundred have a fault. */
+/** The share of the turns that have a fault. */
 const FAULT_SHARE = 0.5;
 
 /**

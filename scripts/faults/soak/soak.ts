@@ -6,13 +6,23 @@
 import { delay } from "@std/async";
 import type { SoakRow } from "../../../lib/results/rows.ts";
 import { type Sample, sample } from "../../../lib/sampling/sampler.ts";
-import { howEnded } from "../../../lib/server/launch.ts";
-import { isCustom, type Running, startSubject, type Subject } from "../../../lib/server/subject.ts";
+import { howEnded, withLastWords } from "../../../lib/server/launch.ts";
+import {
+  bypassesKernel,
+  hasWork,
+  isCustom,
+  type Running,
+  startSubject,
+  type Subject,
+} from "../../../lib/server/subject.ts";
+import { counted } from "../../../lib/text/format.ts";
 import { CannotDo, type Fault, FAULTS } from "../faults.ts";
-import { CLIENTS, normalClients } from "../crowd.ts";
+import { CLIENTS, normalClients, PER_SECOND } from "../crowd.ts";
 import type { Asked } from "../normal_clients.ts";
+import { openWire } from "../wire.ts";
 import { judgeSeries, type Quantity } from "./judge.ts";
 import { faultsFor, type Turn, turnsOf } from "./plan.ts";
+import { type VisitCounts, visiting, VISITS_PER_S } from "./visits.ts";
 
 /** How long, and with which numbers. */
 export interface SoakPlan {
@@ -34,8 +44,9 @@ interface Point {
   taken: Sample | null;
 }
 
-const CHURNED_PER_S = 20;
 const WORKERS = 4;
+/** The share of all requests that ask for work, where a server has it. */
+const WORK_SHARE = 0.01;
 const TURNS = 60;
 const MIN_QUIET_S = 0.5;
 const MAX_QUIET_S = 15;
@@ -49,46 +60,35 @@ export const MAX_UNANSWERED_SHARE = 0.01;
 const PATIENCE_MS = 3000;
 /** V8 finds the size of its young generation after 100 000 connections only: small, it does so at once. */
 const ENV = { DENO_V8_FLAGS: "--max-semi-space-size=1" };
-const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
 const nowMs = () => performance.timeOrigin + performance.now();
 
-/** How many normal clients a server has, and how it is started. A client that stays keeps a worker to itself. */
-function crowdOf(subject: Subject): { clients: number; churns: boolean; args: string[] } {
-  if (isCustom(subject)) return { clients: CLIENTS, churns: true, args: [] };
-  if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, churns: false, args: [] };
-  const hasWorkers = Deno.readTextFileSync(subject.path).includes("[--workers N]");
-  if (!hasWorkers) return { clients: CLIENTS, churns: true, args: [] };
-  return { clients: WORKERS / 2, churns: true, args: ["--workers", String(WORKERS)] };
+/** The load of a server, and how it is started. */
+interface Crowd {
+  /** Normal clients. */
+  clients: number;
+  /** Connections that it can serve beside these and the visits. */
+  room: number;
+  /** Whether clients that ask once and leave come too. */
+  hasVisits: boolean;
+  args: string[];
 }
 
-/** Connects, asks once and reads to the end, again and again: other clients than those that stay. */
-function churning(port: number): AsyncDisposable {
-  const stopped = new AbortController();
-  const visit = async () => {
-    try {
-      using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-      await connection.write(REQUEST);
-      const buffer = new Uint8Array(4096);
-      while (!stopped.signal.aborted && await connection.read(buffer) !== null);
-    } catch (error) {
-      // Under a fault a server may refuse and reset: the clients that stay are those that count.
-      if (!(error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset)) {
-        throw error;
-      }
-    }
-  };
-  const loop = (async () => {
-    while (!stopped.signal.aborted) {
-      await visit();
-      await delay(1000 / CHURNED_PER_S);
-    }
-  })();
-  return {
-    async [Symbol.asyncDispose]() {
-      stopped.abort();
-      await loop;
-    },
-  };
+function crowdOf(subject: Subject): Crowd {
+  const many = { clients: CLIENTS, room: Infinity, hasVisits: true, args: [] };
+  if (isCustom(subject)) return many;
+  if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, room: 0, hasVisits: false, args: [] };
+  if (!Deno.readTextFileSync(subject.path).includes("[--workers N]")) return many;
+  const args = ["--workers", String(WORKERS)];
+  if (subject.family !== "blocking") return { ...many, args };
+  // A client that stays keeps a worker to itself. One worker is left to the visits, and one to the clients of faults.
+  return { clients: WORKERS / 2, room: 1, hasVisits: true, args };
+}
+
+/** Each so many of the visits ask for work, so that of all requests the wanted share does. */
+function workEachOf(subject: Subject, clients: number): number {
+  if (!hasWork(subject)) return Infinity;
+  const perSecond = VISITS_PER_S + PER_SECOND * clients / CLIENTS;
+  return Math.round(VISITS_PER_S / (WORK_SHARE * perSecond));
 }
 
 /** The 99th percentile of latencies, where a request without an answer counts with what its client waited. */
@@ -98,39 +98,71 @@ function p99Ms(asked: readonly Asked[]): number {
 }
 
 /** What a soak has seen. */
-interface Seen {
+interface Seen extends VisitCounts {
   points: Point[];
   faults: string[];
   requests: number;
   unanswered: number;
-  /** Why it ended before its time; null if it did not. */
-  broken: string | null;
+  /** Answers that the clients of faults had to get, and those of them that did not come. */
+  owed: number;
+  lost: number;
+  /** How the server ended before its time; null if it did not. */
+  ended: string | null;
 }
 
 /** The server, and the time of its soak. */
 interface Soaked {
   running: Running;
   subject: Subject;
-  clients: number;
-  churns: boolean;
+  crowd: Crowd;
   quietMs: number;
   startMs: number;
   isOver: () => boolean;
 }
 
+/** Waits for a promise, but no longer than until the signal aborts. */
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = () => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+/**
+ * Does a fault, and adds up what its clients were owed. An interrupt ends it; but one that has set limits, or stopped
+ * processes, first takes that back. One that cannot be done to this server is passed over.
+ */
+async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { running: { pid, port }, subject, crowd: { room } } = soaked;
+  const contract = isCustom(subject)
+    ? { keepsContract: false, cannot: {} }
+    : { keepsContract: true, cannot: subject.cannot };
+  const target = { port, pid, seed, terminate: null, room, ...contract };
+  try {
+    const done = fault.run(target);
+    const { owed, came } = await (fault.needsPid ? done : orAborted(done, signal));
+    seen.faults.push(fault.id);
+    if (room === 0) return; // it serves the client that stays, and owes others nothing meanwhile
+    seen.owed += owed;
+    seen.lost += owed - came;
+  } catch (error) {
+    if (!(error instanceof CannotDo) && !soaked.isOver()) throw error;
+  }
+}
+
 /** One turn: the fault beside the load, a rest, and the stretch that is measured. */
 async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
-  const { running: { pid, port }, clients, churns, quietMs, startMs, isOver } = soaked;
+  const { running: { pid, port }, subject, crowd: { clients, hasVisits }, quietMs, startMs, isOver } = soaked;
   using staying = await normalClients(port, clients);
   await using stack = new AsyncDisposableStack();
-  if (churns) stack.use(churning(port));
+  if (hasVisits) stack.use(visiting(port, workEachOf(subject, clients), seen));
   if (turn.fault !== null) {
-    try {
-      await turn.fault.run({ port, pid, seed: turn.seed, terminate: null });
-      seen.faults.push(turn.fault.id);
-    } catch (error) {
-      if (!(error instanceof CannotDo) && !isOver()) throw error;
-    }
+    await doFault(turn.fault, turn.seed, soaked, seen, signal);
     await delay(Math.min(REST_MS, quietMs), { signal });
   }
   const from = nowMs();
@@ -147,9 +179,12 @@ async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, signal: AbortSig
 
 /** Takes turns until the time is over, or the server is. */
 async function takeTurns(soaked: Soaked, plan: SoakPlan): Promise<Seen> {
-  const seen: Seen = { points: [], faults: [], requests: 0, unanswered: 0, broken: null };
+  const counts = { requests: 0, unanswered: 0, visits: 0, visitsFailed: 0, owed: 0, lost: 0 };
+  const seen: Seen = { points: [], faults: [], ...counts, ended: null };
   const { subject, running, startMs, isOver } = soaked;
-  void running.exited.then((status) => seen.broken = `the server ended ${howEnded(status)}`);
+  void running.exited.then((status) => {
+    seen.ended = withLastWords(`the server ended ${howEnded(status)}`, running.stderrTail());
+  });
   const turns = turnsOf(faultsFor(subject, plan.faults ?? FAULTS, running.pid !== null), plan.seed);
   while ((nowMs() - startMs) / 60_000 < plan.minutes && !isOver()) {
     const turn = turns.next().value;
@@ -171,12 +206,18 @@ function seriesOf(points: readonly Point[]): Record<Quantity, number[]> {
   };
 }
 
-function rowsOf(name: string, seen: Seen, { minutes, seed }: SoakPlan): SoakRow[] {
-  const { points, faults, requests, unanswered } = seen;
-  const at_s = points.map((point) => point.atS);
+/** What went wrong with a server, the gravest first; null: nothing. */
+function brokenOf({ ended, owed, lost, requests, unanswered }: Seen): string | null {
+  if (ended !== null) return ended;
+  if (lost > 0) return `${lost} of ${counted(owed, "answer")} under faults did not come`;
   const isShort = unanswered > MAX_UNANSWERED_SHARE * requests;
-  const broken = seen.broken ??
-    (isShort ? `${unanswered} of ${requests} requests in quiet stretches got no answer` : null);
+  return isShort ? `${unanswered} of ${counted(requests, "request")} in quiet stretches got no answer` : null;
+}
+
+function rowsOf(name: string, seen: Seen, { minutes, seed }: SoakPlan): SoakRow[] {
+  const { points, faults, requests, unanswered, visits, visitsFailed, owed, lost } = seen;
+  const at_s = points.map((point) => point.atS);
+  const broken = brokenOf(seen);
   return Object.entries(seriesOf(points)).map(([quantity, values]) => ({
     server: name,
     seed,
@@ -188,6 +229,10 @@ function rowsOf(name: string, seen: Seen, { minutes, seed }: SoakPlan): SoakRow[
     faults,
     requests,
     unanswered,
+    visits,
+    visits_failed: visitsFailed,
+    owed,
+    lost,
     broken,
   }));
 }
@@ -204,13 +249,20 @@ function rowsOf(name: string, seen: Seen, { minutes, seed }: SoakPlan): SoakRow[
  * ```
  */
 export async function soak(subject: Subject, plan: SoakPlan): Promise<SoakRow[]> {
-  const { clients, churns, args } = crowdOf(subject);
-  await using running: Running = await startSubject(subject, { args, env: ENV, signal: plan.signal });
+  const crowd = crowdOf(subject);
+  await using wire = bypassesKernel(subject) ? await openWire(subject.name) : null;
+  const place = wire === null ? {} : { place: wire.place };
+  await using running: Running = await startSubject(subject, {
+    args: crowd.args,
+    env: ENV,
+    signal: plan.signal,
+    ...place,
+  });
   let hasEnded = false;
   void running.exited.then(() => hasEnded = true);
   const usual = Math.min(MAX_QUIET_S, Math.max(MIN_QUIET_S, plan.minutes * 60 / TURNS));
   const soaked: Soaked = {
-    ...{ running, subject, clients, churns },
+    ...{ running, subject, crowd },
     quietMs: (plan.quietSeconds ?? usual) * 1000,
     startMs: nowMs(),
     isOver: () => hasEnded,

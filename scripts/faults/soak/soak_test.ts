@@ -1,25 +1,55 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import { find } from "../../../lib/catalogue/catalogue.ts";
+import { networkObstacle } from "../../../lib/network/namespaces.ts";
 import { readCustom } from "../../../lib/server/custom.ts";
+import { namespaces } from "../../../lib/testing/traces.ts";
 import { project, RunningTask } from "../../../lib/testing/task.ts";
-import { FAULTS } from "../faults.ts";
+import { type Fault, FAULTS } from "../faults.ts";
 import { faultsFor, turnsOf } from "./plan.ts";
 import { soak } from "./soak.ts";
 
 const ignore = Deno.build.os !== "linux";
+const obstacle = await networkObstacle();
 const { signal } = new AbortController();
+
+const programOf = (code: string) => readCustom({ name: "mine" }, [Deno.execPath(), "eval", "--no-lock", code], []);
 
 /** A server that does something at each request. */
 const server = (does: string) =>
-  readCustom({ name: "mine" }, [
-    ...[Deno.execPath(), "eval", "--no-lock"],
+  programOf(
     `const kept = [];
      let n = 0;
      Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, () => {
        ${does}
        return new Response("Hello World");
      });`,
-  ], []);
+  );
+
+/** A server that does something with each piece that it receives, and answers what it takes for a request. */
+const pieceServer = (does: string) =>
+  programOf(
+    `const answer = new TextEncoder().encode("HTTP/1.1 200 OK\\r\\nContent-Length: 1\\r\\n\\r\\nx");
+     let n = 0;
+     async function serve(connection) {
+       const buffer = new Uint8Array(4096);
+       try {
+         for (let got = await connection.read(buffer); got !== null; got = await connection.read(buffer)) {
+           const text = new TextDecoder().decode(buffer.subarray(0, got));
+           ${does}
+           await connection.write(answer);
+         }
+       } catch { /* the client has gone */ } finally {
+         connection.close();
+       }
+     }
+     const listener = Deno.listen({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")) });
+     for await (const connection of listener) serve(connection);`,
+  );
+
+/** A seed of a soak that begins with a fault. */
+function seedOf(id: string, faults: readonly Fault[]): number {
+  for (let seed = 1;; seed++) if (turnsOf(faults, seed).next().value.fault?.id === id) return seed;
+}
 
 const SECONDS = 20;
 const QUICK = FAULTS.filter(({ id }) => id === "fragments"); // it asks little, so that a leak has not killed its server
@@ -63,6 +93,64 @@ Deno.test({
   fn: async () => {
     const { rows } = await verdicts(`if (kept.push(1) === 100) Deno.exit(3);`);
     assertEquals(rows[0]!.broken, "the server ended with exit code 3");
+  },
+});
+
+const brief = { minutes: 0.05, signal, quietSeconds: 0.5 };
+
+Deno.test({
+  name: "visitors that are turned away or never answered are counted, and end no soak",
+  ignore,
+  fn: async () => {
+    const isVisit = `text.includes("Connection: close")`;
+    const turnsAway = pieceServer(`if (${isVisit}) { if (n++ % 2 === 0) break; continue; }`);
+    const [row] = await soak(turnsAway, { ...brief, seed: 1, faults: [] });
+    assert(row!.visits > 0 && row!.visits_failed === row!.visits, JSON.stringify(row));
+    assertEquals([row!.unanswered, row!.broken], [0, null]);
+  },
+});
+
+Deno.test({
+  name: "answers that are lost under a fault are counted, and the server is broken",
+  ignore,
+  fn: async () => {
+    const forgetsHalves = pieceServer(`if (!text.endsWith("\\r\\n\\r\\n")) break;`);
+    const [row] = await soak(forgetsHalves, { ...brief, seed: seedOf("fragments", QUICK), faults: QUICK });
+    assert(row!.faults.includes("fragments") && row!.owed > 0 && row!.lost === row!.owed, JSON.stringify(row));
+    assertEquals(row!.broken, `${row!.lost} of ${row!.owed} answers under faults did not come`);
+  },
+});
+
+Deno.test({
+  name: "a server around the kernel is soaked too, and its network is gone behind it",
+  ignore: obstacle !== null,
+  fn: async () => {
+    const before = await namespaces("thread-self");
+    const faults = FAULTS.filter(({ id }) => id === "half-close");
+    const [row] = await soak(find("xdp"), { ...brief, seed: seedOf("half-close", faults), faults });
+    assert(row!.requests > 0 && row!.visits > 0 && row!.owed > 0, JSON.stringify(row));
+    assertEquals([row!.unanswered, row!.visits_failed, row!.lost, row!.broken], [0, 0, 0, null]);
+    assertEquals(await namespaces("thread-self"), before);
+  },
+});
+
+const SLOW_HEADS_MS = 10_000; // so long the fault takes at the least
+
+Deno.test({
+  name: "SIGINT ends a soak in the middle of a fault that takes long",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const seed = seedOf("slow-heads", faultsFor(find("epoll"), FAULTS, true));
+    const args = ["epoll", "--minutes", "1", "--seed", String(seed), "--no-save"];
+    await using running = new RunningTask("soak", args, dir.path);
+    await running.hear(/^epoll: slow-heads/m);
+    const fromMs = performance.now();
+    running.signal("SIGINT");
+    const { code, stderr } = await running.end();
+    assertEquals(code, 130, stderr);
+    assertLess(performance.now() - fromMs, SLOW_HEADS_MS);
+    assertEquals(running.leftovers(), []);
   },
 });
 
