@@ -8,7 +8,7 @@
  */
 import { delay } from "@std/async";
 import { listProc, readProc } from "../../lib/sampling/procfs.ts";
-import { processTree, unlessGone } from "../../lib/sampling/process.ts";
+import { unlessGone } from "../../lib/sampling/process.ts";
 import { CannotDo } from "./fault.ts";
 import { makeKernelFolder, removeKernelFolder, writeKernelFile } from "./kernel.ts";
 
