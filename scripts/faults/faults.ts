@@ -25,7 +25,7 @@ export const FAULTS: readonly Fault[] = [
     says: "1 000 heads of 256 KiB that do not end, where 128 MiB more than before are the limit",
     run: kernel.memoryLimited,
     needsPid: true,
-    abilities: ["bound-memory", "serve-herd"],
+    abilities: ["bound-memory"],
     mayKeepBytes: 64 * 2 ** 20,
     stalls: true,
     seconds: 2.5,
@@ -63,7 +63,7 @@ export const FAULTS: readonly Fault[] = [
     id: "half-close",
     says: "100 clients that close their half behind 20 requests",
     run: clients.halfClose,
-    abilities: ["half-close", "serve-herd"],
+    abilities: ["half-close"],
     seconds: 0.2,
   },
   {
@@ -78,14 +78,14 @@ export const FAULTS: readonly Fault[] = [
     id: "rst-storm",
     says: "connections that end by a reset",
     run: clients.rstStorm,
-    abilities: ["survive-resets", "serve-herd"],
+    abilities: ["survive-resets"],
     seconds: 1,
   },
   {
     id: "aborted-connects",
     says: "1 000 connections that are reset before they are accepted",
     run: kernel.aborted,
-    abilities: ["survive-resets", "serve-herd"],
+    abilities: ["survive-resets"],
     seconds: 1.2,
   },
   {
@@ -107,7 +107,7 @@ export const FAULTS: readonly Fault[] = [
     id: "malformed-heads",
     says: "200 heads with random bytes",
     run: clients.malformed,
-    abilities: ["malformed-400", "serve-herd"],
+    abilities: ["malformed-400"],
     seconds: 0.8,
   },
   {
@@ -165,7 +165,7 @@ export const FAULTS: readonly Fault[] = [
     says: "no byte more can be written below TMPDIR, while 200 malformed heads come",
     run: kernel.diskFull,
     ground: "disk",
-    abilities: ["serve-on-full-disk", "serve-herd"],
+    abilities: ["serve-on-full-disk"],
     seconds: 1,
   },
   {

@@ -242,6 +242,8 @@ Deno.test("each fault with a promise has a copy that breaks it", () => {
 });
 
 const GOOD: Figures = {
+  clients: 20,
+  requests_during: 500,
   answered_share_during: 1,
   p99_ms_before: 1,
   p99_ms_during: 1,
@@ -252,6 +254,7 @@ const GOOD: Figures = {
   memory_left_bytes: 0,
   owed: 100,
   lost: 0,
+  lost_after: 0,
   ended_early: false,
   exit_code: null,
 };
@@ -262,6 +265,7 @@ Deno.test("a cell that breaks no rule is survived, and one that breaks a rule is
     { ended_early: true },
     { exit_code: 1 },
     { lost: 1 },
+    { lost: 1, lost_after: 1 },
     { recovery_s: null },
     { answered_share_during: 0.9 },
     { p99_ms_during: 1000 },

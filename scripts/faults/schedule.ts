@@ -1,9 +1,10 @@
 /**
  * In which order cells are measured, and which of them at the same time.
  *
- * Most cells wait nearly all of their time, so several share a machine. What others beside it can do to a cell is to make it
- * look worse, never better. So a cell that survives beside others has survived, and one that does not is measured again
- * alone: that row counts.
+ * Most cells wait nearly all of their time, so several share a machine. Others beside it can make a cell look worse: its clients
+ * and its server wait for a core. They can make it look better too: where requests are slow before the fault, slow ones are
+ * allowed during it, and a storm is weaker on a busy core. So a row that others may have caused is in doubt, and its cell is
+ * measured again alone, as often as it takes until a row counts.
  *
  * @module
  */
@@ -15,8 +16,13 @@ export interface Schedule<Cell, Row> {
   /** Takes all cores: it is measured alone, behind the others. */
   isHeavy(cell: Cell): boolean;
   measure(cell: Cell): Promise<Row>;
-  /** Others beside it may be the cause of what this row shows. */
-  isSuspect(row: Row): boolean;
+  /**
+   * The row that counts, or null: the cell has to be measured again, alone.
+   *
+   * @param beside What it showed beside other cells; null: it was measured alone from the start.
+   * @param alone What it showed alone, in order.
+   */
+  settle(beside: Row | null, alone: readonly Row[]): Row | null;
   onStart(cell: Cell): void;
   onRow(cell: Cell, row: Row): Promise<void>;
   signal: AbortSignal;
@@ -28,27 +34,46 @@ export interface Schedule<Cell, Row> {
  * @throws {Error} The first error of a measurement, once all others under way are over.
  */
 export async function runCells<Cell, Row>(cells: readonly Cell[], schedule: Schedule<Cell, Row>): Promise<void> {
-  const { isHeavy, measure, isSuspect, onStart, onRow, signal } = schedule;
+  const { isHeavy, measure, settle, onStart, onRow, signal } = schedule;
   const light = cells.filter((cell) => !isHeavy(cell));
-  const alone = cells.filter(isHeavy);
   const lanes = Math.min(schedule.lanes, light.length);
+  const alone: { cell: Cell; beside: Row | null }[] = cells.filter(isHeavy).map((cell) => ({ cell, beside: null }));
   const errors: unknown[] = [];
   let next = 0;
   const isOver = () => signal.aborted || errors.length > 0;
-  const take = async (cell: Cell, isAlone: boolean) => {
-    onStart(cell);
+  const guarded = async (task: () => Promise<void>) => {
     try {
-      const row = await measure(cell);
-      if (!isAlone && isSuspect(row)) alone.push(cell);
-      else await onRow(cell, row);
+      await task();
     } catch (error) {
       if (!signal.aborted) errors.push(error);
     }
   };
+  const measureBeside = async (cell: Cell) => {
+    onStart(cell);
+    const beside = await measure(cell);
+    const row = settle(beside, []);
+    if (row === null) alone.push({ cell, beside });
+    else await onRow(cell, row);
+  };
+  const measureAlone = async ({ cell, beside }: typeof alone[number]) => {
+    const rows: Row[] = [];
+    for (let row: Row | null = null; row === null && !signal.aborted;) {
+      onStart(cell);
+      rows.push(await measure(cell));
+      row = settle(beside, rows);
+      if (row !== null) await onRow(cell, row);
+    }
+  };
   const lane = async () => {
-    while (next < light.length && !isOver()) await take(light[next++]!, lanes === 1);
+    while (next < light.length && !isOver()) {
+      const cell = light[next++]!;
+      await guarded(() => lanes === 1 ? measureAlone({ cell, beside: null }) : measureBeside(cell));
+    }
   };
   await Promise.all(Array.from({ length: lanes }, lane));
-  for (let cell = alone.shift(); cell !== undefined && !isOver(); cell = alone.shift()) await take(cell, true);
+  for (let one = alone.shift(); one !== undefined && !isOver(); one = alone.shift()) {
+    const due = one;
+    await guarded(() => measureAlone(due));
+  }
   if (errors.length > 0) throw errors[0];
 }
