@@ -51,12 +51,13 @@ function verdictOf(fault: string, rules: string[], ...abilities: string[]): stri
 
 Deno.test("each rule is broken by its own figures alone, and the gravest counts", () => {
   assertEquals(RULES.map(({ id }) => id as string), Object.keys(BROKEN));
+  const fault = faultOf("half-open");
   for (const { id, verdict, says } of RULES) {
     const figures = { ...GOOD, ...BROKEN[id]! };
-    assertEquals(judge(figures, faultOf("fragments"), {}), { verdict, reason: says });
-    assertEquals(RULES.filter((rule) => rule.isBroken(figures, faultOf("fragments"))).map((rule) => rule.id), [id]);
+    assertEquals(judge(figures, fault, {}), { verdict, reason: says });
+    assertEquals(RULES.filter((rule) => rule.isBroken(figures, fault)).map((rule) => rule.id), [id]);
   }
-  assertEquals(judge(GOOD, faultOf("fragments"), {}), { verdict: "survived", reason: null });
+  assertEquals(judge(GOOD, fault, {}), { verdict: "survived", reason: null });
   assertEquals(verdictOf("fragments", ["descriptors", "lost"]), "failed");
 });
 
