@@ -9,7 +9,7 @@ import type { Asked, Order } from "./normal_clients.ts";
 /** How many there are where a server can serve so many, and what they ask for together. */
 export const CLIENTS = 20;
 export const PER_SECOND = 500;
-/** How long their thread may take for its start, and for each answer: it waits for its clients, which are patient for 3 s. */
+/** How long their thread may take for its start, and for each answer. It waits for its clients, who are patient for 3 s. */
 const THREAD_MS = 10_000;
 
 const WORKERS = 4;
@@ -24,8 +24,8 @@ export interface Crowd {
 }
 
 /**
- * The crowd that suits a server. Only where each worker of a fixed number blocks on one connection there is a small one: loops
- * serve any number of connections each, however many of them run.
+ * The crowd that suits a server. It is small only where each worker of a fixed number blocks on one connection. A loop serves
+ * any number of connections, however many loops there are.
  */
 export function crowdOf(subject: Subject): Crowd {
   const many = { clients: CLIENTS, args: [], room: Infinity };

@@ -101,9 +101,9 @@ const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
 const SERVE_OTHERS = "serve-others";
 
 /**
- * The rules that a server need not keep where its header says that it cannot do this: those that are about just that. An
- * ability counts for the faults that name it, `serve-others` for all. The end of a server is excused by what promises that it
- * goes on, and an exit code by nothing.
+ * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
+ * that name it, `serve-others` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
+ * an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
@@ -189,7 +189,7 @@ const GRAVITY: readonly FaultRow["verdict"][] = ["survived", "skipped", "degrade
 const isByAllowance = ({ p99_ms_before, p99_ms_during, p99_ms_after }: FaultRow): boolean =>
   allowedMs(p99_ms_before) > MAX_P99_MS && Math.max(p99_ms_during ?? 0, p99_ms_after ?? 0) > MAX_P99_MS;
 
-/** Nothing came of what the fault's clients were owed: cells beside it delay answers, and hold up not all for seconds. */
+/** Nothing came of what the clients of the fault were owed. Cells beside it delay answers, but not all of them for seconds. */
 function isTotal({ owed, lost, lost_after, exit_code }: FaultRow): boolean {
   const own = exit_code === null ? owed - FRESH : owed; // behind the end of a server nobody asks
   return own > 0 && lost - lost_after >= own;

@@ -42,8 +42,8 @@ function ownSources(folder = import.meta.dirname!): [path: string, text: string]
 }
 
 /**
- * A key for each cell, the same as long as the cell would be measured the same by a run of the same cells. A run of one fault
- * neither takes nor removes what a run of all of them has kept.
+ * A key for each cell: the same as long as a run of the same cells would measure the same. So a run of one fault neither takes
+ * nor removes what a run of all of them has kept.
  */
 async function keysOf(cells: readonly Cell[], seed: number, machine: string): Promise<Map<string, string>> {
   const scope = cells.map(nameOf).toSorted();

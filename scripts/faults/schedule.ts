@@ -1,10 +1,10 @@
 /**
  * In which order cells are measured, and which of them at the same time.
  *
- * Most cells wait nearly all of their time, so several share a machine. Others beside it can make a cell look worse: its clients
- * and its server wait for a core. They can make it look better too: where requests are slow before the fault, slow ones are
- * allowed during it, and a storm is weaker on a busy core. So a row that others may have caused is in doubt, and its cell is
- * measured again alone, as often as it takes until a row counts.
+ * Most cells wait nearly all of their time, so several share a machine. Others beside a cell can make it look worse: clients
+ * and server wait for a core. They can make it look better too: a storm is weaker on a busy core, and where requests are slow
+ * before the fault, slow ones are allowed during it. So a cell whose row others may have caused is measured again alone, until
+ * a row counts.
  *
  * @module
  */
