@@ -132,7 +132,10 @@ const FAULT = v.strictObject({
     "the verdicts of all its runs: the first beside other cells or alone, those behind it alone",
   ),
   clients: field(number, "how many normal clients it had; 0: nothing was measured"),
-  requests_during: field(number, "requests of normal clients that were due during the fault, or in a second from its start"),
+  requests_during: field(
+    number,
+    "requests of normal clients that were due during the fault, or in a second from its start",
+  ),
   answered_share_during: field(numberOrNull, "share of these that were answered; `null`: there were none"),
   p99_ms_before: field(
     numberOrNull,

@@ -141,7 +141,9 @@ export function faultsSentence({ faults, servers }: FaultMatrix): string {
     sum((of) => verdicts(of, "skipped").length),
   ];
   return `${counted(servers.length, "server")} under ${counted(faults.length, "fault")}: ${count(survived)} of ` +
-    `${counted(sum(triedOf), "cell")} survived, ${count(skipped)} skipped; ${counted(sum(lostOf), "answer")} lost that ` +
+    `${counted(sum(triedOf), "cell")} survived, ${count(skipped)} skipped; ${
+      counted(sum(lostOf), "answer")
+    } lost that ` +
     `were promised, ${count(sum(unpromisedOf))} lost that are not promised.`;
 }
 

@@ -3,21 +3,26 @@
  *
  * @module
  */
-import { type Experiment, runsHere, speaksHttp, type System } from "../../lib/catalogue/catalogue.ts";
+import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { obstacleTo } from "../../lib/catalogue/tools.ts";
 
-/** Those that this system can run and that speak HTTP, and a sentence for each of the others. */
-export function allServers(
+/**
+ * Those that speak HTTP and that nothing here stands in the way of, and a sentence for each of the others.
+ *
+ * @param obstacle What stands in the way of one; null: nothing.
+ */
+export async function allServers(
   experiments: readonly Experiment[],
-  system?: System,
-): { here: Experiment[]; leftOut: string[] } {
-  const reasonOf = (one: Experiment): string | null => {
-    if (!speaksHttp(one)) return `${one.name} speaks WebSocket, and the clients of faults ask by HTTP.`;
-    const here = runsHere(one, system);
-    return here.runs ? null : here.reason;
-  };
-  const all = experiments.map((one) => ({ one, reason: reasonOf(one) }));
-  return {
-    here: all.filter(({ reason }) => reason === null).map(({ one }) => one),
-    leftOut: all.flatMap(({ reason }) => reason ?? []),
-  };
+  obstacle: (one: Experiment) => Promise<string | null> = obstacleTo,
+): Promise<{ here: Experiment[]; leftOut: string[] }> {
+  const here: Experiment[] = [];
+  const leftOut: string[] = [];
+  for (const one of experiments) {
+    const reason = speaksHttp(one)
+      ? await obstacle(one)
+      : `${one.name} speaks WebSocket, and the clients of faults ask by HTTP.`;
+    if (reason === null) here.push(one);
+    else leftOut.push(reason);
+  }
+  return { here, leftOut };
 }

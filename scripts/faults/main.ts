@@ -103,7 +103,7 @@ function exitOf(rows: readonly FaultRow[], harness: HarnessErrors): number {
 }
 
 /** What the command line asks for. */
-function readOrder() {
+async function readOrder() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
     string: ["fault", "seed", "name", "url", "pid", "port"],
@@ -119,11 +119,11 @@ function readOrder() {
   const faults =
     flags.fault?.split(",").map((id) => findIn(FAULTS.map((fault) => ({ ...fault, name: fault.id })), id, "fault")) ??
       FAULTS;
-  const all = allServers(catalogue());
+  const all = flags.all && !isOwn ? await allServers(catalogue()) : { here: [], leftOut: [] };
   const named = flags.all ? all.here : flags._.map((name) => findHttp(name));
   const taken = catalogue().filter(speaksHttp).map(({ name }) => name);
   const subjects: Subject[] = isOwn ? [readCustom(flags, words, taken)] : named;
-  return { flags, seed, faults, subjects, leftOut: flags.all && !isOwn ? all.leftOut : [] };
+  return { flags, seed, faults, subjects, leftOut: all.leftOut };
 }
 
 /** Prints what was measured. */
@@ -136,7 +136,7 @@ function show(rows: readonly FaultRow[], subjects: readonly Subject[], leftOut: 
 }
 
 await runScript(USAGE, async () => {
-  const { flags, seed, faults, subjects, leftOut } = readOrder();
+  const { flags, seed, faults, subjects, leftOut } = await readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
