@@ -127,6 +127,18 @@ const MUTANTS: Mutant[] = [
     changes: [{ from: "partial.size > 0 && partial.has(fd) ? restore(fd) : 0;", to: "0;" }],
   },
   {
+    name: "accepts nobody any more once a head has come in pieces",
+    fault: "fragments",
+    changes: [
+      {
+        from: "function acceptSome(listener: number, bound: number): boolean {\n",
+        to: "let isDeaf = false;\nfunction acceptSome(listener: number, bound: number): boolean {\n" +
+          "  if (isDeaf) return false;\n",
+      },
+      { from: "  partial.set(fd, { bytes, length", to: "  isDeaf = true;\n  partial.set(fd, { bytes, length" },
+    ],
+  },
+  {
     name: "ends at a malformed head",
     fault: "malformed-heads",
     changes: [{

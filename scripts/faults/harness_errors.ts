@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { EXIT } from "../../lib/cli/exit.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import type { measureCell } from "./cell.ts";
 import { settle, unmeasured } from "./judge.ts";
@@ -36,6 +37,13 @@ export class HarnessErrors {
     const last = alone.at(-1) ?? beside!;
     if (!this.#rows.has(last)) return settle(beside, alone);
     return alone.length === 0 ? null : last;
+  }
+
+  /** What the run ends with. */
+  exitOf(rows: readonly FaultRow[]): number {
+    if (rows.some((row) => this.has(row))) return EXIT.harness;
+    if (rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
+    return rows.some(({ verdict }) => verdict === "failed") ? EXIT.failed : EXIT.ok;
   }
 
   /** Whether a row is one of these. */

@@ -96,12 +96,6 @@ async function measure(cells: readonly Cell[], { seed, keeping, harness, signal 
   return rows.sort((a, b) => rank(a) - rank(b));
 }
 
-function exitOf(rows: readonly FaultRow[], harness: HarnessErrors): number {
-  if (rows.some((row) => harness.has(row))) return EXIT.harness;
-  if (rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
-  return rows.some(({ verdict }) => verdict === "failed") ? EXIT.failed : EXIT.ok;
-}
-
 /** What the command line asks for. */
 async function readOrder() {
   const { own, words } = commandBehind(Deno.args);
@@ -159,5 +153,5 @@ await runScript(USAGE, async () => {
     return EXIT.interrupted;
   }
   await keeping.close();
-  return exitOf(rows, harness);
+  return harness.exitOf(rows);
 });

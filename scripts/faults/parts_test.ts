@@ -313,6 +313,10 @@ Deno.test("a cell in which this program fails is skipped with the reason, and on
   assertEquals(runs, ["skipped"]);
   assertEquals(await errors.measure(sound!, 1, signal), ROW);
   assertEquals([errors.has(row), errors.has(ROW)], [true, false]);
+  const failed: FaultRow = { ...ROW, verdict: "failed" };
+  const skipped: FaultRow = { ...ROW, verdict: "skipped" };
+  const codes = [[ROW, skipped], [skipped], [ROW, failed], [ROW, failed, row]].map((rows) => errors.exitOf(rows));
+  assertEquals(codes, [0, 69, 1, 70]);
   assertEquals([errors.settle(row, []), errors.settle(row, [row]), errors.settle(ROW, [])], [null, row, ROW]);
 });
 
