@@ -185,9 +185,13 @@ export const MAX_ALONE = 3;
 /** From good to bad: of three runs with three verdicts the one in the middle counts. */
 const GRAVITY: readonly FaultRow["verdict"][] = ["survived", "skipped", "degraded", "cannot", "failed"];
 
-/** It survived only by what {@linkcode allowedMs} allows a busy machine. */
+/** It survived only by what {@linkcode allowedMs} allows a busy machine. A stall is longer, and is not judged by it. */
 const isByAllowance = ({ p99_ms_before, p99_ms_during, p99_ms_after }: FaultRow): boolean =>
-  allowedMs(p99_ms_before) > MAX_P99_MS && Math.max(p99_ms_during ?? 0, p99_ms_after ?? 0) > MAX_P99_MS;
+  [p99_ms_during, p99_ms_after].some((ms) => ms !== null && ms > MAX_P99_MS && ms <= allowedMs(p99_ms_before));
+
+/** It broke rules of time alone, as a busy machine does. */
+const isLateOnly = ({ lost, ended_early, exit_code, clients }: FaultRow): boolean =>
+  clients > 0 && lost === 0 && !ended_early && (exit_code ?? 0) === 0;
 
 /** Nothing came of what the clients of the fault were owed. Cells beside it delay answers, but not all of them for seconds. */
 function isTotal({ owed, lost, lost_after, exit_code }: FaultRow): boolean {
@@ -207,7 +211,7 @@ function isPlain(beside: FaultRow | null, row: FaultRow): boolean {
   if (row.verdict === "cannot") return true; // the header says the same
   if (row.verdict === "degraded") return false;
   if (row.verdict === "failed") return isTotal(row) || beside?.verdict === "failed";
-  return beside === null || (beside.verdict !== "failed" && beside.verdict !== "cannot");
+  return beside === null || beside.verdict === "skipped" || isLateOnly(beside);
 }
 
 /**

@@ -163,10 +163,14 @@ Deno.test("what survived only because it was slow before is measured alone", () 
   assertEquals(settled(rowOf("survived", { p99_ms_before: 100, p99_ms_during: 250 })), null);
   assertEquals(settled(rowOf("survived", { p99_ms_before: 100, p99_ms_during: 150 })), "survived");
   assertEquals(settled(rowOf("survived", { p99_ms_before: 10, p99_ms_during: 150 })), "survived");
+  assertEquals(settled(rowOf("survived", { p99_ms_before: 100, p99_ms_after: 250 })), null);
+  assertEquals(settled(rowOf("survived", { p99_ms_before: 100, p99_ms_during: 1990 })), "survived"); // a standstill
 });
 
 Deno.test("one run alone is enough where it is plain", () => {
   assertEquals(settled(degraded, survived), "survived");
+  assertEquals(settled(rowOf("failed", { recovery_s: null }), survived), "survived"); // what was late alone is in time
+  assertEquals(settled(rowOf("failed", { ended_early: true }), survived), null);
   assertEquals(settled(failed, failed), "failed");
   assertEquals(settled(cannot, cannot), "cannot");
   assertEquals(settled(failed, cannot), "cannot");
