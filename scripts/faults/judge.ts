@@ -97,6 +97,8 @@ type RuleId = Rule["id"];
 const MEANWHILE: readonly RuleId[] = ["share", "p99"]; // of the normal clients beside the fault
 const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
 
+const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connections that are never ended
+
 /** An architecture that serves one client after the other lets any fault's clients hold up the others. */
 const SERVE_OTHERS = "serve-others";
 
@@ -122,8 +124,8 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "malformed-400": ["lost"],
   "bound-head": ["lost"],
   linger: ["lost"],
-  keepalive: ["lost", "descriptors"],
-  "give-up": ["lost"],
+  keepalive: HELD,
+  "give-up": HELD,
   "stop-in-flight": ["lost"],
   "stop-backlog": ["lost"],
 };
