@@ -136,11 +136,17 @@ const FAULT = v.strictObject({
     numberOrNull,
     "from the end of the fault until every request is answered in time again; `null`: never while it was looked at",
   ),
+  cpu_share_during: field(numberOrNull, "CPU of the server during the fault, in cores, beyond what it was before"),
   descriptors_left: field(numberOrNull, "open descriptors after the fault, beyond those before it"),
   threads_left: field(numberOrNull, "threads after it, beyond those before it"),
   memory_left_bytes: field(numberOrNull, "anonymous PSS after it, beyond that before it"),
+  memory_held_bytes: field(
+    numberOrNull,
+    "anonymous PSS while clients do not read, beyond that of their idle connections; `null`: another fault",
+  ),
   owed: field(number, "answers that the clients of the fault had to get"),
   lost: field(number, "how many of these did not come"),
+  outcomes: field(textOrNull, "in what ways it ended for the clients of the fault, with how often; `null`: not counted"),
   ended_early: field(v.boolean(), "whether the server ended by itself"),
   exit_code: field(numberOrNull, "of a server that the fault ends; `null` elsewhere"),
 });

@@ -5,6 +5,7 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
+import { type CpuReading, cpuReading } from "../../lib/sampling/process.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
@@ -86,6 +87,10 @@ const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => 
   return now === null || then === null ? null : now - then;
 };
 
+/** CPU time by time on the wall between two readings, in cores; null where one is missing. */
+const cores = (from: CpuReading | null, to: CpuReading | null): number | null =>
+  from === null || to === null ? null : (to.us - from.us) / (to.atUs - from.atUs);
+
 /** Everything that was seen of a cell. */
 interface Trial {
   asked: Asked[];
@@ -96,13 +101,16 @@ interface Trial {
   seen: Seen;
   had: Sample | null;
   left: Sample | null;
+  /** CPU time of the server at the three moments. */
+  cpu: Record<"calm" | "from" | "until", CpuReading | null>;
   endedEarly: boolean;
 }
 
-function figuresOf({ asked, calm, from, until, seen, had, left, endedEarly }: Trial): Figures {
+function figuresOf({ asked, calm, from, until, seen, had, left, cpu, endedEarly }: Trial): Figures {
   const during = asked.filter(([due]) => due >= from && due < until);
   const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
   const before = p99(asked.filter(([due]) => due >= calm && due < from));
+  const [idle, busy] = [cores(cpu.calm, cpu.from), cores(cpu.from, cpu.until)];
   const answered = during.filter(([, took]) => took !== null).length;
   return {
     answered_share_during: during.length === 0 ? 1 : answered / during.length,
@@ -110,11 +118,14 @@ function figuresOf({ asked, calm, from, until, seen, had, left, endedEarly }: Tr
     p99_ms_during: p99(during),
     p99_ms_after: p99(later),
     recovery_s: recovery(later, until, allowedMs(before)),
+    cpu_share_during: idle === null || busy === null ? null : busy - idle,
     descriptors_left: more(left, had, (one) => one.descriptors),
     threads_left: more(left, had, (one) => one.threads),
     memory_left_bytes: more(left, had, (one) => one.pss_anon_bytes),
+    memory_held_bytes: seen.heldBytes ?? null,
     owed: seen.owed,
     lost: seen.owed - seen.came,
+    outcomes: seen.outcomes ?? null,
     ended_early: endedEarly,
     exit_code: seen.exitCode ?? null,
   };
@@ -126,11 +137,14 @@ const EMPTY: Figures = {
   p99_ms_during: null,
   p99_ms_after: null,
   recovery_s: null,
+  cpu_share_during: null,
   descriptors_left: null,
   threads_left: null,
   memory_left_bytes: null,
+  memory_held_bytes: null,
   owed: 0,
   lost: 0,
+  outcomes: null,
   ended_early: false,
   exit_code: null,
 };
@@ -198,10 +212,13 @@ async function trial(
   let isOver = false;
   void server.exited.then(() => isOver = true);
   using normal = await normalClients(target.port, clients);
+  const cpu = () => target.pid === null || isOver ? null : cpuReading(target.pid);
   const startedMs = nowMs();
+  let cpuCalm = cpu();
   let calm = false;
   let answers = false;
   do {
+    cpuCalm = cpu();
     await delay(BEFORE_MS, { signal });
     const seen = await normal.look();
     calm = isCalm(seen, MAX_P99_MS / 2);
@@ -212,17 +229,20 @@ async function trial(
   }
   const look = () => target.pid === null || isOver ? null : sample(target.pid);
   const had = look();
+  const cpuFrom = cpu();
   const from = nowMs();
   const seen = await done(fault, target, signal);
   signal.throwIfAborted();
   const until = nowMs();
+  const used = { calm: cpuCalm, from: cpuFrom, until: cpu() };
   if (!fault.ends) {
     await delay(AFTER_MS, { signal });
     while (!isOver && nowMs() - until < MAX_AFTER_MS && !isCalm(await normal.look(), MAX_P99_MS)) {
       await delay(LOOK_MS, { signal });
     }
   }
-  const course = { calm: from - BEFORE_MS, from, until, seen, had, left: look(), endedEarly: isOver && !fault.ends };
+  const endedEarly = isOver && !fault.ends;
+  const course = { calm: from - BEFORE_MS, from, until, seen, had, left: look(), cpu: used, endedEarly };
   return { ...course, asked: await normal.end() };
 }
 
@@ -248,6 +268,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       terminate: terminator(server, subject),
       room,
       keepsContract: !isCustom(subject),
+      cannot: isCustom(subject) ? {} : subject.cannot,
       hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
       ...(ground.clock !== undefined && { clock: ground.clock }),

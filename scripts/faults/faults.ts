@@ -7,7 +7,7 @@ import * as clients from "./by_clients.ts";
 import * as kernel from "./by_kernel.ts";
 import type { Fault } from "./fault.ts";
 
-export { malformedHeads, oversizedLengths } from "./by_clients.ts";
+export { corpus, demandDescriptors, malformedHeads, oversizedLengths } from "./by_clients.ts";
 export { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 
 /** All faults, in the order of the matrix. */
@@ -18,6 +18,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.descriptorsExhausted,
     needsPid: true,
     abilities: ["recover-emfile", "wait-at-emfile"],
+    isQuiet: true,
     seconds: 1.2,
   },
   {
@@ -26,8 +27,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory", "serve-herd"],
-    mayKeepBytes: 64 * 2 ** 20,
-    stalls: true,
+    mayKeepBytes: 48 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
     seconds: 2.5,
   },
   {
@@ -36,6 +36,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.processesExhausted,
     needsPid: true,
     abilities: ["survive-no-process"],
+    isQuiet: true,
     seconds: 1.2,
   },
   {
@@ -43,6 +44,8 @@ export const FAULTS: readonly Fault[] = [
     says: "50 clients that send 3 bytes a second: each is closed after 10 s",
     run: clients.slowHeads,
     abilities: ["head-deadline"],
+    isQuiet: true,
+    isIdle: true,
     seconds: 11,
   },
   {
@@ -54,10 +57,10 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "non-readers-pipelined",
-    says: "10 clients of small windows that send 20 000 requests and read nothing",
+    says: "100 clients of small windows that send 40 000 requests each, and read no answer but the first",
     run: clients.nonReaders,
-    abilities: ["serve-others", "drain", "late-reader"],
-    seconds: 1.2,
+    abilities: ["serve-others", "drain", "late-reader", "bound-memory"],
+    seconds: 2,
   },
   {
     id: "half-close",
@@ -72,11 +75,22 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.cablePulled,
     ground: "network",
     abilities: ["keepalive"],
+    isQuiet: true,
     seconds: 5,
   },
   {
+    id: "peers-gone",
+    says: "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
+    run: kernel.cableCut,
+    ground: "network",
+    abilities: ["give-up"],
+    isQuiet: true,
+    isIdle: true,
+    seconds: 34,
+  },
+  {
     id: "rst-storm",
-    says: "connections that end by a reset",
+    says: "connections that end by a reset, half of them with half of a head, and a request behind each 20 of them",
     run: clients.rstStorm,
     abilities: ["survive-resets", "serve-herd"],
     seconds: 1,
@@ -105,10 +119,10 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "malformed-heads",
-    says: "200 heads with random bytes",
+    says: "malformed heads of a collection, and 200 with random bytes, each with 64 KiB behind it",
     run: clients.malformed,
     abilities: ["malformed-400", "serve-herd"],
-    seconds: 0.8,
+    seconds: 1,
   },
   {
     id: "oversized-heads",

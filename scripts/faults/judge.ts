@@ -9,7 +9,7 @@ import type { Fault } from "./fault.ts";
 /** The figures of a cell, before it is judged. */
 export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason">;
 /** The parts of a fault that rules depend on. */
-type Kind = Pick<Fault, "stalls" | "ends" | "mayKeepBytes">;
+type Kind = Pick<Fault, "stalls" | "ends" | "isQuiet" | "mayKeepBytes">;
 
 /** A rule: what breaks it, and the verdict if it is broken. */
 interface Rule {
@@ -24,7 +24,11 @@ export const MIN_ANSWERED_SHARE = 0.99;
 export const MAX_P99_MS = 200;
 export const MAX_MORE_DESCRIPTORS = 3;
 export const MAX_MORE_THREADS = 4;
-export const MAX_MORE_BYTES = 64 * 2 ** 20;
+export const MAX_MORE_BYTES = 16 * 2 ** 20;
+/** Of a core. */
+export const MAX_IDLE_CPU_SHARE = 0.5;
+/** What may be kept for clients that are there: 64 MiB by the contract, and half as much for what holds it. */
+export const MAX_HELD_BYTES = 96 * 2 ** 20;
 
 /** How long a normal request may take: on a machine that is busy with others, three times as long as before the fault. */
 export const allowedMs = (p99BeforeMs: number | null): number => Math.max(MAX_P99_MS, 3 * (p99BeforeMs ?? 0));
@@ -56,6 +60,16 @@ export const RULES: readonly Rule[] = [
     says: `the p99 of normal clients is above ${MAX_P99_MS} ms, and above three times what it was before`,
     isOfOthers: true,
     isBroken: (of, { stalls }) => !stalls && (of.p99_ms_during ?? 0) > allowedMs(of.p99_ms_before),
+  },
+  {
+    verdict: "degraded",
+    says: "it spins: more than half a core, where there is nothing to do",
+    isBroken: (of, { isQuiet }) => isQuiet === true && (of.cpu_share_during ?? 0) > MAX_IDLE_CPU_SHARE,
+  },
+  {
+    verdict: "degraded",
+    says: `more than ${MAX_HELD_BYTES / 2 ** 20} MiB are kept of answers that nobody reads`,
+    isBroken: (of) => (of.memory_held_bytes ?? 0) > MAX_HELD_BYTES,
   },
   {
     verdict: "degraded",

@@ -114,6 +114,7 @@ async function measure(cells: readonly Cell[], seed: number, keeping: Keeping, s
   await runCells<Cell, FaultRow>(due, {
     lanes,
     isHeavy: ({ fault }) => fault.isHeavy ?? false,
+    isIdle: ({ fault }) => fault.isIdle ?? false,
     isSuspect: ({ verdict }) => verdict === "failed" || verdict === "degraded",
     measure: ({ subject, fault }) => measureCell(subject, fault, seed, signal),
     onStart: (cell) => line.show(`${name(cell)}: ${left()}`, `${name(cell)}: ${left()}`),

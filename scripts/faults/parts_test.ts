@@ -66,6 +66,25 @@ Deno.test("light cells share the machine, a heavy one has it alone, and what loo
   assertEquals(rows.slice(0, 2), ["2 good", "4 good"]);
 });
 
+Deno.test("cells that only wait have lanes of their own, and are measured again among themselves", async () => {
+  const order: number[] = [];
+  const { promise: waited, resolve } = Promise.withResolvers<void>();
+  const { rows } = await runNumbers([100, 102, 2, 4, 6], {
+    isIdle: (cell) => cell >= 100,
+    async measure(cell) {
+      order.push(cell);
+      if (cell < 100) return `${cell} good`;
+      const isSecond = order.filter((one) => one === cell).length === 2;
+      if (cell === 100 && !isSecond) await waited; // for the second time of another: never, if that waited for this
+      if (cell === 102) resolve();
+      return `${cell} ${cell === 100 || isSecond ? "good" : "bad"}`;
+    },
+  });
+  assertEquals(rows.toSorted(), ["100 good", "102 good", "2 good", "4 good", "6 good"]);
+  assertEquals(rows.at(-1), "102 good"); // measured twice, behind all others
+  assertEquals(order.filter((cell) => cell === 102).length, 2);
+});
+
 Deno.test("an interrupt keeps the rows that are there, and an error is thrown once all cells under way are over", async () => {
   const stop = new AbortController();
   const { rows } = await runNumbers([2, 4, 6, 8, -2], {
@@ -92,11 +111,14 @@ const ROW: FaultRow = {
   p99_ms_during: 1,
   p99_ms_after: 1,
   recovery_s: 0,
+  cpu_share_during: 0,
   descriptors_left: 0,
   threads_left: 0,
   memory_left_bytes: 0,
+  memory_held_bytes: null,
   owed: 100,
   lost: 0,
+  outcomes: null,
   ended_early: false,
   exit_code: null,
 };
