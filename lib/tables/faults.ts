@@ -68,7 +68,7 @@ export function cellFigures(row: FaultRow): [name: string, value: string][] {
     ["p99 before, during, after", [row.p99_ms_before, row.p99_ms_during, row.p99_ms_after].map(ms).join(", ")],
     ["recovered after", row.recovery_s === null ? null : `${count(row.recovery_s, 2)} s`],
     ["answers lost", row.owed === 0 ? null : `${count(row.lost)} of ${count(row.owed)}`],
-    ["ends", row.outcomes],
+    ["clients of the fault", row.outcomes],
     ["CPU during, beyond before", row.cpu_share_during === null ? null : `${count(row.cpu_share_during, 2)} cores`],
     ["descriptors left", row.descriptors_left === null ? null : count(row.descriptors_left)],
     ["threads left", row.threads_left === null ? null : count(row.threads_left)],
