@@ -194,7 +194,7 @@ function* random(seed: number): Generator<number, never> {
 }
 
 /** Heads with some of their bytes replaced. */
-export function malformedHeads(seed: number, howMany: number): Uint8Array[] {
+export function malformedHeads(seed: number, howMany: number): Uint8Array<ArrayBuffer>[] {
   const numbers = random(seed);
   const next = (below: number) => (numbers.next().value >>> 8) % below;
   return Array.from({ length: howMany }, () => {
@@ -267,7 +267,15 @@ const isStrict = ({ keepsContract = true, cannot = {} }: Target): boolean =>
   keepsContract && !OWN_PARSER.some((ability) => Object.hasOwn(cannot, ability));
 
 const MUTATED = 200;
-const BEHIND = new Uint8Array(64 * 1024).fill("x".charCodeAt(0));
+const BEHIND_BYTES = 64 * 1024;
+const X = "x".charCodeAt(0);
+
+/** Bytes with 64 KiB behind them. */
+function followed(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(bytes.length + BEHIND_BYTES).fill(X);
+  whole.set(bytes);
+  return whole;
+}
 
 /**
  * Malformed heads, each with 64 KiB behind it. A server that keeps the contract answers, lingers and ends the connection in
@@ -276,7 +284,7 @@ const BEHIND = new Uint8Array(64 * 1024).fill("x".charCodeAt(0));
 export async function malformed(target: Target): Promise<Seen> {
   const mutated = malformedHeads(target.seed, MUTATED).map((bytes): Refusable => ({ bytes, status: null }));
   const all = [...corpus(), ...mutated];
-  const sent = all.map(({ bytes, status }) => ({ bytes: new Uint8Array([...bytes, ...BEHIND]), status }));
+  const sent = all.map(({ bytes, status }) => ({ bytes: followed(bytes), status }));
   const outcomes: string[] = [];
   let came = 0;
   await refuse(target.port, sent, (client, { status }) => {

@@ -214,7 +214,7 @@ async function trial(
   using normal = await normalClients(target.port, clients);
   const cpu = () => target.pid === null || isOver ? null : cpuReading(target.pid);
   const startedMs = nowMs();
-  let cpuCalm = cpu();
+  let cpuCalm: CpuReading | null = null;
   let calm = false;
   let answers = false;
   do {
