@@ -146,7 +146,10 @@ const FAULT = v.strictObject({
   ),
   owed: field(number, "answers that the clients of the fault had to get"),
   lost: field(number, "how many of these did not come"),
-  outcomes: field(textOrNull, "in what ways it ended for the clients of the fault, with how often; `null`: not counted"),
+  outcomes: field(
+    textOrNull,
+    "in what ways it ended for the clients of the fault, with how often; `null`: not counted",
+  ),
   ended_early: field(v.boolean(), "whether the server ended by itself"),
   exit_code: field(numberOrNull, "of a server that the fault ends; `null` elsewhere"),
 });

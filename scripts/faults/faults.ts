@@ -80,7 +80,8 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "peers-gone",
-    says: "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
+    says:
+      "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
     run: kernel.cableCut,
     ground: "network",
     abilities: ["give-up"],

@@ -263,7 +263,8 @@ const MUTANTS: Mutant[] = [
       { from: INTEREST_SET, to: `const hoard: Uint8Array[] = [];\n${INTEREST_SET}` },
       {
         from: REFUSED,
-        to: "else {\n      countError(status);\n      hoard.push(new Uint8Array(2 ** 20).fill(1));\n    }\n    at += head;",
+        to:
+          "else {\n      countError(status);\n      hoard.push(new Uint8Array(2 ** 20).fill(1));\n    }\n    at += head;",
       },
     ],
   },
