@@ -136,7 +136,10 @@ const FAULT = v.strictObject({
     numberOrNull,
     "from the end of the fault until every request is answered in time again; `null`: never while it was looked at",
   ),
-  cpu_share_during: field(numberOrNull, "CPU of the server during the fault, in cores, beyond what it was before"),
+  cpu_share_during: field(
+    numberOrNull,
+    "CPU of the server during the fault, in cores, beyond what it was before; the time in which its threads were ready and others had the CPU does not count",
+  ),
   descriptors_left: field(numberOrNull, "open descriptors after the fault, beyond those before it"),
   threads_left: field(numberOrNull, "threads after it, beyond those before it"),
   memory_left_bytes: field(numberOrNull, "anonymous PSS after it, beyond that before it"),

@@ -5,13 +5,13 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { type CpuReading, cpuReading } from "../../lib/sampling/process.ts";
 import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
 import { hasWork, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
+import { coresBetween, type CpuLook, lookAtCpu } from "./cpu.ts";
 import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { prepare } from "./ground.ts";
@@ -87,10 +87,6 @@ const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => 
   return now === null || then === null ? null : now - then;
 };
 
-/** CPU time by time on the wall between two readings, in cores; null where one is missing. */
-const cores = (from: CpuReading | null, to: CpuReading | null): number | null =>
-  from === null || to === null ? null : (to.us - from.us) / (to.atUs - from.atUs);
-
 /** Everything that was seen of a cell. */
 interface Trial {
   asked: Asked[];
@@ -101,8 +97,8 @@ interface Trial {
   seen: Seen;
   had: Sample | null;
   left: Sample | null;
-  /** CPU time of the server at the three moments. */
-  cpu: Record<"calm" | "from" | "until", CpuReading | null>;
+  /** The CPU of the server at the three moments. */
+  cpu: Record<"calm" | "from" | "until", CpuLook | null>;
   endedEarly: boolean;
 }
 
@@ -110,7 +106,7 @@ function figuresOf({ asked, calm, from, until, seen, had, left, cpu, endedEarly 
   const during = asked.filter(([due]) => due >= from && due < until);
   const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
   const before = p99(asked.filter(([due]) => due >= calm && due < from));
-  const [idle, busy] = [cores(cpu.calm, cpu.from), cores(cpu.from, cpu.until)];
+  const [idle, busy] = [coresBetween(cpu.calm, cpu.from), coresBetween(cpu.from, cpu.until)];
   const answered = during.filter(([, took]) => took !== null).length;
   return {
     answered_share_during: during.length === 0 ? 1 : answered / during.length,
@@ -212,9 +208,9 @@ async function trial(
   let isOver = false;
   void server.exited.then(() => isOver = true);
   using normal = await normalClients(target.port, clients);
-  const cpu = () => target.pid === null || isOver ? null : cpuReading(target.pid);
+  const cpu = () => target.pid === null || isOver ? null : lookAtCpu(target.pid);
   const startedMs = nowMs();
-  let cpuCalm: CpuReading | null = null;
+  let cpuCalm: CpuLook | null = null;
   let calm = false;
   let answers = false;
   do {

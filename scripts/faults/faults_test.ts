@@ -4,6 +4,7 @@ import { PatchedCopies } from "../../lib/catalogue/patched_copies.ts";
 import { ABILITIES } from "../../lib/testing/abilities.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { measureCell } from "./cell.ts";
+import { coresBetween, type CpuLook } from "./cpu.ts";
 import { CannotDo, corpus, demandDescriptors, FAULTS, malformedHeads } from "./faults.ts";
 import { heldIn } from "./held.ts";
 import { type Figures, judge, RULES } from "./judge.ts";
@@ -239,7 +240,10 @@ const MUTANTS: Mutant[] = [
     of: "thread-per-conn",
     fault: "fragments",
     says: THREADS,
-    changes: [{ from: "close(); // of the Worker: its thread ends, and", to: "//" }],
+    changes: [{
+      from: "room--;",
+      to: "room--;\n  libc.pthread_create(new BigUint64Array(1), null, libc.nap, 60_000_000n);",
+    }],
   },
   {
     name: "ends at a malformed head",
@@ -480,6 +484,23 @@ Deno.test("with too few descriptors a crowd is not made smaller, and the reason 
   demandDescriptors(10_000, 11_000);
   const { message } = assertThrows(() => demandDescriptors(10_000, 1024), CannotDo);
   assertStringIncludes(message, "it needs 11000 descriptors, and this process may have 1024");
+});
+
+/** A look at threads: what each had of the CPU, and how long it waited for it, in seconds. */
+const lookOf = (atS: number, threads: Record<string, [ranS: number, waitedS: number]>): CpuLook => ({
+  atUs: atS * 1e6,
+  threads: new Map(
+    Object.entries(threads).map(([id, [ran, waited]]) => [id, { ranUs: ran * 1e6, waitedUs: waited * 1e6 }]),
+  ),
+});
+
+Deno.test("one that spins has a core of its own, also where others leave it little", () => {
+  const from = lookOf(10, { "1": [5, 1], "2": [1, 0] });
+  assertEquals(coresBetween(from, lookOf(12, { "1": [7, 1], "2": [1, 0] })), 1); // alone
+  assertEquals(coresBetween(from, lookOf(12, { "1": [5.25, 2.75], "2": [1, 0] })), 1); // an eighth, and a wait for the rest
+  assertEquals(coresBetween(from, lookOf(12, { "1": [5.25, 2], "2": [1.5, 0] })), 0.5); // both sleep
+  assertEquals(coresBetween(from, lookOf(12, { "1": [5.01, 2.99], "3": [1, 1] })), 0.1 + 1); // hardly run; a new thread
+  assertEquals([coresBetween(null, from), coresBetween(from, null)], [null, null]);
 });
 
 const TCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
