@@ -27,7 +27,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory", "serve-herd"],
-    mayKeepBytes: 48 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
+    mayKeepBytes: 32 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
     seconds: 2.5,
   },
   {
