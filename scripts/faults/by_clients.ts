@@ -105,10 +105,28 @@ export async function slowReaders(target: Target): Promise<Seen> {
 
 const NON_READERS = 100;
 const UNREAD_REQUESTS = 40_000; // of all clients 196 MB of the shortest answers: thrice of what a server may keep
-const UNREAD_MS = 6000; // a server that keeps all of it needs time to make it
+const UNREAD_MS = 15_000; // a server that keeps all of it needs time to make it; others are stuck after a moment
 
 /** What the memory of a server is that belongs to no file; null: it is not known. */
 const memoryOf = (pid: number | null): number | null => pid === null ? null : sample(pid)?.pss_anon_bytes ?? null;
+/** A server whose memory grows less than that in a second has come to an end of it. */
+const GROWTH_BYTES = 8 * 2 ** 20;
+
+/**
+ * Sends until the sockets take no more, and then until the server takes no more memory: the kernel holds megabytes of
+ * requests for it, which it reads later. Returns what it takes in the end, beyond `before`.
+ */
+async function fill(clients: readonly SlowClient[], pid: number | null): Promise<number | null> {
+  const before = memoryOf(pid);
+  const untilMs = performance.now() + UNREAD_MS;
+  for (let known = before;;) {
+    await sendAll(clients, UNREAD_MS);
+    const now = memoryOf(pid);
+    if (before === null || known === null || now === null) return null;
+    if (now - known < GROWTH_BYTES || performance.now() > untilMs) return now - before;
+    known = now;
+  }
+}
 
 /**
  * Clients with small windows that send requests as long as the server takes them, and read the first answer only. What a
@@ -123,11 +141,8 @@ export async function nonReaders(target: Target): Promise<Seen> {
   );
   try {
     await firstAnswers(clients);
-    const before = memoryOf(target.pid);
     for (const client of clients) client.ask(more);
-    await sendAll(clients, UNREAD_MS);
-    const holding = memoryOf(target.pid);
-    return { ...NONE, heldBytes: before === null || holding === null ? null : holding - before };
+    return { ...NONE, heldBytes: await fill(clients, target.pid) };
   } finally {
     for (const client of clients) client[Symbol.dispose]();
   }
