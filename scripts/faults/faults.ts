@@ -27,7 +27,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory", "serve-herd"],
-    mayKeepBytes: 32 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
+    mayKeepBytes: 16 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
     seconds: 2.5,
   },
   {
@@ -84,7 +84,7 @@ export const FAULTS: readonly Fault[] = [
       "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
     run: kernel.cableCut,
     ground: "network",
-    abilities: ["give-up"],
+    abilities: ["give-up", "bound-memory"],
     isQuiet: true,
     isIdle: true,
     seconds: 34,

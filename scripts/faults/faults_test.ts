@@ -39,7 +39,7 @@ const SPINS = "it spins";
 const HELD = "more than 96 MiB are kept";
 const DESCRIPTORS = "more than 3 descriptors";
 const THREADS = "more than 4 threads";
-const MEMORY = "more than 32 MiB are left behind";
+const MEMORY = "more than 48 MiB are left behind";
 const UNSTARTED = "it does not start";
 
 /** A copy of an experiment with something changed, and the fault that must find it. */
