@@ -24,10 +24,7 @@ export const MIN_ANSWERED_SHARE = 0.99;
 export const MAX_P99_MS = 200;
 export const MAX_MORE_DESCRIPTORS = 3;
 export const MAX_MORE_THREADS = 4;
-/**
- * As much as V8 lets its young generation grow, 3 × 16 MiB, where it has had more to do than before. The pages of isolates that
- * have ended, which it keeps for the next ones, are less.
- */
+/** As much as V8 lets its young generation grow, 3 × 16 MiB, where it has had more to do than before: that is no leak. */
 export const MAX_MORE_BYTES = 48 * 2 ** 20;
 /** Of one core, where a fault leaves nothing to do. */
 export const MAX_IDLE_CPU_SHARE = 0.5;
