@@ -25,6 +25,8 @@
  * @cannot     count-accepted A connection is counted by its peer's address and port when its first request comes: a silent
  *             one is missed, and so is a later one from the same port.
  * @cannot     count-errors What the runtime refuses (400) and what breaks (ECONNRESET) is not seen: 404, 405, EMFILE are.
+ * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, and one that is
+ *             gone for a quarter of an hour.
  * @run        deno run --allow-net=127.0.0.1 deno-serve.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it. What the runtime keeps of

@@ -33,6 +33,7 @@
  * @cannot     bound-head The bound is one of each line, 8 190 bytes, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
  * @cannot     count-accepted Its log knows requests only: a connection without one is not counted.
+ * @cannot     give-up Its time limit for an answer is set to an hour here, and it does not set TCP_USER_TIMEOUT.
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net apache-event.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/
  * @simplified IPv4 only. Three modules are loaded, of a hundred. There is no /work: 404.

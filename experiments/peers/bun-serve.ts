@@ -31,6 +31,8 @@
  * @cannot     show-stats It does not tell how many connections or bytes there are.
  * @cannot     count-accepted It tells nothing of connections.
  * @cannot     count-errors What it refuses by itself it reports to nobody.
+ * @cannot     give-up There is no time limit for an answer: a peer that is gone while one is on its way is held until
+ *             the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi bun-serve.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.

@@ -15,6 +15,8 @@
  *             the JDK. Reads of up to 16 KiB by read(2), one write(2) for the answers of one read; the bytes read are
  *             copied into an array once more. TCP_NODELAY and SO_KEEPALIVE are set for each connection, as a Java listener takes no such
  *             option. The virtual machine raises the soft limit of descriptors to the hard one.
+ * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
+ *             until the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-nio.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

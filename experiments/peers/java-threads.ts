@@ -17,6 +17,8 @@
  *             outside of it, through which the JDK reads; no epoll_wait: read(2) itself waits. The compiler makes the
  *             first seconds slow. TCP_NODELAY and SO_KEEPALIVE are set for each connection. One more thread ends those
  *             whose peer takes nothing for 30 s. The virtual machine raises the soft limit of descriptors to the hard one.
+ * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
+ *             until the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

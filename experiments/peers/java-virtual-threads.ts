@@ -15,6 +15,8 @@
  *             carries, whatever Java is installed. SerialGC with 16 MiB of young and 512 MiB of all heap. Each
  *             connection owns an inbox of 16 KiB in the heap. The compiler makes the first seconds slow. TCP_NODELAY and
  *             SO_KEEPALIVE are set for each connection. One more thread ends those whose peer takes nothing for 30 s.
+ * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
+ *             until the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-virtual-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

@@ -23,6 +23,7 @@
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
  * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
  * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     give-up Its time limit for an answer is set to an hour here, and it does not set TCP_USER_TIMEOUT.
  * @workers    processes with an event loop each; as many as there are cores
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/

@@ -33,6 +33,8 @@
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: closeIdleConnections() closes
  *             it.
+ * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, and one that is
+ *             gone for a quarter of an hour.
  * @run        deno run --allow-read --allow-ffi node-deno.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.

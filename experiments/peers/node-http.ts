@@ -28,6 +28,8 @@
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
+ * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, and one that is
+ *             gone for a quarter of an hour.
  * @run        deno run --allow-read --allow-ffi node-http.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.

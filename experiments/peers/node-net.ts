@@ -17,6 +17,9 @@
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
+ * @cannot     give-up Node does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
+ *             until the kernel has tried for a quarter of an hour. One that takes nothing is dropped after more than
+ *             30 s: when a time limit of Node is over, and something was taken since the last one, it begins anew.
  * @run        deno run --allow-read --allow-ffi node-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

@@ -20,7 +20,10 @@ const COLUMNS: Column<FaultRow>[] = [
   { heading: "", cell: (of) => of.server, left: true },
   { heading: "fault", cell: (of) => of.fault, left: true },
   { heading: "verdict", cell: (of) => of.verdict, left: true },
-  { heading: "answered meanwhile", cell: (of) => `${count(of.answered_share_during * 100, 1)} %` },
+  {
+    heading: "answered meanwhile",
+    cell: ({ answered_share_during: share }) => share === null ? MISSING : `${count(share * 100, 1)} %`,
+  },
   {
     heading: "p99 before, during, after (ms)",
     cell: (of) => [of.p99_ms_before, of.p99_ms_during, of.p99_ms_after].map((ms) => count(ms, 1)).join(", "),

@@ -118,32 +118,56 @@ const PROBE = v.strictObject({
 });
 export type ProbeRow = v.InferOutput<typeof PROBE>;
 
+const FAULT_VERDICT = v.picklist(["survived", "degraded", "failed", "cannot", "skipped"]);
+
 /** What a server shows under one fault. */
 const FAULT = v.strictObject({
   server: field(text, "which server"),
   fault: field(text, "what was done to it"),
   seed: field(number, "of all that is random in the fault"),
   verdict: field(
-    v.picklist(["survived", "degraded", "failed", "cannot", "skipped"]),
+    FAULT_VERDICT,
     "by the rules of `scripts/faults/judge.ts`; `cannot`: its architecture does not promise it",
   ),
   reason: field(textOrNull, "the rule that is broken, or why there is no figure; `null`: it survived"),
-  answered_share_during: field(number, "share of the requests of normal clients during the fault that were answered"),
+  runs: field(
+    v.array(FAULT_VERDICT),
+    "the verdicts of all its runs: the first beside other cells or alone, those behind it alone",
+  ),
+  clients: field(number, "how many normal clients it had; 0: nothing was measured"),
+  requests_during: field(
+    number,
+    "requests of normal clients that were due during the fault, or in a second from its start",
+  ),
+  answered_share_during: field(numberOrNull, "share of these that were answered; `null`: there were none"),
   p99_ms_before: field(
     numberOrNull,
     "of the normal clients, in ms, before the fault; `null`: that request had no answer",
   ),
-  p99_ms_during: field(numberOrNull, "the same during the fault"),
+  p99_ms_during: field(numberOrNull, "the same during the fault, or in a second from its start"),
   p99_ms_after: field(numberOrNull, "the same after it"),
   recovery_s: field(
     numberOrNull,
-    "from the end of the fault until every request is answered in time again; `null`: never while it was looked at",
+    "from the end of the fault until 99 % of the requests are answered in time again; `null`: never while it was looked at",
+  ),
+  cpu_share_during: field(
+    numberOrNull,
+    "CPU of the server during the fault, in cores, beyond what it was before; the time in which its threads were ready and others had the CPU does not count",
   ),
   descriptors_left: field(numberOrNull, "open descriptors after the fault, beyond those before it"),
   threads_left: field(numberOrNull, "threads after it, beyond those before it"),
   memory_left_bytes: field(numberOrNull, "anonymous PSS after it, beyond that before it"),
-  owed: field(number, "answers that the clients of the fault had to get"),
+  memory_held_bytes: field(
+    numberOrNull,
+    "anonymous PSS while clients do not read, beyond that of their idle connections; `null`: another fault",
+  ),
+  owed: field(number, "answers that the clients of the fault, and new ones behind it, had to get"),
   lost: field(number, "how many of these did not come"),
+  lost_after: field(number, "how many of the lost ones were owed to the new clients behind the fault"),
+  outcomes: field(
+    textOrNull,
+    "in what ways it ended for the clients of the fault, with how often; `null`: not counted",
+  ),
   ended_early: field(v.boolean(), "whether the server ended by itself"),
   exit_code: field(numberOrNull, "of a server that the fault ends; `null` elsewhere"),
 });

@@ -60,19 +60,27 @@ const namesOf = ({ rows }: Study<"faults">): Set<string> => new Set(rows.map(({ 
 const cellCommand = ({ server, fault, seed }: FaultRow): string =>
   taskLine("faults", [server, "--fault", fault, "--seed", String(seed)]);
 
+/** Nothing was measured: the fault cannot be done, or the server does not start with it. */
+export const isUnmeasured = (row: FaultRow): boolean => row.verdict === "skipped" || row.clients === 0;
+
 /** The figures of a cell with their names, those that are known. */
 export function cellFigures(row: FaultRow): [name: string, value: string][] {
   const ms = (value: number | null) => value === null ? MISSING : `${count(value, 1)} ms`;
+  const { answered_share_during: share, requests_during: requests } = row;
   const all: [string, string | null][] = [
-    ["answered during", `${count(row.answered_share_during * 100, 1)} %`],
+    ["answered during", share === null ? null : `${count(share * 100, 1)} % of ${counted(requests, "request")}`],
     ["p99 before, during, after", [row.p99_ms_before, row.p99_ms_during, row.p99_ms_after].map(ms).join(", ")],
     ["recovered after", row.recovery_s === null ? null : `${count(row.recovery_s, 2)} s`],
     ["answers lost", row.owed === 0 ? null : `${count(row.lost)} of ${count(row.owed)}`],
+    ["of new clients behind it", row.lost_after === 0 ? null : count(row.lost_after)],
+    ["clients of the fault", row.outcomes],
+    ["CPU during, beyond before", row.cpu_share_during === null ? null : `${count(row.cpu_share_during, 2)} cores`],
     ["descriptors left", row.descriptors_left === null ? null : count(row.descriptors_left)],
     ["threads left", row.threads_left === null ? null : count(row.threads_left)],
+    ["memory held", row.memory_held_bytes === null ? null : signed(row.memory_held_bytes)],
     ["memory left", row.memory_left_bytes === null ? null : signed(row.memory_left_bytes)],
   ];
-  return row.verdict === "skipped" ? [] : all.flatMap(([name, value]) => value === null ? [] : [[name, value]]);
+  return isUnmeasured(row) ? [] : all.flatMap(([name, value]) => value === null ? [] : [[name, value]]);
 }
 
 const signed = (value: number) => value < 0 ? `−${bytes(-value)}` : bytes(value);
@@ -80,16 +88,29 @@ const signed = (value: number) => value < 0 ? `−${bytes(-value)}` : bytes(valu
 const verdicts = ({ cells }: FaultsOf, verdict: FaultRow["verdict"]): FaultCell[] =>
   [...cells.values()].filter((row) => row.verdict === verdict);
 
-/** The greatest of figures that are known. */
-const worst = (of: FaultsOf, figure: (row: FaultRow) => number | null): number | null => {
-  const known = [...of.cells.values()].filter(({ verdict }) => verdict !== "skipped")
-    .flatMap((row) => figure(row) ?? []);
-  return known.length === 0 ? null : Math.max(...known);
-};
+/** The cells in which something was measured. */
+const measured = ({ cells }: FaultsOf): FaultCell[] => [...cells.values()].filter((row) => !isUnmeasured(row));
+
+/** The greatest of a figure, or `none` if it is missing in a cell: that is worse than any figure. */
+function worst(of: FaultsOf, none: string, digits: number, figure: (row: FaultRow) => number | null): string {
+  const figures = measured(of)
+    .filter(({ exit_code }) => exit_code === null) // a server that was to end answers nobody in the end
+    .map(figure);
+  if (figures.includes(null)) return none;
+  return figures.length === 0 ? MISSING : count(Math.max(...figures as number[]), digits);
+}
+
+const lostIn = (rows: readonly FaultRow[]): number => rows.reduce((sum, { lost }) => sum + lost, 0);
 
 /** Answers that were lost although the architecture promises them. */
 export const lostOf = ({ cells }: FaultsOf): number =>
-  [...cells.values()].filter(({ verdict }) => verdict !== "cannot").reduce((sum, { lost }) => sum + lost, 0);
+  lostIn([...cells.values()].filter(({ verdict }) => verdict !== "cannot"));
+
+/** Answers that were lost, and that the architecture does not promise. */
+export const unpromisedOf = (of: FaultsOf): number => lostIn(verdicts(of, "cannot"));
+
+/** Cells in which the fault was done, or the server did not start with it. */
+const triedOf = (of: FaultsOf): number => of.cells.size - verdicts(of, "skipped").length;
 
 /** What a server did not survive. */
 const weaknesses = (of: FaultsOf): string =>
@@ -100,13 +121,15 @@ const weaknesses = (of: FaultsOf): string =>
 
 const COLUMNS: Column<FaultsOf>[] = [
   { heading: "server", cell: (of) => of.server, left: true },
-  { heading: "survived", cell: (of) => `${verdicts(of, "survived").length} of ${of.cells.size}` },
+  { heading: "survived", cell: (of) => `${verdicts(of, "survived").length} of ${triedOf(of)}` },
   { heading: "degraded", cell: (of) => count(verdicts(of, "degraded").length) },
   { heading: "failed", cell: (of) => count(verdicts(of, "failed").length) },
   { heading: "not promised", cell: (of) => count(verdicts(of, "cannot").length) },
+  { heading: "skipped", cell: (of) => count(verdicts(of, "skipped").length) },
   { heading: "answers lost that were promised", cell: (of) => count(lostOf(of)) },
-  { heading: "worst p99 during, ms", cell: (of) => count(worst(of, (row) => row.p99_ms_during), 1) },
-  { heading: "slowest recovery, s", cell: (of) => count(worst(of, (row) => row.recovery_s), 2) },
+  { heading: "lost that are not promised", cell: (of) => count(unpromisedOf(of)) },
+  { heading: "worst p99 during, ms", cell: (of) => worst(of, "none", 1, (row) => row.p99_ms_during) },
+  { heading: "slowest recovery, s", cell: (of) => worst(of, "never", 2, (row) => row.recovery_s) },
   { heading: "not survived", cell: weaknesses, left: true },
 ];
 
@@ -115,11 +138,16 @@ export const faultsTable = ({ servers }: FaultMatrix): string => markdown(server
 
 /** The matrix in one sentence. */
 export function faultsSentence({ faults, servers }: FaultMatrix): string {
-  const cells = servers.flatMap((of) => [...of.cells.values()]);
-  const survived = cells.filter(({ verdict }) => verdict === "survived").length;
-  const lost = servers.reduce((sum, of) => sum + lostOf(of), 0);
+  const sum = (figure: (of: FaultsOf) => number) => servers.reduce((total, of) => total + figure(of), 0);
+  const [survived, skipped] = [
+    sum((of) => verdicts(of, "survived").length),
+    sum((of) => verdicts(of, "skipped").length),
+  ];
   return `${counted(servers.length, "server")} under ${counted(faults.length, "fault")}: ${count(survived)} of ` +
-    `${counted(cells.length, "cell")} survived, ${counted(lost, "answer")} lost that were promised.`;
+    `${counted(sum(triedOf), "cell")} survived, ${count(skipped)} skipped; ${
+      counted(sum(lostOf), "answer")
+    } lost that ` +
+    `were promised, ${count(sum(unpromisedOf))} lost that are not promised.`;
 }
 
 /** The newest rows of each server. */

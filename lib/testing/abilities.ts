@@ -20,6 +20,7 @@ export const ABILITIES = [
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s
   "keepalive", // idle peers are probed after 60 s
+  "give-up", // ends a connection whose peer acknowledges nothing, or takes nothing, for 30 s
   "bad-length", // 400 for a Content-Length that is not digits
   "any-form", // absolute-form, a leading empty line, queries, HTTP/1.2
   "refuse-version", // 505 for HTTP/2.0

@@ -21,6 +21,8 @@ export class AnswerCounter {
   good = 0;
   /** Whole answers with another status. */
   bad = 0;
+  /** The status of the first whole answer; 0: none has come, or it has none. */
+  first = 0;
   /** The last whole answer says that the server closes the connection. */
   closes = false;
   #rest = "";
@@ -97,6 +99,7 @@ export class AnswerCounter {
   }
 
   #count(): void {
+    if (this.whole === 0) this.first = this.#status;
     this.#isInBody = false;
     this.closes = CLOSE.test(this.#head) || this.#body === "until-close";
     if (this.#status >= 200 && this.#status < 400) this.good++;

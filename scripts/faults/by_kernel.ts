@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { delay } from "@std/async";
 import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { listProc, readProc } from "../../lib/sampling/procfs.ts";
-import { abortedConnects, FAR_ADDRESS, halfOpen, holdHeads, malformed } from "./by_clients.ts";
+import { abortedConnects, type Cable, FAR_ADDRESS, halfOpen, holdHeads, malformed, peersGone } from "./by_clients.ts";
 import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
 import {
@@ -369,18 +369,21 @@ const FAR_NETWORK = `${FAR_ADDRESS}/32`;
 const BACK = ["to", FAR_NETWORK, "blackhole"];
 const FORTH = ["from", FAR_NETWORK, "blackhole"];
 
-export function cablePulled(target: Target): Promise<Seen> {
+function layCable(): Cable {
   rule("add", "pref", "10", "table", "local"); // by default nothing stands before this table
   rule("del", "pref", "0");
-  return halfOpen(target, {
+  return {
     cutAnswers: () => rule("add", "pref", "1", ...BACK),
     cutAll: () => rule("add", "pref", "2", ...FORTH),
     mend() {
       rule("del", "pref", "1");
       rule("del", "pref", "2");
     },
-  });
+  };
 }
+
+export const cablePulled = (target: Target): Promise<Seen> => halfOpen(target, layCable());
+export const cableCut = (target: Target): Promise<Seen> => peersGone(target, layCable());
 
 const BLOCK_BYTES = 64 * 1024; // the largest page of a kernel: a file of a tmpfs grows by whole pages
 

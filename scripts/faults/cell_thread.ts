@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { type Sample, sample } from "../../lib/sampling/sampler.ts";
+import { sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
@@ -18,21 +18,18 @@ import {
   type Subject,
 } from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
-import { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
+import { askAfresh } from "./clients.ts";
+import { crowdOf, normalClients, PER_SECOND } from "./crowd.ts";
+import { type CpuLook, lookAtCpu } from "./cpu.ts";
+import { CannotDo, type Fault, NONE, type Seen, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
+import { BEFORE_MS, figuresOf, isCalm, type Trial } from "./figures.ts";
 import { prepare } from "./ground.ts";
-import { allowedMs, type Figures, judge, MAX_P99_MS } from "./judge.ts";
-import { CLIENTS, normalClients, PER_SECOND } from "./crowd.ts";
-import { withoutExcused } from "./excused.ts";
-import type { Asked } from "./normal_clients.ts";
+import { judge, MAX_P99_MS, unmeasured } from "./judge.ts";
 import { OF_SOCKETS, openWire } from "./wire.ts";
 
 const LOCAL = "127.0.0.1";
-const WORKERS = 4;
-/** A client that stays keeps a worker to itself, so half of the workers are left to others. */
-const CLIENTS_OF_WORKERS = WORKERS / 2;
-/** What is looked at before a fault, and again until it is calm: a machine that is busy with others disturbs all cells. */
-const BEFORE_MS = 500;
+/** It is looked at again before a fault until it is calm: a machine that is busy with others disturbs all cells. */
 const MAX_BEFORE_MS = 5000;
 /** What is looked at after a fault, and longer until requests are answered in time again. */
 const AFTER_MS = 1000;
@@ -45,104 +42,7 @@ const thread = globalThis as unknown as {
   postMessage(value: CellAnswer): void;
 };
 const nowMs = () => performance.timeOrigin + performance.now();
-
-/** How many normal clients a server has, how it is started, and how many connections more it can serve at once. */
-interface Crowd {
-  clients: number;
-  args: string[];
-  room: number;
-}
-
-function crowdOf(subject: Subject): Crowd {
-  const many = { clients: CLIENTS, args: [], room: Infinity };
-  if (isCustom(subject)) return many;
-  if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, args: [], room: 0 };
-  if (!Deno.readTextFileSync(subject.path).includes("[--workers N]")) return many;
-  return {
-    clients: CLIENTS_OF_WORKERS,
-    args: ["--workers", String(WORKERS)],
-    room: WORKERS - CLIENTS_OF_WORKERS,
-  };
-}
-
-/** The 99th percentile of all requests; null where that one had no answer. */
-function p99(asked: readonly Asked[]): number | null {
-  const took = asked.map(([, ms]) => ms ?? Infinity).sort((a, b) => a - b);
-  const ms = took[Math.ceil(took.length * 0.99) - 1] ?? Infinity;
-  return ms === Infinity ? null : ms;
-}
-
-/** Seconds from the end of a fault until 99 % of all requests are answered in time, to the last one seen; null: never. */
-function recovery(later: readonly Asked[], until: number, allowedMs: number): number | null {
-  const last = later.at(-1)?.[0] ?? until;
-  let slow = later.filter(([, ms]) => ms === null || ms > allowedMs).length;
-  for (const [i, [due, ms]] of later.entries()) {
-    if (last - due < BEFORE_MS / 2) return null; // too few are left to say so
-    if (slow <= 0.01 * (later.length - i)) return (due - until) / 1000;
-    if (ms === null || ms > allowedMs) slow--;
-  }
-  return null;
-}
-
-/** Whether the requests of the last moments were answered in time. */
-function isCalm(asked: readonly Asked[], allowedMs: number): boolean {
-  const recent = asked.filter(([due]) => due >= nowMs() - BEFORE_MS);
-  return recent.length > 0 && (p99(recent) ?? Infinity) <= allowedMs;
-}
-
-const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => number | null): number | null => {
-  const [now, then] = [after && of(after), before && of(before)];
-  return now === null || then === null ? null : now - then;
-};
-
-/** Everything that was seen of a cell. */
-interface Trial {
-  asked: Asked[];
-  /** The last look before the fault began then, and the fault `from`, `until`: in ms since 1970. */
-  calm: number;
-  from: number;
-  until: number;
-  seen: Seen;
-  had: Sample | null;
-  left: Sample | null;
-  endedEarly: boolean;
-}
-
-function figuresOf({ asked, calm, from, until, seen, had, left, endedEarly }: Trial): Figures {
-  const during = withoutExcused(asked.filter(([due]) => due >= from && due < until), seen.mayLose ?? 0);
-  const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
-  const before = p99(asked.filter(([due]) => due >= calm && due < from));
-  const answered = during.filter(([, took]) => took !== null).length;
-  return {
-    answered_share_during: during.length === 0 ? 1 : answered / during.length,
-    p99_ms_before: before,
-    p99_ms_during: p99(during),
-    p99_ms_after: p99(later),
-    recovery_s: recovery(later, until, allowedMs(before)),
-    descriptors_left: more(left, had, (one) => one.descriptors),
-    threads_left: more(left, had, (one) => one.threads),
-    memory_left_bytes: more(left, had, (one) => one.pss_anon_bytes),
-    owed: seen.owed,
-    lost: seen.owed - seen.came,
-    ended_early: endedEarly,
-    exit_code: seen.exitCode ?? null,
-  };
-}
-
-const EMPTY: Figures = {
-  answered_share_during: 0,
-  p99_ms_before: null,
-  p99_ms_during: null,
-  p99_ms_after: null,
-  recovery_s: null,
-  descriptors_left: null,
-  threads_left: null,
-  memory_left_bytes: null,
-  owed: 0,
-  lost: 0,
-  ended_early: false,
-  exit_code: null,
-};
+type Normal = Awaited<ReturnType<typeof normalClients>>;
 
 /** How a server is ended by SIGTERM; null where that is not this command's to do. */
 function terminator(server: Running, subject: Subject): Target["terminate"] {
@@ -173,7 +73,11 @@ function obstacle(fault: Fault, subject: Subject): string | null {
 }
 
 /** The verdict on a server that did not start. */
-function unstarted({ failure }: StartError, fault: Fault, subject: Subject): Pick<FaultRow, "verdict" | "reason"> {
+function unstarted(
+  { failure }: StartError,
+  fault: Fault,
+  subject: Subject,
+): { verdict: FaultRow["verdict"]; reason: string } {
   const { ended, reason } = failure;
   if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
     return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
@@ -197,6 +101,35 @@ function aborted(signal: AbortSignal): Promise<never> {
 const done = (fault: Fault, target: Target, signal: AbortSignal): Promise<Seen> =>
   fault.needsPid ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
 
+/**
+ * Looks at the normal clients until they are answered in time, as long as there is patience for that.
+ *
+ * @returns The CPU time of the server when the last look began; null: it is not known.
+ * @throws {CannotDo} If a server of somebody's own is too slow for them without any fault.
+ */
+async function awaitCalm(
+  normal: Normal,
+  { keepsContract, pid }: Target,
+  isOver: () => boolean,
+  signal: AbortSignal,
+): Promise<CpuLook | null> {
+  const startedMs = nowMs();
+  let cpu: CpuLook | null;
+  let calm = false;
+  let answers = false;
+  do {
+    cpu = pid === null || isOver() ? null : lookAtCpu(pid);
+    await delay(BEFORE_MS, { signal });
+    const seen = await normal.look();
+    calm = isCalm(seen, nowMs(), MAX_P99_MS / 2);
+    answers = seen.some(([, ms]) => ms !== null);
+  } while (!calm && nowMs() - startedMs < MAX_BEFORE_MS && !isOver());
+  if (!calm && answers && keepsContract === false) { // one that never answers fails under whatever fault
+    throw new CannotDo(`it does not answer ${PER_SECOND} requests a second in time, even without a fault`);
+  }
+  return cpu;
+}
+
 /** Does a fault to a server that runs, and looks at what normal clients see and what is left. */
 async function trial(
   fault: Fault,
@@ -205,43 +138,41 @@ async function trial(
   clients: number,
   signal: AbortSignal,
 ): Promise<Trial> {
-  let isOver = false;
-  void server.exited.then(() => isOver = true);
+  let hasEnded = false;
+  void server.exited.then(() => hasEnded = true);
+  const isOver = () => hasEnded;
   using normal = await normalClients(target.port, clients);
-  const startedMs = nowMs();
-  let calm = false;
-  let answers = false;
-  do {
-    await delay(BEFORE_MS, { signal });
-    const seen = await normal.look();
-    calm = isCalm(seen, MAX_P99_MS / 2);
-    answers = seen.some(([, ms]) => ms !== null);
-  } while (!calm && nowMs() - startedMs < MAX_BEFORE_MS && !isOver);
-  if (!calm && answers && target.keepsContract === false) { // one that never answers fails under whatever fault
-    throw new CannotDo(`it does not answer ${PER_SECOND} requests a second in time, even without a fault`);
-  }
+  const cpu = () => target.pid === null || isOver() ? null : lookAtCpu(target.pid);
+  const cpuCalm = await awaitCalm(normal, target, isOver, signal);
   const root = target.pid === null ? null : target.leader ?? target.pid; // with what runs beside, as a backend
-  const look = () => root === null || isOver ? null : sample(root);
+  const look = () => root === null || isOver() ? null : sample(root);
   const had = look();
+  const cpuFrom = cpu();
   const from = nowMs();
   const seen = await done(fault, target, signal);
   signal.throwIfAborted();
   const until = nowMs();
+  const used = { calm: cpuCalm, from: cpuFrom, until: cpu() };
   if (!fault.ends) {
     await delay(AFTER_MS, { signal });
-    while (!isOver && nowMs() - until < MAX_AFTER_MS && !isCalm(await normal.look(), MAX_P99_MS)) {
+    while (!isOver() && nowMs() - until < MAX_AFTER_MS && !isCalm(await normal.look(), nowMs(), MAX_P99_MS)) {
       await delay(LOOK_MS, { signal });
     }
   }
-  const course = { calm: from - BEFORE_MS, from, until, seen, had, left: look(), endedEarly: isOver && !fault.ends };
-  return { ...course, asked: await normal.end() };
+  const left = look();
+  const asked = await normal.end();
+  // The normal clients have kept their connections all the time: whether more are accepted only new ones can tell. They come
+  // behind the others, whose place they take where a server serves one client after the other.
+  const after = fault.ends ? NONE : await Promise.race([askAfresh(target.port), aborted(signal)]);
+  const ends = fault.ends ?? false;
+  return { clients, asked, from, until, ends, seen, after, had, left, cpu: used, endedEarly: isOver() && !ends };
 }
 
 /** Measures a cell. */
 async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal: AbortSignal): Promise<FaultRow> {
   const chosen = FAULTS.find(({ id }) => id === fault)!;
   const key = { server: subject.name, fault, seed };
-  const skipped = (reason: string): FaultRow => ({ ...key, ...EMPTY, verdict: "skipped", reason });
+  const skipped = (reason: string): FaultRow => unmeasured(key, "skipped", reason);
   const wrong = obstacle(chosen, subject);
   if (wrong !== null) return skipped(wrong);
   const { clients, args, room } = crowdOf(subject);
@@ -263,6 +194,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       terminate: terminator(server, subject),
       room,
       keepsContract: !isCustom(subject),
+      cannot: isCustom(subject) ? {} : subject.cannot,
       hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
       ...(ground.preload !== undefined && { preload: ground.preload }),
@@ -270,12 +202,16 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       ...(showsStats && { showStats: () => server.stats!() }),
     };
     const figures = figuresOf(await trial(chosen, server, target, clients, signal));
-    const judged = judge(figures, chosen, isCustom(subject) ? {} : subject.cannot);
-    if (!figures.ended_early || judged.verdict === "cannot") return { ...key, ...figures, ...judged };
-    return { ...key, ...figures, ...judged, reason: withLastWords(judged.reason!, server.stderrTail()) };
+    const { verdict, reason } = judge(figures, chosen, isCustom(subject) ? {} : subject.cannot);
+    const row = { ...key, verdict, reason, runs: [verdict], ...figures };
+    if (!figures.ended_early || verdict === "cannot") return row;
+    return { ...row, reason: withLastWords(reason!, server.stderrTail()) };
   } catch (error) {
     signal.throwIfAborted();
-    if (error instanceof StartError) return { ...key, ...EMPTY, ...unstarted(error, chosen, subject) };
+    if (error instanceof StartError) {
+      const { verdict, reason } = unstarted(error, chosen, subject);
+      return unmeasured(key, verdict, reason);
+    }
     if (error instanceof CannotDo) return skipped(error.message);
     throw error;
   }

@@ -21,6 +21,10 @@ const LIMIT: Record<Controller, { v1: string; v2: string }> = {
   memory: { v1: "memory.limit_in_bytes", v2: "memory.max" },
   pids: { v1: "pids.max", v2: "pids.max" },
 };
+/** The files that keep it from swapping beyond that, which would make no limit of it. Only a kernel that can swap has them. */
+const SWAP: Partial<Record<Controller, { v1: string; v2: string; v2Value: number }>> = {
+  memory: { v1: "memory.memsw.limit_in_bytes", v2: "memory.swap.max", v2Value: 0 }, // v1: memory and swap together
+};
 /** A group is empty once its processes are buried, which their parents do. */
 const MAX_TRIES = 100;
 const TRY_MS = 20;
@@ -121,9 +125,17 @@ export class ControlGroup implements AsyncDisposable {
   /** Sets the limit. */
   limit(value: number): void {
     const { v1, v2 } = LIMIT[this.controller];
-    const isOld = listProc(this.folder).includes(v1);
-    const wrong = writeKernelFile(`${this.folder}/${isOld ? v1 : v2}`, String(value));
-    if (wrong !== null) throw new CannotDo(`the limit of ${this.controller} cannot be set: ${wrong}`);
+    const files = listProc(this.folder);
+    const isOld = files.includes(v1);
+    this.#set(isOld ? v1 : v2, value);
+    const swap = SWAP[this.controller];
+    if (swap === undefined || !files.includes(isOld ? swap.v1 : swap.v2)) return;
+    this.#set(isOld ? swap.v1 : swap.v2, isOld ? value : swap.v2Value); // behind the limit, which may not be above it
+  }
+
+  #set(file: string, value: number): void {
+    const wrong = writeKernelFile(`${this.folder}/${file}`, String(value));
+    if (wrong !== null) throw new CannotDo(`the limit of ${this.controller} cannot be set: ${file}: ${wrong}`);
   }
 
   /** Processes and threads in it. */

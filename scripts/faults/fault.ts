@@ -19,6 +19,8 @@ export interface Target {
   room?: number;
   /** It keeps the contract of the experiments, its time limits for example; default: yes. */
   keepsContract?: boolean;
+  /** What of the contract its header says that it cannot, by ability; default: nothing. */
+  cannot?: Readonly<Record<string, string>>;
   /** It has `/work/N`, which burns CPU; default: no. */
   hasWork?: boolean;
   /** The folder that TMPDIR names to the server, on a small disk of its own. */
@@ -58,6 +60,10 @@ export interface Preload {
 export interface Seen {
   owed: number;
   came: number;
+  /** What the server keeps for the clients of the fault while these are there; null: it is not known. */
+  heldBytes?: number | null;
+  /** In what ways it ended for them, and how often. */
+  outcomes?: string;
   /** The exit code, where the fault ends the server. */
   exitCode?: number;
   /** So many requests of normal clients were under way in a process that the fault has ended: they are owed nothing. */
@@ -90,6 +96,10 @@ export interface Fault {
   stalls?: true;
   /** It ends the server. */
   ends?: true;
+  /** It leaves the server nothing to do: one that takes CPU for it spins. */
+  isQuiet?: true;
+  /** It waits nearly all of its time: it has lanes of its own, so that other cells need not wait for it. */
+  isIdle?: true;
   /** What the contract lets a server take under it: its allocator may keep that, beyond what is judged anyway. */
   mayKeepBytes?: number;
   /** It takes all cores, so nothing else may be measured meanwhile. */

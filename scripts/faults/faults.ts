@@ -7,7 +7,7 @@ import * as clients from "./by_clients.ts";
 import * as kernel from "./by_kernel.ts";
 import type { Fault } from "./fault.ts";
 
-export { malformedHeads, oversizedLengths } from "./by_clients.ts";
+export { corpus, demandDescriptors, malformedHeads, oversizedLengths } from "./by_clients.ts";
 export { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
 
 /** All faults, in the order of the matrix. */
@@ -18,6 +18,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.descriptorsExhausted,
     needsPid: true,
     abilities: ["recover-emfile", "wait-at-emfile"],
+    isQuiet: true,
     seconds: 1.2,
   },
   {
@@ -25,9 +26,8 @@ export const FAULTS: readonly Fault[] = [
     says: "1 000 heads of 256 KiB that do not end, where 128 MiB more than before are the limit",
     run: kernel.memoryLimited,
     needsPid: true,
-    abilities: ["bound-memory", "serve-herd"],
-    mayKeepBytes: 64 * 2 ** 20,
-    stalls: true,
+    abilities: ["bound-memory"],
+    mayKeepBytes: 16 * 2 ** 20, // with what may be left anyway: the 64 MiB of the contract
     seconds: 2.5,
   },
   {
@@ -36,6 +36,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.processesExhausted,
     needsPid: true,
     abilities: ["survive-no-process"],
+    isQuiet: true,
     seconds: 1.2,
   },
   {
@@ -43,6 +44,8 @@ export const FAULTS: readonly Fault[] = [
     says: "50 clients that send 3 bytes a second: each is closed after 10 s",
     run: clients.slowHeads,
     abilities: ["head-deadline"],
+    isQuiet: true,
+    isIdle: true,
     seconds: 11,
   },
   {
@@ -54,16 +57,16 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "non-readers-pipelined",
-    says: "10 clients of small windows that send 20 000 requests and read nothing",
+    says: "100 clients of small windows that send 40 000 requests each, and read no answer but the first",
     run: clients.nonReaders,
-    abilities: ["serve-others", "drain", "late-reader"],
-    seconds: 1.2,
+    abilities: ["serve-others", "drain", "late-reader", "bound-memory"],
+    seconds: 2,
   },
   {
     id: "half-close",
     says: "100 clients that close their half behind 20 requests",
     run: clients.halfClose,
-    abilities: ["half-close", "serve-herd"],
+    abilities: ["half-close"],
     seconds: 0.2,
   },
   {
@@ -72,20 +75,32 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.cablePulled,
     ground: "network",
     abilities: ["keepalive"],
+    isQuiet: true,
     seconds: 5,
   },
   {
+    id: "peers-gone",
+    says:
+      "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
+    run: kernel.cableCut,
+    ground: "network",
+    abilities: ["give-up", "bound-memory"],
+    isQuiet: true,
+    isIdle: true,
+    seconds: 34,
+  },
+  {
     id: "rst-storm",
-    says: "connections that end by a reset",
+    says: "connections that end by a reset, half of them with half of a head, and a request behind each 20 of them",
     run: clients.rstStorm,
-    abilities: ["survive-resets", "serve-herd"],
+    abilities: ["survive-resets"],
     seconds: 1,
   },
   {
     id: "aborted-connects",
     says: "1 000 connections that are reset before they are accepted",
     run: kernel.aborted,
-    abilities: ["survive-resets", "serve-herd"],
+    abilities: ["survive-resets"],
     seconds: 1.2,
   },
   {
@@ -115,10 +130,10 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "malformed-heads",
-    says: "200 heads with random bytes",
+    says: "malformed heads of a collection, and 200 with random bytes, each with 64 KiB behind it",
     run: clients.malformed,
-    abilities: ["malformed-400", "serve-herd"],
-    seconds: 0.8,
+    abilities: ["malformed-400"],
+    seconds: 1,
   },
   {
     id: "oversized-heads",
@@ -175,7 +190,7 @@ export const FAULTS: readonly Fault[] = [
     says: "no byte more can be written below TMPDIR, nor to stdout and stderr, while 200 malformed heads come",
     run: kernel.diskFull,
     ground: "disk",
-    abilities: ["serve-on-full-disk", "serve-herd"],
+    abilities: ["serve-on-full-disk"],
     seconds: 4,
   },
   {

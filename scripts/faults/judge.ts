@@ -4,19 +4,24 @@
  * @module
  */
 import type { FaultRow } from "../../lib/results/rows.ts";
-import type { Fault } from "./fault.ts";
+import { type Fault, FRESH } from "./fault.ts";
 
 /** The figures of a cell, before it is judged. */
-export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason">;
+export type Figures = Omit<FaultRow, "server" | "fault" | "seed" | "verdict" | "reason" | "runs">;
+/** What tells a cell from others. */
+export type CellKey = Pick<FaultRow, "server" | "fault" | "seed">;
 /** The parts of a fault that rules depend on. */
-type Kind = Pick<Fault, "stalls" | "ends" | "mayKeepBytes">;
+type Kind = Pick<Fault, "stalls" | "ends" | "isQuiet" | "mayKeepBytes">;
+
+type RuleId =
+  | ("ended" | "exit" | "lost" | "after" | "recovery" | "spins" | "held")
+  | ("share" | "p99" | "descriptors" | "threads" | "memory");
 
 /** A rule: what breaks it, and the verdict if it is broken. */
 interface Rule {
+  id: RuleId;
   verdict: "failed" | "degraded";
   says: string;
-  /** It is about clients beside others: an architecture that serves one after the other cannot keep it. */
-  isOfOthers?: true;
   isBroken(figures: Figures, fault: Kind): boolean;
 }
 
@@ -24,58 +29,134 @@ export const MIN_ANSWERED_SHARE = 0.99;
 export const MAX_P99_MS = 200;
 export const MAX_MORE_DESCRIPTORS = 3;
 export const MAX_MORE_THREADS = 4;
-export const MAX_MORE_BYTES = 64 * 2 ** 20;
+/** As much as V8 lets its young generation grow, 3 × 16 MiB, where it has had more to do than before: that is no leak. */
+export const MAX_MORE_BYTES = 48 * 2 ** 20;
+/** Of one core, where a fault leaves nothing to do. */
+export const MAX_IDLE_CPU_SHARE = 0.5;
+/** What may be kept for clients that are there: 64 MiB by the contract, and half as much for what holds it. */
+export const MAX_HELD_BYTES = 96 * 2 ** 20;
 
 /** How long a normal request may take: on a machine that is busy with others, three times as long as before the fault. */
 export const allowedMs = (p99BeforeMs: number | null): number => Math.max(MAX_P99_MS, 3 * (p99BeforeMs ?? 0));
 
+/** Whether the p99 is too high. Without one the request at that place had no answer, which is worse than any figure. */
+const isTooSlow = ({ requests_during, p99_ms_before, p99_ms_during }: Figures): boolean =>
+  requests_during > 0 && (p99_ms_during ?? Infinity) > allowedMs(p99_ms_before);
+
 /** All rules, the gravest first. */
 export const RULES: readonly Rule[] = [
-  { verdict: "failed", says: "the server ended", isBroken: (of) => of.ended_early },
-  { verdict: "failed", says: "it does not end with exit code 0", isBroken: (of) => (of.exit_code ?? 0) !== 0 },
+  { id: "ended", verdict: "failed", says: "the server ended", isBroken: (of) => of.ended_early },
   {
+    id: "exit",
     verdict: "failed",
-    says: "answers that were owed are lost",
-    isOfOthers: true,
-    isBroken: (of) => of.lost > 0,
+    says: "it does not end with exit code 0",
+    isBroken: (of) => (of.exit_code ?? 0) !== 0,
   },
   {
+    id: "lost",
+    verdict: "failed",
+    says: "answers that were owed are lost",
+    isBroken: (of) => of.lost > of.lost_after,
+  },
+  {
+    id: "after",
+    verdict: "failed",
+    says: "new clients behind it are not answered",
+    isBroken: (of) => of.lost_after > 0,
+  },
+  {
+    id: "recovery",
     verdict: "failed",
     says: "normal clients are not answered in time again",
-    isOfOthers: true,
     isBroken: (of, { ends }) => !ends && of.recovery_s === null,
   },
   {
+    id: "spins",
+    verdict: "degraded",
+    says: "it spins: more than half a core, where there is nothing to do",
+    isBroken: (of, { isQuiet }) => isQuiet === true && (of.cpu_share_during ?? 0) > MAX_IDLE_CPU_SHARE,
+  },
+  {
+    id: "held",
+    verdict: "degraded",
+    says: `more than ${MAX_HELD_BYTES / 2 ** 20} MiB are kept of answers that nobody reads`,
+    isBroken: (of) => (of.memory_held_bytes ?? 0) > MAX_HELD_BYTES,
+  },
+  {
+    id: "share",
     verdict: "degraded",
     says: `less than ${MIN_ANSWERED_SHARE * 100} % of the normal requests are answered meanwhile`,
-    isOfOthers: true,
-    isBroken: (of, { ends }) => !ends && of.answered_share_during < MIN_ANSWERED_SHARE,
+    isBroken: (of, { ends }) => !ends && (of.answered_share_during ?? 1) < MIN_ANSWERED_SHARE, // null: nobody asked
   },
   {
+    id: "p99",
     verdict: "degraded",
     says: `the p99 of normal clients is above ${MAX_P99_MS} ms, and above three times what it was before`,
-    isOfOthers: true,
-    isBroken: (of, { stalls }) => !stalls && (of.p99_ms_during ?? 0) > allowedMs(of.p99_ms_before),
+    isBroken: (of, { stalls }) => !stalls && isTooSlow(of),
   },
   {
+    id: "descriptors",
     verdict: "degraded",
     says: `more than ${MAX_MORE_DESCRIPTORS} descriptors are left behind`,
     isBroken: (of) => (of.descriptors_left ?? 0) > MAX_MORE_DESCRIPTORS,
   },
   {
+    id: "threads",
     verdict: "degraded",
     says: `more than ${MAX_MORE_THREADS} threads are left behind`,
     isBroken: (of) => (of.threads_left ?? 0) > MAX_MORE_THREADS,
   },
   {
+    id: "memory",
     verdict: "degraded",
     says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB are left behind, or what the fault lets it keep`,
     isBroken: (of, { mayKeepBytes = 0 }) => (of.memory_left_bytes ?? 0) > MAX_MORE_BYTES + mayKeepBytes,
   },
 ];
 
+const MEANWHILE: readonly RuleId[] = ["share", "p99"]; // of the normal clients beside the fault
+const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
+
+const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connections that are never ended
+
+/** An architecture that serves one client after the other lets any fault's clients hold up the others. */
+const SERVE_OTHERS = "serve-others";
+
 /**
- * Judges a cell by the first rule that it breaks.
+ * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
+ * that name it, `serve-others` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
+ * an exit code.
+ */
+export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
+  [SERVE_OTHERS]: ANSWERS,
+  "recover-emfile": [...ANSWERS, "after"],
+  "wait-at-emfile": ["lost", ...MEANWHILE],
+  "bound-memory": ["ended", ...ANSWERS, "after", "held", "memory"],
+  "survive-no-process": ["ended", ...ANSWERS, "after"],
+  "outlive-worker": ["ended", ...ANSWERS, "after"],
+  "survive-resets": ["descriptors"],
+  "serve-on-full-disk": ANSWERS,
+  "serve-herd": ["lost", "after", "recovery", "share"],
+  "half-close": ["lost"],
+  "late-reader": ["lost"],
+  drain: ["lost"],
+  "head-deadline": ["lost"],
+  "malformed-400": ["lost"],
+  "bound-head": ["lost"],
+  linger: ["lost"],
+  keepalive: HELD,
+  "give-up": HELD,
+  "stop-in-flight": ["lost"],
+  "stop-backlog": ["lost"],
+};
+
+/** The abilities by which a server may be excused in a cell of this fault. */
+export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] => [
+  ...new Set([...abilities, SERVE_OTHERS]),
+];
+
+/**
+ * Judges a cell by the gravest rule that it breaks without an excuse. `cannot`: it has one for each rule that it breaks.
  *
  * @param cannot What the server's header says that its architecture cannot, by ability.
  */
@@ -84,10 +165,96 @@ export function judge(
   fault: Fault,
   cannot: Readonly<Record<string, string>>,
 ): Pick<FaultRow, "verdict" | "reason"> {
-  const broken = RULES.find((rule) => rule.isBroken(figures, fault));
-  if (broken === undefined) return { verdict: "survived", reason: null };
-  const abilities = broken.isOfOthers ? [...fault.abilities, "serve-others"] : fault.abilities;
-  const ability = abilities.find((id) => Object.hasOwn(cannot, id));
-  if (ability !== undefined) return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
-  return { verdict: broken.verdict, reason: broken.says };
+  const broken = RULES.filter((rule) => rule.isBroken(figures, fault));
+  if (broken.length === 0) return { verdict: "survived", reason: null };
+  const excuseOf = ({ id }: Rule) =>
+    abilitiesOf(fault).find((ability) => Object.hasOwn(cannot, ability) && EXCUSES[ability]?.includes(id));
+  const promised = broken.find((rule) => excuseOf(rule) === undefined);
+  if (promised !== undefined) return { verdict: promised.verdict, reason: promised.says };
+  const ability = excuseOf(broken[0]!)!;
+  return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
+}
+
+const NOTHING: Figures = {
+  clients: 0,
+  requests_during: 0,
+  answered_share_during: null,
+  p99_ms_before: null,
+  p99_ms_during: null,
+  p99_ms_after: null,
+  recovery_s: null,
+  cpu_share_during: null,
+  descriptors_left: null,
+  threads_left: null,
+  memory_left_bytes: null,
+  memory_held_bytes: null,
+  owed: 0,
+  lost: 0,
+  lost_after: 0,
+  outcomes: null,
+  ended_early: false,
+  exit_code: null,
+};
+
+/** The row of a cell in which nothing could be measured. */
+export const unmeasured = (key: CellKey, verdict: FaultRow["verdict"], reason: string): FaultRow => ({
+  ...key,
+  ...NOTHING,
+  verdict,
+  reason,
+  runs: [verdict],
+});
+
+/** A cell that is in doubt is measured alone so many times at most. */
+export const MAX_ALONE = 3;
+/** From good to bad: of three runs with three verdicts the one in the middle counts. */
+const GRAVITY: readonly FaultRow["verdict"][] = ["survived", "skipped", "degraded", "cannot", "failed"];
+
+/** It survived only by what {@linkcode allowedMs} allows a busy machine. A stall is longer, and is not judged by it. */
+const isByAllowance = ({ p99_ms_before, p99_ms_during, p99_ms_after }: FaultRow): boolean =>
+  [p99_ms_during, p99_ms_after].some((ms) => ms !== null && ms > MAX_P99_MS && ms <= allowedMs(p99_ms_before));
+
+/** It broke rules of time alone, as a busy machine does. */
+const isLateOnly = ({ lost, ended_early, exit_code, clients }: FaultRow): boolean =>
+  clients > 0 && lost === 0 && !ended_early && (exit_code ?? 0) === 0;
+
+/** Nothing came of what the clients of the fault were owed. Cells beside it delay answers, but not all of them for seconds. */
+function isTotal({ owed, lost, lost_after, exit_code }: FaultRow): boolean {
+  const own = exit_code === null ? owed - FRESH : owed; // behind the end of a server nobody asks
+  return own > 0 && lost - lost_after >= own;
+}
+
+/** Whether other cells beside it may be the cause of what a row shows. */
+function isDoubtful(row: FaultRow): boolean {
+  if (row.verdict === "survived") return isByAllowance(row);
+  if (row.verdict === "cannot") return row.clients > 0 && !isTotal(row);
+  return row.verdict !== "skipped";
+}
+
+/** Whether one run alone is enough, after what was seen beside other cells; null: it was not measured beside them. */
+function isPlain(beside: FaultRow | null, row: FaultRow): boolean {
+  if (row.verdict === "cannot") return true; // the header says the same
+  if (row.verdict === "degraded") return false;
+  if (row.verdict === "failed") return isTotal(row) || beside?.verdict === "failed";
+  return beside === null || beside.verdict === "skipped" || isLateOnly(beside);
+}
+
+/**
+ * The row that counts of all runs of a cell, or null: it has to be measured again, alone. Of runs alone it is the verdict of
+ * the majority, unless the first one is plain.
+ *
+ * @param beside The run beside other cells; null: there was none.
+ * @param alone The runs alone, in their order.
+ */
+export function settle(beside: FaultRow | null, alone: readonly FaultRow[]): FaultRow | null {
+  const last = alone.at(-1);
+  if (last === undefined) return beside === null || isDoubtful(beside) ? null : beside;
+  const runs = [...(beside === null ? [] : [beside]), ...alone].map(({ verdict }) => verdict);
+  const isSettled = alone.length === 1
+    ? isPlain(beside, last)
+    : alone.slice(0, -1).some(({ verdict }) => verdict === last.verdict);
+  if (isSettled) return { ...last, runs };
+  if (alone.length < MAX_ALONE) return null;
+  const byGravity = alone.toSorted((a, b) => GRAVITY.indexOf(a.verdict) - GRAVITY.indexOf(b.verdict));
+  return { ...byGravity[1]!, runs };
 }

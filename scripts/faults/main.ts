@@ -4,18 +4,16 @@
  * deno task faults epoll io-uring --fault rst-storm,pipelines
  */
 import { join } from "node:path";
-import { catalogue, findHttp, findIn, runsHere, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, findHttp, findIn, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns, progressLine } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
-import { Journal } from "../../lib/regress/journal.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
-import { digestOf } from "../../lib/results/lab.ts";
 import { machineOf } from "../../lib/results/machine.ts";
-import { type FaultRow, ROWS } from "../../lib/results/rows.ts";
+import type { FaultRow } from "../../lib/results/rows.ts";
 import { readStudies, writeStudy } from "../../lib/results/studies.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
@@ -23,9 +21,11 @@ import { isCustom, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
 import { measureCell } from "./cell.ts";
 import { sweepControlGroups } from "./control_group.ts";
-import type { Fault } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { changes, describe } from "./report.ts";
+import { HarnessErrors } from "./harness_errors.ts";
+import { type Cell, type Keeping, NOT_KEPT, openJournal } from "./keeping.ts";
+import { allServers } from "./left_out.ts";
+import { changes, contradicted, describe, fold } from "./report.ts";
 import { runCells } from "./schedule.ts";
 import { watchOver } from "./watchdog.ts";
 
@@ -45,51 +45,8 @@ const LANES_PER_CORE = 3; // a cell waits most of its time: it takes a second of
 const MAX_LANES = 8;
 const JOURNAL = "faults-run.jsonl";
 
-/** A server and what is done to it. */
-interface Cell {
-  subject: Subject;
-  fault: Fault;
-}
 const secondsOf = ({ fault }: Cell) => fault.seconds + CELL_SECONDS;
-
-/** Where rows are kept as they come. */
-interface Keeping {
-  /** Rows of a run that was interrupted. */
-  kept: FaultRow[];
-  keep(subject: Subject, row: FaultRow): Promise<void>;
-  /** The run is over, and its rows stand elsewhere. */
-  close(): Promise<void>;
-  [Symbol.dispose](): void;
-}
-
-/** The same as long as a cell would be measured the same. */
-const keyOf = (subject: Subject, seed: number, machine: string): Promise<string> => {
-  const source = isCustom(subject) ? JSON.stringify(subject) : Deno.readTextFileSync(subject.path);
-  return digestOf([machine, Deno.version.deno, subject.name, source, seed]);
-};
-
-async function openJournal(subjects: readonly Subject[], seed: number, machine: string): Promise<Keeping> {
-  const journal = new Journal<FaultRow>(join("results", machine, JOURNAL), ROWS.faults);
-  const lock = await journal.lock();
-  const keys = new Map<Subject, string>();
-  for (const subject of subjects) keys.set(subject, await keyOf(subject, seed, machine));
-  const { rounds, warnings } = await journal.open([...keys.values()]);
-  for (const warning of warnings) console.error(warning);
-  let last = Promise.resolve(); // of two writers at once one could tear the line of the other
-  return {
-    kept: [...rounds.values()].flat(),
-    keep: (subject, row) => last = last.then(() => journal.keep(keys.get(subject)!, row)),
-    close: () => journal.close([...keys.values()]),
-    [Symbol.dispose]: () => lock[Symbol.dispose](),
-  };
-}
-
-const NOT_KEPT: Keeping = {
-  kept: [],
-  keep: () => Promise.resolve(),
-  close: () => Promise.resolve(),
-  [Symbol.dispose]: () => {},
-};
+const nameOf = ({ subject, fault }: Cell) => `${subject.name}, ${fault.id}`;
 
 const duration = (seconds: number) => seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`;
 
@@ -97,8 +54,16 @@ const duration = (seconds: number) => seconds < 90 ? `${Math.ceil(seconds)} s` :
 const lanesFor = (subjects: readonly Subject[]) =>
   subjects.some(isCustom) ? 1 : Math.min(MAX_LANES, LANES_PER_CORE * navigator.hardwareConcurrency);
 
+/** What a run has to know beside its cells. */
+interface Run {
+  seed: number;
+  keeping: Keeping;
+  harness: HarnessErrors;
+  signal: AbortSignal;
+}
+
 /** Measures all cells but those that are kept. An interrupt ends those under way; the others are kept. */
-async function measure(cells: readonly Cell[], seed: number, keeping: Keeping, signal: AbortSignal) {
+async function measure(cells: readonly Cell[], { seed, keeping, harness, signal }: Run): Promise<FaultRow[]> {
   const rows = [...keeping.kept];
   const isKept = ({ subject, fault }: Cell) =>
     rows.some((row) => row.server === subject.name && row.fault === fault.id);
@@ -113,35 +78,30 @@ async function measure(cells: readonly Cell[], seed: number, keeping: Keeping, s
     const share = done > 0 ? (performance.now() - startedMs) / 1000 / done : 1 / lanes;
     return `${rows.length} of ${counted(cells.length, "cell")}, ${duration(share * (all - done))} left`;
   };
-  const name = ({ subject, fault }: Cell) => `${subject.name}, ${fault.id}`;
   await runCells<Cell, FaultRow>(due, {
     lanes,
     isHeavy: ({ fault }) => fault.isHeavy ?? false,
-    isSuspect: ({ verdict }) => verdict === "failed" || verdict === "degraded",
-    measure: ({ subject, fault }) => measureCell(subject, fault, seed, signal),
-    onStart: (cell) => line.show(`${name(cell)}: ${left()}`, `${name(cell)}: ${left()}`),
+    isIdle: ({ fault }) => fault.isIdle ?? false,
+    measure: (cell) => harness.measure(cell, seed, signal),
+    settle: (beside, alone) => harness.settle(beside, alone),
+    onStart: (cell) => line.show(`${nameOf(cell)}: ${left()}`, `${nameOf(cell)}: ${left()}`),
     async onRow(cell, row) {
       rows.push(row);
       done += secondsOf(cell);
       line.clear();
-      console.error(`${name(cell)} is over: ${row.verdict}.`);
-      await keeping.keep(cell.subject, row);
+      console.error(`${nameOf(cell)} is over: ${row.verdict}.`);
+      if (!harness.has(row)) await keeping.keep(cell, row);
     },
     signal,
   });
   line.clear();
   const rank = ({ server, fault }: FaultRow) =>
     cells.findIndex((cell) => cell.subject.name === server && cell.fault.id === fault);
-  return rows.filter((row) => rank(row) >= 0).sort((a, b) => rank(a) - rank(b));
-}
-
-function exitOf(rows: readonly FaultRow[]): number {
-  if (rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
-  return rows.some(({ verdict }) => verdict === "failed") ? EXIT.failed : EXIT.ok;
+  return rows.sort((a, b) => rank(a) - rank(b));
 }
 
 /** What the command line asks for. */
-function readOrder() {
+async function readOrder() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
     string: ["fault", "seed", "name", "url", "pid", "port"],
@@ -149,7 +109,6 @@ function readOrder() {
     negatable: ["save"],
     defaults: { save: true },
   });
-  const http = catalogue().filter(speaksHttp);
   const isOwn = words !== null || flags.url !== undefined;
   if (!isOwn && flags._.length === 0 && !flags.all) throw new UsageError("Name servers, or say --all.");
   const seed = flags.seed === undefined
@@ -158,13 +117,24 @@ function readOrder() {
   const faults =
     flags.fault?.split(",").map((id) => findIn(FAULTS.map((fault) => ({ ...fault, name: fault.id })), id, "fault")) ??
       FAULTS;
-  const named = flags.all ? http.filter((one) => runsHere(one).runs) : flags._.map((name) => findHttp(name));
-  const subjects: Subject[] = isOwn ? [readCustom(flags, words, http.map(({ name }) => name))] : named;
-  return { flags, seed, faults, subjects };
+  const all = flags.all && !isOwn ? await allServers(catalogue()) : { here: [], leftOut: [] };
+  const named = flags.all ? all.here : flags._.map((name) => findHttp(name));
+  const taken = catalogue().filter(speaksHttp).map(({ name }) => name);
+  const subjects: Subject[] = isOwn ? [readCustom(flags, words, taken)] : named;
+  return { flags, seed, faults, subjects, leftOut: all.leftOut };
+}
+
+/** Prints what was measured. */
+function show(rows: readonly FaultRow[], subjects: readonly Subject[], leftOut: readonly string[], isJson: boolean) {
+  const width = outputColumns();
+  const servers = subjects.flatMap((one) => isCustom(one) ? [] : [one]);
+  const remarks = { leftOut, contradicted: contradicted(rows, servers, FAULTS) };
+  console.log(isJson ? JSON.stringify(rows, null, 2) : describe(rows, width, remarks));
+  for (const sentence of isJson ? leftOut : []) console.error(`skipped: ${sentence}`);
 }
 
 await runScript(USAGE, async () => {
-  const { flags, seed, faults, subjects } = readOrder();
+  const { flags, seed, faults, subjects, leftOut } = await readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
   sweepControlGroups([Deno.pid, ...subjects.flatMap((one) => isCustom(one) ? one.pid ?? [] : [])]);
   await using _watchdog = watchOver(subjects);
@@ -173,19 +143,21 @@ await runScript(USAGE, async () => {
   await storing.begin();
   console.error(`Seed ${seed}.`);
   const machine = machineOf(hostFacts());
-  using keeping = flags.save ? await openJournal(subjects, seed, machine) : NOT_KEPT;
   const cells = subjects.flatMap((subject) => faults.map((fault) => ({ subject, fault })));
-  const rows = await measure(cells, seed, keeping, interrupt.signal);
+  const path = join("results", machine, JOURNAL);
+  using keeping = flags.save ? await openJournal(cells, { seed, machine, path }) : NOT_KEPT;
+  const harness = new HarnessErrors(measureCell);
+  const rows = await measure(cells, { seed, keeping, harness, signal: interrupt.signal });
   const earlier = flags.save ? (await readStudies("faults", "results", machine)).studies : [];
   const command = taskLine("faults", Deno.args);
   if (rows.length > 0) await storing.add(() => writeStudy("faults", rows, { command, quick: false }));
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : describe(rows, outputColumns()));
-  for (const sentence of changes(rows, earlier)) console.error(sentence);
+  show(rows, subjects, leftOut, flags.json);
+  for (const line of changes(rows, earlier)) console.error(fold(line, outputColumns()).join("\n"));
   storing.finish();
   if (interrupt.signal.aborted) {
     console.error(`\nInterrupted after ${counted(rows.length, "cell")}: what was measured until then is kept.`);
     return EXIT.interrupted;
   }
   await keeping.close();
-  return exitOf(rows);
+  return harness.exitOf(rows);
 });

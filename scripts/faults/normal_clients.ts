@@ -11,7 +11,7 @@ export type Asked = [dueMs: number, tookMs: number | null];
 /** What the thread is asked to do. */
 export type Order = { port: number; clients: number; perSecond: number } | "look" | "stop";
 
-const PATIENCE_MS = 3000;
+const PATIENCE_MS = 3000; // of a client, from connect(2) on: the kernel alone would try for two minutes
 const OPEN_MS = 200; // as long as an answer in time may take
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\n\r\n");
 const thread = globalThis as unknown as {
@@ -24,6 +24,12 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 let stoppedMs: number | null = null;
 const asked: Asked[] = [];
+
+/** How a request went: the connection that it used, if there was one, and what is known of its answer. */
+interface Answered {
+  connection: Deno.TcpConn | null;
+  answer: { stays: boolean } | null;
+}
 
 /** Reads one answer. Null: the connection ends before, or the answer is none of success; else whether the connection stays. */
 async function answered(connection: Deno.TcpConn): Promise<{ stays: boolean } | null> {
@@ -40,13 +46,26 @@ async function answered(connection: Deno.TcpConn): Promise<{ stays: boolean } | 
   return counter.good > 0 ? { stays: !counter.closes } : null;
 }
 
-/** Asks once on a connection, and waits for the answer as long as the patience lasts. */
-async function ask(connection: Deno.TcpConn): Promise<{ stays: boolean } | null> {
+/** Connects; one who comes too late is closed, as nobody waits for it any more. */
+async function connect(port: number, late: Promise<null>): Promise<Deno.TcpConn | null> {
+  const connecting = Deno.connect({ hostname: "127.0.0.1", port });
+  const connection = await Promise.race([connecting, late]);
+  if (connection === null) connecting.then((one) => one.close(), () => {}); // nobody is left who could be told of its failure
+  return connection;
+}
+
+/** Asks once, on a new connection where there is none, and waits for both as long as the patience lasts. */
+async function ask(port: number, kept: Deno.TcpConn | null): Promise<Answered> {
   const { promise: late, resolve } = Promise.withResolvers<null>();
   const timer = setTimeout(() => resolve(null), PATIENCE_MS);
+  let connection = kept;
   try {
+    connection ??= await connect(port, late);
+    if (connection === null) return { connection, answer: null };
     await connection.write(REQUEST);
-    return await Promise.race([answered(connection), late]);
+    return { connection, answer: await Promise.race([answered(connection), late]) };
+  } catch {
+    return { connection, answer: null }; // a reset or a refusal: it counts as a request without an answer
   } finally {
     clearTimeout(timer);
   }
@@ -59,13 +78,8 @@ async function client(port: number, everyMs: number, onFirst: () => void): Promi
   let hasAsked = false;
   for (; stoppedMs === null; dueMs += everyMs) { // a late client does not move what is due: its latency shows the stall
     await pause(Math.max(0, dueMs - nowMs()));
-    let answer: { stays: boolean } | null = null;
-    try {
-      connection ??= await Deno.connect({ hostname: "127.0.0.1", port });
-      answer = await ask(connection);
-    } catch {
-      answer = null; // a reset or a refusal: it counts as a request without an answer
-    }
+    const { connection: used, answer } = await ask(port, connection);
+    connection = used;
     asked.push([dueMs, answer === null ? null : nowMs() - dueMs]);
     if (!hasAsked) onFirst();
     hasAsked = true;

@@ -4,20 +4,21 @@
  * @module
  */
 import type { FaultRow } from "../../lib/results/rows.ts";
+import { isUnmeasured } from "../../lib/tables/faults.ts";
 import { count, counted, MISSING } from "../../lib/text/format.ts";
-import { type Column, table } from "../../lib/text/table.ts";
+import { type Column, table, wrap } from "../../lib/text/table.ts";
+import type { Fault } from "./fault.ts";
+import { abilitiesOf } from "./judge.ts";
 
 const unless = (isMissing: (of: FaultRow) => boolean, cell: (of: FaultRow) => string) => (of: FaultRow) =>
   isMissing(of) ? MISSING : cell(of);
-/** Nothing was measured: the fault cannot be done, or the server does not start with it. */
-const isUnmeasured = (of: FaultRow) =>
-  of.verdict === "skipped" || (of.p99_ms_before === null && of.recovery_s === null);
+const percent = (share: number | null) => share === null ? MISSING : count(share * 100, 1);
 
 const COLUMNS: Column<FaultRow>[] = [
   { heading: "server", cell: (of) => of.server, left: true },
   { heading: "fault", cell: (of) => of.fault, left: true, isKey: true },
   { heading: "verdict", cell: (of) => of.verdict, left: true },
-  { heading: "answered\n%", cell: unless(isUnmeasured, (of) => count(of.answered_share_during * 100, 1)) },
+  { heading: "answered\n%", cell: (of) => percent(of.answered_share_during) },
   { heading: "p99 ms\nduring", cell: (of) => count(of.p99_ms_during, 1) },
   { heading: "p99 ms\nafter", cell: (of) => count(of.p99_ms_after, 1) },
   { heading: "back\ns", cell: (of) => count(of.recovery_s, 2) },
@@ -29,6 +30,14 @@ const COLUMNS: Column<FaultRow>[] = [
 ];
 
 const ORDER = ["failed", "degraded", "cannot", "skipped", "survived"];
+
+/** Breaks a line so that it fits; what is indented goes on further to the right. */
+export function fold(line: string, width: number): string[] {
+  const text = line.trimStart();
+  const indent = line.length - text.length;
+  const further = indent === 0 ? 0 : indent + 2;
+  return wrap(text, width - further).map((part, i) => " ".repeat(i === 0 ? indent : further) + part);
+}
 
 /** The reasons, the gravest verdict first; servers of the same reason on one line. */
 function reasons(rows: readonly FaultRow[]): string[] {
@@ -45,19 +54,67 @@ function reasons(rows: readonly FaultRow[]): string[] {
     .map(({ verdict, fault, reason, servers }) => `  ${verdict}: ${servers.join(", ")}, ${fault}: ${reason}`);
 }
 
-/** The table, the reasons, and one sentence in the end. */
-export function describe(rows: readonly FaultRow[], width: number): string {
+/** The last sentence. */
+function answerOf(rows: readonly FaultRow[]): string {
+  const measured = rows.filter(({ verdict }) => verdict !== "skipped");
+  const survived = measured.filter(({ verdict }) => verdict === "survived").length;
+  const excused = measured.filter(({ verdict }) => verdict === "cannot");
+  const lostOf = (of: readonly FaultRow[]) => of.reduce((sum, row) => sum + row.lost, 0);
+  const lostExcused = lostOf(excused);
+  const lost = lostOf(rows) - lostExcused;
+  return [
+    `${count(survived)} of ${counted(measured.length, "cell")} survived, ${count(excused.length)} not promised`,
+    `, ${count(rows.length - measured.length)} skipped; `,
+    `${counted(lost, "answer")} lost that ${lost === 1 ? "was" : "were"} promised`,
+    `, ${count(lostExcused)} lost that ${lostExcused === 1 ? "is" : "are"} not promised.`,
+  ].join("");
+}
+
+/**
+ * What headers say that a server cannot, and every cell of a fault that is about it contradicts. Null: nothing.
+ *
+ * @param servers What each header says that its server cannot, by ability.
+ * @param faults All that there are: an ability of whose faults not each was measured is not contradicted.
+ */
+export function contradicted(
+  rows: readonly FaultRow[],
+  servers: readonly { name: string; cannot: Readonly<Record<string, string>> }[],
+  faults: readonly Pick<Fault, "id" | "abilities">[],
+): string | null {
+  const survived = new Set(rows.filter(({ verdict }) => verdict === "survived").map(keyOf));
+  const found = servers.flatMap(({ name, cannot }) => {
+    const isContradicted = (ability: string) => {
+      const about = faults.filter((fault) => abilitiesOf(fault).includes(ability));
+      return about.length > 0 && about.every(({ id }) => survived.has(keyOf({ server: name, fault: id })));
+    };
+    const abilities = Object.keys(cannot).filter(isContradicted);
+    return abilities.length === 0 ? [] : [`${name}: ${abilities.join(", ")}`];
+  });
+  return found.length === 0 ? null : `Survived although the header says it cannot: ${found.join("; ")}`;
+}
+
+/** What there is to say beside the rows. */
+export interface Remarks {
+  /** Why servers were left out, a sentence for each. */
+  leftOut?: readonly string[];
+  /** As of {@linkcode contradicted}. */
+  contradicted?: string | null;
+}
+
+/** The table, the reasons, what was left out, and one sentence in the end. */
+export function describe(
+  rows: readonly FaultRow[],
+  width: number,
+  { leftOut = [], contradicted = null }: Remarks = {},
+): string {
   if (rows.length === 0) return "No cell was measured.";
-  const why = reasons(rows);
-  const survived = rows.filter(({ verdict }) => verdict === "survived").length;
-  const lost = rows.reduce((sum, row) => sum + (row.verdict === "cannot" ? 0 : row.lost), 0);
-  const excused = rows.filter(({ verdict }) => verdict === "cannot").length;
-  const skipped = rows.filter(({ verdict }) => verdict === "skipped").length;
-  const promised = `${counted(lost, "answer")} lost that ${lost === 1 ? "was" : "were"} promised`;
-  const answer = `${survived} of ${
-    counted(rows.length, "cell")
-  } survived, ${excused} not promised, ${skipped} skipped; ${promised}.`;
-  return `${table(rows, COLUMNS, width)}\n${why.length === 0 ? "" : `\nReasons\n${why.join("\n")}\n`}\n${answer}`;
+  const why = [...reasons(rows), ...leftOut.map((sentence) => `  skipped: ${sentence}`)];
+  const lines = [
+    ...(why.length === 0 ? [] : ["Reasons", ...why, ""]),
+    ...(contradicted === null ? [] : [contradicted]),
+    answerOf(rows),
+  ];
+  return [table(rows, COLUMNS, width), "", ...lines.flatMap((line) => fold(line, width))].join("\n");
 }
 
 const keyOf = ({ server, fault }: Pick<FaultRow, "server" | "fault">) => `${server}, ${fault}`;

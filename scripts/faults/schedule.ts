@@ -1,25 +1,42 @@
 /**
  * In which order cells are measured, and which of them at the same time.
  *
- * Most cells wait nearly all of their time, so several share a machine. What others beside it can do to a cell is to make it
- * look worse, never better. So a cell that survives beside others has survived, and one that does not is measured again
- * alone: that row counts.
+ * Most cells wait nearly all of their time, so several share a machine. Others beside a cell can make it look worse: clients
+ * and server wait for a core. They can make it look better too: a storm is weaker on a busy core, and where requests are slow
+ * before the fault, slow ones are allowed during it. So a cell whose row others may have caused is measured again alone, until
+ * a row counts. Cells that do nothing but wait have lanes of their own, so that no other waits for them. They are measured
+ * again among themselves.
  *
  * @module
  */
+
+const IDLE_LANES = 4; // with them these cells are over when the others are
 
 /** How cells are measured. */
 export interface Schedule<Cell, Row> {
   /** How many cells at the same time. */
   lanes: number;
+  /** It waits nearly all of its time, for many seconds; default: none does. */
+  isIdle?(cell: Cell): boolean;
   /** Takes all cores: it is measured alone, behind the others. */
   isHeavy(cell: Cell): boolean;
   measure(cell: Cell): Promise<Row>;
-  /** Others beside it may be the cause of what this row shows. */
-  isSuspect(row: Row): boolean;
+  /**
+   * The row that counts, or null: the cell has to be measured again, alone.
+   *
+   * @param beside What it showed beside other cells; null: it was measured alone from the start.
+   * @param alone What it showed alone, in order.
+   */
+  settle(beside: Row | null, alone: readonly Row[]): Row | null;
   onStart(cell: Cell): void;
   onRow(cell: Cell, row: Row): Promise<void>;
   signal: AbortSignal;
+}
+
+/** A cell that is to be measured, and what it showed beside others. */
+interface Due<Cell, Row> {
+  cell: Cell;
+  beside: Row | null;
 }
 
 /**
@@ -28,27 +45,48 @@ export interface Schedule<Cell, Row> {
  * @throws {Error} The first error of a measurement, once all others under way are over.
  */
 export async function runCells<Cell, Row>(cells: readonly Cell[], schedule: Schedule<Cell, Row>): Promise<void> {
-  const { isHeavy, measure, isSuspect, onStart, onRow, signal } = schedule;
-  const light = cells.filter((cell) => !isHeavy(cell));
-  const alone = cells.filter(isHeavy);
+  const { isHeavy, isIdle = () => false, measure, settle, onStart, onRow, signal } = schedule;
+  const start = cells.map((cell): Due<Cell, Row> => ({ cell, beside: null }));
+  const idle = schedule.lanes === 1 ? [] : start.filter(({ cell }) => isIdle(cell)); // one lane: nothing may run beside
+  const alone = start.filter(({ cell }) => isHeavy(cell));
+  const light = start.filter((one) => !idle.includes(one) && !alone.includes(one));
+  const again: Due<Cell, Row>[] = [];
   const lanes = Math.min(schedule.lanes, light.length);
+  const isBeside = schedule.lanes > 1 && light.length + idle.length > 1;
   const errors: unknown[] = [];
-  let next = 0;
   const isOver = () => signal.aborted || errors.length > 0;
-  const take = async (cell: Cell, isAlone: boolean) => {
-    onStart(cell);
-    try {
-      const row = await measure(cell);
-      if (!isAlone && isSuspect(row)) alone.push(cell);
-      else await onRow(cell, row);
-    } catch (error) {
-      if (!signal.aborted) errors.push(error);
+  const measureAlone = async ({ cell, beside }: Due<Cell, Row>) => {
+    const rows: Row[] = [];
+    for (let row: Row | null = null; row === null && !signal.aborted;) {
+      onStart(cell);
+      rows.push(await measure(cell));
+      row = settle(beside, rows);
+      if (row !== null) await onRow(cell, row);
     }
   };
-  const lane = async () => {
-    while (next < light.length && !isOver()) await take(light[next++]!, lanes === 1);
+  const measureBeside = async (cell: Cell, doubtful: Due<Cell, Row>[]) => {
+    onStart(cell);
+    const beside = await measure(cell);
+    const row = settle(beside, []);
+    if (row === null) doubtful.push({ cell, beside });
+    else await onRow(cell, row);
   };
-  await Promise.all(Array.from({ length: lanes }, lane));
-  for (let cell = alone.shift(); cell !== undefined && !isOver(); cell = alone.shift()) await take(cell, true);
+  const lane = async (queue: Due<Cell, Row>[], doubtful: Due<Cell, Row>[] | null) => {
+    for (let due = queue.shift(); due !== undefined && !isOver(); due = queue.shift()) {
+      try {
+        await (doubtful === null ? measureAlone(due) : measureBeside(due.cell, doubtful));
+      } catch (error) {
+        if (!signal.aborted) errors.push(error);
+      }
+    }
+  };
+  const share = (howMany: number, queue: Due<Cell, Row>[], doubtful: Due<Cell, Row>[] | null) =>
+    Array.from({ length: howMany }, () => lane(queue, doubtful));
+  await Promise.all([
+    ...share(lanes, light, isBeside ? alone : null),
+    ...share(IDLE_LANES, idle, isBeside ? again : null),
+  ]);
+  await Promise.all(share(IDLE_LANES, again, null));
+  await lane(alone, null);
   if (errors.length > 0) throw errors[0];
 }

@@ -198,20 +198,41 @@ export function abortConnects(port: number, howMany: number): void {
 
 /** A client that sends and reads as much as it is asked to, and no more. */
 export class SlowClient implements Disposable {
-  readonly #fd: number | null;
+  #fd: number | null;
   readonly #counter = new AnswerCounter();
   #unsent: Uint8Array<ArrayBuffer>;
   #isOver = false;
+  #isBroken = false;
 
   constructor(port: number, requests: Uint8Array<ArrayBuffer>, options: DialOptions = {}) {
     this.#fd = dial(port, options);
     this.#unsent = requests;
-    this.#isOver = this.#fd === null;
+    this.#isOver = this.#isBroken = this.#fd === null;
   }
 
   /** Good answers that have come. */
   get came(): number {
     return this.#counter.good;
+  }
+
+  /** Whole answers of any status. */
+  get whole(): number {
+    return this.#counter.whole;
+  }
+
+  /** The status of the first of them; 0: none has come, or it has none. */
+  get first(): number {
+    return this.#counter.first;
+  }
+
+  /** Bytes that the socket has not taken. */
+  get unsent(): number {
+    return this.#unsent.length;
+  }
+
+  /** The connection has ended by an error, which mostly is a reset: what the server has sent may be lost. */
+  get isBroken(): boolean {
+    return this.#isBroken;
   }
 
   /** The server closes behind an answer, and says so: it owes no more. */
@@ -222,11 +243,6 @@ export class SlowClient implements Disposable {
   /** The connection has ended. */
   get isOver(): boolean {
     return this.#isOver;
-  }
-
-  /** Bytes that the socket has not taken. */
-  get unsent(): number {
-    return this.#unsent.length;
   }
 
   /** Has more to send. */
@@ -246,6 +262,7 @@ export class SlowClient implements Disposable {
     if (got > 0) this.#counter.push(decoder.decode(INBOX.subarray(0, got)));
     else if (got === 0 || errno[0] !== sys.EAGAIN) {
       this.#isOver = true;
+      this.#isBroken = got < 0;
       this.#counter.end();
     }
     return Math.max(got, 0);
@@ -256,7 +273,15 @@ export class SlowClient implements Disposable {
     if (this.#fd !== null) libc.shutdown(this.#fd, sys.SHUT_WR); // ENOTCONN: the server has reset it, and recv(2) tells
   }
 
+  /** Ends the connection by a reset. */
+  reset(): void {
+    if (this.#fd !== null) libc.setsockopt(this.#fd, sys.SOL_SOCKET, sys.SO_LINGER, LINGER_0, 8);
+    this[Symbol.dispose]();
+  }
+
   [Symbol.dispose](): void {
     if (this.#fd !== null) libc.close(this.#fd);
+    this.#fd = null; // the next one to open something gets this number
+    this.#isOver = true;
   }
 }
