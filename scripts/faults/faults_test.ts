@@ -33,6 +33,7 @@ function soundCell(of: string, id: string): Promise<FaultRow> {
 const ENDED = "the server ended";
 const EXIT_CODE = "it does not end with exit code 0";
 const LOST = "answers that were owed are lost";
+const REFUSES_NEW = "new clients behind it are not answered";
 const NEVER_BACK = "normal clients are not answered in time again";
 const UNANSWERED = "less than 99 % of the normal requests";
 const LATE = "the p99 of normal clients is above";
@@ -158,7 +159,7 @@ const MUTANTS: Mutant[] = [
   {
     name: "tries to send until the client reads",
     fault: "non-readers-pipelined",
-    says: NEVER_BACK,
+    says: REFUSES_NEW,
     changes: [{
       from: SEND,
       to: "let sent = 0;\n  while (sent < length) {\n    sent += Math.max(0, libc.send(fd, bytes.subarray(sent), " +
@@ -238,11 +239,13 @@ const MUTANTS: Mutant[] = [
   {
     name: "takes an interrupted recv for the end of the connection",
     fault: "eintr-storm",
+    says: LOST,
     changes: [{ from: RECEIVE_FAILED, to: "else if (errno[0] !== EAGAIN) dropConnection(fd);\n  return 0;" }],
   },
   {
     name: "pauses at each error of accept",
     fault: "accept-errors",
+    says: LOST,
     changes: [{
       from: "const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];",
       to: "const PASSING_ERRORS: number[] = [];",
@@ -267,7 +270,7 @@ const MUTANTS: Mutant[] = [
   {
     name: "accepts nobody any more once a head has come in pieces",
     fault: "fragments",
-    says: "new clients behind it are not answered",
+    says: REFUSES_NEW,
     changes: [
       {
         from: "function acceptSome(listener: number, bound: number): boolean {\n",
@@ -325,13 +328,32 @@ const MUTANTS: Mutant[] = [
     }],
   },
   {
+    name: "is slow for good once it has stood still",
+    fault: "sigstop-sigcont",
+    says: NEVER_BACK,
+    changes: [
+      { from: INTEREST_SET, to: `let isSlow = false;\n${INTEREST_SET}` },
+      {
+        from: "if (turnMs - tickMs < TURN_MS) continue;",
+        to: "if (turnMs - tickMs > 1000) isSlow = true;\n    if (turnMs - tickMs < TURN_MS) continue;",
+      },
+      {
+        from: "  const taken = libc.recv(",
+        to:
+          "  if (isSlow) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30);\n  const taken = libc.recv(",
+      },
+    ],
+  },
+  {
     name: "measures time by the coarse wall clock of libc",
     fault: "clock-stepped",
+    says: LOST,
     changes: [{ from: "CLOCK_MONOTONIC_COARSE = 6;", to: "CLOCK_MONOTONIC_COARSE = 5;" }],
   },
   {
     name: "measures time by the wall clock of libc",
     fault: "clock-stepped",
+    says: LOST,
     changes: [{ from: "CLOCK_MONOTONIC_COARSE = 6;", to: "CLOCK_MONOTONIC_COARSE = 0;" }],
   },
   {
