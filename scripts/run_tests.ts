@@ -166,9 +166,11 @@ export function split({ files, requireAll, filter, contract: { chosen, fuzz, see
   const isLong = (path: string) => !requireAll && LONG.includes(path);
   const contract = CONTRACT.filter((path) => !isLong(path));
   const rest = FOLDERS.flatMap((folder) => [...testsIn(folder)])
-    .filter((path) => !CONTRACT.includes(path) && !isLong(path)).sort();
+    .filter((path) => !CONTRACT.includes(path) && !LONG.includes(path)).sort();
+  const long = requireAll ? LONG.filter((path) => !CONTRACT.includes(path)) : [];
   return [
     [requireAll || filter.length > 0 ? CONTRACT : [...OF_PEERS, ...contract], ["--peers", ...fuzz, ...seed]], // one part: each is compiled once
+    ...long.map((file): Part => [[file], []]),
     ...contract.map((file): Part => [[file], ["--own", ...few, ...seed]]),
     ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
