@@ -207,9 +207,14 @@ testWire("a flood of SYNs makes no state, and wrk sees no error meanwhile", unde
   };
   const before = await wrk(LIVED_S);
   const [meanwhile, sent] = await Promise.all([wrk(SYNS / SYNS_PER_S + LIVED_S), flood()]);
-  const { open, busy, packets } = await statsOf(server);
+  const { packets } = await statsOf(server);
   console.log(`wrk: ${before} requests/s before, ${meanwhile} during ${sent.trim()} SYNs; ${packets.syns} were seen`);
-  assertEquals([open, busy], [0, 0]); // wrk has ended its connections
+  // wrk has ended its connections. Where a full ring has lost a reset, the next retransmission is answered by one.
+  const isEmpty = async () => {
+    const { open, busy } = await statsOf(server);
+    return open === 0 && busy === 0;
+  };
+  await until(isEmpty, PATIENCE_MS, "the server to hold no connection");
   assertGreater(packets.syns!, SYNS / 2); // what a full ring loses is no state either
   if (SYNS >= MANY_SYNS) assertGreater(meanwhile / before, 0.5);
 });
