@@ -455,10 +455,11 @@ for (const mutant of MUTANTS) {
       const broken = await brokenCell(mutant);
       const { verdict, reason, lost, ...figures } = await soundCell(of, fault);
       if (!isMeasured({ verdict, reason, lost, ...figures })) return;
+      // On a busy machine a graver rule may be broken too: the one that is meant must be among those.
       const rule = RULES.find((one) => one.says.startsWith(says));
-      assertEquals(broken.verdict, rule?.verdict ?? "failed", JSON.stringify(broken));
-      assert(broken.reason?.startsWith(says), JSON.stringify(broken));
-      assertEquals(broken.p99_ms_before !== null, says !== UNSTARTED, "It must serve before the fault comes.");
+      const isMeant = rule?.isBroken(broken, faultOf(fault)) ?? broken.reason?.startsWith(says);
+      assertEquals([isMeant, broken.verdict === "survived"], [true, false], JSON.stringify(broken));
+      assertEquals(broken.reason?.startsWith(UNSTARTED), says === UNSTARTED, "It must start before the fault comes.");
       assertEquals([verdict, reason, lost], ["survived", null, 0], JSON.stringify(figures));
     },
   });
