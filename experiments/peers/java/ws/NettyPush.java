@@ -269,7 +269,12 @@ final class NettyPush {
             isOpen = true;
             listeners.get(context.executor()).add(this);
             context.pipeline().addBefore(context.name(), "text", new Utf8FrameValidator(false));
-            context.pipeline().addBefore(context.name(), "message", new WebSocketFrameAggregator(MAX_MESSAGE));
+            context.pipeline().addBefore(context.name(), "message", new WebSocketFrameAggregator(MAX_MESSAGE) {
+                @Override
+                public boolean acceptInboundMessage(Object message) throws Exception { // binary is refused by its first frame
+                    return !(message instanceof BinaryWebSocketFrame) && super.acceptInboundMessage(message);
+                }
+            });
             request.headers().set(HttpHeaderNames.UPGRADE, "websocket"); // a list, which the handshaker would refuse
             FullHttpRequest whole = new DefaultFullHttpRequest(request.protocolVersion(), request.method(), request.uri(),
                 Unpooled.EMPTY_BUFFER, request.headers(), EmptyHttpHeaders.INSTANCE);
