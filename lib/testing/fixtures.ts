@@ -225,35 +225,38 @@ export const probed = (probe: string, variant: string, metric: string, value: nu
   rows.probe.push({ probe, variant, metric, value, low, high, runs: MIN_ROUNDS, note });
 };
 
+/** What a server shows that survives a fault. */
+export const faultRow = (change: Partial<FaultRow> = {}): FaultRow => ({
+  server: "epoll",
+  fault: "pipelines",
+  seed: 1,
+  verdict: "survived",
+  reason: null,
+  runs: ["survived"],
+  clients: 20,
+  requests_during: 500,
+  answered_share_during: 1,
+  p99_ms_before: 1,
+  p99_ms_during: 1,
+  p99_ms_after: 1,
+  recovery_s: 0,
+  cpu_share_during: 0,
+  descriptors_left: 0,
+  threads_left: 0,
+  memory_left_bytes: 0,
+  memory_held_bytes: null,
+  owed: 100,
+  lost: 0,
+  lost_after: 0,
+  outcomes: null,
+  ended_early: false,
+  exit_code: null,
+  ...change,
+});
+
 /** One fault at a server. */
 export const faulted = (server: string, fault: string, change: Partial<FaultRow> = {}): Piece => ({ rows }) => {
-  rows.faults.push({
-    server,
-    fault,
-    seed: 1,
-    verdict: "survived",
-    reason: null,
-    runs: ["survived"],
-    clients: 20,
-    requests_during: 500,
-    answered_share_during: 1,
-    p99_ms_before: 1,
-    p99_ms_during: 2,
-    p99_ms_after: 1,
-    recovery_s: 0.1,
-    cpu_share_during: 0,
-    descriptors_left: 0,
-    threads_left: 0,
-    memory_left_bytes: 0,
-    memory_held_bytes: null,
-    owed: 100,
-    lost: 0,
-    lost_after: 0,
-    outcomes: null,
-    ended_early: false,
-    exit_code: null,
-    ...change,
-  });
+  rows.faults.push(faultRow({ server, fault, p99_ms_during: 2, recovery_s: 0.1, ...change }));
 };
 
 /** What one client and the server counted. */

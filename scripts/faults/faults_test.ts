@@ -7,7 +7,7 @@ import { measureCell } from "./cell.ts";
 import { coresBetween, type CpuLook } from "./cpu.ts";
 import { CannotDo, corpus, demandDescriptors, FAULTS, malformedHeads } from "./faults.ts";
 import { heldIn } from "./held.ts";
-import { type Figures, judge, RULES } from "./judge.ts";
+import { RULES } from "./judge.ts";
 
 const ignore = Deno.build.os !== "linux";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
@@ -475,65 +475,6 @@ Deno.test("a mutant is caught by a rule that there is, and each rule catches one
 Deno.test("each fault with a promise has a copy that breaks it", () => {
   const broken = new Set(MUTANTS.map(({ fault }) => fault));
   assertEquals(FAULTS.map(({ id }) => id).filter((id) => !broken.has(id)), []);
-});
-
-const GOOD: Figures = {
-  clients: 20,
-  requests_during: 500,
-  answered_share_during: 1,
-  p99_ms_before: 1,
-  p99_ms_during: 1,
-  p99_ms_after: 1,
-  recovery_s: 0,
-  cpu_share_during: 0,
-  descriptors_left: 0,
-  threads_left: 0,
-  memory_left_bytes: 0,
-  memory_held_bytes: null,
-  owed: 100,
-  lost: 0,
-  lost_after: 0,
-  outcomes: null,
-  ended_early: false,
-  exit_code: null,
-};
-
-Deno.test("a cell that breaks no rule is survived, and one that breaks a rule is judged by it", () => {
-  const fault = faultOf("half-open"); // one that is quiet
-  const broken: Partial<Figures>[] = [
-    { ended_early: true },
-    { exit_code: 1 },
-    { lost: 1 },
-    { lost: 1, lost_after: 1 },
-    { recovery_s: null },
-    { cpu_share_during: 0.9 },
-    { memory_held_bytes: 2 ** 30 },
-    { answered_share_during: 0.9 },
-    { p99_ms_during: 1000 },
-    { descriptors_left: 10 },
-    { threads_left: 10 },
-    { memory_left_bytes: 2 ** 30 },
-  ];
-  assertEquals(judge(GOOD, fault, {}), { verdict: "survived", reason: null });
-  assertEquals(
-    broken.map((change) => judge({ ...GOOD, ...change }, fault, {})),
-    RULES.map(({ verdict, says }) => ({ verdict, reason: says })),
-  );
-});
-
-Deno.test("CPU counts only where the fault leaves nothing to do", () => {
-  const busy = { ...GOOD, cpu_share_during: 0.9 };
-  assertEquals(judge(busy, faultOf("slow-heads"), {}).verdict, "degraded");
-  assertEquals(judge(busy, faultOf("rst-storm"), {}).verdict, "survived");
-});
-
-Deno.test("what an architecture does not promise is shown with its reason", () => {
-  const cannot = { "half-close": "It drops the request." };
-  assertEquals(judge({ ...GOOD, lost: 1 }, faultOf("half-close"), cannot), {
-    verdict: "cannot",
-    reason: "half-close: It drops the request.",
-  });
-  assertEquals(judge({ ...GOOD, lost: 1 }, faultOf("fragments"), cannot).verdict, "failed");
 });
 
 Deno.test("a fault names abilities that headers know", () => {

@@ -1,29 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import type { FaultRow } from "../../lib/results/rows.ts";
+import { faultRow } from "../../lib/testing/fixtures.ts";
 import { FRESH } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { abilitiesOf, EXCUSES, type Figures, judge, MAX_ALONE, RULES, settle, unmeasured } from "./judge.ts";
 
-const GOOD: Figures = {
-  clients: 20,
-  requests_during: 500,
-  answered_share_during: 1,
-  p99_ms_before: 1,
-  p99_ms_during: 1,
-  p99_ms_after: 1,
-  recovery_s: 0,
-  cpu_share_during: 0,
-  descriptors_left: 0,
-  threads_left: 0,
-  memory_left_bytes: 0,
-  memory_held_bytes: null,
-  owed: 100,
-  lost: 0,
-  lost_after: 0,
-  outcomes: null,
-  ended_early: false,
-  exit_code: null,
-};
+const GOOD: Figures = faultRow();
 
 /** Figures that break each rule, and no other. */
 const BROKEN: Record<string, Partial<Figures>> = {
@@ -64,6 +46,21 @@ Deno.test("each rule is broken by its own figures alone, and the gravest counts"
   }
   assertEquals(judge(GOOD, fault, {}), { verdict: "survived", reason: null });
   assertEquals(verdictOf("fragments", ["descriptors", "lost"]), "failed");
+});
+
+Deno.test("CPU counts only where the fault leaves nothing to do", () => {
+  const busy = { ...GOOD, cpu_share_during: 0.9 };
+  assertEquals(judge(busy, faultOf("slow-heads"), {}).verdict, "degraded");
+  assertEquals(judge(busy, faultOf("rst-storm"), {}).verdict, "survived");
+});
+
+Deno.test("what an architecture does not promise is shown with its reason", () => {
+  const cannot = { "half-close": "It drops the request." };
+  assertEquals(judge({ ...GOOD, lost: 1 }, faultOf("half-close"), cannot), {
+    verdict: "cannot",
+    reason: "half-close: It drops the request.",
+  });
+  assertEquals(judge({ ...GOOD, lost: 1 }, faultOf("fragments"), cannot).verdict, "failed");
 });
 
 Deno.test("an ability excuses the rules that it is about, and no other", () => {
@@ -140,11 +137,8 @@ Deno.test("what was slow before may be three times as slow", () => {
   ]);
 });
 
-const rowOf = (verdict: FaultRow["verdict"], change: Partial<FaultRow> = {}): FaultRow => ({
-  ...{ server: "epoll", fault: "fragments", seed: 1, verdict, reason: null, runs: [verdict] },
-  ...GOOD,
-  ...change,
-});
+const rowOf = (verdict: FaultRow["verdict"], change: Partial<FaultRow> = {}): FaultRow =>
+  faultRow({ fault: "fragments", verdict, runs: [verdict], ...change });
 const survived = rowOf("survived");
 const degraded = rowOf("degraded");
 const failed = rowOf("failed", { lost: 7 });

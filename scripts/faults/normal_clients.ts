@@ -46,7 +46,7 @@ async function answered(connection: Deno.TcpConn): Promise<{ stays: boolean } | 
   return counter.good > 0 ? { stays: !counter.closes } : null;
 }
 
-/** Connects; one who comes too late is closed, as nobody waits for it any more. */
+/** Connects. A connection that is made too late is closed at once: no request waits for it any more. */
 async function connect(port: number, late: Promise<null>): Promise<Deno.TcpConn | null> {
   const connecting = Deno.connect({ hostname: "127.0.0.1", port });
   const connection = await Promise.race([connecting, late]);

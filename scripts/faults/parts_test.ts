@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { join } from "node:path";
 import { catalogue, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
+import { faultRow } from "../../lib/testing/fixtures.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { AnswerCounter } from "./answers.ts";
 import { measureCell } from "./cell.ts";
@@ -122,32 +123,7 @@ Deno.test("an interrupt keeps the rows that are there, and an error is thrown on
   await assertRejects(() => runNumbers([2, 4, 6], { measure }), Error, "broken");
 });
 
-const ROW: FaultRow = {
-  server: "epoll",
-  fault: "pipelines",
-  seed: 1,
-  verdict: "survived",
-  reason: null,
-  runs: ["survived"],
-  clients: 20,
-  requests_during: 500,
-  answered_share_during: 1,
-  p99_ms_before: 1,
-  p99_ms_during: 1,
-  p99_ms_after: 1,
-  recovery_s: 0,
-  cpu_share_during: 0,
-  descriptors_left: 0,
-  threads_left: 0,
-  memory_left_bytes: 0,
-  memory_held_bytes: null,
-  owed: 100,
-  lost: 0,
-  lost_after: 0,
-  outcomes: null,
-  ended_early: false,
-  exit_code: null,
-};
+const ROW = faultRow();
 
 Deno.test("a second run says which verdicts differ from those that were stored last", () => {
   const failed: FaultRow = { ...ROW, verdict: "failed", reason: "answers that were owed are lost", lost: 3 };
