@@ -177,7 +177,7 @@ async function serve(hostname: string, port: number): Promise<void> {
 }
 
 function finish(): never {
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   Deno.exit(0);
 }
 

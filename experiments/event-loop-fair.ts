@@ -607,6 +607,6 @@ if (import.meta.main) {
   acceptAll(listener);
   await stopped.promise;
   await drain(listener);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   Deno.exit(0);
 }

@@ -749,6 +749,6 @@ if (import.meta.main) {
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   Deno.exit(0);
 }

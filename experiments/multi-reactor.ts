@@ -812,8 +812,9 @@ else if (import.meta.main) {
   state = new Int32Array(new SharedArrayBuffer(4 * (FIRST_LOOP + workers)));
   owners = new Uint16Array(new SharedArrayBuffer(2 * MAX_FDS));
   const perLoop = Array.from({ length: workers }, () => new Float64Array(new SharedArrayBuffer(8 * COUNTS)));
+  counts = new Float64Array(COUNTS); // of this thread, which serves nobody
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", ...sumOf(perLoop) }));
+  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", ...sumOf([...perLoop, counts]) }));
   if (!hasDescriptors(workers)) unavailable(`${workers} loops find too few descriptors, choose fewer --workers`);
   for (const [i, counts] of perLoop.entries()) {
     startLoop(FIRST_LOOP + i, host, port, counts);
@@ -823,8 +824,8 @@ else if (import.meta.main) {
   console.error(`Listening. Try: curl -i http://${host}:${port}/`);
   await reaches(STOPPING, 1);
   for (let i = 0; i < workers; i++) await reaches(FIRST_LOOP + i, 0);
-  const { open: _, ...sums } = sumOf(perLoop);
+  const { open: _, ...sums } = sumOf([...perLoop, counts]);
   const loops = perLoop.map((counts) => ({ accepted: counts[ACCEPTED], served: counts[200] }));
-  console.log(JSON.stringify({ event: "stopped", ...sums, loops }));
+  show({ event: "stopped", ...sums, loops });
   Deno.exit(0);
 }

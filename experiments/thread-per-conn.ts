@@ -660,6 +660,6 @@ else if (import.meta.main) {
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${port}/`);
   await serve(listener);
-  console.log(JSON.stringify({ event: "stopped", ...readCounts() }));
+  show({ event: "stopped", ...readCounts() });
   Deno.exit(0);
 }

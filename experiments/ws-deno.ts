@@ -206,8 +206,19 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 function finish(): never {
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   Deno.exit(0);
 }
 
@@ -225,10 +236,7 @@ if (import.meta.main) {
   const signals = Deno.build.os === "windows" ? ["SIGINT", "SIGBREAK"] as const : ["SIGINT", "SIGTERM"] as const;
   for (const signal of signals) Deno.addSignalListener(signal, stop);
   if (Deno.build.os !== "windows") {
-    Deno.addSignalListener(
-      "SIGUSR1",
-      () => console.log(JSON.stringify({ event: "stats", open: sockets.size, ...counts })),
-    );
+    Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", open: sockets.size, ...counts }));
   }
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.addr.port, pid: Deno.pid }));
   console.error(`Listening. Try: new WebSocket("ws://${host}:${server.addr.port}/")`);

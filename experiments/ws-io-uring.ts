@@ -1380,6 +1380,17 @@ function readOptions(): { host: string; port: number } {
   }
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 function stop(): void {
   if (stopping) Deno.exit(1); // the second signal does not wait
   stopping = true;
@@ -1389,10 +1400,10 @@ if (import.meta.main) {
   const options = readOptions();
   const { listener, port } = listenOn(options.host, options.port);
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", open, ...counts })));
+  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", open, ...counts }));
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: new WebSocket("ws://${options.host}:${port}/")`);
   await serve(listener);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   Deno.exit(0);
 }

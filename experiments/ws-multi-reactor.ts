@@ -1150,6 +1150,17 @@ function stop(): void {
   set(STOPPING, 1);
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    count(Number(errno));
+  }
+}
+
 /** The counts of all loops in sum. */
 function sumOf(perLoop: Float64Array[]) {
   const sum = (key: number) => perLoop.reduce((sum, counts) => sum + counts[key]!, 0);
@@ -1180,8 +1191,9 @@ else if (import.meta.main) {
   eventfds = Array.from({ length: workers }, newEventfd);
   owners = new Uint16Array(new SharedArrayBuffer(2 * MAX_FDS));
   const perLoop = Array.from({ length: workers }, () => new Float64Array(new SharedArrayBuffer(8 * COUNTS)));
+  counts = new Float64Array(COUNTS); // of this thread, which serves nobody
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...sumOf(perLoop) })));
+  Deno.addSignalListener("SIGUSR1", () => show({ event: "stats", ...sumOf([...perLoop, counts]) }));
   if (!hasDescriptors(workers)) unavailable(`${workers} loops find too few descriptors, choose fewer --workers`);
   for (const [i, counts] of perLoop.entries()) {
     startLoop(FIRST_LOOP + i, host, port, counts);
@@ -1191,8 +1203,8 @@ else if (import.meta.main) {
   console.error(`Listening. Try: new WebSocket("ws://${host}:${port}/")`);
   await reaches(STOPPING, 1);
   for (let i = 0; i < workers; i++) await reaches(FIRST_LOOP + i, 0);
-  const { open: _, ...sums } = sumOf(perLoop);
+  const { open: _, ...sums } = sumOf([...perLoop, counts]);
   const loops = perLoop.map((counts) => ({ accepted: counts[ACCEPTED], served: counts[SERVED] }));
-  console.log(JSON.stringify({ event: "stopped", ...sums, loops }));
+  show({ event: "stopped", ...sums, loops });
   Deno.exit(0);
 }

@@ -856,9 +856,20 @@ function stop(): void {
   Atomics.store(shared, STOPPING, 1);
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    count(Number(errno));
+  }
+}
+
 function showStats(): void {
   const counts = readCounts();
-  console.log(JSON.stringify({ event: "stats", open: counts.accepted - readCount(CLOSED), ...counts }));
+  show({ event: "stats", open: counts.accepted - readCount(CLOSED), ...counts });
 }
 
 if (IS_WORKER) addEventListener("message", (event) => runThread(event as MessageEvent));
@@ -873,6 +884,6 @@ else if (import.meta.main) {
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid }));
   console.error(`Listening. Try: new WebSocket("ws://${options.host}:${port}/")`);
   await serve(listener);
-  console.log(JSON.stringify({ event: "stopped", ...readCounts() }));
+  show({ event: "stopped", ...readCounts() });
   Deno.exit(0);
 }

@@ -2756,6 +2756,18 @@ export const addressNumber = (address: string): number =>
 /** Any port above the registered ones: nobody else answers on the address, so every port is free. */
 const anyPort = () => 49_152 + crypto.getRandomValues(new Uint16Array(1))[0]! % 16_384;
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line: object, errors: Record<string, number>): void {
+  try {
+    console.log(JSON.stringify(line));
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    const name = getSystemErrorName(-Number(errno));
+    errors[name] = (errors[name] ?? 0) + 1;
+  }
+}
+
 function stop(): void {
   if (stopping) Deno.exit(1); // the second signal does not wait
   stopping = true;
@@ -2784,7 +2796,7 @@ if (import.meta.main) {
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, stop);
   Deno.addSignalListener("SIGUSR1", () => {
     const { open, leaving, busy, counts, packets } = tcp;
-    console.log(JSON.stringify({ event: "stats", open: open - leaving, ...counts, leaving, busy, packets }));
+    show({ event: "stats", open: open - leaving, ...counts, leaving, busy, packets }, counts.errors);
   });
   const { mode } = socket;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port, pid: Deno.pid, mode }));
@@ -2792,6 +2804,6 @@ if (import.meta.main) {
   await serve(rings, tcp);
   const left = tcp.open - tcp.leaving;
   if (left > 0) console.error(`${left} connections were left without an acknowledged FIN: ${STOP_MS} ms were over.`);
-  console.log(JSON.stringify({ event: "stopped", ...tcp.counts }));
+  show({ event: "stopped", ...tcp.counts }, tcp.counts.errors);
   Deno.exit(0);
 }

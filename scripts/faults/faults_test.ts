@@ -376,8 +376,8 @@ const MUTANTS: Mutant[] = [
     fault: "sigterm-under-load",
     says: EXIT_CODE,
     changes: [{
-      from: 'console.log(JSON.stringify({ event: "stopped", ...counts }));\n  Deno.exit(0);',
-      to: 'console.log(JSON.stringify({ event: "stopped", ...counts }));\n  Deno.exit(3);',
+      from: 'show({ event: "stopped", ...counts });\n  Deno.exit(0);',
+      to: 'show({ event: "stopped", ...counts });\n  Deno.exit(3);',
     }],
   },
   {
