@@ -18,7 +18,7 @@ const ANSWER = "function answer(fd: number, length: number, scanned: number): nu
 /** How often the loop is timed: so many batches, of which the median counts, of so many runs. */
 const BATCHES = 21;
 const BATCH = 100;
-const STOPPED = '  console.log(JSON.stringify({ event: "stopped", ...counts }));\n';
+const STOPPED = '  show({ event: "stopped", ...counts });\n';
 
 // Each turn needs the number before it, so that no compiler can leave one out or run two at once. What it costs is measured
 // at the end, in the same thread and by its clock, many times in a row: to read a clock among the requests would cost more
