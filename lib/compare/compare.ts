@@ -88,7 +88,7 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
  */
 export function counting<R extends Pick<Round, "findings">>(all: readonly R[], wanted: number): R[] {
   const clean = all.filter(({ findings }) => !isSpoilt(findings));
-  return (clean.length >= Math.min(wanted, MIN_ROUNDS) ? clean : all).slice(0, wanted);
+  return clean.length >= Math.min(wanted, MIN_ROUNDS) ? clean.slice(0, wanted) : [...all];
 }
 
 /** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
@@ -135,9 +135,9 @@ function rowsOf(reference: string, candidate: string, plan: ComparePlan, all: Ro
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
  * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
- * In each round every candidate has its turn, in random order. A round in which others took CPU time is made again. If one of all goes around the kernel, all of them run over a
- * veth pair: see {@linkcode isComparedOverWire}. One that cannot take part has its reason in its rows. If
- * `plan.signal` aborts, the rows are those of the rounds until then.
+ * In each round every candidate has its turn, in random order. A round in which others took CPU time is made again. If one of
+ * all goes around the kernel, all of them run over a veth pair: see {@linkcode isComparedOverWire}. One that cannot take part
+ * has its reason in its rows. If `plan.signal` aborts, the rows are those of the rounds until then.
  */
 export async function compare(
   reference: Subject,

@@ -53,6 +53,6 @@ export function limitShown(trials: readonly LoadTrial[]): string | null {
   if (before === undefined || last === undefined || !mayRise(trials)) return null;
   const { processes } = before;
   return `with ${processes === 1 ? "1 process" : `${count(processes)} processes`} of load the server used ` +
-    `${percent(before.server_core_share)} of its cores, with ${count(last.processes)}, as many as there can be, ` +
+    `${percent(before.server_core_share)} of its cores, with ${count(last.processes)}, the most that was tried, ` +
     `${percent(last.server_core_share)}`;
 }

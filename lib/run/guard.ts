@@ -191,14 +191,16 @@ export class Guard {
     }
     if (this.#memory.slope === null || this.#memory.span * MAX_STRETCH < more) return null;
     const lines = [this.#memory, this.#mappings, this.#tasks];
-    return lines.every((line) => line.fits(held + more)) ? null : this.explain(held, held + more);
+    return lines.every((line) => line.fits(held + more)) ? null : this.explain(held, held + more, held + more - 1);
   }
 
   /**
    * Says why it goes no further than `held`, e.g. `stopped at 1 900 of 10 000: memory, 7.4 MiB per connection; 10 000 would
    * need 72 GiB` or `stopped at 19 936 of 100 000: descriptors, limit 20 000 per process`.
+   *
+   * @param at How many are held where one more would be too many; default: `held`.
    */
-  explain(held: number, wanted: number): string {
+  explain(held: number, wanted: number, at = held): string {
     const stopped = `stopped at ${count(held)} of ${count(wanted)}`;
     if (this.#descriptorLimit - DESCRIPTOR_RESERVE - held < 1) {
       return `${stopped}: descriptors, limit ${count(this.#descriptorLimit)} per process`;
@@ -206,11 +208,11 @@ export class Guard {
     const { slope } = this.#memory;
     if (slope === null) return `${stopped}: nothing was observed yet`;
     const memory = `${bytes(slope)} per connection; ${count(wanted)} would need ${bytes(this.#memory.predict(wanted))}`;
-    if (!this.#memory.isFull(held) && this.#tasks.isFull(held)) {
+    if (!this.#memory.isFull(at) && this.#tasks.isFull(at)) {
       return `${stopped}: processes and threads, ${count(this.#tasks.slope)} per connection, limit ` +
         `${count(this.#taskLimit)} (pids.max or ulimit -u)`;
     }
-    if (this.#memory.isFull(held) || !this.#mappings.isFull(held)) return `${stopped}: memory, ${memory}`;
+    if (this.#memory.isFull(at) || !this.#mappings.isFull(at)) return `${stopped}: memory, ${memory}`;
     return `${stopped}: memory mappings, ${count(this.#mappings.slope)} per connection, limit ` +
       `${count(this.#mappingLimit)} per process (vm.max_map_count). Memory: ${memory}`;
   }
@@ -237,13 +239,15 @@ export class LentGuard extends Guard {
   }
 
   override refuses(held: number, more: number): string | null {
-    return held + more > this.connections
-      ? this.explain(held, held + more)
-      : this.ofServer?.refuses(held, more) ?? null;
+    return held + more > this.connections ? this.#lent(held, held + more) : this.ofServer?.refuses(held, more) ?? null;
   }
 
   override explain(held: number, wanted: number): string {
     if (held < this.connections && this.ofServer !== null) return this.ofServer.explain(held, wanted);
+    return this.#lent(held, wanted);
+  }
+
+  #lent(held: number, wanted: number): string {
     return `stopped at ${count(held)} of ${count(wanted)}: the agents make ${count(this.connections)} at the most`;
   }
 }

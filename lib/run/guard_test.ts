@@ -209,6 +209,10 @@ Deno.test("what is made all at once is refused where it is expected not to fit, 
   assertEquals(threads.refuses(500, 400), null);
   assertMatch(threads.refuses(500, 5000)!, /^stopped at 500 of 5 500: memory, 7.*MiB per connection/);
   assertEquals(seen([0, 60 * MIB], [10, 130 * MIB]).refuses(10, 5000), null, "10 connections tell little of 5 000");
+  const few = new Guard({ memAvailableBytes: 1e12, descriptorLimit: 1e6, taskLimit: 1000 });
+  for (const held of [0, 500]) few.observe(held, held * 1000, 0, 12 + held);
+  assertMatch(few.refuses(500, 600)!, /^stopped at 500 of 1 100: processes and threads, 1 per connection, limit 1 000/);
+  assertMatch(new LentGuard(500, threads).refuses(400, 200)!, /^stopped at 400 of 600: the agents make 500/);
   assertMatch(new LentGuard(500, null).refuses(400, 200)!, /^stopped at 400 of 600: the agents make 500/);
   assertEquals(new LentGuard(500, null).refuses(400, 100), null);
 });

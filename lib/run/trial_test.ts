@@ -46,7 +46,7 @@ Deno.test("trials are one line, and show the limit only where the last processes
     "with 1, 2, 4 processes of load the server used 20 %, 40 %, 80 % of its cores and answered 40 000, 80 000, 160 000 " +
       "requests/s: the run has 4",
   );
-  assertStringIncludes(limitShown(rising)!, "with 4, as many as there can be, 80 %");
+  assertStringIncludes(limitShown(rising)!, "with 4, the most that was tried, 80 %");
   assertEquals(limitShown(await tryNumbers(numbersUpTo(8), serverOf(4, 3, 1))), null);
   assertEquals(limitShown(rising.slice(0, 1)), null);
   assertEquals([describeTrials([]), limitShown([])], [null, null]);

