@@ -26,7 +26,7 @@ export const CLIENT_ADDRESS = "10.0.0.2";
 const CLIENT_NETWORK = `${CLIENT_ADDRESS}/8`;
 export const SERVER_MAC = "02:00:00:00:00:01";
 export const CLIENT_MAC = "02:00:00:00:00:02";
-const PROGRAMS = ["ip", "nsenter", "unshare", "sysctl"];
+const PROGRAMS = ["ip", "nsenter", "unshare", "sysctl", "mount", "taskset"];
 const OFFLOAD = fileURLToPath(new URL("offload.ts", import.meta.url));
 
 /** The ports of the client's end. The kernel's own choice has 28 232 of them, and one source address has no more. */
@@ -199,7 +199,7 @@ export async function receiveAtServer({ server, interface: name }: Network, core
     const what =
       `what arrives at ${name} cannot be made work of the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +
       "and a sight of the kernel's threads";
-    if (error instanceof NetworkError) throw new NetworkError(what, { cause: error });
+    if (error instanceof NetworkError) throw new NetworkError(`${what} (${error.message.trim()})`, { cause: error });
     throw error;
   }
 }

