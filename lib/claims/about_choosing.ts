@@ -10,7 +10,7 @@ import { type Evidence, NotMeasured } from "./evidence.ts";
 import { NotTestable, type Ratio } from "./ratio.ts";
 import { connectionsFor } from "../results/conventions.ts";
 import type { ScalingRow } from "../results/rows.ts";
-import { boundOfSpeedUp } from "../tables/scaling.ts";
+import { isLimited } from "../tables/scaling.ts";
 import { cost, needsTuning } from "./parts.ts";
 
 /** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
@@ -142,14 +142,14 @@ const BUSIEST = 1.2;
 const EFFICIENCY = 0.75;
 
 /**
- * Whether more cores bring enough. A lower bound refutes that on shared cores only, by no gain at all; an upper bound does not
- * show it.
+ * Whether more cores bring enough. Requests/s that the load limited show nothing on one core, and refute nothing on many. Load
+ * that shares the cores takes more of them from the many: so it is refuted there by no gain at all.
  */
-function gainsCores(speedUp: Figure, { cores, shared }: ScalingRow, bound: ReturnType<typeof boundOfSpeedUp>) {
-  const wanted = EFFICIENCY * cores;
-  const holds = atLeast(speedUp, wanted, shared ? EFFECT : wanted);
-  if (holds === true && bound === "at most") return null;
-  if (holds === false && bound === "at least" && !shared) return null;
+function gainsCores(speedUp: Figure, many: ScalingRow, one: ScalingRow | undefined): boolean | null {
+  const wanted = EFFICIENCY * many.cores;
+  const holds = atLeast(speedUp, wanted, many.shared ? EFFECT : wanted);
+  if (holds === true && one !== undefined && isLimited(one)) return null;
+  if (holds === false && isLimited(many)) return null;
   return holds;
 }
 
@@ -166,7 +166,7 @@ function scaled(evidence: Evidence): Part[] {
     const few = enough ? "" : `; ${count(connections)} connections are too few for ${cores} loops: chance decides`;
     return [{
       says: `on ${cores} cores${where} it answers ${written(speedUp, "×")} the requests/s of one${few}`,
-      holds: enough ? gainsCores(speedUp, most, boundOfSpeedUp(most, rows.find((row) => row.cores === 1))) : null,
+      holds: enough ? gainsCores(speedUp, most, rows.find((row) => row.cores === 1)) : null,
     }, {
       says: `there the busiest of ${cores} loops has ${written(quotient(busiest, exactly(0.01)), "%")} of the requests`,
       holds: enough && !Number.isNaN(busiest.estimate) ? atMost(busiest, BUSIEST / cores) : null,

@@ -11,7 +11,7 @@ import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
 import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
 import { type Slo, sloOf } from "../results/capacity.ts";
-import { C10K, CROWD, isUsualMessage, SCALING, SWEEP } from "../results/conventions.ts";
+import { C10K, CROWD, isUsualMessage, MIXED, SCALING, SWEEP } from "../results/conventions.ts";
 import type {
   ComparisonRow,
   CrosscheckRow,
@@ -30,8 +30,6 @@ export class NotMeasured extends Error {
     super(`\`${command}\` measures it`);
   }
 }
-
-const WORK_RATE = 200; // of `mixed`: two heavy requests a second, a tenth of a core
 
 /** A run of `hold`. */
 export interface Held {
@@ -217,7 +215,7 @@ export class Evidence {
    */
   ratio(asked: Asked): Ratio {
     const { scenario, connections, of, to } = asked;
-    const open = scenario === "mixed" ? ` --scenario mixed --rate ${WORK_RATE}` : ` --scenario ${scenario}`;
+    const open = scenario === "mixed" ? ` --scenario mixed --rate ${MIXED.ratePerS}` : ` --scenario ${scenario}`;
     const ways = [directIn, viaThirdIn].map((way) => (rows: readonly ComparisonRow[]) => way(rows, asked));
     const telling = ways.map((way) => (rows: readonly ComparisonRow[]) => {
       const found = way(rows);
@@ -274,7 +272,7 @@ export class Evidence {
   }
 
   /**
-   * One server on more and more cores: the rows of more than one, in ascending order.
+   * One server on more and more cores: its rows by their number of cores, ascending, that of one core included.
    *
    * @throws {NotTestable} If it could not be measured.
    */

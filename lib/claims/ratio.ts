@@ -5,7 +5,7 @@
  */
 import { isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
-import { HEAVY_US, isUsualMessage } from "../results/conventions.ts";
+import { HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
@@ -55,7 +55,8 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
 const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric }: Asked) =>
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
-    (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row)
+    (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row) &&
+    (scenario !== "mixed" || row.rate_per_s === MIXED.ratePerS)
   );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {

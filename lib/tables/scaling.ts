@@ -26,7 +26,7 @@ function sharesText({ shares }: ScalingRow): string {
 }
 
 /** Whether the requests/s of a row are a lower bound, because the load or others limited it. */
-function isLimited({ server, findings, shared }: ScalingRow): boolean {
+export function isLimited({ server, findings, shared }: ScalingRow): boolean {
   const ids = idsOf(findings, server).filter((id) => !shared || id !== "shared_core"); // it is on both sides then
   return boundOf("requests_per_s", ids) !== null;
 }
