@@ -316,7 +316,10 @@ export class Audience {
     const first = this.#inbox[at - (payload < LENGTH_16 ? 2 : 4)];
     if (first === TEXT && payload >= DIGITS) this.#message(fd, this.#numberAt(at), now);
     else if (first === PING) return this.#answerPing(fd, at, payload);
-    else if (first === FIRST && payload >= DIGITS) this.#begun.set(fd, this.#numberAt(at));
+    else if (first === FIRST && payload < DIGITS) {
+      this.#end(fd, "short_fragment"); // its number cannot be read
+      return false;
+    } else if (first === FIRST) this.#begun.set(fd, this.#numberAt(at));
     else if (first === LAST && this.#begun.has(fd)) {
       this.#message(fd, this.#begun.get(fd)!, now);
       this.#begun.delete(fd);
@@ -324,7 +327,7 @@ export class Audience {
     return true;
   }
 
-  /** RFC 6455, section 5.5.2: a server may end who does not answer. Masked by zeros it is what it was. */
+  /** RFC 6455, section 5.5.2: a server may close a connection that does not answer. Masking by zeros changes nothing. */
   #answerPing(fd: number, at: number, payload: number): boolean {
     if (payload > MAX_PING) {
       this.#end(fd, "ping_too_long");

@@ -477,6 +477,9 @@ export class LoadGenerator implements AsyncDisposable {
       const window = await this.#open(whole);
       if (warmup === null) return window;
       addBefore(window, warmup);
+      if (warmup.unanswered > 0) {
+        addBefore(window, { lost: 0, dropped: 0, errors: { warmup_unanswered: warmup.unanswered } });
+      }
       // Processes that lost all their connections before take no part in the window, so only the warm-up knows of them.
       return { ...window, stopped_early: window.stopped_early ?? warmup.stopped_early };
     });

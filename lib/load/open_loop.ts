@@ -13,7 +13,7 @@ import { passes } from "./shares.ts";
 import { Scores } from "./tally.ts";
 import type { OpenPart, WindowPart } from "./types.ts";
 import { DRAIN_US, NEVER, NO_CONNECTION_HELD, Patience, Presence, QUIET_US, sleepUntil } from "./patience.ts";
-import { type Cut, type Edge, windowPart } from "./window.ts";
+import { addBefore, type Cut, type Edge, windowPart } from "./window.ts";
 
 /** A request that leaves so long after it was due, although a connection was idle, is late by the generator's own fault. */
 const LATE_US = 1000;
@@ -279,12 +279,12 @@ export function* openLoop(
   const { tally } = connections;
   const rest = { connections: connections.clients, scheduled: 0, stopped_early: NO_CONNECTION_HELD };
   yield* sleepUntil(connections, part.startUs);
-  tally.take();
+  const before = tally.take(); // what has broken since the last load
   const from = { ...cut(), us: part.startUs }; // requests are due from then on, whenever this process got to run
   const loop = new OpenLoop(connections, part, new Trickle(connections, slow));
   if (connections.clients === 0) {
     loop.giveUp();
-    return windowPart(from, from, loop.scores, tally.take(), { ...rest, scheduled: loop.scheduled });
+    return windowPart(from, from, loop.scores, addBefore(tally.take(), before), { ...rest, scheduled: loop.scheduled });
   }
   connections.loop = loop;
   const { to, over } = yield* loop.run(cut);
@@ -292,7 +292,7 @@ export function* openLoop(
   connections.countUnfinished();
   connections.leave();
   tally.takeEnded();
-  return windowPart(from, to, loop.scores, tally.take(), {
+  return windowPart(from, to, loop.scores, addBefore(tally.take(), before), {
     connections: connections.clients,
     scheduled: loop.scheduled,
     stopped_early: over,

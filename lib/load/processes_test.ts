@@ -267,7 +267,7 @@ Deno.test(
       warmupSeconds: 0.2,
     });
     assertEquals([connections, stopped_early], [1, "1 of 2 load processes stopped early (all connections were lost)."]);
-    assert(Math.abs(seconds - 0.5) < 0.05 && requests > 0, `${seconds} s, ${requests} requests`);
+    assert(seconds > 0.4 && requests > 0, `${seconds} s, ${requests} requests`); // the mean of both would be half of it
     const open = await generator.open({ rate: 100, seconds: 0.2, warmupSeconds: 0 });
     assertEquals([open.client_processes, open.requests, open.stopped_early], [1, 20, null]);
   },

@@ -45,11 +45,12 @@ export function windowPart(
 
 type Failed = Pick<Taken, "lost" | "dropped" | "errors">;
 
-/** Adds what failed in the warm-up: of a server that fails before it is warm, the window alone would say nothing. */
-export function addBefore(to: Failed, before: Failed): void {
+/** Adds what failed before a window, in the warm-up or while nothing was asked: the window alone would say nothing of it. */
+export function addBefore<T extends Failed>(to: T, before: Failed): T {
   to.lost += before.lost;
   to.dropped += before.dropped;
   for (const [key, times] of Object.entries(before.errors)) to.errors[key] = (to.errors[key] ?? 0) + times;
+  return to;
 }
 
 /**

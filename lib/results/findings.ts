@@ -301,7 +301,7 @@ const JUDGES: Record<FindingId, (of: Evidence) => string | null> = {
  * @example
  * ```ts
  * const findings = judge("epoll", { ...evidence, generatorCoreShare: 0.93 });
- * // [{ server: "epoll", id: "client_bound", sentence: "the load generator used 93 % of its core: …" }]
+ * // [{ server: "epoll", id: "client_bound", sentence: "the busiest process of the load generator used 93 % of its core: …" }]
  * ```
  */
 export function judge(server: string, of: Evidence): Finding[] {

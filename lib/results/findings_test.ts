@@ -65,7 +65,7 @@ Deno.test("a server whose share still rose with the last processes is client_bou
   assertEquals(judged(rising), ["client_bound"]);
   assertMatch(
     sentenceOf(rising),
-    /^with 2 processes of load the server used 50 % of its cores, with 3, as many as there can be, 80 %: /,
+    /^with 2 processes of load the server used 50 % of its cores, with 3, the most that was tried, 80 %: /,
   );
   assertEquals(judged({ ...rising, serverCoreShare: 0.9 }), []);
   assertEquals(judged({ ...rising, trials: [trial(1, 0.3), trial(2, 0.8), trial(4, 0.81)] }), []);
