@@ -26,7 +26,7 @@ import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table, wrap } from "../lib/text/table.ts";
 import { HEAVY_SHARE, HEAVY_US, MESSAGE_BYTES, MIN_ROUNDS } from "../lib/results/conventions.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
-import { comparison } from "../lib/tables/comparison.ts";
+import { comparison, isInconclusive } from "../lib/tables/comparison.ts";
 import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
@@ -46,7 +46,9 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        listeners that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
        in ${SWEEP_FULL.rounds} paired rounds; about six minutes for each of them.
-       --seed N: of the rates at which these begin; it is stored with them.`;
+       --seed N: of the rates at which these begin; it is stored with them.
+       Rounds in which others used the machine do not count. Where too few are
+       left, ratios of time are inconclusive, and the command ends with 3.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
@@ -187,7 +189,7 @@ function exitOf({ rows, failures }: Compared): number {
   }
   const isMeasured = rows.some(({ rounds }) => rounds > 0);
   if (broken.length > 0) return EXIT.failed;
-  if (isMeasured) return EXIT.ok;
+  if (isMeasured) return rows.some(isInconclusive) ? EXIT.inconclusive : EXIT.ok;
   return failures.every(({ error }) => error.ended === "skipped") ? EXIT.unavailable : EXIT.failed;
 }
 

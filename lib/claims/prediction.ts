@@ -15,7 +15,7 @@
  */
 import type { Experiment } from "../catalogue/header.ts";
 import { userMemoryOf } from "../results/choose.ts";
-import { boundOf, idsOf } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isDisturbed } from "../results/findings.ts";
 import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
 import { SCENARIOS } from "../results/schema.ts";
@@ -147,6 +147,9 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
     bound: boundOf(metric, idsOf(run.findings, name)),
   };
   if (value === null) return { outcome: "open", because: `${metric} is not available in ${where}` };
+  if (bound === null && isDisturbed(metric, run.findings)) {
+    return { outcome: "open", because: `${metric} in ${where} is inconclusive: ${DISTURBED}` };
+  }
   const sign_ = bound === null ? "" : SIGN_OF[bound];
   const because = `${metric} in ${where} was ${sign_}${written(metric, value)}, ${WORDS[sign]} ` +
     `${written(metric, limit)} was expected`;

@@ -1,6 +1,7 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { judgeCondition, judgePrediction, parseCondition } from "./prediction.ts";
-import { compared, comparisonRow, overWire, probed, run, storedOf } from "../testing/fixtures.ts";
+import type { Found } from "../results/findings.ts";
+import { compared, comparisonRow, found, overWire, probed, run, storedOf } from "../testing/fixtures.ts";
 import type { Stored } from "../results/stored.ts";
 
 const judge = (text: string, stored: Stored, name = "epoll") => judgeCondition(parseCondition(text), name, stored);
@@ -149,4 +150,24 @@ Deno.test("a prediction fails with one of its conditions, and its sentence says 
     "open",
   );
   assertEquals(judgePrediction({ name: "epoll", expect: [] }, stored), null);
+});
+
+Deno.test("what others disturbed decides no prediction: neither a ratio of CPU time nor a run", () => {
+  const cost = "throughput(100).cpu_us_per_request < 0.85 * event-loop";
+  const ratio = (findings: Found[]) =>
+    judge(
+      cost,
+      storedOf(
+        compared(["throughput", 100, "cpu_us_per_request"], ["epoll", "event-loop"], [0.5, 0.4, 0.6], { findings }),
+      ),
+    );
+  assertEquals(ratio([]).outcome, "held");
+  assertEquals(ratio([found("event-loop", "foreign_load")]).outcome, "open");
+  const own = storedOf(run("epoll", "throughput", { connections: 100 }, { cpu_us_per_request: 20 }));
+  assertEquals(judge("throughput(100).cpu_us_per_request < 30", own).outcome, "held");
+  own.results[0]!.findings.push({ ...found("epoll", "steal"), sentence: "." });
+  assertEquals(
+    judge("throughput(100).cpu_us_per_request < 30", own).because,
+    "cpu_us_per_request in throughput(100) is inconclusive: others used the machine",
+  );
 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isVoid } from "../tables/comparison.ts";
+import { isInconclusive, isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
 import { HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";
@@ -61,6 +61,6 @@ const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {
   if (row.reason !== null) throw new NotTestable(`${row.candidate}: ${row.reason}`);
-  if (row.ratio === null) return undefined;
+  if (row.ratio === null || isInconclusive(row)) return undefined;
   return { estimate: row.ratio, low: row.ratio_low, high: row.ratio_high, isVoid: isVoid(row) };
 }

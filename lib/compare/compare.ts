@@ -6,7 +6,7 @@
  */
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "./side.ts";
-import { type Found, foundOften, isSpoilt } from "../results/findings.ts";
+import { type Found, foundInCounted, isSpoilt } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
 import {
@@ -29,7 +29,7 @@ import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 
 /** Rounds that others disturb are made again, up to this share of all rounds more. */
-const AGAIN_SHARE = 0.5;
+export const AGAIN_SHARE = 0.5;
 
 /** How experiments are compared. */
 export interface ComparePlan extends PairPlan {
@@ -84,7 +84,8 @@ async function holdRound(reference: Subject, candidate: Subject, plan: ComparePl
 }
 
 /**
- * The rounds that count: those in which others took no CPU time, if there are enough of them; else all, whose findings say so.
+ * The rounds that count: those in which others took no CPU time, if there are enough of them; else all. Their findings say so
+ * then, and the ratios are inconclusive.
  */
 export function counting<R extends Pick<Round, "findings">>(all: readonly R[], wanted: number): R[] {
   const clean = all.filter(({ findings }) => !isSpoilt(findings));
@@ -92,10 +93,16 @@ export function counting<R extends Pick<Round, "findings">>(all: readonly R[], w
 }
 
 /** The rows of one candidate: a figure each. A ratio stands only where every round has one. */
-function rowsOf(reference: string, candidate: string, plan: ComparePlan, all: Round[], reason: string | null) {
+export function rowsOf(
+  reference: string,
+  candidate: string,
+  plan: ComparePlan,
+  all: readonly Round[],
+  reason: string | null,
+): ComparisonRow[] {
   const rounds = counting(all, plan.rounds);
   const { scenario, connections, heavy, slow = 0, bytes = MESSAGE_BYTES } = plan;
-  const findings = foundOften(rounds);
+  const findings = foundInCounted(rounds);
   const ofSlices = plan.isWired === true ? OF_SLICES : OF_SLICES.filter((metric) => metric !== "core_us_per_request");
   const metrics = scenario === "hold"
     ? OF_HOLD

@@ -3,7 +3,9 @@ import { readCustom } from "../server/custom.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { found } from "../testing/fixtures.ts";
 import type { FindingId } from "../results/findings.ts";
-import { compare, type ComparePlan, counting } from "./compare.ts";
+import { isInconclusive } from "../tables/comparison.ts";
+import { compare, type ComparePlan, counting, rowsOf } from "./compare.ts";
+import type { Round } from "./pair.ts";
 
 const ignore = Deno.build.os !== "linux";
 const never = new AbortController().signal;
@@ -163,4 +165,23 @@ Deno.test("rounds that others disturbed do not count where enough are left, and 
   assertEquals(ids(counting([...disturbed, ...clean.slice(1)], 7)), [7, 8, 9, 10, 1, 2, 3, 4, 5, 6]);
   assertEquals(ids(counting([round(1, "steal"), round(2), round(3)], 2)), [2, 3]);
   assertEquals(ids(counting([round(1, "steal"), round(2), round(3, "steal")], 2)), [1, 2, 3]);
+});
+
+Deno.test("where too few rounds are undisturbed the rows say so, however few others are", () => {
+  const round = (...findings: ReturnType<typeof found>[]): Round => ({
+    reference: { cpu_us_per_request: 10 },
+    candidate: { cpu_us_per_request: 11 },
+    logs: { cpu_us_per_request: Math.log(1.1) },
+    ratePerS: null,
+    findings,
+  });
+  const taken = found("epoll", "foreign_load");
+  const rowOf = (rounds: Round[]) =>
+    rowsOf("epoll", "poll", { ...plan, rounds: 7 }, rounds, null).find(({ metric }) =>
+      metric === "cpu_us_per_request"
+    )!;
+  const few = rowOf([...Array.from({ length: 6 }, () => round()), ...Array.from({ length: 4 }, () => round(taken))]);
+  assertEquals([few.rounds, few.findings, isInconclusive(few)], [10, [taken], true]);
+  const enough = rowOf([...Array.from({ length: 7 }, () => round()), ...Array.from({ length: 3 }, () => round(taken))]);
+  assertEquals([enough.rounds, enough.left_out, enough.findings, isInconclusive(enough)], [7, 3, [], false]);
 });

@@ -82,7 +82,8 @@ function isOver({ change }: Judgement): boolean {
   return change !== null && Math.log(change.estimate) > MARGIN;
 }
 
-const TOO_FEW = "too few rounds were valid";
+/** The reason where too few rounds are left to judge by. */
+export const TOO_FEW = "too few rounds were valid";
 
 /**
  * Decides on arrays of log-ratios. It measures nothing and keeps nothing, so that stored rounds can be resampled through it.

@@ -6,8 +6,8 @@
  */
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "../compare/side.ts";
-import { decide, type Decision, type Logs } from "./decision.ts";
-import type { FindingId } from "../results/findings.ts";
+import { decide, type Decision, type Logs, TOO_FEW } from "./decision.ts";
+import { DISTURBED, type FindingId, isSpoilt as isDisturbed } from "../results/findings.ts";
 import { type PairPlan, pairRound } from "../compare/pair.ts";
 import type { Subject } from "../server/subject.ts";
 import type { RoundFound } from "../results/rows.ts";
@@ -107,7 +107,8 @@ export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">
     baseline: candidate.baseline,
     rounds: plan.rounds,
   });
-  return { ended: "decided", decision };
+  const isOthers = decision.reason === TOO_FEW && candidate.rounds.some(({ findings }) => isDisturbed(findings));
+  return { ended: "decided", decision: isOthers ? { ...decision, reason: DISTURBED } : decision };
 }
 
 /** The candidates that have the fewest rounds of a phase, and want more. */

@@ -98,6 +98,8 @@ Deno.test("rounds with load from outside do not count, and with too many of them
   assertEquals(lostRounds(some), "10 of 30 rounds do not count: foreign_load");
   await run([most], noisy(11));
   assertEquals(verdict(most), "inconclusive");
+  const outcome = outcomeOf(most, { rounds: 30 });
+  assertEquals(outcome.ended === "decided" && outcome.decision.reason, "others used the machine");
   await run([late], () => measured(0, [found("event-loop", "late_sends"), found("epoll", "client_bound")])); // these say nothing of CPU time
   assertEquals([verdict(late), lostRounds(late)], ["not_slower", null]);
 });

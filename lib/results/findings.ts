@@ -320,6 +320,16 @@ export function foundOften(rounds: readonly { findings: readonly Found[] }[]): F
   }));
 }
 
+/**
+ * The findings of rounds that count: those of more than half of them, and of each round what took CPU time from it. Such
+ * rounds count only where too few others are left, so that the figures of all are doubtful.
+ */
+export function foundInCounted(rounds: readonly { findings: readonly Found[] }[]): Found[] {
+  const taken = rounds.flatMap(({ findings }) => findings.filter((found) => isSpoilt([found])));
+  const all = [...foundOften(rounds), ...taken];
+  return [...new Map(all.map(({ server, id }) => [`${server} ${id}`, { server, id }])).values()];
+}
+
 /** The ids of the findings on one server. */
 export const idsOf = (findings: readonly Found[], server: string): FindingId[] =>
   findings.filter((found) => found.server === server).map(({ id }) => id);
@@ -331,6 +341,19 @@ const OF_LATENCY: readonly string[] = ["client_bound", "both_bound", "late_sends
 
 /** Whether others took CPU time from a run, so that it is to be measured again. */
 export const isSpoilt = (findings: readonly Found[]): boolean => findings.some(({ id }) => TAKEN.includes(id));
+
+/** Figures of time: others that use the machine change them. Memory and numbers of threads stay what they are. */
+const OF_TIME = /_us(_per_[a-z]+)?$|_per_s$/;
+
+/**
+ * Whether a figure is doubtful because others used the machine. CPU time per request is, too: they evict the caches, and on
+ * the other thread of a core they take its units.
+ */
+export const isDisturbed = (metric: string, findings: readonly Found[]): boolean =>
+  OF_TIME.test(metric) && isSpoilt(findings);
+
+/** What to say of a figure that {@linkcode isDisturbed}. */
+export const DISTURBED = "others used the machine";
 
 /**
  * What a figure is where findings weaken it: throughput that the load generator or others limited is a lower bound, a

@@ -1,5 +1,17 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { boundOf, boundOfRun, type Evidence, FINDING_IDS, foundOften, idsOf, isSpoilt, judge } from "./findings.ts";
+import {
+  boundOf,
+  boundOfRun,
+  type Evidence,
+  FINDING_IDS,
+  type Found,
+  foundInCounted,
+  foundOften,
+  idsOf,
+  isDisturbed,
+  isSpoilt,
+  judge,
+} from "./findings.ts";
 import type { LoadTrial } from "./load_trial.ts";
 import { found } from "../testing/fixtures.ts";
 
@@ -282,4 +294,32 @@ Deno.test("a percentile that unanswered requests reach is a lower bound, whateve
 Deno.test("a run is spoilt where others took CPU time", () => {
   assert(isSpoilt([found("epoll", "little"), found("epoll", "steal")]));
   assert(!isSpoilt([found("epoll", "short_run"), found("epoll", "client_bound")]));
+});
+
+Deno.test("what took CPU time from one round that counts is found, whatever the others show", () => {
+  const round = (...findings: Found[]) => ({ findings });
+  const late = found("epoll", "late_sends");
+  const taken = found("c-epoll", "steal");
+  assertEquals(foundInCounted([round(late, taken), round(late), round()]), [late, taken]);
+  assertEquals(foundInCounted([round(taken), round(taken)]), [taken]);
+  assertEquals(foundInCounted([]), []);
+});
+
+Deno.test("others that use the machine make each figure of time doubtful, and none of memory", () => {
+  const times = [
+    "cpu_us_per_request",
+    "core_us_per_request",
+    "cpu_us_per_delivery",
+    "requests_per_s",
+    "connects_per_s",
+  ];
+  for (const id of ["foreign_load", "steal", "throttled"] as const) {
+    for (const metric of [...times, "p99_us", "p99_9_us", "last_p50_us"]) {
+      assert(isDisturbed(metric, [found("epoll", id)]), metric);
+    }
+    for (const metric of ["pss_bytes", "user_bytes_per_conn", "threads", "context_switches_per_request"]) {
+      assert(!isDisturbed(metric, [found("epoll", id)]), metric);
+    }
+  }
+  assert(!isDisturbed("cpu_us_per_request", [found("epoll", "client_bound"), found("epoll", "shared_core")]));
 });

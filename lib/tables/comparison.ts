@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { boundOf, idsOf } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isDisturbed } from "../results/findings.ts";
 import { MIN_ROUNDS } from "../results/conventions.ts";
 import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { signOf } from "./runs.ts";
@@ -35,9 +35,13 @@ const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === m
 /** What the figure of one of the two is where findings weaken it; null: a figure. */
 export const boundIn = (row: ComparisonRow, name: string): "at least" | "at most" | null =>
   boundOf(row.metric, idsOf(row.findings, name));
-/** Whether the ratio of a row says nothing: one of the two is a bound. */
+/** Whether a ratio is inconclusive, because others used the machine in too many rounds. */
+export const isInconclusive = (row: ComparisonRow): boolean =>
+  row.rounds > 0 &&
+  isDisturbed(row.metric, row.findings.filter(({ server }) => server === row.candidate || server === row.reference));
+/** Whether the ratio of a row says nothing: one of the two is a bound, or others used the machine. */
 export const isVoid = (row: ComparisonRow): boolean =>
-  boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
+  boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null || isInconclusive(row);
 
 /** Why a candidate has no figure, without its name, which stands beside it. Null: nothing was told. */
 export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
@@ -98,6 +102,9 @@ export function notes(groups: readonly Rows[]): string[] {
     ...few > 0 && few < MIN_ROUNDS ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} count`] : [],
     ...first.flatMap(({ candidate, left_out: count = 0 }) =>
       count === 0 ? [] : [`  ${candidate}: ${counted(count, "round")} left out, as others took CPU time from them`]
+    ),
+    ...groups.filter((rows) => rows.some(isInconclusive)).map(([row]) =>
+      `  ${row!.candidate}: inconclusive: ${DISTURBED}`
     ),
     ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {

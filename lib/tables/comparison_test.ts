@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Found } from "../results/findings.ts";
-import { boundIn, figure, isVoid, notes, ofReference, ratio } from "./comparison.ts";
+import { boundIn, figure, isInconclusive, isVoid, notes, ofReference, ratio } from "./comparison.ts";
 import { comparisonRow as row, found } from "../testing/fixtures.ts";
 
 const bound = [found("epoll", "client_bound"), found("c-epoll", "client_bound")];
@@ -11,6 +11,7 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
     [row({ candidate: "nginx", findings: [found("c-epoll", "client_bound"), found("nginx", "foreign_load")] })],
   ];
   assertEquals(notes(groups), [
+    "  nginx: inconclusive: others used the machine",
     "  client_bound: epoll; the reference in 2 of 2 pairs",
     "  foreign_load: nginx",
   ]);
@@ -67,4 +68,18 @@ Deno.test("the reference's own figures are those beside the first candidate that
   const [own] = ofReference([none, row()]);
   assertEquals([own!.candidate, own!.candidate_value, own!.ratio], ["c-epoll", 6, null]);
   assertEquals(ofReference([none]), []);
+});
+
+Deno.test("a ratio of CPU time is inconclusive where others used the machine, one of memory is not", () => {
+  for (const name of ["epoll", "c-epoll"]) {
+    const findings = [found(name, "foreign_load")];
+    const rows = [row({ findings }), row({ metric: "pss_bytes", ratio: 2, findings })];
+    assertEquals(rows.map(isInconclusive), [true, false]);
+    assertEquals(rows.map(isVoid), [true, false]);
+    assertEquals(ratio.withInterval("cpu_us_per_request")(rows), "–");
+    assertEquals(figure.of("cpu_us_per_request")(rows), "6.60"); // the figure itself is shown
+    assertEquals(notes([rows])[0], "  epoll: inconclusive: others used the machine");
+  }
+  assert(!isInconclusive(row({ findings: [found("nginx", "foreign_load")] })));
+  assert(!isInconclusive(row({ rounds: 0, findings: [found("epoll", "foreign_load")] })));
 });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { boundOf, idsOf } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isSpoilt } from "../results/findings.ts";
 import type { ScalingRow } from "../results/rows.ts";
 import type { Study } from "../results/studies.ts";
 import { count, MISSING } from "../text/format.ts";
@@ -44,6 +44,14 @@ export function boundOfSpeedUp(row: ScalingRow, one: ScalingRow | undefined): "a
   return isMany === isOne ? null : isMany ? "at least" : "at most";
 }
 
+/** Whether others used the machine too often while a server ran on so many cores, or on one. */
+const isInconclusive = (row: ScalingRow, rows: readonly ScalingRow[]): boolean =>
+  rows.some((of) => of.server === row.server && (of.cores === row.cores || of.cores === 1) && isSpoilt(of.findings));
+
+/** The ratio of CPU time per request to that on one core. */
+const cpuText = (row: ScalingRow, rows: readonly ScalingRow[]): string =>
+  isInconclusive(row, rows) ? MISSING : ratioText(row.cpu_ratio, row.cpu_ratio_low, row.cpu_ratio_high);
+
 /** A speed-up with its interval, and the sign of a bound. */
 function speedUpText(row: ScalingRow, rows: readonly ScalingRow[], times = ""): string {
   const one = rows.find(({ server, cores }) => server === row.server && cores === 1);
@@ -57,7 +65,7 @@ const columnsOf = (rows: readonly ScalingRow[]): Column<ScalingRow>[] => [
   { heading: "requests\n/s", cell: (of) => count(of.requests_per_s) },
   { heading: "speed-up\n[98 %]", cell: (of) => speedUpText(of, rows) },
   { heading: "CPU-µs\n/request", cell: (of) => count(of.cpu_us_per_request, 2) },
-  { heading: "ratio of it\n[98 %]", cell: (of) => ratioText(of.cpu_ratio, of.cpu_ratio_low, of.cpu_ratio_high) },
+  { heading: "ratio of it\n[98 %]", cell: (of) => cpuText(of, rows) },
   { heading: "share of each\nloop, thread, %", cell: sharesText, left: true },
 ];
 
@@ -79,6 +87,9 @@ function notesOf(rows: readonly ScalingRow[]): string[] {
     ...(signs
       ? ["≥ lower bound: the side with more cores was limited from outside. ≤ upper bound: the side with one was."]
       : []),
+    ...[...new Set(measured.filter((row) => isInconclusive(row, rows)).map(({ server }) => server))].map((server) =>
+      `${server}: inconclusive: ${DISTURBED}.`
+    ),
     ...ids.map((id) => {
       const weakened = measured.filter(({ findings }) => findings.some((of) => of.id === id));
       const servers = [...Map.groupBy(weakened, ({ server }) => server)].map(([server, own]) =>

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { EXIT } from "../../lib/cli/exit.ts";
 import { isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
@@ -47,9 +48,9 @@ export interface Reproduced {
   interrupted: boolean;
 }
 
-/** A step that cannot run on this system is done too: its command says so with this code. */
-const UNAVAILABLE = 69;
-const isDone = (attempt: Attempt) => attempt.exit === 0 || attempt.exit === 1 || attempt.exit === UNAVAILABLE;
+/** A step that cannot run on this system is done too, and one whose figures are inconclusive: its command says so. */
+const DONE: readonly number[] = [EXIT.ok, EXIT.failed, EXIT.inconclusive, EXIT.unavailable];
+const isDone = (attempt: Attempt) => DONE.includes(attempt.exit);
 
 /** Whether other processes leave the machine alone for a second. Off Linux nobody knows: true. */
 export async function isMachineQuiet(): Promise<boolean> {

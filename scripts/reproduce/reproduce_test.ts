@@ -148,6 +148,15 @@ Deno.test("a step whose command fails is named, the others go on, and it is trie
   assertEquals(at.ran, ["a", "b", "a"]);
 });
 
+Deno.test("a step whose figures are inconclusive is done, and measured again where others disturbed it", async () => {
+  using at = lab(async (_, times) => {
+    if (times === 1) await disturbed(at.dir.path);
+    return times === 1 ? 3 : 0;
+  });
+  assertEquals((await reproduce(at.plan([step("a")]))).failed, []);
+  assertEquals(at.ran, ["a", "a"]);
+});
+
 Deno.test("a torn journal is repaired, and its whole lines count", async () => {
   using at = lab(() => 0);
   const steps = [step("a"), step("b")];

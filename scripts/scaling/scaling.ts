@@ -4,11 +4,12 @@
  * @module
  */
 import { shuffle } from "es-toolkit";
+import { AGAIN_SHARE, counting } from "../../lib/compare/compare.ts";
 import { figuresOf } from "../../lib/compare/pair.ts";
 import { CannotCompare, type Load, Side } from "../../lib/compare/side.ts";
 import type { Window } from "../../lib/load/generator.ts";
 import type { Found } from "../../lib/results/findings.ts";
-import { foundOften } from "../../lib/results/findings.ts";
+import { foundInCounted, isSpoilt } from "../../lib/results/findings.ts";
 import type { ScalingRow } from "../../lib/results/rows.ts";
 import { cpuList, type ScalingPlan } from "../../lib/sampling/cores.ts";
 import { threadTimes } from "../../lib/sampling/sampler.ts";
@@ -49,6 +50,8 @@ export interface Round {
   /** ln(several / one), the median over neighbouring slices. */
   speedUpLog: number;
   cpuLog: number;
+  /** Of both sides. */
+  findings: Found[];
 }
 
 /** Threads under a tenth of an even share did not serve: a runtime has such that compile, and collect garbage. */
@@ -101,11 +104,12 @@ async function round({ subject, plan, path, connections }: Task, cores: number[]
     findings: side.findings(),
     ...await sharesOf(side, before[i]!),
   });
+  const sidesShown = { one: await shown(one, reference, 0), many: await shown(many, candidate, 1) };
   return {
-    one: await shown(one, reference, 0),
-    many: await shown(many, candidate, 1),
+    ...sidesShown,
     speedUpLog: logs["requests_per_s"] as number,
     cpuLog: logs["cpu_us_per_request"] as number,
+    findings: [...sidesShown.one.findings, ...sidesShown.many.findings],
   } satisfies Round;
 }
 
@@ -115,7 +119,7 @@ function medianShares(all: readonly Shown[]): number[] {
   return Array.from({ length: most }, (_, k) => medianOf(all.map(({ shares }) => shares[k] ?? 0))!);
 }
 
-/** The row of one server on so many cores. `rounds`: of one core those of all steps. */
+/** The row of one server on so many cores, by the rounds that count. `rounds`: of one core those of all steps. */
 export function rowOf(
   { subject, plan, path, connections }: Task,
   cores: readonly number[],
@@ -150,7 +154,7 @@ export function rowOf(
     shares_of: shown[0]?.sharesOf ?? "cpu",
     shares: medianShares(shown),
     rounds: rounds.length,
-    findings: foundOften(shown),
+    findings: foundInCounted(shown),
     reason: rounds.length > 0 ? null : reason,
   };
 }
@@ -162,8 +166,9 @@ export interface Scaled {
 }
 
 /**
- * Measures all servers at all steps, a round of each in random order, then the next. One that cannot take part has its reason
- * in its row. If `signal` aborts, the rows are those of the rounds until then.
+ * Measures all servers at all steps, a round of each in random order, then the next. A round in which others took CPU time is
+ * made again. One that cannot take part has its reason in its row. If `signal` aborts, the rows are those of the rounds until
+ * then.
  */
 export async function scale(
   tasks: readonly Task[],
@@ -175,9 +180,11 @@ export async function scale(
     task.plan.steps.slice(1).map((cores) => ({ task, cores, rounds: [] as Round[] }))
   );
   const failed = new Map<Task, CannotCompare>();
-  for (let i = 1; i <= extent.rounds; i++) {
+  const hasEnough = (rounds: readonly Round[]) =>
+    rounds.filter(({ findings }) => !isSpoilt(findings)).length >= extent.rounds;
+  for (let i = 1; i <= extent.rounds * (1 + AGAIN_SHARE); i++) {
     for (const { task, cores, rounds } of shuffle(pairs)) {
-      if (failed.has(task) || signal.aborted) continue;
+      if (failed.has(task) || signal.aborted || hasEnough(rounds)) continue;
       try {
         const found = await round(task, cores, extent, signal);
         rounds.push(found);
@@ -190,7 +197,8 @@ export async function scale(
     }
   }
   const rows = tasks.flatMap((task) => {
-    const own = pairs.filter((pair) => pair.task === task);
+    const own = pairs.filter((pair) => pair.task === task)
+      .map(({ cores, rounds }) => ({ cores, rounds: counting(rounds, extent.rounds) }));
     const reason = failed.get(task)?.message ?? (signal.aborted ? "interrupted" : null);
     const one = rowOf(task, task.plan.steps[0]!, own.flatMap(({ rounds }) => rounds), reason);
     return [one, ...own.map(({ cores, rounds }) => rowOf(task, cores, rounds, reason))];

@@ -22,6 +22,7 @@ const round = (speedUp: number): Round => ({
   many: side(9000 * speedUp, [0.55, 0.45]),
   speedUpLog: Math.log(speedUp),
   cpuLog: 0,
+  findings: [],
 });
 
 Deno.test("the row of a step has the ratio over rounds with its interval, and the shares of its loops", () => {
@@ -128,4 +129,14 @@ Deno.test({
     assertEquals([two.server, two.cores, two.shares_of, two.rounds], ["reactor-pool", 2, "cpu", 1]);
     assert(two.shares.length >= 2 && two.shares.every((of, i) => of <= (two.shares[i - 1] ?? 1)), two.shares.join());
   },
+});
+
+Deno.test("one round that counts and that others disturbed makes the ratios inconclusive", () => {
+  const taken = [found("multi-reactor", "foreign_load")];
+  const disturbed = { ...round(1.8), many: side(16_200, [0.5, 0.5], taken), findings: taken };
+  const rows = [[0], [0, 1]].map((cores) => rowOf(task, cores, [round(1.8), round(1.8), disturbed], null));
+  assertEquals(rows.map(({ findings }) => findings), [[], taken]);
+  const { table, sentences } = describeScalingRows(rows, 80);
+  assertMatch(table, /110\.00 +– /);
+  assert(sentences.includes("multi-reactor: inconclusive: others used the machine."), sentences.join("\n"));
 });
