@@ -28,7 +28,8 @@ export const FINDING_SAYS = {
     "a process outside of the server's listens on its port: CPU time and memory are unknown, or figures are of both",
   shared_core: "server and load generator shared a core: throughput is a lower bound, latency an upper one",
   foreign_load:
-    "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one",
+    "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one, and a " +
+    "ratio inconclusive, also of CPU time",
   steal: "the hypervisor gave CPU time of these cores to other guests: the same follows",
   throttled: "the CPU quota of the container stopped its processes for some of the time: the same follows",
   irq_apart: "the kernel counts interrupts apart from processes: CPU time per request lacks part of the network stack",

@@ -83,7 +83,10 @@ const COMPARISON = v.strictObject({
   left_out: v.exactOptional(
     field(number, "rounds that do not count, because other processes took CPU time from them; missing: none"),
   ),
-  findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
+  findings: field(
+    v.array(FOUND),
+    "what weakened more than half of the rounds, or took CPU time from one: `server` and `id`",
+  ),
   reason: field(textOrNull, "why the candidate was excluded before the last round; `null` if it was not"),
 });
 export type ComparisonRow = v.InferOutput<typeof COMPARISON>;
@@ -271,7 +274,10 @@ const SCALING = v.strictObject({
       "are left out",
   ),
   rounds: field(number, "rounds that were completed"),
-  findings: field(v.array(FOUND), "what weakened more than half of the rounds: `server` and `id`"),
+  findings: field(
+    v.array(FOUND),
+    "what weakened more than half of the rounds, or took CPU time from one: `server` and `id`",
+  ),
   reason: field(textOrNull, "why there is no figure; `null`: there is one"),
 });
 export type ScalingRow = v.InferOutput<typeof SCALING>;

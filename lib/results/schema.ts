@@ -54,7 +54,8 @@ export const SETUP_FIELDS = {
   head: v.exactOptional(
     field(
       v.picklist(["minimal", "client", "browser"]),
-      "the fields of a request: Host alone, those of an HTTP client, or those of a browser; missing: `client`",
+      "the fields of a request: Host alone, those of an HTTP client, or those of a browser; missing: `client`, and " +
+        "`minimal` where `lab.load` is `null`: no other was known then",
     ),
   ),
 };
@@ -259,6 +260,13 @@ export const LAB = v.strictObject({
   ),
 });
 export type Lab = v.InferOutput<typeof LAB>;
+
+/**
+ * The head that requests were made with. Before there were several, none was stored, and no digest of the load either: all
+ * had Host alone.
+ */
+export const headOf = ({ head }: Setup, { load }: Pick<Lab, "load">): NonNullable<Setup["head"]> =>
+  head ?? (load === null ? "minimal" : "client");
 
 /** One run of one experiment in one scenario. */
 export const RESULT = v.strictObject({

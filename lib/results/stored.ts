@@ -9,15 +9,16 @@ import { UsageError } from "../cli/errors.ts";
 import { type HostFacts, hostFacts } from "../sampling/host.ts";
 import { fileName, STUDIES } from "./durable_file.ts";
 import { machineOf, machinesIn, referenceMachine } from "./machine.ts";
-import { isUsualSetup } from "./schema.ts";
+import { headOf, isUsualSetup, type Lab, type Setup } from "./schema.ts";
 import { type PassedOver, readResults, type Result, type ScenarioName } from "./results.ts";
 import { type Kind, KINDS, type Rows } from "./rows.ts";
 import { readStudies, type Study } from "./studies.ts";
 import { counted } from "../text/format.ts";
 
 /**
- * All that is stored of one machine with the default cores and the default head: runs with others stay in their files, so that
- * no table, chart, claim or prediction mixes them in. Lists are in the order of time.
+ * All that is stored of one machine with the default cores and one head: runs with others stay in their files, so that no
+ * table, chart, claim or prediction mixes them in. The head is the default one. Results that are older than it have their own:
+ * they are read where they have more servers, and never beside newer ones of the same scenario. Lists are in the order of time.
  */
 export interface Stored {
   /** The name of its folder in results/. */
@@ -29,14 +30,101 @@ export interface Stored {
   studies: { readonly [K in Kind]: readonly Study<K>[] };
 }
 
-/** Whether a study was made with the default cores and head. */
-const isUsualStudy = ({ rows }: { rows: readonly Rows[Kind][] }): boolean =>
-  rows.every((row) => (!("reference" in row) && !("answered_per_s" in row)) || isUsualSetup(row));
+/** A row of requests: it has a setup. */
+type RowOfRequests = Extract<Rows[Kind], { reference: string } | { answered_per_s: unknown }>;
+const isOfRequests = (row: Rows[Kind]): row is RowOfRequests => "reference" in row || "answered_per_s" in row;
+const isBroadcast = (row: RowOfRequests) => "scenario" in row && row.scenario === "broadcast";
+
+/** The same setup; where an older one has no head, with that which it had. */
+function withHead<S extends Setup>(setup: S, lab: Pick<Lab, "load">): S {
+  const head = headOf(setup, lab);
+  return head === "client" ? setup : { ...setup, head };
+}
+
+const resultWithHead = (result: Result): Result =>
+  result.scenario === "broadcast" ? result : { ...result, parameters: withHead(result.parameters, result.lab) };
+
+const studyWithHead = <K extends Kind>(study: Study<K>): Study<K> => ({
+  ...study,
+  rows: study.rows.map((row: Rows[Kind]) =>
+    isOfRequests(row) && !isBroadcast(row) ? withHead(row, study.lab) : row
+  ) as Rows[K][],
+});
+
+/** Whether cores and head are the default ones, or what was the default before there were several heads. */
+const wasUsual = (setup: Setup, { load }: Pick<Lab, "load">): boolean =>
+  isUsualSetup(setup) || (load === null && setup.head === "minimal" && isUsualSetup({ ...setup, head: "client" }));
+
+/** Whether a study was made with what was the default then. */
+const wasUsualStudy = ({ rows, lab }: Study<Kind>): boolean =>
+  rows.every((row) => !isOfRequests(row) || wasUsual(row, lab));
+
+/** What can stand beside each other, if the head is the same. */
+interface Grouped<T> {
+  of: T;
+  group: string;
+  head: string;
+  servers: readonly string[];
+  quick: boolean;
+}
+
+/** Of each group those with one head: with that which more servers have, of equals more full ones, at last the default. */
+function ofOneHead<T>(all: readonly Grouped<T>[]): T[] {
+  return [...Map.groupBy(all, ({ group }) => group).values()].flatMap((same) => {
+    const heads = [...Map.groupBy(same, ({ head }) => head)].map(([head, own]) => {
+      const served = (some: readonly Grouped<T>[]) => new Set(some.flatMap(({ servers }) => servers)).size;
+      return { own, rank: [served(own), served(own.filter(({ quick }) => !quick)), Number(head === "client")] };
+    });
+    const after = (a: number[], b: number[]) => b.map((value, i) => value - a[i]!).find((by) => by !== 0) ?? 0;
+    return heads.toSorted((a, b) => after(a.rank, b.rank))[0]!.own.map(({ of }) => of);
+  });
+}
+
+const groupedResult = (of: Result): Grouped<Result> => ({
+  of,
+  group: of.scenario,
+  head: of.parameters.head ?? "client",
+  servers: [of.experiment],
+  quick: of.quick,
+});
+
+function groupedStudy<K extends Kind>(of: Study<K>): Grouped<Study<K>> {
+  const rows = (of.rows as readonly Rows[Kind][]).filter(isOfRequests);
+  const scenarios = rows.flatMap((row) => "scenario" in row ? [row.scenario] : []);
+  return {
+    of,
+    group: [...new Set(scenarios)].sort().join(" "),
+    head: rows[0]?.head ?? "client",
+    servers: rows.map((row) => "candidate" in row ? row.candidate : row.server),
+    quick: of.quick,
+  };
+}
 
 const byTime = (a: { time: string }, b: { time: string }) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0;
 
 /**
- * Reads what is stored of a machine. Needs `--allow-read`, and what `hostFacts` needs.
+ * Reads all that is stored of a machine, whatever its head and its cores. Needs `--allow-read`.
+ *
+ * @returns It, and the files that cannot be used.
+ */
+export async function readAll(
+  dir: string,
+  machine: string,
+): Promise<Pick<Stored, "results" | "studies"> & { passedOver: PassedOver[] }> {
+  const { results, passedOver } = await readResults(dir, machine);
+  const read = await Promise.all(KINDS.map((kind) => readStudies(kind, dir, machine)));
+  const studies = Object.fromEntries(
+    KINDS.map((kind, i) => [kind, (read[i]!.studies as Study<Kind>[]).map(studyWithHead).toSorted(byTime)]),
+  ) as unknown as Stored["studies"];
+  return {
+    results: results.map(resultWithHead).toSorted(byTime),
+    studies,
+    passedOver: [...passedOver, ...read.flatMap((of) => of.passedOver)],
+  };
+}
+
+/**
+ * Reads what is stored of a machine, as far as it can stand beside each other. Needs `--allow-read`, and what `hostFacts` needs.
  *
  * @param dir The folder of all results.
  * @param machine The name of its folder; default: this one.
@@ -46,22 +134,17 @@ export async function readStored(
   dir = "results",
   machine: string = machineOf(hostFacts()),
 ): Promise<{ stored: Stored; passedOver: PassedOver[] }> {
-  const { results: all, passedOver } = await readResults(dir, machine);
-  const results = all.filter(({ parameters }) => isUsualSetup(parameters));
-  const read = await Promise.all(KINDS.map((kind) => readStudies(kind, dir, machine)));
-  const studies = Object.fromEntries(
-    KINDS.map((kind, i) => [kind, read[i]!.studies.filter(isUsualStudy).toSorted(byTime)]),
-  ) as unknown as Stored["studies"];
+  const all = await readAll(dir, machine);
+  const usual = all.results.filter(({ parameters, lab }) => wasUsual(parameters, lab));
+  const results = ofOneHead(usual.map(groupedResult)).toSorted(byTime);
+  const studies = Object.fromEntries(KINDS.map((kind) => {
+    const usual = (all.studies[kind] as readonly Study<Kind>[]).filter(wasUsualStudy);
+    return [kind, ofOneHead(usual.map(groupedStudy)).toSorted(byTime)];
+  })) as unknown as Stored["studies"];
   const newest = [...results, ...Object.values(studies).flat()].toSorted(byTime).at(-1);
   return {
-    stored: {
-      machine,
-      host: newest?.host ?? hostFacts(),
-      experiments: catalogue(),
-      results: results.toSorted(byTime),
-      studies,
-    },
-    passedOver: [...passedOver, ...read.flatMap((of) => of.passedOver)],
+    stored: { machine, host: newest?.host ?? hostFacts(), experiments: catalogue(), results, studies },
+    passedOver: all.passedOver,
   };
 }
 

@@ -1,8 +1,8 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UsageError } from "../cli/errors.ts";
 import { type HostFacts, hostFacts } from "../sampling/host.ts";
-import { exists, held, HOST, loaded, on, probed, storedOf } from "../testing/fixtures.ts";
+import { comparisonRow, exists, held, HOST, loaded, on, probed, storedOf, studyOf } from "../testing/fixtures.ts";
 import { folder } from "../testing/folder.ts";
 import { machineOf } from "./machine.ts";
 import { newResult, type Run, writeResult } from "./results.ts";
@@ -12,11 +12,13 @@ import {
   coverage,
   fullRuns,
   quickRuns,
+  readAll,
   readStored,
   resultPath,
   studyPath,
 } from "./stored.ts";
-import { writeStudy } from "./studies.ts";
+import type { ComparisonRow } from "./rows.ts";
+import { type Study, writeStudy } from "./studies.ts";
 
 const RUN: Run = {
   experiment: "epoll",
@@ -32,6 +34,8 @@ const RUN: Run = {
   command: "deno task exp epoll",
 };
 
+/** A lab that records its load: its runs have the head `client` where none is named. */
+const TODAY = { commit: null, load: "0123456789abcdef", served: null };
 const HERE = machineOf(HOST);
 const FAR: HostFacts = { ...HOST, cores: 64 };
 const REFERENCE = machineOf(FAR);
@@ -199,11 +203,60 @@ Deno.test("full and quick runs are told apart, and those without figures are nei
 Deno.test("runs and comparisons with another head or with named cores are never read among those with the defaults", async () => {
   using dir = folder();
   const { parameters } = RUN;
-  for (const setup of [{ head: "browser" }, { head: "client" }, { server_cores: "0", load_cores: "1" }, {}] as const) {
-    await writeResult(newResult({ ...RUN, parameters: { ...parameters, ...setup } }), dir.path);
+  const setups = [
+    { head: "browser" },
+    { head: "minimal" },
+    { head: "client" },
+    { server_cores: "0", load_cores: "1" },
+    {},
+  ] as const;
+  for (const setup of setups) {
+    await writeResult(newResult({ ...RUN, lab: TODAY, parameters: { ...parameters, ...setup } }), dir.path);
   }
   const { stored, passedOver } = await readStored(dir.path, HERE);
   assertEquals(passedOver, []);
   assertEquals(stored.results.map((of) => of.parameters.head ?? "default").sort(), ["client", "default"]);
   assertEquals(stored.results.some((of) => of.parameters.server_cores !== undefined), false);
+});
+
+Deno.test("older runs and rows without a head are of the head minimal, and never stand beside newer ones", async () => {
+  using dir = folder();
+  const days = { old: new Date(Date.UTC(2026, 0, 1)), now: new Date(Date.UTC(2026, 0, 2)) };
+  const add = (experiment: string, scenario: Run["scenario"], lab?: Run["lab"]) =>
+    writeResult(newResult({ ...RUN, experiment, scenario, ...(lab && { lab }) }, lab ? days.now : days.old), dir.path);
+  const heads = async () => {
+    const { stored } = await readStored(dir.path, HERE);
+    return stored.results.map(({ experiment, scenario, parameters }) => `${experiment} ${scenario} ${parameters.head}`);
+  };
+  await add("epoll", "throughput");
+  await add("poll", "throughput");
+  await add("epoll", "rate");
+  assertEquals(await heads(), ["epoll throughput minimal", "poll throughput minimal", "epoll rate minimal"]);
+  await add("epoll", "throughput", TODAY);
+  await add("epoll", "rate", TODAY);
+  assertEquals(await heads(), ["epoll throughput minimal", "poll throughput minimal", "epoll rate undefined"]);
+  await add("poll", "throughput", TODAY);
+  assertEquals((await heads()).filter((of) => of.includes("minimal")), []);
+  assertEquals((await readAll(dir.path, HERE)).results.length, 6);
+});
+
+Deno.test("a comparison has the head of its time, and two heads are not read of one scenario", async () => {
+  using dir = folder();
+  const row = comparisonRow();
+  const store = (lab: Study<"comparison">["lab"], rows: ComparisonRow[], id: string) => {
+    const study = studyOf("comparison", rows, { id, lab });
+    const path = join(dir.path, ...studyPath(study).split("/").slice(1));
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.writeTextFileSync(path, JSON.stringify(study));
+  };
+  const heads = async () =>
+    (await readStored(dir.path, HERE)).stored.studies.comparison.flatMap(({ rows }) =>
+      rows.map(({ candidate, head }) => `${candidate} ${head}`)
+    );
+  store({ ...TODAY, load: null }, [row, comparisonRow({ candidate: "poll" })], "0badcaf0");
+  assertEquals(await heads(), ["epoll minimal", "poll minimal"]);
+  store(TODAY, [row], "0badcaf1");
+  assertEquals(await heads(), ["epoll minimal", "poll minimal"]);
+  store(TODAY, [comparisonRow({ candidate: "poll" })], "0badcaf2");
+  assertEquals((await heads()).sort(), ["epoll undefined", "poll undefined"]);
 });

@@ -181,5 +181,7 @@ export function comparison(
 /** A stored comparison at one number of connections, in Markdown. */
 export function comparisonTable({ study: { host, command }, rows }: Table): string {
   const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
-  return `${written}\n\nReproduce: \`${command}\`. ${machines([{ host }])}`;
+  const { head } = rows[0]!;
+  const named = head === undefined ? "" : ` Requests with the head ${head}.`;
+  return `${written}\n\nReproduce: \`${command}\`.${named} ${machines([{ host }])}`;
 }

@@ -9,7 +9,7 @@ import { isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { hostCpuUs } from "../../lib/sampling/process.ts";
-import { readStored, type Stored } from "../../lib/results/stored.ts";
+import { readAll, type Stored } from "../../lib/results/stored.ts";
 import { type Attempt, keepAttempt, readJournal } from "./journal.ts";
 import type { Step } from "./plan.ts";
 
@@ -69,7 +69,7 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
 }
 
 /** Servers from whose runs and studies, stored since a time, others took CPU time. */
-export function spoiltSince({ results, studies }: Stored, since: string): string[] {
+export function spoiltSince({ results, studies }: Pick<Stored, "results" | "studies">, since: string): string[] {
   const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
   const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
   const ofRows = rows.flatMap((row) => "findings" in row ? row.findings : []); // some kinds of study note none
@@ -95,7 +95,7 @@ async function runStep(step: Step, attempts: number, plan: Plan): Promise<Attemp
     const start = performance.now();
     const exit = await plan.run(step, signal);
     if (signal.aborted) return null;
-    const spoilt = step.measures ? spoiltSince((await readStored(dir, machine)).stored, since) : [];
+    const spoilt = step.measures ? spoiltSince(await readAll(dir, machine), since) : [];
     last = {
       key: keyOf(step),
       step: step.id,
