@@ -4,6 +4,7 @@
  * @module
  */
 import type { Study } from "./studies.ts";
+import { isSpoilt } from "./findings.ts";
 import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
 import type { ComparisonRow, ProbeRow } from "./rows.ts";
 import type { Experiment } from "../catalogue/catalogue.ts";
@@ -125,6 +126,18 @@ export const shown = (experiments: readonly Experiment[], results: readonly Resu
     rate: best(results, experiment.name, "rate"),
     holds: results.filter((of) => of.experiment === experiment.name && of.scenario === "hold" && !of.quick),
   }));
+
+/**
+ * A run, and the full ones that repeat it: of the same server, scenario and code, asked for the same, in which others took no
+ * CPU time.
+ */
+export function repeatsOf(of: Result, results: readonly Result[]): Result[] {
+  const kind = ({ experiment, scenario, parameters, lab: { load, served } }: Result) =>
+    JSON.stringify([experiment, scenario, Object.entries(parameters).sort(), load, served]);
+  const isSound = ({ quick, ended, findings }: Result) =>
+    !quick && (ended === "ok" || ended === "limited") && !isSpoilt(findings);
+  return results.filter((other) => other.id === of.id || (isSound(other) && kind(other) === kind(of)));
+}
 
 /** Of the runs of one server that tell a metric the one with the most connections, of equals the newest. */
 export const telling = (runs: readonly Result[], metric: keyof Metrics): Result | undefined =>

@@ -51,7 +51,7 @@ function partsOf({ stored }: Book): Record<string, string> {
   return {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
     sample: sample(stored),
-    summary: summaryTable(shown(own, stored.results)),
+    summary: summaryTable(shown(own, stored.results), stored.results),
     findings: [headlines(stored).map((line) => `- ${line}`).join("\n"), ...loadChart(stored)].join("\n\n"),
   };
 }

@@ -4,12 +4,13 @@
  * @module
  */
 import { relative } from "node:path";
-import { type Shown, telling, widestSweep } from "../../lib/results/choose.ts";
+import { MARGIN } from "../../lib/claims/figure.ts";
+import { repeatsOf, type Shown, telling, userMemoryOf, widestSweep } from "../../lib/results/choose.ts";
+import type { Metrics, Result } from "../../lib/results/results.ts";
 import type { Stored } from "../../lib/results/stored.ts";
-import { userMemoryText } from "../../lib/tables/overview.ts";
-import { serverCost } from "../../lib/tables/runs.ts";
 import { bytes, count, counted, MISSING } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
+import { medianOf } from "../../lib/timing/stats.ts";
 
 const USUAL_CONNECTIONS = 100;
 
@@ -21,23 +22,59 @@ function stoppedBy({ hold }: Shown): string {
   return short.split(/[,;.] /)[0]!.replace(/\.$/, "");
 }
 
+/** Stands behind a figure of one run. */
+const ONE = "¹";
+
+/** A figure of one run, marked as such; of several their median and range. */
+export function spread(values: readonly (number | null | undefined)[], write: (value: number) => string): string {
+  const known = values.filter((value) => value !== null && value !== undefined);
+  const median = medianOf(known);
+  if (median === null) return MISSING;
+  const [text, low, high] = [median, Math.min(...known), Math.max(...known)].map((value) => write(value));
+  if (known.length === 1) return `${text}${ONE}`;
+  return low === high ? text! : `${text} [${low}, ${high}]`;
+}
+
+/** What the marks say. */
+const SPREAD_SAYS = `${ONE} One run: such a CPU time may be off by ${count(100 * MARGIN.other)} %, memory by ` +
+  `${count(100 * MARGIN.memory)} %. In brackets: the range of several runs, behind their median.`;
+
 /** Memory of a connection in the server's processes and in the kernel. */
-function memory(row: Shown): string {
-  const user = userMemoryText(row);
-  const kernel = telling(row.holds, "kernel_bytes_per_conn")?.metrics.kernel_bytes_per_conn;
-  return user === MISSING || kernel === undefined ? user : `${user} + ${bytes(kernel)}`;
+function memory({ holds }: Shown): string {
+  const told = (metric: keyof Metrics) => {
+    const newest = telling(holds, metric);
+    return newest === undefined ? [] : repeatsOf(newest, holds).map(({ metrics }) => metrics);
+  };
+  const users = told("user_bytes_per_conn").map(userMemoryOf);
+  const user = spread(users.map(({ value }) => value), bytes);
+  if (user === MISSING) return MISSING;
+  const sign = users.some(({ bound }) => bound !== null) ? "≤ " : "";
+  const kernels = told("kernel_bytes_per_conn").map((metrics) => metrics.kernel_bytes_per_conn);
+  return kernels.length === 0 ? sign + user : `${sign}${user} + ${spread(kernels, bytes)}`;
 }
 
 /** Most are loaded by 100 connections; what serves fewer says so. */
-function cost({ throughput }: Shown): string {
-  const text = serverCost(throughput, 1);
-  const connections = throughput?.parameters.connections;
-  return text === MISSING || connections === USUAL_CONNECTIONS
-    ? text
-    : `${text} (${counted(connections!, "connection")})`;
+function cost(throughput: Result | undefined, results: readonly Result[]): string {
+  if (throughput === undefined) return MISSING;
+  const { wire, connections } = throughput.parameters;
+  const metric = wire === undefined ? "cpu_us_per_request" : "core_us_per_request"; // as serverCost(): they are not the same
+  const text = spread(repeatsOf(throughput, results).map(({ metrics }) => metrics[metric]), (us) => count(us, 1));
+  if (text === MISSING) return MISSING;
+  return [
+    text,
+    ...(wire === undefined ? [] : [`of its core (${wire})`]),
+    ...(connections === USUAL_CONNECTIONS ? [] : [`(${counted(connections, "connection")})`]),
+  ].join(" ");
 }
 
-const COLUMNS: Column<Shown>[] = [
+/** The connections that a server held; at least as many, where no more were asked for. */
+function heldText(hold: Result | undefined, results: readonly Result[]): string {
+  if (hold === undefined) return MISSING;
+  const answered = spread(repeatsOf(hold, results).map(({ metrics }) => metrics.answered), count);
+  return `${hold.ended === "ok" ? "≥ " : ""}${answered}`;
+}
+
+const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
   {
     heading: "experiment",
     cell: ({ experiment: { name, path } }) => `[${name}](${relative(Deno.cwd(), path).replaceAll("\\", "/")})`,
@@ -45,15 +82,20 @@ const COLUMNS: Column<Shown>[] = [
   },
   {
     heading: "connections held",
-    cell: ({ hold }) => `${hold?.ended === "ok" ? "≥ " : ""}${count(hold?.metrics.answered)}`,
+    cell: ({ hold }) => heldText(hold, results),
   },
   { heading: "memory per connection: user + kernel", cell: memory },
-  { heading: "CPU-µs per request", cell: cost },
+  { heading: "CPU-µs per request", cell: ({ throughput }) => cost(throughput, results) },
   { heading: "what stopped it", cell: stoppedBy, left: true },
 ];
 
-/** The table, in Markdown. */
-export const summaryTable = (rows: readonly Shown[]): string => markdown(rows, COLUMNS);
+/**
+ * The table, in Markdown, with what its marks say.
+ *
+ * @param results All runs, of which the shown ones may be repeats.
+ */
+export const summaryTable = (rows: readonly Shown[], results: readonly Result[]): string =>
+  `${markdown(rows, columnsOf(results))}\n\n${SPREAD_SAYS}`;
 
 /** The chart that results/README.md draws of latency against load, with a sentence; nothing where no sweep is stored. */
 export const loadChart = ({ studies }: Pick<Stored, "studies">): string[] =>

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { storedOf, swept } from "../../lib/testing/fixtures.ts";
-import { loadChart } from "./summary.ts";
+import { shown } from "../../lib/results/choose.ts";
+import { held, loaded, type Piece, run, storedOf, swept } from "../../lib/testing/fixtures.ts";
+import { loadChart, spread, summaryTable } from "./summary.ts";
 
 Deno.test("README.md shows latency against load where a sweep is stored, in few bytes", () => {
   const lines = loadChart(storedOf(swept("epoll", 10_000)));
@@ -8,4 +9,38 @@ Deno.test("README.md shows latency against load where a sweep is stored, in few 
   assertStringIncludes(lines[1]!, "](results/README.md#latency-against-load)");
   assert(lines.join("\n\n").length < 200);
   assertEquals(loadChart(storedOf()), []);
+});
+
+Deno.test("a figure of one run is marked, several are a median with a range", () => {
+  const write = (value: number) => value.toFixed(1);
+  assertEquals(spread([], write), "–");
+  assertEquals(spread([null, undefined], write), "–");
+  assertEquals(spread([7], write), "7.0¹");
+  assertEquals(spread([9, 7, null, 8], write), "8.0 [7.0, 9.0]");
+  assertEquals(spread([7.01, 7.02], write), "7.0");
+});
+
+Deno.test("the table of README.md has the range of runs that repeat each other, and marks what was run once", () => {
+  const cells = (...pieces: Piece[]) => {
+    const { experiments, results } = storedOf(...pieces);
+    const [row] = summaryTable(shown(experiments, results), results).split("\n").filter((line) =>
+      line.includes("[epoll]")
+    );
+    return row!.split("|").map((cell) => cell.trim()).slice(2, 5);
+  };
+  const cost = (us: number): Piece => loaded("epoll", { cpu_us_per_request: us });
+  const memory = { connections: 10_000, user_bytes_per_conn: 2048, kernel_bytes_per_conn: 4096 };
+  assertEquals(cells(held("epoll", 10_000, memory), cost(6)), ["≥ 10 000¹", "2 KiB¹ + 4 KiB¹", "6.0¹"]);
+  const disturbed: Piece = (into) => {
+    cost(99)(into);
+    into.results.at(-1)!.findings.push({ server: "epoll", id: "foreign_load", sentence: "." });
+  };
+  const others: Piece[] = [
+    run("epoll", "throughput", { connections: 200 }, { cpu_us_per_request: 50 }), // asked for another number
+    run("epoll", "throughput", { connections: 100 }, { cpu_us_per_request: 60 }, true), // quick
+    loaded("poll", { cpu_us_per_request: 70 }),
+    disturbed,
+  ];
+  const twice = cells(held("epoll", 9990, memory), held("epoll", 9980, memory), ...others, cost(6), cost(7), cost(6.4));
+  assertEquals([twice[0], twice[2]], ["9 985 [9 980, 9 990]", "6.4 [6.0, 7.0]"]);
 });
