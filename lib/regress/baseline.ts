@@ -13,6 +13,11 @@ import type { HostFacts } from "../sampling/host.ts";
 const BASELINE_SCHEMA = 2;
 /** Nights that a baseline holds; the oldest are dropped. */
 export const MAX_NIGHTS = 10;
+/**
+ * Nights that a baseline needs: with fewer, the interval knows little of what differs from night to night. A baseline that
+ * has them stays as it is: one that followed every night would follow a slow drift too.
+ */
+export const BASELINE_NIGHTS = 5;
 /** The file in the folder of a machine. */
 export const BASELINE = "baseline.json";
 
@@ -55,6 +60,22 @@ export const BASELINE_ENTRY = v.strictObject({
 export type BaselineEntry = v.InferOutput<typeof BASELINE_ENTRY>;
 
 const BASELINE_FILE = v.strictObject({ schema: v.literal(BASELINE_SCHEMA), entries: v.array(BASELINE_ENTRY) });
+
+/** The day of a time, in UTC. */
+export const dayOf = (time: string): string => time.slice(0, "2025-01-31".length);
+
+/**
+ * What a verdict against so few nights does not know; null: they are enough. Two runs of one day are often of one boot: they
+ * are one night.
+ */
+export function shortOf(nights: readonly Pick<BaselineNight, "time">[]): string | null {
+  const days = new Set(nights.map(({ time }) => dayOf(time))).size;
+  if (days === 0 || days >= BASELINE_NIGHTS) return null;
+  const known = days === 1
+    ? "what differs from night to night is not"
+    : "little of what differs from night to night is";
+  return `its baseline is of ${days} of ${BASELINE_NIGHTS} nights: ${known} in the interval`;
+}
 
 /** The kind of a machine. */
 export const hostKind = ({ cpu, cores, kernel, io_uring }: HostFacts): HostKind => ({

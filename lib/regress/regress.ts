@@ -62,6 +62,8 @@ interface Entrant extends Candidate {
   key: string;
   /** Why it cannot be compared; null: it can. */
   missing: string | null;
+  /** What its baseline does not know; null: it has nights enough, or there is none. */
+  short: string | null;
 }
 
 const ROUNDS = "regress-run.jsonl";
@@ -117,7 +119,8 @@ async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly Ba
       rounds: [],
     };
     const why = missing !== null && plan.updateBaseline ? "this is its first baseline here" : missing;
-    return { ...candidate, missing: why, key: await keyOf(plan, kind, candidate) };
+    const short = "missing" in entry || plan.updateBaseline ? null : baselines.shortOf(entry.nights);
+    return { ...candidate, missing: why, short, key: await keyOf(plan, kind, candidate) };
   }));
 }
 
@@ -149,7 +152,7 @@ function rowOf(entrant: Entrant, plan: RegressPlan): RegressionRow {
     experiment: entrant.subject.name,
     connections: entrant.connections,
     verdict,
-    reason: [reason, lost].filter((why) => why !== null).join("; ") || null,
+    reason: [reason, lost, decision === null ? null : entrant.short].filter((why) => why !== null).join("; ") || null,
     rounds: first.length,
     valid_rounds: logs.length,
     reference_cpu_us_per_request: medianOf(first.map((round) => round.reference_cpu_us_per_request)),

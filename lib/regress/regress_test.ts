@@ -81,6 +81,33 @@ Deno.test("against its baseline an experiment is unchanged, regressed, or improv
   assertEquals(at.names(), ["baseline.json", "history.jsonl"]); // the rounds stand in the history now
 });
 
+Deno.test("a verdict against a short baseline says what it does not know, one against five nights does not", async () => {
+  using at = lab();
+  await at.night(() => 0, UPDATE);
+  const again = await at.night(() => 0, UPDATE); // the same day: no other night
+  assertEquals(again.experiments[0]!.reason, null);
+  const alone = "its baseline is of 1 of 5 nights: what differs from night to night is not in the interval";
+  const slower = await at.night(() => 0.1);
+  assertEquals([slower.exit, slower.experiments[0]!.reason], [1, alone]);
+  assertStringIncludes(showRecord(slower), `event-loop: ${alone}`);
+  assertStringIncludes(recordMarkdown(slower), `event-loop: ${alone}`);
+  const file = JSON.parse(Deno.readTextFileSync(at.path("baseline.json")));
+  const [night] = file.entries[0].nights;
+  const has = async (days: number) => {
+    file.entries[0].nights = Array.from(
+      { length: days },
+      (_, i) => ({ ...night, time: `2026-01-0${i + 1}T01:00:00Z` }),
+    );
+    Deno.writeTextFileSync(at.path("baseline.json"), JSON.stringify(file));
+    return (await at.night(() => 0)).experiments[0]!.reason;
+  };
+  assertEquals(
+    await has(4),
+    "its baseline is of 4 of 5 nights: little of what differs from night to night is in the interval",
+  );
+  assertEquals(await has(5), null);
+});
+
 Deno.test("slower first rounds that fresh ones do not confirm are inconclusive, and fail nothing", async () => {
   using at = lab();
   await at.night(() => 0, UPDATE);

@@ -4,13 +4,8 @@
  * @module
  */
 import { EXIT } from "../../lib/cli/exit.ts";
+import { BASELINE_NIGHTS, dayOf } from "../../lib/regress/baseline.ts";
 import type { RegressionRecord, RegressionRow } from "../../lib/regress/record.ts";
-
-/**
- * Nights that a baseline needs: with fewer, the interval knows little of what differs from night to night. A baseline that
- * has them stays as it is: one that followed every night would follow a slow drift too.
- */
-export const BASELINE_NIGHTS = 5;
 
 /** What happens to the baseline of one experiment. */
 export interface BaselineStep {
@@ -57,9 +52,6 @@ export function heldExperiments(history: readonly RegressionRecord[]): Held[] {
   }
   return [...held.values()];
 }
-
-/** The day of a time, in UTC. */
-const dayOf = (time: string): string => time.slice(0, "2025-01-31".length);
 
 /**
  * Decides what happens to each baseline. Rounds that show a regression, or follow one, would be the measure for all later

@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import type { RegressionRecord, RegressionRow } from "../../lib/regress/record.ts";
 import { night } from "../../lib/testing/fixtures.ts";
-import { BASELINE_NIGHTS, type BaselineEvidence, decideBaselines, heldExperiments } from "./baselines.ts";
+import { BASELINE_NIGHTS } from "../../lib/regress/baseline.ts";
+import { type BaselineEvidence, decideBaselines, heldExperiments } from "./baselines.ts";
 
 type Verdicts = Record<string, RegressionRow["verdict"]>;
 

@@ -10,7 +10,7 @@ import { taskLine } from "../../lib/cli/shell.ts";
 import { planRun } from "../../lib/regress/plan.ts";
 import { showRecord } from "../../lib/regress/record.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
-import { BASELINE_NIGHTS } from "./baselines.ts";
+import { BASELINE_NIGHTS } from "../../lib/regress/baseline.ts";
 import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
 import { type Github, reportToGithub } from "./report.ts";
 
