@@ -57,6 +57,7 @@ const LONG = [
   "scripts/measure/fleet_loss_test.ts",
   "scripts/measure/fleet_secrets_test.ts",
   "scripts/measure/fleet_test.ts",
+  "scripts/measure/odd_servers_test.ts",
   "scripts/notebooks/open_test.ts",
   "scripts/notebooks/run_test.ts",
   "scripts/report/browser_test.ts",
