@@ -10,6 +10,8 @@ import { onInterrupt } from "../lib/cli/interrupt.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
+import { foreignShare, readClocks } from "../lib/probes/foreign.ts";
+import { DISTURBED, isDisturbedProbe } from "../lib/results/findings.ts";
 import { findProbe, type Probe, type ProbeRow, PROBES } from "../lib/probes/mod.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { type Column, table } from "../lib/text/table.ts";
@@ -55,11 +57,19 @@ async function runAll(probes: readonly Probe[], quick: boolean, storing: Storing
       continue;
     }
     const onProgress = (what: string) => console.error(`${name}: ${what}…`);
-    const rows = await probe.run({ quick, signal, onProgress, onRows: (rows) => void into.partial.push(...rows) });
+    const before = readClocks();
+    const found = await probe.run({ quick, signal, onProgress, onRows: (rows) => void into.partial.push(...rows) });
+    const foreign = foreignShare(before, readClocks());
+    const rows = found.map((row) => ({ ...row, ...(foreign !== null && { foreign_share: foreign }) }));
     into.partial = [];
     into.ran++;
     into.rows.push(...rows);
     console.error(`${name} is over.`);
+    if (rows.some(isDisturbedProbe)) {
+      console.error(
+        `${name}: figures of time are inconclusive: ${DISTURBED}, ${count(100 * foreign!)} % of its CPU time`,
+      );
+    }
     if (rows.every(({ value }) => value === null)) continue; // an empty study would say nothing
     const command = taskLine("probe", [name, ...(quick ? ["--quick"] : [])]);
     await storing.add(() => writeStudy("probe", rows, { command, quick }));

@@ -37,7 +37,7 @@ Deno.test({
       "backlog 128 completed",
       "backlog 4096 completed",
     ]);
-    for (const { value } of rows) assert(value! > 100);
+    for (const { value, foreign_share: share } of rows) assert(value! > 100 && share! >= 0 && share! <= 1);
     assert(!stderr.includes("Stored"));
   },
 });

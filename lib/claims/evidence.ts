@@ -5,7 +5,7 @@
  */
 import { runsHere } from "../catalogue/catalogue.ts";
 import { describeHost, type HostFacts } from "../sampling/host.ts";
-import { isSpoilt } from "../results/findings.ts";
+import { isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
@@ -265,7 +265,7 @@ export class Evidence {
   /** One row at least. */
   #probed(probe: string, fits: (row: ProbeRow) => boolean): ProbeRow[] {
     const look = (rows: readonly ProbeRow[]) => {
-      const found = rows.filter((row) => row.probe === probe && fits(row));
+      const found = rows.filter((row) => row.probe === probe && fits(row) && !isDisturbedProbe(row));
       return found.length > 0 ? found : undefined;
     };
     const isCrowd = probe === CROWD.probe;

@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
 import { findProbe } from "../probes/mod.ts";
 import type { Found } from "../results/findings.ts";
 import type { Metrics } from "../results/results.ts";
 import { type Verdict, VERDICTS } from "./claim.ts";
+import { Evidence, NotMeasured } from "./evidence.ts";
 import { judgeClaim, LEDGER } from "./ledger.ts";
 import {
   by,
@@ -626,6 +627,24 @@ Deno.test("of two that are set against each other both must be counted", () => {
   assertEquals(verdict("T-uring", alone), "not measured yet");
   const quick = [alone, probed("system-calls", "epoll", "system_calls_per_request", 2)];
   assertEquals(verdict("T-uring", ...quick), "holds");
+});
+
+Deno.test("what others disturbed is no evidence: neither a comparison, a run nor a probe", () => {
+  const calls = (share: number): Piece => (into) => {
+    probed("system-calls", "io-uring", "system_calls_per_request", 0.02)(into);
+    probed("system-calls", "epoll", "system_calls_per_request", 2)(into);
+    for (const row of into.rows.probe) row.foreign_share = share;
+  };
+  assertEquals([verdict("T-uring", calls(0.05)), verdict("T-uring", calls(0.3))], ["holds", "not measured yet"]);
+  const cost = (findings: Found[]) =>
+    new Evidence(storedOf(
+      compared(["throughput", 100, "cpu_us_per_request"], ["epoll", "c-epoll"], [1.2, 1.1, 1.3], { findings }),
+    )).ratio({ scenario: "throughput", connections: 100, metric: "cpu_us_per_request", of: "epoll", to: "c-epoll" });
+  assertEquals(cost([found("nginx", "foreign_load")]).estimate, 1.2);
+  assertThrows(() => cost([found("c-epoll", "foreign_load")]), NotMeasured);
+  const stored = storedOf(loaded("epoll", { cpu_us_per_request: 7 }), loaded("epoll", { cpu_us_per_request: 9 }));
+  stored.results[1]!.findings.push({ ...found("epoll", "steal"), sentence: "." });
+  assertEquals(new Evidence(stored).throughput("epoll").cpu_us_per_request, 7);
 });
 
 Deno.test("who was compared directly comes before a newer comparison of both with a third, and what says nothing comes last", () => {

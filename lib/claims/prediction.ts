@@ -15,9 +15,10 @@
  */
 import type { Experiment } from "../catalogue/header.ts";
 import { userMemoryOf } from "../results/choose.ts";
-import { boundOf, DISTURBED, idsOf, isDisturbed } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isDisturbed, isDisturbedProbe } from "../results/findings.ts";
 import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
+import type { ProbeRow } from "../results/rows.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
 import { isVoid } from "../tables/comparison.ts";
@@ -176,11 +177,14 @@ function ratioTo(condition: Condition, name: string, other: string, stored: Stor
   return null;
 }
 
+/** Whether a probe has the figure, and nobody else used the machine meanwhile. */
+const isFigure = (row: ProbeRow) => row.value !== null && !isDisturbedProbe(row);
+
 /** The same of two variants of a probe; each may lie anywhere in its interval. */
 function probeRatio({ at, metric }: Condition, name: string, other: string, stored: Stored) {
   for (const { rows } of stored.studies.probe.toReversed()) {
     const find = (variant: string) =>
-      rows.find((row) => row.probe === at && row.metric === metric && row.variant === variant && row.value !== null);
+      rows.find((row) => row.probe === at && row.metric === metric && row.variant === variant && isFigure(row));
     const [own, their] = [find(name), find(other)];
     if (own === undefined || their === undefined) continue;
     const low = (own.low ?? own.value!) / (their.high ?? their.value!);
@@ -221,7 +225,7 @@ export function judgeCondition(condition: Condition, name: string, stored: Store
   const isCrowd = at === CROWD.probe && name === CROWD.server;
   const variant = isCrowd ? crowdVariant() : name;
   const row = stored.studies.probe.toReversed().flatMap(({ rows }) => rows)
-    .find((row) => row.probe === at && row.metric === metric && row.variant === variant && row.value !== null);
+    .find((row) => row.probe === at && row.metric === metric && row.variant === variant && isFigure(row));
   if (row === undefined) {
     const command = isCrowd ? CROWD.command : `deno task probe ${at}`;
     return { condition, outcome: "open", because: `not measured yet (${command})` };

@@ -171,3 +171,12 @@ Deno.test("what others disturbed decides no prediction: neither a ratio of CPU t
     "cpu_us_per_request in throughput(100) is inconclusive: others used the machine",
   );
 });
+
+Deno.test("a probe beside others decides no prediction by a figure of time", () => {
+  const beside = (share: number) =>
+    storedOf(probed("stats-line", "epoll", "cpu_us", 10), ({ rows }) => {
+      Object.assign(rows.probe[0]!, { foreign_share: share });
+    });
+  const outcome = (share: number) => judge("probe(stats-line).cpu_us < 50", beside(share)).outcome;
+  assertEquals([outcome(0.05), outcome(0.3)], ["held", "open"]);
+});

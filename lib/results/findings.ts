@@ -353,6 +353,14 @@ const OF_TIME = /_us(_per_[a-z]+)?$|_per_s$/;
 export const isDisturbed = (metric: string, findings: readonly Found[]): boolean =>
   OF_TIME.test(metric) && isSpoilt(findings);
 
+/** Figures of time of a probe, and of what a server does at one wake-up, which depends on how much waits for it then. */
+const OF_TIME_IN_PROBES = /(^|_)us(_|$)|_ratio$|percent|_per_s(_|$)|_per_request$|_cores$|_seconds$/;
+
+/** The same of a figure of a probe. */
+export const isDisturbedProbe = (
+  { metric, foreign_share: share = 0 }: { metric: string; foreign_share?: number },
+): boolean => share > FOREIGN_SHARE && OF_TIME_IN_PROBES.test(metric);
+
 /** What to say of a figure that {@linkcode isDisturbed}. */
 export const DISTURBED = "others used the machine";
 

@@ -9,6 +9,7 @@ import {
   foundOften,
   idsOf,
   isDisturbed,
+  isDisturbedProbe,
   isSpoilt,
   judge,
 } from "./findings.ts";
@@ -322,4 +323,16 @@ Deno.test("others that use the machine make each figure of time doubtful, and no
     }
   }
   assert(!isDisturbed("cpu_us_per_request", [found("epoll", "client_bound"), found("epoll", "shared_core")]));
+});
+
+Deno.test("of a probe beside others no figure of time counts, and each of memory and of connections does", () => {
+  const beside = (metric: string, foreign_share = 0.11) => isDisturbedProbe({ metric, foreign_share });
+  const times = ["switch_us", "cpu_us", "cpu_us_first", "p50_us_ratio", "cpu_percent_at_rate", "requests_per_s"];
+  for (const metric of [...times, "system_calls_per_request", "bytes_per_s_per_conn", "connect_seconds"]) {
+    assert(beside(metric) && !beside(metric, 0.1), metric);
+    assert(!isDisturbedProbe({ metric }), metric);
+  }
+  for (const metric of ["pss_bytes_per_thread", "kernel_bytes_per_conn", "answered", "completed", "nofile_limit"]) {
+    assert(!beside(metric), metric);
+  }
 });

@@ -118,6 +118,13 @@ const PROBE = v.strictObject({
   high: field(numberOrNull, "upper end"),
   runs: field(number, "how many runs"),
   note: field(textOrNull, "a caveat of the figure, or why there is none; `null`: nothing to add"),
+  foreign_share: v.exactOptional(
+    field(
+      number,
+      "the share of the CPU time of all cores that other processes used while the probe ran; missing: not known. Over 0.1 no " +
+        "figure of time decides anything",
+    ),
+  ),
 });
 export type ProbeRow = v.InferOutput<typeof PROBE>;
 

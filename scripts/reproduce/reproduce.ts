@@ -5,7 +5,7 @@
  * @module
  */
 import { EXIT } from "../../lib/cli/exit.ts";
-import { isSpoilt } from "../../lib/results/findings.ts";
+import { isDisturbedProbe, isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { hostCpuUs } from "../../lib/sampling/process.ts";
@@ -68,12 +68,14 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
   }
 }
 
-/** Servers from whose runs and studies, stored since a time, others took CPU time. */
+/** Servers from whose runs and studies, stored since a time, others took CPU time, and probes of which they did. */
 export function spoiltSince({ results, studies }: Pick<Stored, "results" | "studies">, since: string): string[] {
   const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
   const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
   const ofRows = rows.flatMap((row) => "findings" in row ? row.findings : []); // some kinds of study note none
-  return [...new Set([...found, ...ofRows].filter((found) => isSpoilt([found])).map(({ server }) => server))];
+  const probes = rows.flatMap((row) => "variant" in row && isDisturbedProbe(row) ? [row.probe] : []);
+  const servers = [...found, ...ofRows].filter((found) => isSpoilt([found])).map(({ server }) => server);
+  return [...new Set([...servers, ...probes])];
 }
 
 /** Minutes that the steps left will take, by how long the done ones took against their estimate. */

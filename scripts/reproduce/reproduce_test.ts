@@ -126,6 +126,10 @@ Deno.test("a study over a wire that others disturbed counts, as each does whose 
   const stored = storedOf(overWire(ratio), probed("c10m", "10 connections", "held", 10));
   const { time } = stored.studies.wire[0]!;
   assertEquals(spoiltSince(stored, time), ["xdp"]);
+  const probe = storedOf(probed("stats-line", "epoll", "cpu_us", 1), ({ rows }) => {
+    Object.assign(rows.probe[0]!, { foreign_share: 0.2 });
+  });
+  assertEquals(spoiltSince(probe, ""), ["stats-line"]);
   assertEquals(spoiltSince(stored, new Date(Date.parse(time) + 1).toISOString()), []);
 });
 

@@ -1,0 +1,28 @@
+import { assert, assertEquals } from "@std/assert";
+import { foreignShare, readClocks } from "./foreign.ts";
+
+const clocks = (busyUs: number, ownUs: number) => ({ busyUs, totalUs: 1000, ownUs });
+const START = { busyUs: 0, totalUs: 0, ownUs: 0 };
+
+Deno.test("what is busy and not this process's own is foreign, from 0 to 1", () => {
+  assertEquals(foreignShare(START, clocks(500, 300)), 0.2);
+  assertEquals(foreignShare(START, clocks(500, 520)), 0); // ticks of 10 ms
+  assertEquals(foreignShare(START, clocks(1000, 0)), 1);
+  assertEquals(foreignShare(null, clocks(500, 300)), null);
+  assertEquals(foreignShare(START, START), null);
+});
+
+Deno.test({
+  name: "the CPU time of a process that was started and has ended is no other's",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const before = readClocks()!;
+    const burns = "const end = performance.now() + 1000; while (performance.now() < end);";
+    const { success } = await new Deno.Command(Deno.execPath(), { args: ["eval", "--no-lock", burns] }).output();
+    assert(success);
+    const after = readClocks()!;
+    const share = (after.ownUs - before.ownUs) / (after.totalUs - before.totalUs);
+    assert(after.ownUs - before.ownUs > 100_000, `${share} of all cores`); // however little a busy machine leaves it
+    assert(after.busyUs - before.busyUs >= after.ownUs - before.ownUs - 50_000);
+  },
+});
