@@ -9,20 +9,12 @@ import { boundOf, boundOfRun } from "../results/findings.ts";
 import { count } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { Metrics, Result } from "../results/results.ts";
-import { boundIn, isVoid, reasonOf } from "../tables/comparison.ts";
+import { boundIn, isVoid, reasonOf, whyNoRatio } from "../tables/comparison.ts";
 import type { ComparisonRow, ReadinessRow, SweepRow } from "../results/rows.ts";
 import { type Shown, telling, userMemory } from "../results/choose.ts";
 
 const byValue = (a: Value, b: Value) => (a.value ?? Infinity) - (b.value ?? Infinity);
 const byValueDown = (a: Value, b: Value) => (b.value ?? -Infinity) - (a.value ?? -Infinity); // what is missing stands last
-
-/** Why there is no ratio of a row. */
-const whyNone = (row: ComparisonRow): string =>
-  row.ratio === null
-    ? reasonOf(row) ?? "no figure in every round"
-    : row.findings.some(({ id }) => id === "client_bound" || id === "late_sends")
-    ? "the load generator was the limit"
-    : "other processes took part of the CPU time";
 
 /**
  * Ratios of one metric to the reference, with their intervals, the smallest first; a ratio of bounds is none. `family` tells
@@ -45,7 +37,7 @@ export function ratios(
     name: row.candidate,
     family: family(row.candidate),
     ...(row.ratio === null || isVoid(row)
-      ? { value: null, note: whyNone(row) }
+      ? { value: null, note: whyNoRatio(row) }
       : { value: row.ratio, low: row.ratio_low, high: row.ratio_high }),
   }));
   const reference = rows[0]?.reference ?? "the reference";

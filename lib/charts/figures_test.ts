@@ -50,9 +50,10 @@ Deno.test("a ratio of bounds is none, and what was the limit is said; what bound
       { value, note },
     ) => [value, note]);
   assertEquals(of("p99_us", "c-epoll", "late_sends"), [[null, "the load generator was the limit"]]);
-  assertEquals(of("p99_us", "epoll", "foreign_load"), [[null, "other processes took part of the CPU time"]]);
+  assertEquals(of("p99_us", "epoll", "foreign_load"), [[null, "others used the machine"]]);
   assertEquals(of("p99_us", "epoll", "short_run"), [[1.1, undefined]]);
   assertEquals(of("cpu_us_per_request", "epoll", "client_bound"), [[1.1, undefined]]);
+  assertEquals(of("cpu_us_per_request", "epoll", "steal"), [[null, "others used the machine"]]);
 });
 
 Deno.test("what is reached at one rate shows the reference too, bounds where findings make them, what is missing last", () => {

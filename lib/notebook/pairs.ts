@@ -6,10 +6,11 @@
  */
 import { find } from "../catalogue/catalogue.ts";
 import type { RankSpec } from "../charts/config.ts";
-import { bytes, count, MISSING } from "../text/format.ts";
+import { bytes, count, counted, MISSING } from "../text/format.ts";
 import { compare, type ComparePlan, type Comparison } from "../compare/compare.ts";
 import { isQuick, Picture, showTable, showText } from "./show.ts";
-import { figure, ratio as ratioOf } from "../tables/comparison.ts";
+import { figure, isInconclusive, ratio as ratioOf, whyNoRatio } from "../tables/comparison.ts";
+import { DISTURBED } from "../results/findings.ts";
 import type { Column } from "../text/table.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
@@ -70,8 +71,10 @@ export function roundsChart(
 
 /** Which candidates take less than the reference, which more, and of which the intervals do not tell: a line each. */
 export function sides(rows: readonly ComparisonRow[]): string {
-  const sideOf = ({ ratio, ratio_low: low, ratio_high: high }: ComparisonRow) => {
+  const sideOf = (row: ComparisonRow) => {
+    const { ratio, ratio_low: low, ratio_high: high } = row;
     if (ratio === null) return "not compared";
+    if (isInconclusive(row)) return `inconclusive, for ${DISTURBED}`;
     if (low === null || high === null) return "too few rounds to tell";
     return high < 1 ? "less" : low > 1 ? "more" : "no difference shown";
   };
@@ -88,7 +91,11 @@ export function verdict(row: ComparisonRow): string {
   if (ratio === null) {
     return `**${candidate}** was not compared with ${reference}: ${reason ?? "no figure in every round"}`;
   }
-  if (said === MISSING) return `**${candidate}**, ${name}: no ratio, for the load generator was the limit`;
+  if (isInconclusive(row)) {
+    const median = `${ratio.toFixed(2)} × the ${name} of ${reference}`;
+    return `**${candidate}**: ${median} in the median of ${counted(rounds, "round")}, but ${DISTURBED}: inconclusive`;
+  }
+  if (said === MISSING) return `**${candidate}**, ${name}: no ratio, for ${whyNoRatio(row)}`;
   const found = `**${candidate}**: ${said} × the ${name} of ${reference}`;
   if (ratio_low === null || ratio_high === null) {
     return `${found} in the median of ${rounds} ${rounds === 1 ? "round" : "rounds"}: too few for an interval, a hint`;

@@ -63,6 +63,16 @@ Deno.test("candidates are sorted to a side by their intervals, and the extremes 
   assertEquals(extremes([], "cpu_us_per_request"), "There is no figure of CPU-µs/request.");
 });
 
+Deno.test("a ratio is inconclusive where others used the machine, and is shown all the same", () => {
+  const disturbed = row({ candidate: "poll", ratio: 1.1, findings: [found("poll", "foreign_load")] });
+  assertEquals(
+    verdict(disturbed),
+    `**poll**: 1.10 × the CPU-µs/request of ${disturbed.reference} in the median of 1 round, ` +
+      "but others used the machine: inconclusive",
+  );
+  assertEquals(sides([disturbed]), "- inconclusive, for others used the machine: poll");
+});
+
 Deno.test("what weakens the figures is told once with all whom it concerns, and shortness is not", () => {
   const findings = [
     found("epoll", "foreign_load"),
@@ -135,7 +145,7 @@ Deno.test({
     const shown = await showing(() => compareLive("ws-epoll", ["ws-io-uring"], plan));
     const said = shown.at(-1)!.data["text/markdown"]!;
     assert(
-      /^- \*\*ws-io-uring\*\*: \d\.\d+ × the CPU-µs\/delivery of ws-epoll in the median of 1 round/.test(said),
+      /^- \*\*ws-io-uring\*\*: \d+\.\d+ × the CPU-µs\/delivery of ws-epoll in the median of 1 round/.test(said),
       said,
     );
   },

@@ -47,6 +47,14 @@ export const isVoid = (row: ComparisonRow): boolean =>
 export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
   reason === null ? null : reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
 
+/** Why a row has no ratio that says something, in a few words. */
+export function whyNoRatio(row: ComparisonRow): string {
+  if (row.ratio === null) return reasonOf(row) ?? "no figure in every round";
+  const isBound = boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
+  const isByLoad = row.findings.some(({ id }) => id === "client_bound" || id === "late_sends");
+  return isBound && isByLoad ? "the load generator was the limit" : DISTURBED;
+}
+
 /** A candidate's own figures. Nothing where the comparison has no such row. */
 export const figure = {
   heading: (metric: string): string => SHOWN[metric]![0],
