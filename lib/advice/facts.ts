@@ -11,6 +11,8 @@ import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.
 import { type Study } from "../results/studies.ts";
 import { CROWD, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
+import { isSpoilt } from "../results/findings.ts";
+import { isInconclusive } from "../tables/comparison.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
 const CALLS: Record<string, ReadinessRow["call"]> = { select: "select", poll: "poll", epoll: "epoll_wait" };
@@ -61,12 +63,13 @@ export interface Unknown {
   command: string;
 }
 
-/** Newest first. */
+/** Newest first; without rows that say nothing, because others used the machine. */
 const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric?: string) =>
   studies.comparison.toReversed().map((study) => ({
     study,
     rows: study.rows.filter((row) =>
-      row.scenario === scenario && row.rounds >= MIN_ROUNDS && (metric === undefined || row.metric === metric)
+      row.scenario === scenario && row.rounds >= MIN_ROUNDS && (metric === undefined || row.metric === metric) &&
+      !isInconclusive(row)
     ),
   })).filter(({ rows }) => rows.length > 0);
 
@@ -105,6 +108,7 @@ function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] 
     }
   }
   for (const run of fullRuns(stored, name, "throughput").toReversed()) {
+    if (isSpoilt(run.findings)) continue;
     if (run.parameters.wire !== undefined) continue; // process time, of a network that costs more
     const us = run.metrics.cpu_us_per_request;
     const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
@@ -123,7 +127,7 @@ function wirePoints(stored: Stored, name: string, results: Set<string>): Point[]
     for (const row of study.rows) {
       const { candidate, connections, ratio } = row;
       const isAsked = row.scenario === "throughput" && row.metric === "core_us_per_request" && candidate === name;
-      if (!isAsked || row.rounds < MIN_ROUNDS || ratio === null) continue;
+      if (!isAsked || row.rounds < MIN_ROUNDS || ratio === null || isInconclusive(row)) continue;
       const beside = cpuPoints(stored, row.reference, results).find((point) => point.connections === connections);
       if (beside === undefined) continue;
       const [low, high] = [row.ratio_low ?? ratio, row.ratio_high ?? ratio];

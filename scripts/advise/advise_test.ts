@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { crossings, type Load, outOf, weigh } from "../../lib/advice/model.ts";
 import { type Beside, collect, type Facts, type Point } from "../../lib/advice/facts.ts";
 import { advise, describeAdvice } from "./answer.ts";
-import { compared, exists, held, loaded, overWire, probed, run, storedOf } from "../../lib/testing/fixtures.ts";
+import { compared, exists, found, held, loaded, overWire, probed, run, storedOf } from "../../lib/testing/fixtures.ts";
 
 const sure = (us: number) => ({ us, low: us, high: us });
 const line = (...points: [connections: number, us: number][]): Point[] =>
@@ -176,6 +176,7 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
     compared(cpu, ["poll", "c-epoll"], [2, 1.9, 2.1], { reference_value: 10 }),
     held("select", 900),
     compared(cpu, ["select", "c-epoll"], [1, 1, 1], { rounds: 3 }), // too few
+    compared(cpu, ["select", "c-epoll"], [1, 1, 1], { findings: [found("select", "foreign_load")] }), // others disturbed it
     ...[{ heavy_us: 0, p99: 100, cpu: 40 }, { heavy_us: 50_000, p99: 40_000, cpu: 600 }].flatMap((
       { heavy_us, p99, cpu },
     ) => [
