@@ -128,15 +128,16 @@ export const shown = (experiments: readonly Experiment[], results: readonly Resu
   }));
 
 /**
- * A run, and the full ones that repeat it: of the same server, scenario and code, asked for the same, in which others took no
- * CPU time.
+ * The full runs of the same server, scenario and code, asked for the same, in which others took no CPU time; the run itself,
+ * where there is none.
  */
 export function repeatsOf(of: Result, results: readonly Result[]): Result[] {
   const kind = ({ experiment, scenario, parameters, lab: { load, served } }: Result) =>
     JSON.stringify([experiment, scenario, Object.entries(parameters).sort(), load, served]);
   const isSound = ({ quick, ended, findings }: Result) =>
     !quick && (ended === "ok" || ended === "limited") && !isSpoilt(findings);
-  return results.filter((other) => other.id === of.id || (isSound(other) && kind(other) === kind(of)));
+  const sound = results.filter((other) => isSound(other) && kind(other) === kind(of));
+  return sound.length > 0 ? sound : [of];
 }
 
 /** Of the runs of one server that tell a metric the one with the most connections, of equals the newest. */

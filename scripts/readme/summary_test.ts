@@ -43,4 +43,6 @@ Deno.test("the table of README.md has the range of runs that repeat each other, 
   ];
   const twice = cells(held("epoll", 9990, memory), held("epoll", 9980, memory), ...others, cost(6), cost(7), cost(6.4));
   assertEquals([twice[0], twice[2]], ["9 985 [9 980, 9 990]", "6.4 [6.0, 7.0]"]);
+  assertEquals(cells(cost(6), disturbed)[2], "6.0¹");
+  assertEquals(cells(disturbed)[2], "99.0¹");
 });
