@@ -241,11 +241,11 @@ function map(bytes: number, flags: number, fd: number, offset: number | bigint, 
 }
 
 /**
- * Memory for a table that is read at random places: huge pages spare a walk of the page tables for each look. They are
- * filled at once, because a fault of 2 MiB in the middle of the work stalls every connection.
+ * Memory that is read at random places, as a table is, and as frames are that come and go: huge pages spare a walk of the page
+ * tables for each look. They are filled at once, because a fault of 2 MiB in the middle of the work stalls every connection.
  */
-export function tableMemory(bytes: number): ArrayBuffer {
-  const memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, `map ${bytes} bytes for connections`);
+export function tableMemory(bytes: number, what = "connections"): ArrayBuffer {
+  const memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, `map ${bytes} bytes for ${what}`);
   // A kernel without huge pages refuses the advice with EINVAL, and small pages do as well.
   libc.madvise(Deno.UnsafePointer.of(memory), BigInt(bytes), MADV_HUGEPAGE);
   new Uint8Array(memory).fill(0);
@@ -374,8 +374,7 @@ export interface XdpSocket {
 /** Registers the frames, RX_FRAMES and then TX_FRAMES of them, and makes the four rings. */
 function makeRings(fd: number) {
   const bytes = (RX_FRAMES + TX_FRAMES) * FRAME_BYTES;
-  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-  const memory = map(bytes, anonymous, -1, 0, "map memory for frames");
+  const memory = tableMemory(bytes, "frames");
   const registration = new Uint8Array(32); // struct xdp_umem_reg
   const view = new DataView(registration.buffer);
   view.setBigUint64(0, address64(new Uint8Array(memory)), true);
