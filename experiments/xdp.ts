@@ -1550,9 +1550,16 @@ export class Tcp {
     this.#drop(record, error);
   }
 
+  /**
+   * RFC 5961, section 3.2: a reset is believed at the number that the peer expects, and outside of its window it is not even
+   * answered. The byte of a probe lies behind a closed window, and the peer may not have taken it.
+   */
   #sendReset(record: number): void {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    const edge = r[at + UNA]! + r[at + WND]! | 0;
     this.packets.resets_sent++;
-    this.#control(record, this.#records[record * RECORD_WORDS + MAX]!, RST | ACK);
+    this.#control(record, (r[at + MAX]! - edge | 0) > 0 ? edge : r[at + MAX]!, RST | ACK);
   }
 
   /**

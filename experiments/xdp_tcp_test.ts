@@ -903,6 +903,8 @@ Deno.test("RFC 6429, 4: a peer that takes no byte for 30 s is given up, whether 
     assertEquals(peer.host.tcp.open, 1);
     peer.host.advance(3000);
     assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
+    const last = peer.host.take().at(-1)!;
+    assertEquals([last.flags, last.seq], ["AR", peer.ack]); // RFC 5961, 3.2: behind its closed window it would believe none
   }
 });
 
