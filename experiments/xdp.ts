@@ -125,7 +125,7 @@ const STOP_MS = 1000; // how long what is in flight may take after SIGTERM; what
 const CLOSES = 4 * BATCH; // idle connections closed in one turn after SIGTERM, so that frames are taken between them
 const MAX_CONNECTIONS = 400_000_000; // 8 GB of table
 const LOAD_FACTOR = 0.8; // of the table: 20 bytes of memory for each of the connections that fit
-const MAX_BUSY = 65_536; // connections with something in flight: a record of 160 bytes and 1 KiB of answers each
+const MAX_BUSY = 65_536; // connections with something in flight: a record of 164 bytes and 1 KiB of answers each
 const EVICTION_SAMPLE = 64; // records looked at for one to end where none is free: all would be too many for each segment
 const QUEUE = 1024; // answers of one connection that are not acknowledged; a power of two
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
@@ -140,8 +140,11 @@ const MAX_SACK_BLOCKS = 4; // as many as 40 bytes of options hold
 const MAX_WORK_US = 100_000;
 const HEAD_MS = 10_000; // a head must be complete so long after its first byte
 const LINGER_MS = 1000; // how long a connection that was answered for the last time may go on sending
-const PROGRESS_MS = 30_000; // a peer that acknowledges nothing new for so long has gone: TCP_USER_TIMEOUT. Seven timeouts at most
-const MAX_PROBE_MS = PROGRESS_MS / 3; // between probes of a closed window: two may be lost before the peer counts as gone
+// A peer that takes no byte for so long is given up, as by TCP_USER_TIMEOUT of Linux: also one that keeps its window closed and
+// acknowledges the probes. TCP would wait (RFC 9293, section 3.8.6.1); the server above it need not (RFC 6429, section 4).
+const PROGRESS_MS = 30_000; // seven timeouts at most
+const MAX_PROBE_MS = PROGRESS_MS / 3; // between probes of a closed window: so an open one is seen in time, also if two are lost
+const SILENT_TRIES = 3; // timeouts in a row without an acknowledgement: a lossy wire has fewer, a peer that has gone has them all
 const KEEPALIVE_S = 60; // as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT
 const KEEPALIVE_INTERVAL_S = 10;
 const KEEPALIVE_PROBES = 6;
@@ -238,11 +241,11 @@ function map(bytes: number, flags: number, fd: number, offset: number | bigint, 
 }
 
 /**
- * Memory for a table that is read at random places: huge pages spare a walk of the page tables for each look. They are
- * filled at once, because a fault of 2 MiB in the middle of the work stalls every connection.
+ * Memory that is read at random places, as a table is, and as frames are that come and go: huge pages spare a walk of the page
+ * tables for each look. They are filled at once, because a fault of 2 MiB in the middle of the work stalls every connection.
  */
-export function tableMemory(bytes: number): ArrayBuffer {
-  const memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, `map ${bytes} bytes for connections`);
+export function tableMemory(bytes: number, what = "connections"): ArrayBuffer {
+  const memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, `map ${bytes} bytes for ${what}`);
   // A kernel without huge pages refuses the advice with EINVAL, and small pages do as well.
   libc.madvise(Deno.UnsafePointer.of(memory), BigInt(bytes), MADV_HUGEPAGE);
   new Uint8Array(memory).fill(0);
@@ -371,8 +374,7 @@ export interface XdpSocket {
 /** Registers the frames, RX_FRAMES and then TX_FRAMES of them, and makes the four rings. */
 function makeRings(fd: number) {
   const bytes = (RX_FRAMES + TX_FRAMES) * FRAME_BYTES;
-  const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-  const memory = map(bytes, anonymous, -1, 0, "map memory for frames");
+  const memory = tableMemory(bytes, "frames");
   const registration = new Uint8Array(32); // struct xdp_umem_reg
   const view = new DataView(registration.buffer);
   view.setBigUint64(0, address64(new Uint8Array(memory)), true);
@@ -678,7 +680,7 @@ const MSS_INDEX = 7; // what a SYN says, as four bits: the index of the MSS, and
 const SACK = 8;
 
 // A record, in words of a table of its own.
-const RECORD_WORDS = 40;
+const RECORD_WORDS = 41;
 const ENTRY = 0; // its slot, as an index of words
 const IP = 1;
 const PORT = 2;
@@ -720,6 +722,7 @@ const NXT_OFFSET = 35;
 const WORK_US = 36; // CPU to burn before the next answer
 const LATEST = 38; // the number of the piece behind a hole that came last
 const CLOSED_AT = 39; // when the peer's window was probed first; 0: it is open, and the timer is that of retransmissions
+const UNANSWERED = 40; // retransmissions and probes since anything was heard of the peer
 
 // Of the word FLAGS.
 const FIN_QUEUED = 1; // behind the last answer stands a FIN
@@ -1547,14 +1550,21 @@ export class Tcp {
     this.#drop(record, error);
   }
 
+  /**
+   * RFC 5961, section 3.2: a reset is believed at the number that the peer expects, and outside of its window it is not even
+   * answered. The byte of a probe lies behind a closed window, and the peer may not have taken it.
+   */
   #sendReset(record: number): void {
+    const r = this.#records;
+    const at = record * RECORD_WORDS;
+    const edge = r[at + UNA]! + r[at + WND]! | 0;
     this.packets.resets_sent++;
-    this.#control(record, this.#records[record * RECORD_WORDS + MAX]!, RST | ACK);
+    this.#control(record, (r[at + MAX]! - edge | 0) > 0 ? edge : r[at + MAX]!, RST | ACK);
   }
 
   /**
-   * Ends the connection that has waited longest among some, so that who sends half heads, or closes windows, does not starve
-   * all others: RFC 6429, section 4. To be called where no record is free. False if none of them waits.
+   * Ends the connection that has waited longest among some, so that clients that have gone, send half heads or close windows
+   * do not starve all others: RFC 6429, section 4. To be called where no record is free. False if none of them waits.
    */
   #evict(): boolean {
     const records = this.#deadlines.length;
@@ -1581,11 +1591,15 @@ export class Tcp {
     return true;
   }
 
-  /** How long a record has waited for the rest of a head, or for a window to open; −1 if it does neither. */
+  /**
+   * How long a record has waited for the rest of a head, or for a window to open; −1 if it does neither. A peer that acknowledges
+   * nothing comes before all others: nobody may be there any more.
+   */
   #waitedMs(at: number): number {
     const r = this.#records;
+    if (r[at + UNANSWERED]! >= SILENT_TRIES) return PROGRESS_MS + this.#since(r[at + PROGRESS_AT]!);
     if (r[at + HEAD_AT] !== 0) return HEAD_MS + this.#since(r[at + HEAD_AT]!);
-    return r[at + CLOSED_AT] === 0 ? -1 : this.#since(r[at + CLOSED_AT]!);
+    return r[at + CLOSED_AT] === 0 ? -1 : Math.min(this.#since(r[at + CLOSED_AT]!), PROGRESS_MS - 1);
   }
 
   #countError(name: string | number): void {
@@ -1602,8 +1616,7 @@ export class Tcp {
     const ack = this.#ack;
     const acked = ack - r[at + UNA]! | 0;
     if (acked < 0) return; // older than what is known
-    // RFC 9293, section 3.8.6.1: as long as a peer answers probes, its window may stay closed.
-    if (r[at + CLOSED_AT] !== 0) r[at + PROGRESS_AT] = this.nowMs;
+    r[at + UNANSWERED] = 0;
     const before = r[at + WND]!;
     const newer = seq - r[at + WL1]! | 0;
     if (newer > 0 || newer === 0 && (ack - r[at + WL2]! | 0) >= 0) {
@@ -2228,6 +2241,7 @@ export class Tcp {
   #onTimeout(record: number): void {
     const r = this.#records;
     const at = record * RECORD_WORDS;
+    r[at + UNANSWERED]!++;
     r[at + RTO] = Math.min(2 * r[at + RTO]!, RTO_MAX_MS);
     r[at + FLAGS]! &= ~(TIMED | RECOVERY);
     r[at + DUPACKS] = 0;
@@ -2382,12 +2396,15 @@ export class Tcp {
   }
 
   /**
-   * Closes an idle connection by FIN. False if its hardware address was forgotten: then no frame would reach the peer, and
-   * what is remembered instead belongs to another host.
+   * Closes an idle connection by FIN. False if its hardware address was forgotten, which is counted: then no frame would reach
+   * the peer, and what is remembered instead belongs to another host.
    */
   #close(entry: number): boolean {
     const ip = this.#table[entry + SLOT_IP]!;
-    if (this.#neighbours[this.#neighbourOf(ip)] !== ip) return false;
+    if (this.#neighbours[this.#neighbourOf(ip)] !== ip) {
+      this.#countError("EHOSTUNREACH");
+      return false;
+    }
     const record = this.#promote(entry);
     if (record >= 0) this.#part(record); // else a later pass closes it
     return true;

@@ -869,29 +869,43 @@ Deno.test("RFC 9293, 3.8.6: a window that is taken back keeps what is out, and a
   assertEquals(text(peer.segment("A")).startsWith(text(sent).slice(0, 100)), true);
 });
 
-Deno.test("RFC 9293, 3.8.6.1: a window may stay closed for as long as probes are acknowledged", () => {
-  const peer = peerOf();
-  peer.window = 0;
-  peer.send(get());
-  for (let s = 0; s < 600; s++) {
+/** Lets so many seconds pass, in which a peer answers all probes, with or without the byte of each. Its window is closed. */
+function holdShut(peer: Peer, seconds: number, takesByte: boolean): void {
+  for (let s = 0; s < seconds; s++) {
     peer.host.advance(1000);
-    if (peer.host.take().length > 0) peer.segment("A");
+    for (const segment of peer.host.take()) peer.acknowledge(takesByte ? [segment] : []);
   }
-  assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [1, {}]);
-  peer.window = 65_535;
-  assertEquals(text(peer.segment("A")), HELLO);
+}
+
+Deno.test("RFC 9293, 3.8.6.1: a window may stay closed for less than 30 s, and for longer while bytes are taken", () => {
+  for (const [seconds, takesByte] of [[28, false], [300, true]] as const) {
+    const peer = peerOf();
+    const answers = HELLO.repeat(20);
+    const first = peer.ack;
+    peer.window = 0;
+    peer.send(get().repeat(20));
+    holdShut(peer, seconds, takesByte);
+    assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [1, {}]);
+    const taken = peer.ack - first;
+    assertEquals(taken > 10, takesByte);
+    peer.window = 65_535;
+    assertEquals(text(peer.segment("A")), answers.slice(taken));
+  }
 });
 
-Deno.test("RFC 9293, 3.8.6.1: a peer with a closed window that acknowledges no probe for 30 s is given up", () => {
-  const peer = peerOf();
-  peer.window = 0;
-  peer.send(get());
-  peer.host.advance(1100);
-  peer.segment("A"); // one probe is acknowledged
-  peer.host.advance(29_000);
-  assertEquals(peer.host.tcp.open, 1);
-  peer.host.advance(2000);
-  assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
+Deno.test("RFC 6429, 4: a peer that takes no byte for 30 s is given up, whether it acknowledges the probes or not", () => {
+  for (const answers of [true, false]) {
+    const peer = peerOf();
+    peer.window = 0;
+    peer.send(get());
+    if (answers) holdShut(peer, 28, false);
+    else peer.host.advance(28_000);
+    assertEquals(peer.host.tcp.open, 1);
+    peer.host.advance(3000);
+    assertEquals([peer.host.tcp.open, peer.host.tcp.counts.errors], [0, { ETIMEDOUT: 1 }]);
+    const last = peer.host.take().at(-1)!;
+    assertEquals([last.flags, last.seq], ["AR", peer.ack]); // RFC 5961, 3.2: behind its closed window it would believe none
+  }
 });
 
 Deno.test("RFC 1122, 4.2.3.4: no small segment leaves while others are out and a whole one would not fit", () => {
@@ -1340,6 +1354,38 @@ Deno.test("RFC 6429, 4: where no record is free, a connection whose window stays
   assertEquals([host.tcp.packets.evictions, host.tcp.counts.errors, host.tcp.open], [1, { ENOBUFS: 1 }, 1]);
 });
 
+Deno.test("RFC 6429, 4: a peer that acknowledges nothing gives way before others, also if these have waited longer", () => {
+  for (const window of [0, 65_535]) {
+    const host = hostOf({ records: 3 });
+    const [closed, half, gone, open] = peersOf(host, [1, 2, 3, 4]);
+    closed!.window = 0;
+    closed!.send(get());
+    host.advance(100);
+    half!.send("GET / HT");
+    host.advance(100);
+    gone!.window = window;
+    gone!.send(get());
+    for (let s = 0; s < 8; s++) {
+      host.advance(1000);
+      if (host.take().some(({ to }) => to[1] === 1)) closed!.segment("A"); // its window stays closed
+    }
+    assertEquals(briefly(open!.send(get())), [[3, "AR", ""], [4, "AP", "200"]], `window ${window}`);
+    assertEquals([host.tcp.packets.evictions, host.tcp.counts.errors, host.tcp.open], [1, { ENOBUFS: 1 }, 3]);
+  }
+});
+
+Deno.test("RFC 6429, 4: a peer that answers the third time is not one that acknowledges nothing", () => {
+  const host = hostOf({ records: 2 });
+  const [late, half, open] = peersOf(host, [1, 2, 3]);
+  const sent = late!.send(get());
+  half!.send("GET / HT");
+  host.advance(7_100); // three retransmissions, after 1, 3 and 7 s
+  assertEquals(host.take().length, 3);
+  late!.segment("A"); // of nothing new: the answer is lost, and the peer is there
+  assertEquals(briefly(open!.send(get())), [[2, "AFP", "408"], [2, "AR", ""], [3, "AP", "200"]]);
+  assertEquals(late!.acknowledge(sent), []);
+});
+
 Deno.test("RFC 9293, 3.8.1: no record is left, so a request is dropped and counted, and served when it comes again", () => {
   const host = hostOf({ records: 2 });
   const peers = [1, 2, 3].map((port) => new Peer(host, [CLIENT[0], port]).connect());
@@ -1472,6 +1518,15 @@ Deno.test("RFC 826: at a stop no FIN goes to a hardware address that belongs to 
   assertEquals(host.tcp.closeIdle(100), true);
   assertEquals(host.take().map(({ to, flags }) => [to[0], flags]), [[addresses.at(-1), "AF"]]);
   assertEquals([host.tcp.open, host.tcp.busy], [1, 1]);
+  assertEquals(host.tcp.counts.errors, { EHOSTUNREACH: addresses.length - 1 }); // they learn nothing of the end
+});
+
+Deno.test("RFC 826: an idle connection whose hardware address was forgotten ends without a FIN, which is counted", () => {
+  const host = hostOf({ idleS: 20 });
+  for (const address of [CLIENT[0], CLIENT[0] + 65_536]) new Peer(host, [address, 7]).connect();
+  host.advance(40_000);
+  assertEquals(host.take().map(({ to }) => to[0]).filter((ip) => ip === CLIENT[0]), []);
+  assertEquals(host.tcp.counts.errors.EHOSTUNREACH, 1);
 });
 
 Deno.test("RFC 9112, 9.6: after a stop the last answer says that it is, and FIN stands behind it", () => {

@@ -47,11 +47,14 @@ console.log(`seed ${SEED}`);
 const lossy = (loss: number): Relay =>
   badWire({ seed: SEED, loss, duplication: 0.01, reordering: 0.25, corruption: 0.01, delayMs: 5 });
 
-/** A copy of xdp that is patient: the more requests there are, the surer one of them is lost until it is too late. */
-function patientCopy(folder: string): string {
+/** The limits of a server that is patient: the more requests there are, the surer one of them is lost until it is too late. */
+const PATIENT = { HEAD_MS: "200_000", PROGRESS_MS: "200_000" };
+
+/** A copy of xdp with other limits. */
+function copyWith(limits: Record<string, string>, folder: string): string {
   const { path } = find("xdp");
   let text = Deno.readTextFileSync(path);
-  for (const [limit, value] of Object.entries({ HEAD_MS: "200_000", PROGRESS_MS: "200_000" })) {
+  for (const [limit, value] of Object.entries(limits)) {
     const changed = text.replace(RegExp(`^const ${limit} = [\\d_]+;`, "m"), `const ${limit} = ${value};`);
     assertNotEquals(changed, text, limit);
     text = changed;
@@ -84,14 +87,19 @@ async function exactness(net: Network, port: number, timeoutMs: number): Promise
 }
 
 /** A test with a network, and xdp in it. */
-function testWire(name: string, relay: Relay | undefined, act: (net: Network, server: Server) => Promise<void>): void {
+function testWire(
+  name: string,
+  relay: Relay | undefined,
+  act: (net: Network, server: Server) => Promise<void>,
+  limits: Record<string, string> = PATIENT,
+): void {
   Deno.test({
     name: obstacle === null ? name : `${name} (${obstacle})`,
     ignore: obstacle !== null,
     async fn() {
       using place = folder();
       await using net = await openNetwork(relay);
-      await using server = await serve(net, patientCopy(place.path));
+      await using server = await serve(net, copyWith(limits, place.path));
       await act(net, server);
     },
   });
@@ -160,6 +168,33 @@ testWire(
   },
 );
 
+// Asks on and on, and reads nothing: its kernel closes the window, and acknowledges the probes. Says how the connection ends.
+const NON_READER = `
+const conn = await Deno.connect({ hostname: Deno.args[0], port: Number(Deno.args[1]) });
+const requests = new TextEncoder().encode("GET / HTTP/1.1\\r\\n\\r\\n".repeat(1000));
+try {
+  for (;;) await conn.write(requests);
+} catch (error) {
+  console.log(error.name);
+}
+`;
+
+testWire(
+  "a client of the kernel that acknowledges probes and reads nothing is given up",
+  undefined,
+  async (net, server) => {
+    using place = folder();
+    const client = join(place.path, "client.ts");
+    Deno.writeTextFileSync(client, NON_READER);
+    const args = ["run", "--no-config", "--allow-net", client, net.address, String(server.port)];
+    assertEquals((await net.client.run(Deno.execPath(), args)).trim(), "ConnectionReset");
+    const { open, errors, packets } = await statsOf(server);
+    assertEquals([open, errors], [0, { ETIMEDOUT: 1 }]);
+    assertGreater(packets.window_probes!, 0);
+  },
+  { PROGRESS_MS: "2_000" },
+);
+
 testWire("without its interface xdp ends, and says so", undefined, async (net, server) => {
   await net.server.run("ip", ["link", "delete", net.interface]);
   const { code } = await server.exited;
@@ -183,6 +218,7 @@ for (const [program, args, requests] of LOADS) {
 interface Stats {
   open: number;
   busy: number;
+  errors: Record<string, number>;
   packets: Record<string, number>;
 }
 

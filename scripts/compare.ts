@@ -46,7 +46,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        listeners that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
        in ${SWEEP_FULL.rounds} paired rounds; about six minutes for each of them.
-       --seed N: of the rates at which these begin; it is stored with them.
+       --seed N: of the rates at which these begin, and of the order of servers;
+         it is printed, and stored with the rates.
        Rounds in which others used the machine do not count. Where too few are
        left, ratios of time are inconclusive, and the command ends with 3.`;
 const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;

@@ -59,7 +59,7 @@ export type {
   StressOptions,
   StressOutcome,
 } from "./types.ts";
-export { busiestShareOf, type CoreShares, coreSharesOf, sharesOf } from "./meter.ts";
+export { type CoreShares, coreSharesOf, interruptShareOf, sharesOf } from "./meter.ts";
 export { LoadChild, LoadLost } from "./child.ts";
 export { HEADS } from "./request.ts";
 

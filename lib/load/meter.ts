@@ -219,14 +219,16 @@ export function coreSharesOf(
   };
 }
 
-/** How busy the busiest of the cores was that one side is pinned to, 0 to 1; null as in {@linkcode coreSharesOf}. */
-export function busiestShareOf(windows: readonly Pick<Window, "cores">[], side: "server" | "client"): number | null {
+/**
+ * The share of interrupts of the time of that core of one side where they took most, 0 to 1; null as in {@linkcode coreSharesOf}.
+ */
+export function interruptShareOf(windows: readonly Pick<Window, "cores">[], side: "server" | "client"): number | null {
   const cores = windows.flatMap((window) => window.cores.filter((core) => core[side]));
   const sum = (own: readonly CoreTimes[], of: (core: CoreTimes) => number) =>
     own.reduce((total, core) => total + of(core), 0);
   const shares = [...Map.groupBy(cores, ({ cpu }) => cpu).values()].flatMap((own) => {
     const total = sum(own, ({ total_us }) => total_us);
-    return total > 0 ? [Math.min(sum(own, ({ busy_us }) => busy_us) / total, 1)] : [];
+    return total > 0 ? [Math.min(sum(own, ({ irq_us, softirq_us }) => irq_us + softirq_us) / total, 1)] : [];
   });
   return shares.length === 0 ? null : Math.max(...shares);
 }

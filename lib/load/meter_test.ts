@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { busiestShareOf, coreSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import { coreSharesOf, interruptShareOf, Meter, type Reading, sharesOf } from "./meter.ts";
 import type { CoreTimes, CpuTimes } from "./types.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -120,17 +120,17 @@ Deno.test("a core's time is its side's own, other people's, or stolen", () => {
   assertEquals(coreSharesOf([{ cores: [], own_cpu: { server_us: 1, client_us: 1 } }], "server"), null);
 });
 
-Deno.test("the busiest core of a side is that of all windows together, however idle the others are", () => {
+Deno.test("interrupts are those of the core of a side that had most, over all windows together", () => {
   const window = (first: number, second: number) => ({
     cores: [
-      core(0, { server: true }, 1e6, 0),
-      core(1, { client: true }, first, 0),
-      core(2, { client: true }, second, 0),
+      core(0, { server: true }, 1e6, 500_000),
+      { ...core(1, { client: true }, 1e6, first), irq_us: 50_000 },
+      core(2, { client: true }, 1e6, second),
     ],
   });
-  assertEquals(busiestShareOf([window(900_000, 100_000), window(700_000, 300_000)], "client"), 0.8);
-  assertEquals(busiestShareOf([window(0, 0)], "server"), 1);
-  assertEquals(busiestShareOf([{ cores: [] }], "client"), null);
+  assertEquals(interruptShareOf([window(250_000, 100_000), window(150_000, 300_000)], "client"), 0.25);
+  assertEquals(interruptShareOf([window(0, 0)], "server"), 0.5);
+  assertEquals(interruptShareOf([{ cores: [] }], "client"), null);
 });
 
 Deno.test("on a core that both sides share neither is foreign to the other", () => {

@@ -57,7 +57,10 @@ export type Finding = v.InferOutput<typeof FINDING>;
 
 /** The figures of one run that tell about its validity. Shares are in 0..1. Null: not measured, or not applicable. */
 export interface Evidence {
-  /** CPU time of the busiest process of the load generator by the time of its core, without what it spent waiting for a due time. */
+  /**
+   * CPU time of the busiest process of the load generator by the time of its core, without what it spun until a due time, and with
+   * the interrupts of the core where they have an account of their own.
+   */
   generatorCoreShare: number | null;
   /** Cores of the load that had no process of it. */
   loadCoresLeft: number | null;

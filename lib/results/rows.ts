@@ -233,7 +233,10 @@ const SWEEP = v.strictObject({
   ended: field(v.picklist(["ok", "limited"]), "`limited`: requests failed or got no answer, and no objective is met"),
   slo: field(textOrNull, "the objective that a bisection looked for, such as `p99=5ms`; `null`: none"),
   seed: v.exactOptional(
-    field(number, "in a bisection: the seed of the factors that shift the rates at which the rounds begin"),
+    field(
+      number,
+      "in a bisection: the seed of the factors that shift the rates at which the rounds begin, and of the order of the servers",
+    ),
   ),
   closeness: v.exactOptional(
     field(

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { busiestShareOf, coreSharesOf, sharesOf, type Window } from "../load/generator.ts";
+import { coreSharesOf, interruptShareOf, sharesOf, type Window } from "../load/generator.ts";
 import type { Evidence } from "../results/findings.ts";
 import { readThrottling } from "../sampling/cgroup.ts";
 import { type Cpu, readCpus } from "../sampling/cores.ts";
@@ -16,13 +16,20 @@ let irqApart: boolean | undefined;
 /**
  * The share of its core that the busiest process of the load generator had work for: spinning until a request is due is none.
  * A full one limits the load, and idle ones beside it would hide that in a mean.
+ *
+ * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): what they took of its core is added. How busy
+ * the core was would not do: that has the spinning in it.
  */
-export function generatorShare(windows: readonly Pick<Window, "client_busy_us" | "seconds">[]): number | null {
+export function generatorShare(
+  windows: readonly Pick<Window, "client_busy_us" | "seconds" | "cores">[],
+  irqApart = false,
+): number | null {
   const hadUs = windows.reduce((sum, { seconds }) => sum + seconds * 1e6, 0);
   const processes = Math.max(0, ...windows.map(({ client_busy_us }) => client_busy_us.length));
   if (hadUs <= 0 || processes === 0) return null;
   const usedBy = (i: number) => windows.reduce((sum, { client_busy_us }) => sum + (client_busy_us[i] ?? 0), 0);
-  return Math.max(...Array.from({ length: processes }, (_, i) => usedBy(i))) / hadUs;
+  const own = Math.max(...Array.from({ length: processes }, (_, i) => usedBy(i))) / hadUs;
+  return irqApart ? Math.min(own + (interruptShareOf(windows, "client") ?? 0), 1) : own;
 }
 
 /** How many cores of the load had no process that took part; null where the load is not pinned to cores of this host. */
@@ -92,11 +99,7 @@ export function evidenceOf(windows: readonly Window[]): FromWindows {
   const host = sharesOf(windows);
   const pinned = server !== null || client !== null;
   return {
-    generatorCoreShare: !answered
-      ? null
-      : irqApart && client
-      ? busiestShareOf(windows, "client")
-      : generatorShare(windows),
+    generatorCoreShare: answered ? generatorShare(windows, irqApart) : null,
     loadCoresLeft: loadCoresLeft(windows),
     serverCoreShare: !answered || server === null ? null : irqApart ? server.busy : server.own,
     lateP99Us: lateness(windows).late_p99_us,

@@ -26,11 +26,28 @@ Deno.test("with one core to run on both share it, pinned or not; with several it
 });
 
 Deno.test("the share of the load generator is that of its busiest process over all windows", () => {
-  const window = (...client_busy_us: number[]) => ({ client_busy_us, seconds: 1 });
+  const window = (...client_busy_us: number[]) => ({ client_busy_us, seconds: 1, cores: [] });
   assertEquals(generatorShare([window(950_000, 50_000, 50_000, 50_000)]), 0.95); // a mean would be 0.275
   assertEquals(generatorShare([window(900_000, 100_000), window(100_000, 500_000)]), 0.5);
   assertEquals(generatorShare([]), null);
-  assertEquals(generatorShare([{ client_busy_us: [], seconds: 0 }]), null);
+  assertEquals(generatorShare([{ client_busy_us: [], seconds: 0, cores: [] }]), null);
+});
+
+Deno.test("spinning until a request is due makes no load generator full, also where interrupts are counted apart", () => {
+  const window = (client_busy_us: number, softirq_us: number, others_us = 0) => ({
+    client_busy_us: [client_busy_us, others_us],
+    seconds: 1,
+    cores: [
+      { ...core(0, "server"), busy_us: 1e6, softirq_us: 900_000, total_us: 1e6 },
+      { ...core(1, "client"), busy_us: 1e6, softirq_us, total_us: 1e6 }, // it spun whenever it had nothing to do
+    ],
+  });
+  assertEquals(generatorShare([window(300_000, 200_000)], true), 0.5);
+  assertEquals(generatorShare([window(300_000, 200_000)]), 0.3); // they are in the time of the process
+  assertEquals(generatorShare([window(300_000, 200_000), window(500_000, 400_000)], true), 0.7);
+  assertEquals(generatorShare([window(750_000, 250_000, 100_000)], true), 1);
+  assertEquals(generatorShare([window(900_000, 200_000)], true), 1);
+  assertEquals(generatorShare([{ ...window(300_000, 0), cores: [] }], true), 0.3); // pinned to none
 });
 
 Deno.test("cores of the load are left where fewer processes took part; where none is pinned it is not known", () => {

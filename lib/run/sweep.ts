@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { shuffle } from "es-toolkit";
 import {
   type Between,
   Bisection,
@@ -16,7 +15,7 @@ import {
 } from "../results/capacity.ts";
 import type { SweepRow } from "../results/rows.ts";
 import type { Result, Setup } from "../results/schema.ts";
-import { seededRandom } from "../timing/random.ts";
+import { seededRandom, shuffled } from "../timing/random.ts";
 import type { Step } from "./ladder.ts";
 
 /** How servers are swept. */
@@ -31,7 +30,7 @@ export interface SweepPlan {
   rounds: number;
   /** By which share the rates between which a bisection ends may differ. */
   closeness?: number;
-  /** Of the random factors that shift where each bisection begins. */
+  /** Of the random factors that shift where each bisection begins, and of the order of the servers. */
   seed: number;
   setup: Setup;
   quick: boolean;
@@ -191,16 +190,20 @@ function* shiftsOf(
   }
 }
 
+/** Of the order of the servers: numbers of its own, so that where bisections begin does not depend on how many turns there were. */
+const ORDER = 0x6f726465;
+
 /** One bisection of each server, step by step in turns, in random order. */
 async function round(
   plan: SweepPlan & { slo: Slo },
   begins: readonly (readonly [server: string, between: Between])[],
   number: number,
   failed: Map<string, CannotSweep>,
+  random: () => number,
 ): Promise<void> {
   const open = new Map(begins.map(([server, between]) => [server, new Bisection(between, plan.closeness)]));
   while (open.size > 0) {
-    for (const [server, bisection] of shuffle([...open])) {
+    for (const [server, bisection] of shuffled([...open], random)) {
       const isOpen = await attempt(failed, server, () => bisectOnce(plan, server, number, bisection));
       if (isOpen !== true) open.delete(server);
     }
@@ -229,13 +232,14 @@ export async function sweep(servers: readonly string[], plan: SweepPlan): Promis
   }
   if (slo === null) return [...failed.values()];
   const shifts = shiftsOf(servers, plan);
+  const order = seededRandom(plan.seed ^ ORDER);
   for (let number = 1; number <= plan.rounds; number++) {
     for (const server of failed.keys()) brackets.delete(server);
     const bisections = (plan.rounds - number + 1) * brackets.size;
     plan.onTurn?.({ ladders: 0, bisections, together: brackets.size });
     const shift = shifts.next().value;
     const begins = [...brackets].map(([server, between]) => [server, shifted(between, shift.get(server)!)] as const);
-    await round({ ...plan, slo }, begins, number, failed);
+    await round({ ...plan, slo }, begins, number, failed, order);
   }
   return [...failed.values()];
 }

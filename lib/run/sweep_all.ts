@@ -49,6 +49,7 @@ export async function sweepAll(
   const byName = new Map(subjects.map((subject) => [subject.name, subject]));
   const bisections = plan.slo === null ? 0 : byName.size * plan.rounds;
   const pace = new Pace({ ladders: byName.size, bisections, together: 0 }, plan);
+  if (plan.slo !== null) console.error(`Seed ${plan.seed}.`);
   console.error(`This takes ${pace.left}.`);
   const run: SweepPlan["run"] = (server, step) =>
     runStep({ experiment: byName.get(server)!, host, step, guard: createGuard(), signal, onProgress() {} });

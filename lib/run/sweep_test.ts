@@ -284,6 +284,21 @@ Deno.test("the rates of two rounds differ by their shifts, which a seed repeats"
   assertEquals(bisections.filter(({ over }) => over).length, 7);
 });
 
+Deno.test("servers take turns in an order that a seed repeats, and that shifts no rate", async () => {
+  const slo = readSlo("p99=2ms");
+  const limits = { epoll: 10_000, poll: 10_000, select: 10_000 };
+  const turns = async (seed: number) => {
+    const { rows } = await sweptAll(limits, { slo, seed });
+    return rows.filter(({ round }) => round > 0);
+  };
+  const orderOf = (rows: SweepRow[]) => rows.map(({ server }) => server).join();
+  const rows = await turns(7);
+  assertEquals(await turns(7), rows);
+  assert(orderOf(await turns(8)) !== orderOf(rows));
+  const firsts = new Set([1, 2, 3, 4, 5, 6, 7].map((round) => rows.find((row) => row.round === round)!.server));
+  assert(firsts.size > 1, `${[...firsts]} is always the first one`);
+});
+
 /** A normal deviate, by Box and Muller. */
 const deviate = (random: () => number): number =>
   Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

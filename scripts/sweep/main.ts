@@ -35,7 +35,8 @@ Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
        ${SETUP_USAGE}
        --slo: find the highest rate that meets it; p50, p99 or p99.9, in us, ms or s.
        --rounds: bisections, from which its interval comes; it takes ${MIN_ROUNDS} of them.
-       --seed: of the rates at which these begin; it is stored with the rates.
+       --seed: of the rates at which these begin, and of the order of servers;
+         it is printed, and stored with the rates.
        Each rate is asked of a server that was started for it. A server takes
        about four minutes with --slo, one without; a fourth of it with --quick.`;
 

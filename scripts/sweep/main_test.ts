@@ -33,6 +33,7 @@ Deno.test({
     const bisection = rows.filter(({ round }) => round === 1);
     assertEquals(bisection.map(({ over }) => over), bisection.map((_, i) => i === bisection.length - 1));
     assert(bisection.every(({ seed }) => seed === 3));
+    assertMatch(stderr, /^Seed 3\.$/m);
     assertMatch(stderr, /^This takes (about \d+ min|under a minute)\.$/m);
     assertMatch(stderr, /^serial, round 1: .*; .* left$/m);
     assertEquals(filesIn(dir.path, ".json").length, 1);
