@@ -11,6 +11,8 @@ export const ABILITIES = [
   "recover-emfile", // survives that descriptors run out
   "wait-at-emfile", // clients that come when descriptors have run out are served later
   "survive-resets",
+  "recover-accept-errors", // accepts again after accept(2) has failed with the error of a connection
+  "pass-accept-errors", // where it does, the other clients that wait are served all the same
   "half-close",
   "bound-memory", // lives within 128 MiB more, whatever clients send
   "survive-no-process", // survives that neither a process nor a thread can be made

@@ -109,7 +109,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.acceptFails,
     ground: "preload",
     needsPid: true,
-    abilities: [],
+    abilities: ["recover-accept-errors", "pass-accept-errors"],
     seconds: 1,
   },
   {

@@ -135,6 +135,8 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "survive-no-process": ["ended", ...ANSWERS, "after"],
   "outlive-worker": ["ended", ...ANSWERS, "after"],
   "survive-resets": ["descriptors"],
+  "recover-accept-errors": [...ANSWERS, "after"],
+  "pass-accept-errors": ["lost", ...MEANWHILE],
   "serve-on-full-disk": ANSWERS,
   "serve-herd": ["lost", "after", "recovery", "share"],
   "half-close": ["lost"],
