@@ -205,7 +205,7 @@ export const FAULTS: readonly Fault[] = [
     id: "thundering-herd",
     says: "10 000 connects at once, and a request on each",
     run: clients.herd,
-    abilities: ["serve-herd"],
+    abilities: ["serve-herd", "return-memory", "return-threads"],
     stalls: true,
     mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken
     isHeavy: true,

@@ -139,6 +139,8 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "pass-accept-errors": ["lost", ...MEANWHILE],
   "serve-on-full-disk": ANSWERS,
   "serve-herd": ["lost", "after", "recovery", "share"],
+  "return-memory": ["memory"],
+  "return-threads": ["threads"],
   "half-close": ["lost"],
   "late-reader": ["lost"],
   drain: ["lost"],
