@@ -19,6 +19,7 @@
  * @cannot     refuse-version The runtime answers an HTTP/2 preface with frames of HTTP/2, and GET / HTTP/2.0 with 400.
  * @cannot     last-says-close The answer to HTTP/1.0 does not say that it is the last.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: shutdown() closes its connection.
+ * @cannot     pass-accept-errors At any error of accept(2) the runtime closes its listener: whoever waits then is reset.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
  * @cannot     show-stats The runtime shows neither its open connections nor the bytes that it has read and sent.
@@ -67,6 +68,10 @@ function errnoName(error: unknown): string | null {
 }
 
 const ranOut = (name: string | null) => name === "EMFILE" || name === "ENFILE";
+
+// Errors of the connection that accept(2) was to return, not of the listening socket.
+const NETWORK_ERRORS = ["ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET"];
+const PASSING_ERRORS = ["EINTR", "ECONNABORTED", "EPROTO", "ENOPROTOOPT", "EOPNOTSUPP", ...NETWORK_ERRORS];
 
 function errnoNumber(error: unknown): number | null {
   const number = /os error (\d+)/.exec(String(error))?.[1];
@@ -160,7 +165,10 @@ function hello(): Response {
   return new Response("Hello World");
 }
 
-/** Serves until `stop`. When descriptors run out the runtime gives up its listener: so open another, a while later. */
+/**
+ * Serves until `stop`. At any error of accept the runtime gives up its listener: so open another, a while later where
+ * descriptors have run out, else at once.
+ */
 async function serve(hostname: string, port: number): Promise<void> {
   while (!stopping) {
     try {
@@ -168,9 +176,10 @@ async function serve(hostname: string, port: number): Promise<void> {
       await server.finished;
     } catch (error) {
       const name = errnoName(error);
+      server = null; // the connections it has accepted are served on; those that waited are lost
+      if (name !== null && PASSING_ERRORS.includes(name)) continue;
       if (!ranOut(name)) throw error;
       countError(name!);
-      server = null; // the connections it has accepted are served on; those that waited are lost
       await sleep(PAUSE_MS);
     }
   }

@@ -52,7 +52,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000; // <bits/socket_ty
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9, SO_RCVTIMEO = 20; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
 const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
-const MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
+const MSG_PEEK = 2, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1; // <bits/socket.h>, <sys/socket.h>
 const CLOCK_THREAD_CPUTIME_ID = 3, CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const SIGURG = 23; // <asm-generic/signal.h>
 const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
@@ -68,7 +68,7 @@ const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to 
 const MAX_THREADS = 1900; // each maps some 34 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const WORKER_DESCRIPTORS = 9, WORKER_THREADS = 2; // of a Worker and its connection; where they are missing, Deno panics
 const SPARE = 4; // descriptors and threads that must be left besides
-const TRIAL = 8; // Workers for which one trial finds room; it costs 2 ms, and no connection pays them alone
+const TRIAL = 8; // Workers for which one trial finds threads; it costs 2 ms, and no connection pays them alone
 const LAST_THREADS = 50; // connections that still get a thread after SIGTERM
 const MAX_HEAD = 8192; // bytes of a request head; a longer one is answered 431
 const INBOX = 16384; // bytes taken by one recv(2), more than MAX_HEAD so that an oversized head is seen as such
@@ -476,6 +476,61 @@ function linger(fd: number): void {
   }
 }
 
+/**
+ * Whether a connection has ended while it waited: by a reset, or by a close without a byte before. The accept queue keeps it
+ * all the same, and a thread for each of many that have gone would hold up whoever comes behind them.
+ */
+function hasLeft(fd: number): boolean {
+  const taken = libc.recv(fd, inbox, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (taken >= 0) return taken === 0;
+  const error = errno[0]!;
+  if (error === EAGAIN || error === EINTR) return false;
+  count(error);
+  return true;
+}
+
+/** Ends a connection that gets no thread. */
+function turnAway(fd: number): void {
+  libc.close(fd);
+  count(CLOSED);
+}
+
+let room = 0; // Workers that a trial has found threads for
+
+/**
+ * The errno for which there can be no Worker now, or 0. Descriptors are looked for before each Worker: their limit may fall at
+ * any time, and Deno panics where one is missing. Where a thread is missing it throws: one trial for several is enough.
+ */
+function findRoom(): number {
+  if (!hasDescriptors()) return EMFILE;
+  if (room > 0) return 0;
+  if (tryThreads(TRIAL) === 0) {
+    room = TRIAL;
+    return 0;
+  }
+  const error = tryThreads(1);
+  if (error === 0) room = 1;
+  return error;
+}
+
+/** Takes the descriptors of a Worker on trial, so that the limits of process and system are asked. */
+function hasDescriptors(): boolean {
+  const fds = Array.from(
+    { length: WORKER_DESCRIPTORS + SPARE },
+    () => libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+  );
+  for (const fd of fds) if (fd >= 0) libc.close(fd);
+  return !fds.includes(-1);
+}
+
+/** Takes threads on trial, so that the limits of user, control group and system are asked. */
+function tryThreads(workers: number): number {
+  const ids = new BigUint64Array(workers * WORKER_THREADS + SPARE);
+  const errors = Array.from(ids, (_, i) => libc.pthread_create(ids.subarray(i), null, libc.nap, 1000n));
+  for (const [i, error] of errors.entries()) if (error === 0) libc.pthread_join(ids[i]!, null);
+  return Math.max(...errors);
+}
+
 // ---- The architecture: the main thread accepts, and makes a thread for each connection -----------------------------
 
 /** Runs a thread. It alone closes its descriptor: closed by another, the number might belong to a new connection. */
@@ -500,40 +555,13 @@ async function pause(): Promise<void> {
   await hearSignals();
 }
 
-let room = 0; // Workers that a trial has found room for
-
-/** The errno for which there can be no Worker now, or 0. One trial for several makes its price small. */
-function findRoom(): number {
-  if (room > 0) return 0;
-  if (tryRoom(TRIAL) === 0) {
-    room = TRIAL;
-    return 0;
-  }
-  const error = tryRoom(1);
-  if (error === 0) room = 1;
-  return error;
-}
-
-/** Takes descriptors and threads on trial, so that the limits of process, user, control group and system are asked. */
-function tryRoom(workers: number): number {
-  const fds = Array.from(
-    { length: workers * WORKER_DESCRIPTORS + SPARE },
-    () => libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-  );
-  const descriptorError = fds.includes(-1) ? EMFILE : 0;
-  for (const fd of fds) if (fd >= 0) libc.close(fd);
-  const ids = new BigUint64Array(workers * WORKER_THREADS + SPARE);
-  const threadErrors = Array.from(ids, (_, i) => libc.pthread_create(ids.subarray(i), null, libc.nap, 1000n));
-  for (const [i, error] of threadErrors.entries()) if (error === 0) libc.pthread_join(ids[i]!, null);
-  return descriptorError || Math.max(...threadErrors);
-}
-
 /** Gives a connection its thread, as soon as there are descriptors for it; refuses it if there can be no more threads. */
 async function startThread(fd: number): Promise<void> {
   while (shared.includes(LOADING, THREADS)) { // one Worker at a time: until it has started it takes what it needs
     libc.usleep(1000);
     await hearSignals();
   }
+  if (hasLeft(fd)) return turnAway(fd);
   const slot = shared.indexOf(0, THREADS);
   let error = slot < 0 ? EAGAIN : findRoom();
   while (error === EMFILE && !isStopping()) { // other connections hold them, and this one waits
@@ -543,9 +571,7 @@ async function startThread(fd: number): Promise<void> {
   }
   if (error !== 0) {
     count(error);
-    libc.close(fd);
-    count(CLOSED);
-    return;
+    return turnAway(fd);
   }
   room--;
   shared[slot] = LOADING;
@@ -555,8 +581,7 @@ async function startThread(fd: number): Promise<void> {
   } catch { // the runtime says no more than that clone(2) failed: the room that was found is gone
     shared[slot] = room = 0;
     count(EAGAIN);
-    libc.close(fd);
-    count(CLOSED);
+    turnAway(fd);
   }
 }
 

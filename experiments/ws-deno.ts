@@ -19,6 +19,7 @@
  * @cannot     handshake-deadline A handshake that never ends is waited for without an end.
  * @cannot     message-deadline The runtime has no clock for messages: only one who sends no frame at all is ended.
  * @cannot     close-deadline A peer that has its Close and stays is waited for.
+ * @cannot     pass-accept-errors At any error of accept(2) the runtime closes its listener: whoever waits then is reset.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
  * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080
@@ -58,6 +59,10 @@ function errnoName(error: unknown): string | null {
 }
 
 const ranOut = (name: string | null) => name === "EMFILE" || name === "ENFILE";
+
+// Errors of the connection that accept(2) was to return, not of the listening socket.
+const NETWORK_ERRORS = ["ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH", "ENONET"];
+const PASSING_ERRORS = ["EINTR", "ECONNABORTED", "EPROTO", "ENOPROTOOPT", "EOPNOTSUPP", ...NETWORK_ERRORS];
 
 function errnoNumber(error: unknown): number | null {
   const number = /os error (\d+)/.exec(String(error))?.[1];
@@ -171,7 +176,10 @@ function publish(text: string): void {
   }
 }
 
-/** Serves until `stop`. When descriptors run out the runtime gives up its listener: so open another, a while later. */
+/**
+ * Serves until `stop`. At any error of accept the runtime gives up its listener: so open another, a while later where
+ * descriptors have run out, else at once.
+ */
 async function serve(hostname: string, port: number): Promise<void> {
   while (!stopping) {
     try {
@@ -179,9 +187,10 @@ async function serve(hostname: string, port: number): Promise<void> {
       await server.finished;
     } catch (error) {
       const name = errnoName(error);
+      server = null; // the connections it has accepted are served on; those that waited are lost
+      if (name !== null && PASSING_ERRORS.includes(name)) continue;
       if (!ranOut(name)) throw error;
       countError(name!);
-      server = null; // the connections it has accepted are served on; those that waited are lost
       await new Promise((go) => setTimeout(go, PAUSE_MS));
     }
   }

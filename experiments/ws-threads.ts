@@ -46,7 +46,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SOCK_CLOEXEC = 0o2000000; // <bits/socket_ty
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_SNDBUF = 7, SO_KEEPALIVE = 9, SO_LINGER = 13, SO_RCVTIMEO = 20; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
 const TCP_USER_TIMEOUT = 18; // since Linux 2.6.37
-const MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>, <sys/socket.h>
+const MSG_PEEK = 2, MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1, SHUT_RDWR = 2; // <bits/socket.h>, <sys/socket.h>
 const CLOCK_MONOTONIC_COARSE = 6; // <time.h>
 const SIGURG = 23; // <asm-generic/signal.h>
 const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
@@ -62,7 +62,7 @@ const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it
 const MAX_THREADS = 1900; // each maps some 34 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
 const WORKER_DESCRIPTORS = 9, WORKER_THREADS = 2; // of a Worker and its connection; where they are missing, Deno panics
 const SPARE = 4; // descriptors and threads that must be left besides
-const TRIAL = 8; // Workers for which one trial finds room; it costs 2 ms, and no connection pays them alone
+const TRIAL = 8; // Workers for which one trial finds threads; it costs 2 ms, and no connection pays them alone
 const LAST_THREADS = 50; // connections that still get a thread after SIGTERM
 const MAX_HEAD = 8192; // bytes of a handshake; a longer one is answered 431
 const MAX_MESSAGE = 65_535; // bytes of a message, in one frame or in many: its length has 16 bits. No thread keeps more
@@ -683,6 +683,61 @@ function reset(fd: number, isFull: boolean): void {
   libc.shutdown(fd, SHUT_RDWR); // fails only where the peer is gone
 }
 
+/**
+ * Whether a connection has ended while it waited: by a reset, or by a close without a byte before. The accept queue keeps it
+ * all the same, and a thread for each of many that have gone would hold up whoever comes behind them.
+ */
+function hasLeft(fd: number): boolean {
+  const taken = libc.recv(fd, inbox, 1, MSG_PEEK | MSG_DONTWAIT);
+  if (taken >= 0) return taken === 0;
+  const error = errno[0]!;
+  if (error === EAGAIN || error === EINTR) return false;
+  count(error);
+  return true;
+}
+
+/** Ends a connection that gets no thread. */
+function turnAway(fd: number): void {
+  libc.close(fd);
+  count(CLOSED);
+}
+
+let room = 0; // Workers that a trial has found threads for
+
+/**
+ * The errno for which there can be no Worker now, or 0. Descriptors are looked for before each Worker: their limit may fall at
+ * any time, and Deno panics where one is missing. Where a thread is missing it throws: one trial for several is enough.
+ */
+function findRoom(): number {
+  if (!hasDescriptors()) return EMFILE;
+  if (room > 0) return 0;
+  if (tryThreads(TRIAL) === 0) {
+    room = TRIAL;
+    return 0;
+  }
+  const error = tryThreads(1);
+  if (error === 0) room = 1;
+  return error;
+}
+
+/** Takes the descriptors of a Worker on trial, so that the limits of process and system are asked. */
+function hasDescriptors(): boolean {
+  const fds = Array.from(
+    { length: WORKER_DESCRIPTORS + SPARE },
+    () => libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+  );
+  for (const fd of fds) if (fd >= 0) libc.close(fd);
+  return !fds.includes(-1);
+}
+
+/** Takes threads on trial, so that the limits of user, control group and system are asked. */
+function tryThreads(workers: number): number {
+  const ids = new BigUint64Array(workers * WORKER_THREADS + SPARE);
+  const errors = Array.from(ids, (_, i) => libc.pthread_create(ids.subarray(i), null, libc.nap, 1000n));
+  for (const [i, error] of errors.entries()) if (error === 0) libc.pthread_join(ids[i]!, null);
+  return Math.max(...errors);
+}
+
 // ---- The architecture: a thread for each connection, and a lock for what one of them has for all ----------------------
 
 /** Sends a message to all. Under the lock no thread closes a descriptor that stands among them. */
@@ -731,40 +786,13 @@ async function pause(): Promise<void> {
   await hearSignals();
 }
 
-let room = 0; // Workers that a trial has found room for
-
-/** The errno for which there can be no Worker now, or 0. One trial for several makes its price small. */
-function findRoom(): number {
-  if (room > 0) return 0;
-  if (tryRoom(TRIAL) === 0) {
-    room = TRIAL;
-    return 0;
-  }
-  const error = tryRoom(1);
-  if (error === 0) room = 1;
-  return error;
-}
-
-/** Takes descriptors and threads on trial: that asks the limits of the process, the user, the control group, the system. */
-function tryRoom(workers: number): number {
-  const fds = Array.from(
-    { length: workers * WORKER_DESCRIPTORS + SPARE },
-    () => libc.socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-  );
-  const descriptorError = fds.includes(-1) ? EMFILE : 0;
-  for (const fd of fds) if (fd >= 0) libc.close(fd);
-  const ids = new BigUint64Array(workers * WORKER_THREADS + SPARE);
-  const threadErrors = Array.from(ids, (_, i) => libc.pthread_create(ids.subarray(i), null, libc.nap, 1000n));
-  for (const [i, error] of threadErrors.entries()) if (error === 0) libc.pthread_join(ids[i]!, null);
-  return descriptorError || Math.max(...threadErrors);
-}
-
 /** Gives a connection its thread: at once, when there are descriptors for it, or never if there can be no more threads. */
 async function startThread(fd: number): Promise<void> {
   while (shared.includes(LOADING, THREADS)) { // one Worker at a time: until it has started it takes what it needs
     libc.usleep(1000);
     await hearSignals();
   }
+  if (hasLeft(fd)) return turnAway(fd);
   const slot = shared.indexOf(0, THREADS);
   let error = slot >= LISTENERS ? EAGAIN : findRoom();
   while (error === EMFILE && !isStopping()) { // other connections hold them, and this one waits
@@ -774,14 +802,18 @@ async function startThread(fd: number): Promise<void> {
   }
   if (error !== 0) {
     count(error);
-    libc.close(fd);
-    count(CLOSED);
-    return;
+    return turnAway(fd);
   }
   room--;
   shared[slot] = LOADING;
   // This stalls the main thread for 5 to 40 ms, under load for longer: meanwhile no connection is accepted.
-  new Worker(`${import.meta.url}?worker`, { type: "module" }).postMessage({ fd, slot, shared });
+  try {
+    new Worker(`${import.meta.url}?worker`, { type: "module" }).postMessage({ fd, slot, shared });
+  } catch { // the runtime says no more than that clone(2) failed: the room that was found is gone
+    shared[slot] = room = 0;
+    count(EAGAIN);
+    turnAway(fd);
+  }
 }
 
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];

@@ -26,6 +26,8 @@
  * @cannot     show-stats Its log knows requests only, and is written late.
  * @cannot     recover-emfile A process that gets no descriptor ends, and with it all its connections.
  * @cannot     wait-at-emfile For the same reason connections are lost then.
+ * @cannot     pass-accept-errors At ENETDOWN from accept(2) its process ends, whatever is configured, and its parent looks
+ *             once a second whether it has to start another.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
  * @cannot     refuse-methods HEAD and POST are answered as GET.
  * @cannot     any-method A method that it does not know is answered with 501, then it closes.

@@ -28,6 +28,10 @@
  * @cannot     close-after-body It reads the body away, up to 256 KiB, and keeps the connection.
  * @cannot     stop-in-flight Shutdown takes a connection for idle until a request is read to the end of its head.
  * @cannot     count-errors What net/http refuses by itself, 400 and 431, it reports to nobody.
+ * @cannot     return-memory What a herd has taken is garbage until the next collection, which growth starts, or else a
+ *             clock of two minutes. A memory limit below that would collect without a pause while they are there.
+ * @cannot     return-threads The runtime makes a thread more where others stay in system calls, as on a busy machine, and it
+ *             ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work keeps its goroutine on one thread, whose CPU time is burnt; the scheduler preempts it every

@@ -16,6 +16,8 @@
  *             wait costs a second read(2), which finds nothing, before the goroutine is parked. The garbage collector is
  *             as it comes: GOGC as the environment has it, else 100; a request makes no garbage. The backlog is
  *             net.core.somaxconn. As many goroutines burn CPU for /work at a time as there are cores.
+ * @cannot     return-threads The runtime makes a thread more where others stay in system calls, as on a busy machine, and it
+ *             ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

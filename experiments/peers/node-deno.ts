@@ -30,6 +30,9 @@
  *             connection is never read nor written again.
  * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.
  * @cannot     wait-at-emfile For the same reason a connection that comes then waits for ever.
+ * @cannot     recover-accept-errors After any error of accept(2) no connection is ever accepted again, and nothing
+ *             reports it.
+ * @cannot     pass-accept-errors For the same reason a connection that comes then waits for ever.
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: closeIdleConnections() closes
  *             it.

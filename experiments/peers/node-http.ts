@@ -25,6 +25,8 @@
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
+ * @cannot     bound-memory It stops to read where a client does not, but one read of 64 KiB has become objects for two
+ *             thousand requests by then: a hundred clients that pipeline and read nothing take more than 128 MiB.
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.

@@ -11,12 +11,16 @@ export const ABILITIES = [
   "recover-emfile", // survives that descriptors run out
   "wait-at-emfile", // clients that come when descriptors have run out are served later
   "survive-resets",
+  "recover-accept-errors", // accepts again after accept(2) has failed with the error of a connection
+  "pass-accept-errors", // where it does, the other clients that wait are served all the same
   "half-close",
   "bound-memory", // lives within 128 MiB more, whatever clients send
   "survive-no-process", // survives that neither a process nor a thread can be made
   "outlive-worker", // goes on when one of its processes is killed
   "serve-on-full-disk",
   "serve-herd", // takes thousands of connections a second: some who come behind a herd are still served in time
+  "return-memory", // gives back what a herd has taken within seconds
+  "return-threads", // ends the threads that it has made for a herd
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s
   "keepalive", // idle peers are probed after 60 s

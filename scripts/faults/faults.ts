@@ -109,7 +109,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.acceptFails,
     ground: "preload",
     needsPid: true,
-    abilities: [],
+    abilities: ["recover-accept-errors", "pass-accept-errors"],
     seconds: 1,
   },
   {
@@ -205,7 +205,7 @@ export const FAULTS: readonly Fault[] = [
     id: "thundering-herd",
     says: "10 000 connects at once, and a request on each",
     run: clients.herd,
-    abilities: ["serve-herd"],
+    abilities: ["serve-herd", "return-memory", "return-threads"],
     stalls: true,
     mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken
     isHeavy: true,
