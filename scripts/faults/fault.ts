@@ -92,6 +92,8 @@ export interface Fault {
   ground?: Ground;
   /** What `@cannot` may name as the reason. */
   abilities: readonly string[];
+  /** Less is demanded of servers whose header names such an ability: that one survives contradicts no header. */
+  isLoose?: true;
   /** The server cannot answer meanwhile: the latency during the fault is not judged. */
   stalls?: true;
   /** It ends the server. */

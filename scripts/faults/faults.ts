@@ -132,7 +132,7 @@ export const FAULTS: readonly Fault[] = [
     id: "malformed-heads",
     says: "malformed heads of a collection, and 200 with random bytes, each with 64 KiB behind it",
     run: clients.malformed,
-    abilities: ["malformed-400"],
+    abilities: [],
     seconds: 1,
   },
   {
@@ -140,6 +140,7 @@ export const FAULTS: readonly Fault[] = [
     says: "20 heads of 8 to 256 KiB that do not end: each is refused",
     run: clients.oversized,
     abilities: ["bound-head"],
+    isLoose: true,
     seconds: 0.5,
   },
   {
