@@ -281,7 +281,7 @@ function tally(words: readonly string[]): string {
 }
 
 /** What a header that has no say in what is refused, and how, writes behind `@cannot`. */
-const OWN_PARSER = ["exact-parser", "malformed-400", "bound-head", "refuse-version", "linger"];
+export const OWN_PARSER = ["exact-parser", "malformed-400", "bound-head", "refuse-version", "linger"];
 const isStrict = ({ keepsContract = true, cannot = {} }: Target): boolean =>
   keepsContract && !OWN_PARSER.some((ability) => Object.hasOwn(cannot, ability));
 
