@@ -219,7 +219,7 @@ export const aborted = (target: Target): Promise<Seen> =>
 const REFUSED_SHARE = 3 / 4; // of all calls of accept
 const REFUSED_CLIENTS = 40;
 const SLOWER = 5; // what calls that fail at once may cost
-const AT_LEAST_MS = 1000; // for all of these clients; a server that pauses 40 ms at each error needs five seconds
+const AT_LEAST_MS = 2500; // for all of these clients; a server that pauses 40 ms at each error needs five seconds
 
 /** Clients that come at once and ask once each. */
 async function askTogether(port: number, patienceMs: number): Promise<Seen & { tookMs: number }> {
@@ -400,7 +400,8 @@ function usedBlocks(disk: string): number {
 async function moveOutput(target: Target, log: string): Promise<void> {
   target.preload!.moveOutput();
   const isMoved = (pid: number) => readKernelLink(`/proc/${pid}/fd/1`) === log;
-  for (let look = 0; look < LOOKS && !serverTree(target).every(isMoved); look++) {
+  const untilMs = performance.now() + PATIENCE_MS;
+  while (performance.now() < untilMs && !serverTree(target).every(isMoved)) {
     await askAfresh(target.port, 1); // a call of libc, where it makes any
     await delay(LOOK_MS);
   }
