@@ -401,7 +401,8 @@ async function moveOutput(target: Target, log: string): Promise<void> {
   target.preload!.moveOutput();
   const isMoved = (pid: number) => readKernelLink(`/proc/${pid}/fd/1`) === log;
   const untilMs = performance.now() + PATIENCE_MS;
-  while (performance.now() < untilMs && !serverTree(target).every(isMoved)) {
+  for (let look = 0; look < LOOKS && performance.now() < untilMs; look++) { // one that is not reached never moves
+    if (serverTree(target).every(isMoved)) return;
     await askAfresh(target.port, 1); // a call of libc, where it makes any
     await delay(LOOK_MS);
   }

@@ -21,7 +21,7 @@ import type { CellAnswer, CellOrder } from "./cell.ts";
 import { askAfresh } from "./clients.ts";
 import { crowdOf, normalClients, PER_SECOND } from "./crowd.ts";
 import { type CpuLook, lookAtCpu } from "./cpu.ts";
-import { CannotDo, type Fault, NONE, type Seen, type Target } from "./fault.ts";
+import { CannotDo, type Fault, NONE, type Seen, takesBack, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { BEFORE_MS, figuresOf, isCalm, type Trial } from "./figures.ts";
 import { prepare } from "./ground.ts";
@@ -99,7 +99,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 
 /** Does a fault. An interrupt ends it; but one that has set limits, or stopped processes, first takes that back. */
 const done = (fault: Fault, target: Target, signal: AbortSignal): Promise<Seen> =>
-  fault.needsPid ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
+  takesBack(fault) ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
 
 /**
  * Looks at the normal clients until they are answered in time, as long as there is patience for that.

@@ -86,8 +86,10 @@ export interface Fault {
   id: string;
   says: string;
   run(target: Target): Promise<Seen>;
-  /** It needs the process of the server. */
+  /** It needs the process of the server, and changes what it does there. */
   needsPid?: true;
+  /** It stops the processes of the server where they are known, and does something else where they are not. */
+  mayStop?: true;
   /** What has to be around the server from its start: a server that runs already cannot have it. */
   ground?: Ground;
   /** What `@cannot` may name as the reason. */
@@ -109,6 +111,10 @@ export interface Fault {
   /** How long it takes, in seconds: a first estimate of the remaining time. */
   seconds: number;
 }
+
+/** Whether an interrupt has to wait for it: it takes back at its end what it has done to the processes of a server. */
+export const takesBack = ({ needsPid, mayStop }: Pick<Fault, "needsPid" | "mayStop">): boolean =>
+  needsPid === true || mayStop === true;
 
 export const REQUEST = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 export const FAULT_MS = 1000; // how long a fault that only holds something holds it

@@ -8,7 +8,7 @@ import * as kernel from "./by_kernel.ts";
 import type { Fault } from "./fault.ts";
 
 export { corpus, demandDescriptors, malformedHeads, oversizedLengths } from "./by_clients.ts";
-export { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
+export { CannotDo, type Fault, type Seen, takesBack, type Target } from "./fault.ts";
 
 /** All faults, in the order of the matrix. */
 export const FAULTS: readonly Fault[] = [
@@ -60,7 +60,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 clients of small windows that send 40 000 requests each, and read no answer but the first",
     run: clients.nonReaders,
     abilities: ["serve-others", "drain", "late-reader", "bound-memory"],
-    seconds: 2,
+    seconds: 3,
   },
   {
     id: "half-close",
@@ -100,6 +100,7 @@ export const FAULTS: readonly Fault[] = [
     id: "aborted-connects",
     says: "1 000 connections that are reset before they are accepted",
     run: kernel.aborted,
+    mayStop: true,
     abilities: ["survive-resets"],
     seconds: 1.2,
   },

@@ -7,7 +7,7 @@ import { folder } from "../../lib/testing/folder.ts";
 import { AnswerCounter } from "./answers.ts";
 import { measureCell } from "./cell.ts";
 import { CLIENTS, crowdOf, normalClients } from "./crowd.ts";
-import { FAULTS, oversizedLengths } from "./faults.ts";
+import { FAULTS, oversizedLengths, takesBack } from "./faults.ts";
 import { figuresOf, type Trial } from "./figures.ts";
 import { HarnessErrors } from "./harness_errors.ts";
 import { openJournal } from "./keeping.ts";
@@ -208,6 +208,13 @@ Deno.test("a header that says of what it survives that it cannot is contradicted
   const loose = faults.map((fault) => ({ ...fault, isLoose: true as const }));
   assertEquals(contradicted(rowsOf("survived"), servers, loose), null); // less was demanded of it
   assertStringIncludes(describe([ROW], 200, { contradicted: `${start}epoll: drain` }), `\n${start}epoll: drain\n`);
+});
+
+Deno.test("an interrupt waits for what stops or limits the processes of a server", () => {
+  const waitedFor = FAULTS.filter(takesBack).map(({ id }) => id);
+  assertEquals(FAULTS.filter(({ needsPid }) => needsPid).filter(({ id }) => !waitedFor.includes(id)), []);
+  assert(waitedFor.includes("aborted-connects"), "it stops a server that it knows the process of");
+  assert(!waitedFor.includes("slow-heads"), "it takes long, and changes nothing");
 });
 
 Deno.test("only where each worker keeps one connection there are few clients", () => {

@@ -16,7 +16,7 @@ import {
   type Subject,
 } from "../../../lib/server/subject.ts";
 import { counted } from "../../../lib/text/format.ts";
-import { CannotDo, type Fault, FAULTS } from "../faults.ts";
+import { CannotDo, type Fault, FAULTS, takesBack } from "../faults.ts";
 import { CLIENTS, normalClients, PER_SECOND } from "../crowd.ts";
 import type { Asked } from "../normal_clients.ts";
 import { openWire } from "../wire.ts";
@@ -145,7 +145,7 @@ async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, s
   const target = { port, pid, seed, terminate: null, room, ...contract };
   try {
     const done = fault.run(target);
-    const { owed, came } = await (fault.needsPid ? done : orAborted(done, signal));
+    const { owed, came } = await (takesBack(fault) ? done : orAborted(done, signal));
     seen.faults.push(fault.id);
     if (room === 0) return; // it serves the client that stays, and owes others nothing meanwhile
     seen.owed += owed;
