@@ -57,8 +57,13 @@ function limitAs(pid: number, resource: number, [soft, hard]: BigUint64Array): b
   const id = (name: string) => new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readProc(`/proc/${pid}/status`))?.[1] ?? "";
   const user = [`--reuid=${id("Uid")}`, `--regid=${id("Gid")}`, "--clear-groups"];
   const words = ["prlimit", `--pid=${pid}`, `--${NAMES[resource]}=${soft}:${hard}`];
-  return new Deno.Command("setpriv", { args: [...user, ...words], stdout: "null", stderr: "null" }).outputSync()
-    .success;
+  try {
+    return new Deno.Command("setpriv", { args: [...user, ...words], stdout: "null", stderr: "null" }).outputSync()
+      .success;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return false; // not every system has it
+  }
 }
 
 /** The limits of a process as the kernel shows them to everybody: for those that prlimit(2) does not read. */
