@@ -100,7 +100,11 @@ async function soakAll(
         const doing = `${name}: ${fault?.id ?? "no fault"}`;
         line.show(`${doing}, ${(seconds / 60).toFixed(1)} of ${plan.minutes} min`, doing);
       };
-      rows.push(...await soak(subject, { ...plan, onTurn }));
+      const onLeftOut: Parameters<typeof soak>[1]["onLeftOut"] = ({ id }, reason) => {
+        line.clear();
+        console.error(`${name}: ${id} is left out: ${reason}.`);
+      };
+      rows.push(...await soak(subject, { ...plan, onTurn, onLeftOut }));
     } catch (error) {
       if (plan.signal.aborted) break;
       if (!(error instanceof StartError)) throw error;

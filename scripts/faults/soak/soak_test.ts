@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { find } from "../../../lib/catalogue/catalogue.ts";
 import { networkObstacle } from "../../../lib/network/namespaces.ts";
 import { processTree, unlessGone } from "../../../lib/sampling/process.ts";
@@ -123,6 +123,31 @@ Deno.test({
     const [row] = await soak(forgetsHalves, { ...brief, seed: seedOf("fragments", QUICK), faults: QUICK });
     assert(row!.faults.includes("fragments") && row!.owed > 0 && row!.lost === row!.owed, JSON.stringify(row));
     assertEquals(row!.broken, `${row!.lost} of ${row!.owed} answers under faults did not come`);
+  },
+});
+
+Deno.test({
+  name: "a fault that cannot be done to a server is passed over in each turn, and named once",
+  ignore,
+  fn: async () => {
+    const faults = FAULTS.filter(({ id }) => id === "worker-killed");
+    const leftOut: string[] = [];
+    const turns: (string | undefined)[] = [];
+    const stop = new AbortController();
+    const soaking = soak(find("epoll"), {
+      minutes: 1,
+      seed: 1,
+      quietSeconds: 0.1,
+      faults,
+      signal: stop.signal,
+      onTurn({ fault }) {
+        if (turns.filter((id) => id !== undefined).length === 2) stop.abort(new Error("two turns had the fault"));
+        turns.push(fault?.id);
+      },
+      onLeftOut: ({ id }, reason) => leftOut.push(`${id}: ${reason}`),
+    });
+    await assertRejects(() => soaking, Error, "two turns had the fault");
+    assertEquals(leftOut, ["worker-killed: one process holds all connections: none of several can be killed"]);
   },
 });
 
