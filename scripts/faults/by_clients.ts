@@ -160,8 +160,8 @@ export async function halfClose({ port }: Target): Promise<Seen> {
   const { SlowClient } = await import("./small_sockets.ts"); // of Linux only
   const requests = bytesOf(REQUEST.repeat(HALF_REQUESTS));
   const clients = Array.from({ length: HALF_CLOSERS }, () => new SlowClient(port, requests));
-  const untilMs = performance.now() + PATIENCE_MS;
-  for (let left = clients; left.length > 0 && performance.now() < untilMs;) {
+  const sendUntilMs = performance.now() + PATIENCE_MS;
+  for (let left = clients; left.length > 0 && performance.now() < sendUntilMs;) {
     for (const client of left) {
       client.turn(0); // over loopback it is connected, and all of it is sent; over a wire that takes a while
       if (client.unsent === 0) client.closeHalf();
@@ -170,7 +170,8 @@ export async function halfClose({ port }: Target): Promise<Seen> {
     if (left.length > 0) await delay(1);
   }
   const isOwed = (one: typeof clients[number]) => !one.isOver && one.came < HALF_REQUESTS;
-  while (clients.some(isOwed) && performance.now() < untilMs) {
+  const readUntilMs = performance.now() + PATIENCE_MS; // however long it took to send
+  while (clients.some(isOwed) && performance.now() < readUntilMs) {
     for (const client of clients) client.turn(Infinity);
     await delay(1);
   }

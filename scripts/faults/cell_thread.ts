@@ -9,14 +9,7 @@ import { sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import {
-  bypassesKernel,
-  hasWork,
-  isCustom,
-  type Running,
-  startSubject,
-  type Subject,
-} from "../../lib/server/subject.ts";
+import { bypassesKernel, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
 import { askAfresh } from "./clients.ts";
 import { crowdOf, normalClients, PER_SECOND } from "./crowd.ts";
@@ -195,7 +188,6 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       room,
       keepsContract: !isCustom(subject),
       cannot: isCustom(subject) ? {} : subject.cannot,
-      hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
       ...(ground.preload !== undefined && { preload: ground.preload }),
       ...(server instanceof Server && { leader: server.leaderPid }),

@@ -21,8 +21,6 @@ export interface Target {
   keepsContract?: boolean;
   /** What of the contract its header says that it cannot, by ability; default: nothing. */
   cannot?: Readonly<Record<string, string>>;
-  /** It has `/work/N`, which burns CPU; default: no. */
-  hasWork?: boolean;
   /** The folder that TMPDIR names to the server, on a small disk of its own. */
   disk?: string;
   /** What stands before its libc. */

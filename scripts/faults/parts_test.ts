@@ -171,6 +171,10 @@ Deno.test("a server that is left out has one line with the reason", () => {
   const leftOut = ["ws-epoll speaks WebSocket.", "kqueue needs macOS."];
   const text = describe([ROW], 80, { leftOut });
   assertStringIncludes(text, "\n  skipped: ws-epoll speaks WebSocket.\n  skipped: kqueue needs macOS.\n");
+  assertEquals(
+    describe([], 80, { leftOut: ["kqueue needs macOS."] }),
+    "  skipped: kqueue needs macOS.\nNo cell was measured.",
+  );
 });
 
 Deno.test("each server of the catalogue is put under faults, or has a sentence that says why not", async () => {

@@ -109,8 +109,8 @@ export function describe(
   width: number,
   { leftOut = [], contradicted = null }: Remarks = {},
 ): string {
-  if (rows.length === 0) return "No cell was measured.";
   const why = [...reasons(rows), ...leftOut.map((sentence) => `  skipped: ${sentence}`)];
+  if (rows.length === 0) return [...why, "No cell was measured."].flatMap((line) => fold(line, width)).join("\n");
   const lines = [
     ...(why.length === 0 ? [] : ["Reasons", ...why, ""]),
     ...(contradicted === null ? [] : [contradicted]),
