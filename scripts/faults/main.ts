@@ -148,7 +148,7 @@ await runScript(USAGE, async () => {
   using keeping = flags.save ? await openJournal(cells, { seed, machine, path }) : NOT_KEPT;
   const harness = new HarnessErrors(measureCell);
   const rows = await measure(cells, { seed, keeping, harness, signal: interrupt.signal });
-  const earlier = flags.save ? (await readStudies("faults", "results", machine)).studies : [];
+  const { studies: earlier } = await readStudies("faults", "results", machine); // before this run is one of them
   const command = taskLine("faults", Deno.args);
   if (rows.length > 0) await storing.add(() => writeStudy("faults", rows, { command, quick: false }));
   show(rows, subjects, leftOut, flags.json);

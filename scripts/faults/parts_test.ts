@@ -125,17 +125,26 @@ Deno.test("an interrupt keeps the rows that are there, and an error is thrown on
 
 const ROW = faultRow();
 
-Deno.test("a second run says which verdicts differ from those that were stored last", () => {
+Deno.test("a second run says whether its verdicts are those that were stored last, and which are not", () => {
   const failed: FaultRow = { ...ROW, verdict: "failed", reason: "answers that were owed are lost", lost: 3 };
   const earlier = [{ time: "2026-01-01T10:00:00.000Z", rows: [failed] }, {
     time: "2026-01-02T10:00:00.000Z",
     rows: [ROW],
   }];
   assertEquals(changes([ROW], []), []);
-  assertEquals(changes([ROW], earlier), ["1 of 1 verdict: as in the last run."]);
-  assertEquals(changes([failed, { ...ROW, fault: "fragments" }], earlier).slice(1), [
-    "Changed",
+  assertEquals(changes([ROW], earlier), ["The verdict is as in the last run."]);
+  assertEquals(changes([failed, { ...ROW, fault: "fragments" }], earlier), [
+    "1 of 1 verdict differs from the last run:",
     "  epoll, pipelines: survived on 2026-01-02 10:00, now failed",
+    "1 cell was not measured before.",
+  ]);
+  const matrix = FAULTS.map(({ id }) => ({ ...ROW, fault: id }));
+  const stored = [{ time: "2026-01-03T10:00:00.000Z", rows: matrix }];
+  assertEquals(changes(matrix, stored), [`All ${matrix.length} verdicts are as in the last run.`]);
+  const worse = matrix.map((row, i): FaultRow => i < 2 ? { ...row, verdict: "degraded", reason: "late" } : row);
+  assertEquals(changes(worse, stored), [
+    `2 of ${matrix.length} verdicts differ from the last run:`,
+    ...FAULTS.slice(0, 2).map(({ id }) => `  epoll, ${id}: survived on 2026-01-03 10:00, now degraded`),
   ]);
 });
 

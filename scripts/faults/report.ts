@@ -121,7 +121,7 @@ export function describe(
 
 const keyOf = ({ server, fault }: Pick<FaultRow, "server" | "fault">) => `${server}, ${fault}`;
 
-/** Which verdicts differ from those that were stored last, as sentences. */
+/** Says whether verdicts are as those that were stored last, and names the cells where they are not. */
 export function changes(rows: readonly FaultRow[], earlier: readonly { time: string; rows: readonly FaultRow[] }[]) {
   const last = new Map<string, { verdict: string; time: string }>();
   for (const { time, rows } of earlier) for (const row of rows) last.set(keyOf(row), { verdict: row.verdict, time });
@@ -132,6 +132,12 @@ export function changes(rows: readonly FaultRow[], earlier: readonly { time: str
     const { verdict, time } = last.get(keyOf(row))!;
     return `  ${keyOf(row)}: ${verdict} on ${time.slice(0, 16).replace("T", " ")}, now ${row.verdict}`;
   });
-  const equal = `${known.length - changed.length} of ${counted(known.length, "verdict")}: as in the last run.`;
-  return lines.length === 0 ? [equal] : [equal, "Changed", ...lines];
+  const all = known.length === 1 ? "The verdict is" : `All ${count(known.length)} verdicts are`;
+  const differ = changed.length === 1 ? "differs" : "differ";
+  const sentence = changed.length === 0
+    ? `${all} as in the last run.`
+    : `${count(changed.length)} of ${counted(known.length, "verdict")} ${differ} from the last run:`;
+  const added = rows.length - known.length;
+  const fresh = `${counted(added, "cell")} ${added === 1 ? "was" : "were"} not measured before.`;
+  return [sentence, ...lines, ...(added === 0 ? [] : [fresh])];
 }
