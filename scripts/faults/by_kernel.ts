@@ -177,7 +177,7 @@ async function injecting(target: Target, what: Pick<Injection, "kind" | "share">
   const hasEnded = serverTree(target).length === 0; // a stop may have been enough
   if (hasEnded || counted(preload, what.kind, target) > before) return seen;
   const calls = what.kind === "refused" ? "accept" : "a call that waits or has a socket of its port";
-  throw new CannotDo(`the server makes no system call through libc that could be made to fail: ${calls}`);
+  throw new CannotDo(`the server makes no system call through libc that can be made to fail: ${calls}`);
 }
 
 const STOPS_PER_S = 250;
@@ -317,7 +317,7 @@ async function workerOf(target: Target, clientPort: number): Promise<number> {
       const program = (of: number) => linkOf(`/proc/${of}/exe`);
       const parent = Number(/^PPid:\s*(\d+)/m.exec(readProc(`/proc/${holder}/status`))?.[1]);
       if (tree.includes(parent) && program(parent) === program(holder)) return holder;
-      throw new CannotDo("one process holds all connections: none of several can be killed");
+      throw new CannotDo("one process holds all connections: there is no worker to kill");
     }
     await delay(LOOK_MS);
   }
@@ -337,7 +337,7 @@ async function untilGone(pid: number): Promise<void> {
 export async function workerKilled(target: Target): Promise<Seen> {
   const { port } = target;
   const socket = await connect(port);
-  if (socket === null) throw new CannotDo("the server takes no connection");
+  if (socket === null) throw new CannotDo("the server accepts no connection");
   let mayLose = 0;
   try {
     socket.write(REQUEST.slice(0, REQUEST.length / 2));
@@ -452,7 +452,7 @@ export async function clockStepped(target: Target): Promise<Seen> {
   const before = await askAfresh(port, 1); // by then it has taken the halves too
   if (!asksClock(target, asked)) {
     closeAll(sockets);
-    throw new CannotDo("the server asks no clock through libc: no clock of its own can be made");
+    throw new CannotDo("the server reads no clock through libc: its clock cannot be stepped");
   }
   for (const seconds of STEPS) {
     preload!.step(seconds);

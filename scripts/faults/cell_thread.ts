@@ -57,10 +57,12 @@ function withEnv(subject: Subject, env: Record<string, string>): Subject {
 
 /** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
 function obstacle(fault: Fault, subject: Subject): string | null {
-  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are no sockets of the kernel";
+  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are not sockets of the kernel";
   if (!isCustom(subject) || subject.words !== null) return null;
-  if (fault.ground !== undefined) return "it has to be there from the start: give the command of the server behind --";
-  if (fault.ends) return "it would end a server that this command has not started: give its command behind --";
+  if (fault.ground !== undefined) {
+    return "it must exist before the server starts: give the command of the server after --";
+  }
+  if (fault.ends) return "it would end a server that this command has not started: give its command after --";
   if (fault.needsPid && subject.pid === null) return "the process of the server is not known: name it by --pid";
   return null;
 }
@@ -73,12 +75,12 @@ function unstarted(
 ): { verdict: FaultRow["verdict"]; reason: string } {
   const { ended, reason } = failure;
   if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
-    return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
+    return { verdict: "cannot", reason: `it needs io_uring, and says so: ${reason}` };
   }
   if (/LD_PRELOAD/.test(reason) && (fault.ground === "preload" || fault.ground === "disk")) {
     return {
       verdict: "skipped",
-      reason: "what starts the server may not pass LD_PRELOAD on: nothing can stand before its libc",
+      reason: "the program that starts the server may not pass LD_PRELOAD on: nothing can be loaded before its libc",
     };
   }
   if (ended === "skipped" || isCustom(subject)) return { verdict: "skipped", reason };
@@ -118,7 +120,7 @@ async function awaitCalm(
     answers = seen.some(([, ms]) => ms !== null);
   } while (!calm && nowMs() - startedMs < MAX_BEFORE_MS && !isOver());
   if (!calm && answers && keepsContract === false) { // one that never answers fails under whatever fault
-    throw new CannotDo(`it does not answer ${PER_SECOND} requests a second in time, even without a fault`);
+    throw new CannotDo(`it does not answer ${PER_SECOND} requests per second in time, even without a fault`);
   }
   return cpu;
 }

@@ -34,15 +34,15 @@ function soundCell(of: string, id: string): Promise<FaultRow> {
 const ENDED = "the server ended";
 const EXIT_CODE = "it does not end with exit code 0";
 const LOST = "answers that were owed are lost";
-const REFUSES_NEW = "new clients behind it are not answered";
-const NEVER_BACK = "normal clients are not answered in time again";
+const REFUSES_NEW = "new clients after the fault are not answered";
+const NEVER_BACK = "normal clients are not answered in time after the fault";
 const UNANSWERED = "less than 99 % of the normal requests";
 const LATE = "the p99 of normal clients is above";
 const SPINS = "it spins";
-const HELD = "more than 96 MiB are kept";
+const HELD = "it keeps more than 96 MiB";
 const DESCRIPTORS = "more than 3 descriptors";
 const THREADS = "more than 4 threads";
-const MEMORY = "more than 48 MiB are left behind";
+const MEMORY = "more than 48 MiB of memory are left behind";
 const UNSTARTED = "it does not start";
 
 /** A copy of an experiment with something changed, and the fault that must find it. */

@@ -162,7 +162,7 @@ Deno.test("no line is wider than the terminal, and what goes on stands to the ri
   const reason = "half-close: once the client has closed its half, a request whose answer is not ready is dropped";
   const rows: FaultRow[] = [{ ...ROW, verdict: "cannot", reason, lost: 7 }, { ...ROW, server: "poll" }];
   const remarks = {
-    leftOut: ["ws-epoll speaks WebSocket, and the clients of faults ask by HTTP."],
+    leftOut: ["ws-epoll speaks WebSocket, and the clients of faults speak HTTP."],
     contradicted: null,
   };
   for (const width of [60, 80]) {

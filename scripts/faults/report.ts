@@ -21,12 +21,15 @@ const COLUMNS: Column<FaultRow>[] = [
   { heading: "answered\n%", cell: (of) => percent(of.answered_share_during) },
   { heading: "p99 ms\nduring", cell: (of) => count(of.p99_ms_during, 1) },
   { heading: "p99 ms\nafter", cell: (of) => count(of.p99_ms_after, 1) },
-  { heading: "back\ns", cell: (of) => count(of.recovery_s, 2) },
+  { heading: "back\nafter s", cell: (of) => count(of.recovery_s, 2) },
   { heading: "owed", cell: unless(isUnmeasured, (of) => count(of.owed)) },
   { heading: "lost", cell: unless(isUnmeasured, (of) => count(of.lost)) },
-  { heading: "left:\nfds", cell: (of) => count(of.descriptors_left) },
-  { heading: "\nthreads", cell: (of) => count(of.threads_left) },
-  { heading: "\nMiB", cell: (of) => count(of.memory_left_bytes === null ? null : of.memory_left_bytes / 2 ** 20, 1) },
+  { heading: "fds\nleft", cell: (of) => count(of.descriptors_left) },
+  { heading: "threads\nleft", cell: (of) => count(of.threads_left) },
+  {
+    heading: "MiB\nleft",
+    cell: (of) => count(of.memory_left_bytes === null ? null : of.memory_left_bytes / 2 ** 20, 1),
+  },
 ];
 
 const ORDER = ["failed", "degraded", "cannot", "skipped", "survived"];

@@ -33,6 +33,6 @@ Deno.test("the faults of these tests are in the matrix", () => {
 test("a fault that finds connections among the sockets of the kernel is skipped with the reason", async () => {
   for (const id of OF_SOCKETS) {
     const { verdict, reason } = await cell(id);
-    assertEquals([verdict, reason], ["skipped", "its connections are no sockets of the kernel"]);
+    assertEquals([verdict, reason], ["skipped", "its connections are not sockets of the kernel"]);
   }
 });

@@ -147,7 +147,7 @@ Deno.test({
       onLeftOut: ({ id }, reason) => leftOut.push(`${id}: ${reason}`),
     });
     await assertRejects(() => soaking, Error, "two turns had the fault");
-    assertEquals(leftOut, ["worker-killed: one process holds all connections: none of several can be killed"]);
+    assertEquals(leftOut, ["worker-killed: one process holds all connections: there is no worker to kill"]);
   },
 });
 
