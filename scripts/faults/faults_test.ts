@@ -551,4 +551,6 @@ Deno.test("a connection is held as long as a process has its socket", () => {
   assertEquals(heldIn(TCP, 8080, ["127.9.0.1", "127.9.0.2"]), 2);
   assertEquals(heldIn(TCP.replaceAll(/\b(0[012]00\w{3}F):/g, `${V6}$1:`), 8080, ["127.9.0.1"]), 1);
   assertEquals(heldIn("", 8080, ["127.9.0.1"]), 0);
+  const twice = `${TCP}${TCP.split("\n").slice(1).join("\n")}`;
+  assertEquals(heldIn(twice, 8080, ["127.9.0.1", "127.9.0.2"]), 2);
 });

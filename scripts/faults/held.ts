@@ -26,12 +26,16 @@ export interface ServerEnd {
 
 const portOf = (word: string | undefined) => parseInt(word?.split(":")[1] ?? "", 16);
 
-/** The ends at a port in a text of /proc/net/tcp or tcp6. */
+/**
+ * The ends at a port in a text of /proc/net/tcp or tcp6. The kernel makes it a page at a time: where sockets come and go
+ * meanwhile, a line may be there twice.
+ */
 function endsIn(text: string, port: number): ServerEnd[] {
   const rows = text.split("\n").slice(1).map((line) => line.trim().split(/\s+/));
-  return rows.filter((words) => portOf(words[LOCAL]) === port).map((words) => ({
-    client: words[REMOTE]!.split(":")[0]!.slice(-IPV4_DIGITS),
-    clientPort: portOf(words[REMOTE]),
+  const own = new Map(rows.filter((words) => portOf(words[LOCAL]) === port).map((words) => [words[REMOTE]!, words]));
+  return [...own].map(([remote, words]) => ({
+    client: remote.split(":")[0]!.slice(-IPV4_DIGITS),
+    clientPort: portOf(remote),
     isEstablished: words[STATE] === ESTABLISHED,
     inode: words[INODE] === NO_PROCESS ? null : words[INODE]!,
   }));
