@@ -10,12 +10,13 @@ import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
 import { isCustom, type Subject } from "../../lib/server/subject.ts";
 
-// A process that was not there in the beginning gets the limits of the root, which stand first. In version 2 a group that hands
-// controllers down may hold no process, so the home of the root is known; in version 1 it is the parent of the group. Root
-// without CAP_SYS_RESOURCE changes limits as the user of a process, where setpriv(1) is there. A group is busy until parents
-// have buried the processes in it.
+/** A group is busy until the parents have buried the processes in it. */
 const TRIES = 50;
 const RETRY_S = 0.1;
+
+// A process that was not there in the beginning gets the limits of the root, which stand first. In version 2 a group that hands
+// controllers down may hold no process, so the home of the root is known; in version 1 it is the parent of the group. Root
+// without CAP_SYS_RESOURCE changes limits as the user of a process, where setpriv(1) is there.
 const WATCH = `
 while read -r line; do :; done
 root=$1
