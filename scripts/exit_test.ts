@@ -61,7 +61,7 @@ Deno.test({
     assertEquals(code, 0, stderr);
     assertMatch(stdout, /^mine +fragments +survived/m);
     assertMatch(stdout, /sigterm-under-load: it would end a server/);
-    assertMatch(stdout, /disk-full: it has to be there from the start/);
+    assertMatch(stdout, /disk-full: it must exist before the server starts/);
     assertMatch(stdout, /sigstop-sigcont: the process of the server is not known/);
     await server.shutdown();
   },

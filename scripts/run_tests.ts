@@ -42,6 +42,7 @@ const LONG = [
   "scripts/c10m/c10m_test.ts",
   "scripts/exit_test.ts",
   "scripts/faults/faults_test.ts",
+  "scripts/faults/main_test.ts",
   "scripts/faults/preload_test.ts",
   "scripts/faults/soak/soak_test.ts",
   "scripts/faults/wire_test.ts",

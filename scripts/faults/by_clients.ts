@@ -9,6 +9,7 @@ import { readProc } from "../../lib/sampling/procfs.ts";
 import { sample } from "../../lib/sampling/sampler.ts";
 import { answerOf, answersOf, askAfresh, closeAll, connect, crowd, sum } from "./clients.ts";
 import { CannotDo, CROWD, FAULT_MS, NONE, PATIENCE_MS, REQUEST, type Seen, type Target } from "./fault.ts";
+import { coresBetween, lookAtCpu } from "./cpu.ts";
 import { heldFrom } from "./held.ts";
 import type { SlowClient } from "./small_sockets.ts";
 
@@ -42,15 +43,14 @@ async function firstAnswers(clients: readonly SlowClient[]): Promise<SlowClient[
 const STUCK_MS = 1000;
 
 /** Sends until no socket takes anything for a second, or the time is over. */
-async function sendAll(clients: readonly SlowClient[], patienceMs: number): Promise<void> {
-  const startMs = performance.now();
+async function sendAll(clients: readonly SlowClient[], untilMs: number): Promise<void> {
   let left = Infinity;
-  for (let lastMs = startMs; performance.now() - lastMs < STUCK_MS;) {
+  for (let lastMs = performance.now(); performance.now() - lastMs < STUCK_MS;) {
     for (const client of clients) client.turn(0);
     const unsent = sum(clients.map((one) => one.unsent));
     if (unsent < left) lastMs = performance.now();
     left = unsent;
-    if (performance.now() - startMs > patienceMs) return;
+    if (performance.now() > untilMs) return;
     await delay(SLOW_TURN_MS);
   }
 }
@@ -109,23 +109,29 @@ const UNREAD_MS = 15_000; // a server that keeps all of it needs time to make it
 
 /** What the memory of a server is that belongs to no file; null: it is not known. */
 const memoryOf = (pid: number | null): number | null => pid === null ? null : sample(pid)?.pss_anon_bytes ?? null;
-/** A server whose memory grows less than that in a second has come to an end of it. */
-const GROWTH_BYTES = 8 * 2 ** 20;
+const CPU_MS = 500;
+/** A server that works off what it has read takes a core, beside what the normal clients cost; one that has, takes less. */
+const WORKING_CORES = 0.25;
 
 /**
- * Sends until the sockets take no more, and then until the server takes no more memory: the kernel holds megabytes of
- * requests for it, which it reads later. Returns what it takes in the end, beyond `before`.
+ * Sends until the sockets take no more, and the server has no work left: the kernel holds megabytes of requests for it, which
+ * it reads later. A thread that waits for a core counts as one at work. Returns what the server keeps in the end.
  */
-async function fill(clients: readonly SlowClient[], pid: number | null): Promise<number | null> {
+async function fill(clients: readonly SlowClient[], more: Uint8Array<ArrayBuffer>, pid: number | null) {
+  const coresNow = async () => {
+    const from = pid === null ? null : lookAtCpu(pid);
+    await delay(CPU_MS);
+    return coresBetween(from, pid === null ? null : lookAtCpu(pid)) ?? 0;
+  };
   const before = memoryOf(pid);
+  const usual = await coresNow();
+  for (const client of clients) client.ask(more);
   const untilMs = performance.now() + UNREAD_MS;
-  for (let known = before;;) {
-    await sendAll(clients, UNREAD_MS);
-    const now = memoryOf(pid);
-    if (before === null || known === null || now === null) return null;
-    if (now - known < GROWTH_BYTES || performance.now() > untilMs) return now - before;
-    known = now;
-  }
+  do {
+    await sendAll(clients, untilMs);
+  } while (await coresNow() - usual > WORKING_CORES && performance.now() < untilMs);
+  const now = memoryOf(pid);
+  return before === null || now === null ? null : now - before;
 }
 
 /**
@@ -141,8 +147,7 @@ export async function nonReaders(target: Target): Promise<Seen> {
   );
   try {
     await firstAnswers(clients);
-    for (const client of clients) client.ask(more);
-    return { ...NONE, heldBytes: await fill(clients, target.pid) };
+    return { ...NONE, heldBytes: await fill(clients, more, target.pid) };
   } finally {
     for (const client of clients) client[Symbol.dispose]();
   }
@@ -155,8 +160,8 @@ export async function halfClose({ port }: Target): Promise<Seen> {
   const { SlowClient } = await import("./small_sockets.ts"); // of Linux only
   const requests = bytesOf(REQUEST.repeat(HALF_REQUESTS));
   const clients = Array.from({ length: HALF_CLOSERS }, () => new SlowClient(port, requests));
-  const untilMs = performance.now() + PATIENCE_MS;
-  for (let left = clients; left.length > 0 && performance.now() < untilMs;) {
+  const sendUntilMs = performance.now() + PATIENCE_MS;
+  for (let left = clients; left.length > 0 && performance.now() < sendUntilMs;) {
     for (const client of left) {
       client.turn(0); // over loopback it is connected, and all of it is sent; over a wire that takes a while
       if (client.unsent === 0) client.closeHalf();
@@ -165,7 +170,8 @@ export async function halfClose({ port }: Target): Promise<Seen> {
     if (left.length > 0) await delay(1);
   }
   const isOwed = (one: typeof clients[number]) => !one.isOver && one.came < HALF_REQUESTS;
-  while (clients.some(isOwed) && performance.now() < untilMs) {
+  const readUntilMs = performance.now() + PATIENCE_MS; // however long it took to send
+  while (clients.some(isOwed) && performance.now() < readUntilMs) {
     for (const client of clients) client.turn(Infinity);
     await delay(1);
   }
@@ -281,7 +287,7 @@ function tally(words: readonly string[]): string {
 }
 
 /** What a header that has no say in what is refused, and how, writes behind `@cannot`. */
-const OWN_PARSER = ["exact-parser", "malformed-400", "bound-head", "refuse-version", "linger"];
+export const OWN_PARSER = ["exact-parser", "malformed-400", "bound-head", "refuse-version", "linger"];
 const isStrict = ({ keepsContract = true, cannot = {} }: Target): boolean =>
   keepsContract && !OWN_PARSER.some((ability) => Object.hasOwn(cannot, ability));
 
@@ -487,7 +493,7 @@ export async function peersGone(target: Target, cable: Cable): Promise<Seen> {
     const living = (await firstAnswers([...far, ...deaf])).length;
     if (living === 0) return { owed, came: 0 };
     for (const peer of deaf) peer.ask(many);
-    await sendAll(deaf, UNREAD_MS);
+    await sendAll(deaf, performance.now() + UNREAD_MS);
     cable.cutAnswers();
     for (const peer of far) {
       peer.ask(request);

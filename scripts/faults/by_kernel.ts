@@ -6,7 +6,7 @@
 import { existsSync } from "node:fs";
 import { delay } from "@std/async";
 import { processTree, unlessGone } from "../../lib/sampling/process.ts";
-import { listProc, readProc } from "../../lib/sampling/procfs.ts";
+import { linkProc, listProc, readProc } from "../../lib/sampling/procfs.ts";
 import { abortedConnects, type Cable, FAR_ADDRESS, halfOpen, holdHeads, malformed, peersGone } from "./by_clients.ts";
 import { answerOf, answersOf, askAfresh, askEach, closeAll, connect, crowd, sum } from "./clients.ts";
 import { ControlGroup } from "./control_group.ts";
@@ -25,7 +25,8 @@ import {
   type Target,
 } from "./fault.ts";
 import { LOG } from "./ground.ts";
-import { limitDescriptors, limitProcesses, readKernelLink } from "./kernel.ts";
+import { type ServerEnd, serverEnds } from "./held.ts";
+import { limitDescriptors, limitProcesses } from "./kernel.ts";
 
 const NO_PROCESS = 1n; // this user has one already
 
@@ -176,7 +177,7 @@ async function injecting(target: Target, what: Pick<Injection, "kind" | "share">
   const hasEnded = serverTree(target).length === 0; // a stop may have been enough
   if (hasEnded || counted(preload, what.kind, target) > before) return seen;
   const calls = what.kind === "refused" ? "accept" : "a call that waits or has a socket of its port";
-  throw new CannotDo(`the server makes no system call through libc that could be made to fail: ${calls}`);
+  throw new CannotDo(`the server makes no system call through libc that can be made to fail: ${calls}`);
 }
 
 const STOPS_PER_S = 250;
@@ -219,7 +220,7 @@ export const aborted = (target: Target): Promise<Seen> =>
 const REFUSED_SHARE = 3 / 4; // of all calls of accept
 const REFUSED_CLIENTS = 40;
 const SLOWER = 5; // what calls that fail at once may cost
-const AT_LEAST_MS = 1000; // for all of these clients; a server that pauses 40 ms at each error needs five seconds
+const AT_LEAST_MS = 2500; // for all of these clients; a server that pauses 40 ms at each error needs five seconds
 
 /** Clients that come at once and ask once each. */
 async function askTogether(port: number, patienceMs: number): Promise<Seen & { tookMs: number }> {
@@ -271,34 +272,30 @@ export async function sigterm({ port, terminate, room = Infinity }: Target): Pro
   return { owed: CROWD, came: sum(await Promise.all(came)), exitCode };
 }
 
-const LOCAL = 1; // words of a line of /proc/net/tcp
-const REMOTE = 2;
-const STATE = 3;
-const INODE = 9;
-const ESTABLISHED = "01"; // <linux/tcp_states.h>
 const LOOKS = 50;
 const LOOK_MS = 20;
-const portOf = (word: string | undefined) => parseInt(word?.split(":")[1] ?? "", 16);
 
-/** The server's ends of its connections: the port of the client, and the inode; "0": no process has it yet. */
-function serverEnds(pid: number, port: number): { clientPort: number; inode: string }[] {
-  return ["tcp", "tcp6"].flatMap((table) => {
-    const lines = (unlessGone(() => readProc(`/proc/${pid}/net/${table}`)) ?? "").split("\n").slice(1);
-    const rows = lines.map((line) => line.trim().split(/\s+/));
-    return rows.filter((words) => portOf(words[LOCAL]) === port && words[STATE] === ESTABLISHED)
-      .map((words) => ({ clientPort: portOf(words[REMOTE]), inode: words[INODE]! }));
-  });
-}
+/** The connections of a server with its clients. */
+const connectionsAt = (pid: number, port: number): ServerEnd[] =>
+  serverEnds(pid, port).filter(({ isEstablished }) => isEstablished);
 
 /** The inode of the server's end of a connection; null while no process has it. */
-function inodeOf(pid: number, port: number, clientPort: number): string | null {
-  const inode = serverEnds(pid, port).find((one) => one.clientPort === clientPort)?.inode ?? "0";
-  return inode === "0" ? null : inode;
+const inodeOf = (pid: number, port: number, clientPort: number): string | null =>
+  connectionsAt(pid, port).find((one) => one.clientPort === clientPort)?.inode ?? null;
+
+/** What a symbolic link of /proc leads to; null if it is gone, or belongs to somebody else. */
+function linkOf(path: string): string | null {
+  try {
+    return linkProc(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.PermissionDenied) return null;
+    throw error;
+  }
 }
 
 /** What the descriptors of a process point to. */
 const descriptorsOf = (pid: number): (string | null)[] =>
-  (unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? []).map((fd) => readKernelLink(`/proc/${pid}/fd/${fd}`));
+  (unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? []).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
 
 /** The processes of a tree that hold a socket. */
 const holders = (pids: readonly number[], inode: string): number[] =>
@@ -307,7 +304,7 @@ const holders = (pids: readonly number[], inode: string): number[] =>
 /** How many connections with clients of a server one of its processes holds. */
 export function connectionsOf(pid: number, port: number): number {
   const held = new Set(descriptorsOf(pid));
-  return serverEnds(pid, port).filter(({ inode }) => held.has(`socket:[${inode}]`)).length;
+  return connectionsAt(pid, port).filter(({ inode }) => held.has(`socket:[${inode}]`)).length;
 }
 
 /** The worker that holds a connection: a process whose parent, of the same program, belongs to the server too. */
@@ -317,10 +314,10 @@ async function workerOf(target: Target, clientPort: number): Promise<number> {
     const tree = serverTree(target);
     const holder = inode === null ? undefined : holders(tree, inode).at(-1);
     if (holder !== undefined) {
-      const program = (of: number) => readKernelLink(`/proc/${of}/exe`);
+      const program = (of: number) => linkOf(`/proc/${of}/exe`);
       const parent = Number(/^PPid:\s*(\d+)/m.exec(readProc(`/proc/${holder}/status`))?.[1]);
       if (tree.includes(parent) && program(parent) === program(holder)) return holder;
-      throw new CannotDo("one process holds all connections: none of several can be killed");
+      throw new CannotDo("one process holds all connections: there is no worker to kill");
     }
     await delay(LOOK_MS);
   }
@@ -340,7 +337,7 @@ async function untilGone(pid: number): Promise<void> {
 export async function workerKilled(target: Target): Promise<Seen> {
   const { port } = target;
   const socket = await connect(port);
-  if (socket === null) throw new CannotDo("the server takes no connection");
+  if (socket === null) throw new CannotDo("the server accepts no connection");
   let mayLose = 0;
   try {
     socket.write(REQUEST.slice(0, REQUEST.length / 2));
@@ -399,8 +396,10 @@ function usedBlocks(disk: string): number {
 /** Has the server move its stdout and stderr to the log on the small disk, as far as it can be reached. */
 async function moveOutput(target: Target, log: string): Promise<void> {
   target.preload!.moveOutput();
-  const isMoved = (pid: number) => readKernelLink(`/proc/${pid}/fd/1`) === log;
-  for (let look = 0; look < LOOKS && !serverTree(target).every(isMoved); look++) {
+  const isMoved = (pid: number) => linkOf(`/proc/${pid}/fd/1`) === log;
+  const untilMs = performance.now() + PATIENCE_MS;
+  for (let look = 0; look < LOOKS && performance.now() < untilMs; look++) { // one that is not reached never moves
+    if (serverTree(target).every(isMoved)) return;
     await askAfresh(target.port, 1); // a call of libc, where it makes any
     await delay(LOOK_MS);
   }
@@ -453,7 +452,7 @@ export async function clockStepped(target: Target): Promise<Seen> {
   const before = await askAfresh(port, 1); // by then it has taken the halves too
   if (!asksClock(target, asked)) {
     closeAll(sockets);
-    throw new CannotDo("the server asks no clock through libc: no clock of its own can be made");
+    throw new CannotDo("the server reads no clock through libc: its clock cannot be stepped");
   }
   for (const seconds of STEPS) {
     preload!.step(seconds);

@@ -6,6 +6,8 @@
 import type { FaultRow } from "../../lib/results/rows.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import type { Fault } from "./fault.ts";
+import { settle } from "./judge.ts";
+import { measureAlone } from "./schedule.ts";
 
 /** What the thread of a cell is asked to do. */
 export type CellOrder = { subject: Subject; fault: string; seed: number } | "stop";
@@ -73,4 +75,21 @@ export async function measureCell(
   } finally {
     worker.terminate();
   }
+}
+
+/**
+ * Measures one cell as a run of nothing else does: again, where the machine may be the cause of what it shows.
+ *
+ * @throws As {@linkcode measureCell}.
+ */
+export async function settledCell(
+  subject: Subject,
+  fault: Pick<Fault, "id">,
+  seed: number,
+  signal: AbortSignal,
+): Promise<FaultRow> {
+  const measure = () => measureCell(subject, fault, seed, signal);
+  const row = await measureAlone(measure, (alone) => settle(null, alone), signal);
+  if (row === null) throw signal.reason;
+  return row;
 }

@@ -9,19 +9,12 @@ import { sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { Server, StartError } from "../../lib/server/server.ts";
-import {
-  bypassesKernel,
-  hasWork,
-  isCustom,
-  type Running,
-  startSubject,
-  type Subject,
-} from "../../lib/server/subject.ts";
+import { bypassesKernel, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
 import { askAfresh } from "./clients.ts";
 import { crowdOf, normalClients, PER_SECOND } from "./crowd.ts";
 import { type CpuLook, lookAtCpu } from "./cpu.ts";
-import { CannotDo, type Fault, NONE, type Seen, type Target } from "./fault.ts";
+import { CannotDo, type Fault, NONE, type Seen, takesBack, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { BEFORE_MS, figuresOf, isCalm, type Trial } from "./figures.ts";
 import { prepare } from "./ground.ts";
@@ -64,10 +57,12 @@ function withEnv(subject: Subject, env: Record<string, string>): Subject {
 
 /** Why a fault cannot be done to a server that could not be reached so far; null if it can. */
 function obstacle(fault: Fault, subject: Subject): string | null {
-  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are no sockets of the kernel";
+  if (bypassesKernel(subject) && OF_SOCKETS.includes(fault.id)) return "its connections are not sockets of the kernel";
   if (!isCustom(subject) || subject.words !== null) return null;
-  if (fault.ground !== undefined) return "it has to be there from the start: give the command of the server behind --";
-  if (fault.ends) return "it would end a server that this command has not started: give its command behind --";
+  if (fault.ground !== undefined) {
+    return "it must exist before the server starts: give the command of the server after --";
+  }
+  if (fault.ends) return "it would end a server that this command has not started: give its command after --";
   if (fault.needsPid && subject.pid === null) return "the process of the server is not known: name it by --pid";
   return null;
 }
@@ -80,12 +75,12 @@ function unstarted(
 ): { verdict: FaultRow["verdict"]; reason: string } {
   const { ended, reason } = failure;
   if (ended === "skipped" && fault.ground === "no-io-uring" && /io_uring/.test(reason)) {
-    return { verdict: "cannot", reason: `it is made of io_uring, and says so: ${reason}` };
+    return { verdict: "cannot", reason: `it needs io_uring, and says so: ${reason}` };
   }
   if (/LD_PRELOAD/.test(reason) && (fault.ground === "preload" || fault.ground === "disk")) {
     return {
       verdict: "skipped",
-      reason: "what starts the server may not pass LD_PRELOAD on: nothing can stand before its libc",
+      reason: "the program that starts the server may not pass LD_PRELOAD on: nothing can be loaded before its libc",
     };
   }
   if (ended === "skipped" || isCustom(subject)) return { verdict: "skipped", reason };
@@ -99,7 +94,7 @@ function aborted(signal: AbortSignal): Promise<never> {
 
 /** Does a fault. An interrupt ends it; but one that has set limits, or stopped processes, first takes that back. */
 const done = (fault: Fault, target: Target, signal: AbortSignal): Promise<Seen> =>
-  fault.needsPid ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
+  takesBack(fault) ? fault.run(target) : Promise.race([fault.run(target), aborted(signal)]);
 
 /**
  * Looks at the normal clients until they are answered in time, as long as there is patience for that.
@@ -125,7 +120,7 @@ async function awaitCalm(
     answers = seen.some(([, ms]) => ms !== null);
   } while (!calm && nowMs() - startedMs < MAX_BEFORE_MS && !isOver());
   if (!calm && answers && keepsContract === false) { // one that never answers fails under whatever fault
-    throw new CannotDo(`it does not answer ${PER_SECOND} requests a second in time, even without a fault`);
+    throw new CannotDo(`it does not answer ${PER_SECOND} requests per second in time, even without a fault`);
   }
   return cpu;
 }
@@ -195,7 +190,6 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       room,
       keepsContract: !isCustom(subject),
       cannot: isCustom(subject) ? {} : subject.cannot,
-      hasWork: hasWork(subject),
       ...(ground.disk !== undefined && { disk: ground.disk }),
       ...(ground.preload !== undefined && { preload: ground.preload }),
       ...(server instanceof Server && { leader: server.leaderPid }),

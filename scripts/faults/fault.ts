@@ -21,8 +21,6 @@ export interface Target {
   keepsContract?: boolean;
   /** What of the contract its header says that it cannot, by ability; default: nothing. */
   cannot?: Readonly<Record<string, string>>;
-  /** It has `/work/N`, which burns CPU; default: no. */
-  hasWork?: boolean;
   /** The folder that TMPDIR names to the server, on a small disk of its own. */
   disk?: string;
   /** What stands before its libc. */
@@ -86,12 +84,16 @@ export interface Fault {
   id: string;
   says: string;
   run(target: Target): Promise<Seen>;
-  /** It needs the process of the server. */
+  /** It needs the process of the server, and changes what it does there. */
   needsPid?: true;
+  /** It stops the processes of the server where they are known, and does something else where they are not. */
+  mayStop?: true;
   /** What has to be around the server from its start: a server that runs already cannot have it. */
   ground?: Ground;
   /** What `@cannot` may name as the reason. */
   abilities: readonly string[];
+  /** Less is demanded of servers whose header names such an ability: that one survives contradicts no header. */
+  isLoose?: true;
   /** The server cannot answer meanwhile: the latency during the fault is not judged. */
   stalls?: true;
   /** It ends the server. */
@@ -107,6 +109,10 @@ export interface Fault {
   /** How long it takes, in seconds: a first estimate of the remaining time. */
   seconds: number;
 }
+
+/** Whether an interrupt has to wait for it: it takes back at its end what it has done to the processes of a server. */
+export const takesBack = ({ needsPid, mayStop }: Pick<Fault, "needsPid" | "mayStop">): boolean =>
+  needsPid === true || mayStop === true;
 
 export const REQUEST = "GET / HTTP/1.1\r\nHost: lab\r\n\r\n";
 export const FAULT_MS = 1000; // how long a fault that only holds something holds it

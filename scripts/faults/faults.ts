@@ -8,13 +8,13 @@ import * as kernel from "./by_kernel.ts";
 import type { Fault } from "./fault.ts";
 
 export { corpus, demandDescriptors, malformedHeads, oversizedLengths } from "./by_clients.ts";
-export { CannotDo, type Fault, type Seen, type Target } from "./fault.ts";
+export { CannotDo, type Fault, type Seen, takesBack, type Target } from "./fault.ts";
 
 /** All faults, in the order of the matrix. */
 export const FAULTS: readonly Fault[] = [
   {
     id: "descriptors-exhausted",
-    says: "100 clients at a soft limit of descriptors that leaves none",
+    says: "100 new clients while the server can open no more descriptors",
     run: kernel.descriptorsExhausted,
     needsPid: true,
     abilities: ["recover-emfile", "wait-at-emfile"],
@@ -23,7 +23,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "memory-limited",
-    says: "1 000 heads of 256 KiB that do not end, where 128 MiB more than before are the limit",
+    says: "1 000 heads of 256 KiB that do not end, while the server may take 128 MiB more memory than before",
     run: kernel.memoryLimited,
     needsPid: true,
     abilities: ["bound-memory"],
@@ -32,7 +32,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "processes-exhausted",
-    says: "50 new clients where neither a process nor a thread more can be made",
+    says: "50 new clients while the server can start neither a process nor a thread",
     run: kernel.processesExhausted,
     needsPid: true,
     abilities: ["survive-no-process"],
@@ -41,7 +41,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "slow-heads",
-    says: "50 clients that send 3 bytes a second: each is closed after 10 s",
+    says: "50 clients that send a byte of a head every 400 ms: the server must close each after 10 s",
     run: clients.slowHeads,
     abilities: ["head-deadline"],
     isQuiet: true,
@@ -50,28 +50,28 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "slow-readers",
-    says: "20 clients that ask 1 500 times and take 512 bytes each 10 ms, then the rest",
+    says: "20 clients that send 1 500 requests each and read 512 bytes every 10 ms, then the rest",
     run: clients.slowReaders,
     abilities: ["late-reader", "drain"],
     seconds: 1.5,
   },
   {
     id: "non-readers-pipelined",
-    says: "100 clients of small windows that send 40 000 requests each, and read no answer but the first",
+    says: "100 clients with small windows that send 40 000 requests each and read only the first answer",
     run: clients.nonReaders,
     abilities: ["serve-others", "drain", "late-reader", "bound-memory"],
-    seconds: 2,
+    seconds: 3,
   },
   {
     id: "half-close",
-    says: "100 clients that close their half behind 20 requests",
+    says: "100 clients that send 20 requests each and then close their half of the connection",
     run: clients.halfClose,
     abilities: ["half-close"],
     seconds: 0.2,
   },
   {
     id: "half-open",
-    says: "50 peers that vanish with an answer on its way: all their packets are dropped for 2 s",
+    says: "50 peers that vanish while an answer is on its way: all their packets are dropped for 2 s",
     run: kernel.cablePulled,
     ground: "network",
     abilities: ["keepalive"],
@@ -81,7 +81,7 @@ export const FAULTS: readonly Fault[] = [
   {
     id: "peers-gone",
     says:
-      "25 peers whose packets are dropped for 35 s, and 25 that hold their windows shut: after 30 s they are given up",
+      "25 peers whose packets are dropped, and 25 that keep their windows closed: the server must give them up after 30 s",
     run: kernel.cableCut,
     ground: "network",
     abilities: ["give-up", "bound-memory"],
@@ -91,7 +91,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "rst-storm",
-    says: "connections that end by a reset, half of them with half of a head, and a request behind each 20 of them",
+    says: "connections that end with a reset, half of them after half a head, and a new client after every 20 of them",
     run: clients.rstStorm,
     abilities: ["survive-resets"],
     seconds: 1,
@@ -100,12 +100,13 @@ export const FAULTS: readonly Fault[] = [
     id: "aborted-connects",
     says: "1 000 connections that are reset before they are accepted",
     run: kernel.aborted,
+    mayStop: true,
     abilities: ["survive-resets"],
     seconds: 1.2,
   },
   {
     id: "accept-errors",
-    says: "3 of 4 calls of accept(2) fail with ECONNABORTED, EPROTO or ENETDOWN while 40 clients come",
+    says: "3 of 4 calls of accept(2) fail with ECONNABORTED, EPROTO or ENETDOWN while 40 clients connect",
     run: kernel.acceptFails,
     ground: "preload",
     needsPid: true,
@@ -114,7 +115,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "eintr-storm",
-    says: "250 stops a second, and one call in four fails with EINTR",
+    says: "the server is stopped up to 250 times per second, and one call in four fails with EINTR",
     run: kernel.interrupted,
     ground: "preload",
     needsPid: true,
@@ -130,16 +131,17 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "malformed-heads",
-    says: "malformed heads of a collection, and 200 with random bytes, each with 64 KiB behind it",
+    says: "malformed heads from a collection, and 200 with random bytes, each followed by 64 KiB",
     run: clients.malformed,
-    abilities: ["malformed-400"],
+    abilities: [],
     seconds: 1,
   },
   {
     id: "oversized-heads",
-    says: "20 heads of 8 to 256 KiB that do not end: each is refused",
+    says: "20 heads of 8 to 256 KiB that do not end: the server must refuse each",
     run: clients.oversized,
     abilities: ["bound-head"],
+    isLoose: true,
     seconds: 0.5,
   },
   {
@@ -151,7 +153,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "worker-killed",
-    says: "SIGKILL to the process that has half of a request, where a server has several",
+    says: "SIGKILL to the worker process that has received half a request",
     run: kernel.workerKilled,
     needsPid: true,
     abilities: ["outlive-worker"],
@@ -159,7 +161,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "sigstop-sigcont",
-    says: "the server stands still for 2 s",
+    says: "the server is stopped for 2 s",
     run: kernel.sigstop,
     needsPid: true,
     abilities: [],
@@ -168,7 +170,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "clock-stepped",
-    says: "the wall clock of the server leaps a day forth and two back, while 50 clients have sent half of a head",
+    says: "the wall clock of the server jumps one day forward and two days back while 50 clients have sent half a head",
     run: kernel.clockStepped,
     ground: "preload",
     needsPid: true,
@@ -177,7 +179,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "sigterm-under-load",
-    says: "SIGTERM while 50 requests are under way, 10 of them with half of a head",
+    says: "SIGTERM while 50 clients wait for answers, 10 of which have sent half a head",
     run: kernel.sigterm,
     needsPid: true,
     abilities: ["stop-in-flight", "stop-backlog"],
@@ -187,7 +189,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "disk-full",
-    says: "no byte more can be written below TMPDIR, nor to stdout and stderr, while 200 malformed heads come",
+    says: "the disk of TMPDIR, stdout and stderr is full while malformed heads arrive",
     run: kernel.diskFull,
     ground: "disk",
     abilities: ["serve-on-full-disk"],
@@ -195,7 +197,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "io-uring-forbidden",
-    says: "io_uring_setup(2) fails with EPERM from the start on",
+    says: "io_uring_setup(2) fails with EPERM from the start",
     run: kernel.withoutIoUring,
     ground: "no-io-uring",
     abilities: [],
@@ -203,7 +205,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     id: "thundering-herd",
-    says: "10 000 connects at once, and a request on each",
+    says: "10 000 connections at once, with one request each",
     run: clients.herd,
     abilities: ["serve-herd", "return-memory", "return-threads"],
     stalls: true,

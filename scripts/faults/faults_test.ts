@@ -3,11 +3,12 @@ import { type Experiment, find } from "../../lib/catalogue/catalogue.ts";
 import { PatchedCopies } from "../../lib/catalogue/patched_copies.ts";
 import { ABILITIES } from "../../lib/testing/abilities.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { measureCell } from "./cell.ts";
+import { OWN_PARSER } from "./by_clients.ts";
+import { measureCell, settledCell } from "./cell.ts";
 import { coresBetween, type CpuLook } from "./cpu.ts";
 import { CannotDo, corpus, demandDescriptors, FAULTS, malformedHeads } from "./faults.ts";
 import { heldIn } from "./held.ts";
-import { RULES } from "./judge.ts";
+import { MAX_ALONE, RULES } from "./judge.ts";
 
 const ignore = Deno.build.os !== "linux";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
@@ -22,9 +23,9 @@ const faultOf = (id: string) => {
 const cell = (subject: Experiment, id: string): Promise<FaultRow> => measureCell(subject, faultOf(id), SEED, signal);
 
 const sound = new Map<string, Promise<FaultRow>>();
-/** The cell of an experiment as it is, measured once. */
+/** The cell of an experiment as it is, settled once. */
 function soundCell(of: string, id: string): Promise<FaultRow> {
-  const row = sound.get(`${of} ${id}`) ?? cell(find(of), id);
+  const row = sound.get(`${of} ${id}`) ?? settledCell(find(of), faultOf(id), SEED, signal);
   sound.set(`${of} ${id}`, row);
   return row;
 }
@@ -33,15 +34,15 @@ function soundCell(of: string, id: string): Promise<FaultRow> {
 const ENDED = "the server ended";
 const EXIT_CODE = "it does not end with exit code 0";
 const LOST = "answers that were owed are lost";
-const REFUSES_NEW = "new clients behind it are not answered";
-const NEVER_BACK = "normal clients are not answered in time again";
+const REFUSES_NEW = "new clients after the fault are not answered";
+const NEVER_BACK = "normal clients are not answered in time after the fault";
 const UNANSWERED = "less than 99 % of the normal requests";
 const LATE = "the p99 of normal clients is above";
 const SPINS = "it spins";
-const HELD = "more than 96 MiB are kept";
+const HELD = "it keeps more than 96 MiB";
 const DESCRIPTORS = "more than 3 descriptors";
 const THREADS = "more than 4 threads";
-const MEMORY = "more than 48 MiB are left behind";
+const MEMORY = "more than 48 MiB of memory are left behind";
 const UNSTARTED = "it does not start";
 
 /** A copy of an experiment with something changed, and the fault that must find it. */
@@ -437,13 +438,28 @@ function isMeasured({ verdict, reason }: FaultRow): boolean {
   return false;
 }
 
-/** The cell of a mutant. Where it does nothing but wait, that of the original is measured meanwhile. */
-async function brokenCell({ of = "epoll", fault, changes }: Mutant): Promise<FaultRow> {
+/** Whether a cell catches a mutant. On a busy machine it may break a graver rule too: the one that is meant must be broken. */
+function isCaught(row: FaultRow, { fault, says = ENDED }: Mutant): boolean {
+  const rule = RULES.find((one) => one.says.startsWith(says));
+  const isMeant = rule?.isBroken(row, faultOf(fault)) ?? row.reason?.startsWith(says) ?? false;
+  return isMeant && row.verdict !== "survived";
+}
+
+/**
+ * The cell of a mutant. One that does not catch it may be the fault of a busy machine, as in a run: of three the majority
+ * counts. Where the fault does nothing but wait, the cell of the original is measured meanwhile.
+ */
+async function brokenCell(mutant: Mutant): Promise<FaultRow> {
+  const { of = "epoll", fault, changes } = mutant;
   const [first, ...more] = changes.map(({ from, to }) => ({ replace: from, by: to }));
   using copies = new PatchedCopies();
-  const mutant = copies.make(of, { name: of, ...first! }, ...more);
+  const copy = copies.make(of, { name: of, ...first! }, ...more);
   if (faultOf(fault).isIdle) void soundCell(of, fault).catch(() => {}); // awaited by the test
-  return await cell(mutant, fault);
+  const row = await cell(copy, fault);
+  if (row.verdict === "skipped" || isCaught(row, mutant)) return row;
+  const again = [await cell(copy, fault)];
+  while (again.length + 1 < MAX_ALONE && isCaught(again.at(-1)!, mutant)) again.push(await cell(copy, fault));
+  return again.at(-1)!;
 }
 
 for (const mutant of MUTANTS) {
@@ -455,10 +471,7 @@ for (const mutant of MUTANTS) {
       const broken = await brokenCell(mutant);
       const { verdict, reason, lost, ...figures } = await soundCell(of, fault);
       if (!isMeasured({ verdict, reason, lost, ...figures })) return;
-      // On a busy machine a graver rule may be broken too: the one that is meant must be among those.
-      const rule = RULES.find((one) => one.says.startsWith(says));
-      const isMeant = rule?.isBroken(broken, faultOf(fault)) ?? broken.reason?.startsWith(says);
-      assertEquals([isMeant, broken.verdict === "survived"], [true, false], JSON.stringify(broken));
+      assert(isCaught(broken, mutant), JSON.stringify(broken));
       assertEquals(broken.reason?.startsWith(UNSTARTED), says === UNSTARTED, "It must start before the fault comes.");
       assertEquals([verdict, reason, lost], ["survived", null, 0], JSON.stringify(figures));
     },
@@ -477,9 +490,10 @@ Deno.test("each fault with a promise has a copy that breaks it", () => {
   assertEquals(FAULTS.map(({ id }) => id).filter((id) => !broken.has(id)), []);
 });
 
-Deno.test("a fault names abilities that headers know", () => {
+Deno.test("a fault names, and asks for, abilities that headers know", () => {
   const known: readonly string[] = ABILITIES;
-  for (const { id, abilities } of FAULTS) for (const ability of abilities) assert(known.includes(ability), id);
+  const named = [...FAULTS.flatMap(({ abilities }) => abilities), ...OWN_PARSER];
+  assertEquals(named.filter((ability) => !known.includes(ability)), []);
 });
 
 Deno.test("equal seeds make equal heads", () => {
@@ -537,4 +551,6 @@ Deno.test("a connection is held as long as a process has its socket", () => {
   assertEquals(heldIn(TCP, 8080, ["127.9.0.1", "127.9.0.2"]), 2);
   assertEquals(heldIn(TCP.replaceAll(/\b(0[012]00\w{3}F):/g, `${V6}$1:`), 8080, ["127.9.0.1"]), 1);
   assertEquals(heldIn("", 8080, ["127.9.0.1"]), 0);
+  const twice = `${TCP}${TCP.split("\n").slice(1).join("\n")}`;
+  assertEquals(heldIn(twice, 8080, ["127.9.0.1", "127.9.0.2"]), 2);
 });

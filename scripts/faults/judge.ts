@@ -61,37 +61,37 @@ export const RULES: readonly Rule[] = [
   {
     id: "after",
     verdict: "failed",
-    says: "new clients behind it are not answered",
+    says: "new clients after the fault are not answered",
     isBroken: (of) => of.lost_after > 0,
   },
   {
     id: "recovery",
     verdict: "failed",
-    says: "normal clients are not answered in time again",
+    says: "normal clients are not answered in time after the fault",
     isBroken: (of, { ends }) => !ends && of.recovery_s === null,
   },
   {
     id: "spins",
     verdict: "degraded",
-    says: "it spins: more than half a core, where there is nothing to do",
+    says: "it spins: it takes more than half a core with nothing to do",
     isBroken: (of, { isQuiet }) => isQuiet === true && (of.cpu_share_during ?? 0) > MAX_IDLE_CPU_SHARE,
   },
   {
     id: "held",
     verdict: "degraded",
-    says: `more than ${MAX_HELD_BYTES / 2 ** 20} MiB are kept of answers that nobody reads`,
+    says: `it keeps more than ${MAX_HELD_BYTES / 2 ** 20} MiB of answers that nobody reads`,
     isBroken: (of) => (of.memory_held_bytes ?? 0) > MAX_HELD_BYTES,
   },
   {
     id: "share",
     verdict: "degraded",
-    says: `less than ${MIN_ANSWERED_SHARE * 100} % of the normal requests are answered meanwhile`,
+    says: `less than ${MIN_ANSWERED_SHARE * 100} % of the normal requests are answered during the fault`,
     isBroken: (of, { ends }) => !ends && (of.answered_share_during ?? 1) < MIN_ANSWERED_SHARE, // null: nobody asked
   },
   {
     id: "p99",
     verdict: "degraded",
-    says: `the p99 of normal clients is above ${MAX_P99_MS} ms, and above three times what it was before`,
+    says: `the p99 of normal clients is above ${MAX_P99_MS} ms, and above three times its value before the fault`,
     isBroken: (of, { stalls }) => !stalls && isTooSlow(of),
   },
   {
@@ -109,7 +109,7 @@ export const RULES: readonly Rule[] = [
   {
     id: "memory",
     verdict: "degraded",
-    says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB are left behind, or what the fault lets it keep`,
+    says: `more than ${MAX_MORE_BYTES / 2 ** 20} MiB of memory are left behind, beyond what the fault lets it keep`,
     isBroken: (of, { mayKeepBytes = 0 }) => (of.memory_left_bytes ?? 0) > MAX_MORE_BYTES + mayKeepBytes,
   },
 ];
@@ -145,9 +145,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "late-reader": ["lost"],
   drain: ["lost"],
   "head-deadline": ["lost"],
-  "malformed-400": ["lost"],
   "bound-head": ["lost"],
-  linger: ["lost"],
   keepalive: HELD,
   "give-up": HELD,
   "stop-in-flight": ["lost"],

@@ -40,7 +40,6 @@ function openLibc() {
     close: { parameters: ["i32"], result: "i32" },
     mkdir: { parameters: ["buffer", "u32"], result: "i32" },
     rmdir: { parameters: ["buffer"], result: "i32" },
-    readlink: { parameters: ["buffer", "buffer", "usize"], result: "isize" },
     __errno_location: { parameters: [], result: "pointer" },
   });
   const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(symbols.__errno_location()!, 4));
@@ -57,8 +56,13 @@ function limitAs(pid: number, resource: number, [soft, hard]: BigUint64Array): b
   const id = (name: string) => new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readProc(`/proc/${pid}/status`))?.[1] ?? "";
   const user = [`--reuid=${id("Uid")}`, `--regid=${id("Gid")}`, "--clear-groups"];
   const words = ["prlimit", `--pid=${pid}`, `--${NAMES[resource]}=${soft}:${hard}`];
-  return new Deno.Command("setpriv", { args: [...user, ...words], stdout: "null", stderr: "null" }).outputSync()
-    .success;
+  try {
+    return new Deno.Command("setpriv", { args: [...user, ...words], stdout: "null", stderr: "null" }).outputSync()
+      .success;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return false; // not every system has it
+  }
 }
 
 /** The limits of a process as the kernel shows them to everybody: for those that prlimit(2) does not read. */
@@ -142,10 +146,3 @@ export const makeKernelFolder = (path: string): string | null =>
 /** Removes one, which must be empty. Returns the errno's name if that fails, else null. */
 export const removeKernelFolder = (path: string): string | null =>
   libc().rmdir(cString(path)) === 0 ? null : errorName();
-
-/** What a symbolic link of /proc points to; null if it is gone, or belongs to somebody else. */
-export function readKernelLink(path: string): string | null {
-  const target = new Uint8Array(4096);
-  const length = Number(libc().readlink(cString(path), target, BigInt(target.length)));
-  return length < 0 ? null : new TextDecoder().decode(target.subarray(0, length));
-}

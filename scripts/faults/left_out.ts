@@ -20,7 +20,7 @@ export async function allServers(
   for (const one of experiments) {
     const reason = speaksHttp(one)
       ? await obstacle(one)
-      : `${one.name} speaks WebSocket, and the clients of faults ask by HTTP.`;
+      : `${one.name} speaks WebSocket, and the clients of faults speak HTTP.`;
     if (reason === null) here.push(one);
     else leftOut.push(reason);
   }

@@ -33,11 +33,13 @@ const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--
        deno task faults --all
        deno task faults --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task faults --name mine -- <command>…
-       A server that runs already (--url) gets what clients can do to it, and
-       with --pid limits and stops, which end with their cell, also if this
-       command is killed. SIGTERM, and what has to be there from the start, need
-       the command that starts it.
-       An interrupted run goes on where it was: give the same command again.
+       --url: a server that already runs gets the faults that clients make. With
+       --pid it also gets limits and stops. They are taken back after each cell,
+       even if this command is killed. Faults that end the server, or must exist
+       before it starts, need its command after --.
+       --fault: only these. --seed: of everything random; default: 1.
+       The last lines name verdicts that differ from the last stored run.
+       To resume an interrupted run, give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
 const SEED = 1;
 const CELL_SECONDS = 3; // of a cell beside its fault: start, look before, look after, end
@@ -148,7 +150,7 @@ await runScript(USAGE, async () => {
   using keeping = flags.save ? await openJournal(cells, { seed, machine, path }) : NOT_KEPT;
   const harness = new HarnessErrors(measureCell);
   const rows = await measure(cells, { seed, keeping, harness, signal: interrupt.signal });
-  const earlier = flags.save ? (await readStudies("faults", "results", machine)).studies : [];
+  const { studies: earlier } = await readStudies("faults", "results", machine); // before this run is one of them
   const command = taskLine("faults", Deno.args);
   if (rows.length > 0) await storing.add(() => writeStudy("faults", rows, { command, quick: false }));
   show(rows, subjects, leftOut, flags.json);

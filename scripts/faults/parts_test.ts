@@ -7,7 +7,7 @@ import { folder } from "../../lib/testing/folder.ts";
 import { AnswerCounter } from "./answers.ts";
 import { measureCell } from "./cell.ts";
 import { CLIENTS, crowdOf, normalClients } from "./crowd.ts";
-import { FAULTS, oversizedLengths } from "./faults.ts";
+import { FAULTS, oversizedLengths, takesBack } from "./faults.ts";
 import { figuresOf, type Trial } from "./figures.ts";
 import { HarnessErrors } from "./harness_errors.ts";
 import { openJournal } from "./keeping.ts";
@@ -125,17 +125,26 @@ Deno.test("an interrupt keeps the rows that are there, and an error is thrown on
 
 const ROW = faultRow();
 
-Deno.test("a second run says which verdicts differ from those that were stored last", () => {
+Deno.test("a second run says whether its verdicts are those that were stored last, and which are not", () => {
   const failed: FaultRow = { ...ROW, verdict: "failed", reason: "answers that were owed are lost", lost: 3 };
   const earlier = [{ time: "2026-01-01T10:00:00.000Z", rows: [failed] }, {
     time: "2026-01-02T10:00:00.000Z",
     rows: [ROW],
   }];
   assertEquals(changes([ROW], []), []);
-  assertEquals(changes([ROW], earlier), ["1 of 1 verdict: as in the last run."]);
-  assertEquals(changes([failed, { ...ROW, fault: "fragments" }], earlier).slice(1), [
-    "Changed",
+  assertEquals(changes([ROW], earlier), ["The verdict is as in the last run."]);
+  assertEquals(changes([failed, { ...ROW, fault: "fragments" }], earlier), [
+    "1 of 1 verdict differs from the last run:",
     "  epoll, pipelines: survived on 2026-01-02 10:00, now failed",
+    "1 cell was not measured before.",
+  ]);
+  const matrix = FAULTS.map(({ id }) => ({ ...ROW, fault: id }));
+  const stored = [{ time: "2026-01-03T10:00:00.000Z", rows: matrix }];
+  assertEquals(changes(matrix, stored), [`All ${matrix.length} verdicts are as in the last run.`]);
+  const worse = matrix.map((row, i): FaultRow => i < 2 ? { ...row, verdict: "degraded", reason: "late" } : row);
+  assertEquals(changes(worse, stored), [
+    `2 of ${matrix.length} verdicts differ from the last run:`,
+    ...FAULTS.slice(0, 2).map(({ id }) => `  epoll, ${id}: survived on 2026-01-03 10:00, now degraded`),
   ]);
 });
 
@@ -153,7 +162,7 @@ Deno.test("no line is wider than the terminal, and what goes on stands to the ri
   const reason = "half-close: once the client has closed its half, a request whose answer is not ready is dropped";
   const rows: FaultRow[] = [{ ...ROW, verdict: "cannot", reason, lost: 7 }, { ...ROW, server: "poll" }];
   const remarks = {
-    leftOut: ["ws-epoll speaks WebSocket, and the clients of faults ask by HTTP."],
+    leftOut: ["ws-epoll speaks WebSocket, and the clients of faults speak HTTP."],
     contradicted: null,
   };
   for (const width of [60, 80]) {
@@ -171,6 +180,10 @@ Deno.test("a server that is left out has one line with the reason", () => {
   const leftOut = ["ws-epoll speaks WebSocket.", "kqueue needs macOS."];
   const text = describe([ROW], 80, { leftOut });
   assertStringIncludes(text, "\n  skipped: ws-epoll speaks WebSocket.\n  skipped: kqueue needs macOS.\n");
+  assertEquals(
+    describe([], 80, { leftOut: ["kqueue needs macOS."] }),
+    "  skipped: kqueue needs macOS.\nNo cell was measured.",
+  );
 });
 
 Deno.test("each server of the catalogue is put under faults, or has a sentence that says why not", async () => {
@@ -205,7 +218,16 @@ Deno.test("a header that says of what it survives that it cannot is contradicted
   const others = [{ name: "epoll", cannot: { "serve-others": "One at a time." } }];
   assertEquals(contradicted(rowsOf("cannot"), others, faults), null); // it is about all faults
   assertEquals(contradicted(rowsOf("survived"), others, faults), `${start}epoll: serve-others`);
+  const loose = faults.map((fault) => ({ ...fault, isLoose: true as const }));
+  assertEquals(contradicted(rowsOf("survived"), servers, loose), null); // less was demanded of it
   assertStringIncludes(describe([ROW], 200, { contradicted: `${start}epoll: drain` }), `\n${start}epoll: drain\n`);
+});
+
+Deno.test("an interrupt waits for what stops or limits the processes of a server", () => {
+  const waitedFor = FAULTS.filter(takesBack).map(({ id }) => id);
+  assertEquals(FAULTS.filter(({ needsPid }) => needsPid).filter(({ id }) => !waitedFor.includes(id)), []);
+  assert(waitedFor.includes("aborted-connects"), "it stops a server that it knows the process of");
+  assert(!waitedFor.includes("slow-heads"), "it takes long, and changes nothing");
 });
 
 Deno.test("only where each worker keeps one connection there are few clients", () => {

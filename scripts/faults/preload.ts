@@ -38,10 +38,10 @@ function compile(library: string): void {
     }).outputSync();
     if (success) return;
     const [line = ""] = new TextDecoder().decode(stderr).trim().split("\n");
-    throw new CannotDo(`what stands before the server's libc cannot be compiled, ${INSTALL}: ${line}`);
+    throw new CannotDo(`the library to load before the server's libc cannot be compiled, ${INSTALL}: ${line}`);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new CannotDo(`what stands before the server's libc has to be compiled, and cc is missing: ${INSTALL}`);
+    throw new CannotDo(`the library to load before the server's libc cannot be compiled, cc is missing: ${INSTALL}`);
   }
 }
 

@@ -21,12 +21,15 @@ const COLUMNS: Column<FaultRow>[] = [
   { heading: "answered\n%", cell: (of) => percent(of.answered_share_during) },
   { heading: "p99 ms\nduring", cell: (of) => count(of.p99_ms_during, 1) },
   { heading: "p99 ms\nafter", cell: (of) => count(of.p99_ms_after, 1) },
-  { heading: "back\ns", cell: (of) => count(of.recovery_s, 2) },
+  { heading: "back\nafter s", cell: (of) => count(of.recovery_s, 2) },
   { heading: "owed", cell: unless(isUnmeasured, (of) => count(of.owed)) },
   { heading: "lost", cell: unless(isUnmeasured, (of) => count(of.lost)) },
-  { heading: "left:\nfds", cell: (of) => count(of.descriptors_left) },
-  { heading: "\nthreads", cell: (of) => count(of.threads_left) },
-  { heading: "\nMiB", cell: (of) => count(of.memory_left_bytes === null ? null : of.memory_left_bytes / 2 ** 20, 1) },
+  { heading: "fds\nleft", cell: (of) => count(of.descriptors_left) },
+  { heading: "threads\nleft", cell: (of) => count(of.threads_left) },
+  {
+    heading: "MiB\nleft",
+    cell: (of) => count(of.memory_left_bytes === null ? null : of.memory_left_bytes / 2 ** 20, 1),
+  },
 ];
 
 const ORDER = ["failed", "degraded", "cannot", "skipped", "survived"];
@@ -74,18 +77,20 @@ function answerOf(rows: readonly FaultRow[]): string {
  * What headers say that a server cannot, and every cell of a fault that is about it contradicts. Null: nothing.
  *
  * @param servers What each header says that its server cannot, by ability.
- * @param faults All that there are: an ability of whose faults not each was measured is not contradicted.
+ * @param faults All that there are: an ability of whose faults not each was measured, or one is loose, is not contradicted.
  */
 export function contradicted(
   rows: readonly FaultRow[],
   servers: readonly { name: string; cannot: Readonly<Record<string, string>> }[],
-  faults: readonly Pick<Fault, "id" | "abilities">[],
+  faults: readonly Pick<Fault, "id" | "abilities" | "isLoose">[],
 ): string | null {
   const survived = new Set(rows.filter(({ verdict }) => verdict === "survived").map(keyOf));
   const found = servers.flatMap(({ name, cannot }) => {
     const isContradicted = (ability: string) => {
       const about = faults.filter((fault) => abilitiesOf(fault).includes(ability));
-      return about.length > 0 && about.every(({ id }) => survived.has(keyOf({ server: name, fault: id })));
+      const isContradiction = ({ id, isLoose }: typeof about[number]) =>
+        !isLoose && survived.has(keyOf({ server: name, fault: id }));
+      return about.length > 0 && about.every(isContradiction);
     };
     const abilities = Object.keys(cannot).filter(isContradicted);
     return abilities.length === 0 ? [] : [`${name}: ${abilities.join(", ")}`];
@@ -107,8 +112,8 @@ export function describe(
   width: number,
   { leftOut = [], contradicted = null }: Remarks = {},
 ): string {
-  if (rows.length === 0) return "No cell was measured.";
   const why = [...reasons(rows), ...leftOut.map((sentence) => `  skipped: ${sentence}`)];
+  if (rows.length === 0) return [...why, "No cell was measured."].flatMap((line) => fold(line, width)).join("\n");
   const lines = [
     ...(why.length === 0 ? [] : ["Reasons", ...why, ""]),
     ...(contradicted === null ? [] : [contradicted]),
@@ -119,7 +124,7 @@ export function describe(
 
 const keyOf = ({ server, fault }: Pick<FaultRow, "server" | "fault">) => `${server}, ${fault}`;
 
-/** Which verdicts differ from those that were stored last, as sentences. */
+/** Says whether verdicts are as those that were stored last, and names the cells where they are not. */
 export function changes(rows: readonly FaultRow[], earlier: readonly { time: string; rows: readonly FaultRow[] }[]) {
   const last = new Map<string, { verdict: string; time: string }>();
   for (const { time, rows } of earlier) for (const row of rows) last.set(keyOf(row), { verdict: row.verdict, time });
@@ -130,6 +135,12 @@ export function changes(rows: readonly FaultRow[], earlier: readonly { time: str
     const { verdict, time } = last.get(keyOf(row))!;
     return `  ${keyOf(row)}: ${verdict} on ${time.slice(0, 16).replace("T", " ")}, now ${row.verdict}`;
   });
-  const equal = `${known.length - changed.length} of ${counted(known.length, "verdict")}: as in the last run.`;
-  return lines.length === 0 ? [equal] : [equal, "Changed", ...lines];
+  const all = known.length === 1 ? "The verdict is" : `All ${count(known.length)} verdicts are`;
+  const differ = changed.length === 1 ? "differs" : "differ";
+  const sentence = changed.length === 0
+    ? `${all} as in the last run.`
+    : `${count(changed.length)} of ${counted(known.length, "verdict")} ${differ} from the last run:`;
+  const added = rows.length - known.length;
+  const fresh = `${counted(added, "cell")} ${added === 1 ? "was" : "were"} not measured before.`;
+  return [sentence, ...lines, ...(added === 0 ? [] : [fresh])];
 }

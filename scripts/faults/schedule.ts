@@ -33,6 +33,25 @@ export interface Schedule<Cell, Row> {
   signal: AbortSignal;
 }
 
+/**
+ * Measures one cell alone until a row counts. Null: the signal aborts before.
+ *
+ * @param settle As in {@linkcode Schedule}, with the runs so far.
+ */
+export async function measureAlone<Row>(
+  measure: () => Promise<Row>,
+  settle: (alone: readonly Row[]) => Row | null,
+  signal: AbortSignal,
+): Promise<Row | null> {
+  const rows: Row[] = [];
+  let row: Row | null = null;
+  while (row === null && !signal.aborted) {
+    rows.push(await measure());
+    row = settle(rows);
+  }
+  return row;
+}
+
 /** A cell that is to be measured, and what it showed beside others. */
 interface Due<Cell, Row> {
   cell: Cell;
@@ -55,14 +74,13 @@ export async function runCells<Cell, Row>(cells: readonly Cell[], schedule: Sche
   const isBeside = schedule.lanes > 1 && light.length + idle.length > 1;
   const errors: unknown[] = [];
   const isOver = () => signal.aborted || errors.length > 0;
-  const measureAlone = async ({ cell, beside }: Due<Cell, Row>) => {
-    const rows: Row[] = [];
-    for (let row: Row | null = null; row === null && !signal.aborted;) {
+  const measureOne = async ({ cell, beside }: Due<Cell, Row>) => {
+    const started = () => {
       onStart(cell);
-      rows.push(await measure(cell));
-      row = settle(beside, rows);
-      if (row !== null) await onRow(cell, row);
-    }
+      return measure(cell);
+    };
+    const row = await measureAlone(started, (alone) => settle(beside, alone), signal);
+    if (row !== null) await onRow(cell, row);
   };
   const measureBeside = async (cell: Cell, doubtful: Due<Cell, Row>[]) => {
     onStart(cell);
@@ -74,7 +92,7 @@ export async function runCells<Cell, Row>(cells: readonly Cell[], schedule: Sche
   const lane = async (queue: Due<Cell, Row>[], doubtful: Due<Cell, Row>[] | null) => {
     for (let due = queue.shift(); due !== undefined && !isOver(); due = queue.shift()) {
       try {
-        await (doubtful === null ? measureAlone(due) : measureBeside(due.cell, doubtful));
+        await (doubtful === null ? measureOne(due) : measureBeside(due.cell, doubtful));
       } catch (error) {
         if (!signal.aborted) errors.push(error);
       }

@@ -28,11 +28,12 @@ import { soak } from "./soak.ts";
 const USAGE = `Usage: deno task soak <name>… [--minutes 15] [--seed N] [--json] [--no-save]
        deno task soak --name mine --url http://127.0.0.1:PORT [--pid N]
        deno task soak --name mine -- <command>…
-       Each server is loaded so long, one after the other. With --pid its
-       processes are stopped and limited too. That is taken back, also if this
-       command is killed.
-       --seed: of the faults and their order; it is printed, so that a soak can be repeated.
-It ends with 1 if anything rises or a server breaks, with 3 if there were too few points.`;
+       --minutes: the load of each server, one after the other; default: 15.
+       With --pid faults also stop and limit the processes of a running server.
+       That is taken back, even if this command is killed.
+       --seed: of the faults and their order. It is printed; give it to repeat.
+It exits with 1 if a series rises or a server breaks, with 3 if there are too
+few points.`;
 const MINUTES = 15;
 const MAX_MINUTES = 24 * 60;
 const SEEDS = 2 ** 32;
@@ -100,7 +101,11 @@ async function soakAll(
         const doing = `${name}: ${fault?.id ?? "no fault"}`;
         line.show(`${doing}, ${(seconds / 60).toFixed(1)} of ${plan.minutes} min`, doing);
       };
-      rows.push(...await soak(subject, { ...plan, onTurn }));
+      const onLeftOut: Parameters<typeof soak>[1]["onLeftOut"] = ({ id }, reason) => {
+        line.clear();
+        console.error(`${name}: ${id} is left out: ${reason}.`);
+      };
+      rows.push(...await soak(subject, { ...plan, onTurn, onLeftOut }));
     } catch (error) {
       if (plan.signal.aborted) break;
       if (!(error instanceof StartError)) throw error;

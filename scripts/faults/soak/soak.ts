@@ -7,6 +7,7 @@ import { delay } from "@std/async";
 import type { SoakRow } from "../../../lib/results/rows.ts";
 import { type Sample, sample } from "../../../lib/sampling/sampler.ts";
 import { howEnded, withLastWords } from "../../../lib/server/launch.ts";
+import { Server } from "../../../lib/server/server.ts";
 import {
   bypassesKernel,
   hasWork,
@@ -16,8 +17,8 @@ import {
   type Subject,
 } from "../../../lib/server/subject.ts";
 import { counted } from "../../../lib/text/format.ts";
-import { CannotDo, type Fault, FAULTS } from "../faults.ts";
-import { CLIENTS, normalClients, PER_SECOND } from "../crowd.ts";
+import { CannotDo, type Fault, FAULTS, takesBack } from "../faults.ts";
+import { CLIENTS, type Crowd, crowdOf, normalClients, PER_SECOND } from "../crowd.ts";
 import type { Asked } from "../normal_clients.ts";
 import { openWire } from "../wire.ts";
 import { judgeSeries, type Quantity } from "./judge.ts";
@@ -31,6 +32,8 @@ export interface SoakPlan {
   signal: AbortSignal;
   /** Called before each turn, with the seconds since the start. */
   onTurn?: (turn: Turn, seconds: number) => void;
+  /** Called once for each fault that cannot be done to this server, with the reason. */
+  onLeftOut?: (fault: Fault, reason: string) => void;
   /** Of which faults are chosen; default: all. */
   faults?: readonly Fault[];
   /** Of the measured stretch of a turn; default: a sixtieth of the whole, within bounds. */
@@ -44,7 +47,6 @@ interface Point {
   taken: Sample | null;
 }
 
-const WORKERS = 4;
 /** The share of all requests that ask for work, where a server has it. */
 const WORK_SHARE = 0.01;
 const TURNS = 60;
@@ -62,26 +64,16 @@ const PATIENCE_MS = 3000;
 const ENV = { DENO_V8_FLAGS: "--max-semi-space-size=1" };
 const nowMs = () => performance.timeOrigin + performance.now();
 
-/** The load of a server, and how it is started. */
-interface Crowd {
-  /** Normal clients. */
-  clients: number;
-  /** Connections that it can serve beside these and the visits. */
-  room: number;
+/** The crowd of a server in a soak: beside it come visits, where there is room for one at a time. */
+interface SoakCrowd extends Crowd {
   /** Whether clients that ask once and leave come too. */
   hasVisits: boolean;
-  args: string[];
 }
 
-function crowdOf(subject: Subject): Crowd {
-  const many = { clients: CLIENTS, room: Infinity, hasVisits: true, args: [] };
-  if (isCustom(subject)) return many;
-  if (Object.hasOwn(subject.cannot, "serve-others")) return { clients: 1, room: 0, hasVisits: false, args: [] };
-  if (!Deno.readTextFileSync(subject.path).includes("[--workers N]")) return many;
-  const args = ["--workers", String(WORKERS)];
-  if (subject.family !== "blocking") return { ...many, args };
-  // A client that stays keeps a worker to itself. One worker is left to the visits, and one to the clients of faults.
-  return { clients: WORKERS / 2, room: 1, hasVisits: true, args };
+function soakCrowdOf(subject: Subject): SoakCrowd {
+  const crowd = crowdOf(subject);
+  const hasVisits = crowd.room > 0;
+  return { ...crowd, room: hasVisits ? crowd.room - 1 : 0, hasVisits };
 }
 
 /** Each so many of the visits ask for work, so that of all requests the wanted share does. */
@@ -101,6 +93,8 @@ function p99Ms(asked: readonly Asked[]): number {
 interface Seen extends VisitCounts {
   points: Point[];
   faults: string[];
+  /** Ids of faults that cannot be done to this server. */
+  leftOut: Set<string>;
   requests: number;
   unanswered: number;
   /** Answers that the clients of faults had to get, and those of them that did not come. */
@@ -114,11 +108,14 @@ interface Seen extends VisitCounts {
 interface Soaked {
   running: Running;
   subject: Subject;
-  crowd: Crowd;
+  crowd: SoakCrowd;
   quietMs: number;
   startMs: number;
   isOver: () => boolean;
 }
+
+/** The process that was started, where that is a launcher: others than those of the root may stand below it. */
+const leaderOf = (running: Running): number | null => running instanceof Server ? running.leaderPid : running.pid;
 
 /** Waits for a promise, but no longer than until the signal aborts. */
 async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
@@ -134,41 +131,49 @@ async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T
 
 /**
  * Does a fault, and adds up what its clients were owed. An interrupt ends it; but one that has set limits, or stopped
- * processes, first takes that back. One that cannot be done to this server is passed over.
+ * processes, first takes that back. One that cannot be done to this server is passed over, and said so once.
  */
-async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
+async function doFault(fault: Fault, seed: number, soaked: Soaked, seen: Seen, plan: SoakPlan): Promise<void> {
+  const { signal } = plan;
   signal.throwIfAborted();
-  const { running: { pid, port }, subject, crowd: { room } } = soaked;
+  const { running, subject, crowd: { room } } = soaked;
+  const { pid, port } = running;
   const contract = isCustom(subject)
     ? { keepsContract: false, cannot: {} }
     : { keepsContract: true, cannot: subject.cannot };
-  const target = { port, pid, seed, terminate: null, room, ...contract };
+  const target = { port, pid, leader: leaderOf(running), seed, terminate: null, room, ...contract };
   try {
     const done = fault.run(target);
-    const { owed, came } = await (fault.needsPid ? done : orAborted(done, signal));
+    const { owed, came } = await (takesBack(fault) ? done : orAborted(done, signal));
     seen.faults.push(fault.id);
     if (room === 0) return; // it serves the client that stays, and owes others nothing meanwhile
     seen.owed += owed;
     seen.lost += owed - came;
   } catch (error) {
-    if (!(error instanceof CannotDo) && !soaked.isOver()) throw error;
+    if (soaked.isOver()) return; // what there was to find is that it ended
+    if (!(error instanceof CannotDo)) throw error;
+    if (!seen.leftOut.has(fault.id)) plan.onLeftOut?.(fault, error.message);
+    seen.leftOut.add(fault.id);
   }
 }
 
 /** One turn: the fault beside the load, a rest, and the stretch that is measured. */
-async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, signal: AbortSignal): Promise<void> {
-  const { running: { pid, port }, subject, crowd: { clients, hasVisits }, quietMs, startMs, isOver } = soaked;
+async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, plan: SoakPlan): Promise<void> {
+  const { running, subject, crowd: { clients, hasVisits }, quietMs, startMs, isOver } = soaked;
+  const { signal } = plan;
+  const { port } = running;
   using staying = await normalClients(port, clients);
   await using stack = new AsyncDisposableStack();
   if (hasVisits) stack.use(visiting(port, workEachOf(subject, clients), seen));
   if (turn.fault !== null) {
-    await doFault(turn.fault, turn.seed, soaked, seen, signal);
+    await doFault(turn.fault, turn.seed, soaked, seen, plan);
     await delay(Math.min(REST_MS, quietMs), { signal });
   }
   const from = nowMs();
   await delay(quietMs, { signal });
   if (isOver()) return; // a point of nothing would spoil the series
-  const taken = pid === null ? null : sample(pid);
+  const root = leaderOf(running);
+  const taken = root === null ? null : sample(root);
   const until = nowMs();
   await delay(TAIL_MS, { signal }); // so that what was due has been asked and answered
   const asked = (await staying.end()).filter(([due]) => due >= from && due < until);
@@ -180,7 +185,7 @@ async function takeTurn(turn: Turn, soaked: Soaked, seen: Seen, signal: AbortSig
 /** Takes turns until the time is over, or the server is. */
 async function takeTurns(soaked: Soaked, plan: SoakPlan): Promise<Seen> {
   const counts = { requests: 0, unanswered: 0, visits: 0, visitsFailed: 0, owed: 0, lost: 0 };
-  const seen: Seen = { points: [], faults: [], ...counts, ended: null };
+  const seen: Seen = { points: [], faults: [], leftOut: new Set(), ...counts, ended: null };
   const { subject, running, startMs, isOver } = soaked;
   void running.exited.then((status) => {
     seen.ended = withLastWords(`the server ended ${howEnded(status)}`, running.stderrTail());
@@ -189,7 +194,7 @@ async function takeTurns(soaked: Soaked, plan: SoakPlan): Promise<Seen> {
   while ((nowMs() - startMs) / 60_000 < plan.minutes && !isOver()) {
     const turn = turns.next().value;
     plan.onTurn?.(turn, (nowMs() - startMs) / 1000);
-    await takeTurn(turn, soaked, seen, plan.signal);
+    await takeTurn(turn, soaked, seen, plan);
   }
   return seen;
 }
@@ -249,7 +254,7 @@ function rowsOf(name: string, seen: Seen, { minutes, seed }: SoakPlan): SoakRow[
  * ```
  */
 export async function soak(subject: Subject, plan: SoakPlan): Promise<SoakRow[]> {
-  const crowd = crowdOf(subject);
+  const crowd = soakCrowdOf(subject);
   await using wire = bypassesKernel(subject) ? await openWire(subject.name) : null;
   const place = wire === null ? {} : { place: wire.place };
   await using running: Running = await startSubject(subject, {

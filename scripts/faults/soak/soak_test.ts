@@ -1,9 +1,14 @@
-import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { find } from "../../../lib/catalogue/catalogue.ts";
 import { networkObstacle } from "../../../lib/network/namespaces.ts";
+import { processTree, unlessGone } from "../../../lib/sampling/process.ts";
+import { linkProc, listProc } from "../../../lib/sampling/procfs.ts";
 import { readCustom } from "../../../lib/server/custom.ts";
+import { PATIENCE_MS, until } from "../../../lib/testing/client.ts";
 import { namespaces } from "../../../lib/testing/traces.ts";
 import { project, RunningTask } from "../../../lib/testing/task.ts";
+import { CLIENTS } from "../crowd.ts";
+import { CROWD } from "../fault.ts";
 import { type Fault, FAULTS } from "../faults.ts";
 import { faultsFor, turnsOf } from "./plan.ts";
 import { soak } from "./soak.ts";
@@ -99,11 +104,11 @@ Deno.test({
 const brief = { minutes: 0.05, signal, quietSeconds: 0.5 };
 
 Deno.test({
-  name: "visitors that are turned away or never answered are counted, and end no soak",
+  name: "visitors that are turned away are counted, and end no soak",
   ignore,
   fn: async () => {
     const isVisit = `text.includes("Connection: close")`;
-    const turnsAway = pieceServer(`if (${isVisit}) { if (n++ % 2 === 0) break; continue; }`);
+    const turnsAway = pieceServer(`if (${isVisit}) break;`);
     const [row] = await soak(turnsAway, { ...brief, seed: 1, faults: [] });
     assert(row!.visits > 0 && row!.visits_failed === row!.visits, JSON.stringify(row));
     assertEquals([row!.unanswered, row!.broken], [0, null]);
@@ -122,17 +127,49 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a fault that cannot be done to a server is passed over in each turn, and named once",
+  ignore,
+  fn: async () => {
+    const faults = FAULTS.filter(({ id }) => id === "worker-killed");
+    const leftOut: string[] = [];
+    const turns: (string | undefined)[] = [];
+    const stop = new AbortController();
+    const soaking = soak(find("epoll"), {
+      minutes: 1,
+      seed: 1,
+      quietSeconds: 0.1,
+      faults,
+      signal: stop.signal,
+      onTurn({ fault }) {
+        if (turns.filter((id) => id !== undefined).length === 2) stop.abort(new Error("two turns had the fault"));
+        turns.push(fault?.id);
+      },
+      onLeftOut: ({ id }, reason) => leftOut.push(`${id}: ${reason}`),
+    });
+    await assertRejects(() => soaking, Error, "two turns had the fault");
+    assertEquals(leftOut, ["worker-killed: one process holds all connections: there is no worker to kill"]);
+  },
+});
+
+Deno.test({
   name: "a server around the kernel is soaked too, and its network is gone behind it",
   ignore: obstacle !== null,
   fn: async () => {
-    const before = await namespaces("thread-self");
+    const before = [await namespaces("thread-self"), processTree(Deno.pid)];
     const faults = FAULTS.filter(({ id }) => id === "half-close");
     const [row] = await soak(find("xdp"), { ...brief, seed: seedOf("half-close", faults), faults });
     assert(row!.requests > 0 && row!.visits > 0 && row!.owed > 0, JSON.stringify(row));
     assertEquals([row!.unanswered, row!.visits_failed, row!.lost, row!.broken], [0, 0, 0, null]);
-    assertEquals(await namespaces("thread-self"), before);
+    assertEquals([await namespaces("thread-self"), processTree(Deno.pid)], before);
   },
 });
+
+/** How many sockets a process has: a server and its clients have one each for a connection. */
+function socketsOf(pid: string): number {
+  const descriptors = unlessGone(() => listProc(`/proc/${pid}/fd`)) ?? [];
+  const links = descriptors.map((fd) => unlessGone(() => linkProc(`/proc/${pid}/fd/${fd}`)) ?? "");
+  return links.filter((link) => link.startsWith("socket:")).length;
+}
 
 const SLOW_HEADS_MS = 10_000; // so long the fault takes at the least
 
@@ -145,6 +182,8 @@ Deno.test({
     const args = ["epoll", "--minutes", "1", "--seed", String(seed), "--no-save"];
     await using running = new RunningTask("soak", args, dir.path);
     await running.hear(/^epoll: slow-heads/m);
+    const isThere = () => running.pids().some((pid) => socketsOf(pid) >= CLIENTS + CROWD);
+    await until(isThere, PATIENCE_MS, "the clients of the fault to be connected");
     const fromMs = performance.now();
     running.signal("SIGINT");
     const { code, stderr } = await running.end();

@@ -22,12 +22,12 @@ export interface VisitCounts {
 }
 
 /** Connects, asks once and reads to the end. Returns whether the answer was good; all that goes wrong is none. */
-function visit(port: number, path: string, stop: AbortSignal): Promise<boolean> {
+function visit(port: number, path: string, patienceMs: number, stop: AbortSignal): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
   const counter = new AnswerCounter();
   const socket = net.connect({ port, host: "127.0.0.1" });
   const leave = () => socket.destroy();
-  const timer = setTimeout(leave, PATIENCE_MS);
+  const timer = setTimeout(leave, patienceMs);
   stop.addEventListener("abort", leave, { once: true });
   socket.once("connect", () => socket.write(request(path)));
   socket.on("data", (data) => counter.push(data.toString("latin1")));
@@ -46,13 +46,19 @@ function visit(port: number, path: string, stop: AbortSignal): Promise<boolean> 
  * under way then.
  *
  * @param workEach Each so many of the visits ask for `/work/1000`; Infinity: none.
+ * @param patienceMs How long a client waits. It is given so that a test need not wait for it.
  */
-export function visiting(port: number, workEach: number, counts: VisitCounts): AsyncDisposable {
+export function visiting(
+  port: number,
+  workEach: number,
+  counts: VisitCounts,
+  patienceMs = PATIENCE_MS,
+): AsyncDisposable {
   const stop = new AbortController();
   const loop = (async () => {
     while (!stop.signal.aborted) {
       const isWork = (counts.visits + 1) % workEach === 0;
-      const isGood = await visit(port, isWork ? `/work/${WORK_US}` : "/", stop.signal);
+      const isGood = await visit(port, isWork ? `/work/${WORK_US}` : "/", patienceMs, stop.signal);
       if (stop.signal.aborted) break;
       counts.visits++;
       if (!isGood) counts.visitsFailed++;
