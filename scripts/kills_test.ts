@@ -13,7 +13,7 @@ import { networkObstacle } from "../lib/network/namespaces.ts";
 import { mustStore } from "../lib/results/durable_file.ts";
 import { unlessGone } from "../lib/sampling/process.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
-import { experimentCommand } from "../lib/server/server.ts";
+import { experimentCommand, startServer } from "../lib/server/server.ts";
 import { seededRandom } from "../lib/timing/random.ts";
 import { listens, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
@@ -263,6 +263,43 @@ for (const fault of ["sigstop-sigcont", "descriptors-exhausted", "processes-exha
       assertEquals(await groupsOf(new Set(pids)), []);
     },
   });
+}
+
+/** Launchers that make a folder, by the program that they start. */
+const LAUNCHERS: Record<string, string[]> = {
+  nginx: ["nginx", "nginx-proxy", "nginx-proxy-keepalive"],
+  apache2: ["apache-event", "apache-prefork"],
+};
+/** The folder of a launcher that is being made has no lock for a moment: so long after that its maker was killed. */
+const OLD_MS = 2 * 60_000;
+
+for (const [program, names] of Object.entries(LAUNCHERS)) {
+  const ignore = Deno.build.os !== "linux" || !await isInstalled(program);
+  for (const name of names) {
+    Deno.test({
+      name: `${name} removes what was left by launchers that were killed, and nothing else`,
+      ignore,
+      fn: async () => {
+        using dir = folder();
+        const make = (folder: string, ageMs: number) => {
+          Deno.mkdirSync(join(dir.path, folder));
+          const time = new Date(Date.now() - ageMs);
+          Deno.utimeSync(join(dir.path, folder), time, time);
+        };
+        make("c10k-peer-old", OLD_MS); // killed before it had its lock
+        make("c10k-peer-new", 0);
+        make("c10k-other", OLD_MS);
+        make("c10k-peer-free", 0); // killed later: the kernel has let go of its lock
+        Deno.writeTextFileSync(join(dir.path, "c10k-peer-free", "lock"), "");
+        const command = experimentCommand(find(name), ["--port", "0"]);
+        await using _server = await startServer({ ...command, env: { ...command.env, TMPDIR: dir.path } });
+        const left = [...Deno.readDirSync(dir.path)].map(({ name }) => name).filter((left) => left.startsWith("c10k-"));
+        const isOwn = (left: string) => left.startsWith(`c10k-peer-${name}-`);
+        assert(left.some(isOwn), left.join());
+        assertEquals(left.filter((left) => !isOwn(left)).sort(), ["c10k-other", "c10k-peer-new"]);
+      },
+    });
+  }
 }
 
 const WRITERS = 10;
