@@ -1,7 +1,7 @@
 /** What a coordinator does with agents that only speak the protocol: of another version, out of order, and very many. */
 import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { measureCost } from "./cost.ts";
-import { planOf, processesFor } from "./plan.ts";
+import { NO_PLAN, planOf, processesFor, storedPlan } from "./plan.ts";
 import { DIGEST, simulate } from "./simulated.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
@@ -17,6 +17,9 @@ import {
 import { Unavailable } from "../../lib/cli/errors.ts";
 import { LoadLost } from "../../lib/load/generator.ts";
 import { DRAIN_US } from "../../lib/load/patience.ts";
+import { machinesIn } from "../../lib/results/machine.ts";
+import type { ProbeRow } from "../../lib/results/rows.ts";
+import { readStored } from "../../lib/results/stored.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { filesIn, project, ROOT, runTask } from "../../lib/testing/task.ts";
 
@@ -167,33 +170,66 @@ Deno.test(`the messages and merges of ${AGENTS} agents cost a coordinator little
   assertLess(value("window_ms"), 5000);
 });
 
-Deno.test("a plan for many hosts is made of figures, and in proportion", () => {
-  const row = (metric: string, value: number) => ({
-    probe: "fleet",
-    variant: "64 agents",
-    metric,
-    value,
-    low: null,
-    high: null,
-    runs: 1,
-    note: null,
-  });
-  const rows = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
+const row = (metric: string, value: number) => ({
+  probe: "fleet",
+  variant: "64 agents",
+  metric,
+  value,
+  low: null,
+  high: null,
+  runs: 1,
+  note: null,
+});
+const ROWS = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
+
+Deno.test("a plan for many hosts is made of figures, and says what is estimated", () => {
+  const basis = { rate: 300_000, agents: 64, machine: "mine", rows: ROWS };
   assertEquals(processesFor(300_000, 10), 6);
-  const plan = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: { us: 53, machine: "mine" } });
-  assertStringIncludes(plan, "300 000 requests/s take 32 load processes");
+  const plan = planOf({ ...basis, cpuUs: 53 });
+  assertStringIncludes(plan, "300 000 requests/s take at least 32 load processes, each on a core of its own.");
   assertStringIncludes(plan, "| 4 | 8 |\n| 16 | 2 |");
+  assertStringIncludes(plan, "estimated in proportion.\n\n| | 32 agents, estimated | 64 agents, measured |\n");
   assertStringIncludes(plan, "| messages of a window | 320 | 640 |\n");
   assertStringIncludes(plan, "| of it: merge of counts and histograms | 8.0 ms | 16.0 ms |\n");
-  const bare = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: null });
+  const bare = planOf({ ...basis, cpuUs: null });
   assertStringIncludes(bare, "`deno task crosscheck epoll` comes first");
+  assertEquals([bare.includes("estimated"), bare.includes("| 64 agents, measured |")], [false, true]);
 });
 
-Deno.test("the document for many hosts has the plan of its command", () => {
+Deno.test("the plan of a document is that of the newest full study of one machine", async () => {
+  const { stored } = await readStored(`${ROOT}/results`, "none");
+  const { host } = stored;
+  const study = (quick: boolean, rows: ProbeRow[]) => ({
+    ...{ schema: 2 as const, kind: "probe" as const, id: "0", time: "2026-01-01T00:00:00.000Z", quick, host },
+    ...{ lab: { commit: null, load: null, served: null }, command: "deno task fleet", manifests: {}, rows },
+  });
+  const of = (...probe: ReturnType<typeof study>[]) =>
+    storedPlan({ machine: "mine", studies: { ...stored.studies, probe } }, 300_000);
+  assertEquals(of(), null);
+  assertEquals(of(study(true, ROWS), study(false, [{ ...ROWS[0]!, probe: "timer" }])), null);
+  const expected = planOf({ rate: 300_000, agents: 64, machine: "mine", rows: ROWS, cpuUs: null });
+  assertEquals(of(study(false, ROWS), study(true, [row("window_messages", 1)])), expected);
+});
+
+Deno.test("the document for many hosts has no plan but that of what is stored", async () => {
   const readme = Deno.readTextFileSync(`${ROOT}/scripts/fleet/README.md`);
-  const [, plan] = /<!-- plan:begin -->\n(.*)<!-- plan:end -->/s.exec(readme)!;
-  assertMatch(plan!, /requests\/s take [\d ]+ load processes/);
-  assertMatch(plan!, /\| of it: merge of counts and histograms \| [\d.]+ ms \| [\d.]+ ms \|/);
+  const plan = /<!-- plan:begin -->\n(.*)<!-- plan:end -->/s.exec(readme)![1]!.trim();
+  const rate = Number(/deno task fleet --rate (\d+) --write/.exec(readme)![1]);
+  const plans = [NO_PLAN];
+  for (const machine of await machinesIn(`${ROOT}/results`)) {
+    const { stored } = await readStored(`${ROOT}/results`, machine);
+    plans.push(storedPlan(stored, rate) ?? NO_PLAN);
+  }
+  assert(plans.includes(plan), plan);
+});
+
+Deno.test("a plan is written from stored rows alone", async () => {
+  using dir = project();
+  for (const args of [["--no-save"], ["--windows", "3"]]) {
+    const { code, stderr } = await runTask("fleet", ["--write", ...args], dir.path);
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, "--write needs rows that are stored, of 7 windows at least.");
+  }
 });
 
 Deno.test("fleet stores its rows, and shows the plan", { ignore }, async () => {
