@@ -15,6 +15,7 @@ import { unlessGone } from "../lib/sampling/process.ts";
 import { readProc } from "../lib/sampling/procfs.ts";
 import { experimentCommand, startServer } from "../lib/server/server.ts";
 import { seededRandom } from "../lib/timing/random.ts";
+import { HAS_BROKER } from "../lib/testing/broker.ts";
 import { listens, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
 import { isInhabited, namespaces } from "../lib/testing/traces.ts";
@@ -59,6 +60,8 @@ const WITH_NAMESPACES: Task[] = [
   ["faults", "xdp", "--fault", "fragments,slow-readers"],
   ["soak", "xdp", "--minutes", "1"],
 ];
+/** What starts a broker. */
+const FLEET: Task = ["fleet", "--agents", "4", "--windows", "1000", "--no-save"];
 /** Servers with a folder of their own where TMPDIR says, by the program that they need. */
 const WITH_FOLDERS: Record<string, Task> = {
   nginx: ["exp", "nginx", "--scenario", "hold", "--connections", "4", "--quick"],
@@ -167,6 +170,7 @@ Deno.test({
     const withFolder: Task[] = [];
     for (const [program, task] of Object.entries(WITH_FOLDERS)) if (await isInstalled(program)) withFolder.push(task);
     const tasks = [...TASKS, ...(await networkObstacle() === null ? WITH_NAMESPACES : []), ...withFolder];
+    if (HAS_BROKER) tasks.push(FLEET);
     const sum = { kills: 0, seed, processes: 0, sockets: 0, namespaces: 0, groups: 0, temporaries: 0 };
     const owners = new Set<string>();
     for (let tries = 0; sum.kills < kills && tries < 2 * kills; tries++) {
@@ -190,6 +194,24 @@ Deno.test({
     assertEquals(after, []);
     const shown = await runTask("advise", ["--connections", "1"], dir.path);
     assert(!shown.stderr.includes("Skipped"), shown.stderr); // what was stored is whole
+  },
+});
+
+Deno.test({
+  name: "a broker ends with the process that has started it, at once and at whatever moment",
+  ignore: Deno.build.os !== "linux" || !HAS_BROKER,
+  fn: async () => {
+    using dir = lab();
+    const [task, ...args] = FLEET;
+    for (const moment of [/^/, /^Window 1 /m]) { // as soon as there is a broker, and while it has work
+      await using running = new RunningTask(task, args, dir.path, dir.env);
+      await running.hear(moment);
+      const words = (pid: string) => unlessGone(() => readProc(`/proc/${pid}/cmdline`)) ?? "";
+      const hasBroker = () => running.pids().some((pid) => /^(\S*\/)?nats-server\0/.test(words(pid)));
+      await until(hasBroker, PATIENCE_MS, "the broker to start");
+      const { pids, sockets } = await killNow(running, task);
+      assert(pids.length > 1 && sockets.length > 0);
+    }
   },
 });
 
@@ -292,7 +314,7 @@ for (const [program, names] of Object.entries(LAUNCHERS)) {
         make("c10k-peer-free", 0); // killed later: the kernel has let go of its lock
         Deno.writeTextFileSync(join(dir.path, "c10k-peer-free", "lock"), "");
         const command = experimentCommand(find(name), ["--port", "0"]);
-        await using _server = await startServer({ ...command, env: { ...command.env, TMPDIR: dir.path } });
+        await using _server = await startServer({ ...command, env: { TMPDIR: dir.path } });
         const left = [...Deno.readDirSync(dir.path)].map(({ name }) => name).filter((left) => left.startsWith("c10k-"));
         const isOwn = (left: string) => left.startsWith(`c10k-peer-${name}-`);
         assert(left.some(isOwn), left.join());
