@@ -203,6 +203,43 @@ Deno.test("an agent keeps its bounds over all of its processes, to the last one"
   for (const loop of [closed, churn]) assertMatch(String((await command(0, loop)).refused), says);
 });
 
+Deno.test("an agent with a rate asks connections no faster, all of its processes together", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  const asks = async (open_only: boolean) => {
+    await using opened = await openAgent(broker, { processes: 2, bounds: { ...BOUNDS, open_only } });
+    const { start, command } = await engaged(opened, server);
+    await start();
+    const both = (command_: unknown) => Promise.all([0, 1].map((process) => command(process, command_)));
+    await both({ name: "connect", options: { count: 10, timeoutMs: 5000 } });
+    const ask = { name: "ask", options: { onlyNew: true, window: 10, timeoutMs: 5000 } };
+    return (await both(ask)).map(({ done }) => done as { answered: number; seconds: number });
+  };
+  // 100 requests/s are 50 of each process: from the first of ten to the last nine fiftieths of a second pass, on any machine.
+  for (const { answered, seconds } of await asks(true)) {
+    assertEquals(answered, 10);
+    assert(seconds >= 9 / 50, `${seconds} s`);
+  }
+  assertEquals((await asks(false)).map(({ answered }) => answered), [10, 10]);
+});
+
+Deno.test("an agent refuses a rate that others of its processes ask at", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(() => {}); // no answer comes: a request is under way until it is given up
+  await using opened = await openAgent(broker, { processes: 2, bounds: { ...BOUNDS, open_only: true } });
+  const { verb, start, command } = await engaged(opened, server);
+  await start();
+  await command(0, { name: "connect", options: { count: 1, timeoutMs: 5000 } });
+  const asking = command(0, { name: "ask", options: { onlyNew: true, window: 1, timeoutMs: 60_000 } });
+  await until(() => server.paths.length === 1, 10_000, "the request");
+  const times = { startUs: monotonicUs() + 20e6, endUs: monotonicUs() + 20.1e6 };
+  const open = { ...times, rate: 51, total: 5, first: 0, step: 1, heavyShare: 0, heavyPath: "/" };
+  const refused = await command(1, { name: "open", options: open });
+  assertEquals(refused, { refused: "it sends up to 100 requests/s (--max-rate)" });
+  assertEquals(await verb("stop"), { ok: true });
+  assertEquals(await asking, { refused: "its load was stopped" });
+});
+
 Deno.test("of two starts at once the second is refused, and no process is left of either", { ignore }, async () => {
   await using broker = await BrokerProcess.start();
   await using server = new FakeServer(({ write }) => write(HELLO));
