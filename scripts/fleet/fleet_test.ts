@@ -252,3 +252,18 @@ Deno.test("fleet stores its rows, and shows the plan", { ignore }, async () => {
   assertEquals([stored.kind, stored.quick], ["probe", true]);
   assertEquals(stored.rows.map((row: { variant: string }) => row.variant), Array(7).fill("3 agents"));
 });
+
+Deno.test("the plan that fleet writes is the one that its stored rows give", { ignore }, async () => {
+  using dir = project();
+  const document = `${dir.path}/scripts/fleet/README.md`;
+  Deno.mkdirSync(`${dir.path}/scripts/fleet`, { recursive: true });
+  Deno.writeTextFileSync(document, `Before\n<!-- plan:begin -->\n\n${NO_PLAN}\n\n<!-- plan:end -->\nBehind\n`);
+  const { code, stdout, stderr } = await runTask("fleet", ["--agents", "3", "--rate", "900", "--write"], dir.path);
+  assertEquals(code, 0, stderr);
+  const { stored } = await readStored(`${dir.path}/results`);
+  const plan = storedPlan(stored, 900)!;
+  assertEquals(stdout, `${plan}\n`);
+  const written = Deno.readTextFileSync(document);
+  assertEquals(written, `Before\n<!-- plan:begin -->\n\n${plan}\n\n<!-- plan:end -->\nBehind\n`);
+  assertStringIncludes(plan, "`deno task crosscheck epoll` comes first");
+});

@@ -83,8 +83,8 @@ export function planOf(basis: Basis): string {
       : hosts(basis, cpuUs, processes!)),
     "",
     `The table shows what agents cost the coordinator, if each has one process. It was measured on \`${machine}\` with ` +
-    `${count(agents)} agents that make no load. ` +
-    (numbers.length > 1 ? "The other number of agents is estimated in proportion." : ""),
+    `${count(agents)} agents that make no load.` +
+    (numbers.length > 1 ? " The other number of agents is estimated in proportion." : ""),
     "",
     `| | ${
       numbers.map((number) => `${counted(number, "agent")}, ${number === agents ? "measured" : "estimated"}`).join(
