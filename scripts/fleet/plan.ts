@@ -53,13 +53,14 @@ export function storedPlan(stored: Pick<Stored, "studies" | "machine">, rate: nu
 }
 
 function hosts({ rate, machine }: Basis, cpuUs: number, processes: number): string[] {
+  const needed = counted(processes, "load process", "load processes");
   const cells = CORES.map((cores) => `| ${cores} | ${count(Math.ceil(processes / cores))} |`);
   return [
-    `${count(rate)} requests/s take at least ${
-      counted(processes, "load process", "load processes")
-    }, each on a core of ` +
-    `its own. In a closed loop the generator needs ${count(cpuUs, 1)} µs of CPU time per request on \`${machine}\` ` +
-    `(\`deno task crosscheck\`). To send in time, a process may be busy for ${count(100 * BUSY_SHARE)} % of the time.`,
+    `${
+      count(rate)
+    } requests/s take at least ${needed}, each on a core of its own. In a closed loop the generator needs ` +
+    `${count(cpuUs, 1)} µs of CPU time per request on \`${machine}\` (\`deno task crosscheck\`). To send in time, a ` +
+    `process may be busy for ${count(100 * BUSY_SHARE)} % of the time.`,
     "",
     "| load cores of a host | hosts |",
     "| -------------------: | ----: |",
@@ -72,6 +73,9 @@ export function planOf(basis: Basis): string {
   const { rows, agents, machine, rate, cpuUs } = basis;
   const processes = cpuUs === null ? null : processesFor(rate, cpuUs);
   const numbers = [...new Set([agents, processes ?? agents])].toSorted((a, b) => a - b);
+  const headings = numbers.map((number) =>
+    `${counted(number, "agent")}, ${number === agents ? "measured" : "estimated"}`
+  );
   const value = (metric: string) => rows.find((row) => row.metric === metric)?.value ?? NaN;
   const line = (name: string, of: number, show: (value: number) => string) =>
     `| ${name} | ${numbers.map((number) => show(of * number / agents)).join(" | ")} |`;
@@ -82,15 +86,11 @@ export function planOf(basis: Basis): string {
       ? ["How many hosts it takes is not known: `deno task crosscheck epoll` comes first."]
       : hosts(basis, cpuUs, processes!)),
     "",
-    `The table shows what agents cost the coordinator, if each has one process. It was measured on \`${machine}\` with ` +
+    `The next table shows what agents cost the coordinator, if each has one process. It was measured on \`${machine}\` with ` +
     `${count(agents)} agents that make no load.` +
     (numbers.length > 1 ? " The other number of agents is estimated in proportion." : ""),
     "",
-    `| | ${
-      numbers.map((number) => `${counted(number, "agent")}, ${number === agents ? "measured" : "estimated"}`).join(
-        " | ",
-      )
-    } |`,
+    `| | ${headings.join(" | ")} |`,
     `| :-- | ${numbers.map(() => "--:").join(" | ")} |`,
     line("messages of a window", value("window_messages"), whole),
     line("bytes of these", value("window_bytes"), bytes),
