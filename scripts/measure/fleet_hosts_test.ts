@@ -174,7 +174,7 @@ Deno.test("an agent of another version on another host is refused, with both ver
   using copy = folder();
   const args = ["-r", "deno.json", "deno.lock", "lib", "scripts", copy.path];
   assert((await new Deno.Command("cp", { args, cwd: ROOT }).output()).success);
-  Deno.writeTextFileSync(`${copy.path}/lib/timing/stats.ts`, "\n", { append: true });
+  Deno.writeTextFileSync(`${copy.path}/lib/timing/histogram.ts`, "\n", { append: true });
   await using hosts = await openHosts();
   const { left, right, address } = hosts;
   const at = { host: address.left, wrap: inside(left) };
@@ -185,7 +185,7 @@ Deno.test("an agent of another version on another host is refused, with both ver
   await using agent = new RunningTask("agent", ["--nats", url, "--name", "r1", ...allowed], dir.path, {}, ofCopy);
   await agent.hear(/ waits at /);
   await using _server = await serverOn(hosts);
-  const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url, "--wait", "1"];
+  const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url, "--wait", "5"];
   await using run = new RunningTask("measure", target, dir.path, {}, inside(left));
   const { code, stderr } = await run.end();
   assertEquals(code, 69, stderr);
