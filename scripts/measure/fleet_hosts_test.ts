@@ -100,7 +100,7 @@ Deno.test("four agents on two hosts load a third, which both sides must have nam
   for (const { metrics } of results) assertGreater(metrics.requests_per_s, 0);
   console.log(`    ${stderr.split("\n")[0]}\n${stdout}`);
   // The same server by another address, which no agent may load.
-  await using forbidden = fleet.measure("--url", `http://10.77.1.1:${PORT}`, "--wait", "1");
+  await using forbidden = fleet.measure("--url", `http://10.77.1.1:${PORT}`, "--wait", "5");
   const refused = await forbidden.end();
   assertEquals(refused.code, 69, refused.stdout);
   assertMatch(refused.stderr, /l1: it may not load 10\.77\.1\.1: start it with --allow-target 10\.77\.1\.1/);
