@@ -6,8 +6,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { join } from "node:path";
-import { ControlGroup } from "./faults/control_group.ts";
-import { CannotDo } from "./faults/fault.ts";
 import { find } from "../lib/catalogue/catalogue.ts";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { EXIT } from "../lib/cli/exit.ts";
@@ -225,20 +223,28 @@ async function spacesOfThreads(pids: readonly string[]): Promise<string[]> {
 }
 const isStopped = (pid: string) => / T /.test(unlessGone(() => readProc(`/proc/${pid}/stat`)) ?? "");
 
-/** Whether this user may limit the processes of a server. */
+/** Ends well where this user may make a control group that limits processes: in version 2 a parent has to hand that down. */
+const LIMIT_PROCESSES = `
+path=$(sed -n 's/^[0-9]*:\\([^:]*,\\)*pids[^:]*://p' /proc/self/cgroup)
+if [ -n "$path" ]; then parent=/sys/fs/cgroup/pids$path
+else
+  parent=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+  parent=\${parent%/}
+  until grep -qw pids "$parent/cgroup.subtree_control"; do
+    if [ "$parent" = /sys/fs/cgroup ]; then exit 1; fi
+    parent=\${parent%/*}
+  done
+fi
+group=$parent/c10k-may-$$
+mkdir "$group" || exit 1
+sh -c 'echo $$ > "$1/cgroup.procs"' sh "$group" && echo 100 > "$group/pids.max"
+may=$?
+rmdir "$group"
+exit $may`;
+
 async function mayLimitProcesses(): Promise<boolean> {
-  const child = new Deno.Command("sleep", { args: ["600"] }).spawn();
-  try {
-    await using group = ControlGroup.make([child.pid], "pids");
-    group.limit(100);
-    return true;
-  } catch (error) {
-    if (!(error instanceof CannotDo)) throw error;
-    return false;
-  } finally {
-    child.kill("SIGKILL");
-    await child.status;
-  }
+  const { success } = await new Deno.Command("sh", { args: ["-c", LIMIT_PROCESSES], stderr: "null" }).output();
+  return success;
 }
 
 /** Faults that not everybody may do. */

@@ -37,6 +37,7 @@ import { Unavailable } from "../cli/errors.ts";
 import {
   type AudienceCommand,
   type Command,
+  DRAIN_US,
   LoadGenerator,
   LoadLost,
   type LoadOptions,
@@ -45,7 +46,6 @@ import {
   type StressCommand,
   type Target,
 } from "../load/generator.ts";
-import { DRAIN_US } from "../load/patience.ts";
 import { monotonicUs } from "../sampling/process.ts";
 import { count, counted } from "../text/format.ts";
 
