@@ -394,8 +394,12 @@ test("a load generator that cannot keep up weakens the figure, and the run says 
   const load = ["--scenario", "throughput", "--connections", "100", "--seconds", "1"];
   const { code, text } = await outcome("exp", ["c-epoll", ...load, "--no-save"]);
   assertEquals(code, EXIT.ok, text);
-  if (text.includes("foreign_load")) return console.log("Not tried: other processes use the core of the generator.");
-  assertMatch(text, /(client_bound|both_bound), the (busiest process of the )?load generator used \d+ % of its cores?/);
+  // It has all of its core; or others had a part of that, which is another reason why it cannot keep up.
+  const full =
+    /(client_bound|both_bound), (the busiest process of the load generator used \d+ % of its core|with \d+ process)/;
+  const taken = /(foreign_load, processes outside of the run used|steal, steal time was) \d+ %/;
+  assert(full.test(text) || taken.test(text), text);
+  assertMatch(text, /throughput (as|is) a lower bound|the throughput is what the server can do/);
 }, await isInstalled("cc") && navigator.hardwareConcurrency > 1);
 
 test("a harness that runs out of memory under load says so, and leaves nothing running", async () => {

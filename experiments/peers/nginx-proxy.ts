@@ -85,10 +85,11 @@ function claimPort(hostname: string, port: number): number {
 }
 
 const FOLDERS = "c10k-peer-"; // what the names of folders of nginx and Apache begin with
+const MAKING_MS = 60_000; // a folder is without its lock for a moment: an older one was left by a process killed in that
 
 /**
  * Makes a folder until this process ends. SIGKILL would leave it behind, so its process holds a lock, which the kernel lets
- * go of however that ends; and whoever makes the next one removes those whose lock is free.
+ * go of however that ends; and the next start removes folders whose lock is free.
  */
 function makeFolder(): string {
   const folder = Deno.makeTempDirSync({ prefix: `${FOLDERS}${EXPERIMENT}-` });
@@ -107,13 +108,24 @@ function removeLeftOver(parent: string): void {
   const { NotFound, PermissionDenied } = Deno.errors;
   for (const { name } of Deno.readDirSync(parent)) {
     if (!name.startsWith(FOLDERS)) continue;
+    const folder = `${parent}/${name}`;
     try {
-      using lock = Deno.openSync(`${parent}/${name}/lock`, { write: true });
-      if (lock.tryLockSync(true)) Deno.removeSync(`${parent}/${name}`, { recursive: true });
+      if (hasEnded(folder)) Deno.removeSync(folder, { recursive: true });
     } catch (error) {
-      // It is being made, another process removes it at this moment, or it is another user's.
+      // Another process removes it at this moment, or it is another user's.
       if (!(error instanceof NotFound || error instanceof PermissionDenied)) throw error;
     }
+  }
+}
+
+/** Whether the process that made a folder has ended. The lock that is taken here is let go of: nobody else makes use of it. */
+function hasEnded(folder: string): boolean {
+  try {
+    using lock = Deno.openSync(`${folder}/lock`, { write: true });
+    return lock.tryLockSync(true);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    return Date.now() - Deno.statSync(folder).mtime!.getTime() > MAKING_MS;
   }
 }
 

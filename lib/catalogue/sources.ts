@@ -8,16 +8,23 @@ import { basename, dirname, join } from "node:path";
 /** The folder of launchers; what a launcher builds and runs stands in folders beside it. */
 const LAUNCHERS = "peers";
 
+/** What building leaves beside sources. Names with a leading dot are of editors and tools. */
+const BUILT = ["node_modules", "target"];
+const isBuilt = (name: string): boolean => name.startsWith(".") || BUILT.includes(name);
+
+/** Files only: a link, a socket or a pipe is no source. */
 function filesBelow(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) =>
-    isDirectory ? filesBelow(join(folder, name)) : [join(folder, name)]
-  ).sort();
+  return [...Deno.readDirSync(folder)].filter(({ name }) => !isBuilt(name)).flatMap(({ name, isDirectory, isFile }) => {
+    const path = join(folder, name);
+    if (isDirectory) return filesBelow(path);
+    return isFile ? [path] : [];
+  }).sort();
 }
 
 /** The folders beside a launcher that its text names: `c` of `${here}c/c-epoll.c`. */
 const foldersOf = (path: string, text: string): string[] =>
   [...Deno.readDirSync(dirname(path))]
-    .filter(({ name, isDirectory }) => isDirectory && new RegExp(`[}"'\`/]${name}[/"'\`]`).test(text))
+    .filter(({ name, isDirectory }) => isDirectory && !isBuilt(name) && new RegExp(`[}"'\`/]${name}[/"'\`]`).test(text))
     .map(({ name }) => join(dirname(path), name))
     .sort();
 

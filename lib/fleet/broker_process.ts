@@ -3,19 +3,17 @@
  *
  * @module
  */
-import { linesOf } from "../server/launch.ts";
+import { type Group, spawnGroup } from "../server/process_group.ts";
 
-const STDERR_LINES = 40; // of its log, for the message of a failure
+const LOG_LINES = 40; // of its log, for the message of a failure
+const LAUNCH = `exec "$@" 2>&1`; // its log goes to stderr: here it is heard line by line
 
-/** A nats-server that runs. */
+/** A nats-server that runs. It ends with the process that has started it, however that ends. */
 export class BrokerProcess implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #reading: Promise<void>;
-  readonly #ready = Promise.withResolvers<number>();
+  readonly #group: Group;
 
-  private constructor(command: Deno.Command) {
-    this.#child = command.spawn();
-    this.#reading = this.#read();
+  private constructor(group: Group, readonly port: number) {
+    this.#group = group;
   }
 
   /**
@@ -24,54 +22,41 @@ export class BrokerProcess implements AsyncDisposable {
    * @param args Further words of its command line.
    * @param port Where it listens; default: a free port.
    * @param at Where it runs; default: on this host.
+   * @throws {Error} If it ends instead, with the end of its log.
    */
   static async start(
     args: readonly string[] = [],
     port = -1,
     at: { host: string; wrap(words: string[]): string[] } = { host: "127.0.0.1", wrap: (words) => words },
-  ): Promise<BrokerProcess & { port: number }> {
+  ): Promise<BrokerProcess> {
     const words = at.wrap(["nats-server", "-a", at.host, "-p", String(port), ...args]);
-    const command = new Deno.Command(words[0]!, {
-      args: words.slice(1),
-      stdin: "null",
-      stdout: "null",
-      stderr: "piped",
+    const ready = Promise.withResolvers<number>();
+    const log: string[] = [];
+    let listens = 0;
+    const onLine = (line: string) => {
+      log.push(line);
+      if (log.length > LOG_LINES) log.shift();
+      listens = Number(/Listening for client connections on .*:(\d+)$/.exec(line)?.[1] ?? listens);
+      if (line.endsWith("Server is ready")) ready.resolve(listens);
+    };
+    const group = await spawnGroup({ command: "sh", args: ["-c", LAUNCH, "sh", ...words] }, { onLine });
+    const ended = group.gone.then(() => {
+      throw new Error(`nats-server is not ready: ${log.join("\n")}`);
     });
-    const broker = new BrokerProcess(command);
-    return Object.assign(broker, { port: await broker.#ready.promise });
-  }
-
-  async #read(): Promise<void> {
-    let port = 0;
-    const said: string[] = [];
-    for await (const line of linesOf(this.#child.stderr)) {
-      said.push(line);
-      if (said.length > STDERR_LINES) said.shift();
-      port = Number(/Listening for client connections on .*:(\d+)$/.exec(line)?.[1] ?? port);
-      if (line.endsWith("Server is ready")) this.#ready.resolve(port);
-    }
-    this.#ready.reject(new Error(`nats-server is not ready: ${said.join("\n")}`));
+    return new BrokerProcess(group, await Promise.race([ready.promise, ended]));
   }
 
   /** Ends it at once, as a crash does. */
   async kill(): Promise<void> {
-    this.#child.kill("SIGKILL");
-    await this.#child.status;
-    await this.#reading;
+    await this.#group.kill();
   }
 
   /** Stops it without an end: its connections stay, and nothing comes from them. */
   freeze(): void {
-    this.#child.kill("SIGSTOP");
+    this.#group.signal("SIGSTOP");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#child.kill("SIGKILL");
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it has ended
-    }
-    await this.#child.status;
-    await this.#reading;
+    await this.kill();
   }
 }

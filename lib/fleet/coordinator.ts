@@ -37,6 +37,7 @@ import { Unavailable } from "../cli/errors.ts";
 import {
   type AudienceCommand,
   type Command,
+  DRAIN_US,
   LoadGenerator,
   LoadLost,
   type LoadOptions,
@@ -54,7 +55,7 @@ const START_MS = 60_000;
 /** The client of the broker has to be given a time; a command is given up before it, by what it says: see {@linkcode patienceMs}. */
 const COMMAND_MS = 4 * 3600 * 1000;
 /** So long a load process waits for answers behind a window at the most. */
-export const DRAIN_MS = 60_000;
+export const DRAIN_MS = DRAIN_US / 1000;
 /** A load process that has not answered so long after it should have, or that has shown no progress for so long, hangs. */
 const GRACE_MS = 30_000;
 /** Exchanges to learn the offset of a clock. The one that took the least time is the best: nothing was queued. */

@@ -125,23 +125,38 @@ class AskLoop implements Loop {
   readonly #queue: number[];
   readonly #roles: Uint8Array;
   #at = 0;
+  /** When the next one may be asked. */
+  #nextUs = 0;
 
-  constructor(readonly connections: Connections, targets: Int32Array, readonly window: number) {
+  /** @param intervalUs From one request to the next, at the least. */
+  constructor(
+    readonly connections: Connections,
+    targets: Int32Array,
+    readonly window: number,
+    readonly intervalUs: number,
+  ) {
     this.left = targets.length;
     this.#queue = Array.from(targets);
     this.#roles = new Uint8Array(connections.states.length);
     for (const id of targets) this.#roles[id] = TARGET;
   }
 
-  /** Asks the next ones until the window is full. */
-  fill(): void {
+  /** Asks the next ones until the window is full. Returns when the next one may be asked, if that is a matter of time. */
+  fill(): number {
     const { connections } = this;
-    while (connections.busy < this.window && this.#at < this.#queue.length) {
-      const id = this.#queue[this.#at++]!;
+    for (; connections.busy < this.window && this.#at < this.#queue.length; this.#at++) {
+      const id = this.#queue[this.#at]!;
       if (this.#roles[id] === DONE) continue; // it was closed before its turn came
-      if (connections.states[id] === IDLE) connections.send(id, connections.clockUs(), 0);
-      else this.#roles[id] = PASSED_OVER;
+      if (connections.states[id] !== IDLE) {
+        this.#roles[id] = PASSED_OVER;
+        continue;
+      }
+      const now = connections.clockUs();
+      if (now < this.#nextUs) return this.#nextUs;
+      this.#nextUs = now + this.intervalUs; // one that was late is not made up for: that would break the rate
+      connections.send(id, now, 0);
     }
+    return NEVER;
   }
 
   /** Whether a connection is one of the targets, and has an outcome only now. */
@@ -187,15 +202,16 @@ class AskLoop implements Loop {
 
 /** Sends one request on each held connection, and waits for the answers. */
 export function* ask(connections: Connections, options: AskOptions): Steps<AskOutcome> {
-  const { onlyNew, window, timeoutMs } = options;
+  const { onlyNew, window, timeoutMs, ratePerS = Infinity } = options;
+  const intervalUs = 1e6 / ratePerS;
   const held = connections.heldIds.slice(0, connections.held);
   const targets = onlyNew ? held.filter((id) => connections.fresh[id] === 1) : held;
   const without = onlyNew ? 0 : connections.dormant;
   for (const id of targets) connections.fresh[id] = 0;
-  const loop = connections.loop = new AskLoop(connections, targets, window);
-  const patience = new Patience(connections, timeoutMs * 1e3);
+  const loop = connections.loop = new AskLoop(connections, targets, window, intervalUs);
+  const patience = new Patience(connections, timeoutMs * 1e3 + intervalUs); // between two requests nobody is silent
   const startUs = connections.clockUs();
-  for (loop.fill(); loop.left > 0 && !patience.over(); loop.fill()) yield NEVER;
+  for (let untilUs = loop.fill(); loop.left > 0 && !patience.over(); untilUs = loop.fill()) yield untilUs;
   connections.countUnfinished();
   connections.leave();
   // Those too that had ended before they could be asked.

@@ -61,6 +61,7 @@ export type {
 } from "./types.ts";
 export { type CoreShares, coreSharesOf, interruptShareOf, sharesOf } from "./meter.ts";
 export { LoadChild, LoadLost } from "./child.ts";
+export { DRAIN_US } from "./patience.ts";
 export { HEADS } from "./request.ts";
 
 const QUIET_MS = 5000; // so long, without any progress, connections and answers are waited for by default

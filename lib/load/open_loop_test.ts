@@ -1,4 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
+import { ask } from "./connect_and_ask.ts";
 import { Connections, type Steps } from "./connections.ts";
 import { openLoop } from "./open_loop.ts";
 import { cutter } from "./window.ts";
@@ -187,6 +188,20 @@ class Simulation extends Connections {
     return this.drive(openLoop(this, cutter(this, () => 0), { ...part, heavyShare: 0, heavyPath: "/" }, []));
   }
 }
+
+Deno.test("connections are asked at no more than a rate, where there is one", () => {
+  const sentBy = (ratePerS: number | undefined, answersAtUs = 0) => {
+    const connections = new Simulation(5);
+    connections.serverStall = { fromUs: 0, toUs: answersAtUs };
+    const options = { onlyNew: false, window: 2, timeoutMs: 10, ...(ratePerS !== undefined && { ratePerS }) };
+    const { asked, answered, unanswered } = connections.drive(ask(connections, options));
+    return [connections.sentAtUs, asked, answered, unanswered];
+  };
+  assertEquals(sentBy(undefined), [[0, 0, 100, 100, 200], 5, 5, 0]); // as fast as answers come
+  assertEquals(sentBy(2), [[0, 1, 2, 3, 4].map((i) => i * 500_000), 5, 5, 0]); // longer apart than a server may be silent
+  // A server that is slow is not asked faster behind that: two are under way until 2 ms.
+  assertEquals(sentBy(1000, 2000), [[0, 1000, 2000, 3000, 4000], 5, 5, 0]);
+});
 
 Deno.test("a server that stands still for S in a run of T shows S − (1 − p) T at percentile p, and hardly a trace raw", () => {
   const connections = new Simulation(10);

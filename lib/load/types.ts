@@ -96,6 +96,8 @@ export interface AskOptions {
   window: number;
   /** So long, without any progress, answers are waited for. */
   timeoutMs: number;
+  /** How many are asked per second at the most; without it `window` alone bounds them. */
+  ratePerS?: number;
 }
 
 /**

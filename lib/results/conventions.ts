@@ -39,6 +39,9 @@ export const MEMORY_SHARE = 0.7;
 /** The exact 98 % interval of a median needs 7 values, so no figure is shown from fewer rounds. */
 export const MIN_ROUNDS = 7;
 
+/** A cell of the faults that is in doubt is measured alone so many times at most. */
+export const MAX_ALONE = 3;
+
 /** The measurement of ten million connections: a command of its own stores its rows, as those of a probe about one server. */
 export const CROWD = { probe: "c10m", server: "xdp", connections: 10_000_000, command: "deno task c10m" } as const;
 /** The variant of its rows at so many connections. */

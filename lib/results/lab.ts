@@ -4,14 +4,16 @@
  * @module
  */
 import { fileURLToPath } from "node:url";
-import { dirname, relative } from "node:path";
+import { dirname, posix, relative } from "node:path";
 import { readSources } from "../catalogue/sources.ts";
 import type { Lab } from "./schema.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const LIB = fileURLToPath(new URL("..", import.meta.url));
-/** What makes and counts load: the generator, its clocks and histograms, and what its hosts say to each other. */
-const LOAD = ["load", "timing", "fleet"];
+/** The process of the load generator, and what its hosts say to each other. */
+const [PROCESS, PROTOCOL] = ["load/main.ts", "fleet/protocol.ts"];
+/** What a module of this project loads: `import type` and packages are left out. */
+const LOADED = [/^(?:import|export)\s(?!type\b)[^"';]*?\bfrom\s+"(\.[^"]+)"/gm, /\bimport\s*\(?"(\.[^"]+)"/g];
 
 /** Sixteen hexadecimal digits, the same for the same value. */
 export async function digestOf(value: unknown): Promise<string> {
@@ -31,16 +33,26 @@ export async function readCommit(folder: string = ROOT): Promise<string | null> 
   }
 }
 
+/** A file below a folder, and all that it loads from there. */
+function closureOf(folder: string, path: string, known = new Set<string>()): Set<string> {
+  if (known.has(path)) return known;
+  known.add(path);
+  const text = Deno.readTextFileSync(`${folder}/${path}`);
+  for (const pattern of LOADED) {
+    for (const [, other] of text.matchAll(pattern)) closureOf(folder, posix.join(posix.dirname(path), other!), known);
+  }
+  return known;
+}
+
 /**
  * A digest of the load generator's source: what it does differently may change every figure, and what counts in other buckets does
- * not merge. Needs `--allow-read`.
+ * not merge. It is made of lib/load, of what its process loads besides, as histograms, and of the protocol of its hosts. Needs
+ * `--allow-read`.
  */
 export function loadDigest(lib: string = LIB): Promise<string> {
-  const paths = LOAD.flatMap((folder) =>
-    [...Deno.readDirSync(`${lib}/${folder}`)].map(({ name }) => `${folder}/${name}`)
-  );
-  const sources = paths.filter((path) => !path.endsWith("_test.ts")).sort();
-  return digestOf(sources.map((path) => [path, Deno.readTextFileSync(`${lib}/${path}`)]));
+  const own = [...Deno.readDirSync(`${lib}/load`)].filter(({ name, isFile }) => isFile && !name.endsWith("_test.ts"));
+  const paths = closureOf(lib, PROCESS).union(new Set([PROTOCOL, ...own.map(({ name }) => `load/${name}`)]));
+  return digestOf([...paths].sort().map((path) => [path, Deno.readTextFileSync(`${lib}/${path}`)]));
 }
 
 /** A digest of all that a server is made of. The folder it stands in is no part of it. */

@@ -15,10 +15,10 @@ export const LOAD_TRIAL = v.strictObject({
 export type LoadTrial = v.InferOutput<typeof LOAD_TRIAL>;
 
 /**
- * The server's share rises if it gains so much of what it was: two points where the server is full. A server with one loop on
- * many cores has a small share, and gains few points even if it does twice as much.
+ * The server's share rises if it gains so much of what it was, and not so many points. A server with one loop on many cores
+ * has a small share, and gains few points even if it does twice as much.
  */
-const MIN_RISE = 0.02;
+export const MIN_RISE = 0.02;
 
 /**
  * Whether more processes may bring more: the server is not full, and the last ones that were added had its share rise. After

@@ -35,6 +35,8 @@ export interface GroupOptions {
   prlimit?: string[];
   /** Whether its processes are found also where they leave the group, as a server does that goes to the background. */
   marked?: boolean;
+  /** Told each line of stdout, from the first one. */
+  onLine?: (line: string) => void;
 }
 
 const DRAIN_MS = 1_000; // how long output may stay open after the group is gone: somebody outside of it holds it
@@ -121,7 +123,8 @@ export class Group {
   #swept: Promise<unknown> | null = null;
   readonly #listeners = new Set<(line: string) => void>();
 
-  constructor(child: Deno.ChildProcess, watchdog: Deno.ChildProcess | null) {
+  constructor(child: Deno.ChildProcess, watchdog: Deno.ChildProcess | null, { onLine }: GroupOptions) {
+    if (onLine !== undefined) this.#listeners.add(onLine);
     this.#child = child;
     this.#watchdog = watchdog;
     this.pid = child.pid;
@@ -195,7 +198,11 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
   const words = limited(options.prlimit ?? [], [server.command, ...server.args]);
   const common = { ...(cwd && { cwd }), env, stdout: "piped", stderr: "piped" } as const;
   if (Deno.build.os === "windows") {
-    return new Group(new Deno.Command(words[0]!, { ...common, args: words.slice(1), stdin: "null" }).spawn(), null);
+    return new Group(
+      new Deno.Command(words[0]!, { ...common, args: words.slice(1), stdin: "null" }).spawn(),
+      null,
+      options,
+    );
   }
   const shell = (script: string, args: string[], rest: Deno.CommandOptions) =>
     new Deno.Command("sh", { ...rest, args: ["-c", script, "sh", ...args], detached: true, stdin: "piped" }).spawn();
@@ -206,7 +213,7 @@ export async function spawnGroup(server: GroupCommand, options: GroupOptions = {
   const child = shell(isMarked ? LAUNCH_MARKED : LAUNCH, [cores, ...words], common);
   const pipe = isMarked ? pipeOf(child.pid) : "";
   const watchdog = shell(WATCH, [String(child.pid), mark, pipe], { stdout: "null", stderr: "null" });
-  const group = new Group(child, watchdog);
+  const group = new Group(child, watchdog, options);
   const go = child.stdin.getWriter();
   await go.write(new TextEncoder().encode("go\n"));
   await go.close();

@@ -31,7 +31,7 @@ import {
 } from "../../lib/fleet/protocol.ts";
 import type { Targets } from "./targets.ts";
 import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
-import { type LoadChild, type Progress, startProcesses } from "../../lib/load/generator.ts";
+import { type Command, type LoadChild, type Progress, startProcesses } from "../../lib/load/generator.ts";
 import { monotonicUs } from "../../lib/sampling/process.ts";
 import { count } from "../../lib/text/format.ts";
 
@@ -245,9 +245,10 @@ export class Agent implements AsyncDisposable {
   }
 
   async #command(lease: Lease, json: string): Promise<unknown> {
-    const { process, command } = readMessage(DO, json);
+    const { process, command: wanted } = readMessage(DO, json);
     const child = lease.children[process];
     if (child === undefined) throw new Refusal(`it has no process ${process}`);
+    const command = paced(wanted, this.#options.bounds, lease.children.length);
     const reserved = this.#reserve(lease, child, command);
     try {
       const done = await child.run(command);
@@ -268,7 +269,7 @@ export class Agent implements AsyncDisposable {
    *
    * @throws {Refusal} If that is more than this agent does, or comes too late for the time at which it is to begin.
    */
-  #reserve(lease: Lease, child: LoadChild, command: FleetCommand): Reserved {
+  #reserve(lease: Lease, child: LoadChild, command: Paced): Reserved {
     const { bounds } = this.#options;
     const wanted = loadOf(command);
     const all = [wanted, ...lease.underWay];
@@ -291,7 +292,7 @@ export class Agent implements AsyncDisposable {
   }
 
   /** @throws {Refusal} If a command comes too late for the time at which it is to begin, or takes longer than this agent works. */
-  #keepTime(lease: Lease, child: LoadChild, { name, options }: FleetCommand): void {
+  #keepTime(lease: Lease, child: LoadChild, { name, options }: Paced): void {
     if (name !== "open" && name !== "closed" && name !== "churn") return;
     const nowUs = monotonicUs() + child.clockOffsetUs;
     if (options.startUs <= nowUs) {
@@ -325,8 +326,18 @@ export class Agent implements AsyncDisposable {
   }
 }
 
+/** A command as a process gets it. */
+type Paced = Extract<Command, { name: FleetCommand["name"] }>;
+
+/** A request on each connection has no rate of its own: each process gets its share of that of the agent, where that is bounded. */
+function paced(command: FleetCommand, { open_only, rate_per_s }: Bounds, processes: number): Paced {
+  if (command.name !== "ask" || !open_only) return command;
+  return { ...command, options: { ...command.options, ratePerS: rate_per_s / processes } };
+}
+
 /** What a command adds to the load while it runs, at the most. */
-function loadOf({ name, options }: FleetCommand): Reserved {
+function loadOf({ name, options }: Paced): Reserved {
+  if (name === "ask") return { connections: 0, ratePerS: options.ratePerS ?? 0 };
   if (name === "connect" || name === "slow") return { connections: options.count, ratePerS: 0 };
   if (name === "churn") return { connections: options.concurrency, ratePerS: 0 };
   return { connections: 0, ratePerS: name === "open" ? options.rate / options.step : 0 };

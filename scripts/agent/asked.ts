@@ -25,8 +25,8 @@ export const USAGE = `Usage: deno task agent --nats nats://HOST:4222 [flags]
        --name NAME            how reports name it
        --once                 end after one run that has made load
        ${BROKER_USAGE}
---max-rate does not count the requests that show that new connections are
-served, one on each: --max-connections bounds those.`;
+With --max-rate the requests that show that new connections are served, one
+on each, are sent at that rate too.`;
 
 /** What an agent was asked for. */
 export interface AskedAgent {

@@ -168,7 +168,7 @@ async function measureOver(image: string, broker: { port: number }, server: { po
     const { value } = await lines.next();
     assertStringIncludes(String(value), "Agent image waits at ");
     using dir = project();
-    const size = ["--scenario", "hold", "--connections", "5", "--seconds", "0", "--wait", "1", "--no-save"];
+    const size = ["--scenario", "hold", "--connections", "5", "--seconds", "0", "--wait", "5", "--no-save"];
     return await runTask("measure", [...measureArgs(broker, server, 1), ...size], dir.path);
   } finally {
     agent.kill("SIGTERM");

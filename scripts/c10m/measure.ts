@@ -51,7 +51,7 @@ export interface Outcome {
   connections: number;
   mode: string;
   phases: PhaseOutcome[];
-  /** Connections that were open, with nothing in flight, after all had asked twice. */
+  /** Connections that were open, with nothing in flight, after all had asked for the last time. */
   held: number;
   answered: number;
   lost: number;
@@ -71,6 +71,10 @@ const WRK_S = 5;
 const WINDOW = 512; // connections that wait for something at a time: their packets fit into the server's fill ring
 const FIRST_ADDRESS = "10.1.0.0";
 const PHASES = [["ask", "connect and ask"], ["ask", "ask again"], ["close", "close"]] as const;
+/** How often each connection asks. */
+export const ASKS = PHASES.filter(([command]) => command === "ask").length;
+/** The phase behind which all are held with nothing in flight. */
+const LAST_ASK = PHASES.findLastIndex(([command]) => command === "ask");
 
 /** Starts xdp with a table for so many connections. */
 function serve({ network, experiment, cores }: RunPlan, connections: number): Promise<Server> {
@@ -229,7 +233,7 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
       await new Promise((resolve) => setTimeout(resolve, plan.holdS * 1000)); // the length of the measurement
       if (hasWrk) beside = await runWrk(plan, server);
     }
-    if (i === 1) held = last.held!;
+    if (i === LAST_ASK) held = last.held!;
   }
   const { answered, lost, losses, packets } = last!;
   const { stopped } = await server.stop();

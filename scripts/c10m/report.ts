@@ -6,10 +6,7 @@
 import { count } from "../../lib/text/format.ts";
 import { CROWD, crowdVariant } from "../../lib/results/conventions.ts";
 import type { ProbeRow } from "../../lib/results/rows.ts";
-import type { Outcome } from "./measure.ts";
-
-/** How often each connection is asked something. */
-const ROUNDS = 2;
+import { ASKS, type Outcome } from "./measure.ts";
 
 /** The rows of a study: one for each figure. */
 export function rowsOf(outcome: Outcome): ProbeRow[] {
@@ -42,7 +39,7 @@ export function rowsOf(outcome: Outcome): ProbeRow[] {
 
 /** What is missing of a run in which all went well, in words; none if nothing is. */
 export function failuresOf({ connections, phases, held, answered, lost }: Outcome): string[] {
-  const asked = ROUNDS * connections;
+  const asked = ASKS * connections;
   return [
     ...(lost > 0 ? [`${count(lost)} connections were lost`] : []),
     ...(held < connections ? [`${count(connections - held)} were not held`] : []),

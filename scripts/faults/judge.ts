@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { MAX_ALONE } from "../../lib/results/conventions.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { type Fault, FRESH } from "./fault.ts";
 
@@ -207,8 +208,6 @@ export const unmeasured = (key: CellKey, verdict: FaultRow["verdict"], reason: s
   runs: [verdict],
 });
 
-/** A cell that is in doubt is measured alone so many times at most. */
-export const MAX_ALONE = 3;
 /** From good to bad: of three runs with three verdicts the one in the middle counts. */
 const GRAVITY: readonly FaultRow["verdict"][] = ["survived", "skipped", "degraded", "cannot", "failed"];
 

@@ -1,9 +1,10 @@
 import { assert, assertEquals } from "@std/assert";
+import { MAX_ALONE } from "../../lib/results/conventions.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { faultRow } from "../../lib/testing/fixtures.ts";
 import { FRESH } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { abilitiesOf, EXCUSES, type Figures, judge, MAX_ALONE, RULES, settle, unmeasured } from "./judge.ts";
+import { abilitiesOf, EXCUSES, type Figures, judge, RULES, settle, unmeasured } from "./judge.ts";
 
 const GOOD: Figures = faultRow();
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { PROBE, variantOf } from "./plan.ts";
 import { CLIENTS, DIGEST, simulate, windowOf } from "./simulated.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker } from "../../lib/fleet/broker.ts";
@@ -12,7 +13,6 @@ import { LoadGenerator } from "../../lib/load/generator.ts";
 import type { ProbeRow } from "../../lib/results/rows.ts";
 import { signInterval } from "../../lib/timing/stats.ts";
 
-export const PROBE = "fleet";
 /** How long a window would be of which the agents tell. */
 const WINDOW_S = 10;
 const GATHER_S = 30;
@@ -71,7 +71,7 @@ async function open(generator: LoadGenerator, rate: number, requests: number): P
 function rowsOf(agents: number, figures: Record<string, [values: number[], note: string]>): ProbeRow[] {
   return Object.entries(figures).map(([metric, [values, note]]) => {
     const { estimate, low, high } = signInterval(values);
-    return { probe: PROBE, variant: `${agents} agents`, metric, value: estimate, low, high, runs: values.length, note };
+    return { probe: PROBE, variant: variantOf(agents), metric, value: estimate, low, high, runs: values.length, note };
   });
 }
 

@@ -1,12 +1,13 @@
 /** What a coordinator does with agents that only speak the protocol: of another version, out of order, and very many. */
 import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { measureCost } from "./cost.ts";
-import { planOf, processesFor } from "./plan.ts";
+import { NO_PLAN, planOf, processesFor, storedPlan } from "./plan.ts";
 import { DIGEST, simulate } from "./simulated.ts";
 import { readBroker } from "../../lib/fleet/address.ts";
 import { connectBroker, type NatsConnection } from "../../lib/fleet/broker.ts";
 import { DRAIN_MS, Fleet, patienceMs } from "../../lib/fleet/coordinator.ts";
 import {
+  BEAT_MS,
   CALL,
   CALL_SUBJECT,
   type FleetCommand,
@@ -16,12 +17,16 @@ import {
 } from "../../lib/fleet/protocol.ts";
 import { Unavailable } from "../../lib/cli/errors.ts";
 import { LoadLost } from "../../lib/load/generator.ts";
-import { DRAIN_US } from "../../lib/load/patience.ts";
+import { machinesIn } from "../../lib/results/machine.ts";
+import type { ProbeRow } from "../../lib/results/rows.ts";
+import { readStored } from "../../lib/results/stored.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { filesIn, project, ROOT, runTask } from "../../lib/testing/task.ts";
 
 const ignore = !HAS_BROKER || Deno.build.os !== "linux";
 const AGENTS = 64;
+/** So long an agent of this process may take to answer; where one is missing, the test takes as long. */
+const WAIT_S = 5;
 
 interface Opened extends AsyncDisposable {
   connections: NatsConnection[];
@@ -42,7 +47,12 @@ async function open(agents: number): Promise<Opened> {
   return {
     connections,
     gather: async (agents, graceMs = 30_000) =>
-      await Fleet.gather(await connectBroker(address, "test", false), { ...common, agents, waitSeconds: 1, graceMs }),
+      await Fleet.gather(await connectBroker(address, "test", false), {
+        ...common,
+        agents,
+        waitSeconds: WAIT_S,
+        graceMs,
+      }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -121,7 +131,6 @@ Deno.test("a load process that shows no progress is given up, and the sentence n
 });
 
 Deno.test("how long a command may take follows from the command", () => {
-  assertEquals(DRAIN_MS, DRAIN_US / 1000);
   const times = { startUs: 2e6, endUs: 12e6 };
   const open: FleetCommand = {
     name: "open",
@@ -150,50 +159,84 @@ Deno.test("what a fleet makes together are the shares that each of its processes
   assertEquals([ratePerS(100), ratePerS(2), ratePerS(1)], [625, 500, 500]);
 });
 
-Deno.test(`the messages and merges of ${AGENTS} agents cost a coordinator little`, { ignore }, async () => {
+Deno.test(`${AGENTS} agents cost a coordinator few messages, and short ones`, { ignore }, async () => {
   const { signal } = new AbortController();
   const rows = await measureCost({ agents: AGENTS, rate: 300_000, windows: 2, signal });
   const value = (metric: string) => rows.find((row) => row.metric === metric)!.value!;
   console.log(`    ${rows.map(({ metric, value }) => `${metric} ${value!.toFixed(0)}`).join(", ")}`);
-  // 16 exchanges for the clocks, a command with its answer; two heartbeats a second go with these.
+  // 16 exchanges for the clocks, and a command with its answer. In a while of so many ms there are signs of life too, and while
+  // agents are gathered twice as often calls, which each of them answers.
   const exchanges = AGENTS * 2 * (16 + 1);
+  const signs = (metric: string) => (value(metric) / BEAT_MS + 2) * (AGENTS + 1);
   assert(value("window_messages") >= exchanges, "a message is not counted");
-  assertLess(value("window_messages"), 1.5 * exchanges);
-  assertLess(value("gather_messages"), 2 * exchanges);
+  assertLess(value("window_messages"), exchanges + signs("window_ms"));
+  assertLess(value("gather_messages"), exchanges + 3 * signs("gather_ms"));
   assertLess(value("answer_bytes"), 64 * 1024); // of the megabyte that a broker takes in a message
   assert(value("window_bytes") >= AGENTS * 0.9 * value("answer_bytes"), "an answer is not counted");
-  assertLess(value("window_bytes"), AGENTS * (value("answer_bytes") + 4096));
-  assertLess(value("merge_ms"), 1000);
-  assertLess(value("window_ms"), 5000);
+  assertLess(value("window_bytes"), AGENTS * (value("answer_bytes") + 4096) + 256 * signs("window_ms"));
+  for (const metric of ["gather_ms", "window_ms", "merge_ms"]) assert(value(metric) > 0, metric);
 });
 
-Deno.test("a plan for many hosts is made of figures, and in proportion", () => {
-  const row = (metric: string, value: number) => ({
-    probe: "fleet",
-    variant: "64 agents",
-    metric,
-    value,
-    low: null,
-    high: null,
-    runs: 1,
-    note: null,
-  });
-  const rows = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
+const row = (metric: string, value: number) => ({
+  probe: "fleet",
+  variant: "64 agents",
+  metric,
+  value,
+  low: null,
+  high: null,
+  runs: 1,
+  note: null,
+});
+const ROWS = [row("window_messages", 640), row("window_bytes", 64 * 1024), row("window_ms", 32), row("merge_ms", 16)];
+
+Deno.test("a plan for many hosts is made of figures, and says what is estimated", () => {
+  const basis = { rate: 300_000, agents: 64, machine: "mine", rows: ROWS };
   assertEquals(processesFor(300_000, 10), 6);
-  const plan = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: { us: 53, machine: "mine" } });
-  assertStringIncludes(plan, "300 000 requests/s take 32 load processes");
+  const plan = planOf({ ...basis, cpuUs: 53 });
+  assertStringIncludes(plan, "300 000 requests/s take at least 32 load processes, each on a core of its own.");
   assertStringIncludes(plan, "| 4 | 8 |\n| 16 | 2 |");
+  assertStringIncludes(plan, "estimated in proportion.\n\n| | 32 agents, estimated | 64 agents, measured |\n");
   assertStringIncludes(plan, "| messages of a window | 320 | 640 |\n");
   assertStringIncludes(plan, "| of it: merge of counts and histograms | 8.0 ms | 16.0 ms |\n");
-  const bare = planOf({ rate: 300_000, agents: 64, machine: "mine", rows, cpu: null });
+  const bare = planOf({ ...basis, cpuUs: null });
   assertStringIncludes(bare, "`deno task crosscheck epoll` comes first");
+  assertEquals([bare.includes("estimated"), bare.includes("| 64 agents, measured |")], [false, true]);
 });
 
-Deno.test("the document for many hosts has the plan of its command", () => {
+Deno.test("the plan of a document is that of the newest full study of one machine", async () => {
+  const { stored } = await readStored(`${ROOT}/results`, "none");
+  const { host } = stored;
+  const study = (quick: boolean, rows: ProbeRow[]) => ({
+    ...{ schema: 2 as const, kind: "probe" as const, id: "0", time: "2026-01-01T00:00:00.000Z", quick, host },
+    ...{ lab: { commit: null, load: null, served: null }, command: "deno task fleet", manifests: {}, rows },
+  });
+  const of = (...probe: ReturnType<typeof study>[]) =>
+    storedPlan({ machine: "mine", studies: { ...stored.studies, probe } }, 300_000);
+  assertEquals(of(), null);
+  assertEquals(of(study(true, ROWS), study(false, [{ ...ROWS[0]!, probe: "timer" }])), null);
+  const expected = planOf({ rate: 300_000, agents: 64, machine: "mine", rows: ROWS, cpuUs: null });
+  assertEquals(of(study(false, ROWS), study(true, [row("window_messages", 1)])), expected);
+});
+
+Deno.test("the document for many hosts has no plan but that of what is stored", async () => {
   const readme = Deno.readTextFileSync(`${ROOT}/scripts/fleet/README.md`);
-  const [, plan] = /<!-- plan:begin -->\n(.*)<!-- plan:end -->/s.exec(readme)!;
-  assertMatch(plan!, /requests\/s take [\d ]+ load processes/);
-  assertMatch(plan!, /\| of it: merge of counts and histograms \| [\d.]+ ms \| [\d.]+ ms \|/);
+  const plan = /<!-- plan:begin -->\n(.*)<!-- plan:end -->/s.exec(readme)![1]!.trim();
+  const rate = Number(/deno task fleet --rate (\d+) --write/.exec(readme)![1]);
+  const plans = [NO_PLAN];
+  for (const machine of await machinesIn(`${ROOT}/results`)) {
+    const { stored } = await readStored(`${ROOT}/results`, machine);
+    plans.push(storedPlan(stored, rate) ?? NO_PLAN);
+  }
+  assert(plans.includes(plan), plan);
+});
+
+Deno.test("a plan is written from stored rows alone", async () => {
+  using dir = project();
+  for (const args of [["--no-save"], ["--windows", "3"]]) {
+    const { code, stderr } = await runTask("fleet", ["--write", ...args], dir.path);
+    assertEquals(code, 2, stderr);
+    assertStringIncludes(stderr, "--write needs rows that are stored, of 7 windows at least.");
+  }
 });
 
 Deno.test("fleet stores its rows, and shows the plan", { ignore }, async () => {
@@ -208,4 +251,19 @@ Deno.test("fleet stores its rows, and shows the plan", { ignore }, async () => {
   const [stored] = filesIn(dir.path, ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
   assertEquals([stored.kind, stored.quick], ["probe", true]);
   assertEquals(stored.rows.map((row: { variant: string }) => row.variant), Array(7).fill("3 agents"));
+});
+
+Deno.test("the plan that fleet writes is the one that its stored rows give", { ignore }, async () => {
+  using dir = project();
+  const document = `${dir.path}/scripts/fleet/README.md`;
+  Deno.mkdirSync(`${dir.path}/scripts/fleet`, { recursive: true });
+  Deno.writeTextFileSync(document, `Before\n<!-- plan:begin -->\n\n${NO_PLAN}\n\n<!-- plan:end -->\nBehind\n`);
+  const { code, stdout, stderr } = await runTask("fleet", ["--agents", "3", "--rate", "900", "--write"], dir.path);
+  assertEquals(code, 0, stderr);
+  const { stored } = await readStored(`${dir.path}/results`);
+  const plan = storedPlan(stored, 900)!;
+  assertEquals(stdout, `${plan}\n`);
+  const written = Deno.readTextFileSync(document);
+  assertEquals(written, `Before\n<!-- plan:begin -->\n\n${plan}\n\n<!-- plan:end -->\nBehind\n`);
+  assertStringIncludes(plan, "`deno task crosscheck epoll` comes first");
 });

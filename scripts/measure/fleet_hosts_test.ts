@@ -100,7 +100,7 @@ Deno.test("four agents on two hosts load a third, which both sides must have nam
   for (const { metrics } of results) assertGreater(metrics.requests_per_s, 0);
   console.log(`    ${stderr.split("\n")[0]}\n${stdout}`);
   // The same server by another address, which no agent may load.
-  await using forbidden = fleet.measure("--url", `http://10.77.1.1:${PORT}`, "--wait", "1");
+  await using forbidden = fleet.measure("--url", `http://10.77.1.1:${PORT}`, "--wait", "5");
   const refused = await forbidden.end();
   assertEquals(refused.code, 69, refused.stdout);
   assertMatch(refused.stderr, /l1: it may not load 10\.77\.1\.1: start it with --allow-target 10\.77\.1\.1/);
@@ -174,7 +174,7 @@ Deno.test("an agent of another version on another host is refused, with both ver
   using copy = folder();
   const args = ["-r", "deno.json", "deno.lock", "lib", "scripts", copy.path];
   assert((await new Deno.Command("cp", { args, cwd: ROOT }).output()).success);
-  Deno.writeTextFileSync(`${copy.path}/lib/timing/stats.ts`, "\n", { append: true });
+  Deno.writeTextFileSync(`${copy.path}/lib/timing/histogram.ts`, "\n", { append: true });
   await using hosts = await openHosts();
   const { left, right, address } = hosts;
   const at = { host: address.left, wrap: inside(left) };
@@ -185,7 +185,7 @@ Deno.test("an agent of another version on another host is refused, with both ver
   await using agent = new RunningTask("agent", ["--nats", url, "--name", "r1", ...allowed], dir.path, {}, ofCopy);
   await agent.hear(/ waits at /);
   await using _server = await serverOn(hosts);
-  const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url, "--wait", "1"];
+  const target = ["--name", "mine", "--url", `http://${address.middle}:${PORT}`, "--fleet", url, "--wait", "5"];
   await using run = new RunningTask("measure", target, dir.path, {}, inside(left));
   const { code, stderr } = await run.end();
   assertEquals(code, 69, stderr);

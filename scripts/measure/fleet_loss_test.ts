@@ -1,9 +1,13 @@
-/** What becomes of a run over a fleet when one of its parts is lost: one sentence, and no load that goes on. */
+/**
+ * What becomes of a run over a fleet when one of its parts is lost: one sentence, and no load that goes on.
+ *
+ * deno test -A --lock=scripts/all.lock scripts/measure/fleet_loss_test.ts -- --seed=7
+ */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { delay } from "@std/async";
 import { seededRandom } from "../../lib/timing/random.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
-import { until } from "../../lib/testing/client.ts";
+import { PATIENCE_MS, until } from "../../lib/testing/client.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
 import { crash, loadOf, measureArgs, startAgent, urlOf } from "../../lib/testing/fleet.ts";
 import { filesIn, project, RunningTask, runTask } from "../../lib/testing/task.ts";
@@ -203,7 +207,7 @@ Deno.test(
     one.signal("SIGKILL");
     assertEquals((await run.end()).code, 1);
     assertEquals(stored(dir.path)[0].reason, "agent one has ended its load: the agent was interrupted");
-    await until(() => one.leftovers().length === 0, 10_000, "the agent to be gone");
+    await until(() => one.leftovers().length === 0, PATIENCE_MS, "the agent to be gone");
   },
 );
 
@@ -216,7 +220,9 @@ Deno.test("agents and coordinators that are killed at random moments leave no pr
   await using broker = await BrokerProcess.start();
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using one = await startAgent(broker, dir.path, "one");
-  const seed = Date.now() % 1_000_000;
+  const given = Deno.args.find((arg) => arg.startsWith("--seed="));
+  const seed = given === undefined ? Date.now() % 1_000_000 : Number(given.slice("--seed=".length));
+  console.log(`The moments follow from --seed=${seed}.`);
   const random = seededRandom(seed);
   for (let i = 0; i < KILLS; i++) {
     // Of the coordinators one waits for an agent more than there is: agent one is engaged, and has no process yet.
@@ -225,8 +231,8 @@ Deno.test("agents and coordinators that are killed at random moments leave no pr
     await using killed = new RunningTask(task!, args, dir.path);
     await delay(Math.floor(random() * LATEST_MS));
     killed.signal("SIGKILL");
-    await until(() => killed.pids().length === 0, 10_000, `${task} to be gone (${i}, seed ${seed})`);
-    await until(() => loadOf(one).length === 0, 10_000, `the load to be gone (${i}, seed ${seed})`);
+    await until(() => killed.pids().length === 0, PATIENCE_MS, `${task} to be gone (${i})`);
+    await until(() => loadOf(one).length === 0, PATIENCE_MS, `the load to be gone (${i})`);
   }
   // The agent that was there all the time works for the next one.
   const short = ["--scenario", "hold", "--connections", "4", "--seconds", "0", "--no-save", "--wait", "60"];

@@ -9,8 +9,9 @@ import { BASELINE_ENTRY } from "../../lib/regress/baseline.ts";
 import { STORED_ROUND } from "../../lib/regress/journal.ts";
 import { REGRESSION_RECORD, REGRESSION_ROW } from "../../lib/regress/record.ts";
 import { describeFields } from "../../lib/results/check.ts";
+import { MAX_ALONE } from "../../lib/results/conventions.ts";
 import { FINDING, FINDING_SAYS } from "../../lib/results/findings.ts";
-import { LOAD_TRIAL } from "../../lib/results/load_trial.ts";
+import { LOAD_TRIAL, MIN_RISE } from "../../lib/results/load_trial.ts";
 import { type Kind, ROWS } from "../../lib/results/rows.ts";
 import {
   END_SAYS,
@@ -24,6 +25,7 @@ import {
 } from "../../lib/results/schema.ts";
 import { STUDY } from "../../lib/results/studies.ts";
 import { HOST, LIMITS, SETTINGS } from "../../lib/sampling/host.ts";
+import { count } from "../../lib/text/format.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 
 type Line = [name: string, says: string];
@@ -59,7 +61,9 @@ time (coordinated omission). CPU, memory, threads and switches are those of the 
 
 const LOAD_TRIALS_TEXT =
   `Short windows before a \`throughput\` whose load has several cores. Processes are added until the server's share of its
-cores is full, or gains less than 2 % of what it was. If it still gains with the last of them, the load was the limit, and the
+cores is full, or gains less than ${
+    count(100 * MIN_RISE)
+  } % of what it was. If it still gains with the last of them, the load was the limit, and the
 run has the finding \`client_bound\`.`;
 
 const STRESS_TEXT =
@@ -80,7 +84,7 @@ const KIND_TEXT: Record<Kind, string> = {
   crosscheck: "One row is one client that drove one fresh server.",
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
   faults:
-    "One row is one fault at a server that was started for it, with normal clients beside it. `deno task faults` makes it. A verdict is that of the gravest rule that is broken. A cell that other cells beside it may have changed was measured again alone, up to three times: the verdict is that of the majority. While a run is not over, `<machine>/faults-run.jsonl` has its rows: the next run of the same cells goes on from there.",
+    `One row is one fault at a server that was started for it, with normal clients beside it. \`deno task faults\` makes it. A verdict is that of the gravest rule that is broken. A cell that other cells beside it may have changed was measured again alone, up to ${MAX_ALONE} times: the verdict is that of the majority. While a run is not over, \`<machine>/faults-run.jsonl\` has its rows: the next run of the same cells goes on from there.`,
   soak:
     "One row is one quantity of one server that was loaded for long, with faults at random. `deno task soak` makes it.",
   sweep:
