@@ -55,6 +55,28 @@ export function lateness(windows: readonly Window[]): { late_p50_us: number | nu
 const larger = (a: number | null | undefined, b: number | null | undefined): number | null =>
   a == null ? b ?? null : b == null ? a : Math.max(a, b);
 
+/** So much of one of several windows is a burst: it decides the upper percentiles of all, however little of their time it is. */
+const BURST_SHARE = 0.5;
+
+/** The CPU time that others used of the pinned cores, whichever had more, else of the host. */
+function foreignOver(windows: readonly Pick<Window, "cores" | "own_cpu" | "host_cpu">[], irqApart: boolean) {
+  const [server, client] = (["server", "client"] as const).map((side) => coreSharesOf(windows, side, irqApart));
+  return server === null && client === null ? sharesOf(windows).foreign : larger(server?.foreign, client?.foreign);
+}
+
+/**
+ * The share of all windows together; or that of the worst of them, where it is a burst. Shares of one window are a few per
+ * cent off, for the kernel counts in ticks of 10 ms: so less than a burst says nothing there.
+ */
+export function foreignShareOf(
+  windows: readonly Pick<Window, "cores" | "own_cpu" | "host_cpu">[],
+  irqApart: boolean,
+): number | null {
+  const all = foreignOver(windows, irqApart);
+  const worst = Math.max(0, ...windows.map((window) => foreignOver([window], irqApart) ?? 0));
+  return all !== null && worst >= BURST_SHARE ? Math.max(all, worst) : all;
+}
+
 type FromWindows = Pick<
   Evidence,
   | "generatorCoreShare"
@@ -88,7 +110,7 @@ export function sharedCoreOf(
 
 /**
  * The evidence that windows of one load have in them. Foreign load and steal are those of the cores that server and
- * generator are pinned to, whichever had more; of the whole host where they are not pinned.
+ * generator are pinned to, whichever had more; of the whole host where they are not pinned. See {@linkcode foreignShareOf}.
  */
 export function evidenceOf(windows: readonly Window[]): FromWindows {
   irqApart ??= irqTimeAccounting() === true;
@@ -104,7 +126,7 @@ export function evidenceOf(windows: readonly Window[]): FromWindows {
     serverCoreShare: !answered || server === null ? null : irqApart ? server.busy : server.own,
     lateP99Us: lateness(windows).late_p99_us,
     stealShare: pinned ? larger(server?.steal, client?.steal) : host.steal,
-    foreignShare: pinned ? larger(server?.foreign, client?.foreign) : host.foreign,
+    foreignShare: foreignShareOf(windows, irqApart),
     irqApart,
     reconnects: windows.reduce((sum, window) => sum + window.reconnects, 0),
     closesAfter: windows.at(-1)?.closes_after ?? null,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { generatorShare, loadCoresLeft, sharedCoreOf } from "./evidence.ts";
+import { foreignShareOf, generatorShare, loadCoresLeft, sharedCoreOf } from "./evidence.ts";
 import type { Cpu } from "../sampling/cores.ts";
 import type { CoreTimes } from "../load/generator.ts";
 
@@ -55,4 +55,29 @@ Deno.test("cores of the load are left where fewer processes took part; where non
   assertEquals(loadCoresLeft([{ cores, client_processes: 1 }]), 2);
   assertEquals(loadCoresLeft([{ cores, client_processes: 3 }]), 0);
   assertEquals(loadCoresLeft([{ cores: [core(0, "server")], client_processes: 8 }]), null);
+});
+
+Deno.test("a burst of others in one window of many is their share, and less than that is a part of the mean", () => {
+  /** Half a second, in which others used so much of the server's core; on the load's core nobody else ran. */
+  const slice = (foreign: number) => ({
+    cores: [
+      { ...core(0, "server"), busy_us: 200_000 + 500_000 * foreign, total_us: 500_000 },
+      { ...core(1, "client"), busy_us: 100_000, total_us: 500_000 },
+    ],
+    own_cpu: { server_us: 200_000, client_us: 100_000 },
+    host_cpu: null,
+  });
+  const among = (foreign: number) => [...Array.from({ length: 15 }, () => slice(0)), slice(foreign)];
+  assertEquals(foreignShareOf(among(0), false), 0);
+  assertEquals(foreignShareOf(among(0.4), false), 0.025);
+  assertEquals(foreignShareOf(among(0.6), false), 0.6);
+  assertEquals(foreignShareOf([slice(0.3), slice(0.3)], false), 0.3);
+  assertEquals(foreignShareOf([], false), null);
+  const unpinned = {
+    cores: [],
+    own_cpu: { server_us: 0, client_us: 0 },
+    host_cpu: { ...NONE, busy_us: 7, total_us: 10 },
+  };
+  const idle = { ...unpinned, host_cpu: { ...NONE, total_us: 90 } };
+  assertEquals(foreignShareOf([unpinned, idle], false), 0.7);
 });
