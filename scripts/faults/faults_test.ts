@@ -8,7 +8,8 @@ import { measureCell, settledCell } from "./cell.ts";
 import { coresBetween, type CpuLook } from "./cpu.ts";
 import { CannotDo, corpus, demandDescriptors, FAULTS, malformedHeads } from "./faults.ts";
 import { heldIn } from "./held.ts";
-import { MAX_ALONE, RULES } from "./judge.ts";
+import { MAX_ALONE } from "../../lib/results/conventions.ts";
+import { RULES } from "./judge.ts";
 
 const ignore = Deno.build.os !== "linux";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
