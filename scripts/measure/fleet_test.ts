@@ -95,8 +95,10 @@ Deno.test("measure stores a run of two agents, with a command that repeats it", 
   assertMatch(stderr, /^Run [0-9a-f]{16}: 2 agents \(/m);
   const stored = filesIn(join(dir.path, "results"), ".json").map((path) => JSON.parse(Deno.readTextFileSync(path)));
   assertEquals(stored.map(({ scenario }) => scenario).sort(), ["hold", "rate", "throughput"]);
-  for (const { ended, parameters, metrics, command } of stored) {
-    assertEquals([ended, parameters.agents, metrics.connections], ["ok", 2, 20]);
+  for (const { scenario, ended, reason, parameters, metrics, command } of stored) {
+    // A busy machine may miss the rate.
+    assert(ended === "ok" || scenario === "rate" && ended === "limited", `${scenario}: ${reason}`);
+    assertEquals([parameters.agents, metrics.connections], [2, 20]);
     assertGreater(metrics.answered, 0);
     assertStringIncludes(command, `--agents 2 --fleet ${urlOf(broker)} --url http://127.0.0.1:${server.port}`);
   }
