@@ -3,18 +3,18 @@
  *
  * deno task probe context-switch system-calls --quick
  */
-import { bytes, count, counted } from "../lib/text/format.ts";
-import { EXIT } from "../lib/cli/exit.ts";
-import { parseFlags, runScript } from "../lib/cli/flags.ts";
-import { onInterrupt } from "../lib/cli/interrupt.ts";
-import { outputColumns } from "../lib/cli/progress.ts";
-import { taskLine } from "../lib/cli/shell.ts";
-import { Storing } from "../lib/results/durable_file.ts";
-import { foreignShare, readClocks } from "../lib/probes/foreign.ts";
-import { DISTURBED, isDisturbedProbe } from "../lib/results/findings.ts";
-import { findProbe, type Probe, type ProbeRow, PROBES } from "../lib/probes/mod.ts";
-import { writeStudy } from "../lib/results/studies.ts";
-import { type Column, table } from "../lib/text/table.ts";
+import { bytes, count, counted } from "../../lib/text/format.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
+import { parseFlags, runScript } from "../../lib/cli/flags.ts";
+import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { outputColumns } from "../../lib/cli/progress.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { Storing } from "../../lib/results/durable_file.ts";
+import { foreignShare, readClocks } from "./foreign.ts";
+import { DISTURBED, isDisturbedProbe } from "../../lib/results/findings.ts";
+import { findProbe, type Probe, type ProbeRow, PROBES } from "../../lib/probes/mod.ts";
+import { writeStudy } from "../../lib/results/studies.ts";
+import { type Column, table } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task probe [name …] [--quick] [--json] [--no-save]
 Without a name, all of them:

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { cpuUs, hostCpuUs } from "../sampling/process.ts";
+import { cpuUs, hostCpuUs } from "../../lib/sampling/process.ts";
 
 /** All cores and this process, with all that it has started, at one moment. */
 interface Clocks {

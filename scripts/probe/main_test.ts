@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { type ProbeRow, PROBES } from "../lib/probes/mod.ts";
+import { type ProbeRow, PROBES } from "../../lib/probes/mod.ts";
 
-const ROOT = new URL("../", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
 const { command } = JSON.parse(Deno.readTextFileSync(new URL("deno.json", ROOT))).tasks.probe;
 
 /** Runs the command with the permissions of its task. */
