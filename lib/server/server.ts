@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { basename, dirname, resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Experiment } from "../catalogue/catalogue.ts";
 import { type Group, type GroupCommand, type GroupOptions, settles, spawnGroup } from "./process_group.ts";
 import { EXIT } from "../cli/exit.ts";
@@ -312,7 +312,8 @@ export function experimentCommand(
 ): { command: string; args: string[]; cwd: string } {
   const words = run.split(" ");
   const file = resolve(path);
-  const flags = words.slice(2, words.indexOf(basename(file))); // behind `deno run`; paths in them start at the file's folder
+  // What stands between `deno run` and the file, which a copy may have another name for. Paths in it start at the file's folder.
+  const flags = words.slice(2, words.findIndex((word) => /^[^-].*\.ts$/.test(word)));
   if (runtime.v8Flags.length > 0) flags.push(`--v8-flags=${runtime.v8Flags.join(",")}`);
   return {
     command: runtime.path,

@@ -128,6 +128,8 @@ Deno.test("an experiment is started with the permissions of its @run line and wi
   const { args, cwd } = experimentCommand(experiment, ["--workers", "2"]);
   const flags = ["--no-prompt", "--no-config", "--no-lock", "--allow-ffi", "--allow-read=epoll.ts"];
   assertEquals(args, ["run", ...flags, join(cwd, "epoll.ts"), "--port", "0", "--workers", "2"]);
+  const copy = experimentCommand({ ...experiment, path: join(cwd, "mine.ts") }); // of another name: not the original
+  assertEquals(copy.args, ["run", ...flags, join(cwd, "mine.ts"), "--port", "0"]);
 });
 
 onUnix("the server leads a session of its own, and its process is the one that was asked for", async () => {
