@@ -22,22 +22,19 @@ function stoppedBy({ hold }: Shown): string {
   return short.split(/[,;.] /)[0]!.replace(/\.$/, "");
 }
 
-/** Stands behind a figure of one run. */
-const ONE = "¹";
-
-/** A figure of one run, marked as such; of several their median and range. */
+/** A figure of one run; of several their median and range. */
 export function spread(values: readonly (number | null | undefined)[], write: (value: number) => string): string {
   const known = values.filter((value) => value !== null && value !== undefined);
   const median = medianOf(known);
   if (median === null) return MISSING;
   const [text, low, high] = [median, Math.min(...known), Math.max(...known)].map((value) => write(value));
-  if (known.length === 1) return `${text}${ONE}`;
-  return low === high ? text! : `${text} [${low}, ${high}]`;
+  return known.length === 1 ? text! : `${text} [${low}, ${high}]`;
 }
 
-/** What the marks say. */
-const SPREAD_SAYS = `${ONE} One run: such a CPU time may be off by ${count(100 * MARGIN.other)} %, memory by ` +
-  `${count(100 * MARGIN.memory)} %. In brackets: the range of several runs, behind their median.`;
+/** How sure the figures are. */
+const SPREAD_SAYS =
+  "A figure with a range in brackets is the median of several runs; one without is of a single run: such " +
+  `a CPU time may be off by ${count(100 * MARGIN.other)} %, memory by ${count(100 * MARGIN.memory)} %.`;
 
 /** Memory of a connection in the server's processes and in the kernel. */
 function memory({ holds }: Shown): string {
@@ -90,7 +87,7 @@ const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
 ];
 
 /**
- * The table, in Markdown, with what its marks say.
+ * The table, in Markdown, with how sure its figures are.
  *
  * @param results All runs, of which the shown ones may be repeats.
  */
