@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { sample, type Sample } from "../../lib/sampling/sampler.ts";
+import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { DEBUGGER, Server, StartError } from "../../lib/server/server.ts";

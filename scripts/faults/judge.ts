@@ -134,8 +134,8 @@ const OF_ALL_FAULTS = [SERVE_OTHERS, RETURN_MEMORY];
 
 /**
  * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
- * that name it, `serve-others` and `return-memory` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
- * an exit code.
+ * that name it, `serve-others` and `return-memory` for all. The end of a server is excused only by what promises that it goes
+ * on. Nothing excuses an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
