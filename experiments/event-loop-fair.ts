@@ -13,6 +13,8 @@
  * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default of two hours.
  * @cannot     give-up Deno does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour.
+ * @cannot     serve-herd In a crowd each connection reads in its turn: one that was there waits behind all that have come,
+ *             which takes seconds where ten thousand come at once.
  * @run        deno run --allow-net=127.0.0.1 event-loop-fair.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,

@@ -787,6 +787,26 @@ interface Piece {
 /** The number behind a piece. */
 const endOf = ({ seq, length, hasFin }: Piece): number => seq + length + (hasFin ? 1 : 0) | 0;
 
+/**
+ * Bytes behind those that are kept, in the same memory where there is room. It doubles: a copy for each segment would be a
+ * megabyte of garbage for each peer that asks and does not read, and malloc(3) does not give that back.
+ */
+function appended(kept: Uint8Array | null, more: Uint8Array): Uint8Array {
+  const before = kept?.length ?? 0;
+  const length = before + more.length;
+  const room = kept?.buffer.byteLength ?? 0;
+  if (kept !== null && length <= room) {
+    const all = new Uint8Array(kept.buffer, 0, length);
+    all.set(more, before);
+    return all;
+  }
+  const memory = new ArrayBuffer(Math.max(length, Math.min(2 * room, RECEIVE_WINDOW)));
+  const all = new Uint8Array(memory, 0, length);
+  if (kept !== null) all.set(kept);
+  all.set(more, before);
+  return all;
+}
+
 /** The fourth word of a TCP header: its length, flags and window. */
 const control = (header: number, flags: number, window: number): number => header << 26 | flags << 16 | window;
 
@@ -1510,7 +1530,7 @@ export class Tcp {
   #release(record: number): void {
     const kept = this.#kept[record]!;
     if (kept !== null) {
-      this.#keptBytes -= kept.length;
+      this.#keptBytes -= kept.buffer.byteLength;
       this.#kept[record] = null;
     }
     this.#dropPieces(record);
@@ -1859,16 +1879,14 @@ export class Tcp {
   /** Takes data in order. Usually whole heads, which are read where they lie. False if the connection was dropped. */
   #onInput(record: number, input: Uint8Array, from: number, to: number): boolean {
     const kept = this.#kept[record]!;
-    if (kept === null && (this.#records[record * RECORD_WORDS + FLAGS]! & BLOCKED) === 0) {
-      return this.#answerAll(record, input, from, to, 0);
+    if ((this.#records[record * RECORD_WORDS + FLAGS]! & BLOCKED) !== 0) {
+      return this.#keep(record, appended(kept, input.subarray(from, to)));
     }
-    const length = (kept?.length ?? 0) + to - from;
-    if (kept !== null) this.#inbox.set(kept);
-    this.#inbox.set(input.subarray(from, to), length - (to - from));
-    if ((this.#records[record * RECORD_WORDS + FLAGS]! & BLOCKED) === 0) {
-      return this.#answerAll(record, this.#inbox, 0, length, kept!.length);
-    }
-    return this.#keep(record, this.#inbox.slice(0, length));
+    if (kept === null) return this.#answerAll(record, input, from, to, 0);
+    const length = kept.length + to - from;
+    this.#inbox.set(kept);
+    this.#inbox.set(input.subarray(from, to), kept.length);
+    return this.#answerAll(record, this.#inbox, 0, length, kept.length);
   }
 
   /** Goes on with what is kept, after its connection had to wait. False if the connection was dropped. */
@@ -1886,7 +1904,7 @@ export class Tcp {
 
   /** Replaces what is kept of a connection. False if that is too much in sum: then the connection is dropped. */
   #keep(record: number, bytes: Uint8Array | null): boolean {
-    this.#keptBytes += (bytes?.length ?? 0) - (this.#kept[record]?.length ?? 0);
+    this.#keptBytes += (bytes?.buffer.byteLength ?? 0) - (this.#kept[record]?.buffer.byteLength ?? 0);
     this.#kept[record] = bytes;
     if (this.#keptBytes <= MAX_KEPT_BYTES) return true;
     this.#abort(record, "MAX_KEPT_BYTES");

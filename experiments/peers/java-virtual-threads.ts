@@ -17,6 +17,8 @@
  *             SO_KEEPALIVE are set for each connection. One more thread ends those whose peer takes nothing for 30 s.
  * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour.
+ * @cannot     return-memory What a herd has taken is garbage until the young generation is full, and SerialGC gives no heap
+ *             back before the next full collection.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-virtual-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

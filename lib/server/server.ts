@@ -133,7 +133,7 @@ function parseStats(line: string): Stats | null {
 /** A server hears signals within 100 ms; a busy machine may need more. */
 const STATS_MS = 1_000;
 /** Where Deno and Node open a debugger on SIGUSR1, whatever else they are to do at that signal. */
-const DEBUGGER = { hostname: "127.0.0.1", port: 9229 };
+export const DEBUGGER = { hostname: "127.0.0.1", port: 9229 };
 
 /** Another command may hold that port while it asks, for a tenth of a second. */
 const HOLD_TRIES = 10;
@@ -148,11 +148,12 @@ async function holdDebuggerPort(): Promise<Disposable> {
     try {
       return Deno.listen(DEBUGGER);
     } catch (error) {
+      if (error instanceof Deno.errors.AddrNotAvailable) break; // the server is in another network
       if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, HOLD_PAUSE_MS));
   }
-  return { [Symbol.dispose]() {} }; // somebody has it for long, which does as well
+  return { [Symbol.dispose]() {} }; // or somebody has it for long, which does as well
 }
 
 /** A running server. Stop it, or bind it with `await using`. */

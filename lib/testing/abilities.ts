@@ -19,7 +19,7 @@ export const ABILITIES = [
   "outlive-worker", // goes on when one of its processes is killed
   "serve-on-full-disk",
   "serve-herd", // takes thousands of connections a second: some who come behind a herd are still served in time
-  "return-memory", // gives back what a herd has taken within seconds
+  "return-memory", // gives back within seconds what clients that have gone had taken
   "return-threads", // ends the threads that it has made for a herd
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s

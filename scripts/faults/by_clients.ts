@@ -404,6 +404,8 @@ export async function herd({ port }: Target): Promise<Seen> {
 
 const HEADS = 1000;
 const HEAD_BYTES = 256 * 1024; // 256 MB of all heads together
+const HEADS_AT_ONCE = 40;
+const HEADS_PAUSE_MS = 60; // while which a core reads their 10 MB: all heads at once would be a herd, and delay others by that
 const HEADS_MS = 5000;
 const HELD_MS = 3000; // sockets take the heads at once: it is the server that needs time to read them
 
@@ -412,7 +414,10 @@ export async function holdHeads({ port }: Target): Promise<void> {
   demandDescriptors(HEADS);
   const { Rush } = await import("./small_sockets.ts"); // of Linux only
   using rush = new Rush(port, bytesOf(`GET / HTTP/1.1\r\nHost: lab\r\nX: ${"x".repeat(HEAD_BYTES)}`));
-  await rush.dial(HEADS);
+  for (let dialled = 0; dialled < HEADS; dialled += HEADS_AT_ONCE) {
+    await rush.dial(HEADS_AT_ONCE);
+    await rush.until(() => false, HEADS_PAUSE_MS);
+  }
   await rush.until(() => rush.sent === rush.open, HEADS_MS);
   await rush.until(() => rush.open === 0, HELD_MS);
 }

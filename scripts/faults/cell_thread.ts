@@ -5,10 +5,10 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { sample } from "../../lib/sampling/sampler.ts";
+import { type Sample, sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
-import { Server, StartError } from "../../lib/server/server.ts";
+import { DEBUGGER, Server, StartError } from "../../lib/server/server.ts";
 import { bypassesKernel, isCustom, type Running, startSubject, type Subject } from "../../lib/server/subject.ts";
 import type { CellAnswer, CellOrder } from "./cell.ts";
 import { askAfresh } from "./clients.ts";
@@ -16,10 +16,10 @@ import { crowdOf, normalClients, PER_SECOND } from "./crowd.ts";
 import { type CpuLook, lookAtCpu } from "./cpu.ts";
 import { CannotDo, type Fault, NONE, type Seen, takesBack, type Target } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { BEFORE_MS, figuresOf, isCalm, type Trial } from "./figures.ts";
+import { BEFORE_MS, figuresOf, isCalm, leftovers, type Trial } from "./figures.ts";
 import { prepare } from "./ground.ts";
-import { judge, MAX_P99_MS, unmeasured } from "./judge.ts";
-import { OF_SOCKETS, openWire } from "./wire.ts";
+import { judge, leavesTooMuch, MAX_P99_MS, unmeasured } from "./judge.ts";
+import { OF_SOCKETS, openWire, type Wire } from "./wire.ts";
 
 const LOCAL = "127.0.0.1";
 /** It is looked at again before a fault until it is calm: a machine that is busy with others disturbs all cells. */
@@ -27,6 +27,8 @@ const MAX_BEFORE_MS = 5000;
 /** What is looked at after a fault, and longer until requests are answered in time again. */
 const AFTER_MS = 1000;
 const MAX_AFTER_MS = 10_000;
+/** And again, while more is left than a server may keep: threads take their time to end, and memory goes back behind them. */
+const MAX_LEAVING_MS = 5000;
 const LOOK_MS = 250;
 const ENDED_MS = 5000; // as long as an experiment has for its end
 
@@ -125,6 +127,21 @@ async function awaitCalm(
   return cpu;
 }
 
+/** What is left once no more of it is than a server may keep, or when the time for that is over. */
+async function lastLook(
+  look: () => Sample | null,
+  isTooMuch: (left: Sample | null) => boolean,
+  signal: AbortSignal,
+): Promise<Sample | null> {
+  const untilMs = nowMs() + MAX_LEAVING_MS;
+  let left = look();
+  while (isTooMuch(left) && nowMs() < untilMs) {
+    await delay(LOOK_MS, { signal });
+    left = look();
+  }
+  return left;
+}
+
 /** Does a fault to a server that runs, and looks at what normal clients see and what is left. */
 async function trial(
   fault: Fault,
@@ -154,13 +171,19 @@ async function trial(
       await delay(LOOK_MS, { signal });
     }
   }
-  const left = look();
+  const left = await lastLook(look, (now) => leavesTooMuch(leftovers(now, had), fault), signal);
   const asked = await normal.end();
   // The normal clients have kept their connections all the time: whether more are accepted only new ones can tell. They come
   // behind the others, whose place they take where a server serves one client after the other.
   const after = fault.ends ? NONE : await Promise.race([askAfresh(target.port), aborted(signal)]);
   const ends = fault.ends ?? false;
   return { clients, asked, from, until, ends, seen, after, had, left, cpu: used, endedEarly: isOver() && !ends };
+}
+
+/** Asks for counts. The port that the server opens no debugger on is one of the server's network. */
+async function statsOf(server: Running, wire: Wire | null): Promise<unknown> {
+  using _port = wire?.hold(DEBUGGER.port);
+  return await server.stats!();
 }
 
 /** Measures a cell. */
@@ -193,7 +216,7 @@ async function run({ subject, fault, seed }: Exclude<CellOrder, "stop">, signal:
       ...(ground.disk !== undefined && { disk: ground.disk }),
       ...(ground.preload !== undefined && { preload: ground.preload }),
       ...(server instanceof Server && { leader: server.leaderPid }),
-      ...(showsStats && { showStats: () => server.stats!() }),
+      ...(showsStats && { showStats: () => statsOf(server, wire) }),
     };
     const figures = figuresOf(await trial(chosen, server, target, clients, signal));
     const { verdict, reason } = judge(figures, chosen, isCustom(subject) ? {} : subject.cannot);

@@ -92,8 +92,11 @@ export interface Fault {
   ground?: Ground;
   /** What `@cannot` may name as the reason. */
   abilities: readonly string[];
-  /** Less is demanded of servers whose header names such an ability: that one survives contradicts no header. */
-  isLoose?: true;
+  /**
+   * Those of them that a server may lack and survive all the same: less is demanded of it, or the fault shows less than the
+   * ability says. That one survives contradicts no header.
+   */
+  loose?: readonly string[];
   /** The server cannot answer meanwhile: the latency during the fault is not judged. */
   stalls?: true;
   /** It ends the server. */

@@ -18,6 +18,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.descriptorsExhausted,
     needsPid: true,
     abilities: ["recover-emfile", "wait-at-emfile"],
+    loose: ["recover-emfile", "wait-at-emfile"], // it may never run out, or hear of it; new clients are owed nothing
     isQuiet: true,
     seconds: 1.2,
   },
@@ -44,6 +45,7 @@ export const FAULTS: readonly Fault[] = [
     says: "50 clients that send a byte of a head every 400 ms: the server must close each after 10 s",
     run: clients.slowHeads,
     abilities: ["head-deadline"],
+    loose: ["head-deadline"], // it may close without a word
     isQuiet: true,
     isIdle: true,
     seconds: 11,
@@ -67,6 +69,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 clients that send 20 requests each and then close their half of the connection",
     run: clients.halfClose,
     abilities: ["half-close"],
+    loose: ["half-close"], // these answers are ready at once
     seconds: 0.2,
   },
   {
@@ -75,6 +78,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.cablePulled,
     ground: "network",
     abilities: ["keepalive"],
+    loose: ["keepalive"], // it is over long before the first probe
     isQuiet: true,
     seconds: 5,
   },
@@ -141,7 +145,7 @@ export const FAULTS: readonly Fault[] = [
     says: "20 heads of 8 to 256 KiB that do not end: the server must refuse each",
     run: clients.oversized,
     abilities: ["bound-head"],
-    isLoose: true,
+    loose: ["bound-head"], // it may close without an answer
     seconds: 0.5,
   },
   {
@@ -183,6 +187,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.sigterm,
     needsPid: true,
     abilities: ["stop-in-flight", "stop-backlog"],
+    loose: ["stop-in-flight", "stop-backlog"], // normal clients ask on: it may still wait, and has accepted all
     stalls: true,
     ends: true,
     seconds: 0.5,
@@ -207,7 +212,8 @@ export const FAULTS: readonly Fault[] = [
     id: "thundering-herd",
     says: "10 000 connections at once, with one request each",
     run: clients.herd,
-    abilities: ["serve-herd", "return-memory", "return-threads"],
+    abilities: ["serve-herd", "return-threads"],
+    loose: ["serve-herd"], // a quick machine serves all of it in time
     stalls: true,
     mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken
     isHeavy: true,

@@ -45,6 +45,16 @@ const more = (after: Sample | null, before: Sample | null, of: (one: Sample) => 
   return now === null || then === null ? null : now - then;
 };
 
+/** What a fault has left behind, so far as it is known. */
+export type Leftovers = Pick<Figures, "descriptors_left" | "threads_left" | "memory_left_bytes">;
+
+/** What is there beyond what was there before a fault. */
+export const leftovers = (now: Sample | null, had: Sample | null): Leftovers => ({
+  descriptors_left: more(now, had, (one) => one.descriptors),
+  threads_left: more(now, had, (one) => one.threads),
+  memory_left_bytes: more(now, had, (one) => one.pss_anon_bytes),
+});
+
 /** Everything that was seen of a cell. */
 export interface Trial {
   /** How many normal clients there were, and what they asked. */
@@ -85,9 +95,7 @@ export function figuresOf(of: Trial): Figures {
     p99_ms_after: p99(later),
     recovery_s: recovery(later, until, allowedMs(before)),
     cpu_share_during: idle === null || busy === null ? null : busy - idle,
-    descriptors_left: more(left, had, (one) => one.descriptors),
-    threads_left: more(left, had, (one) => one.threads),
-    memory_left_bytes: more(left, had, (one) => one.pss_anon_bytes),
+    ...leftovers(left, had),
     memory_held_bytes: seen.heldBytes ?? null,
     owed: seen.owed + after.owed,
     lost: seen.owed - seen.came + lostAfter,

@@ -115,6 +115,12 @@ export const RULES: readonly Rule[] = [
   },
 ];
 
+const LEFT: readonly RuleId[] = ["descriptors", "threads", "memory"];
+
+/** Whether more is left behind than a server may keep. */
+export const leavesTooMuch = (left: Partial<Figures>, fault: Kind): boolean =>
+  RULES.some(({ id, isBroken }) => LEFT.includes(id) && isBroken({ ...NOTHING, ...left }, fault));
+
 const MEANWHILE: readonly RuleId[] = ["share", "p99"]; // of the normal clients beside the fault
 const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
 
@@ -122,11 +128,14 @@ const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connec
 
 /** An architecture that serves one client after the other lets any fault's clients hold up the others. */
 const SERVE_OTHERS = "serve-others";
+/** A runtime that keeps memory for what comes next may do so behind any fault that took some. */
+const RETURN_MEMORY = "return-memory";
+const OF_ALL_FAULTS = [SERVE_OTHERS, RETURN_MEMORY];
 
 /**
  * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
- * that name it, `serve-others` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
- * an exit code.
+ * that name it, `serve-others` and `return-memory` for all. The end of a server is excused only by what promises that it goes
+ * on. Nothing excuses an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
@@ -140,7 +149,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "pass-accept-errors": ["lost", ...MEANWHILE],
   "serve-on-full-disk": ANSWERS,
   "serve-herd": ["lost", "after", "recovery", "share"],
-  "return-memory": ["memory"],
+  [RETURN_MEMORY]: ["memory"],
   "return-threads": ["threads"],
   "half-close": ["lost"],
   "late-reader": ["lost"],
@@ -155,7 +164,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
 
 /** The abilities by which a server may be excused in a cell of this fault. */
 export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] => [
-  ...new Set([...abilities, SERVE_OTHERS]),
+  ...new Set([...abilities, ...OF_ALL_FAULTS]),
 ];
 
 /**

@@ -4,7 +4,7 @@ import type { FaultRow } from "../../lib/results/rows.ts";
 import { faultRow } from "../../lib/testing/fixtures.ts";
 import { FRESH } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
-import { abilitiesOf, EXCUSES, type Figures, judge, RULES, settle, unmeasured } from "./judge.ts";
+import { abilitiesOf, EXCUSES, type Figures, judge, leavesTooMuch, RULES, settle, unmeasured } from "./judge.ts";
 
 const GOOD: Figures = faultRow();
 
@@ -87,12 +87,35 @@ Deno.test("an ability excuses the rules that it is about, and no other", () => {
     ["sigterm-under-load", ["lost"], "stop-in-flight", "cannot"],
     ["sigterm-under-load", ["lost", "exit"], "stop-in-flight", "failed"],
     ["fragments", ["lost", "recovery", "share", "p99"], "serve-others", "cannot"],
+    ["slow-heads", ["memory"], "return-memory", "cannot"], // behind any fault
+    ["slow-heads", ["memory", "threads"], "return-memory", "degraded"],
+    ["non-readers-pipelined", ["held", "memory"], "return-memory", "degraded"], // clients are there
     ["fragments", ["after"], "serve-others", "failed"], // nobody is there but the new ones
     ["fragments", ["ended"], "serve-others", "failed"],
     ["fragments", ["lost"], "half-close", "failed"],
   ];
   for (const [fault, rules, ability, verdict] of cases) {
     assertEquals(verdictOf(fault, rules, ability), verdict, `${fault}, ${rules}: ${ability}`);
+  }
+});
+
+Deno.test("too much is left while one of what is left is, however much the fault lets a server keep", () => {
+  const nothing = { descriptors_left: 0, threads_left: 0, memory_left_bytes: 0 };
+  const isTooMuch = (left: Partial<Figures>, fault = "slow-heads") =>
+    leavesTooMuch({ ...nothing, ...left }, faultOf(fault));
+  const cases = [{}, BROKEN["descriptors"]!, BROKEN["threads"]!, BROKEN["memory"]!].map((left) => isTooMuch(left));
+  assertEquals(cases, [false, true, true, true]);
+  const bytes = 100 * 2 ** 20;
+  assertEquals([isTooMuch({ memory_left_bytes: bytes }), isTooMuch({ memory_left_bytes: bytes }, "thundering-herd")], [
+    true,
+    false,
+  ]);
+  assertEquals(isTooMuch({ descriptors_left: null, threads_left: null, memory_left_bytes: null }), false);
+});
+
+Deno.test("a fault is loose about abilities that it names", () => {
+  for (const { id, abilities, loose = [] } of FAULTS) {
+    assertEquals(loose.filter((ability) => !abilities.includes(ability)), [], id);
   }
 });
 

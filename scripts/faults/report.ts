@@ -77,19 +77,19 @@ function answerOf(rows: readonly FaultRow[]): string {
  * What headers say that a server cannot, and every cell of a fault that is about it contradicts. Null: nothing.
  *
  * @param servers What each header says that its server cannot, by ability.
- * @param faults All that there are: an ability of whose faults not each was measured, or one is loose, is not contradicted.
+ * @param faults All that there are: an ability of whose faults not each was measured, or one is loose about it, is not contradicted.
  */
 export function contradicted(
   rows: readonly FaultRow[],
   servers: readonly { name: string; cannot: Readonly<Record<string, string>> }[],
-  faults: readonly Pick<Fault, "id" | "abilities" | "isLoose">[],
+  faults: readonly Pick<Fault, "id" | "abilities" | "loose">[],
 ): string | null {
   const survived = new Set(rows.filter(({ verdict }) => verdict === "survived").map(keyOf));
   const found = servers.flatMap(({ name, cannot }) => {
     const isContradicted = (ability: string) => {
       const about = faults.filter((fault) => abilitiesOf(fault).includes(ability));
-      const isContradiction = ({ id, isLoose }: typeof about[number]) =>
-        !isLoose && survived.has(keyOf({ server: name, fault: id }));
+      const isContradiction = ({ id, loose }: typeof about[number]) =>
+        loose?.includes(ability) !== true && survived.has(keyOf({ server: name, fault: id }));
       return about.length > 0 && about.every(isContradiction);
     };
     const abilities = Object.keys(cannot).filter(isContradicted);

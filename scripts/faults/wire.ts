@@ -30,6 +30,8 @@ const O_CLOEXEC = 0o2000000; // <asm-generic/fcntl.h>
 export interface Wire extends AsyncDisposable {
   /** Where the server is to be started. */
   place: Place;
+  /** Listens at a port of 127.0.0.1 in the network of the server. */
+  hold(port: number): Disposable;
 }
 
 /** Makes 127.0.0.1 the address of the server's end, and leaves the rest of 127/8 to the clients. */
@@ -102,6 +104,10 @@ export async function openWire(server: string): Promise<Wire> {
         command: (command) => network.server.command(command),
         interface: network.interface,
         address: SERVER,
+      },
+      hold(port) {
+        using _ = enter(network.server);
+        return Deno.listen({ hostname: SERVER, port });
       },
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     };

@@ -14,7 +14,7 @@ const cell = (fault: string) => settledCell(find("xdp"), { id: fault }, SEED, si
 const test = (name: string, fn: () => Promise<void>) =>
   Deno.test({ name: obstacle === null ? name : `${name} (${obstacle})`, ignore: obstacle !== null, fn });
 
-const SURVIVED = ["fragments", "half-close", "half-open", "sigstop-sigcont"];
+const SURVIVED = ["fragments", "half-close", "half-open", "sigstop-sigcont", "disk-full"];
 for (const fault of SURVIVED) {
   test(`xdp survives ${fault}, and no process of the cell's network is left`, async () => {
     const before = processTree(Deno.pid);
