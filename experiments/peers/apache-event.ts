@@ -146,6 +146,8 @@ const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
 const started = Promise.withResolvers<true>();
 let ready = false, lastWords = "";
 
+const countError = (name: string) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
+
 async function eachLine(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onLine: (line: string) => void) {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
@@ -160,13 +162,24 @@ function onRequest(line: string): void {
   const [status, before, end] = line.split(" ");
   if (before === "0") counts.accepted++;
   if (status === "200") counts.served++;
-  else if (end !== "X") counts.errors[status!] = (counts.errors[status!] ?? 0) + 1;
+  else if (end !== "X") countError(status!);
+}
+
+/** Prints a line. Where it cannot be written, as on a full disk, the server goes on, and counts that. */
+function print(write: (line: string) => void, line: string): void {
+  try {
+    write(line);
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
 }
 
 function onError(line: string): void {
   if (line.includes(STARTED)) started.resolve(true);
   else if (!ready) lastWords = (lastWords + line + "\n").slice(-TAIL);
-  else if (/:(error|crit|alert|emerg)\]/.test(line)) console.error(line);
+  else if (/:(error|crit|alert|emerg)\]/.test(line)) print(console.error, line);
 }
 
 /**
@@ -262,7 +275,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: Apache hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...counts })));
+  Deno.addSignalListener("SIGUSR1", () => print(console.log, JSON.stringify({ event: "stats", ...counts })));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.parent.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${server.port}/`);
@@ -271,7 +284,7 @@ async function main(): Promise<void> {
     Deno.exit(1);
   }
   await stop(server);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  print(console.log, JSON.stringify({ event: "stopped", ...counts }));
   Deno.exit(0);
 }
 
