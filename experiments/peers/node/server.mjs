@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import http from "node:http";
 import process from "node:process";
-import { parseArgs } from "node:util";
+import { getSystemErrorName, parseArgs } from "node:util";
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ function show(line) {
   try {
     writeSync(1, `${JSON.stringify(line)}\n`);
   } catch (error) {
-    countError(error.code);
+    countError(error.code ?? getSystemErrorName(-Number(/os error (\d+)/.exec(error.message)[1]))); // Deno's has no code
   }
 }
 

@@ -49,6 +49,8 @@ var errnoNames = map[syscall.Errno]string{
 	syscall.ENFILE:        "ENFILE",
 	syscall.ENOBUFS:       "ENOBUFS",
 	syscall.ENOMEM:        "ENOMEM",
+	syscall.EFBIG:         "EFBIG",
+	syscall.ENOSPC:        "ENOSPC",
 	syscall.EPIPE:         "EPIPE",
 	syscall.ECONNRESET:    "ECONNRESET",
 	syscall.ETIMEDOUT:     "ETIMEDOUT",
