@@ -17,8 +17,7 @@
  * @cannot     burn-cpu The backend serves what is static: there is no program behind it that could work.
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
- * @cannot     survive-resets It does, but its pool keeps as many connections to the backend as were needed at a time, so
- *             descriptors stay open.
+ * @cannot     return-descriptors Its pool keeps as many connections to the backend as were needed at a time.
  * @cannot     wait-at-emfile A request that finds no descriptor for its connection to the backend is answered with 500.
  * @cannot     serve-herd Each client takes several of the 20 000 connections of a worker; what comes beyond is reset.
  * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.

@@ -10,6 +10,7 @@ export const ABILITIES = [
   "share-work", // other clients are served between the requests for work of one
   "recover-emfile", // survives that descriptors run out
   "wait-at-emfile", // clients that come when descriptors have run out are served later
+  "rest-at-emfile", // does not spin while there are none
   "survive-resets",
   "recover-accept-errors", // accepts again after accept(2) has failed with the error of a connection
   "pass-accept-errors", // where it does, the other clients that wait are served all the same
@@ -20,6 +21,7 @@ export const ABILITIES = [
   "serve-on-full-disk",
   "serve-herd", // takes thousands of connections a second: some who come behind a herd are still served in time
   "return-memory", // gives back what a herd has taken within seconds
+  "return-descriptors", // closes what it has opened besides the connections of its clients
   "return-threads", // ends the threads that it has made for a herd
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s

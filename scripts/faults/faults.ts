@@ -17,7 +17,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 new clients while the server can open no more descriptors",
     run: kernel.descriptorsExhausted,
     needsPid: true,
-    abilities: ["recover-emfile", "wait-at-emfile"],
+    abilities: ["recover-emfile", "wait-at-emfile", "rest-at-emfile"],
     isQuiet: true,
     seconds: 1.2,
   },

@@ -122,16 +122,19 @@ const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connec
 
 /** An architecture that serves one client after the other lets any fault's clients hold up the others. */
 const SERVE_OTHERS = "serve-others";
+/** A pool of connections to a backend grows with any fault's clients. */
+const RETURN_DESCRIPTORS = "return-descriptors";
 
 /**
  * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
- * that name it, `serve-others` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
+ * that name it, `serve-others` and `return-descriptors` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
  * an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
   "recover-emfile": [...ANSWERS, "after"],
   "wait-at-emfile": ["lost", ...MEANWHILE],
+  "rest-at-emfile": ["spins"],
   "bound-memory": ["ended", ...ANSWERS, "after", "held", "memory"],
   "survive-no-process": ["ended", ...ANSWERS, "after"],
   "outlive-worker": ["ended", ...ANSWERS, "after"],
@@ -140,6 +143,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "pass-accept-errors": ["lost", ...MEANWHILE],
   "serve-on-full-disk": ANSWERS,
   "serve-herd": ["lost", "after", "recovery", "share"],
+  [RETURN_DESCRIPTORS]: ["descriptors"],
   "return-memory": ["memory"],
   "return-threads": ["threads"],
   "half-close": ["lost"],
@@ -155,7 +159,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
 
 /** The abilities by which a server may be excused in a cell of this fault. */
 export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] => [
-  ...new Set([...abilities, SERVE_OTHERS]),
+  ...new Set([...abilities, SERVE_OTHERS, RETURN_DESCRIPTORS]),
 ];
 
 /**
