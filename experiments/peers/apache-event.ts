@@ -13,7 +13,7 @@
  * @requires   linux 2.6.28
  * @needs      apache2 (apache2-bin), setpriv (util-linux)
  * @version    apache2 -v
- * @fairness   One process of 64 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
+ * @fairness   One process of 400 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
  *             up to 8 KiB. The answer is a file, opened and mapped for each request; it carries Date, Server, Last-Modified,
  *             ETag, Accept-Ranges and Content-Type: some 220 bytes, not 49. Up to 25 000 connections, where the default
  *             would be 150 or so. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
@@ -28,6 +28,9 @@
  * @cannot     wait-at-emfile For the same reason connections are lost then.
  * @cannot     pass-accept-errors At ENETDOWN from accept(2) its process ends, whatever is configured, and its parent looks
  *             once a second whether it has to start another.
+ * @cannot     outlive-worker It does, but its parent looks once a second whether its process has ended, and nobody accepts
+ *             meanwhile.
+ * @cannot     serve-herd When a herd keeps all threads busy it closes idle connections, those of others too.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
  * @cannot     refuse-methods HEAD and POST are answered as GET.
  * @cannot     any-method A method that it does not know is answered with 501, then it closes.

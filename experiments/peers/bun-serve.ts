@@ -17,7 +17,6 @@
  * @cannot     hear-signals For the same reason signals are heard behind them.
  * @cannot     recover-emfile It does recover, but reports nothing of it.
  * @cannot     rest-at-emfile It asks again and again for a connection that it has no descriptor for.
- * @cannot     survive-no-process The engine makes threads as it needs them, and one that cannot be made ends it.
  * @cannot     head-deadline The one time limit ends idle connections too, so it is off.
  * @cannot     keepalive No probes are sent.
  * @cannot     any-form An absolute-form target without a path and HTTP/1.2 are refused.
