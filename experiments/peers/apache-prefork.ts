@@ -23,6 +23,7 @@
  * @cannot     exact-parser It demands Host, reads bodies away, and has bounds of its own.
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     show-stats Its log knows requests only, and is written late.
+ * @cannot     serve-at-emfile It opens the file for each request: without a descriptor it answers with 403.
  * @cannot     pass-accept-errors At ENETDOWN from accept(2) a process ends, whatever is configured, and its parent looks
  *             once a second whether it has to start others.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
