@@ -13,7 +13,7 @@
  * @requires   linux 2.6.28
  * @needs      apache2 (apache2-bin), setpriv (util-linux)
  * @version    apache2 -v
- * @fairness   One process of 64 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
+ * @fairness   One process of 400 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
  *             up to 8 KiB. The answer is a file, opened and mapped for each request; it carries Date, Server, Last-Modified,
  *             ETag, Accept-Ranges and Content-Type: some 220 bytes, not 49. Up to 25 000 connections, where the default
  *             would be 150 or so. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
@@ -28,6 +28,9 @@
  * @cannot     wait-at-emfile For the same reason connections are lost then.
  * @cannot     pass-accept-errors At ENETDOWN from accept(2) its process ends, whatever is configured, and its parent looks
  *             once a second whether it has to start another.
+ * @cannot     outlive-worker It does, but its parent looks once a second whether its process has ended, and nobody accepts
+ *             meanwhile.
+ * @cannot     serve-herd When a herd keeps all threads busy it closes idle connections, those of others too.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
  * @cannot     refuse-methods HEAD and POST are answered as GET.
  * @cannot     any-method A method that it does not know is answered with 501, then it closes.
@@ -146,6 +149,8 @@ const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
 const started = Promise.withResolvers<true>();
 let ready = false, lastWords = "";
 
+const countError = (name: string) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
+
 async function eachLine(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onLine: (line: string) => void) {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
@@ -160,13 +165,24 @@ function onRequest(line: string): void {
   const [status, before, end] = line.split(" ");
   if (before === "0") counts.accepted++;
   if (status === "200") counts.served++;
-  else if (end !== "X") counts.errors[status!] = (counts.errors[status!] ?? 0) + 1;
+  else if (end !== "X") countError(status!);
+}
+
+/** Prints a line. Where it cannot be written, as on a full disk, the server goes on, and counts that. */
+function print(write: (line: string) => void, line: string): void {
+  try {
+    write(line);
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
 }
 
 function onError(line: string): void {
   if (line.includes(STARTED)) started.resolve(true);
   else if (!ready) lastWords = (lastWords + line + "\n").slice(-TAIL);
-  else if (/:(error|crit|alert|emerg)\]/.test(line)) console.error(line);
+  else if (/:(error|crit|alert|emerg)\]/.test(line)) print(console.error, line);
 }
 
 /**
@@ -262,7 +278,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: Apache hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...counts })));
+  Deno.addSignalListener("SIGUSR1", () => print(console.log, JSON.stringify({ event: "stats", ...counts })));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.parent.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${server.port}/`);
@@ -271,7 +287,7 @@ async function main(): Promise<void> {
     Deno.exit(1);
   }
   await stop(server);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  print(console.log, JSON.stringify({ event: "stopped", ...counts }));
   Deno.exit(0);
 }
 

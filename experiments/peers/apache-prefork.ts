@@ -23,6 +23,7 @@
  * @cannot     exact-parser It demands Host, reads bodies away, and has bounds of its own.
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     show-stats Its log knows requests only, and is written late.
+ * @cannot     serve-at-emfile It opens the file for each request: without a descriptor it answers with 403.
  * @cannot     pass-accept-errors At ENETDOWN from accept(2) a process ends, whatever is configured, and its parent looks
  *             once a second whether it has to start others.
  * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
@@ -144,6 +145,8 @@ const counts = { accepted: 0, served: 0, errors: {} as Record<string, number> };
 const started = Promise.withResolvers<true>();
 let ready = false, lastWords = "";
 
+const countError = (name: string) => counts.errors[name] = (counts.errors[name] ?? 0) + 1;
+
 async function eachLine(stream: ReadableStream<Uint8Array<ArrayBuffer>>, onLine: (line: string) => void) {
   let rest = "";
   for await (const text of stream.pipeThrough(new TextDecoderStream())) {
@@ -158,13 +161,24 @@ function onRequest(line: string): void {
   const [status, before, end] = line.split(" ");
   if (before === "0") counts.accepted++;
   if (status === "200") counts.served++;
-  else if (end !== "X") counts.errors[status!] = (counts.errors[status!] ?? 0) + 1;
+  else if (end !== "X") countError(status!);
+}
+
+/** Prints a line. Where it cannot be written, as on a full disk, the server goes on, and counts that. */
+function print(write: (line: string) => void, line: string): void {
+  try {
+    write(line);
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
 }
 
 function onError(line: string): void {
   if (line.includes(STARTED)) started.resolve(true);
   else if (!ready) lastWords = (lastWords + line + "\n").slice(-TAIL);
-  else if (/:(error|crit|alert|emerg)\]/.test(line)) console.error(line);
+  else if (/:(error|crit|alert|emerg)\]/.test(line)) print(console.error, line);
 }
 
 /**
@@ -268,7 +282,7 @@ async function main(): Promise<void> {
   // The second signal does not wait: Apache hears of the end of this process, and ends.
   const onSignal = () => ++signals > 1 ? Deno.exit(1) : resolve();
   for (const signal of ["SIGTERM", "SIGINT"] as const) Deno.addSignalListener(signal, onSignal);
-  Deno.addSignalListener("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...counts })));
+  Deno.addSignalListener("SIGUSR1", () => print(console.log, JSON.stringify({ event: "stats", ...counts })));
   ready = true;
   console.log(JSON.stringify({ event: "ready", experiment: EXPERIMENT, port: server.port, pid: server.parent.pid }));
   console.error(`Listening. Try: curl -i http://${options.host}:${server.port}/`);
@@ -277,7 +291,7 @@ async function main(): Promise<void> {
     Deno.exit(1);
   }
   await stop(server);
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  print(console.log, JSON.stringify({ event: "stopped", ...counts }));
   Deno.exit(0);
 }
 

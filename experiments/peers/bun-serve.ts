@@ -16,6 +16,7 @@
  * @cannot     share-work The requests of one read are handled in a row, and their answers leave together.
  * @cannot     hear-signals For the same reason signals are heard behind them.
  * @cannot     recover-emfile It does recover, but reports nothing of it.
+ * @cannot     rest-at-emfile It asks again and again for a connection that it has no descriptor for.
  * @cannot     head-deadline The one time limit ends idle connections too, so it is off.
  * @cannot     keepalive No probes are sent.
  * @cannot     any-form An absolute-form target without a path and HTTP/1.2 are refused.

@@ -17,6 +17,8 @@
  *             to 16 KiB, and as long as one finds it full another; the answers of one read are flushed together. Names
  *             of fields are answered in lower case. No access log, no date. Six options are set for each connection.
  *             Where no descriptor is left it pauses 50 ms, not the second that Netty would.
+ * @cannot     share-pipelines In the first seconds, before the compiler has made it fast, the pipelines of a hundred clients
+ *             delay others by more than 200 ms.
  * @cannot     malformed-400 Without validation of fields it takes one whose name is empty.
  * @cannot     exact-parser Its decoder takes a bare LF for the end of a line, joins folded lines, reads bodies away, and
  *             gives more names and lengths a meaning.

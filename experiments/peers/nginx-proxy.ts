@@ -188,10 +188,21 @@ function onRefused(line: string): void {
   if (sent !== "0") countError(status!);
 }
 
+/** Prints a line. Where it cannot be written, as on a full disk, the server goes on, and counts that. */
+function print(write: (line: string) => void, line: string): void {
+  try {
+    write(line);
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 function onError(line: string): void {
   const [, errno] = / accept4?\(\) failed \((\d+): /.exec(line) ?? [];
   if (errno !== undefined) countError(getSystemErrorName(-Number(errno)));
-  else if (ready) console.error(line);
+  else if (ready) print(console.error, line);
   else lastWords = (lastWords + line + "\n").slice(-TAIL);
 }
 
@@ -239,9 +250,9 @@ function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
 /** Prints the counts so far, as nginx has them in its counters. */
 async function sayStats(folder: string): Promise<void> {
   const counters = await ask(folder);
-  if (counters === null) return console.error("nginx does not tell its counters.");
+  if (counters === null) return print(console.error, "nginx does not tell its counters.");
   const { active: open, accepted, requests } = counters;
-  console.log(JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
+  print(console.log, JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
 }
 
 /**
@@ -305,7 +316,7 @@ async function main(): Promise<void> {
   const backend = await start("site.conf", LOOPBACK, 0);
   asked = refused = 0; // questions to the backend are none to the proxy
   const server = await start("proxy.conf", host, wanted, `${LOOPBACK}:${backend.port}`);
-  backend.over.then(() => ready && console.error("The backend has ended."));
+  backend.over.then(() => ready && print(console.error, "The backend has ended."));
   const { promise: stopping, resolve } = Promise.withResolvers<void>();
   let signals = 0;
   // The second signal does not wait: nginx hears of the end of this process, and ends.
@@ -323,7 +334,7 @@ async function main(): Promise<void> {
   const stopped = await stop(server);
   tell(backend.master, "SIGTERM");
   await backend.over;
-  console.log(JSON.stringify({ event: "stopped", ...stopped }));
+  print(console.log, JSON.stringify({ event: "stopped", ...stopped }));
   Deno.exit(0);
 }
 

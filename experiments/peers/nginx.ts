@@ -185,10 +185,21 @@ function onRefused(line: string): void {
   if (sent !== "0") countError(status!);
 }
 
+/** Prints a line. Where it cannot be written, as on a full disk, the server goes on, and counts that. */
+function print(write: (line: string) => void, line: string): void {
+  try {
+    write(line);
+  } catch (error) {
+    const [, errno] = /os error (\d+)/.exec(String(error)) ?? [];
+    if (errno === undefined) throw error;
+    countError(getSystemErrorName(-Number(errno)));
+  }
+}
+
 function onError(line: string): void {
   const [, errno] = / accept4?\(\) failed \((\d+): /.exec(line) ?? [];
   if (errno !== undefined) countError(getSystemErrorName(-Number(errno)));
-  else if (ready) console.error(line);
+  else if (ready) print(console.error, line);
   else lastWords = (lastWords + line + "\n").slice(-TAIL);
 }
 
@@ -235,9 +246,9 @@ function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
 /** Prints the counts so far, as nginx has them in its counters. */
 async function sayStats(folder: string): Promise<void> {
   const counters = await ask(folder);
-  if (counters === null) return console.error("nginx does not tell its counters.");
+  if (counters === null) return print(console.error, "nginx does not tell its counters.");
   const { active: open, accepted, requests } = counters;
-  console.log(JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
+  print(console.log, JSON.stringify({ event: "stats", open, accepted, served: requests - refused, errors }));
 }
 
 /**
@@ -324,7 +335,7 @@ async function main(): Promise<void> {
     console.error("nginx has ended by itself.");
     Deno.exit(1);
   }
-  console.log(JSON.stringify({ event: "stopped", ...await stop(server) }));
+  print(console.log, JSON.stringify({ event: "stopped", ...await stop(server) }));
   Deno.exit(0);
 }
 

@@ -28,6 +28,9 @@
  * @cannot     bound-memory What it does not refuse it keeps: a thousand heads of 256 KiB take more than 128 MiB.
  * @cannot     drain A client that asks for much before it reads is forgotten: once its answers did not fit into the socket, the
  *             connection is never read nor written again.
+ * @cannot     return-descriptors For the same reason such a connection is not closed.
+ * @cannot     return-memory For the same reason its answers are kept.
+ * @cannot     share-pipelines All requests of one read are answered before others are read.
  * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.
  * @cannot     wait-at-emfile For the same reason a connection that comes then waits for ever.
  * @cannot     recover-accept-errors After any error of accept(2) no connection is ever accepted again, and nothing

@@ -27,6 +27,8 @@
  *             closes.
  * @cannot     bound-memory It stops to read where a client does not, but one read of 64 KiB has become objects for two
  *             thousand requests by then: a hundred clients that pipeline and read nothing take more than 128 MiB.
+ * @cannot     share-pipelines For the same reason: all requests of one read are answered before others are read.
+ * @cannot     return-memory The engine keeps for later what these objects have taken.
  * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
  *             and closes them at once, and reports that to nobody.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.

@@ -7,9 +7,12 @@
 /** What a header may say that its architecture cannot: each id is that of a check of the contract or of a fault. */
 export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
+  "share-pipelines", // the requests that one client sends in a row delay others by no more than 200 ms
   "share-work", // other clients are served between the requests for work of one
   "recover-emfile", // survives that descriptors run out
   "wait-at-emfile", // clients that come when descriptors have run out are served later
+  "serve-at-emfile", // serves clients that are there when descriptors have run out
+  "rest-at-emfile", // does not spin while there are none
   "survive-resets",
   "recover-accept-errors", // accepts again after accept(2) has failed with the error of a connection
   "pass-accept-errors", // where it does, the other clients that wait are served all the same
@@ -20,6 +23,7 @@ export const ABILITIES = [
   "serve-on-full-disk",
   "serve-herd", // takes thousands of connections a second: some who come behind a herd are still served in time
   "return-memory", // gives back within seconds what clients that have gone had taken
+  "return-descriptors", // closes within seconds all that its clients have made it open
   "return-threads", // ends the threads that it has made for a herd
   "late-reader", // no answer is cut, however late a client reads
   "head-deadline", // 408 for a head that is not complete after 10 s

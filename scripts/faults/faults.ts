@@ -17,7 +17,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 new clients while the server can open no more descriptors",
     run: kernel.descriptorsExhausted,
     needsPid: true,
-    abilities: ["recover-emfile", "wait-at-emfile"],
+    abilities: ["recover-emfile", "wait-at-emfile", "serve-at-emfile", "rest-at-emfile"],
     loose: ["recover-emfile", "wait-at-emfile"], // it may never run out, or hear of it; new clients are owed nothing
     isQuiet: true,
     seconds: 1.2,
@@ -54,14 +54,14 @@ export const FAULTS: readonly Fault[] = [
     id: "slow-readers",
     says: "20 clients that send 1 500 requests each and read 512 bytes every 10 ms, then the rest",
     run: clients.slowReaders,
-    abilities: ["late-reader", "drain"],
+    abilities: ["late-reader", "drain", "share-pipelines"],
     seconds: 1.5,
   },
   {
     id: "non-readers-pipelined",
     says: "100 clients with small windows that send 40 000 requests each and read only the first answer",
     run: clients.nonReaders,
-    abilities: ["serve-others", "drain", "late-reader", "bound-memory"],
+    abilities: ["serve-others", "drain", "late-reader", "bound-memory", "share-pipelines"],
     seconds: 3,
   },
   {
@@ -152,7 +152,7 @@ export const FAULTS: readonly Fault[] = [
     id: "pipelines",
     says: "100 000 requests in one write, and no answer is read for 1 s",
     run: clients.pipelines,
-    abilities: ["drain", "late-reader"],
+    abilities: ["drain", "late-reader", "share-pipelines"],
     seconds: 2,
   },
   {

@@ -130,17 +130,21 @@ const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connec
 const SERVE_OTHERS = "serve-others";
 /** A runtime that keeps memory for what comes next may do so behind any fault that took some. */
 const RETURN_MEMORY = "return-memory";
-const OF_ALL_FAULTS = [SERVE_OTHERS, RETURN_MEMORY];
+/** A pool of connections to a backend grows with any fault's clients. */
+const RETURN_DESCRIPTORS = "return-descriptors";
+const OF_ALL_FAULTS = [SERVE_OTHERS, RETURN_MEMORY, RETURN_DESCRIPTORS];
 
 /**
  * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
- * that name it, `serve-others` and `return-memory` for all. The end of a server is excused only by what promises that it goes
- * on. Nothing excuses an exit code.
+ * that name it, those of `OF_ALL_FAULTS` for all. The end of a server is excused only by what promises that it goes on.
+ * Nothing excuses an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
   "recover-emfile": [...ANSWERS, "after"],
   "wait-at-emfile": ["lost", ...MEANWHILE],
+  "serve-at-emfile": ["lost", ...MEANWHILE],
+  "rest-at-emfile": ["spins"],
   "bound-memory": ["ended", ...ANSWERS, "after", "held", "memory"],
   "survive-no-process": ["ended", ...ANSWERS, "after"],
   "outlive-worker": ["ended", ...ANSWERS, "after"],
@@ -150,7 +154,9 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "serve-on-full-disk": ANSWERS,
   "serve-herd": ["lost", "after", "recovery", "share"],
   [RETURN_MEMORY]: ["memory"],
+  [RETURN_DESCRIPTORS]: ["descriptors"],
   "return-threads": ["threads"],
+  "share-pipelines": MEANWHILE,
   "half-close": ["lost"],
   "late-reader": ["lost"],
   drain: ["lost"],

@@ -73,6 +73,13 @@ Deno.test("an ability excuses the rules that it is about, and no other", () => {
     ["descriptors-exhausted", ["lost", "share"], "recover-emfile", "cannot"],
     ["descriptors-exhausted", ["ended"], "recover-emfile", "failed"],
     ["descriptors-exhausted", ["recovery"], "wait-at-emfile", "failed"],
+    ["pipelines", ["share", "p99"], "share-pipelines", "cannot"],
+    ["pipelines", ["recovery", "p99"], "share-pipelines", "failed"],
+    ["slow-readers", ["memory"], "return-memory", "cannot"],
+    ["descriptors-exhausted", ["share", "p99"], "serve-at-emfile", "cannot"],
+    ["descriptors-exhausted", ["after"], "serve-at-emfile", "failed"],
+    ["descriptors-exhausted", ["spins"], "rest-at-emfile", "cannot"],
+    ["slow-heads", ["spins"], "rest-at-emfile", "degraded"],
     ["memory-limited", ["ended", "lost"], "bound-memory", "cannot"],
     ["memory-limited", ["descriptors"], "bound-memory", "degraded"],
     ["processes-exhausted", ["ended"], "survive-no-process", "cannot"],
@@ -92,6 +99,8 @@ Deno.test("an ability excuses the rules that it is about, and no other", () => {
     ["non-readers-pipelined", ["held", "memory"], "return-memory", "degraded"], // clients are there
     ["fragments", ["after"], "serve-others", "failed"], // nobody is there but the new ones
     ["fragments", ["ended"], "serve-others", "failed"],
+    ["fragments", ["descriptors"], "return-descriptors", "cannot"],
+    ["fragments", ["lost", "descriptors"], "return-descriptors", "failed"],
     ["fragments", ["lost"], "half-close", "failed"],
   ];
   for (const [fault, rules, ability, verdict] of cases) {

@@ -1,4 +1,5 @@
 // Bun.serve as one would write it: a handler, and nothing of the connection.
+import { writeSync } from "node:fs";
 import os from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -66,8 +67,17 @@ function listen() {
 }
 const server = listen();
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line) {
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch (error) {
+    counts.errors[error.code] = (counts.errors[error.code] ?? 0) + 1;
+  }
+}
+
 function finish() {
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   process.exit(0);
 }
 
@@ -85,6 +95,6 @@ function closeListener(turns) {
 }
 
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
-process.on("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", ...counts })));
+process.on("SIGUSR1", () => show({ event: "stats", ...counts }));
 console.log(JSON.stringify({ event: "ready", experiment, port: server.port, pid: process.pid }));
 console.error(`Listening. Try: curl -i http://${host}:${server.port}/`);

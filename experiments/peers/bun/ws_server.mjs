@@ -1,4 +1,5 @@
 // Bun.serve with WebSockets as one would write it: all subscribe to a topic, and a message is published there.
+import { writeSync } from "node:fs";
 import os from "node:os";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -79,8 +80,17 @@ function listen() {
 }
 const server = listen();
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line) {
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch (error) {
+    countError(error.code);
+  }
+}
+
 function finish() {
-  console.log(JSON.stringify({ event: "stopped", ...counts }));
+  show({ event: "stopped", ...counts });
   process.exit(0);
 }
 
@@ -94,6 +104,6 @@ function stop() {
 }
 
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
-process.on("SIGUSR1", () => console.log(JSON.stringify({ event: "stats", open: clients.size, ...counts })));
+process.on("SIGUSR1", () => show({ event: "stats", open: clients.size, ...counts }));
 console.log(JSON.stringify({ event: "ready", experiment, port: server.port, pid: process.pid }));
 console.error(`Listening. Try: new WebSocket("ws://${host}:${server.port}/")`);

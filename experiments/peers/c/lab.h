@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -491,7 +492,7 @@ static inline void say_ready(const struct options *options) {
     fprintf(stderr, "Listening. Try: curl -i http://%s:%d/\n", options->host, options->port);
 }
 
-/** Ends a line that was begun with the counts. */
+/** Ends a line that was begun with the counts. Where it cannot be written, as on a full disk, that is counted. */
 static inline void say_counts(void) {
     printf(",\"accepted\":%lu,\"served\":%lu", accepted, served);
     printf(",\"bytes_in\":%lu,\"bytes_out\":%lu,\"errors\":{", bytes_in, bytes_out);
@@ -504,7 +505,9 @@ static inline void say_counts(void) {
         separator = ",";
     }
     printf("}}\n");
-    fflush(stdout);
+    if (fflush(stdout) == 0) return;
+    count_error(errno);
+    __fpurge(stdout); // else it would keep the line, and write it before the next one
 }
 
 /** Prints the line that SIGUSR1 asks for. */

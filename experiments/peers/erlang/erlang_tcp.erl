@@ -424,17 +424,17 @@ main() ->
     ets:new(errors, [named_table, public]),
     persistent_term:put(request_line, request_line()),
     make_answers(),
-    Out = open_port({fd, 0, 1}, [out, binary]),
+    process_flag(trap_exit, true), % what ends a port must not end this process
     case gen_tcp:listen(list_to_integer(PortText), options(Host)) of
-        {ok, Listener} -> run(Listener, Host, Out);
+        {ok, Listener} -> run(Listener, Host);
         {error, Error} ->
             Number = case Error of eacces -> 13; eaddrinuse -> 98; eaddrnotavail -> 99; _ -> 0 end,
             Said = ["Cannot bind ", Host, $:, PortText, ": ", name_of(Error), " (", integer_to_list(Number)],
-            write(open_port({fd, 0, 2}, [out, binary]), [Said, "), choose another --port (0: any) or --host\n"]),
+            write(2, [Said, "), choose another --port (0: any) or --host\n"]),
             halt(1, [{flush, false}])
     end.
 
-run(Listener, Host, Out) ->
+run(Listener, Host) ->
     LoopsPerUs = lists:max([calibrate(1000000) || _ <- lists:seq(1, ?CALIBRATIONS)]),
     persistent_term:put(loops_per_us, LoopsPerUs),
     ok = os:set_signal(sigchld, default), % ignored, the kernel would drop the CPU time of children
@@ -442,28 +442,28 @@ run(Listener, Host, Out) ->
     gen_event:delete_handler(erl_signal_server, erl_signal_handler, []), % it would end the machine
     ok = gen_event:add_handler(erl_signal_server, ?MODULE, self()),
     {ok, Port} = inet:port(Listener),
-    write(Out, [
+    write(1, [
         "{\"event\":\"ready\",\"experiment\":\"erlang-tcp\",\"port\":", integer_to_list(Port), ",\"pid\":", os:getpid(), "}\n"
     ]),
     Try = ["Listening. Try: curl -i http://", Host, $:, integer_to_list(Port), "/\n"],
-    write(open_port({fd, 0, 2}, [out, binary]), Try),
+    write(2, Try),
     spawn(?MODULE, accept, [Listener]),
-    wait_for_stop(Out, infinity),
+    wait_for_stop(infinity),
     count(?STOPPING, 1),
     drain(Listener),
     Until = now_ms() + ?STOP_MS,
-    see_off(Out, Until, -1, 0),
-    write(Out, line("stopped", "")),
+    see_off(Until, -1, 0),
+    write(1, line("stopped", "")),
     halt(0, [{flush, false}]). % with it end the connections that wait for nothing
 
 %% Waits for a signal, and for no longer than Ms. The second one that asks to stop does not come here: the launcher hears
 %% it first.
-wait_for_stop(Out, Ms) ->
+wait_for_stop(Ms) ->
     receive
         sigusr1 ->
             Open = get_count(?ACCEPTED) - get_count(?CLOSED),
-            write(Out, line("stats", ["\"open\":", integer_to_list(Open), $,])),
-            wait_for_stop(Out, Ms);
+            write(1, line("stats", ["\"open\":", integer_to_list(Open), $,])),
+            wait_for_stop(Ms);
         sigterm -> ok
     after Ms -> ok
     end.
@@ -480,25 +480,33 @@ drain(Listener) ->
 
 %% Waits until nothing is in flight any more. What has come but was not received yet is not counted as such, so nothing may
 %% come for two stretches.
-see_off(Out, Until, Before, Quiet) ->
-    wait_for_stop(Out, ?QUIET_MS),
+see_off(Until, Before, Quiet) ->
+    wait_for_stop(?QUIET_MS),
     Now = get_count(?BYTES_IN),
     IsQuiet = Now =:= Before andalso get_count(?IN_FLIGHT) =:= 0,
     case now_ms() >= Until orelse (IsQuiet andalso Quiet =:= 1) of
         true -> ok;
-        false when IsQuiet -> see_off(Out, Until, Now, Quiet + 1);
-        false -> see_off(Out, Until, Now, 0)
+        false when IsQuiet -> see_off(Until, Now, Quiet + 1);
+        false -> see_off(Until, Now, 0)
     end.
 
-%% Writes a line, and waits until it is written.
-write(Port, Line) ->
-    port_command(Port, Line),
+%% Writes a line to a descriptor, and waits until it is written. A port ends by the first error, as on a full disk: so each
+%% line has its own, and the error is counted.
+write(Descriptor, Line) ->
+    Port = open_port({fd, 0, Descriptor}, [out, binary]),
+    catch port_command(Port, Line), % badarg, if it has ended meanwhile
     flush(Port).
 
 flush(Port) ->
     case erlang:port_info(Port, queue_size) of
-        {queue_size, 0} -> ok;
+        {queue_size, 0} ->
+            unlink(Port),
+            port_close(Port);
         {queue_size, _} ->
             timer:sleep(1),
-            flush(Port)
+            flush(Port);
+        undefined ->
+            receive
+                {'EXIT', Port, Error} -> count_error(name_of(Error))
+            end
     end.

@@ -1,3 +1,5 @@
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.lang.management.ThreadMXBean;
@@ -81,6 +83,8 @@ final class Lab {
         new Errno("Invalid argument", "EINVAL", 22),
         new Errno("Too many open files in system", "ENFILE", 23),
         new Errno("Too many open files", "EMFILE", 24),
+        new Errno("File too large", "EFBIG", 27),
+        new Errno("No space left on device", "ENOSPC", 28),
         new Errno("Broken pipe", "EPIPE", 32),
         new Errno("Address already in use", "EADDRINUSE", 98),
         new Errno("Cannot assign requested address", "EADDRNOTAVAIL", 99),
@@ -454,8 +458,14 @@ final class Lab {
         return address.getAddress().getHostAddress() + ":" + address.getPort();
     }
 
+    private static final FileOutputStream STDOUT = new FileOutputStream(FileDescriptor.out);
+
+    /** Prints a line. Where it cannot be written, as on a full disk, that is counted: System.out would keep it to itself. */
     private static void say(String line) {
-        System.out.println(line);
-        System.out.flush();
+        try {
+            STDOUT.write((line + "\n").getBytes(StandardCharsets.UTF_8));
+        } catch (IOException error) {
+            countError(error);
+        }
     }
 }

@@ -1,4 +1,5 @@
 // node:net with a parser of its own: what the streams of Node cost, without the objects of node:http.
+import { writeSync } from "node:fs";
 import net from "node:net";
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -226,8 +227,17 @@ function countAll() {
   return all;
 }
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line) {
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch (error) {
+    countError(error.code);
+  }
+}
+
 function finish() {
-  console.log(JSON.stringify({ event: "stopped", ...countAll() }));
+  show({ event: "stopped", ...countAll() });
   process.exit(0); // with it end the connections that wait for nothing
 }
 
@@ -262,10 +272,7 @@ server.once("error", (error) => {
 server.listen({ host, port: Number(port), backlog: BACKLOG }, () => {
   server.removeAllListeners("error").on("error", (error) => countError(error.code)); // of accept(2)
   for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, stop);
-  process.on(
-    "SIGUSR1",
-    () => console.log(JSON.stringify({ event: "stats", open: connections.size, ...countAll() })),
-  );
+  process.on("SIGUSR1", () => show({ event: "stats", open: connections.size, ...countAll() }));
   const { port } = server.address();
   console.log(JSON.stringify({ event: "ready", experiment, port, pid: process.pid }));
   console.error(`Listening. Try: curl -i http://${host}:${port}/`);

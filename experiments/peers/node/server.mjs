@@ -1,7 +1,8 @@
 // node:http as one would write it, for Node and for Deno: a handler, and nothing of the connection but its errors.
+import { writeSync } from "node:fs";
 import http from "node:http";
 import process from "node:process";
-import { parseArgs } from "node:util";
+import { getSystemErrorName, parseArgs } from "node:util";
 
 // ---- Limits ------------------------------------------------------------------------------------------------------
 
@@ -130,6 +131,15 @@ server.on("clientError", onClientError).on("connection", (socket) => {
   });
 });
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line) {
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch (error) {
+    countError(error.code ?? getSystemErrorName(-Number(/os error (\d+)/.exec(error.message)[1]))); // Deno's has no code
+  }
+}
+
 /** Prints the counts, with the bytes of open connections. */
 function say(event, more) {
   const all = { event, ...more, ...counts };
@@ -137,7 +147,7 @@ function say(event, more) {
     all.bytes_in += bytesRead;
     all.bytes_out += bytesWritten;
   }
-  console.log(JSON.stringify(all));
+  show(all);
 }
 
 function finish() {

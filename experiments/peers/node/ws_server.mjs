@@ -1,4 +1,5 @@
 // The package ws on node:http, as one would write it: a text message of one client goes to all.
+import { writeSync } from "node:fs";
 import http from "node:http";
 import process from "node:process";
 import { pathToFileURL } from "node:url";
@@ -98,6 +99,15 @@ all.on("wsClientError", (_, socket) => {
 
 // ---- Signals and the end -----------------------------------------------------------------------------------------
 
+/** Prints a line of counts. Where none can be written, as on a full disk, the server goes on, and counts that. */
+function show(line) {
+  try {
+    writeSync(1, `${JSON.stringify(line)}\n`);
+  } catch (error) {
+    countError(error.code);
+  }
+}
+
 /** Prints the counts, with the bytes of open connections. */
 function say(event, more) {
   const sums = { event, ...more, ...counts };
@@ -105,7 +115,7 @@ function say(event, more) {
     sums.bytes_in += bytesRead;
     sums.bytes_out += bytesWritten;
   }
-  console.log(JSON.stringify(sums));
+  show(sums);
 }
 
 function finish() {

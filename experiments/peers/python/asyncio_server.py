@@ -224,7 +224,7 @@ def hear(_number, _frame):
 
 
 def hear_stats(_number, _frame):
-    lab.say_stats(tally.cells)
+    lab.say_stats(tally)
 
 
 async def see_off():
@@ -253,7 +253,7 @@ async def main(experiment):
     loop.remove_reader(listener)
     listener.close()
     await see_off()
-    lab.say_stopped(tally.cells)
+    lab.say_stopped(tally)
 
 
 if __name__ == "__main__":

@@ -195,8 +195,12 @@ def stop_soon():
     stopping = True
 
 
-def say(event, cells, **more):
-    """Prints a line by one write(2): a signal handler may do so too."""
+def say(event, tally, cells=None, **more):
+    """Prints a line by one write(2): a signal handler may do so too.
+
+    Where none can be written, as on a full disk, the server goes on, and counts that.
+    """
+    cells = tally.cells if cells is None else cells
     names = {key: errno.errorcode.get(key, str(key)) for key in range(1, ACCEPTED) if cells[key] > 0 and key != 200}
     counts = {
         "accepted": cells[ACCEPTED],
@@ -207,16 +211,21 @@ def say(event, cells, **more):
     }
     if cells[DROPPED] > 0:
         counts["errors"]["MAX_KEPT_BYTES"] = cells[DROPPED]
-    os.write(1, json.dumps({"event": event, **counts, **more}).encode() + b"\n")
+    try:
+        os.write(1, json.dumps({"event": event, **counts, **more}).encode() + b"\n")
+    except OSError as error:
+        tally.cells[error.errno] += 1  # without the lock: what the handler interrupts may hold it
 
 
-def say_stats(cells):
-    say("stats", cells, open=cells[ACCEPTED] - cells[CLOSED])
+def say_stats(tally, cells=None):
+    """Prints what SIGUSR1 asks for: the counts of `tally`, unless those of others are added in `cells`."""
+    cells = tally.cells if cells is None else cells
+    say("stats", tally, cells, open=cells[ACCEPTED] - cells[CLOSED])
 
 
-def say_stopped(cells):
+def say_stopped(tally, cells=None):
     """Prints the last line, and ends this process with all threads that it still has."""
-    say("stopped", cells)
+    say("stopped", tally, cells)
     os._exit(0)
 
 

@@ -115,7 +115,7 @@ def wait(workers, seconds):
     """Waits for a signal: true if it asks to stop. All are blocked else, so none is missed and none interrupts."""
     heard = signal.sigtimedwait(HEARD, max(seconds, 0))
     if heard is not None and heard.si_signo == signal.SIGUSR1:
-        lab.say_stats(workers.cells())
+        lab.say_stats(workers.tally, workers.cells())
     return heard is not None and heard.si_signo in STOPS
 
 
@@ -173,7 +173,7 @@ def main():
     lab.say_ready("python-prefork", workers.listener)
     serve(workers)
     see_off(workers)
-    lab.say_stopped(workers.cells())
+    lab.say_stopped(workers.tally, workers.cells())
 
 
 main()

@@ -48,7 +48,7 @@ def hear_signals(wake):
     that comes just before a system call blocks. So all threads block the signals, and this one waits for them."""
     while True:
         if signal.sigwait(SIGNALS) == signal.SIGUSR1:
-            lab.say_stats(tally.cells)
+            lab.say_stats(tally)
         elif lab.stopping:
             os._exit(1)  # the second signal does not wait
         else:
@@ -104,7 +104,7 @@ def main():
     serve(listener, woken)
     listener.close()
     see_off()
-    lab.say_stopped(tally.cells)
+    lab.say_stopped(tally)
 
 
 main()

@@ -49,6 +49,8 @@ var errnoNames = map[syscall.Errno]string{
 	syscall.ENFILE:        "ENFILE",
 	syscall.ENOBUFS:       "ENOBUFS",
 	syscall.ENOMEM:        "ENOMEM",
+	syscall.EFBIG:         "EFBIG",
+	syscall.ENOSPC:        "ENOSPC",
 	syscall.EPIPE:         "EPIPE",
 	syscall.ECONNRESET:    "ECONNRESET",
 	syscall.ETIMEDOUT:     "ETIMEDOUT",
@@ -99,7 +101,14 @@ func (c *Counts) Status(status int) {
 	}
 }
 
+// print prints a line of counts. Where it cannot be written, as on a full disk, that is counted.
 func (c *Counts) print(event, more string) {
+	if _, err := os.Stdout.WriteString(c.line(event, more)); err != nil {
+		c.Error(ErrnoName(err))
+	}
+}
+
+func (c *Counts) line(event, more string) string {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	names, err := json.Marshal(c.errors)
@@ -109,7 +118,7 @@ func (c *Counts) print(event, more string) {
 	if c.Pushes {
 		more += fmt.Sprintf(",\"delivered\":%d", c.Delivered.Load())
 	}
-	fmt.Printf("{\"event\":%q%s,\"accepted\":%d,\"served\":%d,\"bytes_in\":%d,\"bytes_out\":%d,\"errors\":%s}\n",
+	return fmt.Sprintf("{\"event\":%q%s,\"accepted\":%d,\"served\":%d,\"bytes_in\":%d,\"bytes_out\":%d,\"errors\":%s}\n",
 		event, more, c.Accepted.Load(), c.Served.Load(), c.BytesIn.Load(), c.BytesOut.Load(), names)
 }
 

@@ -187,6 +187,7 @@ pub fn name_of(error: &io::Error) -> String {
         Some(libc::ENFILE) => "ENFILE",
         Some(libc::ENOBUFS) => "ENOBUFS",
         Some(libc::ENOMEM) => "ENOMEM",
+        Some(libc::EFBIG) => "EFBIG",
         Some(libc::ENOSPC) => "ENOSPC",
         Some(libc::EPIPE) => "EPIPE",
         Some(libc::ECONNRESET) => "ECONNRESET",
