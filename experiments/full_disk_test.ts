@@ -10,6 +10,7 @@ import { PATIENCE_MS, until } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
 
 const ignore = Deno.build.os !== "linux" || !await isInstalled("prlimit");
+const READY_MS = 120_000; // a peer may compile its source and what it stands on first
 /** The signal would end a process whose file is as long as it may be; ignored, it makes write(2) fail with EFBIG. */
 const APPENDING = 'trap "" XFSZ; exec "$@" >> "$OUTPUT"';
 
@@ -45,7 +46,7 @@ for (const experiment of catalogue().filter((of) => !bypassesKernel(of))) {
       }).spawn();
       await until(
         () => lastLine(output).event === "ready",
-        PATIENCE_MS,
+        READY_MS,
         "the server",
       );
       const pids = [server.pid, lastLine(output).pid];

@@ -14,6 +14,7 @@
  *             as in nginx.ts: it shares the core that the affinity leaves, and its CPU is not counted. The
  *             backend is asked with HTTP/1.0, as by default. No timeout
  *             below an hour, no access log but for what is refused. The launcher sleeps beside it, and is not counted.
+ *             Where no descriptor is left it pauses 50 ms, not half a second.
  * @cannot     burn-cpu The backend serves what is static: there is no program behind it that could work.
  * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
