@@ -362,6 +362,10 @@ const SIGNALS: Check[] = [{
         await client.send(head("/"));
         waiting.push(client);
       }
+      if (lab.standsStill) { // on a busy machine the kernel may still have an acknowledgement on its way
+        const hasCome = ({ port }: Client) => (serverEnd(server.port, port)?.unread ?? 0) > 0;
+        await until(() => waiting.every(hasCome), lab.patienceMs, "all that was sent to have come");
+      }
       exit = server.stop();
     }, server);
     await Promise.all(waiting.map(async (client) => {

@@ -147,9 +147,14 @@ export class Lab {
     await this.turn(port); // between recv(2) and what the server makes of it, another client is served
   }
 
+  /** Whether a server can be held up, and its end of connections looked at meanwhile: by signals and sockets of Linux. */
+  get standsStill(): boolean {
+    return Deno.build.os === "linux" && this.wine === null && this.wire === null;
+  }
+
   /** Holds up a server while something happens, so that it finds all of that at once, and what follows is no race. */
   async atOnce(happens: () => Promise<void>, server = this.shared): Promise<void> {
-    if (Deno.build.os !== "linux" || this.wine !== null || this.wire !== null) return await happens();
+    if (!this.standsStill) return await happens();
     server.signalAll("SIGSTOP");
     try {
       await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
