@@ -34,9 +34,13 @@ const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_
 /** Half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
 const LONG = [
   "experiments/contract_stress_test.ts",
+  "experiments/full_disk_test.ts",
   "experiments/xdp_wire_test.ts",
+  "lib/compare/compare_test.ts",
   "lib/load/odd_servers_test.ts",
+  "lib/notebook/pairs_test.ts",
   "lib/notebook/regress_test.ts",
+  "lib/probes/serving_test.ts",
   "lib/run/broadcast_test.ts",
   "scripts/agent/launchers_test.ts",
   "scripts/c10m/c10m_test.ts",
