@@ -59,7 +59,7 @@ export type {
   StressOptions,
   StressOutcome,
 } from "./types.ts";
-export { type CoreShares, coreSharesOf, interruptShareOf, sharesOf } from "./meter.ts";
+export { type CoreShares, coreSharesOf, interruptSharesOf, sharesOf } from "./meter.ts";
 export { LoadChild, LoadLost } from "./child.ts";
 export { DRAIN_US } from "./patience.ts";
 export { HEADS } from "./request.ts";

@@ -219,16 +219,13 @@ export function coreSharesOf(
   };
 }
 
-/**
- * The share of interrupts of the time of that core of one side where they took most, 0 to 1; null as in {@linkcode coreSharesOf}.
- */
-export function interruptShareOf(windows: readonly Pick<Window, "cores">[], side: "server" | "client"): number | null {
+/** The shares of interrupts of the time of each core of one side, 0 to 1, in the order of the windows' cores. */
+export function interruptSharesOf(windows: readonly Pick<Window, "cores">[], side: "server" | "client"): number[] {
   const cores = windows.flatMap((window) => window.cores.filter((core) => core[side]));
   const sum = (own: readonly CoreTimes[], of: (core: CoreTimes) => number) =>
     own.reduce((total, core) => total + of(core), 0);
-  const shares = [...Map.groupBy(cores, ({ cpu }) => cpu).values()].flatMap((own) => {
+  return [...Map.groupBy(cores, ({ cpu }) => cpu).values()].map((own) => {
     const total = sum(own, ({ total_us }) => total_us);
-    return total > 0 ? [Math.min(sum(own, ({ irq_us, softirq_us }) => irq_us + softirq_us) / total, 1)] : [];
+    return total > 0 ? Math.min(sum(own, ({ irq_us, softirq_us }) => irq_us + softirq_us) / total, 1) : 0;
   });
-  return shares.length === 0 ? null : Math.max(...shares);
 }

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { coreSharesOf, interruptShareOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import { coreSharesOf, interruptSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
 import type { CoreTimes, CpuTimes } from "./types.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -120,7 +120,7 @@ Deno.test("a core's time is its side's own, other people's, or stolen", () => {
   assertEquals(coreSharesOf([{ cores: [], own_cpu: { server_us: 1, client_us: 1 } }], "server"), null);
 });
 
-Deno.test("interrupts are those of the core of a side that had most, over all windows together", () => {
+Deno.test("interrupts are told for each core of a side, over all windows together", () => {
   const window = (first: number, second: number) => ({
     cores: [
       core(0, { server: true }, 1e6, 500_000),
@@ -128,9 +128,9 @@ Deno.test("interrupts are those of the core of a side that had most, over all wi
       core(2, { client: true }, 1e6, second),
     ],
   });
-  assertEquals(interruptShareOf([window(250_000, 100_000), window(150_000, 300_000)], "client"), 0.25);
-  assertEquals(interruptShareOf([window(0, 0)], "server"), 0.5);
-  assertEquals(interruptShareOf([{ cores: [] }], "client"), null);
+  assertEquals(interruptSharesOf([window(250_000, 100_000), window(150_000, 300_000)], "client"), [0.25, 0.2]);
+  assertEquals(interruptSharesOf([window(0, 0)], "server"), [0.5]);
+  assertEquals(interruptSharesOf([{ cores: [] }], "client"), []);
 });
 
 Deno.test("on a core that both sides share neither is foreign to the other", () => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { coreSharesOf, interruptShareOf, sharesOf, type Window } from "../load/generator.ts";
+import { coreSharesOf, interruptSharesOf, sharesOf, type Window } from "../load/generator.ts";
 import type { Evidence } from "../results/findings.ts";
 import { readThrottling } from "../sampling/cgroup.ts";
 import { type Cpu, readCpus } from "../sampling/cores.ts";
@@ -17,8 +17,8 @@ let irqApart: boolean | undefined;
  * The share of its core that the busiest process of the load generator had work for: spinning until a request is due is none.
  * A full one limits the load, and idle ones beside it would hide that in a mean.
  *
- * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): what they took of its core is added. How busy
- * the core was would not do: that has the spinning in it.
+ * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): to each process what they took of its core is
+ * added. How busy the core was would not do: that has the spinning in it.
  */
 export function generatorShare(
   windows: readonly Pick<Window, "client_busy_us" | "seconds" | "cores">[],
@@ -27,9 +27,10 @@ export function generatorShare(
   const hadUs = windows.reduce((sum, { seconds }) => sum + seconds * 1e6, 0);
   const processes = Math.max(0, ...windows.map(({ client_busy_us }) => client_busy_us.length));
   if (hadUs <= 0 || processes === 0) return null;
+  const interrupts = irqApart ? interruptSharesOf(windows, "client") : []; // process i is pinned to the i-th core of the load
   const usedBy = (i: number) => windows.reduce((sum, { client_busy_us }) => sum + (client_busy_us[i] ?? 0), 0);
-  const own = Math.max(...Array.from({ length: processes }, (_, i) => usedBy(i))) / hadUs;
-  return irqApart ? Math.min(own + (interruptShareOf(windows, "client") ?? 0), 1) : own;
+  const shares = Array.from({ length: processes }, (_, i) => usedBy(i) / hadUs + (interrupts[i] ?? 0));
+  return irqApart ? Math.min(Math.max(...shares), 1) : Math.max(...shares);
 }
 
 /** How many cores of the load had no process that took part; null where the load is not pinned to cores of this host. */

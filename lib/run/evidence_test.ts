@@ -50,6 +50,15 @@ Deno.test("spinning until a request is due makes no load generator full, also wh
   assertEquals(generatorShare([{ ...window(300_000, 0), cores: [] }], true), 0.3); // pinned to none
 });
 
+Deno.test("interrupts of one core of the load make no process full that runs on another", () => {
+  const on = (cpu: number, softirq_us: number) => ({ ...core(cpu, "client"), softirq_us, total_us: 1e6 });
+  const cores = [{ ...core(0, "server"), softirq_us: 900_000, total_us: 1e6 }, on(1, 0), on(2, 600_000)];
+  const share = (...client_busy_us: number[]) => generatorShare([{ client_busy_us, seconds: 1, cores }], true);
+  assertEquals(share(750_000, 125_000), 0.75);
+  assertEquals(share(0, 250_000), 0.85);
+  assertEquals(share(750_000, 500_000), 1);
+});
+
 Deno.test("cores of the load are left where fewer processes took part; where none is pinned it is not known", () => {
   const cores = [core(0, "server"), core(1, "client"), core(2, "client"), core(3, "client")];
   assertEquals(loadCoresLeft([{ cores, client_processes: 1 }]), 2);
