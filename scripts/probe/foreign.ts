@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { irqTimeAccounting } from "../../lib/sampling/irq.ts";
 import { cpuUs, hostCpuUs } from "../../lib/sampling/process.ts";
 
 /** All cores and this process, with all that it has started, at one moment. */
@@ -12,11 +13,16 @@ interface Clocks {
   ownUs: number;
 }
 
-/** Null: the system does not tell. The host is read first, so that nothing of the reading itself is foreign in the end. */
-export function readClocks(): Clocks | null {
+/**
+ * Null: the system does not tell. The host is read first, so that nothing of the reading itself is foreign in the end.
+ *
+ * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): they are nobody's CPU time, and not foreign.
+ */
+export function readClocks(irqApart = irqTimeAccounting() === true): Clocks | null {
   const host = hostCpuUs();
   const own = cpuUs(Deno.pid);
-  return host === null || own === null ? null : { busyUs: host.busy, totalUs: host.total, ownUs: own };
+  if (host === null || own === null) return null;
+  return { busyUs: host.busy - (irqApart ? host.irq + host.softirq : 0), totalUs: host.total, ownUs: own };
 }
 
 /**
