@@ -129,9 +129,10 @@ export const shown = (experiments: readonly Experiment[], results: readonly Resu
 
 /**
  * The full runs of the same server, scenario and code, asked for the same, in which others took no CPU time; the run itself,
- * where there is none.
+ * where there is none, or where its code is not known.
  */
 export function repeatsOf(of: Result, results: readonly Result[]): Result[] {
+  if (of.lab.load === null || of.lab.served === null) return [of];
   const kind = ({ experiment, scenario, parameters, lab: { load, served } }: Result) =>
     JSON.stringify([experiment, scenario, Object.entries(parameters).sort(), load, served]);
   const isSound = ({ quick, ended, findings }: Result) =>

@@ -64,11 +64,12 @@ function cost(throughput: Result | undefined, results: readonly Result[]): strin
   ].join(" ");
 }
 
-/** The connections that a server held; at least as many, where no more were asked for. */
+/** The connections that a server held; at least as many, where no run was asked for more. */
 function heldText(hold: Result | undefined, results: readonly Result[]): string {
   if (hold === undefined) return MISSING;
-  const answered = spread(repeatsOf(hold, results).map(({ metrics }) => metrics.answered), count);
-  return `${hold.ended === "ok" ? "≥ " : ""}${answered}`;
+  const runs = repeatsOf(hold, results);
+  const answered = spread(runs.map(({ metrics }) => metrics.answered), count);
+  return `${runs.every(({ ended }) => ended === "ok") ? "≥ " : ""}${answered}`;
 }
 
 const columnsOf = (results: readonly Result[]): Column<Shown>[] => [

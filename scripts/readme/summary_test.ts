@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { shown } from "../../lib/results/choose.ts";
+import type { Result } from "../../lib/results/results.ts";
 import { held, loaded, type Piece, run, storedOf, swept } from "../../lib/testing/fixtures.ts";
 import { loadChart, spread, summaryTable } from "./summary.ts";
 
@@ -21,8 +22,11 @@ Deno.test("a figure of one run stands alone, several are a median with a range",
 });
 
 Deno.test("the table of README.md has the range of runs that repeat each other", () => {
+  const known = { commit: null, load: "0badcafe", served: "0ddba11" };
+  let lab: Result["lab"] = known;
   const cells = (...pieces: Piece[]) => {
     const { experiments, results } = storedOf(...pieces);
+    for (const result of results) result.lab = lab;
     const [row] = summaryTable(shown(experiments, results), results).split("\n").filter((line) =>
       line.includes("[epoll]")
     );
@@ -43,6 +47,12 @@ Deno.test("the table of README.md has the range of runs that repeat each other",
   ];
   const twice = cells(held("epoll", 9990, memory), held("epoll", 9980, memory), ...others, cost(6), cost(7), cost(6.4));
   assertEquals([twice[0], twice[2]], ["9 985 [9 980, 9 990]", "6.4 [6.0, 7.0]"]);
+  assertEquals(cells(held("epoll", 10_000, memory), held("epoll", 9980, memory))[0], "9 990 [9 980, 10 000]"); // one fell short
+  for (const unknown of [{ ...known, load: null }, { ...known, served: null }]) {
+    lab = unknown; // then no two runs are known to be of the same code
+    assertEquals(cells(cost(6), cost(7))[2], "7.0");
+  }
+  lab = known;
   assertEquals(cells(cost(6), disturbed)[2], "6.0");
   assertEquals(cells(disturbed)[2], "99.0");
 });
