@@ -68,12 +68,12 @@ interface Grouped<T> {
   quick: boolean;
 }
 
-/** Of each group those with one head: with that which more servers have, of equals more full ones, at last the default. */
+/** Of each group those with one head: with that in full runs of more servers, of equals in runs of more, at last the default. */
 function ofOneHead<T>(all: readonly Grouped<T>[]): T[] {
   return [...Map.groupBy(all, ({ group }) => group).values()].flatMap((same) => {
     const heads = [...Map.groupBy(same, ({ head }) => head)].map(([head, own]) => {
       const served = (some: readonly Grouped<T>[]) => new Set(some.flatMap(({ servers }) => servers)).size;
-      return { own, rank: [served(own), served(own.filter(({ quick }) => !quick)), Number(head === "client")] };
+      return { own, rank: [served(own.filter(({ quick }) => !quick)), served(own), Number(head === "client")] };
     });
     const after = (a: number[], b: number[]) => b.map((value, i) => value - a[i]!).find((by) => by !== 0) ?? 0;
     return heads.toSorted((a, b) => after(a.rank, b.rank))[0]!.own.map(({ of }) => of);

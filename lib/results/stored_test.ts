@@ -241,6 +241,19 @@ Deno.test("older runs and rows without a head are of the head minimal, and never
   assertEquals((await readAll(dir.path, HERE)).results.length, 6);
 });
 
+Deno.test("quick runs with another head do not replace full ones", async () => {
+  using dir = folder();
+  await writeResult(newResult({ ...RUN, experiment: "epoll" }, new Date(Date.UTC(2026, 0, 1))), dir.path);
+  for (const experiment of ["epoll", "poll"]) {
+    await writeResult(
+      newResult({ ...RUN, experiment, lab: TODAY, quick: true }, new Date(Date.UTC(2026, 0, 2))),
+      dir.path,
+    );
+  }
+  const { stored } = await readStored(dir.path, HERE);
+  assertEquals(stored.results.map(({ experiment, quick }) => [experiment, quick]), [["epoll", false]]);
+});
+
 Deno.test("a comparison has the head of its time, and two heads are not read of one scenario", async () => {
   using dir = folder();
   const row = comparisonRow();
