@@ -15,7 +15,7 @@
  */
 import type { Experiment } from "../catalogue/header.ts";
 import { userMemoryOf } from "../results/choose.ts";
-import { boundOf, DISTURBED, idsOf, isDisturbed, isDisturbedProbe } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isDisturbed, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
 import type { ProbeRow } from "../results/rows.ts";
@@ -118,14 +118,18 @@ function decideBound(value: number, bound: "at least" | "at most" | null, { sign
 
 const SIGN_OF = { "at least": "≥ ", "at most": "≤ " } as const;
 
-/** The run that a condition is about: of those with enough connections those with the fewest, and of these the newest. */
+/**
+ * The run that a condition is about: of those with enough connections those with the fewest, of these the newest in which others
+ * took no CPU time, else the newest.
+ */
 function runOf(stored: Stored, name: string, kind: ScenarioName, connections: number): Result | undefined {
   for (const runs of [fullRuns(stored, name, kind), quickRuns(stored, name, kind)]) {
     const enough = runs.filter(({ parameters }) =>
       parameters.connections >= connections && (kind !== "broadcast" || isUsualMessage(parameters))
     );
     const fewest = Math.min(...enough.map(({ parameters }) => parameters.connections));
-    const found = enough.findLast(({ parameters }) => parameters.connections === fewest);
+    const fitting = enough.filter(({ parameters }) => parameters.connections === fewest);
+    const found = fitting.findLast(({ findings }) => !isSpoilt(findings)) ?? fitting.at(-1);
     if (found !== undefined && (kind === "hold" || fewest === connections)) return found;
   }
   return undefined;

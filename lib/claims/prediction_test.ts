@@ -172,6 +172,15 @@ Deno.test("what others disturbed decides no prediction: neither a ratio of CPU t
   );
 });
 
+Deno.test("a run in which others took CPU time decides nothing where there is an older one without them", () => {
+  const cost = (us: number) => run("epoll", "throughput", { connections: 100 }, { cpu_us_per_request: us });
+  const stored = storedOf(cost(20), cost(25), cost(50));
+  const outcome = () => judge("throughput(100).cpu_us_per_request < 30", stored);
+  assertEquals(outcome().outcome, "failed");
+  stored.results[2]!.findings.push({ ...found("epoll", "foreign_load"), sentence: "." });
+  assertEquals(outcome().because, "cpu_us_per_request in throughput(100) was 25, under 30 was expected");
+});
+
 Deno.test("a probe beside others decides no prediction by a figure of time", () => {
   const beside = (share: number) =>
     storedOf(probed("stats-line", "epoll", "cpu_us", 10), ({ rows }) => {
