@@ -9,7 +9,7 @@ import type { RankSpec } from "../charts/config.ts";
 import { bytes, count, counted, MISSING } from "../text/format.ts";
 import { compare, type ComparePlan, type Comparison } from "../compare/compare.ts";
 import { isQuick, Picture, showTable, showText } from "./show.ts";
-import { figure, isInconclusive, ratio as ratioOf, whyNoRatio } from "../tables/comparison.ts";
+import { figure, isInconclusive, isVoid, ratio as ratioOf, whyNoRatio } from "../tables/comparison.ts";
 import { DISTURBED } from "../results/findings.ts";
 import type { Column } from "../text/table.ts";
 import type { ComparisonRow } from "../results/rows.ts";
@@ -107,9 +107,8 @@ export function verdict(row: ComparisonRow): string {
 
 /** Which candidate has the lowest ratio of a metric, and which the highest, in a sentence. */
 export function extremes(rows: readonly ComparisonRow[], metric: string): string {
-  const known = rows.filter((row) => row.metric === metric && row.ratio !== null).toSorted((a, b) =>
-    a.ratio! - b.ratio!
-  );
+  const known = rows.filter((row) => row.metric === metric && row.ratio !== null && !isVoid(row))
+    .toSorted((a, b) => a.ratio! - b.ratio!);
   const [low, high] = [known[0], known.at(-1)];
   if (low === undefined || high === undefined) return `There is no figure of ${nameOf(metric)}.`;
   const say = ({ candidate, ratio }: ComparisonRow) => `**${candidate}** at ${ratio!.toFixed(2)} ×`;

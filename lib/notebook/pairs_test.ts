@@ -2,6 +2,8 @@ import { assert, assertEquals } from "@std/assert";
 import { chartConfig } from "../charts/config.ts";
 import { compareLive, extremes, roundsChart, showManifests, sides, unequalIn, verdict, weakened } from "./pairs.ts";
 import { found } from "../testing/fixtures.ts";
+import type { Found } from "../results/findings.ts";
+import { whyNoRatio } from "../tables/comparison.ts";
 import { showing } from "../testing/jupyter.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
@@ -71,6 +73,21 @@ Deno.test("a ratio is inconclusive where others used the machine, and is shown a
       "but others used the machine: inconclusive",
   );
   assertEquals(sides([disturbed]), "- inconclusive, for others used the machine: poll");
+});
+
+Deno.test("a ratio that says nothing is no extreme, and its reason is the one that it has", () => {
+  const said = (server: string, ...ids: Found["id"][]) =>
+    row({ candidate: "poll", ratio: 0.2, findings: ids.map((id) => found(server, id)) });
+  const byLoad = said("poll", "client_bound");
+  const disturbed = said("poll", "foreign_load");
+  const shared = said("epoll", "shared_core");
+  assertEquals(extremes([disturbed], "cpu_us_per_request"), "There is no figure of CPU-µs/request.");
+  const fast = (of: ComparisonRow) => ({ ...of, metric: "requests_per_s" });
+  assertEquals([byLoad, disturbed, shared].map(fast).map(whyNoRatio), [
+    "the load generator was the limit",
+    "others used the machine",
+    "server and load generator shared a core",
+  ]);
 });
 
 Deno.test("what weakens the figures is told once with all whom it concerns, and shortness is not", () => {

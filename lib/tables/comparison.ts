@@ -50,9 +50,9 @@ export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
 /** Why a row has no ratio that says something, in a few words. */
 export function whyNoRatio(row: ComparisonRow): string {
   if (row.ratio === null) return reasonOf(row) ?? "no figure in every round";
-  const isBound = boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null;
-  const isByLoad = row.findings.some(({ id }) => id === "client_bound" || id === "late_sends");
-  return isBound && isByLoad ? "the load generator was the limit" : DISTURBED;
+  if (isInconclusive(row)) return DISTURBED;
+  const isShared = row.findings.some(({ id }) => id === "shared_core");
+  return isShared ? "server and load generator shared a core" : "the load generator was the limit";
 }
 
 /** A candidate's own figures. Nothing where the comparison has no such row. */
