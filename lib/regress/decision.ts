@@ -24,7 +24,7 @@ export const MARGIN = Math.log(1.02);
 /** Half-width of an interval, as a logarithm, up to which a baseline is good enough. */
 const MOST_HALF_WIDTH = Math.log(1.03);
 /** With more rounds than a third lost, what is left may be what the machine let through, and no fair sample. */
-const LEAST_VALID_SHARE = 2 / 3;
+export const LEAST_VALID_SHARE = 2 / 3;
 const CONFIDENCE = 0.98;
 
 /** The natural logarithms of candidate / reference, one for each valid round. */

@@ -6,8 +6,8 @@
  */
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "../compare/side.ts";
-import { decide, type Decision, type Logs, TOO_FEW } from "./decision.ts";
-import { DISTURBED, type FindingId, isSpoilt as isDisturbed } from "../results/findings.ts";
+import { decide, type Decision, LEAST_VALID_SHARE, type Logs, TOO_FEW } from "./decision.ts";
+import { DISTURBED, type FindingId, isSpoilt as isTaken } from "../results/findings.ts";
 import { type PairPlan, pairRound } from "../compare/pair.ts";
 import type { Subject } from "../server/subject.ts";
 import type { RoundFound } from "../results/rows.ts";
@@ -107,7 +107,10 @@ export function outcomeOf(candidate: Candidate, plan: Pick<RoundsPlan, "rounds">
     baseline: candidate.baseline,
     rounds: plan.rounds,
   });
-  const isOthers = decision.reason === TOO_FEW && candidate.rounds.some(({ findings }) => isDisturbed(findings));
+  const taken = candidate.rounds.filter(({ findings }) => isTaken(findings)).length;
+  const withTaken = validLogs(candidate, "first").length + validLogs(candidate, "confirmation").length + taken;
+  const wanted = (fresh ? 2 : 1) * plan.rounds * LEAST_VALID_SHARE;
+  const isOthers = decision.reason === TOO_FEW && taken > 0 && withTaken >= wanted; // without others there were enough
   return { ended: "decided", decision: isOthers ? { ...decision, reason: DISTURBED } : decision };
 }
 

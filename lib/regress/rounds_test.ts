@@ -100,6 +100,10 @@ Deno.test("rounds with load from outside do not count, and with too many of them
   assertEquals(verdict(most), "inconclusive");
   const outcome = outcomeOf(most, { rounds: 30 });
   assertEquals(outcome.ended === "decided" && outcome.decision.reason, "others used the machine");
+  const short = candidate();
+  await run([short], (n) => measured(0, n > 19 ? [] : [found("epoll", n === 1 ? "foreign_load" : "short_run")]));
+  const reason = outcomeOf(short, { rounds: 30 });
+  assertMatch(reason.ended === "decided" ? reason.decision.reason! : "", /^too few/);
   await run([late], () => measured(0, [found("event-loop", "late_sends"), found("epoll", "client_bound")])); // these say nothing of CPU time
   assertEquals([verdict(late), lostRounds(late)], ["not_slower", null]);
 });
