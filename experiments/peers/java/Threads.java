@@ -231,13 +231,16 @@ final class Threads {
         }
     }
 
-    /** Accepts until a signal comes, then what has completed its handshake: close(2) would reset it. */
+    /**
+     * Accepts until a signal comes, then what has completed its handshake: close(2) would reset it. The time limit is long
+     * enough to be passed by waiting only: it counts from before accept() takes its lock, and a thread that is held up there,
+     * by a busy machine or the garbage collector, gives up without a look at who waits.
+     */
     private void accept() throws IOException, InterruptedException {
         listener.setSoTimeout(Lab.TURN_MS);
         for (boolean isOver = false; !isOver;) {
             boolean isStopping = Lab.stopping;
             try {
-                if (isStopping) listener.setSoTimeout(1);
                 Socket socket = listener.accept(); // goes on by itself after EINTR
                 Lab.accepted.getAndIncrement();
                 admit(socket);
