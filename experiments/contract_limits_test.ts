@@ -350,6 +350,7 @@ const SIGNALS: Check[] = [{
   id: "stop-backlog",
   linux: true,
   stops: true,
+  byChance: true,
   async holds(lab) {
     await using server = await lab.fresh();
     hello(await lab.ask("/", server.port));
