@@ -27,8 +27,7 @@
  *             closes.
  * @cannot     bound-memory What it does not refuse it keeps: a thousand heads of 256 KiB take more than 128 MiB.
  * @cannot     drain A client that asks for much before it reads is forgotten: once its answers did not fit into the socket, the
- *             connection is never read nor written again.
- * @cannot     return-descriptors For the same reason such a connection is not closed.
+ *             connection is never read, written or closed again.
  * @cannot     return-memory For the same reason its answers are kept.
  * @cannot     share-pipelines All requests of one read are answered before others are read.
  * @cannot     recover-emfile Once descriptors have run out no connection is ever accepted again, and nothing reports it.

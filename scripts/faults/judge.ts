@@ -14,7 +14,7 @@ export type CellKey = Pick<FaultRow, "server" | "fault" | "seed">;
 /** The parts of a fault that rules depend on. */
 type Kind = Pick<Fault, "stalls" | "ends" | "isQuiet" | "mayKeepBytes">;
 
-type RuleId =
+export type RuleId =
   | ("ended" | "exit" | "lost" | "after" | "recovery" | "spins" | "held")
   | ("share" | "p99" | "descriptors" | "threads" | "memory");
 
@@ -159,7 +159,7 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "share-pipelines": MEANWHILE,
   "half-close": ["lost"],
   "late-reader": ["lost"],
-  drain: ["lost"],
+  drain: ["lost", "descriptors"], // a connection that is forgotten stays open
   "head-deadline": ["lost"],
   "bound-head": ["lost"],
   keepalive: HELD,
