@@ -72,6 +72,7 @@ function show(line) {
   try {
     writeSync(1, `${JSON.stringify(line)}\n`);
   } catch (error) {
+    if (error.code === undefined) throw error;
     counts.errors[error.code] = (counts.errors[error.code] ?? 0) + 1;
   }
 }

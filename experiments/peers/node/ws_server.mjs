@@ -104,6 +104,7 @@ function show(line) {
   try {
     writeSync(1, `${JSON.stringify(line)}\n`);
   } catch (error) {
+    if (error.code === undefined) throw error;
     countError(error.code);
   }
 }
