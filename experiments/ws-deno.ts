@@ -188,9 +188,9 @@ async function serve(hostname: string, port: number): Promise<void> {
     } catch (error) {
       const name = errnoName(error);
       server = null; // the connections it has accepted are served on; those that waited are lost
-      if (name !== null && PASSING_ERRORS.includes(name)) continue;
-      if (!ranOut(name)) throw error;
-      countError(name!);
+      if (name === null || !(ranOut(name) || PASSING_ERRORS.includes(name))) throw error;
+      countError(name);
+      if (!ranOut(name)) continue;
       await new Promise((go) => setTimeout(go, PAUSE_MS));
     }
   }
