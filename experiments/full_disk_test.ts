@@ -1,12 +1,12 @@
 /** A server whose output cannot be written, as on a full disk, goes on, and counts that. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { catalogue } from "../lib/catalogue/catalogue.ts";
 import { isInstalled, obstacleTo } from "../lib/catalogue/tools.ts";
 import { experimentCommand } from "../lib/server/server.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
-import { PATIENCE_MS, until } from "../lib/testing/client.ts";
+import { PATIENCE_MS, until, within } from "../lib/testing/client.ts";
 import { folder } from "../lib/testing/folder.ts";
 
 const ignore = Deno.build.os !== "linux" || !await isInstalled("prlimit");
@@ -69,7 +69,9 @@ for (const experiment of catalogue().filter((of) => !bypassesKernel(of))) {
       );
       await bound(pids, Deno.statSync(output).size); // its last line cannot be written either
       server.kill("SIGTERM");
-      assertEquals((await server.status).code, 0);
+      const { code } = await within(server.status, PATIENCE_MS, `the end of ${experiment.name}`);
+      assertEquals(code, 0);
+      assertNotEquals(lastLine(output).event, "stopped");
     },
   });
 }
