@@ -188,7 +188,7 @@ Deno.test({
     running.signal("SIGINT");
     const { code, stderr } = await running.end();
     assertEquals(code, 130, stderr);
-    assertLess(performance.now() - fromMs, SLOW_HEADS_MS);
+    assertLess(performance.now() - fromMs, SLOW_HEADS_MS / 2);
     assertEquals(running.leftovers(), []);
   },
 });
@@ -209,6 +209,8 @@ Deno.test("no fault of a soak ends its server, needs what is not known, or asks 
   assert(faultsFor(find("epoll"), FAULTS, false).every(({ needsPid }) => !needsPid));
   const blocking = faultsFor(find("blocking"), FAULTS, true);
   assert(blocking.every(({ abilities }) => !abilities.includes("serve-others")));
+  const netty = faultsFor(find("java-netty"), FAULTS, true).map(({ id }) => id); // it may be late, and loses nothing
+  for (const id of ["slow-readers", "pipelines"]) assert(netty.includes(id), netty.join());
 });
 
 Deno.test({

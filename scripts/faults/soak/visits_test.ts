@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { PATIENCE_MS, until } from "../../../lib/testing/client.ts";
+import { PATIENCE_MS, until, within } from "../../../lib/testing/client.ts";
 import { visiting } from "./visits.ts";
 
 /** A server that accepts and never answers. `open` are the connections whose clients have not left. */
@@ -45,10 +45,9 @@ Deno.test("visits that are never answered fail once their patience is over, one 
 Deno.test("the end of a soak waits for no visit, and does not count the one under way", async () => {
   await using server = silentServer();
   const counts = { visits: 0, visitsFailed: 0 };
-  {
-    await using _visits = visiting(server.port, Infinity, counts, 2 ** 31 - 1); // weeks
-    await until(() => server.seen.accepted === 1, PATIENCE_MS, "a visit");
-  }
+  const visits = visiting(server.port, Infinity, counts, 2 ** 31 - 1); // weeks
+  await until(() => server.seen.accepted === 1, PATIENCE_MS, "a visit");
+  await within(Promise.resolve(visits[Symbol.asyncDispose]()), PATIENCE_MS, "the end of the visits");
   assertEquals(counts, { visits: 0, visitsFailed: 0 });
   await until(() => server.seen.open === 0, PATIENCE_MS, "its client to leave");
 });
