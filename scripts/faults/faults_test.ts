@@ -439,16 +439,19 @@ function isMeasured({ verdict, reason }: FaultRow): boolean {
   return false;
 }
 
-/** Whether a cell catches a mutant. On a busy machine it may break a graver rule too: the one that is meant must be broken. */
+/**
+ * Whether a cell catches a mutant, which has to serve before the fault comes. On a busy machine it may break a graver rule too:
+ * the one that is meant must be broken.
+ */
 function isCaught(row: FaultRow, { fault, says = ENDED }: Mutant): boolean {
   const rule = RULES.find((one) => one.says.startsWith(says));
   const isMeant = rule?.isBroken(row, faultOf(fault)) ?? row.reason?.startsWith(says) ?? false;
-  return isMeant && row.verdict !== "survived";
+  const hasServed = says === UNSTARTED || row.p99_ms_before !== null;
+  return isMeant && hasServed && (row.verdict === "failed" || row.verdict === "degraded");
 }
 
 /** The rules that a cell breaks, but for that about lateness: a busy machine makes every server late. */
 function brokenRules(row: FaultRow): string[] {
-  assertNotEquals(row.verdict, "skipped", row.reason ?? "");
   return RULES.filter(({ id, isBroken }) => id !== "p99" && isBroken(row, faultOf(row.fault))).map(({ id }) => id);
 }
 
