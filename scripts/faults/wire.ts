@@ -59,12 +59,13 @@ async function leadToServer(client: Namespace): Promise<void> {
 
 /** Takes the calling thread, and all that it starts from now on, into a network; back, when it is disposed of. */
 function enter(network: Namespace): Disposable {
-  const { symbols: libc } = Deno.dlopen("libc.so.6", {
+  const library = Deno.dlopen("libc.so.6", {
     open: { parameters: ["buffer", "i32"], result: "i32" },
     close: { parameters: ["i32"], result: "i32" },
     setns: { parameters: ["i32", "i32"], result: "i32" },
     __errno_location: { parameters: [], result: "pointer" },
   });
+  const libc = library.symbols;
   const errno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc.__errno_location()!, 4));
   const must = (result: number, action: string): number => {
     if (result < 0) throw new NetworkError(`cannot ${action}: ${getSystemErrorName(-errno[0]!)}`);
@@ -79,6 +80,7 @@ function enter(network: Namespace): Disposable {
     [Symbol.dispose]() {
       must(libc.setns(own, CLONE_NEWNET), "leave a network");
       libc.close(own);
+      library.close();
     },
   };
 }
@@ -107,7 +109,12 @@ export async function openWire(server: string): Promise<Wire> {
       },
       hold(port) {
         using _ = enter(network.server);
-        return Deno.listen({ hostname: SERVER, port });
+        try {
+          return Deno.listen({ hostname: SERVER, port });
+        } catch (error) {
+          if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+          return new DisposableStack(); // who has it, has it still
+        }
       },
       [Symbol.asyncDispose]: () => owned.disposeAsync(),
     };
