@@ -60,7 +60,7 @@ const TIMEVAL_SECONDS = 0, TIMEVAL_MICROSECONDS = 2; // words of struct timeval 
 
 const BACKLOG = 4096; // connections that wait for accept(2); the kernel cuts it to net.core.somaxconn
 const MAX_THREADS = 1900; // each maps some 34 areas of memory; beyond 65 530 (vm.max_map_count) Deno panics
-const WORKER_DESCRIPTORS = 9, WORKER_THREADS = 2; // of a Worker and its connection; where they are missing, Deno panics
+const WORKER_DESCRIPTORS = 9, WORKER_THREADS = 2; // of a Worker and its connection; Deno panics where descriptors are missing
 const SPARE = 4; // descriptors and threads that must be left besides
 const TRIAL = 8; // Workers for which one trial finds threads; it costs 2 ms, and no connection pays them alone
 const LAST_THREADS = 50; // connections that still get a thread after SIGTERM
@@ -684,8 +684,8 @@ function reset(fd: number, isFull: boolean): void {
 }
 
 /**
- * Whether a connection has ended while it waited: by a reset, or by a close without a byte before. The accept queue keeps it
- * all the same, and a thread for each of many that have gone would hold up whoever comes behind them.
+ * Whether a connection has ended while it waited, by a reset or a close, without a byte before. The accept queue keeps it all
+ * the same, and a thread for each of many that have gone would hold up whoever comes behind them.
  */
 function hasLeft(fd: number): boolean {
   const taken = libc.recv(fd, inbox, 1, MSG_PEEK | MSG_DONTWAIT);

@@ -16,7 +16,7 @@
  * @fairness   One process of 400 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
  *             up to 8 KiB. The answer is a file, opened and mapped for each request; it carries Date, Server, Last-Modified,
  *             ETag, Accept-Ranges and Content-Type: some 220 bytes, not 49. Up to 25 000 connections, where the default
- *             would be 150 or so. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
+ *             would be 1 200. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
  *             adds the lines up, and is not counted.
  * @cannot     head-deadline Its time limit of a head is in mod_reqtimeout, and starts with the connection.
  * @cannot     keepalive It sets SO_KEEPALIVE with the times of the system: two hours.

@@ -25,7 +25,7 @@
  *             body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
- * @cannot     bound-memory It stops to read where a client does not, but one read of 64 KiB has become objects for two
+ * @cannot     bound-memory It stops reading where a client does not read, but one read of 64 KiB has become objects for two
  *             thousand requests by then: a hundred clients that pipeline and read nothing take more than 128 MiB.
  * @cannot     share-pipelines For the same reason: all requests of one read are answered before others are read.
  * @cannot     return-memory The engine keeps for later what these objects have taken.

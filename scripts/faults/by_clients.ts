@@ -110,7 +110,7 @@ const UNREAD_MS = 15_000; // a server that keeps all of it needs time to make it
 /** What the memory of a server is that belongs to no file; null: it is not known. */
 const memoryOf = (pid: number | null): number | null => pid === null ? null : sample(pid)?.pss_anon_bytes ?? null;
 const CPU_MS = 500;
-/** A server that works off what it has read takes a core, beside what the normal clients cost; one that has, takes less. */
+/** A server that works off what it has read takes a core, beside what the normal clients cost; one that has finished takes less. */
 const WORKING_CORES = 0.25;
 
 /**
@@ -405,7 +405,7 @@ export async function herd({ port }: Target): Promise<Seen> {
 const HEADS = 1000;
 const HEAD_BYTES = 256 * 1024; // 256 MB of all heads together
 const HEADS_AT_ONCE = 40;
-const HEADS_PAUSE_MS = 60; // while which a core reads their 10 MB: all heads at once would be a herd, and delay others by that
+const HEADS_PAUSE_MS = 60; // in which a core reads their 10 MB: all heads at once would be a herd, and delay others by that
 const HEADS_MS = 5000;
 const HELD_MS = 3000; // sockets take the heads at once: it is the server that needs time to read them
 

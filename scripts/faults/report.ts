@@ -77,7 +77,7 @@ function answerOf(rows: readonly FaultRow[]): string {
  * What headers say that a server cannot, and every cell of a fault that is about it contradicts. Null: nothing.
  *
  * @param servers What each header says that its server cannot, by ability.
- * @param faults All that there are: an ability of whose faults not each was measured, or one is loose about it, is not contradicted.
+ * @param faults All that there are: an ability counts only if all its faults were measured and none is loose about it.
  */
 export function contradicted(
   rows: readonly FaultRow[],

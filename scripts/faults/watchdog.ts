@@ -10,7 +10,7 @@ import { processTree, unlessGone } from "../../lib/sampling/process.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
 import { isCustom, type Subject } from "../../lib/server/subject.ts";
 
-/** A group is busy until the parents have buried the processes in it. */
+/** A group is busy until the parents have reaped the processes in it. */
 const TRIES = 50;
 const RETRY_S = 0.1;
 
