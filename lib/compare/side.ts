@@ -165,8 +165,9 @@ export class Side implements AsyncDisposable {
         : this.generator.open({ rate: ratePerS, seconds, warmupSeconds: 0, ...share })
     );
     const after = beside.#cpuUs();
-    const idleUs = before === null || after === null ? {} : { beside_us: after - before };
-    this.#windows.push({ ...window, own_cpu: { ...window.own_cpu, ...idleUs } });
+    const idleUs = before === null || after === null ? 0 : after - before;
+    const { beside_us: kernelUs = 0 } = window.own_cpu;
+    this.#windows.push({ ...window, own_cpu: { ...window.own_cpu, beside_us: kernelUs + idleUs } });
     return window;
   }
 

@@ -216,7 +216,7 @@ const shares = (whole: number, parts: number): number[] =>
   Array.from({ length: parts }, (_, i) => Math.floor((whole + parts - 1 - i) / parts));
 
 /** How processes are driven that run already. */
-export interface Driving extends Pick<LoadOptions, "serverPid" | "onProgress"> {
+export interface Driving extends Pick<LoadOptions, "serverPid" | "kernelThreads" | "onProgress"> {
   /**
    * Called before a load that all begin at one time. It sees that all of them are there and brings their clock offsets up to
    * date. Returns how many µs ahead the beginning must be, so that the command reaches each of them before. Default: the
@@ -261,7 +261,7 @@ export class LoadGenerator implements AsyncDisposable {
     this.#taking = children.length;
     this.#options = options;
     this.#onProgress = options.onProgress ?? (() => {});
-    this.#meter = new Meter(options.serverPid ?? null, this.pids, cpus);
+    this.#meter = new Meter(options.serverPid ?? null, this.pids, cpus, options.kernelThreads);
   }
 
   /**

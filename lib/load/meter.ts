@@ -14,6 +14,7 @@ interface Around {
   /** The text of /proc/stat; null on a system without it, and where nobody of them is on this host. */
   stat: string | null;
   clientUs: number;
+  kernelUs: number;
 }
 
 /**
@@ -72,20 +73,24 @@ export class Meter {
    * @param serverPid The root of the server's process tree; null: not known.
    * @param clients The processes of the generator.
    * @param clientCpus The cores that these are pinned to.
+   * @param kernelThreads Those of the kernel that work for the server alone.
    */
   constructor(
     readonly serverPid: number | null,
     readonly clients: readonly number[],
     readonly clientCpus: readonly number[],
+    readonly kernelThreads: readonly number[] = [],
   ) {
     this.#isHere = serverPid !== null || clients.length > 0;
     this.serverCpus = pinned(serverPid === null ? null : allowedCpus(serverPid));
   }
 
   #around(): Around {
+    const usedBy = (pids: readonly number[]) => pids.reduce((sum, pid) => sum + (processCpuUs(pid) ?? 0), 0);
     return {
       stat: HAS_STAT && this.#isHere ? readProc("/proc/stat") : null,
-      clientUs: this.clients.reduce((sum, pid) => sum + (processCpuUs(pid) ?? 0), 0),
+      clientUs: usedBy(this.clients),
+      kernelUs: usedBy(this.kernelThreads),
     };
   }
 
@@ -112,7 +117,11 @@ export class Meter {
         const sides = { cpu, server: this.serverCpus.includes(cpu), client: this.clientCpus.includes(cpu) };
         return times === null ? [] : [{ ...sides, ...times }];
       }),
-      own_cpu: { server_us: known ? serverUs : null, client_us: to.first.clientUs - from.last.clientUs },
+      own_cpu: {
+        server_us: known ? serverUs : null,
+        client_us: to.first.clientUs - from.last.clientUs,
+        beside_us: to.first.kernelUs - from.last.kernelUs,
+      },
     };
   }
 }

@@ -11,8 +11,8 @@ const stat = (first: readonly number[], second: readonly number[]) => {
 };
 const IDLE = [0, 0, 0, 0, 0, 0, 0, 0];
 
-const reading = (atUs: number, serverUs: number | null, text: string | null, clientUs = 0): Reading => {
-  const around = { stat: text, clientUs };
+const reading = (atUs: number, serverUs: number | null, text: string | null, clientUs = 0, kernelUs = 0): Reading => {
+  const around = { stat: text, clientUs, kernelUs };
   return { first: around, last: around, serverUs, atUs };
 };
 
@@ -61,8 +61,21 @@ Deno.test("a meter finds the cores that the server is pinned to, and reads its o
   const own = new Meter(Deno.pid, [Deno.pid], []);
   const reading = own.read();
   assert(reading.serverUs! > 0 && reading.first.clientUs > 0 && reading.last.clientUs >= reading.first.clientUs);
+  assertEquals(reading.last.kernelUs, 0);
   const all = own.serverCpus.length;
   assert(all === 0 || all < navigator.hardwareConcurrency + 1);
+});
+
+Deno.test("what threads of the kernel do for the server is no load of strangers", { ignore }, () => {
+  const meter = new Meter(null, [], [1], [Deno.pid]);
+  assert(meter.read().first.kernelUs > 0); // whatever the process is
+  const from = reading(0, 0, stat(IDLE, IDLE), 0, 100_000);
+  const to = reading(1e6, 300_000, stat(IDLE, [90, 0, 0, 10, 0, 0, 0, 0]), 0, 700_000);
+  const window = meter.between(from, to, { fromUs: 0, toUs: 1e6, loadFromUs: 0, loadToUs: 1e6 });
+  assertEquals(window.own_cpu.beside_us, 600_000);
+  const cores = window.cores.map((core) => ({ ...core, server: true, client: false }));
+  const { busy, own, foreign } = coreSharesOf([{ ...window, cores }], "server")!;
+  assertEquals([busy, own, foreign], [0.9, 0.3, 0]);
 });
 
 Deno.test("shares are of all windows together, and bounded once", () => {

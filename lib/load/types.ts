@@ -36,6 +36,8 @@ export interface LoadOptions {
   processes?: number;
   /** The root of the process tree whose CPU time windows report. */
   serverPid?: number;
+  /** Threads of the kernel that work for the server alone: they are no load of strangers. */
+  kernelThreads?: readonly number[];
   /** `epoll` on Linux and `portable` elsewhere by default. */
   engine?: EngineName;
   /** `client` by default. */
@@ -291,7 +293,7 @@ export interface Window {
   own_cpu: {
     server_us: number | null;
     client_us: number;
-    /** Of a pair: what the other server used on the same cores while it waited for its turn. */
+    /** What else of the lab used the same cores: threads of the kernel, and of a pair the other server, which waits for its turn. */
     beside_us?: number;
   };
   /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: see `lateness`. */

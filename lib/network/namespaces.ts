@@ -176,13 +176,14 @@ threads() {
 }
 before=$(threads "$1" | tr '\\n' ' ')
 echo 1 > "/sys/class/net/$1/threaded" || exit
-found=
+found=0
 for thread in $(threads "$1"); do
   case " $before" in *" $thread "*) continue ;; esac
   taskset -pc "$2" "$thread" > /dev/null || exit
-  found=$thread
+  echo "$thread"
+  found=1
 done
-[ -n "$found" ] || { echo "no thread takes in what arrives at $1" >&2; exit 1; }
+[ "$found" = 1 ] || { echo "no thread takes in what arrives at $1" >&2; exit 1; }
 `;
 
 /**
@@ -190,11 +191,16 @@ done
  * function (NAPI), which on a veth runs on the core of the sender. A thread of the kernel takes its place, and is bound to the
  * cores. To be called when the server is ready: before, there is no such function.
  *
+ * @returns The pids of these threads.
  * @throws {NetworkError} If it cannot be had: in generic mode, before Linux 5.12, or where the kernel's threads cannot be seen.
  */
-export async function receiveAtServer({ server, interface: name }: Network, cores: readonly number[]): Promise<void> {
+export async function receiveAtServer(
+  { server, interface: name }: Network,
+  cores: readonly number[],
+): Promise<number[]> {
   try {
-    await server.run("unshare", ["--mount", "sh", "-c", THREADED, "sh", name, cores.join(",")]);
+    const pids = await server.run("unshare", ["--mount", "sh", "-c", THREADED, "sh", name, cores.join(",")]);
+    return pids.trim().split("\n").map(Number);
   } catch (error) {
     const what =
       `what arrives at ${name} cannot be made work of the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +

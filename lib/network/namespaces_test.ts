@@ -5,6 +5,7 @@ import { find } from "../catalogue/catalogue.ts";
 import { experimentCommand, startServer } from "../server/server.ts";
 import { PATIENCE_MS, until } from "../testing/client.ts";
 import { BPF_KINDS, bpfObjects, isInhabited, namespaces, receivers } from "../testing/traces.ts";
+import { processCpuUs } from "../sampling/process.ts";
 import { cpuMask, NetworkError, networkObstacle, openNetwork, receiveAtServer } from "./namespaces.ts";
 
 const MODULE = new URL("namespaces.ts", import.meta.url).href;
@@ -46,7 +47,8 @@ test("what arrives at a server around the kernel is work of a thread on the core
     await assertRejects(() => receiveAtServer(net, [0]), NetworkError); // nothing has attached to the interface
     const args = ["--interface", net.interface, "--address", net.address];
     await using server = await startServer(net.server.command(experimentCommand(find("xdp"), args)));
-    await receiveAtServer(net, [0]);
+    const threads = await receiveAtServer(net, [0]);
+    assert(threads.every((pid) => receivers().has(String(pid)) && processCpuUs(pid) !== null), threads.join());
     own = [...receivers()].filter(([pid]) => !before.has(pid)); // and, where other tests run, those of their networks
     assert(own.some(([, cores]) => cores === "0"), JSON.stringify(own));
     const url = `http://${net.address}:${server.port}/`;

@@ -42,7 +42,10 @@ import {
 /** Load that other hosts lend. */
 export interface LentLoad {
   /** Starts a generator there. It lives as long as the run that it is for. */
-  start(target: Target, options: Pick<LoadOptions, "serverPid" | "head" | "onProgress">): Promise<LoadGenerator>;
+  start(
+    target: Target,
+    options: Pick<LoadOptions, "serverPid" | "kernelThreads" | "head" | "onProgress">,
+  ): Promise<LoadGenerator>;
   /** Why there will be no more load, in a sentence; null as long as there is. */
   readonly lost: string | null;
   /** How many connections they lend. */
@@ -100,11 +103,12 @@ async function openWire(subject: Subject, cores?: ReceivingCores): Promise<Netwo
 /**
  * The same for a server around the kernel, once it is ready. Its figures could not be compared without it.
  *
+ * @returns The threads of the kernel that do it.
  * @throws {StartError} If it cannot be had here.
  */
-async function bindReceiver(subject: Subject, network: Network, cores: readonly number[]): Promise<void> {
+async function bindReceiver(subject: Subject, network: Network, cores: readonly number[]): Promise<number[]> {
   try {
-    await receiveAtServer(network, cores);
+    return await receiveAtServer(network, cores);
   } catch (error) {
     if (error instanceof NetworkError) throw withoutWire(subject, error.message);
     throw error;
@@ -147,13 +151,15 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     onWait,
   };
   const server = stack.use(await startSubject(subject, started));
-  if (network !== null && cores !== null && bypassesKernel(subject)) await bindReceiver(subject, network, cores.server);
+  const isBound = network !== null && cores !== null && bypassesKernel(subject);
+  const kernelThreads = isBound ? await bindReceiver(subject, network, cores.server) : [];
   const target = network === null ? { host: hostOf(server) } : { host: network.address, within: network.client };
   const start = lent?.start.bind(lent) ?? LoadGenerator.start;
   const generator = stack.use(
     await start({ ...target, port: server.port }, {
       ...(cores && lent === undefined && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
+      kernelThreads,
       ...(setup.head && { head: setup.head }),
       ...(spinUs !== undefined && { spinUs }),
       ...(onProgress && { onProgress }),
