@@ -214,6 +214,7 @@ export async function measure(plan: RunPlan): Promise<Outcome> {
   await using client = new Client(plan, server);
   const { mode } = await client.next();
   const hasWrk = await isInstalled("wrk");
+  if (hasWrk) await runWrk(plan, server); // until the server's code is compiled, as it is later
   const alone = hasWrk ? await runWrk(plan, server) : null;
   let beside: KernelClient | null = null;
   const phases: PhaseOutcome[] = [];
