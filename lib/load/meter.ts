@@ -153,8 +153,10 @@ export interface Shares {
 /**
  * The shares over all windows of a run. The kernel counts in ticks of 10 ms, so that a short window may seem to have used less than
  * its processes did: what is summed first and bounded once has no bias.
+ *
+ * @param irqApart Interrupts have an account of their own (see irqTimeAccounting): they are nobody's CPU time, and not foreign.
  */
-export function sharesOf(windows: readonly Pick<Window, "host_cpu" | "own_cpu">[]): Shares {
+export function sharesOf(windows: readonly Pick<Window, "host_cpu" | "own_cpu">[], irqApart = false): Shares {
   let steal = 0;
   let foreign = 0;
   let total = 0;
@@ -163,7 +165,8 @@ export function sharesOf(windows: readonly Pick<Window, "host_cpu" | "own_cpu">[
     if (host === null) return { steal: null, foreign: null };
     steal += host.steal_us;
     total += host.total_us;
-    foreign += host.busy_us - own.client_us - (own.beside_us ?? 0);
+    const interrupts = irqApart ? host.irq_us + host.softirq_us : 0;
+    foreign += host.busy_us - interrupts - own.client_us - (own.beside_us ?? 0);
     server = server === null || own.server_us === null ? null : server + own.server_us;
   }
   if (total <= 0) return { steal: null, foreign: null };

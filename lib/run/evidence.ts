@@ -59,10 +59,17 @@ const larger = (a: number | null | undefined, b: number | null | undefined): num
 /** So much of one of several windows is a burst: it decides the upper percentiles of all, however little of their time it is. */
 const BURST_SHARE = 0.5;
 
-/** The CPU time that others used of the pinned cores, whichever had more, else of the host. */
+/**
+ * The CPU time that others used of the pinned cores, whichever had more. Of the host, where a side is pinned to none: it may run
+ * on those of the other side too, and would seem to be a stranger there.
+ */
 function foreignOver(windows: readonly Pick<Window, "cores" | "own_cpu" | "host_cpu">[], irqApart: boolean) {
   const [server, client] = (["server", "client"] as const).map((side) => coreSharesOf(windows, side, irqApart));
-  return server === null && client === null ? sharesOf(windows).foreign : larger(server?.foreign, client?.foreign);
+  const isFree = (server === null && client === null) ||
+    windows.some(({ own_cpu: { server_us, client_us } }) =>
+      (server === null && (server_us ?? 0) > 0) || (client === null && client_us > 0)
+    );
+  return isFree ? sharesOf(windows, irqApart).foreign : larger(server?.foreign, client?.foreign);
 }
 
 /**

@@ -90,3 +90,30 @@ Deno.test("a burst of others in one window of many is their share, and less than
   const idle = { ...unpinned, host_cpu: { ...NONE, total_us: 90 } };
   assertEquals(foreignShareOf([unpinned, idle], false), 0.7);
 });
+
+Deno.test("a server that may use all cores is no stranger on those of the load", () => {
+  const window = (server: boolean, server_us: number | null) => ({
+    cores: [0, 1].map((cpu) => ({
+      ...core(cpu, "client"),
+      server,
+      busy_us: 950_000,
+      softirq_us: 100_000,
+      total_us: 1e6,
+    })),
+    own_cpu: { server_us, client_us: 200_000 },
+    host_cpu: { ...NONE, busy_us: 1_900_000, softirq_us: 200_000, total_us: 2e6 },
+  });
+  assertEquals(foreignShareOf([window(false, 1_600_000)], false), 0.05);
+  assertEquals(foreignShareOf([window(true, 1_600_000)], false), 0.05);
+  assertEquals(foreignShareOf([window(false, 1_400_000)], true), 0.05); // no process clock has the interrupts
+  assertEquals(foreignShareOf([window(false, null)], false), 0.85); // of no server here is anything known
+});
+
+Deno.test("a load that may use all cores is no stranger on that of the server", () => {
+  const cores = [{ ...core(0, "server"), busy_us: 800_000, total_us: 1e6 }];
+  const host_cpu = { ...NONE, busy_us: 1_000_000, total_us: 2e6 };
+  const foreign = (client_us: number) =>
+    foreignShareOf([{ cores, own_cpu: { server_us: 500_000, client_us }, host_cpu }], false);
+  assertEquals(foreign(400_000), 0.05);
+  assertEquals(foreign(0), 0.3); // it is on other hosts
+});
