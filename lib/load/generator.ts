@@ -159,6 +159,7 @@ async function configsOf(target: Target, options: LoadOptions): Promise<EngineCo
   const { host, port } = inRange(target);
   const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET" } = inRange(options);
   for (const core of cpus) inRange({ cpu: core });
+  const cores = [...cpus].sort((a, b) => a - b); // as windows list them: process i is on the i-th
   if (!HEADS.includes(head)) throw new UsageError(`There is no head ${head}: choose ${HEADS.join(", ")}.`);
   const processes = cpus.length || (options.processes ?? 1);
   const common = {
@@ -172,7 +173,7 @@ async function configsOf(target: Target, options: LoadOptions): Promise<EngineCo
     processes,
     ports: clientPorts(target),
   };
-  return Array.from({ length: processes }, (_, index) => ({ ...common, index, cpu: cpus[index] ?? null }));
+  return Array.from({ length: processes }, (_, index) => ({ ...common, index, cpu: cores[index] ?? null }));
 }
 
 /** Starts all of them, or none. */

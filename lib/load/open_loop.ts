@@ -128,8 +128,10 @@ class OpenLoop implements Loop {
     return this.part.startUs + this.#numberOf(request) * 1e6 / this.part.rate;
   }
 
+  /** Each process has its own share of the heavy ones. By the numbers of all, those of a hundredth would be all with one of four. */
   #which(request: number): number {
-    return Number(passes(this.#numberOf(request), this.part.heavyShare));
+    const { first, step, heavyShare } = this.part;
+    return Number(passes(request, heavyShare, first / step));
   }
 
   /** Sends what is due, as long as a client is idle. Returns when the next request is due; if none is idle: never. */

@@ -183,11 +183,21 @@ class Simulation extends Connections {
   }
 
   /** `first` and `step`: which of the requests are due for this process. */
-  run(rate: number, seconds: number, [first, step] = [0, 1]) {
+  run(rate: number, seconds: number, [first, step] = [0, 1], heavyShare = 0) {
     const part = { startUs: 0, endUs: seconds * 1e6, rate, total: rate * seconds, first, step };
-    return this.drive(openLoop(this, cutter(this, () => 0), { ...part, heavyShare: 0, heavyPath: "/" }, []));
+    return this.drive(openLoop(this, cutter(this, () => 0), { ...part, heavyShare, heavyPath: "/" }, []));
   }
 }
+
+Deno.test("each process has its share of the heavy requests", () => {
+  const heavyOf = (first: number, step: number) => {
+    const { requests, histogram } = new Simulation(1).run(1000, 1, [first, step], 0.01);
+    return requests - histogram.count;
+  };
+  assertEquals(heavyOf(0, 1), 10);
+  assertEquals([0, 1].map((first) => heavyOf(first, 2)), [5, 5]);
+  assertEquals([0, 1, 2, 3].map((first) => heavyOf(first, 4)), [2, 2, 3, 3]);
+});
 
 Deno.test("connections are asked at no more than a rate, where there is one", () => {
   const sentBy = (ratePerS: number | undefined, answersAtUs = 0) => {

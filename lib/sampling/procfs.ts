@@ -126,6 +126,25 @@ export function countProcLines(path: string): number {
 }
 
 /**
+ * The lines of a file of /proc that are wanted, however long it is: a table of sockets has 150 bytes for each that is in
+ * TIME-WAIT, and there may be more than 100 000.
+ *
+ * @throws As {@linkcode readProc}, but for the length.
+ */
+export function filterProcLines(path: string, isWanted: (line: string) => boolean): string[] {
+  const stream = new TextDecoder(); // a character may stand in two parts
+  const wanted: string[] = [];
+  let rest = "";
+  readParts(path, (part) => {
+    const lines = (rest + stream.decode(part, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) if (isWanted(line)) wanted.push(line);
+  });
+  rest += stream.decode();
+  return rest !== "" && isWanted(rest) ? [...wanted, rest] : wanted;
+}
+
+/**
  * Lists the names in a folder of /proc or /sys, without `.` and `..`, in the order of the kernel.
  *
  * @throws {Deno.errors.NotFound} If there is no such folder, or the process it belongs to has ended.

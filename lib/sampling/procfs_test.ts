@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertNotEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { countProcLines, listProc, readProc, sizeProc } from "./procfs.ts";
+import { countProcLines, filterProcLines, listProc, readProc, sizeProc } from "./procfs.ts";
 
 const ignore = Deno.build.os !== "linux";
 
@@ -50,6 +50,22 @@ Deno.test({ name: "lines are counted in a file of any length", ignore }, () => {
     Deno.removeSync(path);
   }
   assertEquals(countProcLines("/proc/self/status"), readProc("/proc/self/status").split("\n").length - 1);
+});
+
+Deno.test({ name: "lines of a file are picked, however long it is, and wherever its parts end", ignore }, () => {
+  const path = Deno.makeTempFileSync();
+  try {
+    const line = (i: number) => `${i} ${"é".repeat(40)}`;
+    const lines = Array.from({ length: 120_000 }, (_, i) => line(i)); // 10 MB, of an odd number of bytes before each é
+    Deno.writeTextFileSync(path, lines.join("\n"));
+    assert(Deno.statSync(path).size > 8 * 2 ** 20);
+    assertEquals(filterProcLines(path, (of) => of.includes("9999 ")), lines.filter((of) => of.includes("9999 ")));
+    assertEquals(filterProcLines(path, () => true), lines);
+    assertThrows(() => readProc(path), RangeError, "8388608");
+  } finally {
+    Deno.removeSync(path);
+  }
+  assertEquals(filterProcLines("/proc/net/tcp", (of) => of.includes("local_address")).length, 1);
 });
 
 Deno.test({ name: "what is missing is NotFound, with the path and the errno", ignore }, () => {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { readProc } from "../sampling/procfs.ts";
+import { filterProcLines } from "../sampling/procfs.ts";
 
 const READ_BYTES = 64 * 1024;
 const AF_INET = 2,
@@ -30,15 +30,16 @@ export interface ServerEnd {
   timerS: number;
 }
 
+const wordsOf = (line: string) => line.trim().split(/\s+/);
+
 /** The words of the line of /proc/net/tcp that shows the server's end of a connection over 127.0.0.1; null if there is none. */
 function findEnd(serverPort: number, clientPort: number): string[] | null {
   const local = `:${serverPort.toString(16).toUpperCase().padStart(4, "0")}`;
   const remote = `:${clientPort.toString(16).toUpperCase().padStart(4, "0")}`;
   for (const table of ["/proc/net/tcp", "/proc/net/tcp6"]) {
-    for (const line of readProc(table).split("\n").slice(1)) {
-      const words = line.trim().split(/\s+/);
-      if (words[1]?.endsWith(local) && words[2]?.endsWith(remote)) return words;
-    }
+    const isIt = (words: readonly string[]) => words[1]?.endsWith(local) && words[2]?.endsWith(remote) || false;
+    const [line] = filterProcLines(table, (line) => isIt(wordsOf(line)));
+    if (line !== undefined) return wordsOf(line);
   }
   return null;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { unlessGone } from "../../lib/sampling/process.ts";
-import { readProc } from "../../lib/sampling/procfs.ts";
+import { filterProcLines } from "../../lib/sampling/procfs.ts";
 
 const LOCAL = 1; // words of a line of /proc/net/tcp
 const REMOTE = 2;
@@ -26,13 +26,15 @@ export interface ServerEnd {
 
 const portOf = (word: string | undefined) => parseInt(word?.split(":")[1] ?? "", 16);
 
+const wordsOf = (line: string) => line.trim().split(/\s+/);
+
 /**
- * The ends at a port in a text of /proc/net/tcp or tcp6. The kernel makes it a page at a time: where sockets come and go
- * meanwhile, a line may be there twice.
+ * The ends at a port, of lines of /proc/net/tcp or tcp6. The kernel makes them a page at a time: where sockets come and go
+ * meanwhile, one may be there twice.
  */
-function endsIn(text: string, port: number): ServerEnd[] {
-  const rows = text.split("\n").slice(1).map((line) => line.trim().split(/\s+/));
-  const own = new Map(rows.filter((words) => portOf(words[LOCAL]) === port).map((words) => [words[REMOTE]!, words]));
+function endsIn(lines: readonly string[], port: number): ServerEnd[] {
+  const rows = lines.map(wordsOf).filter((words) => portOf(words[LOCAL]) === port);
+  const own = new Map(rows.map((words) => [words[REMOTE]!, words]));
   return [...own].map(([remote, words]) => ({
     client: remote.split(":")[0]!.slice(-IPV4_DIGITS),
     clientPort: portOf(remote),
@@ -43,8 +45,11 @@ function endsIn(text: string, port: number): ServerEnd[] {
 
 /** The ends at a port in the network of a process. A connection that the kernel has ended is not among them. */
 export function serverEnds(process: number | "thread-self", port: number): ServerEnd[] {
-  const texts = ["tcp", "tcp6"].map((table) => unlessGone(() => readProc(`/proc/${process}/net/${table}`)) ?? "");
-  return texts.flatMap((text) => endsIn(text, port));
+  const printed = `:${port.toString(16).toUpperCase().padStart(4, "0")} `; // at either end: a client may have the same port
+  const tables = ["tcp", "tcp6"].map((table) =>
+    unlessGone(() => filterProcLines(`/proc/${process}/net/${table}`, (line) => line.includes(printed))) ?? []
+  );
+  return tables.flatMap((lines) => endsIn(lines, port));
 }
 
 /** An IPv4 address as the kernel prints it: one number in the order of the machine, and Deno runs on little-endian ones only. */
@@ -59,7 +64,7 @@ function countHeld(ends: readonly ServerEnd[], addresses: readonly string[]): nu
 
 /** Counts, in a text of /proc/net/tcp or tcp6, the connections at a port that are held for clients of these addresses. */
 export const heldIn = (text: string, port: number, addresses: readonly string[]): number =>
-  countHeld(endsIn(text, port), addresses);
+  countHeld(endsIn(text.split("\n"), port), addresses);
 
 /** The same in the network of the calling thread. */
 export const heldFrom = (port: number, addresses: readonly string[]): number =>
