@@ -3,10 +3,13 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { find } from "../lib/catalogue/catalogue.ts";
 import { isInstalled, obstacleTo } from "../lib/catalogue/tools.ts";
+import { machineOf } from "../lib/results/machine.ts";
+import { hostFacts } from "../lib/sampling/host.ts";
 import { filesIn, project, RunningTask, runTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
-const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
+const canPin = await isInstalled("taskset") && await isInstalled("setpriv") && navigator.hardwareConcurrency > 1;
+const hasClients = canPin && await isInstalled("wrk");
 const ABSENT = await obstacleTo(find("kqueue")) === null ? "iocp" : "kqueue"; // one of the two runs elsewhere only
 const noStack = (stderr: string) => assert(!/^ {4}at /m.test(stderr) && !stderr.includes("\x1b"), stderr);
 
@@ -127,7 +130,7 @@ Deno.test({
       ["probe", ["system-calls"]],
       ["readiness", []],
       ["regress", ["--experiments", "poll"]],
-      ...(hasClients && navigator.hardwareConcurrency > 1 ? [["crosscheck", []] as [string, string[]]] : []),
+      ...(hasClients ? [["crosscheck", []] as [string, string[]]] : []),
     ];
     for (const [task, args] of cases) {
       const { code, stdout, stderr } = await runTask(task, args, dir.path);
@@ -152,6 +155,69 @@ Deno.test({
     assertEquals(code, 70, stderr);
     assertMatch(stdout, /^throughput +2 /m);
     assertStringIncludes(stderr, "Cannot store ");
+    noStack(stderr);
+  },
+});
+
+Deno.test({
+  name: "what any command has measured is shown where its own folder cannot be made after the load, with 70",
+  ignore,
+  fn: async () => {
+    const cases: [task: string, args: string[], folder: string, shown: RegExp][] = [
+      ["stress", ["epoll", "--seconds", "1"], "epoll", /^epoll +10 \+ 10 /m],
+      [
+        "compare",
+        ["epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick"],
+        "studies",
+        /^poll +/m,
+      ],
+      ["probe", ["backlog", "--quick"], "studies", /^backlog +128 +completed/m],
+      ["readiness", ["--sizes", "10,20", "--batches", "7"], "studies", /^epoll_wait +10 /m],
+    ];
+    for (const [task, args, name, shown] of cases) {
+      using dir = project();
+      const machine = join(dir.path, "results", machineOf(hostFacts()));
+      Deno.mkdirSync(machine);
+      Deno.writeTextFileSync(join(machine, name), "in the way"); // there is room, as the look before the load finds
+      const { code, stdout, stderr } = await runTask(task, args, dir.path);
+      assertEquals(code, 70, `${task}: ${stderr}`);
+      assertMatch(stdout, shown, task);
+      assertMatch(stderr, /^Cannot store results\/.*\.json: /m, task);
+      noStack(stderr);
+    }
+  },
+});
+
+/** A stand-in for h2load: the first time it prints what version 1.52 prints, then what no version does. */
+const FAKE_H2LOAD = `#!/bin/sh
+if [ "$1" = --version ]; then exit 0; fi
+if [ -e "$0.ran" ]; then echo "Requests: many"; exit 0; fi
+: >"$0.ran"
+cat <<'END'
+finished in 4.00s, 25852.00 req/s, 1.23MB/s
+requests: 51704 total, 51804 started, 51704 done, 51704 succeeded, 0 failed, 0 errored, 0 timeout
+                     min         max         mean         sd        +/- sd
+time for request:       78us     39.31ms      3.86ms      4.03ms    85.35%
+END
+`;
+
+Deno.test({
+  name: "a client of crosscheck that prints what nobody can read is left out from then on, and all other turns are kept",
+  ignore: ignore || !canPin,
+  fn: async () => {
+    using dir = project();
+    const tools = join(dir.path, "tools");
+    Deno.mkdirSync(tools);
+    Deno.writeTextFileSync(join(tools, "h2load"), FAKE_H2LOAD, { mode: 0o755 });
+    const args = ["epoll", "--connections", "2", "--rounds", "2", "--seconds", "1"];
+    const { code, stdout, stderr } = await runTask("crosscheck", args, dir.path, {
+      PATH: `${tools}:${Deno.env.get("PATH")}`,
+    });
+    assertEquals(code, 1, stderr);
+    for (const row of ["1 +lab", "1 +h2load", "2 +lab"]) assertMatch(stdout, new RegExp(`^ +${row} `, "m"));
+    assert(!/^ +2 +h2load /m.test(stdout), stdout);
+    assertMatch(stderr, /^h2load is left out from round 2 on: h2load prints what this lab cannot read/m);
+    assertEquals(filesIn(dir.path, ".json").length, 1);
     noStack(stderr);
   },
 });
