@@ -348,7 +348,7 @@ test("at the limit of processes a run ends by the guard, and the harness needs n
   assertMatch(text, /limited, stopped at \d+ of 3 000: processes and threads, 1 per connection, limit \d+ \(pids\.max/);
 }, canRun(OF_THOUSAND) && await isInstalled("cc"));
 
-test("where io_uring is forbidden servers of rings end with 69 and the cause, and nothing stands in for them", async () => {
+test("where io_uring is forbidden its servers end with 69 and the cause, and nothing stands in for them", async () => {
   using dir = folder();
   const wrapper = join(dir.path, "forbid.ts");
   const module = new URL("./faults/kernel.ts", import.meta.url).href;
