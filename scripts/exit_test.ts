@@ -5,6 +5,9 @@ import { find } from "../lib/catalogue/catalogue.ts";
 import { isInstalled, obstacleTo } from "../lib/catalogue/tools.ts";
 import { machineOf } from "../lib/results/machine.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
+import { unlessGone } from "../lib/sampling/process.ts";
+import { readProc } from "../lib/sampling/procfs.ts";
+import { until } from "../lib/testing/client.ts";
 import { filesIn, project, RunningTask, runTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -156,6 +159,43 @@ Deno.test({
     assertMatch(stdout, /^throughput +2 /m);
     assertStringIncludes(stderr, "Cannot store ");
     noStack(stderr);
+  },
+});
+
+/** Kills the servers of a task that are of this experiment, as soon as they run, until the task has ended. */
+async function killEach(running: RunningTask, experiment: string): Promise<void> {
+  const isServer = (line: string) => line.startsWith(Deno.execPath()) && line.includes(`experiments/${experiment}.ts`);
+  await until(
+    () => {
+      for (const pid of running.pids()) {
+        if (isServer(unlessGone(() => readProc(`/proc/${pid}/cmdline`)) ?? "")) {
+          unlessGone(() => Deno.kill(Number(pid), "SIGKILL"));
+        }
+      }
+      return running.hasEnded;
+    },
+    60_000,
+    "the end of the task",
+  );
+}
+
+Deno.test({
+  name: "compare ends with 1 where a server is killed in a round, and says which of the two it was",
+  ignore,
+  fn: async () => {
+    for (const victim of ["poll", "epoll"]) {
+      using dir = project();
+      const few = ["--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+      await using running = new RunningTask("compare", ["epoll", "poll", ...few], dir.path);
+      await running.hear(/round 1 of 100: /);
+      await killEach(running, victim);
+      const { code, stdout, stderr } = await running.end();
+      assertEquals(code, 1, stderr);
+      assertMatch(stdout, /^ +poll: excluded after \d+ rounds?: /m);
+      const ofReference = /^poll is excluded because the reference failed: epoll: /m;
+      assertEquals(ofReference.test(stderr), victim === "epoll", stderr);
+      noStack(stderr);
+    }
   },
 });
 
