@@ -228,10 +228,10 @@ Deno.test({
   },
 });
 
-/** A stand-in for h2load: the first time it prints what version 1.52 prints, then what no version does. */
-const FAKE_H2LOAD = `#!/bin/sh
+/** A stand-in for h2load: the first time it prints what version 1.52 prints, and then what it is given. */
+const fakeH2load = (later: string) => `#!/bin/sh
 if [ "$1" = --version ]; then exit 0; fi
-if [ -e "$0.ran" ]; then echo "Requests: many"; exit 0; fi
+if [ -e "$0.ran" ]; then ${later}; exit 0; fi
 : >"$0.ran"
 cat <<'END'
 finished in 4.00s, 25852.00 req/s, 1.23MB/s
@@ -241,22 +241,43 @@ time for request:       78us     39.31ms      3.86ms      4.03ms    85.35%
 END
 `;
 
+/** Starts crosscheck in a project, with such a stand-in before all other programs. */
+function crosscheck(dir: string, rounds: number, later: string): RunningTask {
+  const tools = join(dir, "tools");
+  Deno.mkdirSync(tools);
+  Deno.writeTextFileSync(join(tools, "h2load"), fakeH2load(later), { mode: 0o755 });
+  const args = ["epoll", "--connections", "2", "--rounds", String(rounds), "--seconds", "1"];
+  return new RunningTask("crosscheck", args, dir, { PATH: `${tools}:${Deno.env.get("PATH")}` });
+}
+
 Deno.test({
-  name: "a client of crosscheck that prints what nobody can read is left out from then on, and all other turns are kept",
+  name: "a client of crosscheck that prints what nobody can read is left out from then on, and other turns are kept",
   ignore: ignore || !canPin,
   fn: async () => {
     using dir = project();
-    const tools = join(dir.path, "tools");
-    Deno.mkdirSync(tools);
-    Deno.writeTextFileSync(join(tools, "h2load"), FAKE_H2LOAD, { mode: 0o755 });
-    const args = ["epoll", "--connections", "2", "--rounds", "2", "--seconds", "1"];
-    const { code, stdout, stderr } = await runTask("crosscheck", args, dir.path, {
-      PATH: `${tools}:${Deno.env.get("PATH")}`,
-    });
+    await using running = crosscheck(dir.path, 2, `echo "Requests: many"`);
+    const { code, stdout, stderr } = await running.end();
     assertEquals(code, 1, stderr);
     for (const row of ["1 +lab", "1 +h2load", "2 +lab"]) assertMatch(stdout, new RegExp(`^ +${row} `, "m"));
     assert(!/^ +2 +h2load /m.test(stdout), stdout);
     assertMatch(stderr, /^h2load is left out from round 2 on: h2load prints what this lab cannot read/m);
+    assertEquals(filesIn(dir.path, ".json").length, 1);
+    noStack(stderr);
+  },
+});
+
+Deno.test({
+  name: "a server that is killed under crosscheck costs that turn, and the rounds before it are shown and stored",
+  ignore: ignore || !canPin,
+  fn: async () => {
+    using dir = project();
+    await using running = crosscheck(dir.path, 9, "sleep 1");
+    await running.hear(/^Round 1 of 9 is over\.$/m);
+    await killEach(running, "epoll");
+    const { code, stdout, stderr } = await running.end();
+    assertEquals(code, 1, stderr);
+    assertMatch(stdout, /^ +1 +lab /m);
+    assertMatch(stderr, /^lab is left out from round \d on: /m);
     assertEquals(filesIn(dir.path, ".json").length, 1);
     noStack(stderr);
   },
