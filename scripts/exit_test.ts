@@ -158,6 +158,7 @@ Deno.test({
     assertEquals(code, 70, stderr);
     assertMatch(stdout, /^throughput +2 /m);
     assertStringIncludes(stderr, "Cannot store ");
+    assert(!/^([\w-]+: )\1/m.test(stderr), stderr); // the title begins with the name already
     noStack(stderr);
   },
 });

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { EXIT } from "../lib/cli/exit.ts";
+import { million } from "../lib/probes/million/million.ts";
 import { machineOf } from "../lib/results/machine.ts";
 import type { FaultRow } from "../lib/results/rows.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
@@ -238,6 +239,15 @@ test("with 64 descriptors a run says that these are the limit, and is no verdict
     assertMatch(text, /stopped at 0 of 2: descriptors, limit 64 per process/, task);
   }
 });
+
+test("a probe that can measure nothing here says why, stores no empty study, and ends with 1", async () => {
+  using dir = project();
+  const within = ["prlimit", "--nofile=1024"]; // far fewer connections for a ring than a million needs
+  const { code, text } = await outcome("probe", ["million"], { cwd: dir.path, within });
+  assertEquals(code, EXIT.failed, text);
+  assertMatch(text, /a ring may have 1 024 connections here/);
+  assertEquals(filesIn(dir.path, ".json"), []);
+}, await million.obstacle() === null);
 
 test("where no pipe can be opened the sentence names the limit, and the code is 70", async () => {
   const { code, text } = await outcome("exp", ["epoll", ...LOAD, "--no-save"], {
