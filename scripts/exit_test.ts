@@ -3,10 +3,16 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { join } from "node:path";
 import { find } from "../lib/catalogue/catalogue.ts";
 import { isInstalled, obstacleTo } from "../lib/catalogue/tools.ts";
+import { machineOf } from "../lib/results/machine.ts";
+import { hostFacts } from "../lib/sampling/host.ts";
+import { unlessGone } from "../lib/sampling/process.ts";
+import { readProc } from "../lib/sampling/procfs.ts";
+import { until } from "../lib/testing/client.ts";
 import { filesIn, project, RunningTask, runTask } from "../lib/testing/task.ts";
 
 const ignore = Deno.build.os !== "linux";
-const hasClients = await isInstalled("wrk") && await isInstalled("taskset") && await isInstalled("setpriv");
+const canPin = await isInstalled("taskset") && await isInstalled("setpriv") && navigator.hardwareConcurrency > 1;
+const hasClients = canPin && await isInstalled("wrk");
 const ABSENT = await obstacleTo(find("kqueue")) === null ? "iocp" : "kqueue"; // one of the two runs elsewhere only
 const noStack = (stderr: string) => assert(!/^ {4}at /m.test(stderr) && !stderr.includes("\x1b"), stderr);
 
@@ -127,7 +133,7 @@ Deno.test({
       ["probe", ["system-calls"]],
       ["readiness", []],
       ["regress", ["--experiments", "poll"]],
-      ...(hasClients && navigator.hardwareConcurrency > 1 ? [["crosscheck", []] as [string, string[]]] : []),
+      ...(hasClients ? [["crosscheck", []] as [string, string[]]] : []),
     ];
     for (const [task, args] of cases) {
       const { code, stdout, stderr } = await runTask(task, args, dir.path);
@@ -152,6 +158,128 @@ Deno.test({
     assertEquals(code, 70, stderr);
     assertMatch(stdout, /^throughput +2 /m);
     assertStringIncludes(stderr, "Cannot store ");
+    assert(!/^([\w-]+: )\1/m.test(stderr), stderr); // the title begins with the name already
+    noStack(stderr);
+  },
+});
+
+/** Kills the servers of a task that are of this experiment, as soon as they run, until the task has ended. */
+async function killEach(running: RunningTask, experiment: string): Promise<void> {
+  const isServer = (line: string) => line.startsWith(Deno.execPath()) && line.includes(`experiments/${experiment}.ts`);
+  await until(
+    () => {
+      for (const pid of running.pids()) {
+        if (isServer(unlessGone(() => readProc(`/proc/${pid}/cmdline`)) ?? "")) {
+          unlessGone(() => Deno.kill(Number(pid), "SIGKILL"));
+        }
+      }
+      return running.hasEnded;
+    },
+    60_000,
+    "the end of the task",
+  );
+}
+
+Deno.test({
+  name: "compare ends with 1 where a server is killed in a round, and says which of the two it was",
+  ignore,
+  fn: async () => {
+    for (const victim of ["poll", "epoll"]) {
+      using dir = project();
+      const few = ["--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+      await using running = new RunningTask("compare", ["epoll", "poll", ...few], dir.path);
+      await running.hear(/round 1 of 100: /);
+      await killEach(running, victim);
+      const { code, stdout, stderr } = await running.end();
+      assertEquals(code, 1, stderr);
+      assertMatch(stdout, /^ +poll: excluded after \d+ rounds?: /m);
+      const ofReference = /^poll is excluded because the reference failed: epoll: /m;
+      assertEquals(ofReference.test(stderr), victim === "epoll", stderr);
+      noStack(stderr);
+    }
+  },
+});
+
+Deno.test({
+  name: "what any command has measured is shown where its own folder cannot be made after the load, with 70",
+  ignore,
+  fn: async () => {
+    const cases: [task: string, args: string[], folder: string, shown: RegExp][] = [
+      ["stress", ["epoll", "--seconds", "1"], "epoll", /^epoll +10 \+ 10 /m],
+      [
+        "compare",
+        ["epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick"],
+        "studies",
+        /^poll +/m,
+      ],
+      ["probe", ["backlog", "--quick"], "studies", /^backlog +128 +completed/m],
+      ["readiness", ["--sizes", "10,20", "--batches", "7"], "studies", /^epoll_wait +10 /m],
+    ];
+    for (const [task, args, name, shown] of cases) {
+      using dir = project();
+      const machine = join(dir.path, "results", machineOf(hostFacts()));
+      Deno.mkdirSync(machine);
+      Deno.writeTextFileSync(join(machine, name), "in the way"); // there is room, as the look before the load finds
+      const { code, stdout, stderr } = await runTask(task, args, dir.path);
+      assertEquals(code, 70, `${task}: ${stderr}`);
+      assertMatch(stdout, shown, task);
+      assertMatch(stderr, /^Cannot store results\/.*\.json: /m, task);
+      noStack(stderr);
+    }
+  },
+});
+
+/** A stand-in for h2load: the first time it prints what version 1.52 prints, and then what it is given. */
+const fakeH2load = (later: string) => `#!/bin/sh
+if [ "$1" = --version ]; then exit 0; fi
+if [ -e "$0.ran" ]; then ${later}; exit 0; fi
+: >"$0.ran"
+cat <<'END'
+finished in 4.00s, 25852.00 req/s, 1.23MB/s
+requests: 51704 total, 51804 started, 51704 done, 51704 succeeded, 0 failed, 0 errored, 0 timeout
+                     min         max         mean         sd        +/- sd
+time for request:       78us     39.31ms      3.86ms      4.03ms    85.35%
+END
+`;
+
+/** Starts crosscheck in a project, with such a stand-in before all other programs. */
+function crosscheck(dir: string, rounds: number, later: string): RunningTask {
+  const tools = join(dir, "tools");
+  Deno.mkdirSync(tools);
+  Deno.writeTextFileSync(join(tools, "h2load"), fakeH2load(later), { mode: 0o755 });
+  const args = ["epoll", "--connections", "2", "--rounds", String(rounds), "--seconds", "1"];
+  return new RunningTask("crosscheck", args, dir, { PATH: `${tools}:${Deno.env.get("PATH")}` });
+}
+
+Deno.test({
+  name: "a client of crosscheck that prints what nobody can read is left out from then on, and other turns are kept",
+  ignore: ignore || !canPin,
+  fn: async () => {
+    using dir = project();
+    await using running = crosscheck(dir.path, 2, `echo "Requests: many"`);
+    const { code, stdout, stderr } = await running.end();
+    assertEquals(code, 1, stderr);
+    for (const row of ["1 +lab", "1 +h2load", "2 +lab"]) assertMatch(stdout, new RegExp(`^ +${row} `, "m"));
+    assert(!/^ +2 +h2load /m.test(stdout), stdout);
+    assertMatch(stderr, /^h2load is left out from round 2 on: h2load prints what this lab cannot read/m);
+    assertEquals(filesIn(dir.path, ".json").length, 1);
+    noStack(stderr);
+  },
+});
+
+Deno.test({
+  name: "a server that is killed under crosscheck costs that turn, and the rounds before it are shown and stored",
+  ignore: ignore || !canPin,
+  fn: async () => {
+    using dir = project();
+    await using running = crosscheck(dir.path, 9, "sleep 1");
+    await running.hear(/^Round 1 of 9 is over\.$/m);
+    await killEach(running, "epoll");
+    const { code, stdout, stderr } = await running.end();
+    assertEquals(code, 1, stderr);
+    assertMatch(stdout, /^ +1 +lab /m);
+    assertMatch(stderr, /^lab is left out from round \d on: /m);
+    assertEquals(filesIn(dir.path, ".json").length, 1);
     noStack(stderr);
   },
 });

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
 import { isInstalled } from "../lib/catalogue/tools.ts";
 import { EXIT } from "../lib/cli/exit.ts";
+import { million } from "../lib/probes/million/million.ts";
 import { machineOf } from "../lib/results/machine.ts";
 import type { FaultRow } from "../lib/results/rows.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
@@ -239,6 +240,15 @@ test("with 64 descriptors a run says that these are the limit, and is no verdict
   }
 });
 
+test("a probe that can measure nothing here says why, stores no empty study, and ends with 1", async () => {
+  using dir = project();
+  const within = ["prlimit", "--nofile=1024"]; // far fewer connections for a ring than a million needs
+  const { code, text } = await outcome("probe", ["million"], { cwd: dir.path, within });
+  assertEquals(code, EXIT.failed, text);
+  assertMatch(text, /a ring may have 1 024 connections here/);
+  assertEquals(filesIn(dir.path, ".json"), []);
+}, await million.obstacle() === null);
+
 test("where no pipe can be opened the sentence names the limit, and the code is 70", async () => {
   const { code, text } = await outcome("exp", ["epoll", ...LOAD, "--no-save"], {
     within: ["prlimit", "--nofile=24"],
@@ -297,6 +307,82 @@ test("the process of another user is refused in one sentence, before the load", 
   assertEquals(code, EXIT.failed, text);
   assertMatch(text, /process \d+ belongs to another user: measure as that user, or leave out --pid/);
 }, HAS_USERS);
+
+/**
+ * Runs words in a control group of its own with a limit, in version 1 or 2: controller, the files of the limit, its value. The
+ * group goes with the last of its processes, which may outlive the words by a moment.
+ */
+const IN_GROUP = `
+controller=$1 old=$2 new=$3 limit=$4
+shift 4
+at=$(sed -n "s/^[0-9]*:$controller://p" /proc/self/cgroup)
+if [ -n "$at" ]; then parent=/sys/fs/cgroup/$controller$at file=$old
+else parent=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup) file=$new; fi
+group=$parent/c10k-test-$$
+mkdir "$group" || exit 1
+if echo "$limit" >"$group/$file"; then
+  sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"
+  code=$?
+else code=1; fi
+tries=0
+until rmdir "$group" 2>/dev/null || [ $tries -ge 100 ]; do tries=$((tries + 1)); sleep 0.05; done
+exit $code`;
+const inGroup = (...of: [controller: string, old: string, recent: string, limit: number]): string[] => [
+  "sh",
+  "-c",
+  IN_GROUP,
+  "sh",
+  ...of.map(String),
+];
+const IN_GIBIBYTE = inGroup("memory", "memory.limit_in_bytes", "memory.max", 2 ** 30);
+const OF_THOUSAND = inGroup("pids", "pids.max", "pids.max", 1000);
+const canRun = ([command, ...words]: string[]) => succeeds(command!, ...words, "true");
+
+test("in a container with less memory than the host a run ends there by the guard, and doctor names it", async () => {
+  const doctor = await outcome("doctor", ["--json"], { within: IN_GIBIBYTE });
+  const { limits }: { limits: { what: string; value: string }[] } = JSON.parse(doctor.stdout);
+  assertEquals(limits.find(({ what }) => what === "memory.max")?.value, "1 GiB");
+  const hold = ["--scenario", "hold", "--connections", "2000", "--seconds", "0"];
+  const { code, text } = await outcome("exp", ["thread-per-conn", ...hold, "--no-save"], { within: IN_GIBIBYTE });
+  assertEquals(code, EXIT.ok, text); // neither the harness nor the server was killed
+  assertMatch(text, /limited, stopped at \d+ of 2 000: memory, [\d.]+ MiB per connection; 2 000 would need/);
+}, canRun(IN_GIBIBYTE));
+
+test("at the limit of processes a run ends by the guard, and the harness needs no process more", async () => {
+  const doctor = await outcome("doctor", ["--json"], { within: OF_THOUSAND });
+  const { limits }: { limits: { what: string; value: string }[] } = JSON.parse(doctor.stdout);
+  assertEquals(limits.find(({ what }) => what === "pids.max")?.value.replace(/\s/, ""), "1000");
+  const hold = ["--scenario", "hold", "--connections", "3000", "--seconds", "0"];
+  const { code, text } = await outcome("exp", ["c-threads", ...hold, "--no-save"], { within: OF_THOUSAND });
+  assertEquals(code, EXIT.ok, text);
+  assertMatch(text, /limited, stopped at \d+ of 3 000: processes and threads, 1 per connection, limit \d+ \(pids\.max/);
+}, canRun(OF_THOUSAND) && await isInstalled("cc"));
+
+test("where io_uring is forbidden its servers end with 69 and the cause, and nothing stands in for them", async () => {
+  using dir = folder();
+  const wrapper = join(dir.path, "forbid.ts");
+  const module = new URL("./faults/kernel.ts", import.meta.url).href;
+  Deno.writeTextFileSync(
+    wrapper,
+    `import { forbidIoUring } from ${JSON.stringify(module)};
+     forbidIoUring(); // to all that is started from now on
+     const [command, ...args] = Deno.args;
+     const { code } = await new Deno.Command(command, { args, stdin: "null" }).spawn().status;
+     Deno.exit(code);`,
+  );
+  const within = [Deno.execPath(), "run", "--allow-all", "--no-check", "--config", join(ROOT, "deno.json"), wrapper];
+  const cause = /cannot run here: io_uring, \w[\w ]*: EPERM \(1\), kernel\.io_uring_disabled or seccomp forbids it/;
+  const hasCompiler = await isInstalled("cc");
+  for (const name of ["io-uring", "io-uring-direct", ...(hasCompiler ? ["c-io-uring"] : [])]) {
+    const { code, text } = await outcome("exp", [name, ...LOAD, "--no-save"], { within });
+    assertEquals(code, EXIT.unavailable, text);
+    assertMatch(text, cause, name);
+  }
+  const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+  const compared = await outcome("compare", ["epoll", "io-uring", ...few], { within });
+  assertEquals(compared.code, EXIT.unavailable, compared.text);
+  assertMatch(compared.text, cause);
+}, !ignore && /^Seccomp:/m.test(readProc("/proc/self/status")));
 
 test("a checkout whose path has spaces and umlauts measures, with compilers and with copies of sources", async () => {
   using dir = folder();

@@ -30,7 +30,7 @@ Deno.test("--help prints the usage of every task on stdout, within 80 columns, a
 });
 
 Deno.test("a task that stands for another one passes --help on", async () => {
-  for (const name of ["exp:epoll", "test:jsr"]) {
+  for (const name of ["exp:epoll", "test:jsr", "ok"]) {
     const command = new Deno.Command(Deno.execPath(), { args: ["task", "--quiet", name, "--help"], cwd: ROOT });
     const { code, stdout } = await command.output();
     assertEquals(code, 0, name);

@@ -84,8 +84,9 @@ Deno.test("a full queue for accept(2) loses no connection, and makes none twice"
   const accepting = (async () => {
     for await (const connection of listener) ends.push(connection.readable.pipeTo(new WritableStream()));
   })();
-  const { connected, errors } = await connecting;
+  const { connected, errors, redials } = await connecting;
   assertEquals({ connected, errors }, { connected: 200, errors: {} });
+  assert(redials > 0, "attempts that found the queue full are counted");
   await generator.drop();
   await generator.stop();
   // The queue is first in, first out: when this last connection ends, all others have been accepted.

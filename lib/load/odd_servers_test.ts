@@ -81,6 +81,7 @@ for (const [how, answeringOf] of Object.entries(CLOSING)) {
     }
     assertEquals([open.scheduled, open.requests], [40, 40]);
     assertEquals([cleanOf(churn), churn.closed, churn.reconnects], [CLEAN, 0, 0]);
+    assertGreater(churn.requests, 0);
     const { connections, answered, reconnects, lost, dropped, errors } = await generator.totals();
     assertEquals({ lost, dropped, errors }, { lost: 0, dropped: 0, errors: {} });
     assert(answered <= server.paths.length && connections > 4 + reconnects);

@@ -192,9 +192,10 @@ function lateSends({ lateP99Us: late, p99Us }: Evidence): string | null {
 function little({ closedLoop, connections, ratePerS, meanLatencyUs, errors }: Evidence): string | null {
   if (!closedLoop || ratePerS === null || meanLatencyUs === null || Object.keys(errors).length > 0) return null;
   const inFlight = ratePerS * meanLatencyUs / 1e6;
-  const shown = Number(inFlight.toPrecision(3));
   if (!(inFlight > 0) || Math.abs(connections / inFlight - 1) <= LITTLE_ERROR) return null;
-  return `rate times mean latency is ${shown} requests in flight, but ${connections} connections had one each: some ` +
+  const rounded = Number(inFlight.toPrecision(3));
+  const shown = `${rounded < 1000 ? rounded : count(rounded)} requests in flight`;
+  return `rate times mean latency is ${shown}, but ${counted(connections, "connection")} had one each: some ` +
     "stood idle or were not timed, so trust neither of the two figures before this is explained";
 }
 

@@ -130,7 +130,7 @@ Deno.test("a closed loop that is over 5 % off Little's law, above or below, is l
   for (const factor of [0.949, 1.051]) {
     assertEquals(judged({ connections: 100_000, meanLatencyUs: 2e6 / factor }), ["little"]);
   }
-  assertMatch(sentenceOf({ connections: 1, meanLatencyUs: 2e6 }), / 100000 requests in flight, but 1 connections/);
+  assertMatch(sentenceOf({ connections: 1, meanLatencyUs: 2e6 }), / 100 000 requests in flight, but 1 connection /);
   assertMatch(sentenceOf({ meanLatencyUs: 1000 }), / 50 requests in flight, but 100 connections/);
 });
 

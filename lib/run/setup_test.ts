@@ -97,4 +97,8 @@ Deno.test("the plan of cores is one sentence", () => {
   assertStringIncludes(describeCores(threaded(4)), four);
   assertStringIncludes(describeCores(cpus(0, 1, 2)), "the server runs on cores 0-1 and the load on core 2");
   assertStringIncludes(describeCores(cpus(5)), "share it");
+  assertStringIncludes(
+    describeCores(threaded(1)),
+    "They are two hardware threads of one core, so that each slows the other.",
+  );
 });

@@ -269,6 +269,22 @@ Deno.test("accepted connections are counted by their answers, whatever handshake
   });
 });
 
+Deno.test({
+  name: "attempts to connect that found the accept queue full are a finding of hold",
+  ignore: !linux,
+  fn: async () => {
+    // Accepts one connection in 20 ms, and has room for four that wait.
+    const slow = fake("").replace("port: 0", "port: 0, tcpBacklog: 4")
+      .replace("n++;", "n++; await new Promise((resolve) => setTimeout(resolve, 20));");
+    await withFake(slow, async (experiment) => {
+      const { ended, metrics, findings } = await runStep(options(experiment, step("hold", 40)));
+      assertEquals([ended, metrics.answered], ["ok", 40]);
+      const { sentence } = findings.find(({ id }) => id === "redials")!;
+      assert(/^[\d\s]+ attempts? to connect found the accept queue full/.test(sentence), sentence);
+    });
+  },
+});
+
 Deno.test("a server that closes each connection with its answer keeps none, and no connection of it is called lost", async () => {
   await withFake(fake("await conn.write(answer); conn.close(); break;"), async (experiment) => {
     const { ended, reason, metrics, findings } = await runStep(options(experiment, step("hold", 5)));

@@ -251,6 +251,19 @@ Deno.test("the process of an address is that of its listening socket, or a findi
   assertStringIncludes(otherListener!, `process ${Deno.pid} (`);
 });
 
+Deno.test(
+  "a result of a stranger on the port has no CPU time and no memory, and a finding that names the stranger",
+  onLinux,
+  async () => {
+    await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, () => new Response("Hello"));
+    await using bystander = await startSubject(own(hello("127.0.0.1", PORT)));
+    const named = { name: "mine", url: `http://127.0.0.1:${server.addr.port}`, pid: String(bystander.pid) };
+    const { ended, metrics, findings } = await measure(readCustom(named, null, []));
+    assertEquals([ended, metrics.cpu_us_per_request, metrics.pss_bytes, metrics.threads], ["ok", null, null, null]);
+    assertStringIncludes(findings.find(({ id }) => id === "other_listener")!.sentence, `process ${Deno.pid} (`);
+  },
+);
+
 /** Starts `sh -c script` as a server; its words can use $DENO and $HELLO. */
 const shell = (script: string) =>
   readCustom({ name: "mine" }, [

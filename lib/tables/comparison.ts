@@ -107,7 +107,9 @@ export function notes(groups: readonly Rows[]): string[] {
   const few = Math.max(0, ...first.filter(({ reason }) => reason === null).map(({ rounds }) => rounds));
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
-    ...few > 0 && few < MIN_ROUNDS ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} count`] : [],
+    ...few > 0 && few < MIN_ROUNDS
+      ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} count${few === 1 ? "s" : ""}`]
+      : [],
     ...first.flatMap(({ candidate, left_out: count = 0 }) =>
       count === 0 ? [] : [`  ${candidate}: ${counted(count, "round")} left out, as others took CPU time from them`]
     ),

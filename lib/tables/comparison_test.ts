@@ -22,6 +22,9 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
   assertEquals(notes([[row({ rounds: 3, ratio_low: null, ratio_high: null })]]), [
     "  no intervals: they need 7 rounds, and 3 count",
   ]);
+  assertEquals(notes([[row({ rounds: 1, ratio_low: null, ratio_high: null })]]), [
+    "  no intervals: they need 7 rounds, and 1 counts",
+  ]);
 });
 
 Deno.test("rounds that do not count are named with their number", () => {

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { bytes, count, microseconds, MISSING } from "./format.ts";
+import { bytes, count, counted, microseconds, MISSING } from "./format.ts";
 import { markdown, table } from "./table.ts";
 
 Deno.test("a count is grouped by three, and what is missing is never shown as zero", () => {
@@ -8,6 +8,13 @@ Deno.test("a count is grouped by three, and what is missing is never shown as ze
   assertEquals(count(999), "999");
   assertEquals(count(0), "0");
   for (const missing of [null, undefined, NaN, Infinity]) assertEquals(count(missing), MISSING);
+});
+
+Deno.test("one of a thing has no plural", () => {
+  const rounds = [1, 0, 1000].map((value) => counted(value, "round"));
+  assertEquals(rounds, ["1 round", "0 rounds", "1 000 rounds"]);
+  assertEquals(counted(1, "delivery", "deliveries"), "1 delivery");
+  assertEquals(counted(2, "delivery", "deliveries"), "2 deliveries");
 });
 
 Deno.test("bytes are shown in binary units", () => {

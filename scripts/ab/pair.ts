@@ -12,6 +12,7 @@ import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
 import { changeInterval } from "../../lib/regress/record.ts";
 import { readCustom } from "../../lib/server/custom.ts";
 import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
+import { foundOften } from "../../lib/results/findings.ts";
 import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
 import { openBench } from "../../lib/run/bench.ts";
 import { type Subject, type Variant } from "../../lib/server/subject.ts";
@@ -138,6 +139,15 @@ const ANSWER: Record<Says, string> = {
   too_few: "too few valid rounds",
 };
 
+/**
+ * That server and load shared a core in most rounds, in a line; null if they did not. A server that waits for its core finds
+ * more requests at once when it runs, so that each costs less.
+ */
+function sharedCore({ rounds }: Candidate): string | null {
+  if (!foundOften(rounds).some(({ id }) => id === "shared_core")) return null;
+  return "shared_core: server and load generator shared a core, which changes the CPU time per request";
+}
+
 /** The answer in words: did it get slower, by how much, how sure. */
 export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcome): string {
   if (outcome.ended !== "decided") return `${b.name} against ${a.name}: ${outcome.ended}. ${outcome.reason}`;
@@ -147,11 +157,13 @@ export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcom
       ? `  ${which}: no valid round`
       : `  ${which}: ${changeInterval(change.estimate, change.low, change.high)} CPU time per request, ${ANSWER[says]}`;
   const lost = lostRounds(candidate);
+  const shared = sharedCore(candidate);
   return [
     `${b.name} against ${a.name}: ${verdict.replace("_", " ")}${reason === null ? "" : `, ${reason}`}`,
     line(fresh === null ? "rounds" : "all rounds", all),
     ...(fresh === null ? [] : [line("fresh rounds", fresh)]),
     ...(lost === null ? [] : [`  ${lost}`]),
+    ...(shared === null ? [] : [`  ${shared}`]),
     "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
   ].join("\n");
 }

@@ -14,11 +14,12 @@ import { decide } from "../../lib/regress/decision.ts";
 import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { manifestOf } from "../../lib/server/manifest.ts";
 import { readProc } from "../../lib/sampling/procfs.ts";
-import type { Candidate, Outcome, PlacedRound } from "../../lib/regress/rounds.ts";
+import { type Candidate, type Outcome, outcomeOf, type PlacedRound } from "../../lib/regress/rounds.ts";
 import { CannotFetch, fetchDeno } from "../../lib/server/deno_versions.ts";
 import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
 import { isCustom, startSubject, type Variant } from "../../lib/server/subject.ts";
 import { Client } from "../../lib/testing/client.ts";
+import { found } from "../../lib/testing/fixtures.ts";
 import { folder } from "../../lib/testing/folder.ts";
 
 const ignore = Deno.build.os === "windows"; // sh, git
@@ -212,6 +213,29 @@ Deno.test("an interrupt shows what the rounds until then say, and gives no verdi
   assertStringIncludes(after(), "no verdict. Interrupted after 0 rounds, of which none counts.");
   assertStringIncludes(after(round(Math.log(1.1))), "Interrupted after 1 round: +10.0 % [too few rounds]");
   assertStringIncludes(after(...Array(7).fill(round(0))), "Interrupted after 7 rounds: ");
+});
+
+Deno.test("the answer says that server and load shared a core, where they did in most rounds", async () => {
+  const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
+  const round: PlacedRound = {
+    experiment: two[1].name,
+    phase: "first",
+    log_ratio: 0,
+    rate_per_s: null,
+    reference_cpu_us_per_request: 1,
+    candidate_cpu_us_per_request: 1,
+    findings: [],
+    failure: null,
+  };
+  const shared = { ...round, findings: [found(two[1].name, "shared_core"), found(two[0].name, "shared_core")] };
+  const saidOf = (rounds: PlacedRound[]): string => {
+    const candidate: Candidate = { subject: two[1], connections: 10, ratePerS: null, baseline: null, rounds };
+    return describePair(two, candidate, outcomeOf(candidate, { rounds: rounds.length }));
+  };
+  const line = /^ {2}shared_core: server and load generator shared a core, which changes the CPU time per request$/m;
+  assertMatch(saidOf(Array(10).fill(shared)), line);
+  assertMatch(saidOf(Array(10).fill(shared)), /not slower\n/); // it weakens the figures, and takes no round away
+  assert(!/shared/.test(saidOf([...Array(6).fill(round), ...Array(4).fill(shared)])));
 });
 
 Deno.test("the answer says whether, by how much and how sure; the exit code says it to a script", async () => {

@@ -64,11 +64,28 @@ for (const [status, text] of [["302", "302 Found"], ["404", "404 Not Found"], ["
         const ended = await odd(always(answer(text, "", "Location: /login")), scenario);
         assertEquals(ended.code, 1, `${scenario}: ${ended.stdout}`);
         assertMatch(flat(ended), new RegExp(`status ${status}|http_${status}`), scenario);
+        // With how many of them, and never as a run that is ok.
+        const counted = `(\\d connections were answered by status ${status}|\\d http_${status})`;
+        assertMatch(flat(ended), new RegExp(`${scenario} 4( at 100/s)?: limited, [^,]*${counted}`), scenario);
         assert(!/no answer|CPU-µs each/.test(flat(ended)), `${scenario}: ${ended.stdout}`);
       }
     },
   });
 }
+
+Deno.test({
+  name: "a server that answers another status always has no request answered and each counted, in the JSON too",
+  ignore,
+  fn: async () => {
+    for (const scenario of ["hold", "throughput", "churn"] as const) {
+      const ended = await odd(always(answer("404 Not Found")), scenario, "--json");
+      const [{ ended: how, reason, errors, metrics }] = JSON.parse(ended.stdout);
+      assertEquals([ended.code, how, metrics.answered], [1, "limited", 0], scenario);
+      assertEquals(Object.keys(errors), ["http_404"], scenario);
+      assert(errors.http_404 > 0 && /404/.test(reason), `${scenario}: ${reason}`);
+    }
+  },
+});
 
 Deno.test({
   name: "one failing answer in many is counted in the table and in the JSON, and explains what it explains",
@@ -94,6 +111,7 @@ Deno.test({
         const ended = await odd(closing(100, last), scenario, "--rate", rate);
         assertEquals(ended.code, 0, ended.stdout);
         assertMatch(flat(ended), /reconnects, the server closed connections after 100 answers each and \d+/);
+        assert(!/connections were lost|lost_connections/.test(flat(ended)), ended.stdout);
       }
     }
   },
@@ -116,8 +134,9 @@ Deno.test({
       const ended = await odd(kind, "hold,throughput,rate,churn");
       const text = flat(ended);
       assertStringIncludes(text, "were closed after their answer: nothing is kept alive");
-      assertMatch(text, /churn 4 [\d ]+ – /);
-      assert(!/Usage:|No connection is held/.test(text + ended.stderr), text);
+      for (const scenario of ["throughput", "rate"]) assertMatch(text, new RegExp(`${scenario} 4 [1-9][\\d ]* – `));
+      assertMatch(text, /churn 4 [1-9][\d ]* – /);
+      assert(!/Usage:|No connection (is|was) held/.test(text + ended.stderr), text);
     }
   },
 });
@@ -164,7 +183,8 @@ Deno.test({
   ignore,
   fn: async () => {
     const refuses: Answering = ({ write, from }) => write(from === "127.0.0.1" ? HELLO : answer("403 Forbidden"));
-    assertEquals((await odd(() => refuses, "hold")).code, 0);
+    const asked = await odd(() => refuses, "hold,throughput,rate,churn");
+    assertEquals([asked.code, /http_403|status 403/.test(flat(asked))], [0, false], asked.stdout);
     using dir = folder();
     await using server = new FakeServer(({ write }) => write(HELLO), "::1");
     for (const host of ["[::1]", "localhost"]) {
@@ -194,6 +214,22 @@ const served = (how: string) =>
   `${how})' $PORT`;
 
 Deno.test({
+  name: "a command that does not come up is not waited for in silence, and an interrupt ends it",
+  ignore,
+  fn: async () => {
+    using dir = folder();
+    const never = ["--", Deno.execPath(), "eval", "--no-lock", "setInterval(() => {}, 1000)"];
+    await using running = new RunningTask("measure", [...LOAD, "--scenario", "throughput", ...never], dir.path);
+    await running.hear(/^throughput 4: waiting for the server$/m);
+    running.signal("SIGINT");
+    const { code, stderr } = await running.end();
+    assertEquals(code, 130, stderr);
+    assert(!/^ {4}at /m.test(stderr), stderr);
+    assertEquals(running.leftovers(), []);
+  },
+});
+
+Deno.test({
   name: "ab says where it stands after each round of a slow server, and an interrupt keeps them",
   ignore,
   fn: async () => {
@@ -218,6 +254,9 @@ Deno.test({
     const ended = await runTask("exp", ["poll", ...ALL.slice(2), "--scenario", "throughput"], dir.path, {}, one);
     assertMatch(flat(ended), /shared_core, server and load generator shared a core/);
     assertMatch(ended.stdout, /≥ /);
+    const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+    const compared = await runTask("compare", ["epoll", "poll", ...few], dir.path, {}, one);
+    assertMatch(compared.stdout, /^ +shared_core: poll\b/m);
     const crossed = await runTask("crosscheck", ["epoll", "--rounds", "1", "--no-save"], dir.path, {}, one);
     assertEquals([crossed.code, crossed.stdout], [69, ""]);
     assertStringIncludes(crossed.stderr, "crosscheck needs two cores");
