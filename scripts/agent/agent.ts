@@ -173,7 +173,7 @@ export class Agent implements AsyncDisposable {
   async #engage(run: string, json: string): Promise<unknown> {
     const { target, digest } = readMessage(ENGAGE, json);
     await this.#ending;
-    if (this.#lease?.run === run) return { ok: true }; // asked again, as the first answer came too late for the coordinator
+    if (this.#lease?.run === run) return { ok: true }; // asked again, as the first answer came too late
     if (digest !== this.#options.digest) throw new Refusal("it has another version of the load generator");
     // It stands in the head of each request: a line break in it would make two requests of one.
     if (!HOST.test(target.host)) throw new Refusal(`${JSON.stringify(target.host)} is no host`);

@@ -45,6 +45,7 @@ Deno.test("the command line of an agent has bounds even if nobody names some", (
       [["--nats", "a", "--max-connections", "0"], "--max-connections 0 is not"],
       [["--nats", "a", "--name", "a b"], "--name a b"],
       [["--nats", "a", "--processes", "2", "--load-cores", "0"], "one of the two"],
+      [["--nats", "a", "--load-cores", "0-64"], "an agent has up to 64 processes"],
       [["--nats", "a", "b"], "Unexpected b"],
     ] as const
   ) assertThrows(() => asked(args), UsageError, says);
@@ -306,7 +307,7 @@ Deno.test("an agent has served once it has made load, and not when it is release
   await served;
 });
 
-Deno.test("slow clients are connections of an agent until they are closed, a drop before or not", { ignore }, async () => {
+Deno.test("slow clients of an agent count as connections until they are closed", { ignore }, async () => {
   await using broker = await BrokerProcess.start();
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using opened = await openAgent(broker);

@@ -131,7 +131,7 @@ Deno.test("a load process that shows no progress is given up, and the sentence n
   assertEquals(fleet.lost, error.message);
 });
 
-Deno.test("agents whose clocks differ begin at one time, and each sends its own of the requests", { ignore }, async () => {
+Deno.test("agents whose clocks differ begin at one time, each with its own requests", { ignore }, async () => {
   await using opened = await open(2);
   const starts: number[] = []; // on the clock of the coordinator
   const turns: [first: number, step: number][] = [];

@@ -85,7 +85,7 @@ Deno.test(
   },
 );
 
-Deno.test("an agent that is to end after one run ends with code 0 where the broker ends its run", { ignore }, async () => {
+Deno.test("an agent that is to end after one run does so where the broker ends that run", { ignore }, async () => {
   using dir = project();
   await using broker = await BrokerProcess.start();
   await using server = new FakeServer(({ write }) => write(HELLO));

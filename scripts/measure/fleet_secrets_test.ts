@@ -130,8 +130,8 @@ Deno.test("an account that may use the subjects of the README and no others is e
   const readme = Deno.readTextFileSync(join(ROOT, "scripts/fleet/README.md"));
   const subjects = JSON.stringify(/need the subjects `([^`]+)` and `([^`]+)`/.exec(readme)!.slice(1));
   const config = join(dir.path, "broker.conf");
-  const permissions = `{ publish: ${subjects}, subscribe: ${subjects} }`;
-  Deno.writeTextFileSync(config, `authorization { users = [ { user: lab, password: x, permissions: ${permissions} } ] }`);
+  const user = `{ user: lab, password: x, permissions: { publish: ${subjects}, subscribe: ${subjects} } }`;
+  Deno.writeTextFileSync(config, `authorization { users = [ ${user} ] }`);
   await using broker = await BrokerProcess.start(["-c", config]);
   await runOver(`nats://lab:x@127.0.0.1:${broker.port}`, []);
 });
