@@ -196,9 +196,9 @@ function exitOf({ rows, failures }: Compared): number {
 
 /** How capacities are compared. */
 function readSweep(flags: Partial<Flags> & SetupFlags & { quick: boolean; slo?: string; seed?: string }) {
-  const { slo, connections, rounds, seconds, rate, work, seed, quick } = flags;
+  const { slo, connections, rounds, seconds, rate, work, slow, bytes, seed, quick } = flags;
   if (slo === undefined) throw new UsageError("--scenario sweep needs an objective: --slo p99=5ms.");
-  for (const [name, value] of Object.entries({ rate, work })) {
+  for (const [name, value] of Object.entries({ rate, work, slow, bytes })) {
     if (value !== undefined) throw new UsageError(`--${name} does not belong to sweep.`);
   }
   const usual = quick ? SWEEP_QUICK : SWEEP_FULL;

@@ -144,8 +144,8 @@ function cut({ scenario, parameters: wanted, ...rest }: Step, { bounds, say }: M
   const { rate_per_s: rate = 0 } = wanted;
   const highest = bounds.ratePerS(within.connections);
   if (rate > highest) {
-    within.rate_per_s = highest;
-    say?.(`${scenario}: ${count(highest)} requests/s in place of ${count(rate)} (--max-rate).`);
+    within.rate_per_s = Math.floor(highest); // a command that repeats the run names a whole number
+    say?.(`${scenario}: ${count(within.rate_per_s)} requests/s in place of ${count(rate)} (--max-rate).`);
   }
   return { scenario, parameters: within, ...rest };
 }

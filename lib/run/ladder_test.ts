@@ -123,6 +123,8 @@ Deno.test("a rate, slow clients and a churn are cut to what other hosts lend, an
     "slow: 500 requests/s in place of 1 000 (--max-rate).",
     "churn: 50 connections in place of 100 (--max-connections).",
   ]);
+  const part = await walkWithin({ scenarios: ["rate"] }, { ratePerS: () => 62.5 });
+  assertEquals(part.steps.map(({ parameters }) => parameters.rate_per_s), [62]);
   const free = await walkWithin({}, { connections: 1e6, ratePerS: () => 1e6 });
   assertEquals([free.said, free.steps.at(-1)!.parameters.rate_per_s], [[], 20_000]);
 });

@@ -35,6 +35,9 @@ import { type Command, type LoadChild, type Progress, startProcesses } from "../
 import { monotonicUs } from "../../lib/sampling/process.ts";
 import { count } from "../../lib/text/format.ts";
 
+/** A name or an address. */
+const HOST = /^[\w.:%-]+$/;
+
 /** How an agent works. */
 export interface AgentOptions {
   /** Under which people know it. */
@@ -170,7 +173,10 @@ export class Agent implements AsyncDisposable {
   async #engage(run: string, json: string): Promise<unknown> {
     const { target, digest } = readMessage(ENGAGE, json);
     await this.#ending;
+    if (this.#lease?.run === run) return { ok: true }; // asked again, as the first answer came too late
     if (digest !== this.#options.digest) throw new Refusal("it has another version of the load generator");
+    // It stands in the head of each request: a line break in it would make two requests of one.
+    if (!HOST.test(target.host)) throw new Refusal(`${JSON.stringify(target.host)} is no host`);
     const obstacle = this.#obstacle(target.addresses);
     if (obstacle !== null) throw new Refusal(obstacle);
     const now = performance.now();
@@ -253,7 +259,7 @@ export class Agent implements AsyncDisposable {
     try {
       const done = await child.run(command);
       if (command.name === "slow") lease.slow[process]! += command.options.count;
-      if (command.name === "slowEnd" || command.name === "drop") lease.slow[process] = 0;
+      if (command.name === "slowEnd") lease.slow[process] = 0; // `drop` leaves slow clients alone
       checkMessage(OUTCOMES[command.name], done);
       return { done, clients: child.clients };
     } catch (error) {

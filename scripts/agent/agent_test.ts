@@ -45,6 +45,7 @@ Deno.test("the command line of an agent has bounds even if nobody names some", (
       [["--nats", "a", "--max-connections", "0"], "--max-connections 0 is not"],
       [["--nats", "a", "--name", "a b"], "--name a b"],
       [["--nats", "a", "--processes", "2", "--load-cores", "0"], "one of the two"],
+      [["--nats", "a", "--load-cores", "0-64"], "an agent has up to 64 processes"],
       [["--nats", "a", "b"], "Unexpected b"],
     ] as const
   ) assertThrows(() => asked(args), UsageError, says);
@@ -93,6 +94,9 @@ Deno.test("an agent of another version, or of a target that it may not load, doe
   assertEquals(version, { refused: "it has another version of the load generator" });
   const target = await engage({ target: targetOf(80, "10.0.0.1"), digest: DIGEST });
   assertMatch(String(target.refused), /^it may not load 10\.0\.0\.1: start it with --allow-target/);
+  const host = "a\r\n\r\nGET / HTTP/1.1\r\nHost: b"; // two requests for each that is counted
+  const injected = await engage({ target: { ...targetOf(80), host }, digest: DIGEST });
+  assertMatch(String(injected.refused), /^"a\\r.* is no host$/);
   const malformed = await engage({ target: targetOf(80), digest: DIGEST, more: 1 });
   assertMatch(String(malformed.refused), /more/);
   const offers = other.subscribe(offerSubject(run), { max: 1 });
@@ -301,4 +305,37 @@ Deno.test("an agent has served once it has made load, and not when it is release
   await second.start();
   await second.verb("release");
   await served;
+});
+
+Deno.test("slow clients of an agent count as connections until they are closed", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { start, command } = await engaged(opened, server);
+  await start();
+  const slow = { name: "slow", options: { count: 20, timeoutMs: PATIENCE_MS } };
+  assert("done" in await command(0, slow));
+  await until(() => server.open === 20, PATIENCE_MS, "all slow clients");
+  assert("done" in await command(0, { name: "drop", options: null }));
+  assertEquals(await command(0, slow), { refused: "it makes up to 20 connections (--max-connections)" });
+  assertEquals(server.open, 20);
+  assert("done" in await command(0, { name: "slowEnd", options: null }));
+  await until(() => server.open === 0, PATIENCE_MS, "no client to be left");
+  assert("done" in await command(0, slow));
+});
+
+Deno.test("a run that asks an agent twice to engage has it, and another one has not", { ignore }, async () => {
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using opened = await openAgent(broker);
+  const { start } = await engaged(opened, server);
+  await engaged(opened, server);
+  assertEquals(await start(), { offsets_us: [0] });
+  const { agent, other } = opened;
+  const foreign = await ask(other, verbSubject(randomId(), agent.id, "engage"), {
+    target: targetOf(server.port),
+    digest: DIGEST,
+  });
+  assertEquals(foreign, { refused: "it works for another run" });
+  assertEquals(opened.lines.filter((line) => line.includes("works on")).length, 1);
 });

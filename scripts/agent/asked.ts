@@ -41,9 +41,15 @@ export interface AskedAgent {
 
 const NAME = /^[\w.-]{1,64}$/;
 
-/** @throws {UsageError} If one of the cores is not there. */
+/** What a coordinator takes of one agent. */
+const MAX_PROCESSES = 64;
+
+/** @throws {UsageError} If one of the cores is not there, or there are too many of them. */
 function readCores(text: string): number[] {
   const cores = readList("load-cores", text);
+  if (cores.length > MAX_PROCESSES) {
+    throw new UsageError(`--load-cores ${text}: an agent has up to ${MAX_PROCESSES} processes, one on each core.`);
+  }
   const missing = cores.find((core) => !readCpus().some(({ id }) => id === core));
   if (missing !== undefined) throw new UsageError(`--load-cores ${text}: this process may not use core ${missing}.`);
   return cores;
@@ -82,7 +88,7 @@ export function asked(args: readonly string[], reader: BrokerReader = readBroker
     },
     targets: new Targets((flags["allow-target"] ?? []).flatMap((list) => list.split(","))),
     cpus: cores === undefined ? null : readCores(cores),
-    processes: whole("processes", processes, 64),
+    processes: whole("processes", processes, MAX_PROCESSES),
     once: flags.once,
   };
 }

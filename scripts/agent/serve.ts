@@ -6,7 +6,7 @@
 import { asked, USAGE } from "./asked.ts";
 import { Agent } from "./agent.ts";
 import { descriptorsHere, within } from "./descriptors.ts";
-import { connectBroker, follow } from "../../lib/fleet/broker.ts";
+import { connectBroker, follow, isBrokerLost } from "../../lib/fleet/broker.ts";
 import { KnownFailure, Unavailable } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { runScript } from "../../lib/cli/flags.ts";
@@ -62,6 +62,8 @@ await runScript(USAGE, async () => {
       `The broker at ${broker.display} has closed the connection: ${ended?.message ?? "no reason"}.`,
     );
   }
-  await connection.drain();
+  await connection.drain().catch((error) => {
+    if (!isBrokerLost(error)) throw error; // a broker that is lost takes no last words
+  });
   return EXIT.ok;
 });

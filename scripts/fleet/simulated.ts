@@ -22,7 +22,7 @@ import { Histogram } from "../../lib/timing/histogram.ts";
 
 export const DIGEST = "0123456789abcdef";
 /** How far the clocks of two neighbours are apart. */
-const CLOCK_US = 1e6;
+export const CLOCK_US = 1e6;
 /** Clients of each. */
 export const CLIENTS = 100;
 
@@ -48,7 +48,7 @@ export function windowOf(seed: number, requests: number) {
 }
 
 /** What it answers to a command. */
-function outcomeOf(command: FleetCommand, window: ReturnType<typeof windowOf>): unknown {
+export function outcomeOf(command: FleetCommand, window: ReturnType<typeof windowOf>): unknown {
   const none = { lost: 0, dropped: 0, closed: 0, unanswered: 0, errors: {}, seconds: 0.01 };
   if (command.name === "connect") {
     const { count } = command.options;

@@ -85,6 +85,21 @@ Deno.test(
   },
 );
 
+Deno.test("an agent that is to end after one run does so where the broker ends that run", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using one = await startAgent(broker, dir.path, "one", "--once");
+  await using run = new RunningTask("measure", [...measureArgs(broker, server, 1), ...LONG], dir.path);
+  await run.hear(UNDER_LOAD);
+  await broker.kill();
+  assertEquals((await run.end()).code, 1);
+  const { code, stderr } = await one.end();
+  assertEquals(code, 0, stderr);
+  assertMatch(stderr, /over, the broker was lost\. No load is left\.\n$/);
+  assertEquals(one.leftovers(), []);
+});
+
 Deno.test(
   "a broker that hangs makes the run limited, and its agents end their load by themselves",
   { ignore },

@@ -6,7 +6,7 @@ import { isInstalled } from "../../lib/catalogue/tools.ts";
 import { BrokerProcess, HAS_BROKER } from "../../lib/testing/broker.ts";
 import { FakeServer, HELLO } from "../../lib/testing/fake_server.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { filesIn, project, RunningTask, runTask } from "../../lib/testing/task.ts";
+import { filesIn, project, ROOT, RunningTask, runTask } from "../../lib/testing/task.ts";
 
 const ignore = !HAS_BROKER || Deno.build.os !== "linux";
 const SHORT = ["--scenario", "throughput", "--connections", "4", "--seconds", "0.2"];
@@ -123,6 +123,17 @@ Deno.test("an account that may not use the subjects of a fleet is refused, with 
     stderr,
     /^No run is possible: the coordinator cannot work: the broker does not allow it to publish to c10k\.call\.$/m,
   );
+});
+
+Deno.test("an account that may use the subjects of the README and no others is enough", { ignore }, async () => {
+  using dir = folder();
+  const readme = Deno.readTextFileSync(join(ROOT, "scripts/fleet/README.md"));
+  const subjects = JSON.stringify(/need the subjects `([^`]+)` and `([^`]+)`/.exec(readme)!.slice(1));
+  const config = join(dir.path, "broker.conf");
+  const user = `{ user: lab, password: x, permissions: { publish: ${subjects}, subscribe: ${subjects} } }`;
+  Deno.writeTextFileSync(config, `authorization { users = [ ${user} ] }`);
+  await using broker = await BrokerProcess.start(["-c", config]);
+  await runOver(`nats://lab:x@127.0.0.1:${broker.port}`, []);
 });
 
 /** A JWT as NATS has them: signed by an nkey. */

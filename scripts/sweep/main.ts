@@ -56,6 +56,11 @@ function readFlags() {
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
   if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
+  for (const name of ["name", "pid", "port"] as const) {
+    if (!isCustom && flags[name] !== undefined) {
+      throw new UsageError(`--${name} belongs to a server of your own: one at a --url, or a command behind --.`);
+    }
+  }
   if (flags.url !== undefined && flags["server-cores"] !== undefined) {
     throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
   }
@@ -96,7 +101,8 @@ await runScript(USAGE, async () => {
   const { rows, failed } = await sweepAll(subjects, plan, signal);
   if (rows.length > 0) {
     const command = taskLine("sweep", Deno.args);
-    await storing.add(() => writeStudy("sweep", rows, { command, quick: plan.quick || signal.aborted }));
+    const isShort = plan.slo !== null && plan.rounds < MIN_ROUNDS; // there is no interval then
+    await storing.add(() => writeStudy("sweep", rows, { command, quick: plan.quick || isShort || signal.aborted }));
   }
   console.log(json ? JSON.stringify(rows, null, 2) : show(rows, plan.slo));
   storing.finish();

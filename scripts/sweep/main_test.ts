@@ -22,7 +22,7 @@ Deno.test({
   fn: async () => {
     using dir = project();
     const flags = ["--name", "serial", "--slo", "p99=1s", "--rates", "10,600", "--rounds", "1", "--seed", "3"];
-    const load = ["--connections", "10", "--seconds", "0.5", "--quick", "--json"];
+    const load = ["--connections", "10", "--seconds", "0.5", "--json"];
     const { code, stdout, stderr } = await runTask("sweep", [...flags, ...load, ...SERIAL], dir.path);
     assertEquals(code, 0, stderr);
     const rows: SweepRow[] = JSON.parse(stdout);
@@ -36,7 +36,9 @@ Deno.test({
     assertMatch(stderr, /^Seed 3\.$/m);
     assertMatch(stderr, /^This takes (about \d+ min|under a minute)\.$/m);
     assertMatch(stderr, /^serial, round 1: .*; .* left$/m);
-    assertEquals(filesIn(dir.path, ".json").length, 1);
+    const [path, ...others] = filesIn(dir.path, ".json");
+    // One round has no interval: the sweep is no full one, and takes no place in the documents from one that is.
+    assertEquals([JSON.parse(Deno.readTextFileSync(path!)).quick, others], [true, []]);
   },
 });
 
@@ -70,6 +72,18 @@ Deno.test("flags of a sweep are refused elsewhere, and a comparison of capacitie
     const [task, args, sentence] of [
       ["compare", ["epoll", "poll", "--seed", "1"], "--seed belongs to --scenario sweep."],
       ["compare", ["epoll", "poll", "--scenario", "sweep"], "--scenario sweep needs an objective: --slo p99=5ms."],
+      [
+        "compare",
+        ["epoll", "--scenario", "sweep", "--slo", "p99=5ms", "--slow", "9"],
+        "--slow does not belong to sweep.",
+      ],
+      [
+        "compare",
+        ["epoll", "poll", "--scenario", "sweep", "--slo", "p99=5ms", "--bytes", "99"],
+        "--bytes does not belong to sweep.",
+      ],
+      ["sweep", ["epoll", "--name", "mine"], "--name belongs to a server of your own"],
+      ["sweep", ["epoll", "--pid", "7"], "--pid belongs to a server of your own"],
       ["sweep", ["epoll", "--seed", "1"], "--seed belongs to --slo."],
       ["sweep", ["epoll", "--slo", "p99=5ms", "--seed", "-1"], "--seed -1 is not a whole number from 0 to 4294967295."],
     ] as const
