@@ -134,7 +134,10 @@ Deno.test({
 
 testWire("curl gets its answers at 10 % loss", lossy(0.1), async (net, { port }) => {
   const urls = ["/", "/work/100", "/"].map((path) => `http://${net.address}:${port}${path}`);
-  assertEquals(await net.client.run("curl", ["-sS", "--noproxy", "*", "--max-time", "60", ...urls]), "Hello World".repeat(3));
+  assertEquals(
+    await net.client.run("curl", ["-sS", "--noproxy", "*", "--max-time", "60", ...urls]),
+    "Hello World".repeat(3),
+  );
 });
 
 // Many ask for CPU. Once one of them has its answer, another client asks for none. Says how many were answered before it.

@@ -230,7 +230,8 @@ Deno.test({
 });
 
 /** A stand-in for h2load: the first time it prints what version 1.52 prints, and then what it is given. */
-const fakeH2load = (later: string) => `#!/bin/sh
+const fakeH2load = (later: string) =>
+  `#!/bin/sh
 if [ "$1" = --version ]; then exit 0; fi
 if [ -e "$0.ran" ]; then ${later}; exit 0; fi
 : >"$0.ran"
