@@ -19,6 +19,7 @@ import jdk.net.ExtendedSocketOptions;
 
 /** A thread for each connection, with the streams of java.net: a thread of the system, or a virtual one. */
 final class Threads {
+    private static final int LAST_LOOKS = 3; // after a signal: so many in a row must find nobody who waits
     private static final int SLICE = 16384; // bytes of answers handed to the socket at a time: each is progress
 
     // ---- Connection: a thread, and the buffers that it owns --------------------------------------------------------
@@ -232,25 +233,30 @@ final class Threads {
     }
 
     /**
-     * Accepts until a signal comes, then what has completed its handshake: close(2) would reset it. The time limit is long
-     * enough to be passed by waiting only: it counts from before accept() takes its lock, and a thread that is held up there,
-     * by a busy machine or the garbage collector, gives up without a look at who waits.
+     * Accepts until a signal comes, then what has completed its handshake: close(2) would reset it. That fits into the queue;
+     * more may come all the time. Whether anybody waits is asked more than once: the time limit counts from before accept()
+     * takes its lock, and a thread that is held up there gives up without a look.
      */
     private void accept() throws IOException, InterruptedException {
         listener.setSoTimeout(Lab.TURN_MS);
-        for (boolean isOver = false; !isOver;) {
+        int taken = 0; // after the signal
+        int quiet = 0; // times in a row that nobody waited
+        while (quiet < LAST_LOOKS && taken < Lab.BACKLOG) {
             boolean isStopping = Lab.stopping;
             try {
+                if (isStopping) listener.setSoTimeout(1);
                 Socket socket = listener.accept(); // goes on by itself after EINTR
                 Lab.accepted.getAndIncrement();
                 admit(socket);
+                quiet = 0;
+                if (isStopping) taken++;
             } catch (SocketTimeoutException nobodyWaits) {
-                isOver = isStopping;
+                if (isStopping) quiet++;
             } catch (IOException error) {
                 if (Lab.isPassing(error)) continue;
                 Lab.countError(error); // EMFILE, ENFILE, ENOBUFS, ENOMEM: those that come wait until another has left
                 Thread.sleep(Lab.TURN_MS);
-                isOver = isStopping;
+                if (isStopping) quiet++;
             }
         }
         listener.close();
