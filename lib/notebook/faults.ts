@@ -62,7 +62,7 @@ export async function faultsLive(servers: readonly string[], faults: readonly st
 
 /** Shows what is stored of faults and of soaks, a row for each server. */
 export async function showFaults(): Promise<void> {
-  const { studies, experiments } = await readBook();
+  const { studies, experiments } = await readBook(undefined, "faults");
   const matrix = faultMatrix(studies.faults, experiments.map(({ name }) => name));
   const soaks = newestSoaks(studies.soak);
   const nothing = (task: string) => `Nothing is stored yet: \`deno task ${task}\`.`;

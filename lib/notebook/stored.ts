@@ -7,28 +7,34 @@ import { fileURLToPath } from "node:url";
 import { shown } from "../results/choose.ts";
 import { type Choice, chooseStored, coverage, type Stored } from "../results/stored.ts";
 import type { ScenarioName } from "../results/results.ts";
+import type { Kind } from "../results/rows.ts";
 import { showText } from "./show.ts";
 
 /** The folder of all results. */
 export const RESULTS: string = fileURLToPath(new URL("../../results", import.meta.url));
 
-const chosen = new Map<ScenarioName | undefined, Promise<Choice>>();
+/** A scenario, or a kind of studies. */
+type Part = ScenarioName | Kind;
 
-/** What a machine has of one scenario; without one, of all. */
-const covering = (scenario?: ScenarioName) => (of: Stored): Set<string> =>
-  scenario === undefined ? coverage(of) : new Set([...coverage(of)].filter((key) => key.startsWith(`${scenario} of `)));
+const chosen = new Map<Part | undefined, Promise<Choice>>();
+
+/** What a machine has of one part; without one, of all. */
+const covering = (part?: Part) => (of: Stored): Set<string> => {
+  const isWanted = (key: string) => key.startsWith(`${part} of `) || key === `a study of ${part}`;
+  return part === undefined ? coverage(of) : new Set([...coverage(of)].filter(isWanted));
+};
 
 /**
  * All that is stored of the machine that the lessons show. The first call of a notebook shows which one that is.
  *
- * @param scenario A lesson shows this one alone: then a machine that has it is enough.
+ * @param part A lesson shows this one alone: then a machine that has it is enough.
  */
-export async function readBook(dir: string = RESULTS, scenario?: ScenarioName): Promise<Stored> {
-  const covers = covering(scenario);
+export async function readBook(dir: string = RESULTS, part?: Part): Promise<Stored> {
+  const covers = covering(part);
   if (dir !== RESULTS) return (await chooseStored({ dir, covers })).stored;
-  const isFirst = !chosen.has(scenario);
-  const choice = chosen.get(scenario) ?? chooseStored({ dir, covers });
-  chosen.set(scenario, choice);
+  const isFirst = !chosen.has(part);
+  const choice = chosen.get(part) ?? chooseStored({ dir, covers });
+  chosen.set(part, choice);
   const { stored, line } = await choice;
   if (isFirst) await showText(`*${line}*`);
   return stored;
@@ -37,10 +43,10 @@ export async function readBook(dir: string = RESULTS, scenario?: ScenarioName): 
 /**
  * What the charts and tables of the lessons take: the newest full runs of each experiment, and the studies.
  *
- * @param scenario As of {@linkcode readBook}.
+ * @param part As of {@linkcode readBook}.
  */
-export async function stored(scenario?: ScenarioName) {
-  const book = await readBook(RESULTS, scenario);
+export async function stored(part?: Part) {
+  const book = await readBook(RESULTS, part);
   const { experiments, results, studies } = book;
   return {
     all: shown(experiments, results),

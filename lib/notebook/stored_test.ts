@@ -42,6 +42,7 @@ Deno.test("the figures are those of the reference until this machine has all of 
   assertEquals(await read(), ["another", ["epoll", "poll"]]);
   const ofOne = await readBook(dir.path, "broadcast"); // nothing that is asked for is missing here
   assertEquals(ofOne.host.cpu, here.cpu);
+  assertEquals((await readBook(dir.path, "wire")).host.cpu, here.cpu); // nor of these studies
   assertEquals((await readBook(dir.path, "hold")).host.cpu, "another");
   await store(dir.path, here, "poll");
   assertEquals(await read(), [here.cpu, ["epoll", "poll"]]);

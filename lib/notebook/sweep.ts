@@ -46,7 +46,7 @@ export function loadsShown(
 
 /** Draws p99 at each rate of the stored sweep, and says what the servers bear. */
 export async function showLoads(book?: Stored): Promise<void> {
-  const { experiments, studies } = book ?? await readBook();
+  const { experiments, studies } = book ?? await readBook(undefined, "sweep");
   const family = (name: string) => experiments.find((experiment) => experiment.name === name)?.family ?? "custom";
   const { chart, text } = loadsShown(widestSweep(studies.sweep), family);
   await show(chart);
