@@ -74,6 +74,24 @@ const abortOf = (signal: AbortSignal): Promise<never> =>
   });
 
 /**
+ * Where a broker refuses a client and resets the connection, the client may take its listeners from the socket while the reset
+ * is on its way to them. Nobody hears of it then but the process, and ends. The refusal itself is in what `connect` throws.
+ */
+function hearResets(): AsyncDisposable {
+  const hear = (event: ErrorEvent) => {
+    const { code, syscall } = event.error as NodeJS.ErrnoException;
+    if (code === "ECONNRESET" && syscall === "read") event.preventDefault();
+  };
+  globalThis.addEventListener("error", hear);
+  return {
+    async [Symbol.asyncDispose]() {
+      await new Promise((resolve) => setTimeout(resolve)); // it comes a turn after the refusal
+      globalThis.removeEventListener("error", hear);
+    },
+  };
+}
+
+/**
  * Connects to a broker.
  *
  * @param name What the broker shows as the name of the client.
@@ -87,6 +105,7 @@ export async function connectBroker(
   isPatient: boolean,
   signal?: AbortSignal,
 ): Promise<NatsConnection> {
+  await using _ = hearResets();
   const connecting = connect({
     ...optionsOf(broker),
     name,

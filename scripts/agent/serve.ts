@@ -12,8 +12,15 @@ import { EXIT } from "../../lib/cli/exit.ts";
 import { runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { relaunched } from "../../lib/fleet/relaunch.ts";
+import type { Bounds } from "../../lib/fleet/protocol.ts";
 import { loadDigest } from "../../lib/results/lab.ts";
 import { count } from "../../lib/text/format.ts";
+
+/** What an agent will do at most. `descriptors` a process may have, where these are what bounds the connections; else null. */
+function described({ connections, rate_per_s, seconds }: Bounds, descriptors: number | null): string {
+  const why = descriptors === null ? "" : ` (${count(descriptors)} descriptors per process)`;
+  return `up to ${count(connections)} connections${why}, ${count(rate_per_s)} requests/s and ${count(seconds)} s`;
+}
 
 await runScript(USAGE, async () => {
   const given = await relaunched();
@@ -41,11 +48,9 @@ await runScript(USAGE, async () => {
   });
   await connection.flush();
   const isLess = bounds.connections < wanted.bounds.connections;
-  const connections = `${count(bounds.connections)} connections` +
-    (isLess ? ` (${count(descriptors)} descriptors per process)` : "");
   say(
-    `Agent ${name} waits at ${broker.display}: load processes: ${processes}, up to ${connections}, ` +
-      `${count(bounds.rate_per_s)} requests/s and ${count(bounds.seconds)} s; ` +
+    `Agent ${name} waits at ${broker.display}: load processes: ${processes}, ` +
+      `${described(bounds, isLess ? descriptors : null)}; ` +
       `targets: loopback${targets.cidrs.map((cidr) => `, ${cidr}`).join("")}.`,
   );
   const served = agent.served.then(() => "served" as const);
