@@ -75,12 +75,12 @@ const abortOf = (signal: AbortSignal): Promise<never> =>
 
 /**
  * Where a broker refuses a client and resets the connection, the client may take its listeners from the socket while the reset
- * is on its way to them. Nobody hears of it then but the process, and ends. The refusal itself is in what `connect` throws.
+ * is on its way to them. Without listeners the error ends the process. `connect` throws why it was refused.
  */
 function hearResets(): AsyncDisposable {
   const hear = (event: ErrorEvent) => {
-    const { code, syscall } = event.error as NodeJS.ErrnoException;
-    if (code === "ECONNRESET" && syscall === "read") event.preventDefault();
+    const error: Partial<NodeJS.ErrnoException> | null = event.error;
+    if (error?.code === "ECONNRESET" && error.syscall === "read") event.preventDefault();
   };
   globalThis.addEventListener("error", hear);
   return {

@@ -133,7 +133,7 @@ Deno.test("a core's time is its side's own, other people's, or stolen", () => {
   assertEquals(coreSharesOf([{ cores: [], own_cpu: { server_us: 1, client_us: 1 } }], "server"), null);
 });
 
-Deno.test("interrupts are told for each core of a side, over all windows together", () => {
+Deno.test("interrupts are counted for each core of a side, over all windows together", () => {
   const window = (first: number, second: number) => ({
     cores: [
       core(0, { server: true }, 1e6, 500_000),
