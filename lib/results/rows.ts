@@ -139,7 +139,10 @@ const FAULT = v.strictObject({
     FAULT_VERDICT,
     "by the rules of `scripts/faults/judge.ts`; `cannot`: its architecture does not promise it",
   ),
-  reason: field(textOrNull, "the rule that is broken, or why there is no figure; `null`: it survived"),
+  reason: field(
+    textOrNull,
+    "the rule that is broken, why there is no figure, or what it keeps by its header; `null`: it survived and keeps nothing",
+  ),
   runs: field(
     v.array(FAULT_VERDICT),
     "the verdicts of all its runs: the first beside other cells or alone, those behind it alone",

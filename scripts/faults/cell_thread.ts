@@ -171,7 +171,7 @@ async function trial(
       await delay(LOOK_MS, { signal });
     }
   }
-  const left = await lastLook(look, (now) => leavesTooMuch(leftovers(now, had), fault), signal);
+  const left = await lastLook(look, (now) => leavesTooMuch(leftovers(now, had), fault, target.cannot ?? {}), signal);
   const asked = await normal.end();
   // The normal clients have kept their connections all the time: whether more are accepted only new ones can tell. They come
   // behind the others, whose place they take where a server serves one client after the other.

@@ -212,7 +212,7 @@ export const FAULTS: readonly Fault[] = [
     id: "thundering-herd",
     says: "10 000 connections at once, with one request each",
     run: clients.herd,
-    abilities: ["serve-herd", "return-threads"],
+    abilities: ["serve-herd"],
     loose: ["serve-herd"], // a quick machine serves all of it in time
     stalls: true,
     mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken

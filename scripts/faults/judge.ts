@@ -117,27 +117,41 @@ export const RULES: readonly Rule[] = [
 
 const LEFT: readonly RuleId[] = ["descriptors", "threads", "memory"];
 
-/** Whether more is left behind than a server may keep. */
-export const leavesTooMuch = (left: Partial<Figures>, fault: Kind): boolean =>
-  RULES.some(({ id, isBroken }) => LEFT.includes(id) && isBroken({ ...NOTHING, ...left }, fault));
+/** What a header says that its architecture cannot, by ability. */
+type Cannot = Readonly<Record<string, string>>;
+
+/** Whether more is left behind than a server may keep. What its header says that it keeps does not count. */
+export const leavesTooMuch = (left: Partial<Figures>, fault: Kind, cannot: Cannot): boolean =>
+  RULES.some((rule) =>
+    LEFT.includes(rule.id) && rule.isBroken({ ...NOTHING, ...left }, fault) && keptBy(rule, cannot) === undefined
+  );
 
 const MEANWHILE: readonly RuleId[] = ["share", "p99"]; // of the normal clients beside the fault
 const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
 
 const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connections that are never ended
 
+/**
+ * What a header says that its server keeps for what comes next, whatever the fault: memory of a runtime, connections of a pool,
+ * threads. How much that is depends on how many were served at once, so it is no verdict: a server that does all else survives.
+ */
+export const KEEPS: Readonly<Record<string, RuleId>> = {
+  "return-memory": "memory",
+  "return-descriptors": "descriptors",
+  "return-threads": "threads",
+};
+
+/** The ability by which a header says that just this is kept. */
+const keptBy = ({ id }: Rule, cannot: Cannot): string | undefined =>
+  Object.keys(KEEPS).find((ability) => KEEPS[ability] === id && Object.hasOwn(cannot, ability));
+
 /** An architecture that serves one client after the other lets any fault's clients hold up the others. */
 const SERVE_OTHERS = "serve-others";
-/** A runtime that keeps memory for what comes next may do so behind any fault that took some. */
-const RETURN_MEMORY = "return-memory";
-/** A pool of connections to a backend grows with any fault's clients. */
-const RETURN_DESCRIPTORS = "return-descriptors";
-const OF_ALL_FAULTS = [SERVE_OTHERS, RETURN_MEMORY, RETURN_DESCRIPTORS];
 
 /**
  * The rules that a header's `@cannot` excuses by each ability: those that are about just that. An ability counts for the faults
- * that name it, those of `OF_ALL_FAULTS` for all. The end of a server is excused only by what promises that it goes on.
- * Nothing excuses an exit code.
+ * that name it, `serve-others` for all. The end of a server is excused only by what promises that it goes on. Nothing excuses
+ * an exit code.
  */
 export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   [SERVE_OTHERS]: ANSWERS,
@@ -152,10 +166,8 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
   "recover-accept-errors": [...ANSWERS, "after"],
   "pass-accept-errors": ["lost", ...MEANWHILE],
   "serve-on-full-disk": ANSWERS,
-  "serve-herd": ["lost", "after", "recovery", "share"],
-  [RETURN_MEMORY]: ["memory"],
-  [RETURN_DESCRIPTORS]: ["descriptors"],
-  "return-threads": ["threads"],
+  // What still waits in the queue when the herd has gone gets its turn, and a descriptor and a thread with it.
+  "serve-herd": ["lost", "after", "recovery", "share", "descriptors", "threads"],
   "share-pipelines": MEANWHILE,
   "half-close": ["lost"],
   "late-reader": ["lost"],
@@ -170,27 +182,27 @@ export const EXCUSES: Readonly<Record<string, readonly RuleId[]>> = {
 
 /** The abilities by which a server may be excused in a cell of this fault. */
 export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] => [
-  ...new Set([...abilities, ...OF_ALL_FAULTS]),
+  ...new Set([...abilities, SERVE_OTHERS]),
 ];
 
 /**
- * Judges a cell by the gravest rule that it breaks without an excuse. `cannot`: it has one for each rule that it breaks.
+ * Judges a cell by the gravest rule that it breaks without an excuse. `cannot`: it has one for each rule that it breaks. One
+ * that survives has a reason where it keeps what its header says that it keeps.
  *
  * @param cannot What the server's header says that its architecture cannot, by ability.
  */
-export function judge(
-  figures: Figures,
-  fault: Fault,
-  cannot: Readonly<Record<string, string>>,
-): Pick<FaultRow, "verdict" | "reason"> {
-  const broken = RULES.filter((rule) => rule.isBroken(figures, fault));
-  if (broken.length === 0) return { verdict: "survived", reason: null };
+export function judge(figures: Figures, fault: Fault, cannot: Cannot): Pick<FaultRow, "verdict" | "reason"> {
+  const all = RULES.filter((rule) => rule.isBroken(figures, fault));
+  const broken = all.filter((rule) => keptBy(rule, cannot) === undefined);
+  const because = (ability: string) => `${ability}: ${cannot[ability]}`;
+  if (broken.length === 0) {
+    return { verdict: "survived", reason: all.length === 0 ? null : because(keptBy(all[0]!, cannot)!) };
+  }
   const excuseOf = ({ id }: Rule) =>
     abilitiesOf(fault).find((ability) => Object.hasOwn(cannot, ability) && EXCUSES[ability]?.includes(id));
   const promised = broken.find((rule) => excuseOf(rule) === undefined);
   if (promised !== undefined) return { verdict: promised.verdict, reason: promised.says };
-  const ability = excuseOf(broken[0]!)!;
-  return { verdict: "cannot", reason: `${ability}: ${cannot[ability]}` };
+  return { verdict: "cannot", reason: because(excuseOf(broken[0]!)!) };
 }
 
 const NOTHING: Figures = {
@@ -234,16 +246,19 @@ const isByAllowance = ({ p99_ms_before, p99_ms_during, p99_ms_after }: FaultRow)
 const isLateOnly = ({ lost, ended_early, exit_code, clients }: FaultRow): boolean =>
   clients > 0 && lost === 0 && !ended_early && (exit_code ?? 0) === 0;
 
-/** Nothing came of what the clients of the fault were owed. Cells beside it delay answers, but not all of them for seconds. */
+/** Nothing came of what the clients of the fault were owed. */
 function isTotal({ owed, lost, lost_after, exit_code }: FaultRow): boolean {
   const own = exit_code === null ? owed - FRESH : owed; // behind the end of a server nobody asks
   return own > 0 && lost - lost_after >= own;
 }
 
-/** Whether other cells beside it may be the cause of what a row shows. */
+/**
+ * Whether other cells beside it may be the cause of what a row shows. They delay answers, but not for the ten seconds that the
+ * clients of a fault wait: where a header says that some are lost, and some are, that counts.
+ */
 function isDoubtful(row: FaultRow): boolean {
   if (row.verdict === "survived") return isByAllowance(row);
-  if (row.verdict === "cannot") return row.clients > 0 && !isTotal(row);
+  if (row.verdict === "cannot") return row.clients > 0 && row.lost === row.lost_after;
   return row.verdict !== "skipped";
 }
 
