@@ -2,7 +2,6 @@ import { assert, assertEquals } from "@std/assert";
 import { MAX_ALONE } from "../../lib/results/conventions.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { faultRow } from "../../lib/testing/fixtures.ts";
-import { FRESH } from "./fault.ts";
 import { FAULTS } from "./faults.ts";
 import { abilitiesOf, EXCUSES, type Figures, judge, leavesTooMuch, RULES, settle, unmeasured } from "./judge.ts";
 
