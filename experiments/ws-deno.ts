@@ -19,7 +19,6 @@
  * @cannot     handshake-deadline A handshake that never ends is waited for without an end.
  * @cannot     message-deadline The runtime has no clock for messages: only one who sends no frame at all is ended.
  * @cannot     close-deadline A peer that has its Close and stays is waited for.
- * @cannot     pass-accept-errors At any error of accept(2) the runtime closes its listener: whoever waits then is reset.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
  * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080

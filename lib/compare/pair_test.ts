@@ -32,6 +32,7 @@ function slice(latencies: readonly number[], cpuUs: number): Window {
     host_cpu: null,
     cores: [],
     own_cpu: { server_us: cpuUs, client_us: 0 },
+    slices: [],
     late_sends: 0,
     scheduled: null,
     stopped_early: null,

@@ -167,7 +167,8 @@ export class Side implements AsyncDisposable {
     const after = beside.#cpuUs();
     const idleUs = before === null || after === null ? 0 : after - before;
     const { beside_us: kernelUs = 0 } = window.own_cpu;
-    this.#windows.push({ ...window, own_cpu: { ...window.own_cpu, beside_us: kernelUs + idleUs } });
+    // Half a second is about all of a window here, and of a slice nobody knows what was beside it.
+    this.#windows.push({ ...window, slices: [], own_cpu: { ...window.own_cpu, beside_us: kernelUs + idleUs } });
     return window;
   }
 

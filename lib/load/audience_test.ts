@@ -151,6 +151,20 @@ Deno.test("a listener that the server drops is lost, with the code of its Close"
   assertEquals([requests, unanswered], [2 * MESSAGES + 10, MESSAGES - 10]);
 });
 
+Deno.test(
+  "a first frame without the whole number of its message ends the listener, and is named",
+  { ignore },
+  async () => {
+    const last = WARMUPS + 9;
+    const { lost, errors, connections, requests } = await broadcastOver((data, number, all) => {
+      toAll(data, number, number < last ? all : all.slice(0, 2));
+      if (number === last) all[2]!.send(data.subarray(0, 5), { binary: false, fin: false });
+    });
+    assertEquals([lost, errors, connections], [1, { short_fragment: 1 }, 2]);
+    assertEquals(requests, 2 * MESSAGES + 9);
+  },
+);
+
 Deno.test("a broadcast ends when nobody is left", { ignore }, async () => {
   const { stopped_early, lost } = await broadcastOver((_, __, all) => all.forEach((client) => client.terminate()));
   assertEquals([stopped_early, lost], ["All listeners were lost.", 3]);

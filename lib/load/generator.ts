@@ -19,7 +19,7 @@ import {
   revive,
 } from "./merge.ts";
 import { MESSAGE_BYTES } from "../results/conventions.ts";
-import { Meter, type Reading, sleepUntil, spanOf } from "./meter.ts";
+import { Meter, type Readings, sleepUntil, spanOf } from "./meter.ts";
 import { HEADS } from "./request.ts";
 import { Namespace } from "../network/namespaces.ts";
 import { monotonicUs } from "../sampling/process.ts";
@@ -37,6 +37,7 @@ import type {
   LoadOptions,
   LoadUnit,
   Progress,
+  Slice,
   Target,
   Timing,
   Totals,
@@ -44,7 +45,7 @@ import type {
   WindowPart,
 } from "./types.ts";
 
-export type { AskOutcome, Broadcast, ConnectOutcome, LoadOptions, Target, Totals, Window };
+export type { AskOutcome, Broadcast, ConnectOutcome, LoadOptions, Slice, Target, Totals, Window };
 export type {
   AudienceCommand,
   Command,
@@ -414,26 +415,22 @@ export class LoadGenerator implements AsyncDisposable {
     return { startUs: startUs + by, fromUs: fromUs + by, toUs: toUs + by, endUs: endUs + by };
   }
 
-  /** Reads the clocks at both edges of a window while `running` does its work, and at its end for an edge that it did not reach. */
-  async #readAt(fromUs: number, toUs: number, running: Promise<unknown>): Promise<[from: Reading, to: Reading]> {
-    const ended = running.catch(() => {}); // its error is the caller's
-    await sleepUntil(fromUs, ended);
-    const from = this.#meter.read();
-    await sleepUntil(toUs, ended);
-    return [from, this.#meter.read()];
+  /** Reads the clocks of a window while `running` does its work, and at its end for an edge that it did not reach. */
+  #readAt(fromUs: number, toUs: number, running: Promise<unknown>): Promise<Readings> {
+    return this.#meter.readAt(fromUs, toUs, running.catch(() => {})); // its error is the caller's
   }
 
   /** Adds what only this process knows to the merged parts of a window that began at `fromUs`. */
   #complete(
     parts: readonly WindowPart[],
-    [from, to]: readonly [Reading, Reading],
+    readings: Readings,
     load: Pick<Timing, "startUs" | "endUs">,
     fromUs: number,
   ): Window {
     const merged: Merged = mergeWindows(parts);
     const toUs = fromUs + merged.seconds * 1e6;
     const endUs = isOver(parts) ? toUs : load.endUs;
-    return { ...merged, ...this.#meter.between(from, to, spanOf({ ...load, endUs }, fromUs, toUs)) };
+    return { ...merged, ...this.#meter.times(readings, spanOf({ ...load, endUs }, fromUs, toUs)) };
   }
 
   /**

@@ -39,6 +39,23 @@ testEngines("connections without an answer are counted, kept, and asked again on
   assertEquals({ sent: server.paths.length, all, connections }, { sent: 7, all: 7, connections: 5 });
 });
 
+Deno.test("a request of the warm-up that gets no answer is an error of the window, and none of its requests", async () => {
+  const { promise: over, resolve: end } = Promise.withResolvers<void>();
+  await using server = new FakeServer(async ({ write }) => {
+    if (server.paths.length === 1) await over; // the first of all
+    await write(HELLO);
+  });
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port });
+  await generator.connect(3);
+  const { scheduled, requests, unanswered, errors } = await generator.open({
+    rate: 20,
+    seconds: 0.5,
+    warmupSeconds: 0.5,
+  });
+  end();
+  assertEquals([scheduled, requests, unanswered, errors], [10, 10, 0, { warmup_unanswered: 1 }]);
+});
+
 testEngines("connections that are not made in time are failed", async (start) => {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0, tcpBacklog: 2 }); // and nobody accepts
   await using generator = await start(listener.addr.port);

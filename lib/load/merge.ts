@@ -111,7 +111,7 @@ export function closesAfter(closes: Record<string, number>): number | null {
 }
 
 /** A window without the times that only the process knows which reads them. */
-export type Merged = Omit<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu">;
+export type Merged = Omit<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu" | "slices">;
 
 /** Whether the load ended before its time: one process that goes on is load. */
 export const isOver = (parts: readonly Pick<WindowPart, "stopped_early">[]): boolean =>

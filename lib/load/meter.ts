@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { allowedCpus, cpuReading, monotonicUs, processCpuUs } from "../sampling/process.ts";
+import { allowedCpus, cpuReading, knownCpuReading, monotonicUs, processCpuUs } from "../sampling/process.ts";
 import { countCpus, type CpuUs, parseCpuTimes } from "../sampling/proc_parse.ts";
 import { readProc } from "../sampling/procfs.ts";
-import type { CoreTimes, CpuTimes, Timing, Window } from "./types.ts";
+import type { CoreTimes, CpuTimes, Slice, Timing, Window } from "./types.ts";
 
 /** Host and generators at one moment. */
 interface Around {
@@ -27,6 +27,15 @@ export interface Reading {
   serverUs: number | null;
   /** When the server was read. */
   atUs: number;
+  /** The processes of the server. */
+  pids: readonly number[];
+}
+
+/** The readings at both edges of a window, and those between them. */
+export interface Readings {
+  from: Reading;
+  between: readonly Reading[];
+  to: Reading;
 }
 
 /** When load was on the server, and the window in it. */
@@ -38,6 +47,12 @@ export interface Span {
 }
 
 type Times = Pick<Window, "server_cpu_us" | "host_cpu" | "cores" | "own_cpu">;
+
+const SLICE_US = 500_000;
+/** In less the kernel counts too few ticks of 10 ms: so where the load ends early, or this process was late. */
+const MIN_SLICE_US = SLICE_US / 4;
+/** More processes take too long to be read within a window. */
+const MAX_LOOKED_AT = 16;
 
 const HAS_STAT = Deno.build.os === "linux";
 
@@ -97,7 +112,54 @@ export class Meter {
   read(): Reading {
     const first = this.#around();
     const server = this.serverPid === null ? null : cpuReading(this.serverPid);
-    return { first, serverUs: server?.us ?? null, atUs: server?.atUs ?? monotonicUs(), last: this.#around() };
+    return {
+      first,
+      serverUs: server?.us ?? null,
+      atUs: server?.atUs ?? monotonicUs(),
+      pids: server?.pids ?? [],
+      last: this.#around(),
+    };
+  }
+
+  /**
+   * Reads the clocks at both edges of a window, and every half second between them: what others take in one of them decides
+   * the upper percentiles, and is little of a long window. Of a server with many processes nothing is read between.
+   *
+   * @param ended The load is over.
+   */
+  async readAt(fromUs: number, toUs: number, ended: Promise<unknown>): Promise<Readings> {
+    let isOver = false;
+    void ended.then(() => isOver = true);
+    await sleepUntil(fromUs, ended);
+    const from = this.read();
+    const between: Reading[] = [];
+    const last = from.pids.length > MAX_LOOKED_AT ? fromUs : toUs - SLICE_US / 2;
+    for (let atUs = fromUs + SLICE_US; atUs < last && !isOver; atUs += SLICE_US) {
+      await sleepUntil(atUs, ended);
+      if (!isOver) between.push(this.#look(from.pids));
+    }
+    await sleepUntil(toUs, ended);
+    return { from, between, to: this.read() };
+  }
+
+  #look(pids: readonly number[]): Reading {
+    const server = pids.length === 0 ? null : knownCpuReading(pids);
+    const around = this.#around();
+    return { first: around, serverUs: server?.us ?? null, atUs: server?.atUs ?? monotonicUs(), pids, last: around };
+  }
+
+  /** The times of a window and of its slices; these are none where the server has started processes meanwhile. */
+  times({ from, between, to }: Readings, span: Span): Times & Pick<Window, "slices"> {
+    const isLong = (a: Reading, b: Reading) => b.atUs - a.atUs >= MIN_SLICE_US;
+    const all = [from, ...between.filter((look, i) => isLong(between[i - 1] ?? from, look) && isLong(look, to)), to];
+    const isKnown = between.length > 0 && to.pids.length === from.pids.length &&
+      to.pids.every((pid) => from.pids.includes(pid));
+    const slices = all.slice(1).map((next, i): Slice => {
+      const span = { fromUs: all[i]!.atUs, toUs: next.atUs, loadFromUs: -Infinity, loadToUs: Infinity };
+      const { host_cpu, cores, own_cpu } = this.between(all[i]!, next, span);
+      return { host_cpu, cores, own_cpu };
+    });
+    return { ...this.between(from, to, span), slices: isKnown ? slices : [] };
   }
 
   /**

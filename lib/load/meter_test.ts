@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { coreSharesOf, interruptSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import { monotonicUs } from "../sampling/process.ts";
 import type { CoreTimes, CpuTimes } from "./types.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -13,7 +14,7 @@ const IDLE = [0, 0, 0, 0, 0, 0, 0, 0];
 
 const reading = (atUs: number, serverUs: number | null, text: string | null, clientUs = 0, kernelUs = 0): Reading => {
   const around = { stat: text, clientUs, kernelUs };
-  return { first: around, last: around, serverUs, atUs };
+  return { first: around, last: around, serverUs, atUs, pids: [4711] };
 };
 
 const meter = new Meter(null, [], []);
@@ -64,6 +65,37 @@ Deno.test("a meter finds the cores that the server is pinned to, and reads its o
   assertEquals(reading.last.kernelUs, 0);
   const all = own.serverCpus.length;
   assert(all === 0 || all < navigator.hardwareConcurrency + 1);
+});
+
+const SPAN = { fromUs: 0, toUs: 1e6, loadFromUs: 0, loadToUs: 1e6 };
+
+Deno.test("a window has slices where its processes stayed the same, and none that is too short", { ignore }, () => {
+  const pinned = new Meter(null, [], [1]);
+  const busy = (ticks: number) => stat(IDLE, [ticks, 0, 0, 100 - ticks, 0, 0, 0, 0]);
+  const from = reading(0, 0, stat(IDLE, IDLE));
+  const to = reading(1e6, 400_000, busy(90), 300_000);
+  const slicesOf = (between: Reading[], last = to) =>
+    pinned.times({ from, between, to: last }, SPAN).slices
+      .map(({ own_cpu: { server_us, client_us }, cores }) => [server_us, client_us, cores[0]!.busy_us]);
+  const middle = reading(0.5e6, 100_000, busy(20), 100_000);
+  assertEquals(slicesOf([middle]), [[100_000, 100_000, 200_000], [300_000, 200_000, 700_000]]);
+  assertEquals(slicesOf([]), []);
+  assertEquals(slicesOf([middle], { ...to, pids: [4711, 4712] }), []); // what the new one used by then nobody knows
+  assertEquals(slicesOf([middle], { ...to, pids: [4712] }), []);
+  const late = [reading(0.1e6, 0, busy(5)), middle, reading(0.9e6, 0, busy(80))];
+  assertEquals(slicesOf(late), [[100_000, 100_000, 200_000], [300_000, 200_000, 700_000]]);
+  const { server_cpu_us, own_cpu } = pinned.times({ from, between: [middle], to }, SPAN);
+  assertEquals([server_cpu_us, own_cpu.client_us], [400_000, 300_000]); // of all of it
+});
+
+Deno.test("a long window is looked at every half second, and not once its load is over", { ignore }, async () => {
+  const meter = new Meter(Deno.pid, [Deno.pid], []);
+  const startUs = monotonicUs();
+  const { from, between, to } = await meter.readAt(startUs, startUs + 1.1e6, new Promise(() => {}));
+  assertEquals(between.length, 1); // the rest is shorter than a slice and a half
+  assert(from.atUs < between[0]!.atUs && between[0]!.atUs < to.atUs);
+  assert(from.serverUs! < between[0]!.serverUs! && between[0]!.serverUs! < to.serverUs!);
+  assertEquals((await meter.readAt(startUs, startUs + 60e6, Promise.resolve())).between, []);
 });
 
 Deno.test("what threads of the kernel do for the server is no load of strangers", { ignore }, () => {

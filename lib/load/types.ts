@@ -238,6 +238,9 @@ export interface CoreTimes extends CpuTimes {
 /** What one process adds to it. */
 export type StressPart = Omit<StressOutcome, "pss_anon_bytes">;
 
+/** Whose the CPU time of a stretch was. */
+export type Slice = Pick<Window, "host_cpu" | "cores" | "own_cpu">;
+
 /** What was measured in a stretch of time. */
 export interface Window {
   /** How long it lasted. An open loop lasts as long as requests become due: that the last ones are awaited is not in it. */
@@ -296,6 +299,8 @@ export interface Window {
     /** What else of the lab used the same cores: threads of the kernel, and of a pair the other server, which waits for its turn. */
     beside_us?: number;
   };
+  /** The same of each half second of it; none where it is short, or the server has too many processes. */
+  slices: Slice[];
   /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: see `lateness`. */
   late_sends: number;
   /** Requests that were due in an open loop. */
@@ -356,7 +361,14 @@ export interface OpenPart {
 export type WindowPart =
   & Omit<
     Window,
-    "server_cpu_us" | "host_cpu" | "cores" | "own_cpu" | "client_processes" | "client_busy_us" | "closes_after"
+    | "server_cpu_us"
+    | "host_cpu"
+    | "cores"
+    | "own_cpu"
+    | "slices"
+    | "client_processes"
+    | "client_busy_us"
+    | "closes_after"
   >
   & {
     /** How many connections the server closed after so many answers. */

@@ -19,7 +19,9 @@ export interface Table {
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
  * of the study with the most candidates; of several the newest. A quick study is shown only where there is no full one, one
- * of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes.
+ * of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes. Where others disturbed the
+ * rounds of a candidate, those of a later study of the two with the same flags stand in
+ * their place.
  */
 export function widest(
   studies: readonly Study<"comparison" | "wire">[],
@@ -34,13 +36,30 @@ export function widest(
       .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))
       .map((rows) => ({ study, rows, candidates: new Set(rows.map((row) => row.candidate)).size }))
   );
-  const best = Map.groupBy(tables, ({ rows }) => rows[0]!.connections).values().map((of) =>
-    of.toSorted((a, b) =>
+  const best = Map.groupBy(tables, ({ rows }) => rows[0]!.connections).values().map((of) => {
+    const [widest, ...others] = of.toSorted((a, b) =>
       Number(a.study.quick) - Number(b.study.quick) || b.candidates - a.candidates ||
       b.study.time.localeCompare(a.study.time)
-    )[0]!
-  );
+    );
+    return { ...widest!, rows: mended(widest!, others) };
+  });
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
+}
+
+/** The flags of a command: only what was measured with equal ones stands in one table. */
+const flagsOf = ({ command }: Pick<Study<"comparison">, "command">): string => / --.*/.exec(command)?.[0] ?? "";
+
+/** The rows of a table. Those of a candidate that others disturbed are replaced by later ones that they did not. */
+function mended({ study, rows }: Table, others: readonly Table[]): ComparisonRow[] {
+  const later = others.filter((of) => flagsOf(of.study) === flagsOf(study) && of.study.time > study.time)
+    .toSorted((a, b) => b.study.time.localeCompare(a.study.time));
+  const candidates = [...Map.groupBy(rows, (row) => row.candidate)];
+  return candidates.flatMap(([candidate, own]) => {
+    if (!own.some(({ findings }) => isSpoilt(findings))) return own;
+    const again = later.map((of) => of.rows.filter((row) => row.candidate === candidate))
+      .find((rows) => rows.length > 0 && !rows.some(({ findings }) => isSpoilt(findings)));
+    return again ?? own;
+  });
 }
 
 const SIZES = 4; // of a study of wait calls: fewer show no law

@@ -23,6 +23,28 @@ Deno.test("of comparisons the widest is shown for each number of connections, of
   assertEquals(found, [["wide and newer", 2], ["many connections", 2]]);
 });
 
+Deno.test("rows that others disturbed are replaced by later ones of the same pair that they did not", () => {
+  const taken = { findings: [{ server: "c-epoll", id: "foreign_load" as const }] };
+  const wide = (...rows: Study<"comparison">["rows"]) => study("wide", "2026-01-02", rows);
+  const nginx = (time: string, change: Partial<typeof two[number]> = {}, flags = "") =>
+    studyOf("comparison", [row({ candidate: "nginx", ratio: 7, ...change })], {
+      id: time,
+      time,
+      quick: false,
+      command: `deno task compare c-epoll nginx${flags}`,
+    });
+  const ratioOf = (...studies: Study<"comparison">[]) =>
+    widest(studies, "throughput", "c-epoll")[0]!.rows.map(({ candidate, ratio }) => [candidate, ratio]);
+  const disturbed = wide(row({ ratio: 1 }), row({ candidate: "nginx", ratio: 2, ...taken }));
+  const others = [["epoll", 1], ["nginx", 2]];
+  assertEquals(ratioOf(disturbed, nginx("2026-01-03")), [["epoll", 1], ["nginx", 7]]);
+  assertEquals(ratioOf(disturbed, nginx("2026-01-03"), nginx("2026-01-04", taken)), [["epoll", 1], ["nginx", 7]]);
+  assertEquals(ratioOf(disturbed, nginx("2026-01-01")), others); // an older one
+  assertEquals(ratioOf(disturbed, nginx("2026-01-03", taken)), others);
+  assertEquals(ratioOf(disturbed, nginx("2026-01-03", {}, " --head browser")), others);
+  assertEquals(ratioOf(wide(row({ ratio: 1 }), row({ candidate: "nginx", ratio: 2 })), nginx("2026-01-03")), others);
+});
+
 Deno.test("a full comparison comes before a quick one, even one that is newer and wider", () => {
   const full = study("full", "2026-01-01", [row()]);
   const quick = study("quick", "2026-01-02", two, true);

@@ -99,6 +99,9 @@ export interface Evidence {
   stealShare: number | null;
   /** CPU time of these cores that processes used which have no part in the run. */
   foreignShare: number | null;
+  /** The same of the worst half second, where it is half of it or more: such a burst decides the upper percentiles. */
+  stealBurst: number | null;
+  foreignBurst: number | null;
   /** Time in which the control group was kept from running. */
   throttledShare: number | null;
   /** Interrupts are missing in the CPU time of processes. */
@@ -254,14 +257,20 @@ function sharedCoreFound({ sharedCore: shared }: Evidence): string | null {
   return shared === null ? null : `${SHARED[shared]}, so that each slowed the other: ${BOUNDS}`;
 }
 
-function foreignLoad({ foreignShare: share }: Evidence): string | null {
-  if (share === null || share <= FOREIGN_SHARE) return null;
-  return `processes outside of the run used ${percent(share)} of the CPU time: ${BOUNDS}`;
+/** A share and its burst in words; null where neither is enough for a finding. */
+function taken(share: number | null, burst: number | null): string | null {
+  if (share === null || (share <= FOREIGN_SHARE && burst === null)) return null;
+  return `${percent(share)} of the CPU time${burst === null ? "" : `, ${percent(burst)} in the worst half second`}`;
 }
 
-function steal({ stealShare: share }: Evidence): string | null {
-  if (share === null || share <= FOREIGN_SHARE) return null;
-  return `steal time was ${percent(share)}: ${BOUNDS}`;
+function foreignLoad({ foreignShare, foreignBurst }: Evidence): string | null {
+  const of = taken(foreignShare, foreignBurst);
+  return of === null ? null : `processes outside of the run used ${of}: ${BOUNDS}`;
+}
+
+function steal({ stealShare, stealBurst }: Evidence): string | null {
+  const of = taken(stealShare, stealBurst);
+  return of === null ? null : `steal time was ${of}: ${BOUNDS}`;
 }
 
 function throttled({ throttledShare: share }: Evidence): string | null {

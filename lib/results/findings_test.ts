@@ -37,6 +37,8 @@ const SOUND: Evidence = {
   closesAfter: null,
   stealShare: 0.01,
   foreignShare: 0.02,
+  stealBurst: null,
+  foreignBurst: null,
   throttledShare: 0,
   irqApart: false,
   seconds: 10,
@@ -154,7 +156,12 @@ Deno.test("foreign processes over 10 % are foreign_load, and a hypervisor that g
   assertEquals(judged({ foreignShare: 0.101 }), ["foreign_load"]);
   assertEquals(judged({ stealShare: 0.3, foreignShare: 0.2 }), ["foreign_load", "steal"]);
   assertStringIncludes(sentenceOf({ stealShare: 0.3 }), "steal time was 30 %");
-  assertStringIncludes(sentenceOf({ foreignShare: 0.2 }), "processes outside of the run used 20 %");
+  assertStringIncludes(sentenceOf({ foreignShare: 0.2 }), "processes outside of the run used 20 % of the CPU time: ");
+  assertEquals(judged({ stealBurst: 0.5, foreignBurst: 0.6 }), ["foreign_load", "steal"]);
+  assertStringIncludes(
+    sentenceOf({ foreignBurst: 0.6 }),
+    "used 2 % of the CPU time, 60 % in the worst half second: ",
+  );
 });
 
 Deno.test("a core that both sides use is shared_core, and makes throughput a lower bound and latency an upper one", () => {
@@ -190,7 +197,7 @@ Deno.test("what was not measured is no finding", () => {
   assertEquals(
     judged({
       ...{ generatorCoreShare: null, serverCoreShare: null, lateP99Us: null, p99Us: null },
-      ...{ stealShare: null, foreignShare: null, throttledShare: null },
+      ...{ stealShare: null, foreignShare: null, stealBurst: null, foreignBurst: null, throttledShare: null },
     }),
     [],
   );
@@ -216,6 +223,8 @@ const WORST: Evidence = {
   closesAfter: 1,
   stealShare: 1,
   foreignShare: 1,
+  stealBurst: 1,
+  foreignBurst: 1,
   throttledShare: 1,
   irqApart: true,
   seconds: 0.1,

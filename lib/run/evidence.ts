@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { coreSharesOf, interruptSharesOf, sharesOf, type Window } from "../load/generator.ts";
+import { coreSharesOf, interruptSharesOf, sharesOf, type Slice, type Window } from "../load/generator.ts";
 import type { Evidence } from "../results/findings.ts";
 import { readThrottling } from "../sampling/cgroup.ts";
 import { type Cpu, readCpus } from "../sampling/cores.ts";
@@ -56,14 +56,35 @@ export function lateness(windows: readonly Window[]): { late_p50_us: number | nu
 const larger = (a: number | null | undefined, b: number | null | undefined): number | null =>
   a == null ? b ?? null : b == null ? a : Math.max(a, b);
 
-/** So much of one of several windows is a burst: it decides the upper percentiles of all, however little of their time it is. */
+/** So much of one of several stretches is a burst: it decides the upper percentiles of all, however little of their time it is. */
 const BURST_SHARE = 0.5;
+
+type Measured = Slice & Partial<Pick<Window, "slices">>;
+
+/** The shortest stretches that are known. */
+const stretchesOf = (windows: readonly Measured[]): readonly Slice[] =>
+  windows.flatMap((window): readonly Slice[] =>
+    window.slices === undefined || window.slices.length === 0 ? [window] : window.slices
+  );
+
+/** A share of all windows together, and that of their worst stretch where it is a burst. */
+interface Taken {
+  all: number | null;
+  burst: number | null;
+}
+
+/** Shares of one stretch are a few per cent off, for the kernel counts in ticks of 10 ms: less than a burst says nothing there. */
+function takenOf(windows: readonly Measured[], share: (of: readonly Slice[]) => number | null): Taken {
+  const stretches = stretchesOf(windows);
+  const worst = Math.max(0, ...stretches.map((stretch) => share([stretch]) ?? 0));
+  return { all: share(windows), burst: stretches.length > 1 && worst >= BURST_SHARE ? worst : null };
+}
 
 /**
  * The CPU time that others used of the pinned cores, whichever had more. Of the host, where a side is pinned to none: it may run
  * on those of the other side too, and would seem to be a stranger there.
  */
-function foreignOver(windows: readonly Pick<Window, "cores" | "own_cpu" | "host_cpu">[], irqApart: boolean) {
+function foreignOver(windows: readonly Slice[], irqApart: boolean): number | null {
   const [server, client] = (["server", "client"] as const).map((side) => coreSharesOf(windows, side, irqApart));
   const isFree = (server === null && client === null) ||
     windows.some(({ own_cpu: { server_us, client_us } }) =>
@@ -72,18 +93,16 @@ function foreignOver(windows: readonly Pick<Window, "cores" | "own_cpu" | "host_
   return isFree ? sharesOf(windows, irqApart).foreign : larger(server?.foreign, client?.foreign);
 }
 
-/**
- * The share of all windows together; or that of the worst of them, where it is a burst. Shares of one window are a few per
- * cent off, for the kernel counts in ticks of 10 ms: so less than a burst says nothing there.
- */
-export function foreignShareOf(
-  windows: readonly Pick<Window, "cores" | "own_cpu" | "host_cpu">[],
-  irqApart: boolean,
-): number | null {
-  const all = foreignOver(windows, irqApart);
-  const worst = Math.max(0, ...windows.map((window) => foreignOver([window], irqApart) ?? 0));
-  return all !== null && worst >= BURST_SHARE ? Math.max(all, worst) : all;
-}
+/** What others used of the cores. */
+export const foreignIn = (windows: readonly Measured[], irqApart: boolean): Taken =>
+  takenOf(windows, (of) => foreignOver(of, irqApart));
+
+/** What the hypervisor gave of them to other guests. */
+export const stealIn = (windows: readonly Measured[]): Taken =>
+  takenOf(windows, (of) => {
+    const [server, client] = (["server", "client"] as const).map((side) => coreSharesOf(of, side));
+    return server === null && client === null ? sharesOf(of).steal : larger(server?.steal, client?.steal);
+  });
 
 type FromWindows = Pick<
   Evidence,
@@ -93,6 +112,8 @@ type FromWindows = Pick<
   | "lateP99Us"
   | "stealShare"
   | "foreignShare"
+  | "stealBurst"
+  | "foreignBurst"
   | "irqApart"
   | "reconnects"
   | "closesAfter"
@@ -118,23 +139,23 @@ export function sharedCoreOf(
 
 /**
  * The evidence that windows of one load have in them. Foreign load and steal are those of the cores that server and
- * generator are pinned to, whichever had more; of the whole host where they are not pinned. See {@linkcode foreignShareOf}.
+ * generator are pinned to, whichever had more; of the whole host where they are not pinned.
  */
 export function evidenceOf(windows: readonly Window[]): FromWindows {
   irqApart ??= irqTimeAccounting() === true;
   cpusHere ??= Deno.build.os === "linux" ? readCpus() : [];
   const answered = windows.some(({ requests }) => requests > 0); // an empty window shows nothing
   const server = coreSharesOf(windows, "server", irqApart);
-  const client = coreSharesOf(windows, "client", irqApart);
-  const host = sharesOf(windows);
-  const pinned = server !== null || client !== null;
+  const [foreign, steal] = [foreignIn(windows, irqApart), stealIn(windows)];
   return {
     generatorCoreShare: answered ? generatorShare(windows, irqApart) : null,
     loadCoresLeft: loadCoresLeft(windows),
     serverCoreShare: !answered || server === null ? null : irqApart ? server.busy : server.own,
     lateP99Us: lateness(windows).late_p99_us,
-    stealShare: pinned ? larger(server?.steal, client?.steal) : host.steal,
-    foreignShare: foreignShareOf(windows, irqApart),
+    stealShare: steal.all,
+    foreignShare: foreign.all,
+    stealBurst: steal.burst,
+    foreignBurst: foreign.burst,
     irqApart,
     reconnects: windows.reduce((sum, window) => sum + window.reconnects, 0),
     closesAfter: windows.at(-1)?.closes_after ?? null,

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { foreignShareOf, generatorShare, loadCoresLeft, sharedCoreOf } from "./evidence.ts";
+import { foreignIn, generatorShare, loadCoresLeft, sharedCoreOf, stealIn } from "./evidence.ts";
 import type { Cpu } from "../sampling/cores.ts";
 import type { CoreTimes } from "../load/generator.ts";
 
@@ -66,7 +66,7 @@ Deno.test("cores of the load are left where fewer processes took part; where non
   assertEquals(loadCoresLeft([{ cores: [core(0, "server")], client_processes: 8 }]), null);
 });
 
-Deno.test("a burst of others in one window of many is their share, and less than that is a part of the mean", () => {
+Deno.test("a burst of others in one window of many is found, and less than that is a part of the mean", () => {
   /** Half a second, in which others used so much of the server's core; on the load's core nobody else ran. */
   const slice = (foreign: number) => ({
     cores: [
@@ -77,18 +77,42 @@ Deno.test("a burst of others in one window of many is their share, and less than
     host_cpu: null,
   });
   const among = (foreign: number) => [...Array.from({ length: 15 }, () => slice(0)), slice(foreign)];
-  assertEquals(foreignShareOf(among(0), false), 0);
-  assertEquals(foreignShareOf(among(0.4), false), 0.025);
-  assertEquals(foreignShareOf(among(0.6), false), 0.6);
-  assertEquals(foreignShareOf([slice(0.3), slice(0.3)], false), 0.3);
-  assertEquals(foreignShareOf([], false), null);
+  assertEquals(foreignIn(among(0), false), { all: 0, burst: null });
+  assertEquals(foreignIn(among(0.4), false), { all: 0.025, burst: null });
+  assertEquals(foreignIn(among(0.6), false).burst, 0.6);
+  assertEquals(foreignIn([slice(0.3), slice(0.3)], false), { all: 0.3, burst: null });
+  assertEquals(foreignIn([slice(0.6)], false), { all: 0.6, burst: null }); // all of it is no burst
+  assertEquals(foreignIn([], false), { all: null, burst: null });
   const unpinned = {
     cores: [],
     own_cpu: { server_us: 0, client_us: 0 },
     host_cpu: { ...NONE, busy_us: 7, total_us: 10 },
   };
   const idle = { ...unpinned, host_cpu: { ...NONE, total_us: 90 } };
-  assertEquals(foreignShareOf([unpinned, idle], false), 0.7);
+  assertEquals(foreignIn([unpinned, idle], false).burst, 0.7);
+});
+
+Deno.test("a burst of others within one long window is found in its slices, and so is one of other guests", () => {
+  const stretch = (seconds: number, foreign: number, steal = 0) => ({
+    cores: [{
+      ...core(0, "server"),
+      busy_us: seconds * 400_000 + 500_000 * foreign,
+      steal_us: 500_000 * steal,
+      total_us: seconds * 1e6,
+    }],
+    own_cpu: { server_us: seconds * 400_000, client_us: 0 },
+    host_cpu: null,
+  });
+  const slices = (...last: [foreign: number, steal?: number]) => [
+    ...Array.from({ length: 19 }, () => stretch(0.5, 0)),
+    stretch(0.5, ...last),
+  ];
+  const foreign = (share: number, of = slices(share)) => foreignIn([{ ...stretch(10, share), slices: of }], false);
+  assertEquals([foreign(0.6), foreign(0.4)], [{ all: 0.03, burst: 0.6 }, { all: 0.02, burst: null }]);
+  assertEquals(foreign(0.6, []), { all: 0.03, burst: null }); // nothing is known of its slices
+  const stolen = (share: number) => stealIn([{ ...stretch(10, 0, share), slices: slices(0, share) }]);
+  assertEquals([stolen(0.6), stolen(0.4)], [{ all: 0.03, burst: 0.6 }, { all: 0.02, burst: null }]);
+  assertEquals(stealIn([]), { all: null, burst: null });
 });
 
 Deno.test("a server that may use all cores is no stranger on those of the load", () => {
@@ -103,17 +127,17 @@ Deno.test("a server that may use all cores is no stranger on those of the load",
     own_cpu: { server_us, client_us: 200_000 },
     host_cpu: { ...NONE, busy_us: 1_900_000, softirq_us: 200_000, total_us: 2e6 },
   });
-  assertEquals(foreignShareOf([window(false, 1_600_000)], false), 0.05);
-  assertEquals(foreignShareOf([window(true, 1_600_000)], false), 0.05);
-  assertEquals(foreignShareOf([window(false, 1_400_000)], true), 0.05); // no process clock has the interrupts
-  assertEquals(foreignShareOf([window(false, null)], false), 0.85); // of no server here is anything known
+  assertEquals(foreignIn([window(false, 1_600_000)], false).all, 0.05);
+  assertEquals(foreignIn([window(true, 1_600_000)], false).all, 0.05);
+  assertEquals(foreignIn([window(false, 1_400_000)], true).all, 0.05); // no process clock has the interrupts
+  assertEquals(foreignIn([window(false, null)], false).all, 0.85); // of no server here is anything known
 });
 
 Deno.test("a load that may use all cores is no stranger on that of the server", () => {
   const cores = [{ ...core(0, "server"), busy_us: 800_000, total_us: 1e6 }];
   const host_cpu = { ...NONE, busy_us: 1_000_000, total_us: 2e6 };
   const foreign = (client_us: number) =>
-    foreignShareOf([{ cores, own_cpu: { server_us: 500_000, client_us }, host_cpu }], false);
+    foreignIn([{ cores, own_cpu: { server_us: 500_000, client_us }, host_cpu }], false).all;
   assertEquals(foreign(400_000), 0.05);
   assertEquals(foreign(0), 0.3); // it is on other hosts
 });

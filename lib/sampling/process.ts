@@ -125,10 +125,12 @@ export function allowedCpus(pid: number): number[] | null {
  */
 export const cpuUs = (rootPid: number): number | null => cpuReading(rootPid)?.us ?? null;
 
-/** CPU time of a process tree, and when it was that: see {@linkcode cpuUs} and {@linkcode monotonicUs}. */
+/** CPU time of processes, and when it was that: see {@linkcode cpuUs} and {@linkcode monotonicUs}. */
 export interface CpuReading {
   us: number;
   atUs: number;
+  /** The processes. */
+  pids: number[];
 }
 
 /** As {@linkcode cpuUs}, with the time at which the clocks were read: to find the processes takes far longer than to read them. */
@@ -145,6 +147,17 @@ export function cpuReading(rootPid: number): CpuReading | null {
   return reading;
 }
 
+/**
+ * The same of processes that are known: to read them takes some 20 µs each, and to find them milliseconds. What they have
+ * started since is missing. Null if one of them has ended.
+ */
+export function knownCpuReading(pids: readonly number[]): CpuReading | null {
+  const found = readableStats(pids.map(String), readProc);
+  if (found.length < pids.length || found.some(({ ignoresChildren }) => ignoresChildren)) return null;
+  const { vanished, tookUs: _, ...reading } = readClocks(found);
+  return vanished ? null : reading;
+}
+
 function readClocks(tree: readonly ProcessStat[]) {
   let us = 0;
   let vanished = false;
@@ -155,7 +168,7 @@ function readClocks(tree: readonly ProcessStat[]) {
     else us += ownUs + stat.waitedForTicks * TICK_US;
   }
   const tookUs = monotonicUs() - beganUs;
-  return { us, atUs: beganUs + tookUs / 2, tookUs, vanished };
+  return { us, atUs: beganUs + tookUs / 2, pids: tree.map(({ pid }) => pid), tookUs, vanished };
 }
 
 /**

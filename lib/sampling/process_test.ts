@@ -1,6 +1,15 @@
 import { cpuUsage } from "node:process";
 import { assert, assertEquals, assertGreaterOrEqual, assertLess, assertThrows } from "@std/assert";
-import { allowedCpus, cpuUs, hostCpuUs, processTree, readableStats, unlessGone } from "./process.ts";
+import {
+  allowedCpus,
+  cpuReading,
+  cpuUs,
+  hostCpuUs,
+  knownCpuReading,
+  processTree,
+  readableStats,
+  unlessGone,
+} from "./process.ts";
 import { readProc } from "./procfs.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -44,8 +53,24 @@ Deno.test({ name: "a process that has ended has no tree and no CPU time", ignore
   await hear();
   assertEquals(processTree(pid), [pid]);
   await end();
-  assertEquals([processTree(pid), cpuUs(pid)], [null, null]);
+  assertEquals([processTree(pid), cpuUs(pid), knownCpuReading([Deno.pid, pid])], [null, null, null]);
 });
+
+Deno.test(
+  { name: "of known processes the CPU time is that of their tree, without looking for more", ignore },
+  async () => {
+    const { pid, hear, end } = shell(`${DENO} eval '${burn(100)}${WAIT}'; :`);
+    const own = Number(await hear());
+    const found = cpuReading(pid)!;
+    assertEquals(found.pids, processTree(pid));
+    const { us, pids } = knownCpuReading(found.pids)!;
+    assertEquals(pids, found.pids);
+    assertGreaterOrEqual(us, Math.max(own, found.us));
+    assertLess(knownCpuReading([pid])!.us, own); // the shell alone
+    assertEquals(knownCpuReading([])!.us, 0);
+    await end();
+  },
+);
 
 Deno.test({ name: "CPU time agrees with what the process counts itself", ignore }, async () => {
   const { pid, hear, end } = converse(Deno.execPath(), ["eval", burn(200) + WAIT]);

@@ -5,7 +5,7 @@
  * @module
  */
 import { EXIT } from "../../lib/cli/exit.ts";
-import { isDisturbedProbe, isSpoilt } from "../../lib/results/findings.ts";
+import { type Found, isDisturbedProbe, isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { hostCpuUs } from "../../lib/sampling/process.ts";
@@ -68,14 +68,33 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
   }
 }
 
-/** Servers from whose runs and studies, stored since a time, others took CPU time, and probes of which they did. */
+/**
+ * Servers from whose runs and studies, stored since a time, others took CPU time, and probes of which they did. Of a comparison
+ * it is the candidate, for the reference is measured again with it.
+ */
 export function spoiltSince({ results, studies }: Pick<Stored, "results" | "studies">, since: string): string[] {
-  const found = results.filter(({ time }) => time >= since).flatMap(({ findings }) => findings);
   const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
-  const ofRows = rows.flatMap((row) => "findings" in row ? row.findings : []); // some kinds of study note none
-  const probes = rows.flatMap((row) => "variant" in row && isDisturbedProbe(row) ? [row.probe] : []);
-  const servers = [...found, ...ofRows].filter((found) => isSpoilt([found])).map(({ server }) => server);
-  return [...new Set([...servers, ...probes])];
+  const ofRuns = results.filter(({ time }) => time >= since).flatMap(({ findings }) => serversIn(findings));
+  const ofRows = rows.flatMap((row) => {
+    if ("variant" in row) return isDisturbedProbe(row) ? [row.probe] : [];
+    if (!("findings" in row)) return []; // some kinds of study note none
+    return "candidate" in row && isSpoilt(row.findings) ? [row.candidate] : serversIn(row.findings);
+  });
+  return [...new Set([...ofRuns, ...ofRows])];
+}
+
+const serversIn = (findings: readonly Found[]): string[] =>
+  findings.filter((found) => isSpoilt([found])).map(({ server }) => server);
+
+/** What is left to measure of a step once some of it was spoilt: of a comparison the candidates that were. */
+export function narrowed(step: Step, spoilt: readonly string[]): Step {
+  const [task, reference, ...rest] = step.args;
+  const end = rest.findIndex((word) => word.startsWith("--"));
+  const flags = end < 0 ? [] : rest.slice(end);
+  const candidates = rest.slice(0, rest.length - flags.length).filter((name) => spoilt.includes(name));
+  return task === "compare" && candidates.length > 0
+    ? { ...step, args: [task, reference!, ...candidates, ...flags] }
+    : step;
 }
 
 /** Minutes that the steps left will take, by how long the done ones took against their estimate. */
@@ -86,16 +105,20 @@ export function minutesLeft(left: readonly Step[], done: readonly { step: Step; 
   return pace * left.reduce((sum, { minutes }) => sum + minutes, 0);
 }
 
-/** Runs a step until it is not disturbed, or as often as allowed. Returns its last attempt; null: it was interrupted. */
-async function runStep(step: Step, attempts: number, plan: Plan): Promise<Attempt | null> {
+/**
+ * Runs a step until it is not disturbed, or as often as allowed. Returns its last attempt; null: it was interrupted.
+ *
+ * @param before Earlier attempts at it that are done.
+ */
+async function runStep(step: Step, before: readonly Attempt[], plan: Plan): Promise<Attempt | null> {
   const { dir, machine, keyOf, signal, say } = plan;
-  let last: Attempt | null = null;
-  for (let i = attempts; i < MAX_ATTEMPTS; i++) {
+  let last = before.at(-1) ?? null;
+  for (let i = before.length; i < MAX_ATTEMPTS; i++) {
     if (step.measures) await waitForQuiet(plan);
     if (signal.aborted) return null;
     const since = new Date().toISOString();
     const start = performance.now();
-    const exit = await plan.run(step, signal);
+    const exit = await plan.run(narrowed(step, last?.spoilt ?? []), signal);
     if (signal.aborted) return null;
     const spoilt = step.measures ? spoiltSince(await readAll(dir, machine), since) : [];
     last = {
@@ -134,7 +157,7 @@ export async function reproduce(plan: Plan): Promise<Reproduced> {
       of: steps.length,
       minutesLeft: minutesLeft(open.slice(i), done),
     });
-    const attempt = await runStep(step, of(step).filter(isDone).length, plan);
+    const attempt = await runStep(step, of(step).filter(isDone), plan);
     if (attempt === null || signal.aborted) return { ...reproduced, interrupted: true };
     done.push({ step, seconds: attempt.seconds });
     if (!isDone(attempt)) reproduced.failed.push({ step: step.id, exit: attempt.exit });

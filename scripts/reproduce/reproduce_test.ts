@@ -14,9 +14,9 @@ import { machineOf } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { compared, overWire, probed, scaled, storedOf } from "../../lib/testing/fixtures.ts";
-import { JOURNAL } from "./journal.ts";
+import { JOURNAL, keepAttempt } from "./journal.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
-import { minutesLeft, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
+import { minutesLeft, narrowed, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
 
 const experiments = catalogue();
 const probes = PROBES.map(({ name }) => name);
@@ -131,6 +131,31 @@ Deno.test("a study over a wire that others disturbed counts, as each does whose 
   });
   assertEquals(spoiltSince(probe, ""), ["stats-line"]);
   assertEquals(spoiltSince(stored, new Date(Date.parse(time) + 1).toISOString()), []);
+});
+
+Deno.test("of a comparison the candidates that were disturbed are measured again, and no others", () => {
+  const of = (args: string, ...spoilt: string[]) =>
+    narrowed(step("a", { args: args.split(" ") }), spoilt).args.join(" ");
+  const all = "compare c-epoll nginx epoll go-net --scenario rate --rate 10000";
+  assertEquals(of(all, "go-net", "nginx"), "compare c-epoll nginx go-net --scenario rate --rate 10000");
+  assertEquals(of("compare c-epoll nginx epoll", "epoll"), "compare c-epoll epoll");
+  assertEquals([of(all), of(all, "c-epoll"), of("exp epoll --quick", "epoll")], [all, all, "exp epoll --quick"]);
+  const ratio = compared(["throughput", 100, "cpu_us_per_request"], ["nginx", "c-epoll"], [1, 1, 1], {
+    findings: [{ server: "c-epoll", id: "foreign_load" }],
+  });
+  assertEquals(spoiltSince(storedOf(ratio), ""), ["nginx"]); // the reference is measured again with it
+});
+
+Deno.test("a resumed reproduction measures again what was disturbed before", async () => {
+  const commands: string[] = [];
+  using at = lab(() => 0);
+  const compare = step("a", { args: ["compare", "c-epoll", "nginx", "epoll"] });
+  const plan = at.plan([compare]);
+  const before = { key: plan.keyOf(compare), step: "a", time: new Date().toISOString(), seconds: 1, exit: 3 };
+  await keepAttempt(join(at.dir.path, plan.machine), { ...before, spoilt: ["epoll"] });
+  const run = ({ args }: Step) => Promise.resolve(void commands.push(args.join(" "))).then(() => 0);
+  assertEquals((await reproduce({ ...plan, run })).done, 1);
+  assertEquals(commands, ["compare c-epoll epoll"]);
 });
 
 Deno.test("a comparison with 1 000 connections, or at a rate, is none with 10", () => {
