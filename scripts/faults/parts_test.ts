@@ -158,6 +158,12 @@ Deno.test("reasons that servers share stand on one line, and answers that were n
   assert(text.endsWith(answer), text);
 });
 
+Deno.test("what a server keeps by its header stands on one line, with all faults that it was seen behind", () => {
+  const kept = (fault: string): FaultRow => ({ ...ROW, fault, reason: "return-memory: The heap grows." });
+  const text = describe([kept("pipelines"), kept("fragments")], 120);
+  assertStringIncludes(text, `  survived: ${ROW.server}, pipelines, fragments: return-memory: The heap grows.\n`);
+});
+
 Deno.test("no line is wider than the terminal, and what goes on stands to the right of where it began", () => {
   const reason = "half-close: once the client has closed its half, a request whose answer is not ready is dropped";
   const rows: FaultRow[] = [{ ...ROW, verdict: "cannot", reason, lost: 7 }, { ...ROW, server: "poll" }];

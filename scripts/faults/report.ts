@@ -42,19 +42,20 @@ export function fold(line: string, width: number): string[] {
   return wrap(text, width - further).map((part, i) => " ".repeat(i === 0 ? indent : further) + part);
 }
 
-/** The reasons, the gravest verdict first; servers of the same reason on one line. */
+/** The reasons, the gravest verdict first; servers of the same reason on one line, and of one that survives its faults. */
 function reasons(rows: readonly FaultRow[]): string[] {
-  const lines = new Map<string, { verdict: string; fault: string; reason: string; servers: string[] }>();
-  for (const { server, fault, verdict, reason } of rows) {
-    if (reason === null) continue;
-    const key = `${verdict} ${fault} ${reason}`;
-    const line = lines.get(key) ?? { verdict, fault, reason, servers: [] };
-    line.servers.push(server);
-    lines.set(key, line);
-  }
+  const told = rows.filter(({ reason }) => reason !== null);
+  const lines = Map.groupBy(
+    told,
+    ({ verdict, server, fault, reason }) => `${verdict} ${verdict === "survived" ? server : fault} ${reason}`,
+  );
   return [...lines.values()]
-    .sort((a, b) => ORDER.indexOf(a.verdict) - ORDER.indexOf(b.verdict))
-    .map(({ verdict, fault, reason, servers }) => `  ${verdict}: ${servers.join(", ")}, ${fault}: ${reason}`);
+    .sort(([a], [b]) => ORDER.indexOf(a!.verdict) - ORDER.indexOf(b!.verdict))
+    .map((same) => {
+      const servers = [...new Set(same.map(({ server }) => server))].join(", ");
+      const faults = [...new Set(same.map(({ fault }) => fault))].join(", ");
+      return `  ${same[0]!.verdict}: ${servers}, ${faults}: ${same[0]!.reason}`;
+    });
 }
 
 /** The last sentence. */
