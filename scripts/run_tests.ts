@@ -73,8 +73,8 @@ const LONG = [
 const OF_PEERS = ["--filter", "/ runs alone in an empty folder| in its last line truly how many requests/"];
 const FEW_CASES = "--fuzz=20"; // for each kind of stream; without it the tests take more
 
-// Tests mostly wait, for servers and for a browser, so five parts share a machine well, even one of two cores.
-const PARTS_AT_ONCE = 5;
+// Tests mostly wait, for servers and for a browser, so six parts share a machine well, even one of two cores.
+const PARTS_AT_ONCE = 6;
 const CHUNKS = 6; // of what is no contract: enough to share out evenly, and few, as each starts a process
 
 /** The flags that were given. */
