@@ -107,6 +107,10 @@ export const memoryRatio = (evidence: Evidence, metric: "pss_bytes" | "user_byte
 export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
   evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });
 
+/** What to say beside CPU time that no full load was measured for: nothing where the servers were the limit. */
+export const atFullLoad = ({ limited }: Ratio): string =>
+  limited ? "; the load generator was the limit: not full load" : "";
+
 /** The same over a wire, by busy time of the server's cores or by CPU time of its processes alone. */
 export const costOverWire = (
   evidence: Evidence,

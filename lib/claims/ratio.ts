@@ -31,8 +31,13 @@ export interface Asked {
   to: string;
 }
 
-/** A ratio, and whether the load generator was at its limit, so that it says nothing. */
-export type Ratio = Figure & { isVoid: boolean };
+/** A ratio, and what the limits of the load generator make of it. */
+export type Ratio = Figure & {
+  /** Whether it says nothing, because one of the two figures is a bound. */
+  isVoid: boolean;
+  /** Whether the load generator was at its limit beside one of the two: CPU time was not that of full load then. */
+  limited: boolean;
+};
 
 /** A ratio as a study tells it that has compared the two; undefined: it has not. */
 export function directIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
@@ -47,7 +52,10 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
   for (const a of of(asked.of)) {
     const b = of(asked.to).find(({ reference }) => reference === a.reference);
     const [left, right] = [ratioOf(a), b && ratioOf(b)];
-    if (left && right) return { ...quotient(left, right), isVoid: left.isVoid || right.isVoid };
+    if (left && right) {
+      const [isVoid, limited] = [left.isVoid || right.isVoid, left.limited || right.limited];
+      return { ...quotient(left, right), isVoid, limited };
+    }
   }
   return undefined;
 }
@@ -62,5 +70,7 @@ const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric
 function ratioOf(row: ComparisonRow): Ratio | undefined {
   if (row.reason !== null) throw new NotTestable(`${row.candidate}: ${row.reason}`);
   if (row.ratio === null || isInconclusive(row)) return undefined;
-  return { estimate: row.ratio, low: row.ratio_low, high: row.ratio_high, isVoid: isVoid(row) };
+  const { ratio: estimate, ratio_low: low, ratio_high: high, candidate, reference, findings } = row;
+  const limited = findings.some(({ server, id }) => id === "client_bound" && [candidate, reference].includes(server));
+  return { estimate, low, high, isVoid: isVoid(row), limited };
 }

@@ -228,6 +228,7 @@ class Recorder extends Evidence {
   override ratio = ({ scenario, connections, of, to }: Parameters<Evidence["ratio"]>[0]) => ({
     ...this.#need(compares(of, to, scenario, connections), `${scenario} ${connections} of ${of} against ${to}`),
     isVoid: false,
+    limited: false,
   });
   override probe = (probe: string) => this.#need(probesIt(probe), probe);
   override probes = (probe: string) => [{ name: "epoll", value: this.probe(probe) }];
