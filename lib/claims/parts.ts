@@ -6,14 +6,33 @@
 import { bytes, count } from "../text/format.ts";
 import { type Part, written } from "./claim.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
+import { atLeast, type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
 import type { Ratio } from "./ratio.ts";
 import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
 
+/** The load had no port left for one more connection, or the time of the run was over. */
+const CUT_SHORT = /\bat this end\b|: time, /;
+/** Whether the load or the time ended a run of `hold`, so that it does not show where the server ends. */
+export const isCutShort = (reason: string | null): boolean => CUT_SHORT.test(reason ?? "");
+
+/** What ended a run of `hold`, to stand behind its figure: nothing where all were held that were asked for. */
+export const endOf = (reason: string | null): string => reason === null ? "" : ` (${reason.replace(/\.$/, "")})`;
+
+/**
+ * How many connections a server takes at most. A lower bound where no more were asked for, or where the run was cut short, or
+ * where a setting of the host stopped it: another one may let the same server hold more.
+ */
+export function ceilingOf({ answered, reason }: Pick<Held, "answered" | "reason">): Figure {
+  const isBound = reason === null || isCutShort(reason) || settingIn(reason) !== undefined;
+  return isBound ? { ...answered, high: Infinity } : answered;
+}
+
 /** Whether a server held all the connections that the problem asks for. */
 export function heldAll(evidence: Evidence, name: string): Part {
-  const { answered } = evidence.held(name);
-  return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
+  const held = evidence.held(name);
+  const holds = atLeast(ceilingOf(held), C10K);
+  const why = holds === true ? "" : endOf(held.reason);
+  return { says: `${name} held ${count(held.answered.estimate)} connections${why}`, holds };
 }
 
 /** The soft limit of descriptors that most systems start a process with. */
