@@ -10,9 +10,9 @@ import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
-import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
+import { type Asked, directIn, NotTestable, type Ratio, RATE_PER_S, viaThirdIn } from "./ratio.ts";
 import { type Slo, sloOf } from "../results/capacity.ts";
-import { C10K, CROWD, isUsualMessage, MIXED, SCALING, SWEEP } from "../results/conventions.ts";
+import { C10K, CROWD, isUsualMessage, SCALING, SWEEP } from "../results/conventions.ts";
 import type {
   ComparisonRow,
   CrosscheckRow,
@@ -217,7 +217,8 @@ export class Evidence {
    */
   ratio(asked: Asked): Ratio {
     const { scenario, connections, of, to } = asked;
-    const open = scenario === "mixed" ? ` --scenario mixed --rate ${MIXED.ratePerS}` : ` --scenario ${scenario}`;
+    const rate = RATE_PER_S[scenario];
+    const open = ` --scenario ${scenario}${rate === undefined ? "" : ` --rate ${rate}`}`;
     const ways = [directIn, viaThirdIn].map((way) => (rows: readonly ComparisonRow[]) => way(rows, asked));
     const telling = ways.map((way) => (rows: readonly ComparisonRow[]) => {
       const found = way(rows);

@@ -5,7 +5,7 @@
  */
 import { isInconclusive, isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
-import { HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
+import { EQUAL_RATE, HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
@@ -21,6 +21,7 @@ export interface Asked {
     | "core_us_per_request"
     | "cpu_us_per_request"
     | "cpu_us_per_delivery"
+    | "p50_us"
     | "p99_us"
     | "last_p50_us"
     | "pss_bytes"
@@ -30,6 +31,9 @@ export interface Asked {
   of: string;
   to: string;
 }
+
+/** Requests/s of the scenarios in which only those ratios stand beside each other that were measured at the same rate. */
+export const RATE_PER_S: Partial<Record<Asked["scenario"], number>> = { mixed: MIXED.ratePerS, rate: EQUAL_RATE };
 
 /** A ratio, and what the limits of the load generator make of it. */
 export type Ratio = Figure & {
@@ -64,7 +68,7 @@ const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
     (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row) &&
-    (scenario !== "mixed" || row.rate_per_s === MIXED.ratePerS)
+    (RATE_PER_S[scenario] ?? row.rate_per_s) === row.rate_per_s
   );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {

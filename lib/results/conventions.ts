@@ -22,6 +22,9 @@ export const MIXED = { ratePerS: 200, sizesUs: [0, 500, 5000, 50_000] } as const
 /** The same as flags of `compare`. */
 export const MIXED_FLAGS = `--scenario mixed --rate ${MIXED.ratePerS} --work ${MIXED.sizesUs.join(",")}`;
 
+/** Requests/s in the scenario `rate` at which all are compared: at half of what each reaches no two are asked alike. */
+export const EQUAL_RATE = 10_000;
+
 /** The target of a heavy request. */
 export const heavyPath = (us: number = HEAVY_US): string => `/work/${us}`;
 

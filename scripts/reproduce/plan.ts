@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
+import { C10K, EQUAL_RATE, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -22,8 +22,6 @@ export interface Step {
 
 /** How many connections a server is asked for to see where it ends. */
 const BREAK_AT = 20_000;
-/** Requests/s at which all are compared. */
-const EQUAL_RATE = 10_000;
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
 /** The server that others which push are compared with, and how many do not read where it is compared with itself. */
