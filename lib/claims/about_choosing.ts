@@ -108,9 +108,9 @@ const multiReactor: Claim = {
   rule:
     "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more loops " +
     "1.2 times an even share. Of 10 connections six are 60 % by chance: they are shown and decide nothing. The kernel deals " +
-    "connections by a hash of their addresses, and not by load: where they ask alike, as here, their shares are even too. With " +
-    "fewer than 50 log₂ n connections for each of n loops chance decides, and it is open. The requests/s of all cores against " +
-    "one stand beside it and decide nothing, for the text says that load spreads, and not what that brings.",
+    "connections by a hash of their addresses, and not by load: requests spread as well because here all ask alike. With fewer " +
+    "than 50 log₂ n connections for each of n loops chance decides, and it is open. The requests/s of all cores against one " +
+    "stand beside it and decide nothing: the text says that load spreads, and not what that brings.",
   judge(evidence) {
     const sizes = evidence.probes("loops", "largest_share_of_connections", (name) => /^\d+$/.test(name))
       .map(({ name, value }) => ({

@@ -238,7 +238,7 @@ function memoryPart(evidence: Evidence, { name, answered: { estimate: threads },
   if (pss_bytes === null || threads === 0) return { says: `the memory of ${name} is not known`, holds: null };
   const whole = withKernel(evidence, "thread", name, once(pss_bytes, MARGIN.memory), threads);
   const named = times(whole.bytes, CEILING.connections / threads);
-  const says = `${count(CEILING.connections)} of its threads take ${bytes(named.estimate)}, ${whole.words}`;
+  const says = `${count(CEILING.connections)} threads of ${name} take ${bytes(named.estimate)}, ${whole.words}`;
   return { says, ...about(named, CEILING.bytes) };
 }
 
