@@ -55,7 +55,10 @@ const latency: Claim = {
         holds: isUnblocked(p99),
       },
       light.isVoid
-        ? { says: "the latency of light requests alone is that of the load generator, which was at its limit", holds: null }
+        ? {
+          says: "the latency of light requests alone is that of the load generator, which was at its limit",
+          holds: null,
+        }
         : {
           says: `with light requests alone, ${count(EQUAL_RATE)} a second, the median answer takes threads ` +
             `${written(light, "×")} as long as a loop`,
@@ -153,7 +156,9 @@ function scaled(evidence: Evidence): Part {
     const speedUp = { estimate: most.speed_up!, low: most.speed_up_low, high: most.speed_up_high };
     const sign = signOf(boundOfSpeedUp(most, rows.find((row) => row.cores === 1)));
     const where = shared ? ", which the load generator shares," : "";
-    const beside = `; beside it, on ${cores} cores${where} it answers ${sign}${written(speedUp, "×")} the requests/s of one`;
+    const beside = `; beside it, on ${cores} cores${where} it answers ${sign}${
+      written(speedUp, "×")
+    } the requests/s of one`;
     if (share === undefined) return { says: `the shares of ${cores} loops are not known${beside}`, holds: null };
     const enough = connections >= connectionsFor(cores);
     const few = enough ? "" : `; ${count(connections)} connections are too few for ${cores} loops: chance decides`;
@@ -163,7 +168,10 @@ function scaled(evidence: Evidence): Part {
     };
   } catch (error) {
     if (error instanceof NotMeasured) {
-      return { says: `how even a loop for each core is loaded is not measured yet (\`${error.command}\`)`, holds: null };
+      return {
+        says: `how even a loop for each core is loaded is not measured yet (\`${error.command}\`)`,
+        holds: null,
+      };
     }
     if (error instanceof NotTestable) {
       return { says: `how even a loop for each core is loaded: ${error.message}`, holds: null };
@@ -189,7 +197,10 @@ const guide: Claim = {
     const p99 = waits(evidence, "thread-per-conn");
     return judged(many!, "×", [
       {
-        says: `at ${FEW} connections threads need ${written(few!, "×")} the CPU of a loop${atFullLoad(few!)}; missing are ` +
+        says:
+          `at ${FEW} connections threads need ${written(few!, "×")} the CPU of a loop${
+            atFullLoad(few!)
+          }; missing are ` +
           "10 and 30",
         holds: null,
       },
@@ -238,7 +249,10 @@ const dont: Claim = {
         holds: gains(many!) || null,
       },
       {
-        says: `beside heavy requests the light ones wait, with threads, ${written(p99, "×")} as long as with a loop and a ` +
+        says:
+          `beside heavy requests the light ones wait, with threads, ${
+            written(p99, "×")
+          } as long as with a loop and a ` +
           "pool; these requests compute, so that judges no blocking I/O",
         holds: areRight ? false : null,
       },

@@ -80,8 +80,11 @@ const idle: Claim = {
       const busy = once(pace * each / 1e4, MARGIN.other); // µs in a second, as percent
       return [
         {
-          says: `${name} uses ${written(rest, "%")} of one core while its clients wait, ${written(paced, "%")} at 200 ` +
-            `requests/s, ${written(busy, "%")} under full load; the text means the CPU. The load decides this share for ` +
+          says:
+            `${name} uses ${written(rest, "%")} of one core while its clients wait, ${written(paced, "%")} at 200 ` +
+            `requests/s, ${
+              written(busy, "%")
+            } under full load; the text means the CPU. The load decides this share for ` +
             `every server; missing is the largest share of 100 blocking workers whose clients wait`,
           holds: atMost(rest, WAITING) === false ? false : null,
         },
@@ -94,7 +97,8 @@ const idle: Claim = {
 const bandwidth: Claim = {
   id: "C-bandwidth",
   claim: {
-    en: "10 000 clients on 1 Gbit/s have 12.5 KB/s each: the network was not the limit, the architecture of the software was.",
+    en:
+      "10 000 clients on 1 Gbit/s have 12.5 KB/s each: the network was not the limit, the architecture of the software was.",
     ko: "1Gbps를 10,000명이 나눠도 각자 12.5KB/s이므로 한계는 네트워크가 아니라 소프트웨어 아키텍처였다.",
   },
   section: "C §2.2",
@@ -114,7 +118,8 @@ const bandwidth: Claim = {
         holds: share === SHARE_BYTES_PER_S,
       },
       {
-        says: `epoll, a loop of today, answered with ${written(moved, "bytes/s")}, ${written(each, "bytes/s")} to each ` +
+        says:
+          `epoll, a loop of today, answered with ${written(moved, "bytes/s")}, ${written(each, "bytes/s")} to each ` +
           "client; missing are servers of 1999, and a sweep of the size of answers",
         holds: null,
       },
@@ -196,7 +201,9 @@ const nginx: Claim = {
     const large = times(process.bytes, C10K);
     const ratio = { ...quotient(large, small), margin: 2 * MARGIN.memory };
     const missing = many < C10K
-      ? `, but Apache, whose number of processes is set, held ${count(many)}; missing is a run with ${count(C10K)} of them`
+      ? `, but Apache, whose number of processes is set, held ${count(many)}; missing is a run with ${
+        count(C10K)
+      } of them`
       : "";
     return judged(ratio, "×", [
       {

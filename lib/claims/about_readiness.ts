@@ -42,14 +42,15 @@ const select: Claim = {
     "and 10 000 descriptors, one of them active, with a bit map as long as their numbers need",
   rule:
     "The limit is FD_SETSIZE, the bits of fd_set, as select(2) documents it. A server that keeps to fd_set holds fewer than " +
-    "1 024; as many or more is no (a count: no margin), and where a setting of the host stopped it, it is open. What the " +
+    "1 024; as many or more is no (a count: no margin). It is open where a setting of the host stopped the server. What the " +
     "kernel takes with a longer map stands beside it and decides nothing, for POSIX defines no such map. Ten times the " +
     "descriptors cost five times as much or more; under twice as much it is not O(n).",
   judge(evidence) {
     const { growth, part } = linearPart(evidence, "select"); // a figure at 10 000 is a call that the kernel took
     const held = evidence.held("select");
     const isOver = atLeast(ceilingOf(held), FD_SETSIZE);
-    const says = `a server that keeps to the ${count(FD_SETSIZE)} bits of fd_set held ${count(held.answered.estimate)}` +
+    const says =
+      `a server that keeps to the ${count(FD_SETSIZE)} bits of fd_set held ${count(held.answered.estimate)}` +
       `${endOf(held.reason)}; beside it, with a longer map, which POSIX does not define, the kernel took ` +
       `${count(C10K)} descriptors in one call`;
     return judged(growth, "×", [{ says, holds: isOver === null ? null : !isOver }, part]);

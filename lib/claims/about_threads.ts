@@ -91,23 +91,26 @@ const sched: Claim = {
     "CPU time of a request on c-threads at the same rate, over few connections and over many, against that on epoll over as " +
     "many",
   rule:
-    "The cost with the most threads is twice that with the fewest, or more, beyond what the same connections do to one loop: " +
-    "it rises steeply. Less is open: at a low rate few threads are ready to run, and the scheduler has little to choose from. " +
-    "So these figures can only affirm the claim, and without the loop they cannot.",
+    "It rises steeply where the cost with the most threads is twice that with the fewest, or more, beyond what the same " +
+    "connections do to one loop. Less is open: at a low rate few threads are ready to run, and the scheduler has little to " +
+    "choose from. So these figures can only affirm the claim, and without the loop they cannot.",
   judge(evidence) {
     const { few, many, growth, control } = growths(evidence);
     const says = `a request costs ${written(few.figure, "µs")} with ${count(few.size)} threads, ` +
       `${written(many.figure, "µs")} with ${count(many.size)}: ${written(growth, "×")}`;
     if (control === undefined) {
-      return judged(growth, "×", [{ says: `${says}; missing is what as many connections do to one loop`, holds: null }]);
+      return judged(growth, "×", [{
+        says: `${says}; missing is what as many connections do to one loop`,
+        holds: null,
+      }]);
     }
     const beyond = quotient(growth, control);
     const isSteep = atLeast(beyond, STEEP);
     const missing = isSteep
       ? ""
       : "; at this rate one thread at a time has work, so what is missing is full load at each size";
-    const beside = `; as many connections do ${written(control, "×")} to one loop, so the threads do ` +
-      `${written(beyond, "×")}${missing}`;
+    const beside = `; as many connections make ${written(control, "×")} of it in one loop, so threads add ` +
+      `${written(beyond, "×")} to that${missing}`;
     return judged(beyond, "×", [{ says: says + beside, holds: isSteep || null }]);
   },
 };
@@ -151,8 +154,8 @@ const c10k: Claim = {
   tried: "`hold` with Web Workers and with threads of C, Python and Java, until it breaks",
   rule:
     "Something runs out where no kind of thread holds 10 000. One kind that holds them and answers each refutes that (a " +
-    "count: no margin). The limits of the host are among what the text says runs out. Open is a kind that had no more time, " +
-    "or that the load had no more ports for. Performance is open: 10 000 that all ask were not measured.",
+    "count: no margin). The limits of the host are among what the text says runs out. It is open where a kind had no more " +
+    "time, or the load no more ports. Performance is open: 10 000 that all ask were not measured.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const says = kinds.map(({ name, answered, reason }) => `${name} held ${count(answered.estimate)}${endOf(reason)}`);
@@ -207,10 +210,10 @@ const ceiling: Claim = {
   section: "C §1.3",
   tried: "`hold` with Web Workers and with threads of C, Python and Java, until it breaks",
   rule:
-    "About 2 000 is 1 000 to 4 000, about 16 GB for 2 000 threads is 8 to 32: a factor of two either way, each for each kind " +
-    "of thread. A count of connections has no margin; where a setting of the host stopped it, it is a lower bound. Memory is " +
-    "what 2 000 of the threads that were held take. Web Workers are shown beside it: the isolate ends them, and not the " +
-    "thread.",
+    "About 2 000 is 1 000 to 4 000, about 16 GB is 8 to 32: a factor of two either way. Both are judged for each kind of " +
+    "thread. A count of connections has no margin; where a setting of the host stopped it, it is a lower bound. Memory is " +
+    "what 2 000 of the threads that were held take, for the text reckons with as many. Web Workers are shown beside it: the " +
+    "isolate ends them, and not the thread.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const native = kinds.filter(({ name }) => name !== WORKERS);

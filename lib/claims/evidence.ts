@@ -10,7 +10,7 @@ import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
-import { type Asked, directIn, NotTestable, type Ratio, RATE_PER_S, viaThirdIn } from "./ratio.ts";
+import { type Asked, directIn, NotTestable, RATE_PER_S, type Ratio, viaThirdIn } from "./ratio.ts";
 import { type Slo, sloOf } from "../results/capacity.ts";
 import { C10K, CROWD, isUsualMessage, SCALING, SWEEP } from "../results/conventions.ts";
 import type {

@@ -403,9 +403,12 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["holds in part", kinds(2000, 2000, { pss_bytes: 2e8 })],
     ["does not hold", kinds(1600, 10_000, { pss_bytes: 10.3e9 })],
     ["does not hold", kinds(2000, 500, { pss_bytes: 2e8 })],
-    ["open", ["c-threads", "python-threads", "java-threads"].map((name) =>
-      stopped(name, 2000, "memory mappings, 2 per connection, limit 4 000 per process (vm.max_map_count)")
-    ).concat(held("thread-per-conn", 1600))],
+    [
+      "open",
+      ["c-threads", "python-threads", "java-threads"].map((name) =>
+        stopped(name, 2000, "memory mappings, 2 per connection, limit 4 000 per process (vm.max_map_count)")
+      ).concat(held("thread-per-conn", 1600)),
+    ],
   ],
   "C-idle-cpu": [["open", waiting(0.1, 6)], ["does not hold", waiting(90, 95)], [
     "open",
@@ -778,24 +781,36 @@ Deno.test("what ends a run is told, and decides nothing where it is not the serv
       "50 of 950 connections found no free port at this end: widen net.ipv4.ip_local_port_range",
     ]
   ) assertMatch(because(reason), new RegExp(`^Open: poll held 900 connections \\(${reason.replaceAll(".", "\\.")}\\)`));
-  assertMatch(because("100 of 1 000 connections got no answer."), /^No: poll held 900 connections \(100 .* answer\)\. /);
+  assertMatch(
+    because("100 of 1 000 connections got no answer."),
+    /^No: poll held 900 connections \(100 .* answer\)\. /,
+  );
 });
 
 Deno.test("what a server takes at most is a lower bound where no more were asked for, or a setting stopped it", () => {
   const because = (...pieces: Piece[]) =>
     judgeClaim(claimOf("C-process"), storedOf(...processes(8e6), ...pieces)).row.because;
-  assertStringIncludes(because(held("process-per-conn", 10_000)), "No, more: process-per-conn held 10 000 connections.");
+  assertStringIncludes(
+    because(held("process-per-conn", 10_000)),
+    "No, more: process-per-conn held 10 000 connections.",
+  );
   assertStringIncludes(
     because(stopped("process-per-conn", 600, "descriptors, limit 664 per process")),
     "Open: process-per-conn held 600 connections (descriptors, limit 664 per process).",
   );
-  assertStringIncludes(because(held("process-per-conn", 600)), "Yes: process-per-conn held 600 connections (it broke).");
+  assertStringIncludes(
+    because(held("process-per-conn", 600)),
+    "Yes: process-per-conn held 600 connections (it broke).",
+  );
 });
 
 Deno.test("the growth of threads is told against that of a loop over as many connections", () => {
   const because = (loop: [number, number] | null) =>
     judgeClaim(claimOf("T-sched"), storedOf(...sizes(10, 25, loop))).row.because;
-  assertMatch(because([10, 20]), /^Open: .* with 10 threads, .* with 1 000: × 2\.50 .*do × 2\.00 .* to one loop/);
+  assertMatch(
+    because([10, 20]),
+    /^Open: .* with 10 threads, .* with 1 000: × 2\.50 .* × 2\.00 .* in one loop, so threads add × 1\.25 /,
+  );
   assertMatch(because(null), /missing is what as many connections do to one loop\.$/);
 });
 
