@@ -60,6 +60,8 @@ const sizes = (few: number, many: number, loop: [number, number] | null = [10, 1
 const growing = (name: "select" | "poll" | "epoll_wait", from: number, to: number): Piece[] => [
   ...[[10, from], [1000, from], [10_000, to], [100, from]].map(([descriptors, us]) => call(name, descriptors!, us!)),
 ];
+/** The last run ended for this reason. */
+const endedBy = (reason: string): Piece => ({ results }) => void Object.assign(results.at(-1)!, { reason });
 const kinds = (worker: number, c: number, memory: Partial<Metrics> = {}): Piece[] => [
   held("thread-per-conn", worker, memory),
   ...["c-threads", "python-threads", "java-threads"].map((name) => held(name, c, memory)),
@@ -405,9 +407,10 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", kinds(2000, 500, { pss_bytes: 2e8 })],
     [
       "open",
-      ["c-threads", "python-threads", "java-threads"].map((name) =>
-        stopped(name, 2000, "memory mappings, 2 per connection, limit 4 000 per process (vm.max_map_count)")
-      ).concat(held("thread-per-conn", 1600)),
+      ["c-threads", "python-threads", "java-threads"].flatMap((name) => [
+        held(name, 2000),
+        endedBy("memory mappings, 2 per connection, limit 4 000 per process (vm.max_map_count)"),
+      ]).concat(held("thread-per-conn", 1600)),
     ],
   ],
   "C-idle-cpu": [["open", waiting(0.1, 6)], ["does not hold", waiting(90, 95)], [
@@ -451,7 +454,7 @@ const CASES: Record<string, [Verdict, Piece[]][]> = {
     ["does not hold", [held("nginx", 9000, { pss_bytes: 1.4e8 }), ...processes(0.3e6), held("apache-prefork", 256)]],
     ["holds in part", [
       held("nginx", 936, { pss_bytes: 1.4e8 }),
-      ({ results }) => void Object.assign(results.at(-1)!, { reason: "descriptors, limit 1 000 per process" }),
+      endedBy("descriptors, limit 1 000 per process"),
       ...processes(1.3e6),
       held("apache-prefork", 256),
     ]],
@@ -830,7 +833,8 @@ Deno.test("the kinds of threads are told with what ended them, their number and 
   const reason = "stopped at 1 900 of 10 000: memory mappings, limit 4 000 per process (vm.max_map_count)";
   const pieces = [
     held("c-threads", 10_000, { pss_bytes: 2e8 }),
-    stopped("python-threads", 1900, reason),
+    held("python-threads", 1900),
+    endedBy(reason),
     held("java-threads", 10_000, { pss_bytes: 80e9 }),
     held("thread-per-conn", 1600),
   ];
