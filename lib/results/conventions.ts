@@ -45,6 +45,13 @@ export const MIN_ROUNDS = 7;
 /** A cell of the faults that is in doubt is measured alone so many times at most. */
 export const MAX_ALONE = 3;
 
+/** The probe of a server with the limit of descriptors that most systems start a process with, and how many clients it gets. */
+export const DESCRIPTORS = { probe: "descriptors", usual: 1024, clients: 1100 } as const;
+/** The probe of a proxy: the size of its worker's table of connections, and how many clients ask at a time. */
+export const PROXY = { probe: "proxy", connections: 1000 } as const;
+/** The size of the pool in the probe of listings. */
+export const POOL_SIZE = 10;
+
 /** The measurement of ten million connections: a command of its own stores its rows, as those of a probe about one server. */
 export const CROWD = { probe: "c10m", server: "xdp", connections: 10_000_000, command: "deno task c10m" } as const;
 /** The variant of its rows at so many connections. */
