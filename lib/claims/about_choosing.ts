@@ -11,7 +11,7 @@ import { NotTestable, type Ratio } from "./ratio.ts";
 import { C10K, connectionsFor, EQUAL_RATE } from "../results/conventions.ts";
 import { signOf } from "../tables/runs.ts";
 import { boundOfSpeedUp } from "../tables/scaling.ts";
-import { atFullLoad, cost, needsTuning } from "./parts.ts";
+import { atFullLoad, cost, needsTuning, usualLimit } from "./parts.ts";
 
 /** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
 const UNBLOCKED = 0.5;
@@ -231,13 +231,13 @@ const dont: Claim = {
   section: "C §10",
   tried:
     "blocking threads against a loop, both in C, at 100 and at 1 000 connections; `mixed` with threads against a loop with a " +
-    "pool; 10 000 connections on the settings that this host has",
+    "pool; 1 100 clients of epoll with 1 024 descriptors; 10 000 connections on the settings that this host has",
   rule:
     "The text means 10 000 connections. Threads are wrong if they cost a tenth more than a loop at 1 000, which may carry " +
     "over; if not, it is open, for that refutes nothing above. They are right, and the text wrong, if light requests beside " +
     "heavy ones wait a tenth less than with a loop and a pool, which the other text names. As heavy requests compute, that " +
-    "judges no blocking I/O. Settings must be changed if one of them stops a server below 10 000, and need not be if 10 000 " +
-    "are held with the usual 1 024 descriptors; with more descriptors it is open.",
+    "judges no blocking I/O. The usual limit of descriptors must be raised if fewer than all clients are answered; a setting " +
+    "that a run with fewer than 10 000 names must be changed if the memory of the machine would do for them. Else it is open.",
   judge(evidence) {
     const [few, many] = [FEW, MANY].map((connections) => cost(evidence, "c-threads", "c-epoll", connections));
     const p99 = waits(evidence, "thread-per-conn", "reactor-pool");
@@ -256,6 +256,7 @@ const dont: Claim = {
           "pool; these requests compute, so that judges no blocking I/O",
         holds: areRight ? false : null,
       },
+      usualLimit(evidence),
       needsTuning("epoll", evidence.held("epoll")),
     ]);
   },

@@ -5,7 +5,7 @@
  */
 import { runsHere } from "../catalogue/catalogue.ts";
 import { describeHost, type HostFacts } from "../sampling/host.ts";
-import { isDisturbedProbe, isSpoilt } from "../results/findings.ts";
+import { type Found, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
@@ -39,6 +39,10 @@ export interface Held {
   reason: string | null;
   /** How many descriptors a process might have in it: null if nothing is known of a limit. */
   descriptors: number | null;
+  /** The machine of the run, as it was then. */
+  host: HostFacts;
+  /** What weakens the run. */
+  findings: readonly Found[];
   /** The file of the run. */
   path: string;
 }
@@ -131,6 +135,8 @@ export class Evidence {
       metrics,
       reason,
       descriptors: host.limits.nofile_soft,
+      host,
+      findings: found.findings,
       path: resultPath(found),
     };
   }
