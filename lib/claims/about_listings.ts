@@ -7,13 +7,16 @@ import { count } from "../text/format.ts";
 import { type Claim, judged, written } from "./claim.ts";
 import type { Evidence } from "./evidence.ts";
 import { all, atMost, exactly, times } from "./figure.ts";
-import { heldAll, needsTuning, settingIn, wouldTake } from "./parts.ts";
-import { C10K } from "../results/conventions.ts";
+import { heldAll, needsTuning, usualLimit, wouldTake } from "./parts.ts";
+import { POOL_SIZE, PROXY } from "../results/conventions.ts";
 
 const ASYNCIO_SECONDS = 2.34;
 /** The first may fit into the buffers of the kernel, the second does not. */
 const LATE_READERS = ["1 MiB", "16 MiB"];
 const BEAM_CONNECTIONS = 2e6;
+/** Of clients whose number is that of worker_connections: how many are answered if each takes two places, and if it takes one. */
+const TWO_PLACES = 0.6;
+const ONE_PLACE = 0.95;
 const ARCHITECTURES = ["epoll", "io-uring", "c-threads", "thread-per-conn"];
 
 const figures = (evidence: Evidence, variant: string) => (metric: string) =>
@@ -32,12 +35,17 @@ const poolDeadlock: Claim = {
     "waits stands beside it.",
   judge(evidence) {
     const [bad, good] = [figures(evidence, "pool, lock held"), figures(evidence, "pool, condition")];
-    const [released, wanted] = [bad("released"), good("released")];
-    return judged(released, "connections", [{
-      says: `when the pool is full ${count(released.estimate)} of ${count(wanted.estimate)} are given back in ` +
-        `${count(bad("waited_s").estimate, 2)} s: the waiting task holds the lock that giving back needs; ` +
-        `a pool that waits without it gets all of them back`,
-      holds: released.estimate >= wanted.estimate,
+    const outcome = (of: typeof bad) => {
+      const [released, acquired] = [of("released").estimate, of("acquired").estimate];
+      const holds = released >= POOL_SIZE && acquired > POOL_SIZE;
+      return { holds, says: `${count(released)} of ${POOL_SIZE} are given back and ${count(acquired)} are got` };
+    };
+    const [held, free] = [outcome(bad), outcome(good)];
+    return judged(bad("released"), "connections", [{
+      says: `when one more than ${POOL_SIZE} is asked for ${held.says} in ${count(bad("waited_s").estimate, 2)} s` +
+        (held.holds ? "" : ": the waiting task holds the lock that giving back needs") +
+        `; in a pool that waits without it ${free.says}`,
+      holds: held.holds,
     }]);
   },
 };
@@ -50,14 +58,19 @@ const select: Claim = {
   },
   section: "C §4.1",
   tried: "the same calls, and a client that sends 1 MiB, and 16 MiB, before it reads",
-  rule: "Not a byte of either is lost (a count: no margin).",
+  rule:
+    "Not a byte of either is lost (a count: no margin). The client reads late, so that the buffers of the kernel fill up and " +
+    "sendall has a rest.",
   judge(evidence) {
     const of = (size: string, variant: string) => figures(evidence, `late reader ${size}, ${variant}`)("lost_bytes");
     const [small, large] = LATE_READERS.map((size) => of(size, "sendall"));
     const kept = of(LATE_READERS[1]!, "rest kept");
     return judged(large!, "bytes", [{
-      says: `of ${LATE_READERS[1]} ${written(large!, "bytes")} are lost, of ${LATE_READERS[0]} ` +
-        `${written(small!, "bytes")}; a server that keeps the rest and sends it later loses ${written(kept, "bytes")}`,
+      says:
+        `to a client that reads when it has sent all ${written(large!, "bytes")} of ${LATE_READERS[1]} are lost, of ` +
+        `${LATE_READERS[0]} ${written(small!, "bytes")}; a server that keeps the rest and sends it later loses ${
+          written(kept, "bytes")
+        }`,
       holds: all([atMost(small!, 0), atMost(large!, 0)]),
     }]);
   },
@@ -118,16 +131,21 @@ const proxy: Claim = {
     ko: "worker_connections 10,000인 워커 4개면 nginx 프록시가 40,000개 연결을 처리한다.",
   },
   section: "C §6.1",
-  tried: "`hold` of 10 000 on nginx-proxy, one worker with a table of 20 000",
+  tried:
+    "the probe proxy: one worker of nginx with 1 000 worker_connections, a backend that answers late, and 1 000 clients that " +
+    "ask at one time",
   rule:
-    "A worker that holds fewer than 10 000 with a table of twice that size refutes it, unless a setting of the system stopped " +
-    "it. More decides nothing: idle clients take one entry, and those that are answered two.",
+    "The connections are those of clients. At most 60 % of as many as worker_connections says are answered: no, for each " +
+    "takes a place for its own connection and one for that to the backend. 95 % or more: yes. Between the two it is open. " +
+    "Counts have no margin, and one worker stands for each of four.",
   judge(evidence) {
-    const { answered, reason } = evidence.held("nginx-proxy");
-    return judged(answered, "connections", [{
-      says: `one worker with 20 000 worker_connections held ${count(answered.estimate)} clients that were idle then; ` +
-        `missing is how many are answered at once when worker_connections is 10 000`,
-      holds: answered.estimate < C10K && settingIn(reason) === undefined ? false : null,
+    const answered = evidence.probe(PROXY.probe, String(PROXY.connections), "answered");
+    const share = answered.estimate / PROXY.connections;
+    const each = share <= TWO_PLACES ? ": each takes two places, one of them for its connection to the backend" : "";
+    return judged(exactly(answered.estimate), "connections", [{
+      says: `one worker with ${count(PROXY.connections)} worker_connections answers ${count(answered.estimate)} of ` +
+        `${count(PROXY.connections)} clients that ask at one time${each}`,
+      holds: share <= TWO_PLACES ? false : share >= ONE_PLACE || null,
     }]);
   },
 };
@@ -140,12 +158,14 @@ const beam: Claim = {
   },
   section: "C §7.3",
   tried: "`hold` of 10 000 on erlang-tcp: memory of the process and of the kernel for each connection",
-  rule: "10 000 are answered (a count: no margin). Two million are open: they are only extrapolated.",
+  rule:
+    "Two million are open: what they would take is only extrapolated, and 10 000 neither prove nor refute them. The figure is " +
+    "the memory of a connection.",
   judge(evidence) {
     const each = evidence.memory("erlang-tcp", "user_bytes_per_conn");
     const kernel = evidence.memory("erlang-tcp", "kernel_bytes_per_conn");
     return judged(each, "bytes", [
-      heldAll(evidence, "erlang-tcp"),
+      { ...heldAll(evidence, "erlang-tcp"), holds: null },
       wouldTake(evidence, "two million", BEAM_CONNECTIONS, each.estimate + kernel.estimate),
     ]);
   },
@@ -159,15 +179,19 @@ const defaults: Claim = {
   },
   section: "C §10",
   tried:
-    "`hold` of 10 000 on servers of four architectures with the settings that this host has, and what stopped each",
+    "1 100 clients of epoll with 1 024 descriptors, the limit that most systems start a process with; `hold` of 10 000 on " +
+    "servers of four architectures with the settings that this host has, and what stopped each",
   rule:
-    "A server that holds fewer than 10 000, and names the setting that stopped it, needs another one. One that holds " +
-    "10 000 with the usual 1 024 descriptors does not; with more of them it is open. So it is where no setting stopped it.",
+    "The usual limit of descriptors needs another one if fewer than all clients are answered, be it set by the program itself, " +
+    "which may go up to the hard limit. So does the setting that a run " +
+    "with fewer than 10 000 names, if the memory of the machine would do for 10 000. Where memory would not do either, where " +
+    "no setting stopped the server, and where 10 000 are held it is open.",
   judge(evidence) {
     const kinds = evidence.each(ARCHITECTURES, (name) => evidence.held(name));
     const [fewest] = kinds.toSorted((a, b) => a.value.answered.estimate - b.value.answered.estimate);
     evidence.showFirst(fewest!.value.path);
-    return judged(fewest!.value.answered, "connections", kinds.map(({ name, value }) => needsTuning(name, value)));
+    const parts = kinds.map(({ name, value }) => needsTuning(name, value));
+    return judged(fewest!.value.answered, "connections", [usualLimit(evidence), ...parts]);
   },
 };
 

@@ -52,8 +52,9 @@ export interface Part {
 }
 
 /**
- * All parts hold: it holds. None does and one at least does not: it does not hold. Whatever lies between holds in part. Where
- * every part is open, nothing is decided: it could not be tested here, for the noise is wider than the question.
+ * All parts hold: it holds. None does and one at least does not: it does not hold, and others may be open. Whatever lies between
+ * holds in part. Where every part is open, nothing is decided: it could not be tested here, for the noise is wider than the
+ * question.
  */
 export function verdictOf(parts: readonly Part[]): Judgement["verdict"] {
   const [yes, no] = [parts.filter(({ holds }) => holds === true), parts.filter(({ holds }) => holds === false)];

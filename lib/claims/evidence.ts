@@ -5,14 +5,14 @@
  */
 import { runsHere } from "../catalogue/catalogue.ts";
 import { describeHost, type HostFacts } from "../sampling/host.ts";
-import { isDisturbedProbe, isSpoilt } from "../results/findings.ts";
+import { type Found, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
 import { exactly, type Figure, MARGIN, once } from "./figure.ts";
-import { type Asked, directIn, NotTestable, type Ratio, viaThirdIn } from "./ratio.ts";
+import { type Asked, directIn, NotTestable, RATE_PER_S, type Ratio, viaThirdIn } from "./ratio.ts";
 import { type Slo, sloOf } from "../results/capacity.ts";
-import { C10K, CROWD, isUsualMessage, MIXED, SCALING, SWEEP } from "../results/conventions.ts";
+import { C10K, CROWD, isUsualMessage, SCALING, SWEEP } from "../results/conventions.ts";
 import type {
   ComparisonRow,
   CrosscheckRow,
@@ -39,6 +39,10 @@ export interface Held {
   reason: string | null;
   /** How many descriptors a process might have in it: null if nothing is known of a limit. */
   descriptors: number | null;
+  /** The machine of the run, as it was then. */
+  host: HostFacts;
+  /** What weakens the run. */
+  findings: readonly Found[];
   /** The file of the run. */
   path: string;
 }
@@ -131,6 +135,8 @@ export class Evidence {
       metrics,
       reason,
       descriptors: host.limits.nofile_soft,
+      host,
+      findings: found.findings,
       path: resultPath(found),
     };
   }
@@ -217,7 +223,8 @@ export class Evidence {
    */
   ratio(asked: Asked): Ratio {
     const { scenario, connections, of, to } = asked;
-    const open = scenario === "mixed" ? ` --scenario mixed --rate ${MIXED.ratePerS}` : ` --scenario ${scenario}`;
+    const rate = RATE_PER_S[scenario];
+    const open = ` --scenario ${scenario}${rate === undefined ? "" : ` --rate ${rate}`}`;
     const ways = [directIn, viaThirdIn].map((way) => (rows: readonly ComparisonRow[]) => way(rows, asked));
     const telling = ways.map((way) => (rows: readonly ComparisonRow[]) => {
       const found = way(rows);

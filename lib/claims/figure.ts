@@ -56,8 +56,6 @@ export function atMost(of: Figure, wanted: number, refuted: number = wanted): bo
 
 /** "About" in a text: within a factor of two, for it names a size and no measurement. */
 export const ABOUT = 2;
-/** Whether a figure is about so large. */
-export const isAbout = (of: Figure, named: number): boolean | null => about(of, named).holds;
 
 /** On which side of what a text names a figure lies: stated where a part fails for its size. */
 export type Side = "less" | "more";

@@ -6,7 +6,6 @@ import {
   atMost,
   exactly,
   gains,
-  isAbout,
   isTimes,
   MARGIN,
   once,
@@ -20,12 +19,6 @@ const between = (low: number, high: number) => ({ estimate: (low + high) / 2, lo
 Deno.test("an interval on one side of a threshold decides, one on both sides leaves it open", () => {
   assertEquals([between(5, 6), between(3, 6), between(3, 4)].map((of) => atLeast(of, 5)), [true, null, false]);
   assertEquals([between(3, 5), between(3, 6), between(6, 7)].map((of) => atMost(of, 5)), [true, null, false]);
-  assertEquals([between(6, 19), between(4, 8), between(1, 4), between(21, 30)].map((of) => isAbout(of, 10)), [
-    true,
-    null,
-    false,
-    false,
-  ]);
 });
 
 Deno.test("what is not about a size is less or more, and one that straddles an end is neither", () => {

@@ -5,80 +5,121 @@
  */
 import { Evidence, NotMeasured } from "./evidence.ts";
 import { nativeThreads } from "./about_threads.ts";
+import { ABOUT, atMost, exactly, isTimes, quotient } from "./figure.ts";
+import { atFullLoad } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
+import { C10K } from "../results/conventions.ts";
 import type { Stored } from "../results/stored.ts";
 import { describeSweep } from "../tables/sweep.ts";
 import { bytes, count } from "../text/format.ts";
+import type { Interval } from "../timing/stats.ts";
 
 /** A sentence with a title in `**`. */
 type Headline = (evidence: Evidence) => string;
+
+/** A title that says what the figures say: yes, no, or neither of the two. */
+const titled = (holds: boolean | null, yes: string, no: string, neither = no): string =>
+  `**${holds === null ? neither : holds ? yes : no}.**`;
 
 const COLUMNS = 80; // of a table that is not shown here
 const WIDE = 10_000;
 const NARROW = 10;
 /** How many connections a server is asked for to see where it ends: the run that the tables show. */
 const BREAK_AT = 20_000;
+/** A call costs the same if it costs at most half as much again. */
+const FLAT = 1.5;
+/** What texts reckon with for a thread. */
+const STACK_BYTES = 8e6;
+/** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
+const UNBLOCKED = 0.5;
+/** "As cheap": within a quarter; half as much again is not. */
+const AS_CHEAP = { to: 1.25, notOver: 1.5 };
+
+/** A ratio with its interval. */
+const inWords = ({ estimate, low, high }: Interval, digits: number): string =>
+  `${count(estimate, digits)} [${count(low, digits)}, ${count(high, digits)}]`;
 
 const readiness: Headline = (evidence) => {
   const select = evidence.call("select", WIDE).estimate / evidence.call("select", NARROW).estimate;
   const epoll = evidence.call("epoll_wait", WIDE).estimate / evidence.call("epoll_wait", NARROW).estimate;
   const cost = evidence.call("epoll_wait", WIDE).estimate;
-  return `**epoll's cost does not grow.** From ${NARROW} to ${count(WIDE)} descriptors a call of select costs × ` +
+  const title = titled(epoll <= FLAT, "epoll's cost does not grow", "epoll's cost grows");
+  return `${title} From ${NARROW} to ${count(WIDE)} descriptors a call of select costs × ` +
     `${count(select)}, one of epoll_wait × ${count(epoll, 2)}: ${count(cost, 2)} µs.`;
 };
 
 const oneThread: Headline = (evidence) => {
   const { answered, metrics } = evidence.held("epoll");
-  return `**One thread holds ten thousand.** epoll held and answered ${count(answered.estimate)} connections with ` +
+  const title = titled(
+    answered.estimate >= C10K,
+    "One loop holds ten thousand",
+    "One loop held fewer than ten thousand",
+  );
+  return `${title} epoll held and answered ${count(answered.estimate)} connections with ` +
     `${bytes(metrics.pss_bytes)} of memory and ${count(metrics.threads)} threads, those of the runtime included.`;
 };
 
 const threads: Headline = (evidence) => {
   const workers = evidence.held("thread-per-conn", BREAK_AT);
   const { answered, whole } = nativeThreads(evidence);
-  return `**Threads are cheaper than their reputation.** ${count(answered)} POSIX threads took ` +
-    `${bytes(whole.bytes.estimate)} ${whole.words}, not 80 GB; a Worker of Deno is an isolate, and ends at ` +
-    `${count(workers.answered.estimate)}.`;
+  const stacks = answered * STACK_BYTES;
+  const isCheap = whole.bytes.estimate < stacks / ABOUT;
+  const title = titled(isCheap, "Threads are cheaper than their reputation", "Threads are as dear as their reputation");
+  const taken = `${count(answered)} POSIX threads took ${bytes(whole.bytes.estimate)} ${whole.words}`;
+  return `${title} ${taken}, where as many stacks of 8 MB add up to ${
+    count(stacks / 1e9)
+  } GB; of Workers of Deno, which ` +
+    `are isolates, ${count(workers.answered.estimate)} answered.`;
 };
 
 const rings: Headline = (evidence) => {
-  const { estimate, low, high } = evidence.ratio({
+  const ratio = evidence.ratio({
     scenario: "throughput",
     metric: "cpu_us_per_request",
     connections: 100,
     of: "io-uring",
     to: "epoll",
   });
-  return `**io_uring is not twice as fast as epoll.** At saturation it needs × ${
-    count(estimate, 2)
-  } the CPU per request ` +
-    `[${count(low, 2)}, ${count(high, 2)}].`;
+  const { holds, side } = isTimes(quotient(exactly(1), ratio), 2);
+  const decided = ratio.limited && holds === false ? null : holds; // the load generator at its limit refutes no speed
+  const no = `io_uring is ${side === "more" ? "more than" : "not"} twice as fast as epoll`;
+  return `${titled(decided, "io_uring is twice as fast as epoll", no, "io_uring against epoll")} A request needs ` +
+    `× ${inWords(ratio, 2)} the CPU${atFullLoad(ratio)}.`;
 };
 
 const heavy: Headline = (evidence) => {
-  const { estimate, low, high } = evidence.ratio({
+  const ratio = evidence.ratio({
     scenario: "mixed",
     metric: "p99_us",
     connections: 100,
     of: "reactor-pool",
     to: "epoll",
   });
-  return `**One heavy request makes a loop deaf.** With one request of a hundred that burns CPU, the p99 of the light ones ` +
-    `with workers is × ${count(estimate, 3)} of a single loop's [${count(low, 3)}, ${count(high, 3)}].`;
+  const holds = ratio.isVoid ? null : atMost(ratio, UNBLOCKED, 1);
+  const no = "One heavy request does not make a loop deaf";
+  return `${
+    titled(holds, "One heavy request makes a loop deaf", no, "Heavy requests among light ones")
+  } With one request ` +
+    `of a hundred that burns CPU, the p99 of the light ones with workers is × ${inWords(ratio, 3)} of a single loop's.`;
 };
 
 const language: Headline = (evidence) => {
-  const { estimate, low, high } = evidence.ratio({
+  const ratio = evidence.ratio({
     scenario: "throughput",
     metric: "cpu_us_per_request",
     connections: 100,
     of: "epoll",
     to: "c-epoll",
   });
-  return `**TypeScript is fast enough to teach system calls.** epoll in TypeScript needs × ${
-    count(estimate, 2)
-  } the CPU per ` +
-    `request of the same loop in C [${count(low, 2)}, ${count(high, 2)}].`;
+  const holds = atMost(ratio, AS_CHEAP.to, AS_CHEAP.notOver);
+  const title = titled(
+    holds,
+    "TypeScript is about as cheap as C",
+    "TypeScript is dearer than C",
+    "TypeScript against C",
+  );
+  return `${title} epoll in TypeScript needs × ${inWords(ratio, 2)} the CPU per request of the same loop in C` +
+    `${atFullLoad(ratio)}.`;
 };
 
 const capacities: Headline = (evidence) => {

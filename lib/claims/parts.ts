@@ -6,39 +6,80 @@
 import { bytes, count } from "../text/format.ts";
 import { type Part, written } from "./claim.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
+import { atLeast, type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
 import type { Ratio } from "./ratio.ts";
-import { C10K, MEMORY_SHARE } from "../results/conventions.ts";
+import { C10K, DESCRIPTORS, MEMORY_SHARE } from "../results/conventions.ts";
+
+/** The load had no port left for one more connection, or the time of the run was over. */
+const CUT_SHORT = /\bat this end\b|: time, /;
+/** Whether the load or the time ended a run of `hold`, so that it does not show where the server ends. */
+export const isCutShort = (reason: string | null): boolean => CUT_SHORT.test(reason ?? "");
+
+/** What ended a run of `hold`, to stand behind its figure: nothing where all were held that were asked for. */
+export const endOf = (reason: string | null): string => reason === null ? "" : ` (${reason.replace(/\.$/, "")})`;
+
+/**
+ * How many connections a server takes at most. A lower bound where no more were asked for, or where the run was cut short, or
+ * where a setting of the host stopped it: another one may let the same server hold more.
+ */
+export function ceilingOf({ answered, reason }: Pick<Held, "answered" | "reason">): Figure {
+  const isBound = reason === null || isCutShort(reason) || settingIn(reason) !== undefined;
+  return isBound ? { ...answered, high: Infinity } : answered;
+}
 
 /** Whether a server held all the connections that the problem asks for. */
 export function heldAll(evidence: Evidence, name: string): Part {
-  const { answered } = evidence.held(name);
-  return { says: `${name} held ${count(answered.estimate)} connections`, holds: answered.estimate >= C10K };
+  const held = evidence.held(name);
+  const holds = atLeast(ceilingOf(held), C10K);
+  const why = holds === true ? "" : endOf(held.reason);
+  return { says: `${name} held ${count(held.answered.estimate)} connections${why}`, holds };
 }
 
-/** The soft limit of descriptors that most systems start a process with. */
-const USUAL_DESCRIPTORS = 1024;
-/** A setting of the kernel, or the limit of descriptors, in the reason of a run. */
-const SETTING = /\b(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|\bdescriptors\b/;
+/** A setting of the kernel, or a limit of processes, in the reason of a run. */
+const SETTING = /\b(?:(?:vm|fs|net|kernel)\.[a-z_0-9.]*[a-z_0-9]|pids\.max(?: or ulimit -u)?|ulimit -u|descriptors\b)/;
+/** How a reason names the end of the load generator. */
+const OF_THE_LOAD = "at this end";
 
-/** The setting that the reason of a run names. */
-export const settingIn = (reason: string | null): string | undefined => SETTING.exec(reason ?? "")?.[0];
+/** The setting that the reason of a run names; none where it stopped the load generator, and not the server. */
+export const settingIn = (reason: string | null): string | undefined =>
+  reason === null || reason.includes(OF_THE_LOAD) ? undefined : SETTING.exec(reason)?.[0];
 
 /**
- * Whether a run of `hold` shows that a default has to be changed. Yes: fewer than 10 000 are held, and the reason names the
- * setting. No: 10 000 are held with the usual 1 024 descriptors. With more descriptors than that it is open.
+ * Whether a run of `hold` shows that a setting has to be changed. Yes: fewer than 10 000 are held, the reason names the
+ * setting, and the memory of the machine would do for 10 000. Else it is open: a run that the setting did not stop says
+ * nothing of other values, and where memory is too small as well, raising the setting alone brings no 10 000.
  */
-export function needsTuning(name: string, { answered, reason, descriptors }: Held): Part {
+export function needsTuning(name: string, { answered, reason, descriptors, metrics, host }: Held): Part {
   const says = `${name} held ${count(answered.estimate)}`;
-  if (answered.estimate < C10K) {
-    const setting = settingIn(reason);
-    return setting === undefined
-      ? { says: `${says}, and no setting is known to have stopped it`, holds: null }
-      : { says: `${says}, stopped by ${setting}`, holds: true };
+  if (answered.estimate >= C10K) {
+    const limit = descriptors === null ? "no known limit of descriptors" : `${count(descriptors)} descriptors allowed`;
+    return { says: `${says} with ${limit}, which says nothing of fewer`, holds: null };
   }
-  if (descriptors !== null && descriptors <= USUAL_DESCRIPTORS) return { says, holds: false };
-  const limit = descriptors === null ? "no known limit of descriptors" : `${count(descriptors)} descriptors allowed`;
-  return { says: `${says} with ${limit}; missing is a run with the usual ${count(USUAL_DESCRIPTORS)}`, holds: null };
+  const setting = settingIn(reason);
+  if (setting === undefined) return { says: `${says}, and no setting is known to have stopped it`, holds: null };
+  const stopped = `${says}, and was not asked for more because of ${setting}`;
+  const { pss_bytes: memory } = metrics;
+  if (memory === null) return { says: `${stopped}; whether memory would do is not known`, holds: null };
+  const whole = memory / answered.estimate * C10K;
+  if (whole <= MEMORY_SHARE * host.memory_bytes) return { says: stopped, holds: true };
+  return {
+    says: `${stopped}; raising it alone brings no ${count(C10K)}, which would take ${bytes(whole)} of memory`,
+    holds: null,
+  };
+}
+
+/**
+ * Whether the limit of descriptors that most systems start a process with has to be raised: where a server with that limit
+ * holds fewer clients than come. A run of `hold` cannot show it, for the runtime of most servers raises its own soft limit.
+ */
+export function usualLimit(evidence: Evidence): Part {
+  const { probe, usual, clients } = DESCRIPTORS;
+  const { estimate: answered } = evidence.probe(probe, String(usual), "answered");
+  return {
+    says: `with ${count(usual)} descriptors, and no right to more, epoll held and answered ${count(answered)} of ` +
+      `${count(clients)} clients`,
+    holds: answered < clients,
+  };
 }
 
 /** Memory of processes or threads with what the kernel holds for each, and in words what is in it. */
@@ -106,6 +147,10 @@ export const memoryRatio = (evidence: Evidence, metric: "pss_bytes" | "user_byte
 /** CPU time of a request under full load, of one server against another. */
 export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
   evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });
+
+/** What to say beside CPU time that no full load was measured for: nothing where the servers were the limit. */
+export const atFullLoad = ({ limited }: Ratio): string =>
+  limited ? "; the load generator was the limit: not full load" : "";
 
 /** The same over a wire, by busy time of the server's cores or by CPU time of its processes alone. */
 export const costOverWire = (

@@ -5,7 +5,7 @@
  */
 import { isInconclusive, isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
-import { HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
+import { EQUAL_RATE, HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
@@ -21,6 +21,7 @@ export interface Asked {
     | "core_us_per_request"
     | "cpu_us_per_request"
     | "cpu_us_per_delivery"
+    | "p50_us"
     | "p99_us"
     | "last_p50_us"
     | "pss_bytes"
@@ -31,8 +32,16 @@ export interface Asked {
   to: string;
 }
 
-/** A ratio, and whether the load generator was at its limit, so that it says nothing. */
-export type Ratio = Figure & { isVoid: boolean };
+/** Requests/s of the scenarios in which only those ratios stand beside each other that were measured at the same rate. */
+export const RATE_PER_S: Partial<Record<Asked["scenario"], number>> = { mixed: MIXED.ratePerS, rate: EQUAL_RATE };
+
+/** A ratio, and what the limits of the load generator make of it. */
+export type Ratio = Figure & {
+  /** Whether it says nothing, because one of the two figures is a bound. */
+  isVoid: boolean;
+  /** Whether the load generator was at its limit beside one of the two: CPU time was not that of full load then. */
+  limited: boolean;
+};
 
 /** A ratio as a study tells it that has compared the two; undefined: it has not. */
 export function directIn(rows: readonly ComparisonRow[], asked: Asked): Ratio | undefined {
@@ -47,7 +56,10 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
   for (const a of of(asked.of)) {
     const b = of(asked.to).find(({ reference }) => reference === a.reference);
     const [left, right] = [ratioOf(a), b && ratioOf(b)];
-    if (left && right) return { ...quotient(left, right), isVoid: left.isVoid || right.isVoid };
+    if (left && right) {
+      const [isVoid, limited] = [left.isVoid || right.isVoid, left.limited || right.limited];
+      return { ...quotient(left, right), isVoid, limited };
+    }
   }
   return undefined;
 }
@@ -56,11 +68,13 @@ const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
     (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row) &&
-    (scenario !== "mixed" || row.rate_per_s === MIXED.ratePerS)
+    (RATE_PER_S[scenario] ?? row.rate_per_s) === row.rate_per_s
   );
 
 function ratioOf(row: ComparisonRow): Ratio | undefined {
   if (row.reason !== null) throw new NotTestable(`${row.candidate}: ${row.reason}`);
   if (row.ratio === null || isInconclusive(row)) return undefined;
-  return { estimate: row.ratio, low: row.ratio_low, high: row.ratio_high, isVoid: isVoid(row) };
+  const { ratio: estimate, ratio_low: low, ratio_high: high, candidate, reference, findings } = row;
+  const limited = findings.some(({ server, id }) => id === "client_bound" && [candidate, reference].includes(server));
+  return { estimate, low, high, isVoid: isVoid(row), limited };
 }

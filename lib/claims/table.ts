@@ -14,10 +14,14 @@ export const figureOf = ({ figure, low, high, unit }: Pick<Judged, "figure" | "l
   figure === null || unit === null ? MISSING : written({ estimate: figure, low, high }, unit);
 const verdictOf = ({ verdict, quick }: Judged) => quick ? `${verdict} (quick)` : verdict;
 
-/** How often each verdict was reached: `38 claims: 12 holds, …`. */
+/** How often each verdict was reached, and how often of that by quick figures: `38 claims. holds: 12 (2 by quick figures), …`. */
 export function tally(rows: readonly Judged[]): string {
-  const counts = VERDICTS.map((verdict) => [verdict, rows.filter((row) => row.verdict === verdict).length] as const);
-  const told = counts.filter(([, times]) => times > 0).map(([verdict, times]) => `${verdict}: ${count(times)}`);
+  const told = VERDICTS.flatMap((verdict) => {
+    const same = rows.filter((row) => row.verdict === verdict);
+    if (same.length === 0) return [];
+    const quick = same.filter((row) => row.quick).length;
+    return [`${verdict}: ${count(same.length)}${quick === 0 ? "" : ` (${count(quick)} by quick figures)`}`];
+  });
   return `${count(rows.length)} claims. ${told.join(", ")}.`;
 }
 
@@ -50,8 +54,9 @@ function rulesList(rows: readonly Judged[]): string {
 /** What holds for all rules. */
 const SIGNS =
   "`Yes`, `No` and `Open` judge the parts of a claim. An interval wholly on one side of a threshold decides; any " +
-  "other is open. *About* a size, and *N times*, is within a factor of two on either side (of √N where N is under four); *No, less* and *No, more* say on " +
-  "which side a figure lies. Memory is that of processes (PSS). Kernel memory for sockets is not in it, and stacks and page " +
+  "other is open. *About* a size, and *N times*, is within a factor of two on either side (of √N where N is under four); " +
+  "*No, less* and *No, more* say on which side a figure lies. *Does not hold* means that no part holds and one at least " +
+  "fails; others may be open. Memory is that of processes (PSS). Kernel memory for sockets is not in it, and stacks and page " +
   "tables of the kernel are in it only where they are named.";
 
 const linkOf = (top: string) => ({ id, results }: Judged) =>

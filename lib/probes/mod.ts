@@ -7,6 +7,7 @@ import { findIn } from "../catalogue/catalogue.ts";
 import { backlog } from "./backlog.ts";
 import { bandwidth } from "./bandwidth.ts";
 import { contextSwitch } from "./context_switch.ts";
+import { descriptors } from "./descriptors.ts";
 import { generator } from "./generator.ts";
 import { idleCpu } from "./idle_cpu.ts";
 import { lateness } from "./lateness.ts";
@@ -17,6 +18,7 @@ import { million } from "./million/million.ts";
 import { pooling } from "./pooling.ts";
 import type { Probe } from "./probe.ts";
 import { processes } from "./processes.ts";
+import { proxy } from "./proxy.ts";
 import { queue } from "./queue.ts";
 import { socketOptions } from "./socket_options.ts";
 import { statsLine } from "./stats_line.ts";
@@ -38,6 +40,8 @@ export const PROBES: readonly Probe[] = [
   loops,
   queue,
   backlog,
+  descriptors,
+  proxy,
   pooling,
   socketOptions,
   bandwidth,

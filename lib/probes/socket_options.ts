@@ -8,6 +8,7 @@ import { compare } from "../compare/compare.ts";
 import { cannotChange, type Change, PatchedCopies } from "../catalogue/patched_copies.ts";
 import { linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf, RUNS } from "./probe.ts";
 import type { ComparisonRow } from "../results/rows.ts";
+import { isVoid, whyNoRatio } from "../tables/comparison.ts";
 
 const NAME = "socket-options";
 const SERVER = "epoll";
@@ -39,11 +40,14 @@ export interface Extent {
   settleSeconds: number;
 }
 
-function ratioRow({ candidate, metric, ratio, ratio_low, ratio_high, rounds, reason }: ComparisonRow): ProbeRow[] {
+/** A ratio as rows of this probe: one without a value, and why, where a bound is one of the two figures. */
+export function ratioRows(row: ComparisonRow): ProbeRow[] {
+  const { candidate, metric, ratio, ratio_low, ratio_high, rounds } = row;
   const name = METRICS[metric as keyof typeof METRICS];
   if (name === undefined) return [];
-  const note = reason ?? "option / none, at half of what the slower reaches; 1: no difference";
-  const figures = { value: ratio, low: ratio_low, high: ratio_high, runs: rounds, note };
+  if (ratio === null || isVoid(row)) return rowsOf(NAME, candidate).missing([name], whyNoRatio(row));
+  const note = "option / none, at half of what the slower reaches; 1: no difference";
+  const figures = { value: ratio, low: ratio_low, high: ratio_high, runs: rounds };
   return [{ ...rowsOf(NAME, candidate).missing([name], note)[0]!, ...figures }];
 }
 
@@ -59,7 +63,7 @@ export async function measureOptions({ options, ...extent }: Extent, plan: Probe
     onRound: (round, candidate) => plan.onProgress(`${candidate}, round ${round} of ${extent.rounds}`),
   });
   plan.signal.throwIfAborted();
-  return rows.flatMap(ratioRow);
+  return rows.flatMap(ratioRows);
 }
 
 export const socketOptions: Probe = {

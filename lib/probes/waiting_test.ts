@@ -2,10 +2,12 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { cpuUsage } from "node:process";
 import { find } from "../catalogue/catalogue.ts";
-import { obstacleTo } from "../catalogue/tools.ts";
+import { isInstalled, obstacleTo } from "../catalogue/tools.ts";
 import { measureBacklog } from "./backlog.ts";
+import { measureDescriptors } from "./descriptors.ts";
 import { cpuPercent, measureIdleCpu } from "./idle_cpu.ts";
 import type { ProbeRow } from "./probe.ts";
+import { measureProxy } from "./proxy.ts";
 import { measureQueue } from "./queue.ts";
 import { measureStatsLine } from "./stats_line.ts";
 import { measureThreadCount } from "./thread_count.ts";
@@ -48,6 +50,35 @@ Deno.test({
       "8 completed 9",
       "16 completed 17",
     ]);
+  },
+});
+
+Deno.test({
+  name: "a server that may open few descriptors answers fewer clients than that, and with enough of them all",
+  ignore: ignore || !await isInstalled("prlimit"),
+  fn: async () => {
+    const [few, enough, clients] = [64, 1024, 80];
+    const rows = await measureDescriptors({ limits: [few, enough], clients, silenceMs: 1000, runs: 1 }, plan);
+    const value = (limit: number, metric: string) =>
+      rows.find((row) => row.variant === String(limit) && row.metric === metric)?.value ?? NaN;
+    assert(value(few, "answered") > 0 && value(few, "answered") < few, `${value(few, "answered")} were answered`);
+    assertEquals([value(few, "connected"), value(enough, "answered")], [clients, clients]);
+  },
+});
+
+const noProxy = ignore ? "not on this system" : await obstacleTo(find("nginx-proxy"));
+Deno.test({
+  name: `clients of a proxy take two places of its table each${noProxy === null ? "" : ` (${noProxy})`}`,
+  ignore: noProxy !== null,
+  fn: async () => {
+    const connections = 100;
+    const rows = await measureProxy({ connections, runs: 1 }, plan);
+    const [answered, connected] = rows.map(({ value }) => value);
+    assertEquals(connected, connections);
+    assert(
+      answered! > 0.3 * connections && answered! <= 0.5 * connections,
+      `${answered} of ${connections}: ${rows[0]!.note}`,
+    );
   },
 });
 

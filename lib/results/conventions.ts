@@ -22,6 +22,9 @@ export const MIXED = { ratePerS: 200, sizesUs: [0, 500, 5000, 50_000] } as const
 /** The same as flags of `compare`. */
 export const MIXED_FLAGS = `--scenario mixed --rate ${MIXED.ratePerS} --work ${MIXED.sizesUs.join(",")}`;
 
+/** Requests/s in the scenario `rate` at which all are compared: at half of what each reaches no two are asked alike. */
+export const EQUAL_RATE = 10_000;
+
 /** The target of a heavy request. */
 export const heavyPath = (us: number = HEAVY_US): string => `/work/${us}`;
 
@@ -41,6 +44,13 @@ export const MIN_ROUNDS = 7;
 
 /** A cell of the faults that is in doubt is measured alone so many times at most. */
 export const MAX_ALONE = 3;
+
+/** The probe of a server with the limit of descriptors that most systems start a process with, and how many clients it gets. */
+export const DESCRIPTORS = { probe: "descriptors", usual: 1024, clients: 1100 } as const;
+/** The probe of a proxy: the size of its worker's table of connections, and how many clients ask at a time. */
+export const PROXY = { probe: "proxy", connections: 1000 } as const;
+/** The size of the pool in the probe of listings. */
+export const POOL_SIZE = 10;
 
 /** The measurement of ten million connections: a command of its own stores its rows, as those of a probe about one server. */
 export const CROWD = { probe: "c10m", server: "xdp", connections: 10_000_000, command: "deno task c10m" } as const;

@@ -11,7 +11,7 @@ import { type HostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { type Metrics, newResult, type Parameters, type Result, type ScenarioName } from "../results/results.ts";
 import type { Stored } from "../results/stored.ts";
-import { connectionsFor, HEAVY_US, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
+import { connectionsFor, EQUAL_RATE, HEAVY_US, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import { machineOf } from "../results/machine.ts";
 import { type Study, STUDY_SCHEMA } from "../results/studies.ts";
 
@@ -195,7 +195,7 @@ export function compared(
     rows.comparison.push({
       scenario,
       connections,
-      rate_per_s: scenario === "mixed" ? MIXED.ratePerS : null,
+      rate_per_s: scenario === "mixed" ? MIXED.ratePerS : scenario === "rate" ? EQUAL_RATE : null,
       heavy_us: scenario === "mixed" ? HEAVY_US : null,
       reference,
       candidate,

@@ -277,7 +277,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
     "deno task exp",
   ]);
   assertEquals(cells("#claim-T1 dd a"), [name]);
-  assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1. Judged at`);
+  assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1 (1 by quick figures). Judged at`);
 });
 
 Deno.test("nights are a chart for each experiment, with what changed; where none are, the command is that makes them", () => {

@@ -5,7 +5,7 @@
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
+import { C10K, EQUAL_RATE, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -22,8 +22,6 @@ export interface Step {
 
 /** How many connections a server is asked for to see where it ends. */
 const BREAK_AT = 20_000;
-/** Requests/s at which all are compared. */
-const EQUAL_RATE = 10_000;
 /** The server that all others are compared with. */
 const FLOOR = "c-epoll";
 /** The server that others which push are compared with, and how many do not read where it is compared with itself. */
@@ -38,7 +36,17 @@ const LONG_SOAK_MINUTES = 60;
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
-const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"];
+const FEW = [
+  ...["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"],
+  ...["apache-prefork", "python-prefork"],
+];
+/** Those that push whose run with ten thousand listeners is asked for by claims. */
+const CROWDED = ["ws-epoll", "ws-erlang", "ws-netty"];
+/** Peers that claims set against each other: directly, so that their interval is not that of two comparisons. */
+const PAIRED: readonly [reference: string, candidate: string][] = [
+  ["python-asyncio", "java-nio"],
+  ["java-nio", "java-netty"],
+];
 const PROBE_MINUTES: Record<string, number> = {
   "context-switch": 2,
   "thread-memory": 8,
@@ -51,6 +59,8 @@ const PROBE_MINUTES: Record<string, number> = {
   loops: 4,
   queue: 6,
   backlog: 2,
+  descriptors: 1,
+  proxy: 1.5,
   pooling: 4,
   "socket-options": 5,
   bandwidth: 2,
@@ -117,6 +127,23 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   ];
 }
 
+/** The comparisons of peers with each other, under full load and of what they hold. A quick reproduction has none. */
+function pairs(runnable: readonly Experiment[], flag: string): Step[] {
+  const names = runnable.map(({ name }) => name);
+  const scenarios = [["throughput", 100], ["hold", C10K]] as const;
+  if (flag !== "") return [];
+  return PAIRED.filter((pair) => pair.every((name) => names.includes(name))).flatMap(([reference, candidate]) =>
+    scenarios.map(([scenario, connections]) =>
+      measure(
+        `compare/${reference}-${candidate}-${scenario}`,
+        `compare ${reference} ${candidate}${scenarioFlags(scenario)} --connections ${connections}`,
+        "claims",
+        2.5,
+      )
+    )
+  );
+}
+
 /** Flags of a comparison in a scenario. */
 function scenarioFlags(kind: string): string {
   if (kind === "throughput") return "";
@@ -180,7 +207,16 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   const runs = names.map((name) =>
     measure(`exp/${name}`, `exp ${name}${flag}`, "push: one message to all; predictions", flag === "" ? 1.5 : 0.3)
   );
-  if (flag !== "" || !names.includes(PUSH)) return runs;
+  if (flag !== "") return runs;
+  const crowded = CROWDED.filter((name) => names.includes(name)).map((name) =>
+    measure(
+      `c10k/${name}`,
+      `exp ${name} --scenario broadcast --connections ${C10K}`,
+      "10 000 listeners; claims",
+      0.7,
+    )
+  );
+  if (!names.includes(PUSH)) return [...runs, ...crowded];
   const compared = [100, 1000, C10K].map((listeners) => {
     const others = names.filter((name) => name !== PUSH && (listeners < C10K || !FEW.includes(name)));
     const command = `compare ${PUSH} ${others.join(" ")} --scenario broadcast --connections ${listeners}`;
@@ -192,7 +228,12 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
     );
   });
   const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
-  return [...runs, ...compared, measure(`slow/${PUSH}`, beside, "listeners that do not read delay nobody", 4)];
+  return [
+    ...runs,
+    ...crowded,
+    ...compared,
+    measure(`slow/${PUSH}`, beside, "listeners that do not read delay nobody", 4),
+  ];
 }
 
 /** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
@@ -243,7 +284,12 @@ export function planOf(
   const crosscheck = quick ? "crosscheck epoll --rounds 2 --seconds 1" : "crosscheck epoll --rounds 7";
   const pushed = pushes(experiments, flag);
   const comparedPushes = pushed.filter(({ id }) => id.startsWith("compare/"));
-  const compared = [...comparisons(experiments, flag), ...bypasses(experiments, flag), ...comparedPushes];
+  const compared = [
+    ...comparisons(experiments, flag),
+    ...pairs(experiments, flag),
+    ...bypasses(experiments, flag),
+    ...comparedPushes,
+  ];
   return [
     measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
     ...ladders(experiments, flag),

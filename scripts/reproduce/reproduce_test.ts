@@ -226,6 +226,9 @@ const compares = (a: string, b: string, scenario: string, connections: number) =
 const probesIt = (probe: string) =>
   commands.some(([task, name]) => task === "probe" ? name === probe : task === CROWD.probe && task === probe);
 
+/** What else a run of a server tells. */
+const OF_A_RUN = { reason: null, descriptors: null, host: hostFacts(), findings: [] };
+
 /** Answers every question of a rule with 1, and notes what it would take to answer it. */
 class Recorder extends Evidence {
   readonly missing: string[] = [];
@@ -237,11 +240,11 @@ class Recorder extends Evidence {
   override held = (name: string, atLeast = 10_000) => {
     const answered = this.#need(runs(name, "hold", atLeast), `hold ${atLeast} of ${name}`);
     const metrics = storedOf().results[0]?.metrics ?? newMetrics;
-    return { answered, metrics, reason: null, descriptors: null, path: name };
+    return { answered, metrics, ...OF_A_RUN, path: name };
   };
   override broadcast = (name: string, atLeast = 10_000) => {
     const answered = this.#need(runs(name, "broadcast", atLeast), `broadcast ${atLeast} of ${name}`);
-    return { answered, metrics: newMetrics, reason: null, descriptors: null, path: name };
+    return { answered, metrics: newMetrics, ...OF_A_RUN, path: name };
   };
   override memory = (name: string) => this.#need(runs(name, "hold", 10_000), `memory of ${name}`);
   override heldMost = () => null;
@@ -253,6 +256,7 @@ class Recorder extends Evidence {
   override ratio = ({ scenario, connections, of, to }: Parameters<Evidence["ratio"]>[0]) => ({
     ...this.#need(compares(of, to, scenario, connections), `${scenario} ${connections} of ${of} against ${to}`),
     isVoid: false,
+    limited: false,
   });
   override probe = (probe: string) => this.#need(probesIt(probe), probe);
   override probes = (probe: string) => [{ name: "epoll", value: this.probe(probe) }];
@@ -317,6 +321,10 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
     }
   }
   const ids = whole.map(({ id }) => id);
+  const asked = ["c10k/ws-epoll", "c10k/ws-erlang", "c10k/ws-netty", "compare/python-asyncio-java-nio-throughput"];
+  for (const id of [...asked, "compare/python-asyncio-java-nio-hold", "compare/java-nio-java-netty-hold"]) {
+    assert(ids.includes(id), id);
+  }
   const tables = ["readiness", "crosscheck", "selftest", "compare/throughput-100", "compare/throughput-1000"];
   for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100", "sweep", "scaling"]) {
     assert(ids.includes(id), id);

@@ -6,6 +6,7 @@
 import { fileURLToPath } from "node:url";
 import { installLine, isInstalled } from "../../catalogue/tools.ts";
 import { howEnded } from "../../server/launch.ts";
+import { POOL_SIZE } from "../../results/conventions.ts";
 import { inTurn, linuxOnly, type Probe, type ProbePlan, type ProbeRow, rowsOf } from "../probe.ts";
 
 const NAME = "listings";
@@ -103,7 +104,7 @@ export const listings: Probe = {
   obstacle: () => listingsObstacle(),
   run: (plan) =>
     measureListings({
-      pool: { size: 10, waitS: 1 },
+      pool: { size: POOL_SIZE, waitS: 1 },
       lateReader: { mebibytes: [1, 16] },
       length: { requests: 3, waitS: 0.5 },
       sleep: { clients: 100, pauseS: 10 },
