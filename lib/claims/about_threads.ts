@@ -212,7 +212,7 @@ const ceiling: Claim = {
   rule:
     "About 2 000 is 1 000 to 4 000, about 16 GB is 8 to 32: a factor of two either way. Both are judged for each kind of " +
     "thread. A count of connections has no margin; where a setting of the host stopped it, it is a lower bound. Memory is " +
-    "what 2 000 of the threads that were held take, for the text reckons with as many. Web Workers are shown beside it: the " +
+    "what 2 000 of the threads that were held take, for the text counts as many. Web Workers are shown beside it: the " +
     "isolate ends them, and not the thread.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);

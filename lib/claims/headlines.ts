@@ -28,7 +28,7 @@ const NARROW = 10;
 const BREAK_AT = 20_000;
 /** A call costs the same if it costs at most half as much again. */
 const FLAT = 1.5;
-/** What texts reckon with for a thread. */
+/** The memory that texts name for a thread. */
 const STACK_BYTES = 8e6;
 /** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
 const UNBLOCKED = 0.5;
@@ -64,7 +64,7 @@ const threads: Headline = (evidence) => {
   const { answered, whole } = nativeThreads(evidence);
   const stacks = answered * STACK_BYTES;
   const isCheap = whole.bytes.estimate < stacks / ABOUT;
-  const title = titled(isCheap, "Threads are cheaper than their reputation", "Threads are as dear as their reputation");
+  const title = titled(isCheap, "Threads are cheaper than their reputation", "Threads cost as much as their reputation says");
   const taken = `${count(answered)} POSIX threads took ${bytes(whole.bytes.estimate)} ${whole.words}`;
   return `${title} ${taken}, where as many stacks of 8 MB add up to ${
     count(stacks / 1e9)

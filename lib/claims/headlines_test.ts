@@ -41,7 +41,7 @@ Deno.test("the title of each headline says what its figures say", () => {
   assertEquals(titles(...pieces(300, 900, 8e6, 0.5, 1.5, 2)).slice(0, -1), [
     "One loop held fewer than ten thousand",
     "epoll's cost grows",
-    "Threads are as dear as their reputation",
+    "Threads cost as much as their reputation says",
     "io_uring is twice as fast as epoll",
     "One heavy request does not make a loop deaf",
     "TypeScript is dearer than C",

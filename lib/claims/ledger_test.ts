@@ -721,7 +721,7 @@ Deno.test("where nothing is stored every claim waits for a command of this proje
   }
 });
 
-Deno.test("an experiment that was skipped makes its claim untestable, and its reason is told", () => {
+Deno.test("an experiment that was skipped makes its claim untestable, and its reason is in the sentence", () => {
   const { row } = judgeClaim(claimOf("C-asyncio"), storedOf(skipped("python-asyncio", "python-asyncio needs python3")));
   assertEquals([row.verdict, row.because], ["open", "python-asyncio needs python3."]);
 });
@@ -779,7 +779,7 @@ Deno.test("who was compared directly comes before a newer comparison of both wit
   assertStringIncludes(because(void_), "the latency at the same rate is that of the load generator");
 });
 
-Deno.test("what two cores take for a switch is told, but decides nothing", () => {
+Deno.test("what two cores take for a switch is in the sentence, and decides nothing", () => {
   const { row } = judgeClaim(claimOf("T-switch"), storedOf(...switches(2, 48)));
   assertStringIncludes(
     row.because,
@@ -800,7 +800,7 @@ Deno.test("the limit of select is that of a type: the text says so, and what the
   );
 });
 
-Deno.test("what ends a run is told, and decides nothing where it is not the server", () => {
+Deno.test("what ended a run is in the sentence, and decides nothing where it was not the server", () => {
   const because = (reason: string) =>
     judgeClaim(claimOf("T-poll"), storedOf(stopped("poll", 900, reason), ...growing("poll", 100, 1000))).row.because;
   for (
@@ -833,7 +833,7 @@ Deno.test("what a server takes at most is a lower bound where no more were asked
   );
 });
 
-Deno.test("the growth of threads is told against that of a loop over as many connections", () => {
+Deno.test("the growth of threads is shown against that of a loop over as many connections", () => {
   const because = (loop: [number, number] | null) =>
     judgeClaim(claimOf("T-sched"), storedOf(...sizes(10, 25, loop))).row.because;
   assertMatch(
@@ -855,7 +855,7 @@ Deno.test("where the load generator was the limit the cost of a request says tha
   }
 });
 
-Deno.test("the kinds of threads are told with what ended them, their number and their memory apart", () => {
+Deno.test("the kinds of threads are listed with what ended them, their number and their memory apart", () => {
   const reason = "stopped at 1 900 of 10 000: memory mappings, limit 4 000 per process (vm.max_map_count)";
   const pieces = [
     held("c-threads", 10_000, { pss_bytes: 2e8 }),

@@ -1,5 +1,5 @@
 /**
- * The probes `thread-memory` and `process-memory`: the memory that texts reckon with, for a stack or a copy, and that
+ * The probes `thread-memory` and `process-memory`: the memory that texts name for a stack or a copy, and that
  * which is there.
  *
  * @module

@@ -20,6 +20,9 @@ const METRICS = ["answered", "connected"] as const;
 const LATE_MS = 1000; // far longer than it takes until the last client has asked
 const ANSWER = new TextEncoder().encode("HTTP/1.0 200 OK\r\nContent-Length: 11\r\n\r\nHello World");
 
+/** The proxy has gone, as at the end of a run. */
+const GONE = [Deno.errors.ConnectionReset, Deno.errors.BrokenPipe];
+
 /** How it is measured. */
 export interface Extent {
   /** The size of the table, and how many clients ask at a time. */
@@ -34,20 +37,22 @@ class LateBackend implements Disposable {
   readonly port = this.#listener.addr.port;
 
   constructor() {
-    this.#accept().catch(() => {}); // the end of the listener
+    void this.#accept();
   }
 
   async #accept(): Promise<void> {
-    for await (const connection of this.#listener) {
-      this.#answer(connection).catch(() => {}); // the proxy has gone
-    }
+    for await (const connection of this.#listener) void this.#answer(connection); // it ends when the listener is closed
   }
 
   async #answer(connection: Deno.Conn): Promise<void> {
     using _ = connection;
-    await connection.read(new Uint8Array(4096));
-    await delay(LATE_MS);
-    await connection.write(ANSWER);
+    try {
+      await connection.read(new Uint8Array(4096));
+      await delay(LATE_MS);
+      await connection.write(ANSWER);
+    } catch (error) {
+      if (!GONE.some((kind) => error instanceof kind)) throw error;
+    }
   }
 
   [Symbol.dispose](): void {

@@ -35,7 +35,7 @@ const LOOPBACK_SOURCES = 2 ** 24 - 2;
  */
 const NR_OPEN = 1024 * 1024;
 /**
- * What the tables reckon with where a limit is shared by all connections: the number that the problem is named after.
+ * What the tables count on where a limit is shared by all connections: the number that the problem is named after.
  */
 const C10K = 10_000;
 
