@@ -4,7 +4,7 @@
  * @question   How can one thread hold ten thousand connections on Windows, which has neither epoll nor io_uring?
  * @idea       Requests are handed to the kernel, and come back by a queue, the completion port, once they are done. Until
  *             then what they work with must stay in place. So that a silent connection pins no buffer, it has a receive
- *             of zero bytes in flight: that is done as soon as something has come, which is taken only then.
+ *             of zero bytes in flight: that completes as soon as bytes have come, and only then are they read.
  * @prediction 10 000 connections are held and answered by one thread, and an idle one costs the process under 512 bytes.
  * @expect     hold(10000).answered >= 10000
  *             hold(10000).user_bytes_per_conn < 512

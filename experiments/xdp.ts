@@ -1,7 +1,7 @@
 /**
  * @title      xdp: around the kernel, with a TCP of its own
  * @family     bypass
- * @question   What does a connection cost if the kernel's TCP is not asked at all?
+ * @question   What does a connection cost if the kernel's TCP is not used at all?
  * @idea       An XDP program hands every frame of one address to this process before the kernel's stack sees it, and a
  *             small TCP here answers it. A socket, a descriptor and 4 KiB of kernel memory become 16 bytes in a table.
  * @prediction Ten million connections are held and answered by one thread, at 24 bytes or less for an idle one.
