@@ -120,7 +120,7 @@ function removeLeftOver(parent: string): void {
   }
 }
 
-/** Whether the process that made a folder has ended. The lock that is taken here is let go of: nobody else makes use of it. */
+/** Whether the process that made a folder has ended. The lock that is taken here is released: nothing else uses it. */
 function hasEnded(folder: string): boolean {
   try {
     using lock = Deno.openSync(`${folder}/lock`, { write: true });
@@ -240,7 +240,7 @@ async function start(site: string, host: string, wanted: number, backend = "") {
   }
 }
 
-/** Sends a signal. Where the process has just ended by itself, nobody is left who had to be told. */
+/** Sends a signal. A process that has just ended by itself needs none. */
 function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     process.kill(signal);

@@ -24,7 +24,7 @@ const flat = facts("flat", { cpu: line([100, 20]) });
 const dear = facts("dear", { cpu: line([100, 60]) });
 const load = { connections: 1000, cpuUs: 0, idlePercent: 90 };
 
-Deno.test("of all pairs that cross the one is shown that differs most on both sides, told apart by its bounds", () => {
+Deno.test("of all pairs that cross, the one that differs most on both sides is shown, and its bounds do not overlap", () => {
   const pair = clearestPair([scan, flat, dear], load, "connections")!;
   assertEquals([pair.before.name, pair.after.name], ["scan", "dear"]);
   const { at, told } = pair.crossing;

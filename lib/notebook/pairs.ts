@@ -40,8 +40,8 @@ export interface RoundRatio {
 const nameOf = (metric: string) => figure.heading(metric).replace("\n", "");
 
 /**
- * The ratio of each round as a dot: how far rounds lie apart is what an interval is made of. Who took part in no round
- * stands there with the reason.
+ * The ratio of each round as a dot: how far rounds lie apart is what an interval is made of. A server
+ * that took part in no round is listed with the reason.
  */
 export function roundsChart(
   rounds: readonly RoundRatio[],

@@ -184,7 +184,7 @@ export function measurePairs(
     const round = await pairRound(reference, candidate, plan, new Map());
     const { cpu_us_per_request: log } = round.logs;
     if (log === null || log === undefined || !Number.isFinite(log)) {
-      throw new CannotCompare(candidate, "This system does not tell the CPU time of a server.", "skipped");
+      throw new CannotCompare(candidate, "This system does not report the CPU time of a server.", "skipped");
     }
     return {
       log_ratio: log,

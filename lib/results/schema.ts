@@ -118,7 +118,7 @@ export const METRICS_SCHEMA = v.strictObject({
     "requests without an answer, or deliveries that did not come, when waiting ended; they are in the percentiles",
   ),
   lost: field(numberOrNull, "connections that the server closed or reset early"),
-  reconnects: field(numberOrNull, "connections made anew for clients whose connection the server had closed"),
+  reconnects: field(numberOrNull, "connections opened again for clients whose connection the server had closed"),
   closes_after: field(numberOrNull, "after how many answers the server closed each connection; `null`: no one number"),
   connect_seconds: field(
     numberOrNull,

@@ -190,7 +190,7 @@ Deno.test("paths are those of the machine that measured", () => {
   assertEquals(resultPath(result!).split("/").slice(0, 3), ["results", REFERENCE, "epoll"]);
 });
 
-Deno.test("full and quick runs are told apart, and those without figures are neither", () => {
+Deno.test("full and quick runs are distinguished, and those without figures are neither", () => {
   const quick = newResult({ ...RUN, quick: true });
   const broken = newResult({ ...RUN, ended: "crashed", reason: "it crashed" });
   const limited = newResult({ ...RUN, ended: "limited", reason: "descriptors" });

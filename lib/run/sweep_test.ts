@@ -154,7 +154,7 @@ Deno.test("capacities are compared by rounds, with a verdict", async () => {
   assert(table.split("\n").every((line) => line.length <= 80), table);
   assertMatch(
     sentences[1]!,
-    /^half bears × 0\.(49|50)\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
+    /^half answers × 0\.(49|50)\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
   );
   const few = rows.filter(({ round }) => round < 3);
   const { verdict, reason } = capacityRatio(few, "epoll", "half", slo);

@@ -255,7 +255,7 @@ interface Load {
   name: string;
   bench: Bench;
   climb: Climb;
-  /** What was wrong when it was connected: who got no answer then waits still. Null: nothing. */
+  /** What was wrong when it was connected: a client without an answer then is still waiting. Null: nothing. */
   short: string | null;
 }
 

@@ -87,7 +87,7 @@ intr 202658 0 0
 ctxt 2523586
 `;
 
-Deno.test("the CPU time of the host is told in µs, guest time is not counted twice", () => {
+Deno.test("the CPU time of the host is given in µs, guest time is not counted twice", () => {
   assertEquals(parseCpuTimes(cpuTimes), {
     busy: 80_410_000,
     irq: 90_000,

@@ -35,7 +35,7 @@ export interface GroupOptions {
   prlimit?: string[];
   /** Whether its processes are found also where they leave the group, as a server does that goes to the background. */
   marked?: boolean;
-  /** Told each line of stdout, from the first one. */
+  /** Called with each line of stdout, from the first one. */
   onLine?: (line: string) => void;
 }
 

@@ -121,7 +121,7 @@ function setupNote(results: readonly Result[]): string[] {
   return [...new Set(notes)].filter((note) => note !== "");
 }
 
-/** The latency that a generator would have told which forgets what it could not send in time; open loops only. */
+/** The latency that a generator would report if it forgot what it could not send in time; open loops only. */
 function rawLatency(of: Result): string[] {
   const { raw_p50_us, raw_p99_us, raw_p99_9_us } = of.metrics;
   if (raw_p99_us === null || raw_p99_us === undefined) return [];

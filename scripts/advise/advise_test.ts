@@ -137,7 +137,7 @@ Deno.test("a crossing tells from where on the intervals lie apart, and that they
   assertStringIncludes(text(loop, unclear), "pool instead of loop; nowhere do the figures tell them apart");
 });
 
-Deno.test("the best is the lowest, and those are told that the figures do not tell from it", () => {
+Deno.test("the best is the lowest, and those that the figures do not distinguish from it are named", () => {
   const wide = (us: number): Point[] => [{ connections: 100, us, low: us - 2, high: us + 2 }];
   const all = [facts("simple", { cpu: wide(8) }), facts("dear", { cpu: wide(11) }), facts("fast", { cpu: wide(6) })];
   const advice = advise(all, [], load({}));
@@ -186,7 +186,7 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
         heavy_us,
       }),
     ]),
-    // Half of what they reach: who is waited for by more, waits longer.
+    // Half of what they reach: the wait is longer where more clients wait.
     ...["p99_us", "cpu_us_per_request"].map((metric) =>
       compared(["mixed", 100, metric], ["poll", "epoll"], [9, 8, 10], { reference_value: 9e5, rate_per_s: 700 })
     ),

@@ -216,7 +216,7 @@ async function crossingSection(stored: Stored): Promise<string> {
   }));
   return section(
     "## Where two architectures cross",
-    "The advisor's model (`deno task advise`): CPU time of a request and what light requests wait, with their bounds. Of all " +
+    "The advisor's model (`deno task advise`): CPU time of a request and the wait of light requests, with their bounds. Of all " +
       "pairs that cross these differ most on both sides.",
     parts.join("\n\n") || `${NOTHING.replace(/\.$/, "")}: \`deno task reproduce\`.`,
   );

@@ -54,7 +54,7 @@ export const CLOSE = 4;
 const BUFFERS_AT = 16 * BUFFERS;
 const OUTGOING_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
 
-/** Who is told what has completed. It may submit two operations in return, and no more. */
+/** What is called with each completion. It may submit two operations in return, and no more. */
 export interface Handler {
   /**
    * @param kind One of `SOCKET`, `CONNECT`, `RECEIVE`, `SEND`, `CLOSE`.

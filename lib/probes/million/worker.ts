@@ -62,7 +62,7 @@ class Turns {
   }
 }
 
-/** Waits until all that was begun is over. What does not go on for long is told as an error, and is no answer. */
+/** Waits until all that was begun is over. What makes no progress for long is reported as an error, not as an answer. */
 function finish(rings: readonly ClientRing[], turns: Turns, state: ClientState): void {
   while (rings.some((ring) => ring.isBusy)) {
     if (!turns.next(PATIENCE_MS)) return countError(state, `nothing came for ${PATIENCE_MS} ms`);
