@@ -68,7 +68,7 @@ const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespe
 
 const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to its somaxconn, 128 on macOS
 const EVENTS = 1024; // events taken from the kernel in one call: enough to make the call's cost vanish
-const CHANGES = EVENTS; // handed over in one call: not more than EVENTS, for an event reports each that fails
+const CHANGES = EVENTS; // handed over in one call: not more than EVENTS, because an event reports each that fails
 const UNWATCHED = 16; // connections served in a row without a look at the clock: each may have sent 1024 requests
 const ACCEPTS = 64; // connections accepted in a row, so that a flood of new ones cannot starve the old ones
 const ENDS = 1000; // connections ended in a row because their time is over

@@ -12,7 +12,7 @@
  * @version    java --version
  * @fairness   Netty 4.2.18 with its native transport: epoll without the Selector of the JDK, and not its io_uring. An event
  *             loop for each core that the affinity of the process leaves. Set as in production: leak detection disabled,
- *             header fields not validated twice, constant headers and body of the answer, which the encoder writes anew.
+ *             header fields not validated twice, constant headers and body of the answer, which the encoder writes each time.
  *             SerialGC with a heap of 512 MiB, 16 MiB of it young; the compiler makes the first seconds slow. Reads of
  *             up to 16 KiB, and another one as long as a read fills its buffer; the answers of one read are flushed
  *             together. Field names are sent in lower case. No access log, no date. Six options are set for each

@@ -180,7 +180,7 @@ export const RANGES: Record<keyof Load, [from: number, to: number]> = {
 };
 const GRID_STEPS = 400;
 
-/** Whole numbers from `from` to `to`, ever farther apart: each about as many percent from the next. */
+/** Whole numbers from `from` to `to`, ever further apart: each about as many percent from the next. */
 function grid(from: number, to: number): number[] {
   const steps = Array.from({ length: GRID_STEPS + 1 }, (_, i) => Math.round((to - from + 1) ** (i / GRID_STEPS)) - 1);
   return [...new Set(steps)].map((step) => from + step);

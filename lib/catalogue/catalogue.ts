@@ -131,7 +131,7 @@ export function findIn<T extends { name: string }>(things: readonly T[], name: s
   if (found) return found;
   const names = things.map((thing) => thing.name);
   const near = names.length > 0 ? closest(name, names) : "";
-  // Half of the letters may be wrong; a name farther off was no slip of the finger.
+  // Half of the letters may be wrong; a name with more wrong letters is no typing error.
   const hint = distance(name, near) * 2 <= near.length ? `Did you mean ${near}?` : `There are: ${names.join(", ")}.`;
   throw new UsageError(`Unknown ${what} ${name}. ${hint}`);
 }

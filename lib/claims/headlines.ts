@@ -115,7 +115,7 @@ const language: Headline = (evidence) => {
   const title = titled(
     holds,
     "TypeScript is about as cheap as C",
-    "TypeScript is dearer than C",
+    "TypeScript costs more than C",
     "TypeScript against C",
   );
   return `${title} epoll in TypeScript needs × ${inWords(ratio, 2)} the CPU per request of the same loop in C` +

@@ -39,7 +39,7 @@ export function userMemory(points: readonly Point[]): string {
   const each = slope(points, "userBytes");
   if (each === null) return MISSING;
   const noise = NOISE_BYTES / (points.at(-1)!.connections - points[0]!.connections);
-  return Math.abs(each) < noise ? `${bytes(each)}: noise, for it is under ${bytes(noise)}` : bytes(each);
+  return Math.abs(each) < noise ? `${bytes(each)}: noise, as it is under ${bytes(noise)}` : bytes(each);
 }
 
 const DISTURBED = "the system does not tell, or others closed sockets meanwhile";

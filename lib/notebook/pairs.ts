@@ -101,7 +101,7 @@ export function verdict(row: ComparisonRow): string {
     return `${found} in the median of ${rounds} ${rounds === 1 ? "round" : "rounds"}: too few for an interval, a hint`;
   }
   return `${found}: ${
-    ratio_high < 1 ? "less" : ratio_low > 1 ? "more" : "no difference is shown, for the interval holds 1"
+    ratio_high < 1 ? "less" : ratio_low > 1 ? "more" : "no difference is shown: the interval contains 1"
   }`;
 }
 

@@ -32,7 +32,7 @@ const judged = (ratio: number, low: number, high: number) =>
 Deno.test("a verdict calls less or more only what the interval says", () => {
   assert(verdict(judged(0.9, 0.85, 0.95)).endsWith("0.900 [0.850, 0.950] × the CPU-µs/request of epoll: less"));
   assert(verdict(judged(1.2, 1.1, 1.3)).endsWith(": more"));
-  assert(verdict(judged(0.99, 0.9, 1.1)).endsWith("no difference is shown, for the interval holds 1"));
+  assert(verdict(judged(0.99, 0.9, 1.1)).endsWith("no difference is shown: the interval contains 1"));
   assert(verdict(row({})).endsWith("in the median of 1 round: too few for an interval, a hint"));
   assert(verdict(row({ rounds: 3 })).includes("3 rounds"));
 });

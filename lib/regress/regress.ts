@@ -70,7 +70,7 @@ const ROUNDS = "regress-run.jsonl";
 
 /**
  * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
- * one boot, for a machine of the same kind may be another one; and those of a baseline are never judged by it.
+ * one boot, because a machine of the same kind may be another one; and those of a baseline are never judged by it.
  */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
   const source = (experiment: Experiment) => readSources(experiment.path).map(([, text]) => text);

@@ -106,7 +106,7 @@ Deno.test("a server that does not come up is reported once per second", async ()
 });
 
 Deno.test(
-  "a server around the kernel is not started where there is no network of its own",
+  "a server with kernel bypass is not started where there is no network of its own",
   { ignore: Deno.build.os !== "linux" },
   async () => {
     const error = await assertRejects(() => startSubject(find("xdp")), StartError, "needs a network of its own");

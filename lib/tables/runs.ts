@@ -94,7 +94,7 @@ export function bounded(of: Result, figure: string, metric: keyof Metrics = "req
 
 /**
  * What a request of a run cost the server, for tables of single runs: CPU time of its processes; over a wire busy time of
- * its cores, named as such, for the two are not the same.
+ * its cores, named as such, because the two are not the same.
  */
 export function serverCost(of: Result | undefined, digits: number): string {
   if (of === undefined || !isWired(of)) return count(of?.metrics.cpu_us_per_request, digits);

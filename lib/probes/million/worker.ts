@@ -47,7 +47,7 @@ class Turns {
   constructor(rings: readonly ClientRing[]) {
     this.#rings = rings;
     this.#poller.add(STDIN, STDIN, { edge: false });
-    // Edge: each addition to an eventfd wakes anew, and nobody has to read it.
+    // Edge: each addition to an eventfd wakes again, and nothing has to read it.
     for (const [i, { ring }] of rings.entries()) this.#poller.add(ring.eventfd, i + 1, { edge: true });
   }
 
