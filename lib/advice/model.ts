@@ -1,7 +1,7 @@
 /**
  * Which architecture suits a load, by what was measured on this machine. The model is small, and all of it stands here:
  *
- * - Who has not held so many connections is out.
+ * - An architecture that has not held so many connections is excluded.
  * - A request costs the CPU time that was measured at as many active connections (those that are not idle), on the straight
  *   line between two measured numbers, and that of the nearest one outside of them, which is said.
  * - A call that looks at all connections looks at the idle ones too: what it costs more at all than at the active ones is

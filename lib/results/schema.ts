@@ -186,7 +186,7 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   kernel_bytes_per_conn: field(
     numberOrNull,
-    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` around the kernel",
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` where the server bypasses the kernel",
   ),
   rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
   pss_bytes: field(

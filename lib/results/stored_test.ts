@@ -134,8 +134,8 @@ Deno.test("files of this machine with a time in the future are shown, and the li
   assertEquals(shown.length, 2);
   assertEquals(
     line,
-    `Figures of this machine, ${HERE}. The clock was set back: 1 file of this machine bears a time in the future and ` +
-      "passes for the newest until then.",
+    `Figures of this machine, ${HERE}. The clock was set back: 1 file of this machine has a time in the future and ` +
+      "counts as the newest until then.",
   );
 });
 

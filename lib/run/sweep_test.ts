@@ -194,7 +194,7 @@ Deno.test("a stored sweep in Markdown has the capacities and the latencies of th
   );
 });
 
-/** A row of a bisection at a server that bears 100 requests/s. */
+/** A row of a bisection at a server with a capacity of 100 requests/s. */
 const step = (round: number, rate_per_s: number, more: Partial<SweepRow> = {}): SweepRow => ({
   server: "epoll",
   connections: 10,

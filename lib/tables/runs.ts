@@ -65,8 +65,8 @@ const CORE_COLUMN: Column<Result> = {
 export const WIRE_SAYS =
   "server and load stand in two network namespaces, joined by a veth pair. core-µs/request is the " +
   "busy time of the server's cores, with the kernel's work on packets that leave and that arrive; those of the load do the " +
-  "same at their end. What arrives is work of a soft interrupt on these cores (RPS), and for a server around the kernel of a " +
-  "thread of the kernel bound to them (threaded NAPI). CPU-µs/request is that of the server's processes alone";
+  "same at their end. What arrives is work of a soft interrupt on these cores (RPS), and for a server that bypasses the " +
+  "kernel of a kernel thread bound to them (threaded NAPI). CPU-µs/request is that of the server's processes alone";
 
 /** The columns that fit these runs. */
 export const columnsOf = (results: readonly Result[]): Column<Result>[] =>

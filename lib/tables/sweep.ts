@@ -95,7 +95,7 @@ function figureOf(of: Swept): string {
   return failed === null ? `≥ ${count(met)}` : `${count(met)} to ${count(failed)}`;
 }
 
-/** The columns of what servers bear. */
+/** The columns of the capacities of servers. */
 export const capacityColumns = (slo: Slo): Column<Swept>[] => [
   { heading: "server", cell: (of) => of.server, left: true, isKey: true },
   { heading: `capacity\nat ${slo.text}, /s`, cell: figureOf },

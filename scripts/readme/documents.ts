@@ -197,7 +197,7 @@ const costs = async (stored: Stored): Promise<string[]> => [
   section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
 ];
 
-/** What helps to choose and to size: where costs cross, what servers bear, and what more cores bring. */
+/** What helps to choose and to size: where costs cross, the capacity of servers, and what more cores bring. */
 const choosing = async (stored: Stored): Promise<string[]> => [
   await crossingSection(stored),
   await sweepSection(stored),
@@ -222,7 +222,7 @@ async function crossingSection(stored: Stored): Promise<string> {
   );
 }
 
-/** Latency against load, and what servers bear. */
+/** Latency against load, and the capacity of servers. */
 async function sweepSection({ experiments, studies }: Stored): Promise<string> {
   const sweep = widestSweep(studies.sweep);
   return section(
