@@ -32,7 +32,7 @@ export interface Growth {
 }
 
 /**
- * What one connection more takes of a server's processes, and below which size that tells nothing: a heap differs by some MiB
+ * What one more connection takes of a server's processes, and below which size that tells nothing: a heap differs by some MiB
  * between two looks, and the fewer connections that is spread over, the more it is for each.
  */
 export function userMemory(points: readonly Point[]): string {
