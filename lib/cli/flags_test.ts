@@ -101,7 +101,11 @@ Deno.test("an error with a known cause is one sentence, and its code is that of 
   assertEquals([limit.code, limit.stderr.startsWith("No more processes or threads can be started here")], [70, true]);
   const full = await outcomeOf("Object.assign(new Error('Too many open files'), { code: 'EMFILE' })");
   assertEquals(
-    [full.code, full.stderr.startsWith("This process cannot open more files or pipes"), full.stderr.includes("    at ")],
+    [
+      full.code,
+      full.stderr.startsWith("This process cannot open more files or pipes"),
+      full.stderr.includes("    at "),
+    ],
     [70, true, false],
   );
 });

@@ -32,7 +32,13 @@ Deno.test("runs without a figure are left out, and where none has one the row sa
   const none = { value: null, low: null, high: null, runs: 0 };
   assertEquals(of("x", [null, 4, NaN]).value, 4);
   assertEquals(of("x", [null, 4, NaN]).runs, 1);
-  assertEquals(of("x", [null]), { probe: "p", variant: "v", metric: "x", ...none, note: "the system does not report it" });
+  assertEquals(of("x", [null]), {
+    probe: "p",
+    variant: "v",
+    metric: "x",
+    ...none,
+    note: "the system does not report it",
+  });
   assertEquals(missing(["a", "b"], "no tool").map((row) => [row.metric, row.value, row.note]), [
     ["a", null, "no tool"],
     ["b", null, "no tool"],

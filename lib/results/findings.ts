@@ -235,7 +235,7 @@ function lostConnections({ lost, unit }: Evidence): string | null {
 function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
   if (reconnects === 0) return null;
   const after = closesAfter === null ? "" : ` after ${counted(closesAfter, "answer")} each`;
-  return `the server closed connections${after} and ${count(reconnects)} were opened again: the figures contain that cost`;
+  return `the server closed connections${after} and ${count(reconnects)} were reopened: the figures contain that cost`;
 }
 
 function redialsFound({ redials }: Evidence): string | null {

@@ -165,7 +165,9 @@ function settingRows(setting: (name: Sysctl) => number | null): Row[] {
       raise: "sudo sysctl -w kernel.pid_max=4194304",
     })),
     told("vm.max_map_count", setting("vm.max_map_count"), (mappings) => ({
-      caps: `${WORKER.mappings} mappings per Worker: thread-per-conn ≤ ${count(Math.floor(mappings / WORKER.mappings))}`,
+      caps: `${WORKER.mappings} mappings per Worker: thread-per-conn ≤ ${
+        count(Math.floor(mappings / WORKER.mappings))
+      }`,
       connections: null,
       raise: `sudo sysctl -w vm.max_map_count=${WORKER.mappings * 2 * C10K}`,
     })),

@@ -62,7 +62,9 @@ function readHead(text: string): HeadName {
  */
 function readCores(server: string | undefined, load: string | undefined, cpus: readonly Cpu[]): Setup {
   if (server === undefined && load === undefined) return {};
-  if (cpus.length === 0) throw new UsageError("Cores can be named on Linux only: this system does not report its cores.");
+  if (cpus.length === 0) {
+    throw new UsageError("Cores can be named on Linux only: this system does not report its cores.");
+  }
   const named = {
     ...(server !== undefined && { server: readList("server-cores", server) }),
     ...(load !== undefined && { load: readList("load-cores", load) }),

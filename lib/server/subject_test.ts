@@ -141,7 +141,10 @@ Deno.test(
     const at = (host: string) => startSubject(readCustom({ name: "mine", url: `http://${host}:${port}` }, null, []));
     for (const host of ["[::1]", "localhost"]) assertEquals((await at(host)).host, "::1");
     const error = await assertRejects(() => at("127.0.0.1"), StartError);
-    assertStringIncludes(error.failure.reason, `nothing listens on 127.0.0.1:${port}. A server listens on [::1]:${port}`);
+    assertStringIncludes(
+      error.failure.reason,
+      `nothing listens on 127.0.0.1:${port}. A server listens on [::1]:${port}`,
+    );
   },
 );
 

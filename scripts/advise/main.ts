@@ -33,7 +33,9 @@ await runScript(USAGE, async () => {
   console.error(line);
   const { known, unknown } = collect(stored);
   if (known.length === 0) {
-    console.error("Nothing is stored that was measured on a machine like this one. These commands measure what is needed:");
+    console.error(
+      "Nothing is stored that was measured on a machine like this one. These commands measure what is needed:",
+    );
     for (const name of MAKERS) console.error(`  deno task exp ${name}`);
     console.error(`  deno task compare ${MAKERS.join(" ")} ${MIXED_FLAGS}`);
     return 1;
