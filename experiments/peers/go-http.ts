@@ -30,6 +30,7 @@
  * @cannot     count-errors What net/http refuses by itself, 400 and 431, it reports to nobody.
  * @cannot     return-memory What a herd has taken is garbage until the next collection, which growth starts, or else a
  *             clock of two minutes. A memory limit below that would collect without a pause while they are there.
+ * @cannot     survive-no-process The runtime ends the process where it needs a thread more and gets none.
  * @cannot     return-threads The runtime makes a thread more where others stay in system calls, as on a busy machine, and it
  *             ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
