@@ -33,7 +33,7 @@ async function stuff(client: Client): Promise<() => Promise<void>> {
       await client.send(UNIT_BYTES);
     }
   })();
-  sent.catch(() => {}); // told by the answers that are missing, or of no concern if another check has failed before
+  sent.catch(() => {}); // reported by the answers that are missing, or of no concern if another check has failed before
   for (let before = -1; before !== requests && requests < MAX_PIPELINED;) {
     before = requests;
     await delay(STALL_MS);
@@ -57,7 +57,7 @@ async function scarce(lab: Lab): Promise<{ server: Server; limit: number }> {
   return { server: await startServer(lab.command(one), { prlimit: [`--nofile=${limit}`] }), limit };
 }
 
-/** Many clients that come at once, ask once, and stay until they are told to leave. */
+/** Many clients that come at once, ask once, and stay until `leave`. */
 class Crowd implements Disposable {
   readonly answered: Client[] = [];
   readonly #lab: Lab;
@@ -67,7 +67,7 @@ class Crowd implements Disposable {
   constructor(lab: Lab, port: number, size: number) {
     this.#lab = lab;
     this.#visits = Array.from({ length: size }, () => this.#visit(port));
-    for (const visit of this.#visits) visit.catch(() => {}); // told by `leave`
+    for (const visit of this.#visits) visit.catch(() => {}); // reported by `leave`
   }
 
   async #visit(port: number): Promise<void> {

@@ -162,7 +162,7 @@ const VISITS: [text: string, answers: number][] = [
   ["", 0],
 ];
 
-/** Returns how often each status was seen, and what the server told of it. */
+/** Returns how often each status was seen, and what the server reported of it. */
 async function visit(lab: Lab) {
   await using server = await lab.fresh();
   const seen: Record<number, number> = {};

@@ -1,7 +1,7 @@
 /**
  * @title      deno-serve: the runtime's own HTTP server
  * @family     runtime
- * @question   What is gained, and what is given away, if even the connection is none of your business?
+ * @question   What do you gain, and what do you give up, if the runtime owns even the connection?
  * @idea       The runtime accepts, reads and parses in Rust (hyper over tokio), each connection in a task of its own there.
  *             TypeScript sees a Request and returns a Response. What happens between two of them is out of its sight.
  * @prediction At 10 000 active connections an answer costs less CPU than in event-loop, although it says more.
@@ -11,27 +11,28 @@
  * @cannot     bound-head A head of up to 64 KiB is answered; above that the runtime says 400, not 431.
  * @cannot     close-after-body A request with a body is answered and the connection stays: the runtime reads the body.
  * @cannot     linger After a 400 the runtime closes at once: what the client still sends is met by a reset.
- * @cannot     exact-parser It takes longer heads and more kinds of lines than this contract, and reads bodies away.
+ * @cannot     exact-parser It accepts longer heads and more kinds of lines than this contract, and discards bodies.
  * @cannot     half-close Once the client has closed its half, a request whose answer is not ready at once is dropped.
- * @cannot     head-deadline A head that never ends is waited for without an end.
+ * @cannot     head-deadline The runtime waits for ever for a head that never ends.
  * @cannot     keepalive The runtime leaves SO_KEEPALIVE off: a peer that is gone holds its connection for ever.
  * @cannot     any-form HTTP/1.2 is answered 400.
  * @cannot     refuse-version The runtime answers an HTTP/2 preface with frames of HTTP/2, and GET / HTTP/2.0 with 400.
  * @cannot     last-says-close The answer to HTTP/1.0 does not say that it is the last.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: shutdown() closes its connection.
- * @cannot     pass-accept-errors At any error of accept(2) the runtime closes its listener: whoever waits then is reset.
+ * @cannot     pass-accept-errors At any error of accept(2) the runtime closes its listener: connections that wait then
+ *             are reset.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
  * @cannot     show-stats The runtime shows neither its open connections nor the bytes that it has read and sent.
  * @cannot     count-accepted A connection is counted by its peer's address and port when its first request comes: a silent
  *             one is missed, and so is a later one from the same port.
  * @cannot     count-errors What the runtime refuses (400) and what breaks (ECONNRESET) is not seen: 404, 405, EMFILE are.
- * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, and one that is
- *             gone for a quarter of an hour.
+ * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, a dead one for
+ *             a quarter of an hour.
  * @run        deno run --allow-net=127.0.0.1 deno-serve.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it. What the runtime keeps of
- *             heads and answers it bounds for each connection, and not for all of them together.
+ * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it. The runtime bounds the
+ *             heads and answers that it keeps per connection, and not for all of them together.
  * @sources    Deno.serve (docs.deno.com); hyper, tokio (docs.rs); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 
@@ -53,7 +54,7 @@ const EXPERIMENT = "deno-serve";
 const BACKLOG = 4096; // connections that wait to be accepted; the kernel cuts it to net.core.somaxconn
 const PAUSE_MS = 100; // how long nothing is accepted after the last descriptor was taken
 const MAX_WORK_US = 100_000;
-const HOSTS = 1024; // peer addresses whose ports are told apart, 64 KiB each; further ones are not counted
+const HOSTS = 1024; // peer addresses whose ports are distinguished, 64 KiB each; further ones are not counted
 const SLICE_US = 20_000; // the longest burn without a turn of the runtime's loop
 const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
 const QUIET_MS = 20; // without a request, after SIGTERM, until nothing is taken to wait for accept

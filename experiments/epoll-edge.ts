@@ -1,7 +1,7 @@
 /**
  * @title      epoll-edge: the kernel reports a change once, and the program remembers it
  * @family     readiness
- * @question   What is won, and what must be remembered, if epoll reports a change only once?
+ * @question   What is gained, and what must be remembered, if epoll reports a change only once?
  * @idea       With EPOLLET an event is a change, not a state. A connection is registered once, for all it may ever report;
  *             but what is left unread is not reported again. So the program keeps a list of it and reads on until EAGAIN,
  *             one read of each in a turn, so that a client that never pauses cannot starve the others.

@@ -3,9 +3,9 @@
  * @family     runtime
  * @question   Why do ten thousand active connections starve some of their own in event-loop, and what cures it?
  * @idea       The runtime keeps all pending reads in one FuturesUnordered, which one task of tokio polls. tokio lets a task do
- *             128 socket operations a turn; each further read that is ready is polled in vain, turn after turn, and woken
- *             last in, first out. This file cannot empty that queue any faster, but it need not fill it: while the loop is
- *             crowded, a connection that was answered reads again only in its turn.
+ *             128 socket operations per turn; each further read that is ready is polled in vain, turn after turn, and
+ *             woken last in, first out. This file cannot empty that queue any faster, but it does not have to fill it:
+ *             while the loop is crowded, a connection that was answered reads again only in its turn.
  * @prediction With 1 000 active connections an answer costs less CPU than in event-loop, and none waits for seconds.
  * @expect     throughput(1000).cpu_us_per_request < event-loop
  * @compare    event-loop, epoll, deno-serve

@@ -1,7 +1,7 @@
 /**
  * @title      io_uring with direct descriptors: connections that no process opens
  * @family     completion
- * @question   How many connections can one thread hold where RLIMIT_NOFILE allows it a thousand descriptors?
+ * @question   How many connections can one thread hold if RLIMIT_NOFILE allows it a thousand descriptors?
  * @idea       An accepted connection becomes a slot in the file table of a ring and never gets a descriptor. A table has at
  *             most as many slots as RLIMIT_NOFILE says, but a process may have many rings: a full one makes the next.
  * @prediction A million connections are held with two descriptors for each table, at under 32 bytes of this process for an
@@ -11,7 +11,8 @@
  *             hold(1000000).user_bytes_per_conn <= 32
  *             throughput(100).cpu_us_per_request < 1.05 * io-uring
  * @compare    io-uring, epoll, c-io-uring, xdp
- * @requires   linux 6.1, for DEFER_TASKRUN; IORING_ASYNC_CANCEL_FD_FIXED is of 6.0, slots that the kernel chooses are of 5.19
+ * @requires   linux 6.1, for DEFER_TASKRUN; IORING_ASYNC_CANCEL_FD_FIXED needs 6.0, slots that the kernel chooses need
+ *             5.19
  * @cannot     recover-emfile A connection has no descriptor, so descriptors do not run out: all clients are served.
  * @cannot     wait-at-emfile A connection has no descriptor, so no client has to wait for one.
  * @run        deno run --allow-ffi io-uring-direct.ts --port 8080

@@ -8,7 +8,7 @@
  * @expect     throughput(100).cpu_us_per_request > 0.7 * epoll
  *             hold(10000).answered >= 10000
  * @compare    epoll, event-loop, c-io-uring
- * @requires   linux 6.1, for DEFER_TASKRUN; multishot receive is of 6.0, multishot accept and buffer rings are of 5.19
+ * @requires   linux 6.1, for DEFER_TASKRUN; multishot receive needs 6.0, multishot accept and buffer rings need 5.19
  * @run        deno run --allow-ffi io-uring.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,

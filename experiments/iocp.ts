@@ -4,7 +4,7 @@
  * @question   How can one thread hold ten thousand connections on Windows, which has neither epoll nor io_uring?
  * @idea       Requests are handed to the kernel, and come back by a queue, the completion port, once they are done. Until
  *             then what they work with must stay in place. So that a silent connection pins no buffer, it has a receive
- *             of zero bytes in flight: that is done as soon as something has come, which is taken only then.
+ *             of zero bytes in flight: that completes as soon as bytes have come, and only then are they read.
  * @prediction 10 000 connections are held and answered by one thread, and an idle one costs the process under 512 bytes.
  * @expect     hold(10000).answered >= 10000
  *             hold(10000).user_bytes_per_conn < 512
@@ -71,7 +71,7 @@ const PIECE = 4096; // bytes in flight of a peer that reads slowly: by each that
 const MIN_PARTIAL = 256; // bytes of the first buffer for a partial head; it doubles up to INBOX
 const MAX_KEPT_BYTES = 64 * 2 ** 20; // of all connections together, partial and unsent; beyond, a connection is dropped
 const MAX_WORK_US = 100_000;
-const GAP_MS = 0.1; // two looks at the clock in a row that are farther apart: the thread did not run
+const GAP_MS = 0.1; // two looks at the clock in a row that are further apart: the thread did not run
 const TURN_MS = 40; // the longest stretch without a look at signals; a look costs about 90 µs
 const HEAD_MS = 10_000; // from the first byte of a head to its last
 const STUCK_MS = 30_000; // how long a peer may take nothing

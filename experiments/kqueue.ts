@@ -2,8 +2,8 @@
  * @title      kqueue: the list of changes and the wait for events are one call
  * @family     readiness
  * @question   Does each change of the interest set need a system call of its own?
- * @idea       kevent(2) takes changes and returns events: what one turn registers or forgets goes along with the next wait.
- * @prediction While 10 000 connections come, kevent(2) is called less than 10 000 times: to register all, and to wait.
+ * @idea       kevent(2) takes changes and returns events: what one turn registers or forgets goes with the next wait.
+ * @prediction While 10 000 connections come, kevent(2) is called fewer than 10 000 times: to register all, and to wait.
  *             All of them are held and answered.
  * @expect     hold(10000).answered >= 10000
  * @compare    epoll, poll, event-loop
@@ -15,8 +15,8 @@
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
- *             libkqueue makes each change an epoll_ctl(2) again, and adds an ioctl(2) to each event. TCP_USER_TIMEOUT is
- *             of Linux: elsewhere a peer that takes nothing is ended when the kernel gives up, after minutes.
+ *             libkqueue makes each change an epoll_ctl(2) again, and adds an ioctl(2) to each event. Only Linux has
+ *             TCP_USER_TIMEOUT: elsewhere the kernel needs minutes to give up a peer that takes nothing.
  * @sources    kqueue(2) of FreeBSD and macOS; Lemon: Kqueue, a generic and scalable event notification facility (2001);
  *             RFC 9110, RFC 9112 (HTTP/1.1)
  */
@@ -68,7 +68,7 @@ const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespe
 
 const BACKLOG = 4096; // connections in the accept queue; the kernel cuts it to its somaxconn, 128 on macOS
 const EVENTS = 1024; // events taken from the kernel in one call: enough to make the call's cost vanish
-const CHANGES = EVENTS; // handed over in one call: not more than EVENTS, for an event reports each that fails
+const CHANGES = EVENTS; // handed over in one call: not more than EVENTS, because an event reports each that fails
 const UNWATCHED = 16; // connections served in a row without a look at the clock: each may have sent 1024 requests
 const ACCEPTS = 64; // connections accepted in a row, so that a flood of new ones cannot starve the old ones
 const ENDS = 1000; // connections ended in a row because their time is over

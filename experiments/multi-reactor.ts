@@ -3,7 +3,7 @@
  * @family     hybrid
  * @question   How does an event loop use more than one core?
  * @idea       Each core has a loop of its own, with a listener of its own on the same port. With SO_REUSEPORT the kernel
- *             deals the connections out by a hash of addresses and ports; the loops never speak with each other.
+ *             distributes the connections by a hash of addresses and ports; the loops never talk to each other.
  * @prediction Two loops get 45 to 55 % of 10 000 connections each, although no thread knows of the other. A request
  *             costs at most 1.2 times the CPU that it costs with epoll.
  * @expect     throughput(1000).cpu_us_per_request <= 1.2 * epoll

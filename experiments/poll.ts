@@ -14,7 +14,7 @@
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
- *             macOS has a poll(2) too and Windows a WSAPoll; the constants of their sockets are other ones.
+ *             macOS has a poll(2) too and Windows a WSAPoll; their socket constants differ.
  * @sources    poll(2), accept4(2), recv(2), send(2), tcp(7); Kegel, The C10K problem (1999); RFC 9110, RFC 9112 (HTTP/1.1)
  */
 

@@ -5,7 +5,7 @@
  * @idea       The parent listens and forks N workers, which all inherit the listening socket. Each blocks in accept(2);
  *             the kernel gives a connection to one of them, which serves it, with blocking calls, until it closes.
  * @prediction Connection N + 1 is not answered before another one is closed, even if all N of them sit idle. Up to N a
- *             new connection is answered in under half the time of process-per-conn: nothing is left to be made.
+ *             new connection is answered in under half the time of process-per-conn: its process exists already.
  * @expect     hold(100).answered >= 100
  *             hold(101).answered <= 100
  *             churn(10).p50_us < 0.5 * process-per-conn

@@ -842,7 +842,7 @@ const BROADCAST: Check[] = [{
     await haveOneOrder(lab, clients);
   },
 }, {
-  says: "sends a message to who listens, and to nobody who has left or has not shaken hands",
+  says: "sends a message to all listeners, and to no client that has left or has not shaken hands",
   async holds(lab: Lab) {
     using silent = await WebSocketClient.connect(lab.shared.port, lab.patienceMs);
     using leaving = await open(lab);

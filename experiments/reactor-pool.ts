@@ -13,8 +13,8 @@
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
- *             With 1024 jobs in flight one more is answered 503. A job whose client has left is still done. A thread that
- *             dies takes the client of its job along and is not replaced; with the last one the server ends.
+ *             With 1024 jobs in flight one more is answered 503. A job whose client has left is still done. A thread
+ *             that dies drops the client of its job and is not replaced; with the last one the server ends.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
  * @sources    epoll(7), eventfd(2), futex(2), tcp(7); RFC 9110, RFC 9112 (HTTP/1.1); Schmidt et al., Pattern-Oriented
  *             Software Architecture 2: Half-Sync/Half-Async

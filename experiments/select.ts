@@ -15,8 +15,8 @@
  *             and no answer has a Date. HTTP/1.0 always closes, with Connection: keep-alive too.
  *             /work burns the CPU of the only thread, so every client waits for it: that is the price of one thread.
  *             Between two heads a connection may idle for ever; keepalive probes end those whose peer is gone.
- *             Descriptor 1024 is refused. In C, FD_SET(1024) writes past the array, over whatever lies behind it: in
- *             silence, or with _FORTIFY_SOURCE it aborts. macOS and Windows have a select too, with other constants.
+ *             Descriptor 1024 is refused. In C, FD_SET(1024) writes past the array, over whatever lies behind it:
+ *             silently, or with _FORTIFY_SOURCE it aborts. macOS and Windows have a select too, with other constants.
  * @sources    select(2), select_tut(2), accept4(2), recv(2), send(2), tcp(7); Kegel, The C10K problem (1999); RFC 9110,
  *             RFC 9112 (HTTP/1.1)
  */

@@ -14,8 +14,8 @@
  * @cannot     stop-backlog Making a thread takes 5 to 40 ms: at SIGTERM 50 that wait get one, the others are reset.
  * @cannot     serve-herd Making a thread takes 5 to 40 ms: behind a thousand connections the next waits for seconds.
  * @cannot     bound-memory Each thread has an isolate of its own, over 5 MB: 30 connections take more than 128 MiB.
- * @cannot     return-memory V8 keeps the pages of isolates that have ended, for those to come: a crowd takes no more the
- *             second time, and nothing goes back within seconds.
+ * @cannot     return-memory V8 keeps the pages of ended isolates for new ones: a second crowd takes no more, but
+ *             nothing is returned within seconds.
  * @run        deno run --allow-ffi --allow-read thread-per-conn.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded,

@@ -1,30 +1,30 @@
 /**
  * @title      ws-deno: the runtime's own WebSocket
  * @family     push
- * @question   What is gained, and what is given away, if even the frames are none of your business?
+ * @question   What do you gain, and what do you give up, if the runtime owns even the frames?
  * @idea       The runtime accepts, shakes hands, and reads and writes frames in Rust, each connection in a task of its own
  *             there. TypeScript sees a message, and calls send once for each listener.
  * @prediction A delivery costs over twice the CPU that it costs in ws-epoll: each call encodes the text, frames it and
- *             makes a promise anew, where ws-epoll has one frame for all.
+ *             makes a promise, where ws-epoll has one frame for all.
  * @expect     broadcast(1000).cpu_us_per_delivery > 2 * ws-epoll
  * @compare    ws-epoll, deno-serve
  * @requires   any
  * @cannot     exact-handshake After a refusal the runtime keeps the connection, and it takes any key.
- * @cannot     exact-frames A frame without a mask is taken, and many a violation ends the connection without a Close.
+ * @cannot     exact-frames A frame without a mask is accepted, and many violations end the connection without a Close.
  * @cannot     any-frames For the same reason.
  * @cannot     exact-close Code 1014 is answered with 1002.
  * @cannot     bound-message A frame that names more than 64 MiB ends the connection without a Close.
  * @cannot     drop-non-reader A WebSocket cannot be reset: its Close waits behind what is unsent, until a ping fails.
  * @cannot     keepalive Deno switches SO_KEEPALIVE on, and leaves its times at the system's default: its pings do more.
- * @cannot     handshake-deadline A handshake that never ends is waited for without an end.
- * @cannot     message-deadline The runtime has no clock for messages: only one who sends no frame at all is ended.
- * @cannot     close-deadline A peer that has its Close and stays is waited for.
+ * @cannot     handshake-deadline The runtime waits for ever for a handshake that never ends.
+ * @cannot     message-deadline The runtime has no clock for messages: it ends only a peer that sends no frame at all.
+ * @cannot     close-deadline The runtime waits for ever for a peer that has its Close and stays.
  * @cannot     wait-at-emfile At EMFILE the runtime closes its listener: connections that wait are reset, and others are
  *             refused until it is opened again after the pause.
  * @run        deno run --allow-net=127.0.0.1 ws-deno.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. A connection is
- *             counted by its request, and a message as delivered once the runtime has it. Bytes are not counted.
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not checked. Texts only, up to 65 535 bytes. A connection
+ *             is counted by its request, and a message as delivered once the runtime has it. Bytes are not counted.
  * @sources    Deno.upgradeWebSocket (docs.deno.com); RFC 6455 (WebSocket)
  */
 

@@ -4,17 +4,17 @@
  * @question   What does it cost to push one message to ten thousand clients, if each of them takes a system call?
  * @idea       A message is read once, checked once and framed once, and then sent to one listener after the other. A
  *             socket that is full takes nothing: the frame waits in a queue of references, and no other listener waits.
- * @prediction A message costs its listeners over 90 % of its CPU time in send(2), so CPU per delivery hardly depends on
- *             how many listen, and the last of 10 000 has it in under 100 ms.
+ * @prediction A message spends over 90 % of its CPU time in send(2), so CPU per delivery hardly depends on how many
+ *             listen, and the last of 10 000 gets it in under 100 ms.
  * @expect     broadcast(10000).delivered_share >= 1
  *             broadcast(10000).last_p50_us < 100000
  * @compare    epoll, ws-io-uring, ws-multi-reactor, ws-threads, ws-deno
  * @requires   linux 2.6.37
  * @run        deno run --allow-ffi ws-epoll.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes;
- *             binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers, but see
- *             no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes; binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers,
+ *             but see no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
  * @sources    RFC 6455 (WebSocket), RFC 9112 (HTTP/1.1); epoll(7), send(2), tcp(7)
  */
 

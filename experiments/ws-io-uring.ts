@@ -2,19 +2,19 @@
  * @title      ws-io-uring: one system call sends a message to all
  * @family     push
  * @question   What does a message to ten thousand clients cost, if one system call takes all sends of it?
- * @idea       A send for each listener is put into the ring, and one call submits all of them. A send that succeeds makes
- *             no completion: the kernel speaks of the sockets only that are full.
- * @prediction A delivery to 1 000 listeners costs under 85 % of the CPU that it costs in ws-epoll: what is spared is the way
+ * @idea       A send for each listener is put into the ring, and one call submits all of them. A send that succeeds
+ *             makes no completion: the kernel reports only the sockets that are full.
+ * @prediction A delivery to 1 000 listeners costs under 85 % of the CPU that it costs in ws-epoll: it saves the way
  *             into the kernel and back, not the work of TCP.
  * @expect     broadcast(1000).cpu_us_per_delivery < 0.85 * ws-epoll
  *             broadcast(10000).delivered_share >= 1
  * @compare    ws-epoll, io-uring
- * @requires   linux 6.1, for DEFER_TASKRUN; multishot receive is of 6.0, multishot accept and buffer rings are of 5.19
+ * @requires   linux 6.1, for DEFER_TASKRUN; multishot receive needs 6.0, multishot accept and buffer rings need 5.19
  * @run        deno run --allow-ffi ws-io-uring.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes;
- *             binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers, but see
- *             no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes; binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers,
+ *             but see no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
  * @sources    RFC 6455 (WebSocket), RFC 9112 (HTTP/1.1); io_uring(7), io_uring_enter(2), tcp(7)
  */
 

@@ -3,9 +3,9 @@
  * @family     push
  * @question   How does a message of one event loop reach the listeners of all others?
  * @idea       The loop that has read it frames it in a log in shared memory, and wakes the others by an eventfd. Each loop
- *             sends it to its own listeners from where it stands: the bytes cross no queue and are copied for none.
+ *             sends it to its own listeners from there: the bytes cross no queue, and no loop copies them.
  * @prediction Two loops reach the last of 10 000 listeners in 60 % of the time that ws-epoll needs, at no more than 115 % of
- *             its CPU per delivery: what is shared is touched once a message and not once a listener.
+ *             its CPU per delivery: what is shared is touched once per message and not once per listener.
  * @expect     broadcast(10000).last_p50_us < 0.6 * ws-epoll
  *             broadcast(10000).cpu_us_per_delivery <= 1.15 * ws-epoll
  * @compare    ws-epoll, multi-reactor
@@ -13,10 +13,10 @@
  * @workers    event loops, each in a thread of its own; as many as there are cores
  * @run        deno run --allow-ffi --allow-read ws-multi-reactor.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes;
- *             binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers, but see
- *             no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
- *             The loops stop one by one: a message of the last one may come behind the 1001 of another, which is not sent.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes; binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers,
+ *             but see no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
+ *             The loops stop one by one: listeners of a loop that has stopped miss what another loop still reads.
  * @sources    RFC 6455 (WebSocket), RFC 9112 (HTTP/1.1); eventfd(2), futex(2), socket(7), epoll(7)
  */
 

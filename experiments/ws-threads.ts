@@ -12,9 +12,9 @@
  * @requires   linux 2.6.37, with glibc 2.34
  * @run        deno run --allow-ffi --allow-read ws-threads.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes;
- *             binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers, but see
- *             no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes; binary messages are refused with 1003. No pings: keepalive probes of the kernel find dead peers,
+ *             but see no further than the next proxy. On SIGTERM a message that was not read yet is dropped.
  * @sources    RFC 6455 (WebSocket), RFC 9112 (HTTP/1.1); pthreads(7), signal(7), socket(7), tcp(7)
  */
 

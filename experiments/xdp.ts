@@ -1,7 +1,7 @@
 /**
  * @title      xdp: around the kernel, with a TCP of its own
  * @family     bypass
- * @question   What does a connection cost if the kernel's TCP is not asked at all?
+ * @question   What does a connection cost if the kernel's TCP is not used at all?
  * @idea       An XDP program hands every frame of one address to this process before the kernel's stack sees it, and a
  *             small TCP here answers it. A socket, a descriptor and 4 KiB of kernel memory become 16 bytes in a table.
  * @prediction Ten million connections are held and answered by one thread, at 24 bytes or less for an idle one.
@@ -1442,7 +1442,7 @@ export class Tcp {
     if ((kind & RST) !== 0) {
       if (state === FIN_WAIT_2 && offset === 0) this.#remove(entry); // TIME-WAIT is not cut short: RFC 1337
     } else if (kind === SYN) {
-      // RFC 1122, section 4.2.2.13: a SYN beyond all that was received begins anew. The cookie's answer proves it.
+      // RFC 1122, section 4.2.2.13: a SYN beyond all that was received starts again. The cookie's answer proves it.
       if (state === TIME_WAIT && offset >= 0 && !this.#stopping) this.#onSyn(tcp);
       else if (this.#mayChallenge()) this.#reply(sndNxt, rcvNxt, ACK, RECEIVE_WINDOW);
     } else if (kind === ACK) {
@@ -1697,7 +1697,7 @@ export class Tcp {
     }
     r[at + FIRST] = first;
     r[at + COUNT]! -= gone;
-    r[at + NXT_ANSWER] = r[at + NXT_ANSWER]! - gone; // below 0 only where NXT is set anew
+    r[at + NXT_ANSWER] = r[at + NXT_ANSWER]! - gone; // below 0 only where NXT is set again
     r[at + UNA_OFFSET] = rest;
   }
 
@@ -2183,7 +2183,7 @@ export class Tcp {
 
   /**
    * Sets one of the deadlines of a record. The time at which the record is looked at only ever comes closer here: a look that
-   * is too early costs little and computes it anew, and to do so for each segment would cost more.
+   * is too early costs little and computes it again, and to do so for each segment would cost more.
    */
   #schedule(record: number, field: number, ms: number): void {
     const deadline = this.#in(ms);

@@ -41,7 +41,7 @@ function project(program = "") {
   return { path, [Symbol.dispose]: () => Deno.removeSync(path, { recursive: true }) };
 }
 
-Deno.test("where nothing is measured every claim is told and stored as such, and the code is 1", async () => {
+Deno.test("where nothing is measured every claim is printed and stored as such, and the code is 1", async () => {
   using dir = project();
   const { code, stdout } = await script("claims.ts", dir.path, "--no-run");
   assertEquals(code, 1);

@@ -41,7 +41,7 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        the family bypass is compared, all run over a veth pair, which needs
        root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs;
-       several by commas.
+       separate several by commas.
        --scenario churn: each request on a new connection, --connections at a
        time; none is held.
        --slow N: broadcast of the reference against itself with N more

@@ -12,8 +12,8 @@ import type { MeasureOptions } from "../lib/run/ladder.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
 
 const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}
-Every 5 s a server that can is asked how many connections it has open, but not
-in a window that is measured. What it costs: deno task probe stats-line`;
+Every 5 s, outside of measured windows, a server that can report them is asked
+for its open connections. What that costs: deno task probe stats-line`;
 
 const LABEL = 12; // columns of `Question` and its like
 

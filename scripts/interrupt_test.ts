@@ -88,7 +88,7 @@ const CASES: Case[] = [
          last = last.then(() => new Promise((resolve) => setTimeout(resolve, 5)));
          await last;
          return new Response("x");
-       });`, // it bears 200 requests/s
+       });`, // it answers up to 200 requests/s
     ],
     finished: /^mine, round 1: /m,
     // The round that was broken off is named, and gives no capacity.

@@ -15,28 +15,28 @@
  * @version    apache2 -v
  * @fairness   One process of 400 worker threads and one that listens, on the cores that their affinity leaves them. Reads of
  *             up to 8 KiB. The answer is a file, opened and mapped for each request; it carries Date, Server, Last-Modified,
- *             ETag, Accept-Ranges and Content-Type: some 220 bytes, not 49. Up to 25 000 connections, where the default
- *             would be 1 200. No timeout below an hour. The log is 10 bytes a request, written once in 400. The launcher
- *             adds the lines up, and is not counted.
- * @cannot     head-deadline Its time limit of a head is in mod_reqtimeout, and starts with the connection.
+ *             ETag, Accept-Ranges and Content-Type: about 220 bytes, not 49. Up to 25 000 connections, where the
+ *             default would be 1 200. No timeout below an hour. The log is 10 bytes per request, written once in 400.
+ *             The launcher adds the lines up, and is not counted.
+ * @cannot     head-deadline Its time limit for a head is in mod_reqtimeout, and starts with the connection.
  * @cannot     keepalive It sets SO_KEEPALIVE with the times of the system: two hours.
  * @cannot     refuse-version HTTP/2.0 is answered with 400 or as HTTP/1.1.
- * @cannot     exact-parser It demands Host, reads bodies away, and has bounds of its own.
+ * @cannot     exact-parser It requires Host, discards bodies, and has limits of its own.
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     show-stats Its log knows requests only, and is written late.
  * @cannot     recover-emfile A process that gets no descriptor ends, and with it all its connections.
  * @cannot     wait-at-emfile For the same reason connections are lost then.
- * @cannot     pass-accept-errors At ENETDOWN from accept(2) its process ends, whatever is configured, and its parent looks
- *             once a second whether it has to start another.
- * @cannot     outlive-worker It does, but its parent looks once a second whether its process has ended, and nobody accepts
- *             meanwhile.
+ * @cannot     pass-accept-errors At ENETDOWN from accept(2) its process ends, whatever is configured, and its parent
+ *             checks once per second whether it has to start another.
+ * @cannot     outlive-worker It does, but its parent checks once per second whether its process has ended, and no
+ *             connection is accepted meanwhile.
  * @cannot     serve-herd When a herd keeps all threads busy it closes idle connections, those of others too.
- * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
+ * @cannot     burn-cpu It serves static content: there is no program behind it that could burn CPU.
  * @cannot     refuse-methods HEAD and POST are answered as GET.
  * @cannot     any-method A method that it does not know is answered with 501, then it closes.
  * @cannot     exact-path It strips slashes at the start of a path down to one, so `//` is `/`.
- * @cannot     bound-head The bound is one of each line, 8 190 bytes, and what is over it is answered with 400.
- * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     bound-head Its limit is for each line, 8 190 bytes, and a longer line is answered with 400.
+ * @cannot     close-after-body It discards the body and keeps the connection.
  * @cannot     count-accepted Its log knows requests only: a connection without one is not counted.
  * @cannot     give-up Its time limit for an answer is set to an hour here, and it does not set TCP_USER_TIMEOUT.
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net apache-event.ts --port 8080
@@ -119,7 +119,7 @@ function removeLeftOver(parent: string): void {
   }
 }
 
-/** Whether the process that made a folder has ended. The lock that is taken here is let go of: nobody else makes use of it. */
+/** Whether the process that made a folder has ended. The lock that is taken here is released: nothing else uses it. */
 function hasEnded(folder: string): boolean {
   try {
     using lock = Deno.openSync(`${folder}/lock`, { write: true });
@@ -224,7 +224,7 @@ async function start({ host, port: wanted }: Options) {
   }
 }
 
-/** Sends a signal. Where the process has just ended by itself, nobody is left who had to be told. */
+/** Sends a signal. A process that has just ended by itself needs none. */
 function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     process.kill(signal);

@@ -14,8 +14,8 @@
  * @fairness   Bun 1.4.5 of the package @oven/bun. One thread runs JavaScript, the others help it to collect garbage. The
  *             answer carries Date and Content-Type too. No time limits.
  * @cannot     share-work The requests of one read are handled in a row, and their answers leave together.
- * @cannot     hear-signals For the same reason signals are heard behind them.
- * @cannot     recover-emfile It does recover, but reports nothing of it.
+ * @cannot     hear-signals For the same reason signals are handled after them.
+ * @cannot     recover-emfile It recovers, but does not report it.
  * @cannot     rest-at-emfile It asks again and again for a connection that it has no descriptor for.
  * @cannot     head-deadline The one time limit ends idle connections too, so it is off.
  * @cannot     keepalive No probes are sent.
@@ -26,17 +26,17 @@
  * @cannot     malformed-400 A malformed head is answered in part, or not at all.
  * @cannot     bound-head The bound is 16 KiB.
  * @cannot     linger What is refused is closed at once.
- * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     close-after-body It discards the body and keeps the connection.
  * @cannot     any-method A method that it does not know ends the connection without an answer.
  * @cannot     drain A client that asks for too much before it reads is dropped.
- * @cannot     show-stats It does not tell how many connections or bytes there are.
- * @cannot     count-accepted It tells nothing of connections.
- * @cannot     count-errors What it refuses by itself it reports to nobody.
+ * @cannot     show-stats It does not report how many connections or bytes there are.
+ * @cannot     count-accepted It reports nothing about connections.
+ * @cannot     count-errors It does not report what it refuses by itself.
  * @cannot     give-up There is no time limit for an answer: a peer that is gone while one is on its way is held until
  *             the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi bun-serve.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it.
  * @sources    https://bun.com/docs/api/http; packages/bun-uws of Bun
  */
 import { parseArgs } from "node:util";

@@ -1,10 +1,11 @@
 /**
- * @title      c-epoll-native: the floor, compiled for this very processor
+ * @title      c-epoll-native: the floor, compiled for exactly this processor
  * @family     readiness
  * @question   Is c-epoll already the floor that the kernel sets, or can a compiler still lower it?
  * @idea       The source of c-epoll, with all that gcc can do: the instructions of this processor, -O3, and optimization
  *             over the whole program. What is left then is the kernel's work.
- * @prediction It needs at least 0.95 of the CPU that c-epoll needs per request: nearly all of that is spent in the kernel.
+ * @prediction It needs at least 0.95 times the CPU that c-epoll needs per request: nearly all of that is spent in the
+ *             kernel.
  * @expect     throughput(100).cpu_us_per_request > 0.95 * c-epoll
  * @compare    c-epoll, epoll
  * @requires   linux 2.6.37, with glibc 2.32

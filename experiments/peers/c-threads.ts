@@ -1,9 +1,9 @@
 /**
  * @title      c-threads: a POSIX thread for each connection, in C
  * @family     blocking
- * @question   Is it the thread that makes a connection dear, or what a runtime puts into it?
- * @idea       A thread blocks in recv(2), the kernel's scheduler does the multiplexing. Its stack of 8 MiB is an address
- *             range: only the pages that were written are memory.
+ * @question   Is it the thread that makes a connection expensive, or what a runtime puts into it?
+ * @idea       A thread blocks in recv(2); the kernel's scheduler does the multiplexing. Its stack of 8 MiB is an
+ *             address range: only the pages that were written are memory.
  * @prediction 10 000 connections are held by 10 000 threads, and each costs the process under 32 KiB of its own memory,
  *             not 8 MiB.
  * @expect     hold(10000).answered >= 10000

@@ -2,9 +2,9 @@
  * @title      erlang-tcp: a process of the BEAM for each connection
  * @family     runtime
  * @question   What does it cost if a scheduler in user space gives every connection a process of its own, and preempts it?
- * @idea       A process of the BEAM is a heap of some hundred words that shares nothing. It blocks in recv and its
- *             scheduler runs another one; it is taken off its thread after some 4000 calls, so one that computes holds up
- *             nobody. A poll set of the runtime, epoll below, wakes those whose sockets are ready.
+ * @idea       A process of the BEAM is a heap of a few hundred words that shares nothing. It blocks in recv and its
+ *             scheduler runs another one. It is preempted after about 4000 calls, so one that computes delays no other.
+ *             A poll set of the runtime, epoll below, wakes those whose sockets are ready.
  * @prediction 10 000 connections are held, and a light request beside /work waits less than with go-net; a request costs
  *             at least twice the CPU that it costs with epoll.
  * @expect     hold(10000).answered >= 10000
@@ -19,8 +19,8 @@
  *             that accepts the next. The launcher sleeps beside it, and is not counted.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi erlang-tcp.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded. The
- *             BEAM tells no process its CPU time, so /work counts a loop whose length is measured at the start.
+ * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
+ *             The BEAM gives no process its CPU time, so /work counts a loop whose length is measured at the start.
  * @sources    gen_tcp, inet, erl (erlang.org/doc); erts/emulator/beam/erl_process.c of OTP
  */
 import { parseArgs } from "node:util";

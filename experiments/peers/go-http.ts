@@ -17,22 +17,23 @@
  *             time as there are cores.
  * @cannot     head-deadline Its ReadHeaderTimeout starts with the connection and not with the first byte, so it would
  *             end idle ones, and is off.
- * @cannot     bad-length An empty Content-Length is taken for none.
- * @cannot     any-form An empty line before a request and some others of them are answered with 400.
+ * @cannot     bad-length An empty Content-Length is treated as none.
+ * @cannot     any-form An empty line before a request and some other forms are answered with 400.
  * @cannot     refuse-version Its 505 has a body without Content-Length.
- * @cannot     last-says-close The answer to HTTP/1.0 does not say so.
- * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
- * @cannot     bound-head MaxHeaderBytes is taken with 4 KiB to spare, and the 431 has a body without Content-Length.
- * @cannot     malformed-400 Its 400 has a body without Content-Length; Go 1.19 takes even a field without a name.
- * @cannot     linger After a 400 it stays 500 ms whatever comes, and that answer has a body without Content-Length.
- * @cannot     close-after-body It reads the body away, up to 256 KiB, and keeps the connection.
- * @cannot     stop-in-flight Shutdown takes a connection for idle until a request is read to the end of its head.
- * @cannot     count-errors What net/http refuses by itself, 400 and 431, it reports to nobody.
- * @cannot     return-memory What a herd has taken is garbage until the next collection, which growth starts, or else a
- *             clock of two minutes. A memory limit below that would collect without a pause while they are there.
- * @cannot     survive-no-process The runtime ends the process where it needs a thread more and gets none.
- * @cannot     return-threads The runtime makes a thread more where others stay in system calls, as on a busy machine, and it
- *             ends none.
+ * @cannot     last-says-close The answer to HTTP/1.0 does not say that it is the last.
+ * @cannot     exact-parser It requires Host, accepts a bare LF as the end of a line, and discards bodies.
+ * @cannot     bound-head net/http allows 4 KiB more than MaxHeaderBytes, and the 431 has a body without Content-Length.
+ * @cannot     malformed-400 Its 400 has a body without Content-Length; Go 1.19 accepts even a field without a name.
+ * @cannot     linger After a 400 it stays for 500 ms, whatever comes, and that answer has a body without
+ *             Content-Length.
+ * @cannot     close-after-body It discards the body, up to 256 KiB, and keeps the connection.
+ * @cannot     stop-in-flight Shutdown treats a connection as idle until it has read the whole head of a request.
+ * @cannot     count-errors net/http does not report what it refuses by itself, 400 and 431.
+ * @cannot     return-memory The memory of a herd is garbage until the next collection, which growth starts, or a clock
+ *             after two minutes. A memory limit below that would collect without a pause while the herd is there.
+ * @cannot     survive-no-process The runtime ends the process if it needs another thread and gets none.
+ * @cannot     return-threads The runtime starts another thread where others stay in system calls, as on a busy machine,
+ *             and it ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work keeps its goroutine on one thread, whose CPU time is burnt; the scheduler preempts it every

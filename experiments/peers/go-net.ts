@@ -1,7 +1,7 @@
 /**
  * @title      go-net: a goroutine for each connection, and epoll below where nobody sees it
  * @family     runtime
- * @question   What does it cost if the code reads as a thread for each connection does, and runs as an event loop does?
+ * @question   What does it cost if the code reads like a thread for each connection, and runs like an event loop?
  * @idea       A Read that would block parks the goroutine; the runtime's epoll (its netpoller) wakes it. A goroutine is a
  *             stack of 2 KiB that grows, and its scheduler runs as many threads as there are cores.
  * @prediction A request needs at most 1.5 times the CPU that it needs with epoll, and an idle connection over 6 KiB more.
@@ -13,12 +13,12 @@
  * @version    go version
  * @fairness   GOMAXPROCS follows the affinity of the process: one core, one thread that runs Go code. Reads of up to
  *             16 KiB into a buffer that each connection owns, one write for the answers of one read; no bufio. Every
- *             wait costs a second read(2), which finds nothing, before the goroutine is parked. The garbage collector is
- *             as it comes: GOGC as the environment has it, else 100; a request makes no garbage. The backlog is
+ *             wait costs a second read(2), which finds nothing, before the goroutine is parked. The garbage collector
+ *             has its defaults: GOGC from the environment, else 100; a request makes no garbage. The backlog is
  *             net.core.somaxconn. As many goroutines burn CPU for /work at a time as there are cores.
- * @cannot     survive-no-process The runtime ends the process where it needs a thread more and gets none.
- * @cannot     return-threads The runtime makes a thread more where others stay in system calls, as on a busy machine, and it
- *             ends none.
+ * @cannot     survive-no-process The runtime ends the process if it needs another thread and gets none.
+ * @cannot     return-threads The runtime starts another thread where others stay in system calls, as on a busy machine,
+ *             and it ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.

@@ -12,17 +12,17 @@
  * @version    java --version
  * @fairness   Netty 4.2.18 with its native transport: epoll without the Selector of the JDK, and not its io_uring. An event
  *             loop for each core that the affinity of the process leaves. Set as in production: leak detection disabled,
- *             header fields not validated twice, constant headers and body of the answer, which the encoder writes anew.
- *             SerialGC with 16 MiB of young and 512 MiB of all heap; the compiler makes the first seconds slow. Reads of up
- *             to 16 KiB, and as long as one finds it full another; the answers of one read are flushed together. Names
- *             of fields are answered in lower case. No access log, no date. Six options are set for each connection.
- *             Where no descriptor is left it pauses 50 ms, not the second that Netty would.
+ *             header fields not validated twice, constant headers and body of the answer, which the encoder writes each time.
+ *             SerialGC with a heap of 512 MiB, 16 MiB of it young; the compiler makes the first seconds slow. Reads of
+ *             up to 16 KiB, and another one as long as a read fills its buffer; the answers of one read are flushed
+ *             together. Field names are sent in lower case. No access log, no date. Six options are set for each
+ *             connection. Where no descriptor is left it pauses 50 ms, not the second that Netty would.
  * @cannot     share-pipelines In the first seconds, before the compiler has made it fast, the pipelines of a hundred clients
  *             delay others by more than 200 ms.
  * @cannot     malformed-400 Without validation of fields it takes one whose name is empty.
- * @cannot     exact-parser Its decoder takes a bare LF for the end of a line, joins folded lines, reads bodies away, and
+ * @cannot     exact-parser Its decoder accepts a bare LF as the end of a line, joins folded lines, discards bodies, and
  *             gives more names and lengths a meaning.
- * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     close-after-body It discards the body and keeps the connection.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-netty.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. /work burns the CPU of the event loop, so all its connections wait; an executor group for the

@@ -11,10 +11,10 @@
  * @needs      javac (default-jdk-headless)
  * @version    java --version
  * @fairness   One thread of the program, and some of the virtual machine beside it on the same core: the compiler makes
- *             the first seconds slow. SerialGC with 16 MiB of young and 512 MiB of all heap; the class data archive of
+ *             the first seconds slow. SerialGC with a heap of 512 MiB, 16 MiB of it young; the class data archive of
  *             the JDK. Reads of up to 16 KiB by read(2), one write(2) for the answers of one read; the bytes read are
- *             copied into an array once more. TCP_NODELAY and SO_KEEPALIVE are set for each connection, as a Java listener takes no such
- *             option. The virtual machine raises the soft limit of descriptors to the hard one.
+ *             copied into an array once more. TCP_NODELAY and SO_KEEPALIVE are set for each connection, as a Java
+ *             listener has no such option. The virtual machine raises the soft limit of descriptors to the hard one.
  * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-nio.ts --port 8080

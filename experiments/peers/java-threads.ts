@@ -4,19 +4,20 @@
  * @question   Can one write as if each connection were alone, and hold ten thousand of them?
  * @idea       The streams of java.net block, and so does the thread: the kernel multiplexes. java-virtual-threads runs
  *             the same class with threads that the JDK multiplexes.
- * @prediction 10 000 connections are held, and each costs the process over 32 KiB: two buffers of 16 KiB are its own, and
- *             a stack.
+ * @prediction 10 000 connections are held, and each costs the process over 32 KiB: it owns two buffers of 16 KiB and a
+ *             stack.
  * @expect     hold(10000).answered >= 10000
  *             hold(10000).user_bytes_per_conn >= 32768
  * @compare    java-virtual-threads, thread-per-conn, c-threads, java-nio
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless)
  * @version    java --version
- * @fairness   Platform threads, also on Java 21 and later. Stacks of the default size, 1 MiB of addresses. SerialGC with
- *             16 MiB of young and 512 MiB of all heap. Each connection owns an inbox of 16 KiB in the heap and as much
- *             outside of it, through which the JDK reads; no epoll_wait: read(2) itself waits. The compiler makes the
- *             first seconds slow. TCP_NODELAY and SO_KEEPALIVE are set for each connection. One more thread ends those
- *             whose peer takes nothing for 30 s. The virtual machine raises the soft limit of descriptors to the hard one.
+ * @fairness   Platform threads, also on Java 21 and later. Stacks of the default size, 1 MiB of addresses. SerialGC
+ *             with a heap of 512 MiB, 16 MiB of it young. Each connection owns an inbox of 16 KiB in the heap and as
+ *             much outside of it, through which the JDK reads; no epoll_wait: read(2) itself waits. The compiler makes
+ *             the first seconds slow. TCP_NODELAY and SO_KEEPALIVE are set for each connection. One more thread ends
+ *             those whose peer takes nothing for 30 s. The virtual machine raises the soft limit of descriptors to the
+ *             hard one.
  * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-threads.ts --port 8080

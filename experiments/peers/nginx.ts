@@ -1,5 +1,5 @@
 /**
- * @title      nginx: the event loop that the field took for the answer to C10K
+ * @title      nginx: the event loop that the field took as the answer to C10K
  * @family     readiness
  * @question   What does a server cost that was written for C10K, carries all of HTTP and serves a good part of the web?
  * @idea       A worker process of one thread, epoll in edge-triggered mode: the architecture of epoll-edge.ts, with a
@@ -12,18 +12,19 @@
  * @version    nginx -v
  * @fairness   A worker process with one thread for each core that its affinity leaves it; the master only waits. A
  *             connection is accepted for each event, not up to 64. Reads of 1 KiB. Each answer is a writev(2) of its
- *             own, also of pipelined requests; it carries Server, Date, Content-Type and Connection: 152 bytes, not 49.
- *             The table of 20 000 connections takes 8 MB from the start. No timeout below an hour, no access log but
- *             for what is refused. The launcher sleeps beside it, and is not counted.
+ *             own, also for pipelined requests; it carries Server, Date, Content-Type and Connection: 152 bytes, not
+ *             49. The table of 20 000 connections takes 8 MB from the start. No timeout below an hour, no access log
+ *             except for refused requests. The launcher sleeps beside it, and is not counted.
  *             Where no descriptor is left it pauses 50 ms, not half a second.
- * @cannot     burn-cpu It serves what is static: there is no program behind it that could work.
- * @cannot     head-deadline Its time limit of a head starts with the connection, so it would end idle ones, and is off.
+ * @cannot     burn-cpu It serves static content: there is no program behind it that could burn CPU.
+ * @cannot     head-deadline Its time limit for a head starts with the connection, so it would end idle ones, and is
+ *             off.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
- * @cannot     exact-parser It demands Host, takes a bare LF for the end of a line, and reads bodies away.
+ * @cannot     exact-parser It requires Host, accepts a bare LF as the end of a line, and discards bodies.
  * @cannot     show-stats It counts no bytes.
  * @cannot     malformed-400 `GET /` without a version is HTTP/0.9 to it: it answers with the body alone, then closes.
- * @cannot     bound-head The bound is one of each line, 8 KiB, and what is over it is answered with 400.
- * @cannot     close-after-body It reads the body away and keeps the connection.
+ * @cannot     bound-head Its limit is for each line, 8 KiB, and a longer line is answered with 400.
+ * @cannot     close-after-body It discards the body and keeps the connection.
  * @cannot     give-up Its time limit for an answer is set to an hour here, and it does not set TCP_USER_TIMEOUT.
  * @workers    processes with an event loop each; as many as there are cores
  * @run        deno run --allow-read --allow-write --allow-run=setpriv --allow-net nginx.ts --port 8080
@@ -119,7 +120,7 @@ function removeLeftOver(parent: string): void {
   }
 }
 
-/** Whether the process that made a folder has ended. The lock that is taken here is let go of: nobody else makes use of it. */
+/** Whether the process that made a folder has ended. The lock that is taken here is released: nothing else uses it. */
 function hasEnded(folder: string): boolean {
   try {
     using lock = Deno.openSync(`${folder}/lock`, { write: true });
@@ -235,7 +236,7 @@ async function start({ host, port: wanted, workers }: Options) {
   }
 }
 
-/** Sends a signal. Where the process has just ended by itself, nobody is left who had to be told. */
+/** Sends a signal. A process that has just ended by itself needs none. */
 function tell(process: Deno.ChildProcess, signal: Deno.Signal): void {
   try {
     process.kill(signal);

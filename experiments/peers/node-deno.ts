@@ -9,20 +9,19 @@
  *             throughput(100).cpu_us_per_request > 1 * deno-serve
  * @compare    node-http, deno-serve, event-loop
  * @requires   linux | darwin
- * @fairness   One thread runs JavaScript, the others help it to collect garbage; no time limits. What of the options of
- *             node-http Deno knows it obeys.
- * @cannot     share-work What waits for its turn with setImmediate() comes before all sockets, so a pipeline of work is
- *             served to its end.
- * @cannot     hear-signals For the same reason signals are heard behind it.
- * @cannot     head-deadline The time limit of a head is not known.
+ * @fairness   One thread runs JavaScript, the others help it to collect garbage; no time limits. Deno obeys the options
+ *             of node-http that it knows.
+ * @cannot     share-work Callbacks of setImmediate() run before all sockets, so a pipeline of work is served to its
+ *             end.
+ * @cannot     hear-signals For the same reason signals are handled after it.
+ * @cannot     head-deadline Deno does not know the time limit for a head.
  * @cannot     keepalive No probes are sent.
  * @cannot     any-form The parser knows HTTP/0.9, 1.0, 1.1 and 2.0: any other version gets 400.
  * @cannot     refuse-version The preface of HTTP/2 is answered with 400.
- * @cannot     exact-parser It reads over bodies, knows the methods of a list, and has bounds of its own.
+ * @cannot     exact-parser It skips bodies, knows the methods of a list, and has limits of its own.
  * @cannot     bound-head A head of up to 16 KiB and more is served: names and values are counted, what stands between
  *             them is not.
- * @cannot     close-after-body A request with a body is answered and the connection stays: the parser reads over the
- *             body.
+ * @cannot     close-after-body A request with a body is answered and the connection stays: the parser skips the body.
  * @cannot     any-method The parser knows the methods of a list; any other gets 400 in place of 405, and the connection
  *             closes.
  * @cannot     bound-memory What it does not refuse it keeps: a thousand heads of 256 KiB take more than 128 MiB.
@@ -38,11 +37,11 @@
  * @cannot     stop-backlog What has completed its handshake but is not accepted is reset when the listener closes.
  * @cannot     stop-in-flight A request whose head is not complete at SIGTERM is dropped: closeIdleConnections() closes
  *             it.
- * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, and one that is
- *             gone for a quarter of an hour.
+ * @cannot     give-up There is no time limit for an answer: a peer that takes nothing is held for ever, a dead one for
+ *             a quarter of an hour.
  * @run        deno run --allow-read --allow-ffi node-deno.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
- * @simplified IPv4 only. /work burns the CPU of the only thread, and everybody waits.
+ * @simplified IPv4 only. /work burns the CPU of the only thread, so every client waits for it.
  * @sources    node:http (nodejs.org/api); Node and npm compatibility (docs.deno.com)
  */
 import { parseArgs } from "node:util";

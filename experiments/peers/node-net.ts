@@ -14,16 +14,16 @@
  * @fairness   One thread runs JavaScript, the others help it to collect garbage. Reads of up to 64 KiB into a buffer of
  *             their own, copied once into an inbox that all share; one write for the answers of one read. TCP_NODELAY
  *             and keepalive are set for each connection.
- * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
- *             and closes them at once, and reports that to nobody.
+ * @cannot     recover-emfile It recovers, but never learns of it: without a free descriptor libuv accepts connections,
+ *             closes them at once, and reports nothing.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @cannot     give-up Node does not set TCP_USER_TIMEOUT: a peer that is gone while an answer is on its way is held
  *             until the kernel has tried for a quarter of an hour. One that takes nothing is dropped after more than
- *             30 s: when a time limit of Node is over, and something was taken since the last one, it begins anew.
+ *             30 s: a time limit of Node starts again if the peer took something since the last one.
  * @run        deno run --allow-read --allow-ffi node-net.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             /work burns the CPU of the only thread, and everybody waits.
+ *             /work burns the CPU of the only thread, so every client waits for it.
  * @sources    node:net, node:stream (nodejs.org/api); libuv, Design overview (docs.libuv.org)
  */
 import { parseArgs } from "node:util";

@@ -12,12 +12,11 @@
  * @requires   linux
  * @needs      python3 (python3)
  * @version    /usr/bin/python3 --version
- * @fairness   A process a connection, 100 unless told otherwise; reads of up to 16 KiB; those that find no free worker
- *             wait.
+ * @fairness   A process per connection, 100 by default; reads of up to 16 KiB; connections without a free worker wait.
  * @run        deno run --allow-read --allow-ffi python-prefork.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000
  * @simplified IPv4 only. A request body is never read: the connection closes after the answer. Host is not demanded.
- *             The number of workers is fixed; gunicorn, too, replaces the dead, but also those that are silent for
+ *             The number of workers is fixed; gunicorn, too, replaces dead workers, but also those that are silent for
  *             long.
  * @sources    os, signal, mmap (docs.python.org); fork(2), accept(2), prctl(2); gunicorn, Design (docs.gunicorn.org)
  */

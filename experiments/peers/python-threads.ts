@@ -2,9 +2,9 @@
  * @title      python-threads: a thread for each connection, and one lock for all of them
  * @family     blocking
  * @question   What are threads good for if only one of them may run at a time?
- * @idea       Each connection has a thread that blocks in recv(2). CPython's interpreter lock (GIL) is given away
- *             around every blocking call and taken back behind it, so threads that wait cost nothing, but those that
- *             compute take turns of 5 ms: the kernel schedules them, and the lock decides.
+ * @idea       Each connection has a thread that blocks in recv(2). CPython's interpreter lock (GIL) is released around
+ *             every blocking call and taken again after it, so threads that wait cost nothing, but those that compute
+ *             take turns of 5 ms: the kernel schedules them, and the lock decides.
  * @prediction While some clients ask for /work, light requests wait longer than in c-threads at the same load, and a
  *             second core does not raise the throughput.
  * @expect     mixed(100).p99_us > 1 * c-threads
@@ -12,7 +12,7 @@
  * @requires   linux
  * @needs      python3 (python3)
  * @version    /usr/bin/python3 --version
- * @fairness   A thread a connection, of which one runs Python at a time; stacks of the default size (8 MiB, virtual);
+ * @fairness   A thread per connection, of which one runs Python at a time; stacks of the default size (8 MiB, virtual);
  *             reads of up to 16 KiB.
  * @run        deno run --allow-read --allow-ffi python-threads.ts --port 8080
  * @try        curl -i http://127.0.0.1:8080/work/1000

@@ -3,7 +3,7 @@
  * @family     runtime
  * @question   What does async/await cost where the compiler makes the state machine, and nothing collects garbage?
  * @idea       An async function becomes a struct that holds what it needs across its waits. Tokio polls those whose
- *             descriptors epoll named; a task that does not wait gives its thread to nobody.
+ *             descriptors epoll named; a task that does not wait never gives up its thread.
  * @prediction A request needs at most 1.2 times the CPU that it needs with epoll, less than with go-net.
  * @expect     throughput(100).cpu_us_per_request <= 1.2 * epoll
  *             throughput(100).cpu_us_per_request < 1 * go-net

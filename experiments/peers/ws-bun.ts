@@ -16,17 +16,17 @@
  * @cannot     any-form An empty line before the request line is refused.
  * @cannot     second-signal A Close closes the connection at once, so nothing holds up the first signal.
  * @cannot     exact-handshake It does not look at Connection, and takes any key.
- * @cannot     exact-frames A length that is not in its shortest form is taken.
+ * @cannot     exact-frames A length that is not in its shortest form is accepted.
  * @cannot     any-frames For the same reason, and its Close has a reason in it.
  * @cannot     handshake-deadline A connection whose handshake does not end is closed without an answer.
- * @cannot     message-deadline It has no clock for messages: only one who sends no frame at all is ended.
- * @cannot     close-deadline A peer that has the answer to its handshake or its Close, and stays, is waited for.
- * @cannot     recover-emfile It does recover, but reports nothing of it.
- * @cannot     count-errors Whom it drops because of what is unsent it does not say.
+ * @cannot     message-deadline It has no clock for messages: it ends only a peer that sends no frame at all.
+ * @cannot     close-deadline It waits for ever for a peer that has the answer to its handshake or its Close, and stays.
+ * @cannot     recover-emfile It recovers, but does not report it.
+ * @cannot     count-errors It does not report which listeners it drops because of what is unsent.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-bun.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes. Bytes are not
- *             counted, and a connection is counted by its request.
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not checked. Texts only, up to 65 535 bytes. Bytes are
+ *             not counted, and a connection is counted by its request.
  * @sources    https://bun.com/docs/api/websockets; packages/bun-uws of Bun; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -1,11 +1,13 @@
 /**
  * @title      ws-erlang: a process of the BEAM for each listener
  * @family     push
- * @question   What does a message to all cost where each listener is a process, and the message a letter to each of them?
+ * @question   What does a message to all cost if each listener is a process, and the message goes to the mailbox of
+ *             each?
  * @idea       A process of the BEAM holds a connection. One more, the room, gets a message that is framed already, and puts
- *             it into the mailbox of each; a frame of over 64 bytes lies outside of all heaps, and only a reference goes.
- *             Each process writes what its mailbox has, by one writev(2).
- * @prediction A delivery costs 2 to 6 times the CPU that it costs in ws-epoll: a letter, a process that wakes, and a call.
+ *             it into the mailbox of each; a frame of over 64 bytes lies outside of all heaps, and only a reference is
+ *             sent. Each process writes what its mailbox has, by one writev(2).
+ * @prediction A delivery costs 2 to 6 times the CPU that it costs in ws-epoll: a mailbox, a process that wakes, and a
+ *             call.
  * @expect     broadcast(1000).cpu_us_per_delivery > 2 * ws-epoll
  *             broadcast(1000).cpu_us_per_delivery < 6 * ws-epoll
  * @compare    ws-epoll, ws-go, ws-threads, erlang-tcp
@@ -19,9 +21,9 @@
  *             counted.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-erlang.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
- *             A text is checked frame by frame. The digest of a handshake is computed in Erlang, as the library that has it
- *             is a package of its own.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes. A text is checked frame by frame. The digest of a handshake is computed in Erlang, as the library
+ *             that has it is a package of its own.
  * @sources    gen_tcp, inet, erl (erlang.org/doc); erts/emulator/beam/erl_message.c of OTP; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -12,19 +12,19 @@
  * @needs      go (golang-go)
  * @version    go version
  * @fairness   gorilla/websocket 1.5.3. GOMAXPROCS follows the affinity of the process. Texts are checked by unicode/utf8.
- *             Buffers to read into are of 4 KiB, those to write from are shared. No compression. Between the queue and the
- *             socket there is no other buffer. The accept queue is of net.core.somaxconn.
- * @cannot     exact-handshake What net/http or the library refuses is answered with 400 and a body, and 431 is met late.
+ *             Read buffers have 4 KiB, write buffers are shared. No compression. Between the queue and the socket there
+ *             is no other buffer. The accept queue has the length net.core.somaxconn.
+ * @cannot     exact-handshake What net/http or the library refuses is answered with 400 and a body, and 431 comes late.
  * @cannot     any-form An empty line before the request line is refused.
  * @cannot     early-frames A client that sends a frame before it has the answer is dropped.
- * @cannot     exact-frames A length that is not in its shortest form is taken.
+ * @cannot     exact-frames A length that is not in its shortest form is accepted.
  * @cannot     any-frames For the same reason, and broken UTF-8 is noticed at the end of a message only.
  * @cannot     exact-close Code 1014 is answered with 1002.
  * @cannot     handshake-deadline After the 10 s net/http closes the connection without an answer.
  * @cannot     message-deadline The library has a deadline for a read, and none for a message.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-go.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not checked. Texts only, up to 65 535 bytes.
  * @sources    https://pkg.go.dev/github.com/gorilla/websocket; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

@@ -12,14 +12,15 @@
  * @needs      javac (default-jdk-headless), mvn (maven)
  * @version    java --version
  * @fairness   Netty 4.2.18 with its native transport: epoll without the Selector of the JDK, and not its io_uring. An event
- *             loop for each core that the affinity of the process leaves. Leak detection disabled. SerialGC with 16 MiB of
- *             young and 512 MiB of all heap; the compiler makes the first seconds slow. Reads of up to 16 KiB. A flush, so
- *             a system call, for each listener and message. The frame of a message passes by the encoder, which would make
- *             one for each listener. No compression. Six options are set for each connection.
- * @cannot     exact-handshake Its decoder skips all empty lines before a request, and goes on waiting for one.
+ *             loop for each core that the affinity of the process leaves. Leak detection disabled. SerialGC with a heap
+ *             of 512 MiB, 16 MiB of it young; the compiler makes the first seconds slow. Reads of up to 16 KiB. A
+ *             flush, so a system call, for each listener and message. The frame of a message bypasses the encoder,
+ *             which would make one for each listener. No compression. Six options are set for each connection.
+ * @cannot     exact-handshake Its decoder skips all empty lines before a request, and keeps waiting for one.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-netty.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
+ * @simplified IPv4 only. No extensions, no subprotocols; Origin and Host are not checked. Texts only, up to 65 535
+ *             bytes.
  * @sources    https://netty.io/4.2/api/; io/netty/handler/codec/http/websocketx/ of Netty; RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

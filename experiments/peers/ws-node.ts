@@ -14,19 +14,19 @@
  * @fairness   ws 8.23.0, without the optional native module. One thread runs JavaScript, the others help it to collect
  *             garbage. No compression.
  * @cannot     any-form Upgrade with more than one protocol is refused.
- * @cannot     exact-handshake The package refuses what it does not like with 400.
- * @cannot     exact-frames A length that is not in its shortest form is taken.
+ * @cannot     exact-handshake The package answers what it refuses with 400.
+ * @cannot     exact-frames A length that is not in its shortest form is accepted.
  * @cannot     any-frames For the same reason, and broken UTF-8 is noticed at the end of a message only.
  * @cannot     pings-before-close Of many pings that come at once with a Close it answers the first 60, and then it closes the
  *             connection, without the messages behind them and without a Close.
  * @cannot     message-deadline The package has no clock for messages.
  * @cannot     close-deadline The package waits for 30 s.
- * @cannot     recover-emfile It does recover, but never hears of it: without a free descriptor libuv accepts connections
- *             and closes them at once, and reports that to nobody.
+ * @cannot     recover-emfile It recovers, but never learns of it: without a free descriptor libuv accepts connections,
+ *             closes them at once, and reports nothing.
  * @cannot     wait-at-emfile For the same reason a connection that comes when descriptors have run out is lost.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi ws-node.ts --port 8080
  * @try        deno eval 'const s = new WebSocket("ws://127.0.0.1:8080"); s.onopen = () => s.send("Hi"); s.onmessage = console.log'
- * @simplified IPv4 only. No subprotocols; Origin and Host are not looked at. Texts only, up to 65 535 bytes.
+ * @simplified IPv4 only. No subprotocols; Origin and Host are not checked. Texts only, up to 65 535 bytes.
  * @sources    github.com/websockets/ws (doc/ws.md); node:http (nodejs.org/api); RFC 6455 (WebSocket)
  */
 import { parseArgs } from "node:util";

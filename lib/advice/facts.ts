@@ -183,8 +183,8 @@ function besideIn(rows: readonly ComparisonRow[], name: string) {
 }
 
 /**
- * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. Of what it
- * finds that is taken away which is so beside requests that burn nothing too, where that was measured.
+ * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. What it
+ * finds beside requests that burn nothing too is subtracted, where that was measured.
  */
 function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
   for (const { study, rows: all } of comparisons(stored, "mixed")) {
@@ -237,8 +237,8 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
 }
 
 /**
- * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out, for
- * they differ in more than that, and servers that push, which answer no requests.
+ * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out,
+ * because they differ in more than that, and servers that push, which answer no requests.
  *
  * @returns Those that can be weighed, and those that lack a figure.
  */

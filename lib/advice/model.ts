@@ -1,7 +1,7 @@
 /**
  * Which architecture suits a load, by what was measured on this machine. The model is small, and all of it stands here:
  *
- * - Who has not held so many connections is out.
+ * - An architecture that has not held so many connections is excluded.
  * - A request costs the CPU time that was measured at as many active connections (those that are not idle), on the straight
  *   line between two measured numbers, and that of the nearest one outside of them, which is said.
  * - A call that looks at all connections looks at the idle ones too: what it costs more at all than at the active ones is
@@ -9,7 +9,7 @@
  * - One request of a hundred burns `cpuUs`. How much longer the others wait for it, and what handing it over costs, was
  *   measured at some sizes, and lies on the straight line between two of them; beyond the largest it grows in proportion.
  * - What counts is the sum of a request's CPU time and the wait of the light ones: a µs is a µs. The best is the lowest; of
- *   the others those are told whose intervals overlap with its own, for the figures do not tell them apart.
+ *   the others, those whose intervals overlap with its own are named, because the figures do not distinguish them.
  *
  * @example
  * ```ts
@@ -142,7 +142,7 @@ export const weigh = (all: readonly Facts[], load: Load): Choice[] =>
   all.map((facts) => price(facts, load)).filter((choice) => choice !== null)
     .toSorted((a, b) => a.totalUs - b.totalUs);
 
-/** Who is out, why, and the command that would tell more; null: none would. */
+/** Which servers are excluded, why, and the command that would show more; null: none would. */
 export interface Out {
   names: string[];
   why: string;
@@ -155,7 +155,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const unmixed = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && cpuUs > 0);
   const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
   const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
-  const why = "what light requests wait beside heavy ones is not measured";
+  const why = "the wait of light requests beside heavy ones is not measured";
   const command = `deno task compare epoll ${rest.filter((name) => name !== "epoll").join(" ")} ${MIXED_FLAGS}`;
   return [
     ...small.map(({ name, held, limit }) =>
@@ -180,7 +180,7 @@ export const RANGES: Record<keyof Load, [from: number, to: number]> = {
 };
 const GRID_STEPS = 400;
 
-/** Whole numbers from `from` to `to`, ever farther apart: each about as many percent from the next. */
+/** Whole numbers from `from` to `to`, ever further apart: each about as many percent from the next. */
 function grid(from: number, to: number): number[] {
   const steps = Array.from({ length: GRID_STEPS + 1 }, (_, i) => Math.round((to - from + 1) ** (i / GRID_STEPS)) - 1);
   return [...new Set(steps)].map((step) => from + step);
@@ -204,7 +204,7 @@ export function crossings(all: readonly Facts[], load: Load, axis: keyof Load): 
 /** A change of the best, whether or not the figures tell the two apart. */
 type Change = Omit<Crossing, "told">;
 
-/** Where the figures begin to tell that another is the best. Who can do it and who cannot is no matter of figures. */
+/** Where the figures begin to tell that another is the best. Which servers can do it does not depend on figures. */
 function toldFrom(all: readonly Facts[], load: Load, axis: keyof Load, { at, from, to }: Change): number | null {
   const isTold = (value: number) => {
     const choices = weigh(all, { ...load, [axis]: value });

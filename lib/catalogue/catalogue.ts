@@ -52,7 +52,7 @@ function readingOrder(readme: string): string[] {
  * README.md, and by name where it does not mention them. Needs `--allow-read` for the folder.
  *
  * @param dir The folder; by default experiments/ of this project.
- * @throws {Error} If a header is wrong (see `parseHeader`), or a peer bears the name of an experiment.
+ * @throws {Error} If a header is wrong (see `parseHeader`), or a peer has the name of an experiment.
  */
 export function catalogue(dir: string = fileURLToPath(new URL("../../experiments", import.meta.url))): Experiment[] {
   const order = readingOrder(ifThere(() => Deno.readTextFileSync(join(dir, "README.md"))) ?? "");
@@ -67,7 +67,7 @@ export function catalogue(dir: string = fileURLToPath(new URL("../../experiments
   const all = [...read(dir), ...read(join(dir, "peers"))];
   for (const { name, path } of all) {
     const other = all.find((experiment) => experiment.name === name && experiment.path !== path);
-    if (other) throw new Error(`${path} and ${other.path} bear the same name: rename one.`);
+    if (other) throw new Error(`${path} and ${other.path} have the same name: rename one.`);
   }
   return all;
 }
@@ -109,7 +109,7 @@ export const speaksHttp = ({ family }: Pick<Experiment, "family">): boolean => f
 export function findHttp(name: string): Experiment {
   const experiment = find(name);
   if (speaksHttp(experiment)) return experiment;
-  throw new UsageError(`${name} speaks WebSocket, and this command asks by HTTP: choose a server of another family.`);
+  throw new UsageError(`${name} speaks WebSocket, and this command uses HTTP: choose a server of another family.`);
 }
 
 /**
@@ -131,7 +131,7 @@ export function findIn<T extends { name: string }>(things: readonly T[], name: s
   if (found) return found;
   const names = things.map((thing) => thing.name);
   const near = names.length > 0 ? closest(name, names) : "";
-  // Half of the letters may be wrong; a name farther off was no slip of the finger.
+  // Half of the letters may be wrong; a name with more wrong letters is no typing error.
   const hint = distance(name, near) * 2 <= near.length ? `Did you mean ${near}?` : `There are: ${names.join(", ")}.`;
   throw new UsageError(`Unknown ${what} ${name}. ${hint}`);
 }

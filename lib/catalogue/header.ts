@@ -15,7 +15,7 @@ export interface Requirement {
 /** One item of `@needs`: a command, a library (`libname.so.1`) or a header (`name.h`), and the Debian package that has it. */
 export interface Need {
   thing: string;
-  /** Null: Debian has none, so nobody is asked to install it, but where it is it is used. Written as a hyphen. */
+  /** Null: Debian has none. It is used where it is installed, and a user is not asked to install it. Written as a hyphen. */
   package: string | null;
 }
 
@@ -40,9 +40,9 @@ export interface Experiment {
   requires: Requirement[];
   /** What must be installed; empty where the system is enough. */
   needs: Need[];
-  /** The command that tells the version of what serves, such as `go version`; null: it is Deno that serves. */
+  /** The command that prints the version of what serves, such as `go version`; null: it is Deno that serves. */
   version: string | null;
-  /** What a comparison with others has to know of it, in prose: threads, buffers, flags; null: nothing out of the common. */
+  /** What a comparison with others has to know of it, in prose: threads, buffers, flags; null: nothing unusual. */
   fairness: string | null;
   /** What `--workers` counts, and how many there are by default; null: it has no such option. */
   workers: string | null;
@@ -141,7 +141,7 @@ function parseNeeds(path: string, text: string): Need[] {
 /**
  * Reads the header of one experiment.
  *
- * @param name The name that the experiment bears: its file name without `.ts`.
+ * @param name The name of the experiment: its file name without `.ts`.
  * @param path Its path. A file in a folder `peers` is a peer.
  * @param source The text of the file.
  * @throws {Error} If a key is missing, empty, unknown, repeated, out of order or malformed: names the file and the key.

@@ -28,7 +28,7 @@ export function replaced(source: string, { name, replace, by }: Change, path: st
   return source.replace(replace, () => by);
 }
 
-/** PatchedCopies copies in a folder of their own, which is removed when they are disposed of. */
+/** Changed copies in a folder of their own, which is removed when they are disposed of. */
 export class PatchedCopies implements Disposable {
   readonly #folder: TemporaryFolder;
 

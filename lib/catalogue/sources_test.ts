@@ -30,7 +30,7 @@ Deno.test({
     };
     for (const path of ["a.ts", "rust/main.rs", "rust/src/b.rs"]) write(path);
     for (const path of ["rust/target/a.o", "rust/node_modules/a.js", "rust/.main.rs.swp", "rust/.cache/a"]) write(path);
-    const pipe = join(dir.path, "peers/rust/pipe"); // who read it would wait for ever
+    const pipe = join(dir.path, "peers/rust/pipe"); // reading it would block for ever
     assert(new Deno.Command("mkfifo", { args: [pipe] }).outputSync().success);
     const found = readSources(join(dir.path, "peers/a.ts")).map(([path]) => relative(join(dir.path, "peers"), path));
     assertEquals(found, ["a.ts", "rust/main.rs", "rust/src/b.rs"]);

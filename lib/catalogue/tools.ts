@@ -36,7 +36,7 @@ export const TOOLS: readonly Tool[] = [
   { command: "prlimit", package: "util-linux", reason: "starts a server that may open few descriptors" },
   { command: "setpriv", package: "util-linux", reason: "lets the kernel end a server whose harness died" },
   { command: "taskset", package: "util-linux", reason: "pins server and load generator to a core each" },
-  { command: "ip", package: "iproute2", reason: "joins the network namespaces that servers around the kernel need" },
+  { command: "ip", package: "iproute2", reason: "joins the network namespaces that servers with kernel bypass need" },
   { command: "ps", package: "procps", reason: "shows whether a process was left behind", everywhere: true },
   {
     command: "strace",
@@ -48,7 +48,7 @@ export const TOOLS: readonly Tool[] = [
   {
     command: "x86_64-w64-mingw32-gcc",
     package: "gcc-mingw-w64-x86-64",
-    reason: "builds a library that Deno wants of Windows and wine lacks",
+    reason: "builds a Windows library that Deno needs and Wine lacks",
     arch: "x86_64",
   },
   { command: "jupyter-notebook", package: "jupyter-notebook", reason: "opens the notebooks in a browser" },

@@ -28,7 +28,7 @@ const run = (change: Partial<Omit<Result, "metrics">> & { metrics?: Partial<Resu
     ...change,
   });
 
-Deno.test("ratios stand in order with their intervals, and who has none says why", () => {
+Deno.test("ratios stand in order with their intervals, and a server without one says why", () => {
   const rows = [
     row({ candidate: "go-net", ratio: 1.3, ratio_low: 1.2, ratio_high: 1.4 }),
     row(),
@@ -108,7 +108,7 @@ Deno.test("what was held is a bound where all that was asked for was held; what 
   ]);
 });
 
-Deno.test("what a connection takes is told by the largest full run that tells it, less than noise is a bound", () => {
+Deno.test("what a connection takes is that of the largest full run that has it, less than noise is a bound", () => {
   const runs = (name: string, ...all: [connections: number, bytes: number | null][]) =>
     all.map(([connections, user_bytes_per_conn]) =>
       run({ experiment: name, metrics: { connections, user_bytes_per_conn }, reason: "no more", ended: "limited" })

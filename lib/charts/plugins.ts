@@ -165,7 +165,7 @@ const lastKnown = (data: readonly unknown[]): number =>
 /** A height where no name stands yet: the next one below. */
 function free(y: number, taken: number[]): number {
   let at = y;
-  while (taken.some((other) => Math.abs(other - at) < 14)) at += 14; // ends, for there are finitely many names
+  while (taken.some((other) => Math.abs(other - at) < 14)) at += 14; // ends, because there are finitely many names
   taken.push(at);
   return at;
 }

@@ -1,6 +1,6 @@
 /**
- * Charts as PNG: Chart.js on a canvas without a browser, in a font that comes with the project, for systems without any
- * would show no text and no error.
+ * Charts as PNG: Chart.js on a canvas without a browser, in a font that comes with the project, because systems without
+ * any would show no text and no error.
  *
  * @module
  */

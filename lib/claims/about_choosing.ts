@@ -13,7 +13,7 @@ import { signOf } from "../tables/runs.ts";
 import { boundOfSpeedUp } from "../tables/scaling.ts";
 import { atFullLoad, cost, needsTuning, usualLimit } from "./parts.ts";
 
-/** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
+/** A server that does not block: its light requests wait half as long as those of a blocked loop, or less. */
 const UNBLOCKED = 0.5;
 /** "As cheap": within a quarter; half as much again is not. */
 const AS_CHEAP = { to: 1.25, notOver: 1.5 };

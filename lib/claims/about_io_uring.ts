@@ -58,7 +58,7 @@ const fewest: Claim = {
     );
     const counted = evidence.probes("system-calls", CALLS, (name) => all.flat().includes(name));
     const complete = all.filter((pair) => pair.every((wanted) => counted.some(({ name }) => name === wanted)));
-    const pairs = complete.length > 0 ? complete : all; // of which the first that is missing is then told
+    const pairs = complete.length > 0 ? complete : all; // of which the first that is missing is then named
     const parts = pairs.map(([ring, loop]) => {
       const [few, many] = [callsOf(evidence, ring), callsOf(evidence, loop)];
       return {

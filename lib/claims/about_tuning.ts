@@ -20,7 +20,7 @@ const ASKED: readonly [name: string, least: number, value: (host: HostFacts) => 
   ["net.ipv4.tcp_rmem", 134_217_728, ({ sysctls }) => last(sysctls["net.ipv4.tcp_rmem"])],
   ["net.ipv4.tcp_wmem", 134_217_728, ({ sysctls }) => last(sysctls["net.ipv4.tcp_wmem"])],
   ["net.ipv4.ip_local_port_range", 65_535, ({ sysctls }) => last(sysctls["net.ipv4.ip_local_port_range"])],
-  ["descriptors a process", 1_000_000, ({ limits }) => limits.nofile_hard],
+  ["descriptors per process", 1_000_000, ({ limits }) => limits.nofile_hard],
 ];
 
 function last(value: number | number[] | null): number | null {

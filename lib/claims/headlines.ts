@@ -30,7 +30,7 @@ const BREAK_AT = 20_000;
 const FLAT = 1.5;
 /** The memory that texts name for a thread. */
 const STACK_BYTES = 8e6;
-/** Who does not block: its light requests wait half as long as those of a blocked loop, or less. */
+/** A server that does not block: its light requests wait half as long as those of a blocked loop, or less. */
 const UNBLOCKED = 0.5;
 /** "As cheap": within a quarter; half as much again is not. */
 const AS_CHEAP = { to: 1.25, notOver: 1.5 };
@@ -119,7 +119,7 @@ const language: Headline = (evidence) => {
   const title = titled(
     holds,
     "TypeScript is about as cheap as C",
-    "TypeScript is dearer than C",
+    "TypeScript costs more than C",
     "TypeScript against C",
   );
   return `${title} epoll in TypeScript needs × ${inWords(ratio, 2)} the CPU per request of the same loop in C` +

@@ -44,7 +44,7 @@ Deno.test("the title of each headline says what its figures say", () => {
     "Threads cost as much as their reputation says",
     "io_uring is twice as fast as epoll",
     "One heavy request does not make a loop deaf",
-    "TypeScript is dearer than C",
+    "TypeScript costs more than C",
   ]);
 });
 

@@ -12,7 +12,7 @@ export type Flags<B extends string, S extends string, C extends string = never> 
   & { _: string[] };
 
 /**
- * Parses the flags of a command; every flag is named, so that a misspelt one is told and not passed over.
+ * Parses the flags of a command; every flag is declared, so that a misspelt one is reported and not ignored.
  *
  * @throws {UsageError} If there is an unknown flag, or one that needs a value has none.
  */
@@ -142,10 +142,10 @@ export async function runScript(
 
 /** What the system refuses where it is at its limit of processes or threads: fork(2) and clone(2) say EAGAIN. */
 const NO_PROCESS =
-  "No process or thread more can be started here: raise the limit (ulimit -u, pids.max of the container).";
+  "No more processes or threads can be started here: raise the limit (ulimit -u, pids.max of the container).";
 
 /** What the system refuses where this process is at its limit of descriptors: EMFILE. */
-const NO_DESCRIPTOR = "This process can open no file or pipe more: raise the limit of descriptors (ulimit -n).";
+const NO_DESCRIPTOR = "This process cannot open more files or pipes: raise the limit of descriptors (ulimit -n).";
 
 /** The sentence for an error whose cause is known; null if it is not. */
 function sentenceOf(error: unknown): string | null {

@@ -98,10 +98,10 @@ Deno.test("an error with a known cause is one sentence, and its code is that of 
   ];
   for (const [error, code, stderr] of cases) assertEquals(await outcomeOf(error), { code, stderr }, error);
   const limit = await outcomeOf("new Deno.errors.WouldBlock('Failed to spawn')");
-  assertEquals([limit.code, limit.stderr.startsWith("No process or thread more can be started here")], [70, true]);
+  assertEquals([limit.code, limit.stderr.startsWith("No more processes or threads can be started here")], [70, true]);
   const full = await outcomeOf("Object.assign(new Error('Too many open files'), { code: 'EMFILE' })");
   assertEquals(
-    [full.code, full.stderr.startsWith("This process can open no file or pipe more"), full.stderr.includes("    at ")],
+    [full.code, full.stderr.startsWith("This process cannot open more files or pipes"), full.stderr.includes("    at ")],
     [70, true, false],
   );
 });

@@ -57,7 +57,7 @@ export interface Comparison {
   failures: { candidate: string; error: CannotCompare }[];
 }
 
-/** One round of `hold`: one after the other, for memory and descriptors of both at once might be more than there are. */
+/** One round of `hold`: one after the other, because memory and descriptors of both at once might be more than there are. */
 async function holdRound(reference: Subject, candidate: Subject, plan: ComparePlan, into: Map<string, Manifest>) {
   const figures = new Map<Subject, Figures>();
   const findings: Found[] = [];
@@ -146,9 +146,9 @@ export function rowsOf(
 
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
- * ln(candidate / reference); the interval is a bootstrap over rounds, for slices of a round share what disturbed them.
+ * ln(candidate / reference); the interval is a bootstrap over rounds, because slices of a round share what disturbed them.
  * In each round every candidate has its turn, in random order. A round in which others took CPU time is made again. If one of
- * all goes around the kernel, all of them run over a veth pair: see {@linkcode isComparedOverWire}. One that cannot take part
+ * all bypasses the kernel, all of them run over a veth pair: see {@linkcode isComparedOverWire}. One that cannot take part
  * has its reason in its rows. If `plan.signal` aborts, the rows are those of the rounds until then.
  */
 export async function compare(

@@ -75,7 +75,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "in hold memory, connects and threads are compared, and what was reached is told where it was less",
+  name: "in hold memory, connects and threads are compared, and what was reached is printed where it was less",
   ignore,
   fn: async () => {
     const hold = { ...plan, scenario: "hold", connections: 20, seconds: 0, rounds: 1 } as const;

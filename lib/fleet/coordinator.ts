@@ -338,7 +338,7 @@ export class Fleet implements AsyncDisposable {
       answer = readAnswer(DONE, message.string());
     } catch (error) {
       if (isBrokerLost(error as Error)) return this.#loseBroker();
-      answer = { refused: `it does not answer as it should (${(error as Error).message})` };
+      answer = { refused: `it does not answer correctly (${(error as Error).message})` };
     }
     if ("refused" in answer) refusals.set(id, answer.refused);
     else this.#links.set(id, link);
@@ -380,7 +380,7 @@ export class Fleet implements AsyncDisposable {
       pulse = readMessage(PULSE, message.string());
     } catch (error) {
       if (!(error instanceof WrongMessage)) throw error;
-      return this.#lose(`an agent gives a sign of life that is not understood: ${error.message}`);
+      return this.#lose(`an agent sent a heartbeat that is not understood: ${error.message}`);
     }
     const { agent, progress, ended } = pulse;
     const link = this.#links.get(agent);
@@ -417,7 +417,7 @@ export class Fleet implements AsyncDisposable {
       return check();
     } catch (error) {
       if (!(error instanceof WrongMessage)) throw error;
-      const sentence = `agent ${link.name} answers what is not understood: ${error.message}`;
+      const sentence = `agent ${link.name} sent an answer that is not understood: ${error.message}`;
       this.#lose(sentence);
       throw new LoadLost(sentence);
     }

@@ -274,7 +274,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a generator that is limited to some of its processes connects anew, from these alone",
+  "a generator that is limited to some of its processes connects again, from these alone",
   { ignore },
   async () => {
     await using server = new FakeServer(({ write }) => write(HELLO));

@@ -76,7 +76,7 @@ Deno.test("of two resets one comes in the middle of a request and one behind it"
     server.clients.filter(({ rest }) => rest.startsWith("GET / ") && !rest.endsWith("\r\n")).length;
   let requests = 0;
   let halves = 0;
-  // Who is reset at once may be gone before he is accepted, or read: on a busy machine that may be all of them for once.
+  // A client that is reset at once may be gone before it is accepted, or read: on a busy machine that may be all of them for once.
   for (let times = 0; times < 20 && (halves === 0 || server.paths.length === 0); times++) {
     const done = await generator.stress({ ...LOAD, staying: 0, halfCloseShare: 0, resetShare: 1 });
     assertEquals(done.resets, done.requests);

@@ -203,8 +203,8 @@ export async function receiveAtServer(
     return pids.trim().split("\n").map(Number);
   } catch (error) {
     const what =
-      `what arrives at ${name} cannot be made work of the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +
-      "and a sight of the kernel's threads";
+      `what arrives at ${name} cannot be handled on the server's cores: that takes native mode, threaded NAPI (Linux 5.12), ` +
+      "and access to the kernel's threads";
     if (error instanceof NetworkError) throw new NetworkError(`${what} (${error.message.trim()})`, { cause: error });
     throw error;
   }

@@ -39,7 +39,7 @@ test("what arrives at each end is work of the cores that were named", async () =
   }
 });
 
-test("what arrives at a server around the kernel is work of a thread on the cores that were named, and ends with it", async () => {
+test("what arrives at a server with kernel bypass is handled by a thread on the cores that were named, and ends with it", async () => {
   const before = receivers();
   let own: [string, string][] = [];
   {

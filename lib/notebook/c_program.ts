@@ -10,7 +10,7 @@ import { installLine, isInstalled } from "../catalogue/tools.ts";
 
 const TIMEOUT_MS = 10_000;
 const OUTPUT_BLOCKS = 2048; // of 512 bytes, as ulimit(1) counts: a program that says more ends by SIGXFSZ
-// exec: the program is the leader of its group, so that its end is the one that is told.
+// exec: the program is the leader of its group, so that its end is the one that is reported.
 const RUN = `ulimit -f ${OUTPUT_BLOCKS}; exec ./main >said 2>&1`;
 
 /** What a program said, and how it ended. */

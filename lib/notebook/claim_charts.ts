@@ -63,7 +63,7 @@ export const LOOKS: Readonly<Record<string, Look>> = {
     ],
   },
   "C-process": {
-    title: "What one process more takes, of its own (PSS) and of the kernel",
+    title: "What one more process takes, of its own (PSS) and of the kernel",
     axis: { label: "of one process", unit: "bytes", scale: "log" },
     said: { value: 8e6, words: "8 MB" },
     marks: PROCESSES.map((name) => ({

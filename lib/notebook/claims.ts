@@ -74,7 +74,7 @@ const wordsOf = ({ claim: { en, ko }, section }: Pick<Claim, "claim" | "section"
 /** Shows what a text says, where, and how that is tried. */
 export async function showClaim(id: string): Promise<void> {
   const claim = claimOf(id);
-  await showText(`${wordsOf(claim)}\n\n*How it is tried.* ${claim.tried}.`);
+  await showText(`${wordsOf(claim)}\n\n*How it is tested.* ${claim.tried}.`);
 }
 
 const links = (paths: readonly string[]) => paths.map((path) => `[${path}](../${path})`).join(", ");

@@ -69,7 +69,7 @@ Deno.test("what is not measured, cannot be had, or is no more than noise stands 
   ]);
 });
 
-Deno.test("a verdict is told with guess, figure, reasons, files and command; a missing one with what makes it", () => {
+Deno.test("a verdict is shown with guess, figure, reasons, files and command; a missing one with what makes it", () => {
   const found = verdictText(judgeClaim(claimOf("C-100x"), everything), 50, "ratio");
   for (
     const text of [

@@ -55,7 +55,7 @@ export async function* footprints(experiment: Experiment, sizes: readonly number
 }
 
 /**
- * What one connection more takes, from the first point to the last.
+ * What one more connection takes, from the first point to the last.
  *
  * @returns Null if there are no two points, or what is looked for is not known at one of them.
  *

@@ -1,6 +1,6 @@
 /**
  * What the cells of a lesson do besides lib/notebook/show.ts: they show source, hold a prediction against what came out, and run
- * small experiments that need a picture of their own. What cannot run here is told as skipped, in the same kind of output.
+ * small experiments that need a picture of their own. What cannot run here is shown as skipped, in the same kind of output.
  *
  * @module
  */

@@ -41,7 +41,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "footprints are drawn while they come; who cannot run here is told below",
+  name: "footprints are drawn while they come; a server that cannot run here is named below",
   ignore: ignore || noWindows,
   fn: async () => {
     const shown = await showing(async () => {

@@ -52,5 +52,5 @@ export const LIMIT_COLUMNS: Column<Limits>[] = [
   { heading: "descriptors of a process", cell: ({ descriptors }) => descriptors, left: true },
   { heading: "client addresses needed", cell: ({ addresses }) => addresses },
   { heading: "kernel memory of idle sockets", cell: ({ memory }) => memory, left: true },
-  { heading: "cores, at a request a minute each", cell: ({ cpu }) => cpu, left: true },
+  { heading: "cores, at one request per minute each", cell: ({ cpu }) => cpu, left: true },
 ];

@@ -32,14 +32,14 @@ export interface Growth {
 }
 
 /**
- * What one connection more takes of a server's processes, and below which size that tells nothing: a heap differs by some MiB
+ * What one more connection takes of a server's processes, and below which size that tells nothing: a heap differs by some MiB
  * between two looks, and the fewer connections that is spread over, the more it is for each.
  */
 export function userMemory(points: readonly Point[]): string {
   const each = slope(points, "userBytes");
   if (each === null) return MISSING;
   const noise = NOISE_BYTES / (points.at(-1)!.connections - points[0]!.connections);
-  return Math.abs(each) < noise ? `${bytes(each)}: noise, for it is under ${bytes(noise)}` : bytes(each);
+  return Math.abs(each) < noise ? `${bytes(each)}: noise, as it is under ${bytes(noise)}` : bytes(each);
 }
 
 const DISTURBED = "the system does not tell, or others closed sockets meanwhile";

@@ -12,8 +12,8 @@ const points = [
 Deno.test("memory of a connection that is less than what a heap differs by is called noise, with the limit", () => {
   const grown = (bytes: number) => [points[0]!, { ...points[1]!, userBytes: points[0]!.userBytes + bytes }];
   assertEquals(userMemory(grown(2 ** 21)), "10.2 KiB");
-  assertEquals(userMemory(grown(2 ** 20)), "5.12 KiB: noise, for it is under 10.2 KiB");
-  assertEquals(userMemory(grown(-(2 ** 20))).split(": ")[1], "noise, for it is under 10.2 KiB");
+  assertEquals(userMemory(grown(2 ** 20)), "5.12 KiB: noise, as it is under 10.2 KiB");
+  assertEquals(userMemory(grown(-(2 ** 20))).split(": ")[1], "noise, as it is under 10.2 KiB");
   assertEquals(userMemory([points[0]!]), "–");
 });
 

@@ -40,8 +40,8 @@ export interface RoundRatio {
 const nameOf = (metric: string) => figure.heading(metric).replace("\n", "");
 
 /**
- * The ratio of each round as a dot: how far rounds lie apart is what an interval is made of. Who took part in no round
- * stands there with the reason.
+ * The ratio of each round as a dot: how far rounds lie apart is what an interval is made of. A server
+ * that took part in no round is listed with the reason.
  */
 export function roundsChart(
   rounds: readonly RoundRatio[],
@@ -101,7 +101,7 @@ export function verdict(row: ComparisonRow): string {
     return `${found} in the median of ${rounds} ${rounds === 1 ? "round" : "rounds"}: too few for an interval, a hint`;
   }
   return `${found}: ${
-    ratio_high < 1 ? "less" : ratio_low > 1 ? "more" : "no difference is shown, for the interval holds 1"
+    ratio_high < 1 ? "less" : ratio_low > 1 ? "more" : "no difference is shown: the interval contains 1"
   }`;
 }
 

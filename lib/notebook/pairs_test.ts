@@ -32,7 +32,7 @@ const judged = (ratio: number, low: number, high: number) =>
 Deno.test("a verdict calls less or more only what the interval says", () => {
   assert(verdict(judged(0.9, 0.85, 0.95)).endsWith("0.900 [0.850, 0.950] × the CPU-µs/request of epoll: less"));
   assert(verdict(judged(1.2, 1.1, 1.3)).endsWith(": more"));
-  assert(verdict(judged(0.99, 0.9, 1.1)).endsWith("no difference is shown, for the interval holds 1"));
+  assert(verdict(judged(0.99, 0.9, 1.1)).endsWith("no difference is shown: the interval contains 1"));
   assert(verdict(row({})).endsWith("in the median of 1 round: too few for an interval, a hint"));
   assert(verdict(row({ rounds: 3 })).includes("3 rounds"));
 });
@@ -48,7 +48,7 @@ Deno.test("a verdict has no ratio where none was measured, or where the load gen
   );
 });
 
-Deno.test("candidates are sorted to a side by their intervals, and the extremes are told by ratio", () => {
+Deno.test("candidates are sorted to a side by their intervals, and the extremes are shown by ratio", () => {
   const rows = [judged(1.2, 1.1, 1.3), judged(0.9, 0.8, 0.95), judged(1.01, 0.9, 1.1), row({ candidate: "few" })];
   const missing = row({ candidate: "none", ratio: null });
   assertEquals(sides([missing, ...rows, judged(0.8, 0.7, 0.9)]).split("\n"), [
@@ -90,7 +90,7 @@ Deno.test("a ratio that says nothing is no extreme, and its reason is the one th
   ]);
 });
 
-Deno.test("what weakens the figures is told once with all whom it concerns, and shortness is not", () => {
+Deno.test("what weakens the figures is shown once with all servers that it concerns, and shortness is not", () => {
   const findings = [
     found("epoll", "foreign_load"),
     found("epoll", "short_run"),
@@ -104,7 +104,7 @@ Deno.test("what weakens the figures is told once with all whom it concerns, and 
   assertEquals(weakened([row({ findings: [found("epoll", "short_run")] })]), []);
 });
 
-Deno.test("each round is a dot, who took part in none stands there with the reason, and 1 lies within the chart", () => {
+Deno.test("each round is a dot, a server without one is listed with the reason, and 1 lies within the chart", () => {
   const rounds = [{ candidate: "node-http", round: 1, ratio: 4 }, { candidate: "node-http", round: 2, ratio: 4.4 }];
   const out = [{ candidate: "go-net", reason: "go-net needs go." }];
   const spec = roundsChart(rounds, out, { title: "CPU", axis: "ratio to c-epoll", family: () => "runtime" });

@@ -42,7 +42,7 @@ Deno.test("the spread is from the lowest to the highest", () => {
 });
 
 Deno.test({
-  name: "a slower copy is drawn round for round, judged, and told with what was put in",
+  name: "a slower copy is drawn round by round, judged, and shown with what was put in",
   ignore: Deno.build.os !== "linux",
 }, async () => {
   const shown = await showing(async () => {

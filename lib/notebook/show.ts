@@ -1,7 +1,7 @@
 /**
  * What the cells of the notebooks share: charts, tables, and small experiments whose figures are seen while they run.
  *
- * A cell ends with an awaited call of this file, for the kernel sends nothing that comes later.
+ * A cell ends with an awaited call of this file, because the kernel sends nothing that comes later.
  *
  * @module
  */
@@ -70,7 +70,7 @@ const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "p50", cell: (of) => latency(of, "p50_us", of.metrics.p50_us) },
   { heading: "p99", cell: (of) => latency(of, "p99_us", of.metrics.p99_us) },
   { heading: "CPU-µs per request", cell: (of) => count(of.metrics.cpu_us_per_request, 2) },
-  { heading: "switches a request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
+  { heading: "switches per request", cell: (of) => count(of.metrics.context_switches_per_request, 2) },
   { heading: "threads", cell: (of) => count(of.metrics.threads) },
   { heading: "memory (PSS)", cell: (of) => bytes(of.metrics.pss_bytes) },
 ];

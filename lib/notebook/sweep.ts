@@ -44,7 +44,7 @@ export function loadsShown(
   };
 }
 
-/** Draws p99 at each rate of the stored sweep, and says what the servers bear. */
+/** Draws p99 at each rate of the stored sweep, and names the capacity of the servers. */
 export async function showLoads(book?: Stored): Promise<void> {
   const { experiments, studies } = book ?? await readBook(undefined, "sweep");
   const family = (name: string) => experiments.find((experiment) => experiment.name === name)?.family ?? "custom";

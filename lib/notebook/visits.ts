@@ -1,6 +1,6 @@
 /**
- * Clients that connect at the same time, ask once, and stay for a while: who is answered when tells whom a server can
- * serve at once.
+ * Clients that connect at the same time, ask once, and stay for a while: the times of the answers show
+ * how many clients a server can serve at once.
  *
  * @module
  */

@@ -39,7 +39,7 @@ Deno.test("what cannot run here is skipped, and says why; no client at all is an
   await assertRejects(() => visit(epoll, { clients: 0, staySeconds: 0 }), RangeError, "0 clients");
 });
 
-Deno.test("answers that come together are one step; who got none makes none", () => {
+Deno.test("answers that come together are one step; a client without one makes none", () => {
   const visits = [0, 0.02, 1.03, 1.01, null, 2].map((answered_s) => ({ connected_s: 0, answered_s }));
   assertEquals(steps(visits, 1), 3);
   assertEquals(steps([{ connected_s: 0, answered_s: null }], 1), 0);

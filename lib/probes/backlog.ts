@@ -14,7 +14,7 @@ const NAME = "backlog";
 const SERVER = "epoll";
 const WRITTEN = "const BACKLOG = 4096;";
 const METRICS = ["completed"] as const;
-/** So many clients come for each place: those that find none try again in vain until the time is over. */
+/** So many clients come for each place: those that find none try again without success until the time is over. */
 const CROWD = 1.25;
 const QUIET_MS = 500; // a connection to this machine takes well below a millisecond
 

@@ -52,7 +52,7 @@ export async function measureBandwidth({ connections, runs, seconds }: Extent, p
 
 export const bandwidth: Probe = {
   name: NAME,
-  title: "Bytes a second of answers, in all and for each of 10 000 connections",
+  title: "Bytes per second of answers, in all and for each of 10 000 connections",
   obstacle: linuxOnly,
   run: (plan) =>
     measureBandwidth(

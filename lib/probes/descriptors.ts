@@ -30,7 +30,7 @@ export interface Extent {
 async function count(limit: number, { clients, silenceMs }: Extent, signal: AbortSignal) {
   await using rig = await Rig.start({ server: SERVER, prlimit: [`--nofile=${limit}`], signal });
   const { connected } = await rig.generator.connect(clients, { timeoutMs: silenceMs });
-  // The window is wide enough for all: who waits for its answer holds up nobody else.
+  // The window is wide enough for all: a client that waits for its answer delays no other.
   const { answered } = await rig.generator.ask({ onlyNew: true, window: clients, timeoutMs: silenceMs });
   return { answered, connected };
 }

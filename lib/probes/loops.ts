@@ -33,7 +33,7 @@ const start = (loops: number, signal: AbortSignal) =>
 /** What each loop has counted, by its own account. */
 async function loopsOf(rig: Rig): Promise<NonNullable<Stopped["loops"]>> {
   const { stopped } = await rig.server.stop();
-  if (stopped?.loops === undefined) throw new CannotProbe(`${SERVER} did not tell the counts of its loops`);
+  if (stopped?.loops === undefined) throw new CannotProbe(`${SERVER} did not report the counts of its loops`);
   return stopped.loops;
 }
 

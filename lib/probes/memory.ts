@@ -118,7 +118,7 @@ export const threadMemory = probeOf(
 
 export const processMemory = probeOf(
   "process-memory",
-  "What a process takes that another has forked",
+  "What a forked process takes",
   PROCESS_METRICS,
   PROCESSES,
   ["process-per-conn", "prefork", "python-prefork"],

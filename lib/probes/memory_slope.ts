@@ -1,5 +1,5 @@
 /**
- * What one thread or one process more takes: the slope between two numbers of them, so that what the program needs anyway
+ * What one more thread or process takes: the slope between two numbers of them, so that what the program needs anyway
  * drops out.
  *
  * @module

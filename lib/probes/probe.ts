@@ -16,7 +16,7 @@ export interface ProbePlan {
   quick: boolean;
   /** Ends the run. */
   signal: AbortSignal;
-  /** Told in a few words what is measured now. */
+  /** Called with a few words on what is measured now. */
   onProgress: (what: string) => void;
   /** Takes the rows of each variant as it ends: an interrupted probe has these to show. */
   onRows?: (rows: readonly ProbeRow[]) => void;
@@ -38,7 +38,7 @@ export const RUNS = MIN_ROUNDS;
 export const linuxOnly = (): string | null =>
   Deno.build.os === "linux" ? null : `It looks into /proc and needs Linux; this is ${Deno.build.os}.`;
 
-/** The rows of variants that are measured one after the other; each is told by its name before it begins. */
+/** The rows of variants that are measured one after the other; each is announced by its name before it begins. */
 export async function inTurn<Variant>(
   variants: readonly Variant[],
   { signal, onProgress, onRows }: ProbePlan,
@@ -93,7 +93,7 @@ export function rowsOf(probe: string, variant: string): Rows {
   return {
     of(metric, values, note = null) {
       const known = values.filter((value): value is number => value !== null && Number.isFinite(value));
-      if (known.length === 0) return missing(metric, note ?? "the system does not tell");
+      if (known.length === 0) return missing(metric, note ?? "the system does not report it");
       return row(metric, signInterval(known), known.length, note);
     },
     ofLatencies(metric, percent, runs, note = null) {

@@ -32,7 +32,7 @@ Deno.test("runs without a figure are left out, and where none has one the row sa
   const none = { value: null, low: null, high: null, runs: 0 };
   assertEquals(of("x", [null, 4, NaN]).value, 4);
   assertEquals(of("x", [null, 4, NaN]).runs, 1);
-  assertEquals(of("x", [null]), { probe: "p", variant: "v", metric: "x", ...none, note: "the system does not tell" });
+  assertEquals(of("x", [null]), { probe: "p", variant: "v", metric: "x", ...none, note: "the system does not report it" });
   assertEquals(missing(["a", "b"], "no tool").map((row) => [row.metric, row.value, row.note]), [
     ["a", null, "no tool"],
     ["b", null, "no tool"],
@@ -55,7 +55,7 @@ Deno.test("what cannot be measured is a row with its reason; any other error and
   assertEquals(await messageOf(failing(new CannotProbe("why"), AbortSignal.abort())), "why");
 });
 
-Deno.test("every probe has a name of its own, and a misspelt one is told", () => {
+Deno.test("every probe has a name of its own, and a misspelt one is reported", () => {
   const names = PROBES.map(({ name }) => name);
   assertEquals(names.length, new Set(names).size);
   for (const name of names) assertEquals(findProbe(name).name, name);

@@ -22,7 +22,7 @@ export interface Extent {
   runs: number;
 }
 
-/** What one server made of one number of connections. Its memory is told where each worker has a connection. */
+/** What one server made of one number of connections. Its memory is reported where each worker has a connection. */
 interface Count {
   size: number;
   answered: number;
@@ -39,7 +39,7 @@ async function count(server: string, { workers, sizes, silenceMs }: Extent, sign
   for (const size of sizes[server]!) {
     signal.throwIfAborted();
     connected += (await rig.generator.connect(size - connected, { timeoutMs: silenceMs })).connected;
-    // The window is wide enough for all: who waits for its answer holds up nobody else.
+    // The window is wide enough for all: a client that waits for its answer delays no other.
     answered += (await rig.generator.ask({ onlyNew: true, window: size, timeoutMs: silenceMs })).answered;
     const pss_bytes = size === workers ? rig.look().pss_bytes : null;
     counts.push({ size, answered, waiting: connected - answered, connected, pss_bytes });
@@ -72,7 +72,7 @@ const MANY = 10_000;
 
 export const queue: Probe = {
   name: NAME,
-  title: "A hundred workers: who waits when more connections come",
+  title: "A hundred workers: which clients wait when more connections come",
   obstacle: linuxOnly,
   run: (plan) =>
     measureQueue({

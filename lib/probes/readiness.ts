@@ -2,7 +2,7 @@
  * What one call costs that waits for events, while N descriptors are watched and one of them has something to say.
  * Linux only: a module that may run elsewhere imports this one when it is needed, and not before.
  *
- * The descriptors are TCP connections whose other ends another process holds. What is told is the CPU time of the calling
+ * The descriptors are TCP connections whose other ends another process holds. The result is the CPU time of the calling
  * thread, so that time in which it did not run is not in it.
  *
  * @module

@@ -151,7 +151,7 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
  * Adds nights: one for the same measurement joins those before, {@linkcode MAX_NIGHTS} at most; one with another reference,
  * generator or load takes the place of the old baseline. All others stay. Needs `--allow-read` and `--allow-write`.
  *
- * @param replaces Whether the nights before are dropped too: the baseline of these entries begins anew.
+ * @param replaces Whether the nights before are dropped too: the baseline of these entries starts again.
  * @throws {DamagedBaseline} If the file that is there cannot be read; it is left as it is.
  * @throws {CannotStore} If it cannot be stored; the file is as it was.
  */

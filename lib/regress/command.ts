@@ -37,7 +37,7 @@ export async function appendTo(path: string, text: string): Promise<void> {
     await writer.close();
     const { success, code } = await tee.status;
     if (!success) throw new Error(`tee ended with ${code}`);
-  } catch (error) { // the verdict is more than its summary: it is told, and stays
+  } catch (error) { // the verdict is more than its summary: it is printed, and stays
     console.error(`The summary could not be added to ${path}: ${(error as Error).message}`);
   }
 }

@@ -58,8 +58,8 @@ export class Journal<Row extends object = PlacedRound> {
   }
 
   /**
-   * Keeps other processes from measuring into this file until it is disposed of: each would be the other's load, and of two
-   * who write a file anew one loses a line.
+   * Keeps other processes from measuring into this file until it is disposed of: each would be the other's load, and
+   * of two that rewrite a file one loses a line.
    *
    * @throws {AlreadyRunning} If another one does.
    * @throws {CannotStore} If the lock cannot be made: the disk is full, or the folder may not be written.

@@ -37,13 +37,13 @@ export interface RegressPlan {
   reference: Experiment;
   candidates: readonly { experiment: Experiment; connections: number }[];
   rounds: number;
-  /** What else decides what a round measures, such as the length of a slice: rounds of another load are not gone on with. */
+  /** What else decides what a round measures, such as the length of a slice: rounds of another load are not resumed. */
   load: Record<string, number>;
   measure: RoundsPlan["measure"];
   host: HostFacts;
   /** The rounds join the baseline; there is no confirmation then. */
   updateBaseline: boolean;
-  /** They join no night before: the baseline begins anew with them. */
+  /** They join no night before: the baseline starts again with them. */
   replaceBaseline: boolean;
   /** A first look: it asks for no confirmation, so it fails nothing, and is not written into the history. */
   quick: boolean;
@@ -52,7 +52,7 @@ export interface RegressPlan {
   dir: string;
   /** The command line that repeats it. */
   command: string;
-  /** Takes sentences about what is gone on with, repaired, or not stored. */
+  /** Takes sentences about what is resumed, repaired, or not stored. */
   say: (sentence: string) => void;
   onRound?: (candidate: Candidate) => void;
 }
@@ -70,7 +70,7 @@ const ROUNDS = "regress-run.jsonl";
 
 /**
  * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
- * one boot, for a machine of the same kind may be another one; and those of a baseline are never judged by it.
+ * one boot, because a machine of the same kind may be another one; and those of a baseline are never judged by it.
  */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
   const source = (experiment: Experiment) => readSources(experiment.path).map(([, text]) => text);
@@ -264,7 +264,7 @@ async function keepRecord(
   const made = plan.updateBaseline ? await newBaseline(plan, record) : { entries: [], exit: record.exit };
   record.exit = made.exit;
   try {
-    // In this order, for who is killed in between: what the history has is not added again.
+    // In this order, in case it is killed in between: what the history has is not added again.
     if (!plan.quick) await remember(record, plan);
     await storeEntries(plan, made.entries);
     await closeJournal();

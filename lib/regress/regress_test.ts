@@ -176,7 +176,7 @@ Deno.test("rounds of a baseline are not judged by it, wherever the run that made
   assertEquals(measured, 30);
 });
 
-Deno.test("a damaged baseline is told before anything is measured, and stays as it is", async () => {
+Deno.test("a damaged baseline is reported before anything is measured, and stays as it is", async () => {
   using at = lab();
   Deno.writeTextFileSync(at.path("baseline.json"), '{"schema":1,"entr');
   const measure = () => assert(false, "measured") as never;
@@ -321,7 +321,7 @@ async function elsewhere(dir: string, { shell = "", before = "", log = 0 }) {
   return { signal, said, stored: said.filter((line) => line === "round").length };
 }
 const onUnix = { ignore: Deno.build.os === "windows" }; // sh, ulimit
-/** A limit of the size of files, in blocks of 512 bytes. Who ignores SIGXFSZ gets EFBIG from write(2), as if the disk were full. */
+/** A limit on file size, in blocks of 512 bytes. A process that ignores SIGXFSZ gets EFBIG from write(2), as if the disk were full. */
 const limit = (blocks: number) => `trap '' XFSZ; ulimit -f ${blocks};`;
 
 Deno.test(
@@ -366,7 +366,7 @@ Deno.test(
 );
 
 Deno.test(
-  "a night that cannot be stored is told all the same, a regression as such, and its rounds stay",
+  "a night that cannot be stored is still reported, a regression as such, and its rounds stay",
   onUnix,
   async () => {
     for (const [log, exit, rounds] of [[0, 70, 30], [0.2, 1, 60]] as const) {

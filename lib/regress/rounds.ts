@@ -28,7 +28,7 @@ export interface Candidate {
   /**
    * Requests/s, or half of what the slower of the pair reaches in its first round; null: as fast as each answers. A server that
    * is never idle shows all that a request costs. One that is idle now and then hides part of a slowdown:
-   * it sleeps less often, and to be woken is dear.
+   * it sleeps less often, and a wake-up is expensive.
    */
   ratePerS: number | "half" | null;
   /** The rounds of each night of the baseline; null: it is judged against the reference itself. */
@@ -184,7 +184,7 @@ export function measurePairs(
     const round = await pairRound(reference, candidate, plan, new Map());
     const { cpu_us_per_request: log } = round.logs;
     if (log === null || log === undefined || !Number.isFinite(log)) {
-      throw new CannotCompare(candidate, "This system does not tell the CPU time of a server.", "skipped");
+      throw new CannotCompare(candidate, "This system does not report the CPU time of a server.", "skipped");
     }
     return {
       log_ratio: log,

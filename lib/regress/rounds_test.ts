@@ -151,7 +151,7 @@ Deno.test("what cannot run here is skipped at once with its reason, and is no fa
 Deno.test("what has run before cannot say that it cannot run: its rounds count, and it is tried again", async () => {
   const one = candidate();
   await run([one], (n) => {
-    if (n === 7) throw new CannotCompare(find("event-loop"), "This system does not tell the CPU time.", "skipped");
+    if (n === 7) throw new CannotCompare(find("event-loop"), "This system does not report the CPU time.", "skipped");
     return measured(0);
   });
   assertEquals([verdict(one), one.rounds.length, validLogs(one, "first").length], ["not_slower", 30, 29]);

@@ -10,7 +10,7 @@ function nights(...stretches: [ratio: number, many: number][]) {
     .map((ratio, i) => night(i, { ratio }));
 }
 
-Deno.test("a change in the history is told with its size, its first night and how many nights show it", () => {
+Deno.test("a change in the history is reported with its size, its first night and how many nights show it", () => {
   assertEquals(tellChanges(trends(nights([1.4, 20], [1.4 * 1.05, 10]))), [
     "event-loop: +5.0 % since 2026-01-21 (10 nights, 20 before)",
   ]);

@@ -174,7 +174,7 @@ export interface Bisected {
 
 /**
  * A bisection is over when its rates lie close enough. One in which all met, or all failed, says so itself: its rows alone
- * cannot be told from those of an interrupted one.
+ * cannot be distinguished from those of an interrupted one.
  */
 function isOver(points: readonly SweepRow[], { met, failed }: Found): boolean {
   if (met !== null && failed !== null) return isClose(met, failed, points[0]?.closeness ?? CLOSENESS);

@@ -14,7 +14,7 @@ export const STUDIES = "studies";
 /** The end of the name that a file has until it is whole. */
 const TEMPORARY = ".tmp";
 
-/** Eight hexadecimal digits: two files of one second are told apart. */
+/** Eight hexadecimal digits: two files of one second have different names. */
 export const newId = (): string => crypto.randomUUID().slice(0, 8);
 
 /** The name of a file, from when it was made and its id: `20250131T120000Z-1b9d6bcd.json`. */

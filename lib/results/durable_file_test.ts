@@ -52,7 +52,7 @@ Deno.test("writers of one file wait for each other, and it is whole after each o
   assertEquals(namesIn(dir.path), ["a.json"]);
 });
 
-Deno.test("a write that fails ends nothing: what comes after it is not tried, and the failure is told at the end", async () => {
+Deno.test("a write that fails ends nothing: what comes after it is not tried, and the failure is reported at the end", async () => {
   using dir = folder();
   const storing = new Storing(true);
   const path = join(dir.path, "a.json");

@@ -23,15 +23,15 @@ export const FINDING_SAYS = {
   reconnects:
     "the server closed connections after a number of answers: the figures contain the cost of new connections",
   redials:
-    "attempts to connect were made anew, because the accept queue of the server was full: some clients waited for that",
+    "attempts to connect were repeated, because the accept queue of the server was full: some clients waited for that",
   other_listener:
-    "a process outside of the server's listens on its port: CPU time and memory are unknown, or figures are of both",
+    "a process that is not the server's listens on its port: CPU time and memory are unknown, or figures are of both",
   shared_core: "server and load generator shared a core: throughput is a lower bound, latency an upper one",
   foreign_load:
     "other processes used the cores of server or load generator: throughput is a lower bound, latency an upper one, and a " +
     "ratio inconclusive, also of CPU time",
-  steal: "the hypervisor gave CPU time of these cores to other guests: the same follows",
-  throttled: "the CPU quota of the container stopped its processes for some of the time: the same follows",
+  steal: "the hypervisor gave CPU time of these cores to other guests: the same applies",
+  throttled: "the CPU quota of the container stopped its processes for some of the time: the same applies",
   irq_apart: "the kernel counts interrupts apart from processes: CPU time per request lacks part of the network stack",
   short_run: "the run was short: one pause dominates the figures",
 } as const;
@@ -85,9 +85,9 @@ export interface Evidence {
   unanswered: number;
   /** Connections that were closed or reset before their time. */
   lost: number;
-  /** Attempts to connect that were given up and made anew, because the accept queue was full. */
+  /** Attempts to connect that were given up and repeated, because the accept queue was full. */
   redials: number;
-  /** Connections made anew for clients whose connection the server had closed. */
+  /** Connections opened again for clients whose connection the server had closed. */
   reconnects: number;
   /** After how many answers it closed them, where that was one number. */
   closesAfter: number | null;
@@ -235,14 +235,14 @@ function lostConnections({ lost, unit }: Evidence): string | null {
 function reconnectsFound({ reconnects, closesAfter }: Evidence): string | null {
   if (reconnects === 0) return null;
   const after = closesAfter === null ? "" : ` after ${counted(closesAfter, "answer")} each`;
-  return `the server closed connections${after} and ${count(reconnects)} were made anew: the figures contain that cost`;
+  return `the server closed connections${after} and ${count(reconnects)} were opened again: the figures contain that cost`;
 }
 
 function redialsFound({ redials }: Evidence): string | null {
   if (redials === 0) return null;
   return `${
     counted(redials, "attempt")
-  } to connect found the accept queue full, and were made anew: a larger backlog of ` +
+  } to connect found the accept queue full, and were repeated: a larger backlog of ` +
     "listen(2), or accepting faster, saves clients that wait";
 }
 

@@ -116,7 +116,7 @@ Deno.test("a single unanswered request is unanswered", () => {
 
 Deno.test("connections that the server closes after some answers are reconnects", () => {
   assertEquals(judged({ reconnects: 50 }), ["reconnects"]);
-  assertMatch(sentenceOf({ reconnects: 50, closesAfter: 100 }), /after 100 answers each and 50 were made anew/);
+  assertMatch(sentenceOf({ reconnects: 50, closesAfter: 100 }), /after 100 answers each and 50 were opened again/);
 });
 
 Deno.test("throttling over 1 % of the time is throttled, and interrupts with an account of their own are irq_apart", () => {

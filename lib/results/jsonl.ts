@@ -71,7 +71,7 @@ export async function repairLines(path: string): Promise<string | null> {
 }
 
 /**
- * Adds a line. The file is written anew and renamed, so that it is whole at all times, however this process ends: it is small
+ * Adds a line. The file is rewritten and renamed, so that it is whole at all times, however this process ends: it is small
  * beside what a line of it took to measure. Needs `--allow-read` and `--allow-write`.
  *
  * @throws {CannotStore} If it cannot be stored; the file is as it was. Also if its last line is torn: repair it first.

@@ -41,7 +41,7 @@ Deno.test("a line in the middle that is damaged or of another shape is named, pa
   assertEquals(lines.text(), '{"n":\n{"n":"x"}\n{"n":2}\n{"n":3}\n');
 });
 
-Deno.test("a torn last line is told with its text and taken out, and a whole one gets its end", async () => {
+Deno.test("a torn last line is reported with its text and removed, and a whole one gets its end", async () => {
   using torn = file('{"n":1}\n{"n":2,"m');
   await assertRejects(() => appendLine(torn.path, { n: 3 }), CannotStore, "its last line is torn");
   assertMatch((await repairLines(torn.path))!, /the last line was torn, and is taken out; it was: \{"n":2,"m$/);
@@ -82,7 +82,7 @@ Deno.test({
         JSON.stringify(lines.path)
       }, { n: 2 }); } catch (error) { console.log(error.message); }`,
     );
-    // ulimit counts in blocks of 512 bytes. Who ignores SIGXFSZ gets EFBIG from write(2).
+    // ulimit counts in blocks of 512 bytes. A process that ignores SIGXFSZ gets EFBIG from write(2).
     const { stdout } = await new Deno.Command("sh", {
       args: [
         "-c",

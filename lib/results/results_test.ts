@@ -171,7 +171,7 @@ const onUnix = Deno.build.os === "windows" ? Deno.test.ignore : Deno.test; // sh
 
 onUnix("a disk that is full in mid-write is an error that names the path, and leaves no file", async () => {
   using dir = folder();
-  // ulimit counts in blocks of 512 bytes. Who ignores SIGXFSZ gets EFBIG from write(2).
+  // ulimit counts in blocks of 512 bytes. A process that ignores SIGXFSZ gets EFBIG from write(2).
   const { said } = await storeElsewhere(dir.path, "trap '' XFSZ; ulimit -f 2;", "");
   assertStringIncludes(said, `Cannot store ${join(dir.path, MACHINE, "epoll")}`);
   assertEquals(names(join(dir.path, MACHINE, "epoll")), []);

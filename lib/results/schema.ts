@@ -118,7 +118,7 @@ export const METRICS_SCHEMA = v.strictObject({
     "requests without an answer, or deliveries that did not come, when waiting ended; they are in the percentiles",
   ),
   lost: field(numberOrNull, "connections that the server closed or reset early"),
-  reconnects: field(numberOrNull, "connections made anew for clients whose connection the server had closed"),
+  reconnects: field(numberOrNull, "connections opened again for clients whose connection the server had closed"),
   closes_after: field(numberOrNull, "after how many answers the server closed each connection; `null`: no one number"),
   connect_seconds: field(
     numberOrNull,
@@ -186,7 +186,7 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   kernel_bytes_per_conn: field(
     numberOrNull,
-    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` around the kernel",
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` where the server bypasses the kernel",
   ),
   rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
   pss_bytes: field(

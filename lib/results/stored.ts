@@ -184,15 +184,15 @@ function describeMissing(missing: readonly string[]): string {
 /** So far ahead of this clock a time must be, in minutes, to show that the clock was set back. */
 const AHEAD_MINUTES = 60;
 
-/** What follows from files that bear a time in the future; empty if there are none. */
+/** What follows from files with a time in the future; empty if there are none. */
 function describeFuture({ results, studies }: Stored): string {
   const limit = new Date(Date.now() + AHEAD_MINUTES * 60_000).toISOString();
   const ahead = [...results, ...Object.values(studies).flat()].filter(({ time }) => time > limit).length;
   if (ahead === 0) return "";
-  const [bear, pass] = ahead === 1 ? ["bears", "passes"] : ["bear", "pass"];
+  const [have, stand] = ahead === 1 ? ["has", "counts"] : ["have", "count"];
   return ` The clock was set back: ${
     counted(ahead, "file")
-  } of this machine ${bear} a time in the future and ${pass} for ` +
+  } of this machine ${have} a time in the future and ${stand} as ` +
     "the newest until then.";
 }
 

@@ -134,8 +134,8 @@ Deno.test("files of this machine with a time in the future are shown, and the li
   assertEquals(shown.length, 2);
   assertEquals(
     line,
-    `Figures of this machine, ${HERE}. The clock was set back: 1 file of this machine bears a time in the future and ` +
-      "passes for the newest until then.",
+    `Figures of this machine, ${HERE}. The clock was set back: 1 file of this machine has a time in the future and ` +
+      "counts as the newest until then.",
   );
 });
 
@@ -190,7 +190,7 @@ Deno.test("paths are those of the machine that measured", () => {
   assertEquals(resultPath(result!).split("/").slice(0, 3), ["results", REFERENCE, "epoll"]);
 });
 
-Deno.test("full and quick runs are told apart, and those without figures are neither", () => {
+Deno.test("full and quick runs are distinguished, and those without figures are neither", () => {
   const quick = newResult({ ...RUN, quick: true });
   const broken = newResult({ ...RUN, ended: "crashed", reason: "it crashed" });
   const limited = newResult({ ...RUN, ended: "limited", reason: "descriptors" });

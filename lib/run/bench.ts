@@ -211,7 +211,7 @@ export interface Measured {
   trials?: readonly LoadTrial[];
   /** Connections that the server closed or reset before they had their answer. */
   lost: number;
-  /** Attempts to connect that were made anew beside those of the window. */
+  /** Attempts to connect that were repeated outside of the window. */
   redials?: number;
   reason: string | null;
 }

@@ -41,7 +41,7 @@ const run = (
     onProgress: () => {},
   });
 
-Deno.test("a broadcast is stored with what it came to, and told in a table and a sentence", { ignore }, async () => {
+Deno.test("a broadcast is stored with its results, and printed as a table and a sentence", { ignore }, async () => {
   const result = await run("ws-epoll", 30, { slow: 2, message_bytes: 200 });
   const { ended, reason, metrics, command, histogram } = result;
   assertEquals([ended, reason], ["ok", null]);

@@ -73,7 +73,7 @@ interface Taken {
   burst: number | null;
 }
 
-/** Shares of one stretch are a few per cent off, for the kernel counts in ticks of 10 ms: less than a burst says nothing there. */
+/** Shares of one stretch are a few per cent off, as the kernel counts in ticks of 10 ms: less than a burst says nothing there. */
 function takenOf(windows: readonly Measured[], share: (of: readonly Slice[]) => number | null): Taken {
   const stretches = stretchesOf(windows);
   const worst = Math.max(0, ...stretches.map((stretch) => share([stretch]) ?? 0));

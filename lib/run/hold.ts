@@ -28,7 +28,7 @@ export interface Climb {
   dropped: number;
   /** Closed by the server with their first answer, or right after it. */
   closed: number;
-  /** Attempts that were made anew, because the server's accept queue was full. */
+  /** Attempts that were repeated, because the server's accept queue was full. */
   redials: number;
   connectSeconds: number;
   askSeconds: number;
@@ -114,7 +114,7 @@ export function mainCause(errors: ErrorCounts, closed: number): string {
 /**
  * Makes connections up to `wanted`, as fast as guard and time allow, and one request on each. Returns why it stopped.
  *
- * @param mayClose The server may close connections with their answer: the load will connect anew.
+ * @param mayClose The server may close connections with their answer: the load will connect again.
  */
 export async function rise(bench: Bench, climb: Climb, wanted: number, mayClose = false): Promise<string | null> {
   const { generator, guard, server } = bench;

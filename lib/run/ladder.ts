@@ -165,7 +165,7 @@ export async function* ladder(options: MeasureOptions, runStep: RunStep, guard: 
       yield result;
       if (["skipped", "crashed", "not_ready"].includes(result.ended)) return;
       held = Math.max(held, result.metrics.answered ?? 0);
-      // Under load clients of such a server connect anew, so that how many it keeps is no limit.
+      // Under load clients of such a server connect again, so that how many it keeps is no limit.
       if (scenario === "hold" && result.metrics.closes_after !== null) held = Infinity;
       if (result.ended !== "ok") break;
     }

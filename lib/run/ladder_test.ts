@@ -57,7 +57,7 @@ Deno.test("the climb ends where it breaks, and the load takes no more connection
   assertEquals(short(await walk({}, 100)).slice(2), ["hold 100", "hold 1000", "throughput 100", "rate 100"]);
 });
 
-Deno.test("a server that keeps no connection is loaded over as many clients as another, since they connect anew", async () => {
+Deno.test("a server that keeps no connection is loaded over as many clients as another, since they connect again", async () => {
   const steps = await walk({}, 0, "limited", { closes_after: 1 });
   assertEquals(short(steps), ["hold 1", "throughput 100", "rate 100"]);
 });

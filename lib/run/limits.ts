@@ -57,7 +57,7 @@ function machineRows({ cores, cpu, memory_bytes, kernel, os }: HostFacts): Row[]
       value: `${cores}${cpu === null ? "" : ` × ${cpu}`}`,
       caps: cores > 1
         ? "server and load generator have cores of their own"
-        : "server and load generator share one: throughput and latency tell of both",
+        : "server and load generator share one: throughput and latency depend on both",
       connections: null,
       raise: cores > 1 ? "" : "a machine with two cores or more",
     },
@@ -120,7 +120,7 @@ function ioUringRow({ io_uring, sysctls }: HostFacts): Row {
   return { what, value, caps, connections: null, raise: raise[io_uring] ?? "see io_uring_setup(2)" };
 }
 
-/** A limit that setrlimit(2) sets. On Linux, where all of them are told, null is none. */
+/** A limit that setrlimit(2) sets. On Linux, where all of them are known, null is none. */
 function limitRow(os: string, what: string, value: number | null, row: (value: number) => Omit<Row, "what" | "value">) {
   if (value !== null || os !== "linux") return told(what, value, row);
   return { what, value: "unlimited", caps: "", connections: null, raise: "" };
@@ -129,16 +129,16 @@ function limitRow(os: string, what: string, value: number | null, row: (value: n
 function processRows({ os, limits, sysctls }: HostFacts): Row[] {
   const ceiling = single(sysctls["fs.nr_open"]) ?? NR_OPEN;
   return [
-    limitRow(os, "descriptors a process", limits.nofile_hard, (descriptors) => {
+    limitRow(os, "descriptors per process", limits.nofile_hard, (descriptors) => {
       const connections = descriptors - DESCRIPTOR_RESERVE;
       const workers = Math.floor(connections / (1 + WORKER.descriptors));
       return {
-        caps: `hold ≤ ${count(connections)} a process, thread-per-conn ≤ ${count(workers)}`,
+        caps: `hold ≤ ${count(connections)} per process, thread-per-conn ≤ ${count(workers)}`,
         connections,
         raise: `sudo prlimit --pid $$ --nofile=${ceiling}`,
       };
     }),
-    limitRow(os, "threads a user", limits.nproc, (threads) => ({
+    limitRow(os, "threads per user", limits.nproc, (threads) => ({
       caps: `not for root: thread-per-conn, process-per-conn ≤ ${count(threads)}`,
       connections: null,
       raise: "sudo prlimit --pid $$ --nproc=unlimited",
@@ -150,7 +150,7 @@ function processRows({ os, limits, sysctls }: HostFacts): Row[] {
 function settingRows(setting: (name: Sysctl) => number | null): Row[] {
   return [
     told("fs.file-max", setting("fs.file-max"), (files) => ({
-      caps: `open files of the host, two a connection: hold ≤ ${count(Math.floor(files / 2))}`,
+      caps: `open files of the host, two per connection: hold ≤ ${count(Math.floor(files / 2))}`,
       connections: Math.floor(files / 2),
       raise: `sudo sysctl -w fs.file-max=${10 * files}`,
     })),
@@ -165,7 +165,7 @@ function settingRows(setting: (name: Sysctl) => number | null): Row[] {
       raise: "sudo sysctl -w kernel.pid_max=4194304",
     })),
     told("vm.max_map_count", setting("vm.max_map_count"), (mappings) => ({
-      caps: `${WORKER.mappings} mappings a Worker: thread-per-conn ≤ ${count(Math.floor(mappings / WORKER.mappings))}`,
+      caps: `${WORKER.mappings} mappings per Worker: thread-per-conn ≤ ${count(Math.floor(mappings / WORKER.mappings))}`,
       connections: null,
       raise: `sudo sysctl -w vm.max_map_count=${WORKER.mappings * 2 * C10K}`,
     })),

@@ -60,24 +60,24 @@ Deno.test("the limits of a container are rows, where they are set", () => {
 });
 
 Deno.test("descriptors cap hold at the limit without a reserve, and threads at a seventh", () => {
-  const { value, caps, connections, raise } = rowOf("descriptors a process");
+  const { value, caps, connections, raise } = rowOf("descriptors per process");
   assertEquals([value, connections], ["20 064", 20_000]);
-  assertEquals(caps, "hold ≤ 20 000 a process, thread-per-conn ≤ 2 857");
+  assertEquals(caps, "hold ≤ 20 000 per process, thread-per-conn ≤ 2 857");
   assertEquals(raise, "sudo prlimit --pid $$ --nofile=1048577");
 });
 
 Deno.test("where fs.nr_open is not shown, its default is the ceiling of descriptors", () => {
   const facts = withSysctl({ "fs.nr_open": null });
-  assertStringIncludes(rowOf("descriptors a process", facts).raise, "--nofile=1048576");
+  assertStringIncludes(rowOf("descriptors per process", facts).raise, "--nofile=1048576");
 });
 
-Deno.test("open files of the host are two a connection", () => {
+Deno.test("open files of the host are two per connection", () => {
   assertEquals(rowOf("fs.file-max").connections, 800_000);
   assertStringIncludes(rowOf("fs.file-max").caps, "hold ≤ 800 000");
 });
 
 Deno.test("threads, pids and mappings cap thread-per-conn, each with its own number", () => {
-  assertStringIncludes(rowOf("threads a user").caps, "thread-per-conn, process-per-conn ≤ 63 000");
+  assertStringIncludes(rowOf("threads per user").caps, "thread-per-conn, process-per-conn ≤ 63 000");
   assertStringIncludes(rowOf("kernel.threads-max").caps, "thread-per-conn ≤ 127 000");
   assertStringIncludes(rowOf("kernel.pid_max").caps, "thread-per-conn, process-per-conn ≤ 32 768");
   assertStringIncludes(rowOf("vm.max_map_count").caps, "thread-per-conn ≤ 2 000");
@@ -91,7 +91,7 @@ Deno.test("ports count for each source address", () => {
   assertEquals(connections, 28_232 * (2 ** 24 - 2));
 });
 
-Deno.test("tcp_mem is told in bytes, with the page size of the host", () => {
+Deno.test("tcp_mem is printed in bytes, with the page size of the host", () => {
   assertMatch(rowOf("net.ipv4.tcp_mem").caps, /≤ 1\.5\d? GiB in all, 80 KiB at each end of 10 000 connections/);
   const large = rowOf("net.ipv4.tcp_mem", { ...LINUX, page_bytes: 65_536 });
   assertMatch(large.caps, /≤ 24\.4\d? GiB in all/);
@@ -116,7 +116,7 @@ Deno.test("a single core is shared by server and load generator, and the row say
 
 Deno.test("no limit is unlimited on Linux", () => {
   const facts = { ...LINUX, limits: { nofile_soft: null, nofile_hard: null, nproc: null } };
-  for (const what of ["descriptors a process", "threads a user"]) {
+  for (const what of ["descriptors per process", "threads per user"]) {
     assertEquals(rowOf(what, facts), { what, value: "unlimited", caps: "", connections: null, raise: "" });
   }
 });
@@ -128,7 +128,7 @@ Deno.test("every capped row of a Linux host says how to raise it", () => {
   }
 });
 
-Deno.test("a system that tells little has the same rows, and says of each that it is not told", () => {
+Deno.test("a system that reports little has the same rows, and says of each that it is not available", () => {
   const mac: HostFacts = { ...LINUX, os: "darwin", kernel: "24.1.0", ...NOT_AVAILABLE };
   const rows = diagnose(mac);
   assertEquals(rows.map(({ what }) => what), diagnose(LINUX).map(({ what }) => what));
@@ -137,7 +137,7 @@ Deno.test("a system that tells little has the same rows, and says of each that i
   for (const { value, caps, raise } of rows) if (value === UNTOLD_VALUE) assertEquals([caps, raise], ["", ""]);
 });
 
-Deno.test("the facts of this host can be told", () => {
+Deno.test("the facts of this host can be read", () => {
   for (const { caps, value, raise } of diagnose(hostFacts())) {
     assert(!/NaN|undefined|Infinity/.test(caps + value + raise), caps);
   }

@@ -62,7 +62,7 @@ function readHead(text: string): HeadName {
  */
 function readCores(server: string | undefined, load: string | undefined, cpus: readonly Cpu[]): Setup {
   if (server === undefined && load === undefined) return {};
-  if (cpus.length === 0) throw new UsageError("Cores can be named on Linux only: this system does not tell its cores.");
+  if (cpus.length === 0) throw new UsageError("Cores can be named on Linux only: this system does not report its cores.");
   const named = {
     ...(server !== undefined && { server: readList("server-cores", server) }),
     ...(load !== undefined && { load: readList("load-cores", load) }),
@@ -154,7 +154,7 @@ export function describeScaling(cpus: readonly Cpu[] = cpusHere()): string {
 
 /** The plan of this machine in one sentence, as `doctor` shows it. */
 export function describeCores(cpus: readonly Cpu[] = cpusHere()): string {
-  if (cpus.length === 0) return "Cores are not pinned: this system does not tell them.";
+  if (cpus.length === 0) return "Cores are not pinned: this system does not report them.";
   const all = cpuList(cpus.map(({ id }) => id));
   const { server, load, shared, siblings } = chooseCores(cpus);
   if (shared) return `Cores: ${all}. Server and load share it, so that each slows the other.`;

@@ -61,7 +61,7 @@ async function drive({ experiment, step, guard, signal, onOpen }: RunOptions, op
   try {
     const beforeWindow = () => open?.stop() ?? Promise.resolve();
     const measuring = SCENARIO[step.scenario]({ ...opened, parameters: step.parameters, guard, signal, beforeWindow });
-    measuring.catch(() => {}); // told below, unless the abort was told first
+    measuring.catch(() => {}); // reported below, unless the abort was reported first
     const measured = await Promise.race([measuring, aborted(signal)]);
     const manifest = await manifestOf(experiment, server);
     await open?.ask(); // the last figure is taken

@@ -215,7 +215,7 @@ Deno.test({
 });
 
 Deno.test("what a server has never answered costs it no memory, whatever the slope says", async () => {
-  // So many that both slopes would be told: over fewer connections they are null as noise anyway.
+  // So many that both slopes would be reported: over fewer connections they are null as noise anyway.
   await withFake(fake("if (n > 110) continue;"), async (experiment) => {
     const { metrics } = await runStep(options(experiment, step("hold", 1100)));
     assertEquals(metrics.answered, 110);

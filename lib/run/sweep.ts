@@ -80,7 +80,7 @@ async function runOrThrow(plan: SweepPlan, server: string, rate: number | null):
   if (["skipped", "crashed", "not_ready"].includes(result.ended)) {
     throw new CannotSweep(server, result.ended, result.reason ?? result.ended);
   }
-  if (result.metrics.requests_per_s === null) { // the connections were not made: that is no rate that it cannot bear
+  if (result.metrics.requests_per_s === null) { // the connections were not made: this rate was not too high for the server
     throw new CannotSweep(server, result.ended, `nothing was measured, ${result.reason ?? result.ended}`);
   }
   return result;

@@ -154,7 +154,7 @@ Deno.test("capacities are compared by rounds, with a verdict", async () => {
   assert(table.split("\n").every((line) => line.length <= 80), table);
   assertMatch(
     sentences[1]!,
-    /^half bears × 0\.(49|50)\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
+    /^half answers × 0\.(49|50)\d \[.*\] of the requests\/s of epoll at p99=2ms, 7 rounds: slower\.$/,
   );
   const few = rows.filter(({ round }) => round < 3);
   const { verdict, reason } = capacityRatio(few, "epoll", "half", slo);
@@ -194,7 +194,7 @@ Deno.test("a stored sweep in Markdown has the capacities and the latencies of th
   );
 });
 
-/** A row of a bisection at a server that bears 100 requests/s. */
+/** A row of a bisection at a server with a capacity of 100 requests/s. */
 const step = (round: number, rate_per_s: number, more: Partial<SweepRow> = {}): SweepRow => ({
   server: "epoll",
   connections: 10,

@@ -56,7 +56,7 @@ export interface Frame {
   reason: string | null;
 }
 
-const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is asked anew
+const CLIMB_MS = 2000; // so long connections are made before there is a frame again, and the wish is read again
 const STEP_S = 0.5;
 const FIRST_STEP = 10; // what is connected at once, by the pace of the step before
 const STATS_EVERY_MS = 5000;
@@ -255,7 +255,7 @@ interface Load {
   name: string;
   bench: Bench;
   climb: Climb;
-  /** What was wrong when it was connected: who got no answer then waits still. Null: nothing. */
+  /** What was wrong when it was connected: a client without an answer then is still waiting. Null: nothing. */
   short: string | null;
 }
 

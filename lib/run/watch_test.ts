@@ -149,7 +149,7 @@ Deno.test({
   },
 });
 
-Deno.test("falling behind is told of an open loop whose answers lack a tenth, unless the generator may be why", () => {
+Deno.test("falling behind is reported for an open loop that lacks a tenth of its answers, unless the generator may be why", () => {
   const due = { connections: 1, rate_per_s: 400 };
   const finding = (id: FindingId) => [{ server: "epoll", id, sentence: "" }];
   assertMatch(behind(due, 50, [])!, /^400 requests\/s were due and 50 were answered: it falls behind/);

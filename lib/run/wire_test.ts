@@ -52,7 +52,7 @@ for (const [name, isWired] of [["xdp", false], ["epoll", true], ["event-loop", t
 }
 
 Deno.test({
-  name: "what arrives at a server around the kernel is work of a thread of the kernel on the server's core",
+  name: "what arrives at a server with kernel bypass is handled by a thread of the kernel on the server's core",
   ignore: obstacle !== null || !hasCores,
   async fn() {
     const before = receivers();

@@ -17,7 +17,7 @@ Deno.test("what every system tells is there", () => {
   assertGreater(memory_bytes, 2 ** 28);
 });
 
-Deno.test({ name: "on Linux the limits, the page size and the state of io_uring are told", ignore }, () => {
+Deno.test({ name: "on Linux the limits, the page size and the state of io_uring are known", ignore }, () => {
   const { limits, page_bytes, io_uring } = hostFacts();
   assert(limits.nofile_hard === null || limits.nofile_hard >= limits.nofile_soft!);
   assert([4096, 16_384, 65_536].includes(page_bytes!));
@@ -61,7 +61,7 @@ Deno.test("any other failure to read a setting is not hidden", () => {
   assertThrows(() => readSysctls(broken), Error, "EIO");
 });
 
-Deno.test({ name: "elsewhere than on Linux what is not told is null", ignore: !ignore }, () => {
+Deno.test({ name: "elsewhere than on Linux what is not known is null", ignore: !ignore }, () => {
   const { cpu_family, cpu_model, cpu_stepping, page_bytes, io_uring, limits, sysctls } = hostFacts();
   assertEquals({ cpu_family, cpu_model, cpu_stepping, page_bytes, io_uring, limits, sysctls }, NOT_AVAILABLE);
 });

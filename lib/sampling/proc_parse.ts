@@ -62,7 +62,7 @@ export function parseOwnTicks(text: string): { user: number; kernel: number } {
  * root is not among them.
  */
 export function treeOf(all: readonly ProcessStat[], rootPid: number): ProcessStat[] {
-  // The lines were read one after the other, and a pid may have been given anew meanwhile: a root that has become its
+  // The lines were read one after the other, and a pid may have been reused meanwhile: a root that has become its
   // own descendant must not make the walk endless.
   const byParent = Map.groupBy(all.filter(({ pid }) => pid !== rootPid), ({ ppid }) => ppid);
   const tree = all.filter(({ pid }) => pid === rootPid);

@@ -75,7 +75,7 @@ Deno.test("the tree of a root that is not there is empty, even if somebody still
   assertEquals(pidsOf([process(3, 2)], 2), []);
 });
 
-Deno.test("a root that became its own descendant, because its pid was given anew, does not make the walk endless", () => {
+Deno.test("a root that became its own descendant, because its pid was reused, does not make the walk endless", () => {
   assertEquals(pidsOf([process(2, 4), process(3, 2), process(4, 3)], 2), [2, 3, 4]);
 });
 
@@ -87,7 +87,7 @@ intr 202658 0 0
 ctxt 2523586
 `;
 
-Deno.test("the CPU time of the host is told in µs, guest time is not counted twice", () => {
+Deno.test("the CPU time of the host is given in µs, guest time is not counted twice", () => {
   assertEquals(parseCpuTimes(cpuTimes), {
     busy: 80_410_000,
     irq: 90_000,

@@ -154,7 +154,7 @@ Deno.test({ name: "only a missing file becomes null, any other error goes on", i
   assertThrows(() => unlessGone(() => JSON.parse("{")), SyntaxError);
 });
 
-Deno.test({ name: "a system without /proc is told by null", ignore: !ignore }, () => {
+Deno.test({ name: "a system without /proc gives null", ignore: !ignore }, () => {
   assertEquals([processTree(Deno.pid), cpuUs(Deno.pid), hostCpuUs()], [null, null, null]);
 });
 

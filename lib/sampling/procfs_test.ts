@@ -101,7 +101,7 @@ Deno.test({ name: "a folder with very many names is listed whole", ignore }, () 
   }
 });
 
-Deno.test({ name: "the size of a file is told in bytes", ignore }, () => {
+Deno.test({ name: "the size of a file is given in bytes", ignore }, () => {
   const path = Deno.makeTempFileSync();
   try {
     Deno.truncateSync(path, 5_000_000_000); // over 32 bits

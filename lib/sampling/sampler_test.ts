@@ -170,6 +170,6 @@ Deno.test("any other failure to read slabinfo is not hidden", () => {
   assertThrows(() => kernelBytesBy(broken), Error, "EIO");
 });
 
-Deno.test({ name: "a system without /proc is told by null", ignore: !ignore }, () => {
+Deno.test({ name: "a system without /proc gives null", ignore: !ignore }, () => {
   assertEquals([sample(Deno.pid), kernelSocketBytes()], [null, null]);
 });

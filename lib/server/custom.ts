@@ -27,7 +27,7 @@ const HOSTS = ["localhost", "127.0.0.1", "[::1]"];
 function targetOf(url: string, isLent: boolean): { host: string; port: number } {
   const parsed = URL.parse(url);
   if (parsed?.protocol === "https:") {
-    throw new UsageError(`--url ${url}: TLS is not spoken here. Give an http:// address.`);
+    throw new UsageError(`--url ${url}: TLS is not supported here. Give an http:// address.`);
   }
   if (parsed === null || parsed.protocol !== "http:") throw new UsageError(`--url ${url} is no http:// address.`);
   const { hostname } = parsed;

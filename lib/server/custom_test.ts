@@ -37,7 +37,7 @@ Deno.test("what names no server, two of them, or one elsewhere is a usage error 
     [{ name: "mine", url: "http://192.0.2.1:80" }, null, "load goes to this machine only"],
     [{ name: "mine", url: "http://127.0.0.5:80" }, null, "load goes to this machine only"],
     [{ name: "studies" }, ["node"], "folder of results/"],
-    [{ name: "mine", url: "https://127.0.0.1" }, null, "TLS is not spoken"],
+    [{ name: "mine", url: "https://127.0.0.1" }, null, "TLS is not supported"],
     [{ name: "mine", url: "ftp://127.0.0.1" }, null, "no http:// address"],
     [{ name: "mine", url: "http://127.0.0.1/x" }, null, "only GET /"],
     [{ name: "mine", pid: "1" }, ["node"], "--pid belongs to --url"],

@@ -43,7 +43,7 @@ export async function fetchDeno(version: string, cache: string, npx = "npx"): Pr
   const [said, told] = [output.stdout, output.stderr].map((bytes) => new TextDecoder().decode(bytes).trim());
   if (output.success) return { ...JSON.parse(said!.split("\n").at(-1)!), v8Flags: [] } as Runtime;
   if (/No matching version/.test(told!)) {
-    throw new UsageError(`There is no Deno ${version}: npm view deno versions lists those that there are.`);
+    throw new UsageError(`There is no Deno ${version}: npm view deno versions lists the versions.`);
   }
   throw new CannotFetch(`npx cannot fetch Deno ${version}: ${told!.split("\n").slice(-3).join(" ")}`);
 }

@@ -98,7 +98,7 @@ async function askVersion(name: string, version: string): Promise<string> {
   const { stdout, stderr } = output;
   const said = new TextDecoder().decode(stdout) + new TextDecoder().decode(stderr); // Java and nginx tell it on stderr
   const line = said.split("\n").find((text) => /\d+\.\d/.test(text));
-  if (line === undefined) throw new Error(`${name}: ${version} does not tell a version: ${said.slice(0, 200)}`);
+  if (line === undefined) throw new Error(`${name}: ${version} does not print a version: ${said.slice(0, 200)}`);
   return line.trim();
 }
 

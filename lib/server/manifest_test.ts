@@ -46,10 +46,10 @@ Deno.test("the version is the first line with a number in it, and a command with
   const nobody = { pid: 2 ** 22 };
   const asked = (version: string) => manifestOf({ ...find("epoll"), version }, nobody);
   assertEquals((await asked(`${Deno.execPath()} --version`)).version.startsWith(`deno ${Deno.version.deno}`), true);
-  await assertRejects(() => asked(`${Deno.execPath()} eval 1`), Error, "does not tell a version");
+  await assertRejects(() => asked(`${Deno.execPath()} eval 1`), Error, "does not print a version");
 });
 
-Deno.test("what differs is told once, each value with those that have it, and what is alike is not", () => {
+Deno.test("what differs is reported once, each value with those that have it, and what is alike is not", () => {
   const manifest: Manifest = {
     version: "Deno 1.2.3",
     settings: null,

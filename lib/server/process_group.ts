@@ -35,7 +35,7 @@ export interface GroupOptions {
   prlimit?: string[];
   /** Whether its processes are found also where they leave the group, as a server does that goes to the background. */
   marked?: boolean;
-  /** Told each line of stdout, from the first one. */
+  /** Called with each line of stdout, from the first one. */
   onLine?: (line: string) => void;
 }
 
@@ -57,7 +57,7 @@ ${PIN_AND_BIND}
 exec "$@" 9<&0 </dev/null`;
 
 // A killed process may take a while to give back its memory: wait until those of the group that are left are zombies, which
-// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits. Then those that bear the mark: a
+// hold nothing and are their new parent's to bury. Where there is no ps(1) nobody waits. Then those with the mark: a
 // zombie has no environment, so it is not found.
 const WATCH = `
 while read -r line; do :; done
@@ -80,7 +80,7 @@ do
   tries=$((tries + 1)); sleep 0.05
 done`;
 
-/** The name of a variable that marks the processes of one group: inside of one, those of another bear both marks. */
+/** The name of a variable that marks the processes of one group: inside of one, those of another have both marks. */
 const newMark = (): string => `C10K_LAB_GROUP_${crypto.randomUUID().replaceAll("-", "_")}`;
 
 /** Resolves to true once `promise` has settled, to false after `ms`. */

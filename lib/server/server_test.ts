@@ -197,7 +197,7 @@ onUnix("a server that floods stdout and stderr never waits for a reader, and its
   assert(server.stderrTail().endsWith("the last words\n"));
 });
 
-onUnix("the crash of a running server is told by `exited`, and stop has nothing left to do", async () => {
+onUnix("the crash of a running server is reported by `exited`, and stop has nothing left to do", async () => {
   using command = fake("crashes");
   await using server = await startServer(command);
   assertEquals((await server.exited).code, 3);

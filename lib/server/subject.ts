@@ -36,7 +36,7 @@ export interface CustomServer {
    * command.
    */
   host: string | null;
-  /** Where it listens; null: a command is told a free port at each start. */
+  /** Where it listens; null: a command gets a free port at each start. */
   port: number | null;
   /** The broker of the agents, without user and password; missing: this machine loads it. */
   fleet?: string;
@@ -54,7 +54,7 @@ export type Subject = Experiment | Variant | CustomServer;
 
 /** A server that runs. */
 export interface Running extends AsyncDisposable {
-  /** The root of its process tree; null where nobody has told. */
+  /** The root of its process tree; null where it is not known. */
   readonly pid: number | null;
   /** The address at which it answers, where that is not 127.0.0.1. */
   readonly host?: string;
@@ -237,7 +237,7 @@ async function findHost(name: string, port: number, asked: string | null): Promi
   const elsewhere = await whereAnswers(port);
   const hint = elsewhere === null
     ? ""
-    : ` ${inUrl(elsewhere, port)} is listened on: --url http://${inUrl(elsewhere, port)}`;
+    : ` A server listens on ${inUrl(elsewhere, port)}: --url http://${inUrl(elsewhere, port)}`;
   const places = wanted.map((each) => inUrl(each, port)).join(" and ");
   throw new StartError({ ended: "not_ready", reason: `${name}: nothing listens on ${places}.${hint}` });
 }
@@ -287,7 +287,7 @@ type Outcome =
   | { elsewhere: Elsewhere };
 
 /**
- * Waits until something listens on the port. A command that was told its port by PORT, and listens on another one instead for
+ * Waits until something listens on the port. A command that got its port by PORT, and listens on another one instead for
  * a while, has not read it: that is no reason to wait for a minute. One whose port the user has named is waited for.
  */
 async function awaitListening(group: Group, port: number, own: CustomServer, options: ServerOptions): Promise<Outcome> {

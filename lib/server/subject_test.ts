@@ -59,7 +59,7 @@ Deno.test("of a server that runs already CPU and memory are null unless its proc
   await server.finished;
 });
 
-Deno.test("a command that ends, a command that is not there and an address where nothing listens are told", async () => {
+Deno.test("a command that ends, a command that is not there and an address where nothing listens are reported", async () => {
   const reasonOf = async (subject: Subject) => (await measure(subject)).reason!;
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "ended with exit code 3");
   assertStringIncludes(await reasonOf(own("console.error('no config'); Deno.exit(3)")), "no config");
@@ -93,7 +93,7 @@ Deno.test({
   },
 });
 
-Deno.test("a server that does not come up is told of once a second", async () => {
+Deno.test("a server that does not come up is reported once per second", async () => {
   const seconds: number[] = [];
   const options = { readyTimeoutMs: 2500, onWait: (waited: number) => void seconds.push(waited) };
   await assertRejects(
@@ -106,7 +106,7 @@ Deno.test("a server that does not come up is told of once a second", async () =>
 });
 
 Deno.test(
-  "a server around the kernel is not started where there is no network of its own",
+  "a server with kernel bypass is not started where there is no network of its own",
   { ignore: Deno.build.os !== "linux" },
   async () => {
     const error = await assertRejects(() => startSubject(find("xdp")), StartError, "needs a network of its own");
@@ -141,7 +141,7 @@ Deno.test(
     const at = (host: string) => startSubject(readCustom({ name: "mine", url: `http://${host}:${port}` }, null, []));
     for (const host of ["[::1]", "localhost"]) assertEquals((await at(host)).host, "::1");
     const error = await assertRejects(() => at("127.0.0.1"), StartError);
-    assertStringIncludes(error.failure.reason, `nothing listens on 127.0.0.1:${port}. [::1]:${port} is listened on`);
+    assertStringIncludes(error.failure.reason, `nothing listens on 127.0.0.1:${port}. A server listens on [::1]:${port}`);
   },
 );
 

@@ -44,7 +44,7 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T length) { retur
 `;
 
 // Deno installs packages of npm by itself, for any system. Everything happens in a new folder, which then gets its name in one
-// step: who is interrupted leaves nothing that looks complete, and of two at once one is the first, and both have it.
+// step: an interrupted process leaves nothing that looks complete, and of two at once one is the first, and both have it.
 const PREPARE = `
 set -eu
 root=\${XDG_CACHE_HOME:-$HOME/.cache}/c10k-lab/wine

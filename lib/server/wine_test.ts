@@ -48,7 +48,7 @@ underWine("of a Wine that is disposed of no process is left, and those of anothe
   assert(processesOf(other).includes(server.pid));
 });
 
-underWine("what cannot be prepared is told with its reason", async () => {
+underWine("what cannot be prepared is reported with its reason", async () => {
   const path = Deno.makeTempFileSync();
   try {
     await assertRejects(() => Wine.start({ XDG_CACHE_HOME: path }), WineError, path);

@@ -43,7 +43,7 @@ export const isInconclusive = (row: ComparisonRow): boolean =>
 export const isVoid = (row: ComparisonRow): boolean =>
   boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null || isInconclusive(row);
 
-/** Why a candidate has no figure, without its name, which stands beside it. Null: nothing was told. */
+/** Why a candidate has no figure, without its name, which stands beside it. Null: none is known. */
 export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
   reason === null ? null : reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
 
@@ -100,7 +100,7 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
   }));
 }
 
-/** Who took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
+/** Which servers took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
 export function notes(groups: readonly Rows[]): string[] {
   const first = groups.map((rows) => rows[0]!);
   const out = first.filter(({ reason }) => reason !== null);

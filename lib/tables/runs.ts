@@ -65,8 +65,8 @@ const CORE_COLUMN: Column<Result> = {
 export const WIRE_SAYS =
   "server and load stand in two network namespaces, joined by a veth pair. core-µs/request is the " +
   "busy time of the server's cores, with the kernel's work on packets that leave and that arrive; those of the load do the " +
-  "same at their end. What arrives is work of a soft interrupt on these cores (RPS), and for a server around the kernel of a " +
-  "thread of the kernel bound to them (threaded NAPI). CPU-µs/request is that of the server's processes alone";
+  "same at their end. What arrives is work of a soft interrupt on these cores (RPS), and for a server that bypasses the " +
+  "kernel of a kernel thread bound to them (threaded NAPI). CPU-µs/request is that of the server's processes alone";
 
 /** The columns that fit these runs. */
 export const columnsOf = (results: readonly Result[]): Column<Result>[] =>
@@ -94,7 +94,7 @@ export function bounded(of: Result, figure: string, metric: keyof Metrics = "req
 
 /**
  * What a request of a run cost the server, for tables of single runs: CPU time of its processes; over a wire busy time of
- * its cores, named as such, for the two are not the same.
+ * its cores, named as such, because the two are not the same.
  */
 export function serverCost(of: Result | undefined, digits: number): string {
   if (of === undefined || !isWired(of)) return count(of?.metrics.cpu_us_per_request, digits);
@@ -121,7 +121,7 @@ function setupNote(results: readonly Result[]): string[] {
   return [...new Set(notes)].filter((note) => note !== "");
 }
 
-/** The latency that a generator would have told which forgets what it could not send in time; open loops only. */
+/** The latency that a generator would report if it forgot what it could not send in time; open loops only. */
 function rawLatency(of: Result): string[] {
   const { raw_p50_us, raw_p99_us, raw_p99_9_us } = of.metrics;
   if (raw_p99_us === null || raw_p99_us === undefined) return [];

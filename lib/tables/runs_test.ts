@@ -28,13 +28,13 @@ Deno.test("what was not measured is shown as missing, never as zero", () => {
   assertMatch(row, /^hold +10 000 +10 000 +– +– +– +– +– +– +– +– +– +– +ok$/);
 });
 
-Deno.test("a step that broke is told below the table with its reason", () => {
+Deno.test("a step that broke is named below the table with its reason", () => {
   const text = describe([result({ ended: "limited", reason: "stopped at 1 900 of 10 000: memory" })]);
   assertStringIncludes(text, "Failures and limits\n  hold 10 000: limited, stopped at 1 900 of 10 000: memory");
   assert(!describe([result({})]).includes("What broke"));
 });
 
-Deno.test("a throughput that the generator limited is marked as a lower bound, and the finding is told", () => {
+Deno.test("a throughput that the generator limited is marked as a lower bound, and the finding is printed", () => {
   const findings = [{ server: "epoll", id: "client_bound" as const, sentence: "it was at its limit" }];
   const text = describe([result({ scenario: "throughput", metrics: { requests_per_s: 40_000 }, findings })]);
   assertStringIncludes(text, "≥ 40 000");

@@ -71,7 +71,7 @@ const columnsOf = (rows: readonly ScalingRow[]): Column<ScalingRow>[] => [
 
 const isMeasured = ({ rounds }: ScalingRow) => rounds > 0;
 
-/** What weakens the figures, and who could not take part: a sentence each. */
+/** What weakens the figures, and which servers could not take part: a sentence each. */
 function notesOf(rows: readonly ScalingRow[]): string[] {
   const measured = rows.filter(isMeasured);
   const signs = measured.some((row) => /[≥≤]/.test(speedUpText(row, rows)));

@@ -95,7 +95,7 @@ function figureOf(of: Swept): string {
   return failed === null ? `≥ ${count(met)}` : `${count(met)} to ${count(failed)}`;
 }
 
-/** The columns of what servers bear. */
+/** The columns of the capacities of servers. */
 export const capacityColumns = (slo: Slo): Column<Swept>[] => [
   { heading: "server", cell: (of) => of.server, left: true, isKey: true },
   { heading: `capacity\nat ${slo.text}, /s`, cell: figureOf },
@@ -128,7 +128,7 @@ function ofCapacity(of: Swept, slo: Slo): string {
   return `${server}: the capacity at ${slo.text} is ${figureOf(of)} requests/s (${bounds}).`;
 }
 
-/** What a server bears, for the order of an answer: below or above the ladder stand last and first. */
+/** The capacity of a server, for the order of an answer: below or above the ladder stand last and first. */
 const borne = ({ capacity, met }: Swept): number => capacity?.interval?.estimate ?? met ?? 0;
 
 /** The answer for several servers, in one sentence. */
@@ -221,7 +221,7 @@ export function describeCapacities(rows: readonly SweepRow[], reference: string,
   const sentences = all.filter(({ server }) => server !== reference).map(({ server }) => {
     const of = ratioOf(server)!;
     if (of.ratio === null) return `${server} against ${reference}: ${of.verdict}, ${of.reason}.`;
-    return `${server} bears × ${ratioText(of)} of the requests/s of ${reference} at ${slo.text}, ` +
+    return `${server} answers × ${ratioText(of)} of the requests/s of ${reference} at ${slo.text}, ` +
       `${counted(of.rounds, "round")}: ${of.verdict}${of.reason === null ? "" : `, ${of.reason}`}.`;
   });
   return { table: table(all, columns, width), sentences: [...notesOf(all), ...sentences] };

@@ -27,7 +27,7 @@ export const HAS_BROWSER: boolean = Deno.build.os === "linux" && await isInstall
 /** A page, and what it did. */
 export interface OpenPage {
   page: Page;
-  /** What the console told as an error or a warning, and what was thrown and not caught. */
+  /** What the console reported as an error or a warning, and what was thrown and not caught. */
   errors: string[];
   /** The addresses that were asked for, the page's own first. */
   requests: string[];

@@ -1,6 +1,6 @@
 /**
  * An HTTP/1.1 client for tests of servers: what is written arrives in exactly the pieces in which it was written, answers
- * are taken one by one in their order, and an end is told from a reset. fetch(2) and its like hide all three.
+ * are taken one by one in their order, and an end is distinguished from a reset. fetch(2) and its like hide all three.
  *
  * @example
  * ```ts

@@ -17,7 +17,7 @@ export async function showing(cell: () => Promise<unknown>): Promise<Shown[]> {
     shown.push({ type, data, id: transient.display_id });
     return Promise.resolve();
   };
-  (Deno as { jupyter: unknown }).jupyter = { broadcast }; // Deno has it in a kernel only; every call sets it anew
+  (Deno as { jupyter: unknown }).jupyter = { broadcast }; // Deno has it in a kernel only; every call sets it again
   await cell();
   return shown;
 }

@@ -21,7 +21,7 @@ const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two ver
                                                  without and with flags of V8
        deno task ab <experiment> --ref HEAD~1    as a commit had it, and as it is
        deno task ab --cmd "A" --cmd "B"          two servers of your own, in the
-                                                 words of sh; PORT names the port
+                                                 syntax of sh; PORT is the port
 Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
        ${SETUP_USAGE}
        Without --rate both are asked as fast as they answer; half: of what the

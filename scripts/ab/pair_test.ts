@@ -134,7 +134,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a version that is none, is not there or cannot be fetched is told apart",
+  name: "a version that is none, one that is not there and one that cannot be fetched are distinguished",
   ignore,
   fn: async () => {
     using dir = folder();

@@ -137,11 +137,11 @@ Deno.test("a crossing tells from where on the intervals lie apart, and that they
   assertStringIncludes(text(loop, unclear), "pool instead of loop; nowhere do the figures tell them apart");
 });
 
-Deno.test("the best is the lowest, and those are told that the figures do not tell from it", () => {
+Deno.test("the best is the lowest, and those that the figures do not distinguish from it are named", () => {
   const wide = (us: number): Point[] => [{ connections: 100, us, low: us - 2, high: us + 2 }];
-  const all = [facts("simple", { cpu: wide(8) }), facts("dear", { cpu: wide(11) }), facts("fast", { cpu: wide(6) })];
+  const all = [facts("simple", { cpu: wide(8) }), facts("costly", { cpu: wide(11) }), facts("fast", { cpu: wide(6) })];
   const advice = advise(all, [], load({}));
-  assertEquals(advice.choices.map(({ name }) => name), ["fast", "simple", "dear"]);
+  assertEquals(advice.choices.map(({ name }) => name), ["fast", "simple", "costly"]);
   assertEquals(advice.alike, ["simple"]);
   assertStringIncludes(describeAdvice(advice), "Not distinguishable from: simple (from easy to hard).");
   assertEquals(advise(all.slice(1), [], load({})).alike, []);
@@ -186,7 +186,7 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
         heavy_us,
       }),
     ]),
-    // Half of what they reach: who is waited for by more, waits longer.
+    // Half of what they reach: the wait is longer where more clients wait.
     ...["p99_us", "cpu_us_per_request"].map((metric) =>
       compared(["mixed", 100, metric], ["poll", "epoll"], [9, 8, 10], { reference_value: 9e5, rate_per_s: 700 })
     ),
@@ -211,7 +211,7 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
 });
 type ScenarioOf = "throughput";
 
-Deno.test("a server around the kernel costs its ratio over the wire, times what the other costs over loopback", () => {
+Deno.test("a server with kernel bypass costs its ratio over the wire, times what the other costs over loopback", () => {
   const core = ["throughput", 100, "core_us_per_request"] as [ScenarioOf, number, string];
   const cpu = ["throughput", 100, "cpu_us_per_request"] as [ScenarioOf, number, string];
   const wired = run("xdp", "throughput", { wire: "veth" }, { cpu_us_per_request: 1 });

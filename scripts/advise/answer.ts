@@ -30,7 +30,7 @@ export interface Advice {
   crossings: Record<keyof Load, Crossing[]>;
   /** Of each number that grows, the two whose costs cross most clearly. */
   pairs: Pair[];
-  /** Who is out, and why. */
+  /** Which servers are excluded, and why. */
   out: Out[];
 }
 
@@ -115,7 +115,7 @@ function hanging(line: string, width: number): string[] {
   return wrap(text, width - indent.length - 2).map((part, i) => `${indent}${i > 0 ? "  " : ""}${part}`);
 }
 
-/** Who is not weighed, and why. The command stands on a line of its own and is not broken: it is copied. */
+/** Which servers are not weighed, and why. The command stands on a line of its own and is not broken: it is copied. */
 const outLines = ({ names, why, command }: Out, width: number): string[] => [
   ...hanging(`  ${names.join(", ")}: ${why}`, width),
   ...(command === null ? [] : [`    ${command}`]),

@@ -13,7 +13,7 @@ import { chooseStored } from "../../lib/results/stored.ts";
 
 const USAGE = `Usage: deno task advise --connections N [--cpu-us 0] [--idle 0] [--machine NAME] [--json]
        --connections: at one time; --cpu-us: CPU that one request of a hundred burns, in µs; --idle: % of the connections that
-       say nothing`;
+       are idle`;
 const MAKERS = ["epoll", "reactor-pool", "thread-per-conn"];
 
 await runScript(USAGE, async () => {
@@ -33,7 +33,7 @@ await runScript(USAGE, async () => {
   console.error(line);
   const { known, unknown } = collect(stored);
   if (known.length === 0) {
-    console.error("Nothing is stored that was measured on a machine like this one. These make what is needed:");
+    console.error("Nothing is stored that was measured on a machine like this one. These commands measure what is needed:");
     for (const name of MAKERS) console.error(`  deno task exp ${name}`);
     console.error(`  deno task compare ${MAKERS.join(" ")} ${MIXED_FLAGS}`);
     return 1;

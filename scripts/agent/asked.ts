@@ -18,15 +18,15 @@ export const USAGE = `Usage: deno task agent --nats nats://HOST:4222 [flags]
                               may be repeated
        --max-connections N    (20000) bounds that no coordinator can raise:
        --max-rate N           (100000) requests/s of an open loop; where it is
-                              named no other loop is done, as it has no rate
+                              named only open loops run, as others have no rate
        --max-seconds S        (3600) of one run
        --processes N          (1) of the load generator, on any cores, or
        --load-cores 1,2-3     one on each of these
        --name NAME            how reports name it
        --once                 end after one run that has made load
        ${BROKER_USAGE}
-With --max-rate the requests that show that new connections are served, one
-on each, are sent at that rate too.`;
+With --max-rate the first requests on new connections, one on each, are sent at
+that rate too.`;
 
 /** What an agent was asked for. */
 export interface AskedAgent {

@@ -164,7 +164,7 @@ function counted(preload: Preload, of: Counted, { pid, leader }: Processes): num
   return sum([...preload.counts(of)].flatMap(([process, count]) => process === launcher ? [] : count));
 }
 
-/** Has calls of a server fail, and throws if none of them did: nobody survives what has not reached him. */
+/** Has calls of a server fail, and throws if none of them did: a server cannot survive what has not reached it. */
 async function injecting(target: Target, what: Pick<Injection, "kind" | "share">, meanwhile: () => Promise<Seen>) {
   const preload = target.preload!;
   const { port, seed } = target;

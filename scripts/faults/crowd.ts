@@ -1,5 +1,5 @@
 /**
- * The normal clients from the side of who watches them, and how many of them a server has.
+ * The normal clients as the thread that watches them sees them, and how many of them a server has.
  *
  * @module
  */

@@ -50,7 +50,7 @@ async function answered(connection: Deno.TcpConn): Promise<{ stays: boolean } | 
 async function connect(port: number, late: Promise<null>): Promise<Deno.TcpConn | null> {
   const connecting = Deno.connect({ hostname: "127.0.0.1", port });
   const connection = await Promise.race([connecting, late]);
-  if (connection === null) connecting.then((one) => one.close(), () => {}); // nobody is left who could be told of its failure
+  if (connection === null) connecting.then((one) => one.close(), () => {}); // nothing is left that could use its failure
   return connection;
 }
 

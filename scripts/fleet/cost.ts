@@ -25,7 +25,7 @@ export interface Extent {
   /** How many windows. */
   windows: number;
   signal: AbortSignal;
-  /** Told of each window as it begins, from 1. */
+  /** Called with each window as it begins, from 1. */
   onWindow?: (number: number) => void;
 }
 

@@ -106,7 +106,7 @@ Deno.test("an agent that has gone since its offer is not waited for in vain", { 
     assertStringIncludes(fleet.describe(), "1 agent (sim2) with 1 load process");
   }
   const { message } = await assertRejects(() => opened.gather(2), Unavailable);
-  assertMatch(message, /^Only 1 of 2 agents .*: gone: it does not answer as it should \(no responders/);
+  assertMatch(message, /^Only 1 of 2 agents .*: gone: it does not answer correctly \(no responders/);
 });
 
 Deno.test("an agent whose answer is not understood makes the run limited", { ignore }, async () => {
@@ -116,7 +116,7 @@ Deno.test("an agent whose answer is not understood makes the run limited", { ign
   await using fleet = await opened.gather(1);
   const generator = await fleet.start({ host: "127.0.0.1", port: 80 }, {});
   const error = await assertRejects(() => generator.connect(1), LoadLost);
-  assertStringIncludes(error.message, "agent sim1 answers what is not understood: ");
+  assertStringIncludes(error.message, "agent sim1 sent an answer that is not understood: ");
   assertEquals(fleet.lost, error.message);
 });
 

@@ -118,7 +118,7 @@ export function remarksOf(names: readonly string[], round: Round): { id: string;
   );
 }
 
-/** What is to be told of a frame: why the server falls short first, then what weakens the figures. */
+/** What to say about a frame: why the server falls short first, then what weakens the figures. */
 export function remarks({ reason, findings }: Frame): { id: string; text: string }[] {
   return [
     ...(reason === null ? [] : [{ id: "reason", text: sentence(reason) }]),

@@ -54,7 +54,7 @@ Deno.test("what was not measured is a dash and no zero, nor a bound", () => {
   assertEquals(spoken(FIGURES[2]!, [frame]), "p50 latency: not measured");
 });
 
-Deno.test("why the server falls short is told before what weakens the figures, in whole sentences", () => {
+Deno.test("why the server falls short is shown before what weakens the figures, in whole sentences", () => {
   assertEquals(remarks({ ...BOUND, reason: "3 requests got no answer" }), [
     { id: "reason", text: "3 requests got no answer." },
     { id: "client_bound", text: "The generator is full." },

@@ -22,8 +22,8 @@ const USAGE = `Usage: deno task live <name> [<name>] [--connections 100]
 Two servers stand side by side under the same load, in turns. Without --rate
 each connection asks again as soon as it has its answer. The page changes both
 while it runs. A server of the family push has a page to chat by.
-Every 5 s, between two seconds that are measured, a server that can is asked
-how many connections it has open. What it costs: deno task probe stats-line`;
+Every 5 s, between two measured seconds, a server that can report them is asked
+for its open connections. What that costs: deno task probe stats-line`;
 const EXIT_OF = {
   closed: EXIT.ok,
   stopped: EXIT.interrupted,
@@ -65,7 +65,7 @@ function readNames(names: readonly string[]): Experiment[] {
   if (names.length === 0 || names.length > MOST) {
     throw new UsageError("Name one experiment, or two to see them side by side; deno task list shows them all.");
   }
-  if (new Set(names).size < names.length) throw new UsageError(`${names[0]} stands there twice: name another server.`);
+  if (new Set(names).size < names.length) throw new UsageError(`${names[0]} is named twice: name another server.`);
   const experiments = names.map((name) => find(name));
   const chatting = experiments.find(isChat);
   if (chatting === undefined || names.length === 1) return experiments;

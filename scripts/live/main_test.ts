@@ -26,7 +26,7 @@ Deno.test("what cannot be shown is a usage error", async () => {
       [["epoll", "poll", "select"], "Name one experiment, or two to see them side by side"],
       [["epoll", "ws-epoll"], "ws-epoll speaks WebSocket: it is shown alone, with a page to chat by."],
       [["ws-epoll", "--rate", "5"], "--rate is for servers that answer HTTP requests."],
-      [["epoll", "epoll"], "epoll stands there twice: name another server."],
+      [["epoll", "epoll"], "epoll is named twice: name another server."],
       [["epoll", "--rate", "0"], "--rate 0 is not a whole number from 1 to 100000"],
     ] as const
   ) {
@@ -46,7 +46,7 @@ Deno.test("a port that is in use is one sentence", async () => {
 
 const kqueue = await obstacleTo(find("kqueue"));
 Deno.test({
-  name: "what cannot run here is told before there is a page",
+  name: "what cannot run here is reported before there is a page",
   ignore: kqueue === null, // it runs here
   fn: async () => {
     await using child = live("kqueue", "--no-open").spawn();

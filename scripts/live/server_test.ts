@@ -191,7 +191,7 @@ async function fake(dir: string, source: string): Promise<Experiment> {
   return { ...find("deno-serve"), path };
 }
 
-test("a server that dies is told with its last words, one that cannot run or does not get ready with its reason", async () => {
+test("a server that dies is reported with its last words, one that cannot run or does not get ready with its reason", async () => {
   const dir = await Deno.makeTempDir();
   const before = below();
   const dies = `

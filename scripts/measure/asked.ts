@@ -21,7 +21,7 @@ Flags: ${MEASURE_USAGE}
        ${BROKER_USAGE}
 Without --fleet the host is 127.0.0.1, [::1] or localhost.
 GET / is asked for; with --scenario broadcast WebSockets are opened at /, and the server is to send
-each text that one sends to all. Without a pid CPU time and memory are not known, and stand as such.
+each text that one sends to all. Without a pid CPU time and memory are not known, and shown as such.
 With --fleet N hosts make the load, each by deno task agent. A server on another
 host than theirs must be in their --allow-target.`;
 

@@ -125,7 +125,7 @@ function bodyOf(record: RegressionRecord, entries: readonly IssueEntry[], run: s
       table,
       `${link(run, "The run")} has all rounds. It was on: ${describeKind(record.kind)}.`,
       "",
-      "Open are the experiments below. A night that is not slower on a machine of the same kind closes this.",
+      "The experiments below are open. A night that is not slower on a machine of the same kind closes this.",
       "",
       ...lines,
       "",

@@ -22,7 +22,7 @@ const USAGE = `Usage: deno task nightly [--experiments a,b] [--new-baseline]
        An experiment without a baseline gets one. A night that is not slower is
        added until a baseline has ${BASELINE_NIGHTS}. Neither happens while the newest verdict on
        one of the experiments is "slower" or "broken".
-       --new-baseline: every baseline begins anew with this night, which judges
+       --new-baseline: every baseline starts again with this night, which judges
        nothing.
        --allow-inconclusive: ends with 0 where nothing could be decided.
        On GitHub it writes the summary, an annotation, and the output "night":

@@ -113,7 +113,7 @@ Deno.test("after a regression another kind of machine gets no baseline until a n
   assertEquals(await at.nights("elsewhere"), [["event-loop", 1]]);
 });
 
-Deno.test("a forced baseline begins anew, so that what was slower is the measure then", async () => {
+Deno.test("a forced baseline starts again, so that what was slower is the measure then", async () => {
   using at = lab();
   for (let i = 0; i < 3; i++) {
     await at.night(0.7);

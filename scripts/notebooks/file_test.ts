@@ -39,7 +39,7 @@ Deno.test("an output that is missing, is new or is of another type differs, and 
   assertEquals(between(html, png), [{ cell: 1, what: other }]);
 });
 
-Deno.test("a code cell that was not executed is told, now or when it was stored", () => {
+Deno.test("a code cell that was not executed is reported, now or when it was stored", () => {
   const done = { cells: [code([])] };
   const not = { cells: [code([], null)] };
   assertEquals(differences(done, not)[0]?.what, "was not executed: it is empty, or tagged to be skipped.");

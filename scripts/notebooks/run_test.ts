@@ -162,7 +162,7 @@ Deno.test({ name: "what a cell shows after the kernel says that it is idle is no
   }
 });
 
-Deno.test({ name: "notebook, cell and what is wrong are told, and nothing is stored", ignore }, async () => {
+Deno.test({ name: "notebook, cell and what is wrong are printed, and nothing is stored", ignore }, async () => {
   using folder = new Folder({
     dies: [{ source: "1;" }, { source: "Deno.kill(Deno.pid, 'SIGKILL'); await new Promise(() => {});" }],
     empty: [{ source: "" }],

@@ -197,7 +197,7 @@ const costs = async (stored: Stored): Promise<string[]> => [
   section("## Next to requests that burn CPU", "", await compared(stored, "mixed", "epoll", drawLatency)),
 ];
 
-/** What helps to choose and to size: where costs cross, what servers bear, and what more cores bring. */
+/** What helps to choose and to size: where costs cross, the capacity of servers, and what more cores bring. */
 const choosing = async (stored: Stored): Promise<string[]> => [
   await crossingSection(stored),
   await sweepSection(stored),
@@ -216,13 +216,13 @@ async function crossingSection(stored: Stored): Promise<string> {
   }));
   return section(
     "## Where two architectures cross",
-    "The advisor's model (`deno task advise`): CPU time of a request and what light requests wait, with their bounds. Of all " +
+    "The advisor's model (`deno task advise`): CPU time of a request and the wait of light requests, with their bounds. Of all " +
       "pairs that cross these differ most on both sides.",
     parts.join("\n\n") || `${NOTHING.replace(/\.$/, "")}: \`deno task reproduce\`.`,
   );
 }
 
-/** Latency against load, and what servers bear. */
+/** Latency against load, and the capacity of servers. */
 async function sweepSection({ experiments, studies }: Stored): Promise<string> {
   const sweep = widestSweep(studies.sweep);
   return section(

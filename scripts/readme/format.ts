@@ -84,7 +84,7 @@ const KIND_TEXT: Record<Kind, string> = {
   crosscheck: "One row is one client that drove one fresh server.",
   probe: "One row is one figure of one variant of a small measurement: `deno task probe --help` lists them.",
   faults:
-    `One row is one fault at a server that was started for it, with normal clients beside it. \`deno task faults\` makes it. A verdict is that of the gravest rule that is broken. A cell that other cells beside it may have changed was measured again alone, up to ${MAX_ALONE} times: the verdict is that of the majority. While a run is not over, \`<machine>/faults-run.jsonl\` has its rows: the next run of the same cells goes on from there.`,
+    `One row is one fault at a server that was started for it, with normal clients beside it. \`deno task faults\` makes it. A verdict is that of the gravest rule that is broken. A cell that other cells beside it may have changed was measured again alone, up to ${MAX_ALONE} times: the verdict is that of the majority. While a run is not over, \`<machine>/faults-run.jsonl\` has its rows: the next run of the same cells resumes from there.`,
   soak:
     "One row is one quantity of one server that was loaded for long, with faults at random. `deno task soak` makes it.",
   sweep:

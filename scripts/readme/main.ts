@@ -79,7 +79,7 @@ await runScript(USAGE, async () => {
     "results",
     ({ path, why }) => console.error(`Skipped ${path}: ${why}`),
   );
-  if (isNew) console.log(`The claims were judged anew by the figures of ${machine}.`);
+  if (isNew) console.log(`The claims were judged again by the figures of ${machine}.`);
   const book = { stored, claims };
   const readme = fill(await Deno.readTextFile(README), partsOf(book));
   await Deno.writeTextFile("results/README.md", await resultsDocument(book));

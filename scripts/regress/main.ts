@@ -14,7 +14,7 @@ import { regress } from "../../lib/regress/regress.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
 
 const USAGE = `Usage: deno task regress [--experiments a,b] [--quick] [--update-baseline] [--json]
-       Without --experiments: all that run here, but for the peers.
+       Without --experiments: all that run here, except the peers.
        The reference is ${REFERENCE}; without a C compiler ${FALLBACK} on Deno ${PINNED_DENO}.
        --quick: ${QUICK_ROUND.rounds} rounds in place of ${ROUND.rounds}, a first look: an alarm is not confirmed,
        and nothing is written into the history.
@@ -43,4 +43,4 @@ await runScript(USAGE, () =>
     const summary = Deno.env.get("GITHUB_STEP_SUMMARY");
     if (summary) await appendTo(summary, recordMarkdown(record) + changes.replaceAll("\n", "\n\n"));
     return record.exit;
-  }, "the rounds until then are stored, and the same command goes on from there."));
+  }, "the rounds until then are stored, and the same command resumes from there."));

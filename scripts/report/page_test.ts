@@ -162,7 +162,7 @@ Deno.test("what the load generator limited is marked, what is missing is a dash,
   for (const sign of ["≥", "≤", "–"]) assertStringIncludes(textOf(".legend"), sign);
 });
 
-Deno.test("what stopped a run is told in the table, on its page and in its list of runs", () => {
+Deno.test("what stopped a run is shown in the table, on its page and in its list of runs", () => {
   const [limited, reason] = contents.shown.map(({ experiment, hold }) => [experiment.name, hold?.reason] as const)
     .find(([, reason]) => reason)!;
   assertStringIncludes(cell(limited, "stopped_by").textContent, reason!);
@@ -246,7 +246,7 @@ Deno.test("a custom server has a row, stands in the charts, and no link to it le
 
 Deno.test("claims are shown where there are any; where none are, the command is that makes them", () => {
   assertStringIncludes(textOf("#claims", parse({ ...smaller([]), claims: null })), "deno task claims");
-  const claim = { en: "a <thread> is dear", ko: "스레드는 비싸다" };
+  const claim = { en: "a <thread> is expensive", ko: "스레드는 비싸다" };
   const { name } = contents.shown[0]!.experiment;
   const results = [`${folder}/${name}/a.json`, `${folder}/studies/probe/b.json`];
   const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };

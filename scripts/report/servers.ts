@@ -148,7 +148,7 @@ export const serverColumns = (contents: ReportContents): ServerColumn[] => [
   words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
 ];
 
-/** The rows as they are downloaded: a bound is told beside the figure. */
+/** The rows as they are downloaded: a bound stands beside the figure. */
 export function serverRows(contents: ReportContents, columns: readonly ServerColumn[]): Record<string, Cell>[] {
   const shown = [...contents.shown, ...contents.own];
   return shown.map((row) =>

@@ -70,7 +70,7 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
 
 /**
  * Servers from whose runs and studies, stored since a time, others took CPU time, and probes of which they did. Of a comparison
- * it is the candidate, for the reference is measured again with it.
+ * it is the candidate, because the reference is measured again with it.
  */
 export function spoiltSince({ results, studies }: Pick<Stored, "results" | "studies">, since: string): string[] {
   const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);

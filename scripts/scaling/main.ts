@@ -39,7 +39,7 @@ const USAGE = `Usage: deno task scaling [<name>…] [--connections N] [--rounds 
        on more than two cores, so that chance spreads them evenly over loops.
        Without a name: ${SCALING.servers.join(", ")}.
        It takes six minutes on two cores, one with --quick. Rounds in which
-       others used the machine are made again and do not count; where too few
+       others used the machine are repeated and do not count; where too few
        are left, the ratios are inconclusive, and it ends with 3.`;
 
 function readFlags() {
@@ -143,7 +143,7 @@ await runScript(USAGE, async () => {
   const { signal } = interrupt;
   const { subjects, extent, connections, quick, json, save } = readFlags();
   const cpus = cpusHere();
-  if (cpus.length === 0) throw new Unavailable("This system does not tell its cores: scaling is measured on Linux.");
+  if (cpus.length === 0) throw new Unavailable("This system does not report its cores: scaling is measured on Linux.");
   if (planScaling(cpus, true) === null) throw new Unavailable(describeScaling(cpus));
   const { tasks, rows: excluded } = tasksOf(subjects, cpus, connections);
   if (tasks.length === 0) throw new UsageError("None of these has requests that burn CPU: name others.");

@@ -26,8 +26,8 @@ const FEWEST_ROUNDS = 7 * SAMPLES; // of 7 an interval of 98 % can be made
 const QUICK_DECISIONS = 100;
 const USAGE = `Usage: deno task selftest:regress [--rounds ${ROUND.rounds * SAMPLES}] [--quick] [--json] [--no-save]
        Measures ${REFERENCE} against itself and against copies that burn a known extra, --rounds of each, and draws
-       decisions from them: how many false alarms, how many slowdowns found? Takes an hour. Fails if what is promised
-       of the decisions does not hold.
+       decisions from them: how many false alarms, how many slowdowns found? It takes an hour, and fails if the
+       decisions do not keep what is promised.
        --quick: short rounds, ${FEWEST_ROUNDS} of each, a first look.`;
 
 await runScript(USAGE, () =>
@@ -76,4 +76,4 @@ await runScript(USAGE, () =>
     if (cases.length > 0) return EXIT.ok;
     const reason = rows.find(({ failure }) => failure !== null)?.failure?.reason ?? "too few rounds";
     throw new Unavailable(`Skipped: ${reason}`);
-  }, "the rounds until then are stored, and the same command goes on from there."));
+  }, "the rounds until then are stored, and the same command resumes from there."));

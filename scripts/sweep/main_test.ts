@@ -1,4 +1,4 @@
-/** The command as it runs: at a server that bears a known rate. */
+/** The command as it runs: at a server with a known capacity. */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { bisected, type CapacityRatio, COMPARED_CLOSENESS, readSlo } from "../../lib/results/capacity.ts";

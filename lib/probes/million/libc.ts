@@ -68,7 +68,7 @@ export function dieWithParent(): void {
   must(libc.prctl(PR_SET_PDEATHSIG, BigInt(SIGKILL)), "ask for SIGKILL at the end of the parent process");
 }
 
-/** Memory that stays where it is, for the kernel uses it while JavaScript runs; of a descriptor, if one is given. */
+/** Memory that stays where it is, because the kernel uses it while JavaScript runs; of a descriptor, if one is given. */
 export function map(length: number, fd = -1, offset = 0n): { memory: ArrayBuffer; address: number } {
   const flags = fd < 0 ? MAP_PRIVATE_ANONYMOUS : MAP_SHARED;
   const pointer = libc.mmap(null, BigInt(length), PROT_READ_WRITE, flags, fd, offset)!;

@@ -79,7 +79,7 @@ function memory(): Memory {
 
 function look({ pid }: { pid: number }): Sample {
   const taken = sample(pid);
-  if (taken === null) throw new Error("The server or the client has ended while it was looked at");
+  if (taken === null) throw new Error("The server or the client has ended during the measurement");
   return taken;
 }
 

@@ -38,7 +38,7 @@ const SOCKADDR_BYTES = 16; // <bits/socket.h>, <netinet/in.h>
 const SUBMISSIONS = 256;
 const COMPLETIONS = 4 * SUBMISSIONS; // powers of two; a full CQ loses nothing, the kernel keeps the rest
 const BUFFERS = 256;
-const BUFFER_BYTES = 128; // for what is received (a power of two); none free: ENOBUFS, and the receive is made anew
+const BUFFER_BYTES = 128; // for what is received (a power of two); none free: ENOBUFS, and the receive is repeated
 const SUBMISSIONS_EACH = 2; // so many at most follow from one completion
 /** A handful of operations at a time is enough to keep both processes busy; more only makes queues. */
 export const WINDOW = 64;
@@ -54,7 +54,7 @@ export const CLOSE = 4;
 const BUFFERS_AT = 16 * BUFFERS;
 const OUTGOING_AT = BUFFERS_AT + BUFFERS * BUFFER_BYTES;
 
-/** Who is told what has completed. It may submit two operations in return, and no more. */
+/** What is called with each completion. It may submit two operations in return, and no more. */
 export interface Handler {
   /**
    * @param kind One of `SOCKET`, `CONNECT`, `RECEIVE`, `SEND`, `CLOSE`.

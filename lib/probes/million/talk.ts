@@ -10,7 +10,7 @@ export const REQUEST: Uint8Array = bytes("GET / HTTP/1.1\r\nHost: lab\r\n\r\n");
 export const ANSWER: Uint8Array = bytes("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nHello World");
 
 export const ENOBUFS = 105; // <asm-generic/errno.h>
-const MAX_ERRORS = 64; // kinds that are told apart; there are about as many in <errno.h> that a socket can have
+const MAX_ERRORS = 64; // kinds that are distinguished; there are about as many in <errno.h> that a socket can have
 
 /** Whether so many bytes that have come are those that follow on the first `got` ones. */
 export function isNext(memory: Uint8Array, at: number, length: number, wanted: Uint8Array, got: number): boolean {

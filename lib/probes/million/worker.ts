@@ -47,7 +47,7 @@ class Turns {
   constructor(rings: readonly ClientRing[]) {
     this.#rings = rings;
     this.#poller.add(STDIN, STDIN, { edge: false });
-    // Edge: each addition to an eventfd wakes anew, and nobody has to read it.
+    // Edge: each addition to an eventfd wakes again, and nothing has to read it.
     for (const [i, { ring }] of rings.entries()) this.#poller.add(ring.eventfd, i + 1, { edge: true });
   }
 
@@ -62,7 +62,7 @@ class Turns {
   }
 }
 
-/** Waits until all that was begun is over. What does not go on for long is told as an error, and is no answer. */
+/** Waits until all that was begun is over. What makes no progress for long is reported as an error, not as an answer. */
 function finish(rings: readonly ClientRing[], turns: Turns, state: ClientState): void {
   while (rings.some((ring) => ring.isBusy)) {
     if (!turns.next(PATIENCE_MS)) return countError(state, `nothing came for ${PATIENCE_MS} ms`);

@@ -10,7 +10,7 @@ const HALVINGS = 60; // of [0, 1]: beyond what a double tells apart
 /** The probability of at most `most` successes in `trials`, each with probability `p` in (0, 1). */
 function atMost(most: number, trials: number, p: number): number {
   let log = trials * Math.log1p(-p);
-  let sum = 0; // of exactly k successes; as a logarithm, for it may be under 1e-308
+  let sum = 0; // of exactly k successes; as a logarithm, because it may be under 1e-308
   for (let k = 0; k <= most; k++) {
     sum += Math.exp(log);
     log += Math.log((trials - k) / (k + 1)) + Math.log(p) - Math.log1p(-p);

@@ -68,12 +68,12 @@ export function slowed(changed: PatchedCopies, name: string, turns: number): Exp
 /**
  * What the loop of a slowed copy costs in the server that was stopped last, in CPU-µs per request.
  *
- * @throws {CannotCompare} If it has not told.
+ * @throws {CannotCompare} If it has not reported it.
  */
 export async function burntUs(copy: Experiment): Promise<number> {
   const path = costOf(copy);
   const parsed = parseLine<number>(await readIfThere(path), number);
-  if (!("value" in parsed)) throw new CannotCompare(copy, `${copy.name} has not told what it burnt`, "crashed");
+  if (!("value" in parsed)) throw new CannotCompare(copy, `${copy.name} has not reported what it burnt`, "crashed");
   await Deno.remove(path); // so that no round takes it for its own
   return parsed.value;
 }

@@ -24,7 +24,7 @@ Deno.test(
     using changed = new PatchedCopies();
     const copy = slowed(changed, "slow", 20_000);
     const requests = 512;
-    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");
+    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not reported what it burnt");
     const server = await startServer(experimentCommand(copy));
     for (let i = 0; i < requests; i++) {
       assertEquals(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), "Hello World");
@@ -32,7 +32,7 @@ Deno.test(
     await server.stop();
     const took = await burntUs(copy);
     assert(took > 1, `${took} µs`); // twenty thousand dependent turns: no processor does 20 in a nanosecond
-    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not told what it burnt");
+    await assertRejects(() => burntUs(copy), CannotCompare, "slow has not reported what it burnt");
     assert(guessTurns(1000) > guessTurns(1));
   },
 );

@@ -152,7 +152,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a server around the kernel is soaked too, and its network is gone behind it",
+  name: "a server with kernel bypass is soaked too, and its network is gone behind it",
   ignore: obstacle !== null,
   fn: async () => {
     const before = [await namespaces("thread-self"), processTree(Deno.pid)];

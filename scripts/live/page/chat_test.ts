@@ -48,7 +48,7 @@ const listeners = (page: Page, count: number) =>
 
 for (const name of runnable) {
   Deno.test({
-    name: `${name}: what one page sends both show, in any script; who leaves is counted no more`,
+    name: `${name}: what one page sends both show, in any script; a page that leaves is counted no more`,
     ignore: !HAS_BROWSER,
     fn: async () => {
       const before = processTree(Deno.pid)!.length;

@@ -16,7 +16,7 @@ import { label, type Look } from "./servers.ts";
 
 const LOAD: Axis = { label: "requests/s", unit: "per_s", scale: "log" };
 const LATENCY: Axis = { label: "p99 latency", unit: "us", scale: "log" };
-const KEPT = 600; // seconds: longer than the other charts, for it takes time to try rates
+const KEPT = 600; // seconds: longer than the other charts, because it takes time to try rates
 
 function axisOf(axis: Axis, values: readonly number[], theme: Theme) {
   const scale = scaleOf(axis, theme);

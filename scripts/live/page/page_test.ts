@@ -179,7 +179,7 @@ test("a page that another one replaces says so, and steers nothing any more", as
   await ended();
 });
 
-test("axe finds no serious fault, in light and dark, wide and narrow; an end is told, and the controls rest", async () => {
+test("axe finds no serious fault, in light and dark, wide and narrow; an end is shown, and the controls rest", async () => {
   const { url, ended, stop } = live();
   {
     await using browser = await startBrowser();

@@ -120,7 +120,7 @@ const Legend = () => (
   </ul>
 );
 
-/** What servers bear, of a sweep. */
+/** The capacities of servers, of a sweep. */
 function Capacities(
   { sweep: { rows, command } }: { sweep: NonNullable<ReportContents["sweep"]> },
 ) {

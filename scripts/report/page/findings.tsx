@@ -11,7 +11,7 @@ import { label } from "../../../lib/tables/runs.ts";
 import { DataTable, type PageColumn, Prose } from "./parts.tsx";
 import { FINDING_IDS } from "../../../lib/results/findings.ts";
 
-/** How many rows of the comparisons bear a finding, of one of the two that they compare. */
+/** How many rows of the comparisons have a finding, of one of the two that they compare. */
 export function RowsWith({ id, comparisons }: { id: string; comparisons: ReportContents["comparisons"] }) {
   const rows = comparisons.flatMap((table) => table.rows);
   const found = rows.filter(({ findings }) => findings.some((found) => found.id === id));

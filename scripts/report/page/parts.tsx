@@ -77,7 +77,7 @@ export function DataTable<Row>({ caption, rows, columns, name }: TableProps<Row>
   );
 }
 
-/** The figures of a chart as rows of text: for who cannot see it, or has no script. */
+/** The figures of a chart as rows of text: for readers who cannot see it, or have no script. */
 function rowsOf({ spec, repeat }: Figure): { name: string; x: string; value: string; command: string }[] {
   const command = (name: string) => typeof repeat === "string" ? "" : repeat.get(name) ?? MISSING;
   return spec.kind === "lines"
