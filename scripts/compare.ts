@@ -5,7 +5,7 @@
  * deno task compare ws-epoll --slow 100 --connections 10000
  */
 import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
-import { compare, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
+import { compare, COMPARED, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
@@ -32,9 +32,9 @@ import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
-       [--scenario throughput|rate|mixed|hold|broadcast|sweep] [--slo p99=5ms]
-       [--rate N|half (requests/s; of broadcast messages/s)] [--work ${HEAVY_US}]
-       [--slow N] [--bytes ${MESSAGE_BYTES}] [--seed N]
+       [--scenario ${COMPARED.join("|")}|sweep]
+       [--slo p99=5ms] [--rate N|half (requests/s; of broadcast messages/s)]
+       [--work ${HEAVY_US}] [--slow N] [--bytes ${MESSAGE_BYTES}] [--seed N]
        ${SETUP_USAGE}
        --all: with every experiment and peer that runs here; --family F: with
        those of a family. The reference is epoll if none is named. If one of
@@ -42,6 +42,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs;
        separate several by commas.
+       --scenario churn: each request on a new connection, --connections at a
+       time; none is held.
        --slow N: broadcast of the reference against itself with N more
        listeners that do not read; --bytes: of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
@@ -50,9 +52,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
          it is printed, and stored with the rates.
        Rounds in which others used the machine do not count. Where too few are
        left, ratios of time are inconclusive, and the command ends with 3.`;
-const SCENARIOS = ["throughput", "rate", "mixed", "hold", "broadcast"] as const;
 const MAX_WORK_US = 100_000; // experiments burn no more
-const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, broadcast: 2 };
+const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, churn: 0.5, broadcast: 2 };
 const MESSAGES_PER_S = 10;
 
 type Flags = Record<
@@ -66,9 +67,9 @@ function readPlans(
   usual: ComparePlan["scenario"],
   signal: AbortSignal,
 ): ComparePlan[] {
-  const scenario = SCENARIOS.find((name) => name === (flags.scenario ?? usual));
+  const scenario = COMPARED.find((name) => name === (flags.scenario ?? usual));
   if (scenario === undefined) {
-    throw new UsageError(`--scenario ${flags.scenario} is none of ${SCENARIOS.join(", ")}, sweep.`);
+    throw new UsageError(`--scenario ${flags.scenario} is none of ${COMPARED.join(", ")}, sweep.`);
   }
   const isBroadcast = scenario === "broadcast", isOpen = scenario === "rate" || scenario === "mixed" || isBroadcast;
   if (flags.rate !== undefined && !isOpen) {

@@ -31,6 +31,7 @@
  * @cannot     count-errors net/http does not report what it refuses by itself, 400 and 431.
  * @cannot     return-memory The memory of a herd is garbage until the next collection, which growth starts, or a clock
  *             after two minutes. A memory limit below that would collect without a pause while the herd is there.
+ * @cannot     survive-no-process The runtime ends the process if it needs another thread and gets none.
  * @cannot     return-threads The runtime starts another thread where others stay in system calls, as on a busy machine,
  *             and it ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-http.ts --port 8080

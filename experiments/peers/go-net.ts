@@ -16,6 +16,7 @@
  *             wait costs a second read(2), which finds nothing, before the goroutine is parked. The garbage collector
  *             has its defaults: GOGC from the environment, else 100; a request makes no garbage. The backlog is
  *             net.core.somaxconn. As many goroutines burn CPU for /work at a time as there are cores.
+ * @cannot     survive-no-process The runtime ends the process if it needs another thread and gets none.
  * @cannot     return-threads The runtime starts another thread where others stay in system calls, as on a busy machine,
  *             and it ends none.
  * @run        deno run --allow-read --allow-write --allow-run --allow-env --allow-ffi go-net.ts --port 8080

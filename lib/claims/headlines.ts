@@ -64,7 +64,11 @@ const threads: Headline = (evidence) => {
   const { answered, whole } = nativeThreads(evidence);
   const stacks = answered * STACK_BYTES;
   const isCheap = whole.bytes.estimate < stacks / ABOUT;
-  const title = titled(isCheap, "Threads are cheaper than their reputation", "Threads cost as much as their reputation says");
+  const title = titled(
+    isCheap,
+    "Threads are cheaper than their reputation",
+    "Threads cost as much as their reputation says",
+  );
   const taken = `${count(answered)} POSIX threads took ${bytes(whole.bytes.estimate)} ${whole.words}`;
   return `${title} ${taken}, where as many stacks of 8 MB add up to ${
     count(stacks / 1e9)

@@ -31,9 +31,12 @@ import type { Manifest } from "../results/schema.ts";
 /** Rounds that others disturb are made again, up to this share of all rounds more. */
 export const AGAIN_SHARE = 0.5;
 
+/** What servers are compared in, one of a pair beside the other. */
+export const COMPARED = ["throughput", "rate", "mixed", "hold", "churn", "broadcast"] as const satisfies ScenarioName[];
+
 /** How experiments are compared. */
 export interface ComparePlan extends PairPlan {
-  scenario: Extract<ScenarioName, "throughput" | "rate" | "mixed" | "hold" | "broadcast">;
+  scenario: typeof COMPARED[number];
   /** Their number decides the width of the interval. */
   rounds: number;
   onRound?: (round: number, candidate: string, values: Figures) => void;
@@ -108,6 +111,8 @@ export function rowsOf(
     ? OF_HOLD
     : scenario === "broadcast"
     ? [...OF_BROADCASTS, ...OF_CONNECTIONS]
+    : scenario === "churn"
+    ? ofSlices // no connection is held
     : [...ofSlices, ...OF_CONNECTIONS];
   const valueOf = (side: "reference" | "candidate", metric: string) =>
     percentileOver(rounds, side, metric) ?? medianOf(rounds.map((round) => round[side][metric]));
@@ -154,6 +159,7 @@ export async function compare(
   const plan = {
     ...wanted,
     isBroadcast: wanted.scenario === "broadcast",
+    isChurn: wanted.scenario === "churn",
     isWired: isComparedOverWire([reference, ...candidates]),
   };
   const rounds = new Map(candidates.map((candidate) => [candidate, [] as Round[]]));

@@ -88,6 +88,19 @@ Deno.test({
 });
 
 Deno.test({
+  name: "in churn each request has a connection of its own, so that a server for one client at a time takes part",
+  ignore,
+  fn: async () => {
+    const { rows } = await compare(find("epoll"), [find("blocking")], { ...plan, scenario: "churn", rounds: 1 });
+    assertEquals(rows.map(({ metric }) => metric), ["cpu_us_per_request", "requests_per_s", "p50_us", "p99_us"]);
+    for (const { metric, ratio, reason } of rows) {
+      assertEquals(reason, null);
+      assert(ratio! > 0, metric);
+    }
+  },
+});
+
+Deno.test({
   name: "an abort ends the round under way, and the rounds before it are kept",
   ignore,
   fn: async () => {

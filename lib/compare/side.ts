@@ -34,6 +34,8 @@ export interface Load {
   heavy: { share: number; us: number } | null;
   /** After so many seconds of warm-up the measuring begins, settled or not. */
   settleSeconds: number;
+  /** No connection is held: each request has its own, so many at a time. */
+  isChurn?: boolean;
   /** Connections are listeners, and the rate is that of messages to all of them. */
   isBroadcast?: boolean;
   /** Of a broadcast: so many listeners more, which do not read. */
@@ -125,7 +127,9 @@ export class Side implements AsyncDisposable {
     const { connections, seconds, slow = 0 } = load;
     const parameters: Parameters = { connections, seconds, warmup_seconds: 0, slow };
     const bench: Bench = { ...opened, parameters, guard: createGuard(), signal: load.signal };
-    const { memory, reason, ended } = load.isBroadcast === true
+    const { memory, reason, ended } = load.isChurn === true
+      ? { memory: {}, reason: null, ended: "limited" as const }
+      : load.isBroadcast === true
       ? { ...await gather(bench), ended: "limited" as const }
       : await holdAll(bench);
     if (reason !== null) throw new CannotCompare(experiment, `${experiment.name}: ${reason}`, ended);
@@ -184,7 +188,10 @@ export class Side implements AsyncDisposable {
   }
 
   #closed(seconds: number): Promise<Window> {
-    return this.generator.closed({ seconds, warmupSeconds: 0, path: this.load.path ?? "/" });
+    const { isChurn, connections: concurrency, path = "/" } = this.load;
+    return isChurn === true
+      ? this.generator.churn({ concurrency, seconds, warmupSeconds: 0 })
+      : this.generator.closed({ seconds, warmupSeconds: 0, path });
   }
 
   /** Runs a load in which nothing may go wrong. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { taskLine } from "../cli/shell.ts";
 import type { Study } from "./studies.ts";
 import { isSpoilt } from "./findings.ts";
 import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
@@ -18,10 +19,9 @@ export interface Table {
 
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
- * of the study with the most candidates; of several the newest. A quick study is shown only where there is no full one, one
- * of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes. Where others disturbed the
- * rounds of a candidate, those of a later study of the two with the same flags stand in
- * their place.
+ * with the most candidates; of several the newest. Studies with equal flags of the same code count as one, so that a candidate
+ * can be measured again, or added, by itself. A quick study is shown only where there is no full one, one of few rounds never,
+ * and of `mixed` none with other heavy requests than `deno task exp` makes.
  */
 export function widest(
   studies: readonly Study<"comparison" | "wire">[],
@@ -33,33 +33,39 @@ export function widest(
     isUsualMessage(row);
   const tables = studies.flatMap((study) =>
     [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
-      .filter((rows) => rows.some((row) => row.rounds >= MIN_ROUNDS))
-      .map((rows) => ({ study, rows, candidates: new Set(rows.map((row) => row.candidate)).size }))
+      .filter((rows) => rows.some(hasRounds)).map((rows) => ({ study, rows }))
   );
-  const best = Map.groupBy(tables, ({ rows }) => rows[0]!.connections).values().map((of) => {
-    const [widest, ...others] = of.toSorted((a, b) =>
-      Number(a.study.quick) - Number(b.study.quick) || b.candidates - a.candidates ||
-      b.study.time.localeCompare(a.study.time)
-    );
-    return { ...widest!, rows: mended(widest!, others) };
-  });
+  const joint = [...Map.groupBy(tables, conditionsOf).values()].map(joined);
+  const best = Map.groupBy(joint, ({ rows }) => rows[0]!.connections).values().map((of) => of.toSorted(byWidth)[0]!);
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
 }
 
-/** The flags of a command: only what was measured with equal ones stands in one table. */
-const flagsOf = ({ command }: Pick<Study<"comparison">, "command">): string => / --.*/.exec(command)?.[0] ?? "";
+const hasRounds = ({ rounds }: ComparisonRow): boolean => rounds >= MIN_ROUNDS;
+const candidatesOf = ({ rows }: Table): Set<string> => new Set(rows.map(({ candidate }) => candidate));
+const byTime = (a: Table, b: Table): number => b.study.time.localeCompare(a.study.time);
+const byWidth = (a: Table, b: Table): number =>
+  Number(a.study.quick) - Number(b.study.quick) || candidatesOf(b).size - candidatesOf(a).size || byTime(a, b);
 
-/** The rows of a table. Those of a candidate that others disturbed are replaced by later ones that they did not. */
-function mended({ study, rows }: Table, others: readonly Table[]): ComparisonRow[] {
-  const later = others.filter((of) => flagsOf(of.study) === flagsOf(study) && of.study.time > study.time)
-    .toSorted((a, b) => b.study.time.localeCompare(a.study.time));
-  const candidates = [...Map.groupBy(rows, (row) => row.candidate)];
-  return candidates.flatMap(([candidate, own]) => {
-    if (!own.some(({ findings }) => isSpoilt(findings))) return own;
-    const again = later.map((of) => of.rows.filter((row) => row.candidate === candidate))
-      .find((rows) => rows.length > 0 && !rows.some(({ findings }) => isSpoilt(findings)));
-    return again ?? own;
+const flagsOf = ({ command }: Pick<Table["study"], "command">): string => / --.*/.exec(command)?.[0] ?? "";
+
+/** Only rows that were measured alike, by the same code, stand in one table. */
+const conditionsOf = ({ study, rows }: Table): string =>
+  JSON.stringify([study.quick, study.lab.load, flagsOf(study), rows[0]!.connections]);
+
+/** Several studies as one: of each candidate the newest rows, those that others disturbed only where there are no others. */
+function joined(tables: readonly Table[]): Table {
+  const [widest, ...others] = tables.toSorted(byWidth) as [Table, ...Table[]];
+  const newest = tables.toSorted(byTime);
+  const names = new Set([widest, ...others].flatMap((table) => [...candidatesOf(table)]));
+  const rows = [...names].flatMap((name) => {
+    const all = newest.map(({ rows }) => rows.filter(({ candidate }) => candidate === name)).filter(({ length }) =>
+      length
+    );
+    return all.find((own) => own.every((row) => hasRounds(row) && !isSpoilt(row.findings))) ?? all[0]!;
   });
+  if (rows.every((row) => widest.rows.includes(row))) return widest;
+  const command = taskLine("compare", [rows[0]!.reference, ...names]) + flagsOf(widest.study);
+  return { study: { ...widest.study, command }, rows };
 }
 
 const SIZES = 4; // of a study of wait calls: fewer show no law

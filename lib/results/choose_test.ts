@@ -23,26 +23,40 @@ Deno.test("of comparisons the widest is shown for each number of connections, of
   assertEquals(found, [["wide and newer", 2], ["many connections", 2]]);
 });
 
-Deno.test("rows that others disturbed are replaced by later ones of the same pair that they did not", () => {
+/** A study of one candidate. */
+const nginx = (time: string, change: Partial<typeof two[number]> = {}, flags = "") =>
+  studyOf("comparison", [row({ candidate: "nginx", ratio: 7, ...change })], {
+    id: time,
+    time,
+    quick: false,
+    command: `deno task compare c-epoll nginx${flags}`,
+  });
+const ratiosOf = (...studies: Study<"comparison">[]) =>
+  widest(studies, "throughput", "c-epoll")[0]!.rows.map(({ candidate, ratio }) => [candidate, ratio]);
+
+Deno.test("studies with equal flags stand in one table: of each candidate the newest rows, disturbed ones last", () => {
   const taken = { findings: [{ server: "c-epoll", id: "foreign_load" as const }] };
-  const wide = (...rows: Study<"comparison">["rows"]) => study("wide", "2026-01-02", rows);
-  const nginx = (time: string, change: Partial<typeof two[number]> = {}, flags = "") =>
-    studyOf("comparison", [row({ candidate: "nginx", ratio: 7, ...change })], {
-      id: time,
-      time,
-      quick: false,
-      command: `deno task compare c-epoll nginx${flags}`,
-    });
-  const ratioOf = (...studies: Study<"comparison">[]) =>
-    widest(studies, "throughput", "c-epoll")[0]!.rows.map(({ candidate, ratio }) => [candidate, ratio]);
-  const disturbed = wide(row({ ratio: 1 }), row({ candidate: "nginx", ratio: 2, ...taken }));
-  const others = [["epoll", 1], ["nginx", 2]];
-  assertEquals(ratioOf(disturbed, nginx("2026-01-03")), [["epoll", 1], ["nginx", 7]]);
-  assertEquals(ratioOf(disturbed, nginx("2026-01-03"), nginx("2026-01-04", taken)), [["epoll", 1], ["nginx", 7]]);
-  assertEquals(ratioOf(disturbed, nginx("2026-01-01")), others); // an older one
-  assertEquals(ratioOf(disturbed, nginx("2026-01-03", taken)), others);
-  assertEquals(ratioOf(disturbed, nginx("2026-01-03", {}, " --head browser")), others);
-  assertEquals(ratioOf(wide(row({ ratio: 1 }), row({ candidate: "nginx", ratio: 2 })), nginx("2026-01-03")), others);
+  const wide = (change: Partial<typeof two[number]>) =>
+    study("wide", "2026-01-02", [row({ ratio: 1 }), row({ candidate: "nginx", ratio: 2, ...change })]);
+  const [old, again] = [[["epoll", 1], ["nginx", 2]], [["epoll", 1], ["nginx", 7]]];
+  assertEquals(ratiosOf(wide(taken), nginx("2026-01-03")), again);
+  assertEquals(ratiosOf(wide(taken), nginx("2026-01-03"), nginx("2026-01-04", taken)), again);
+  assertEquals(ratiosOf(wide(taken), nginx("2026-01-01")), again); // older, but nobody disturbed it
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-03")), again);
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-01")), old);
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-03", taken)), old);
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-03", { rounds: 6 })), old);
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-03", {}, " --head browser")), old);
+  assertEquals(ratiosOf(wide({}), { ...nginx("2026-01-03"), lab: { commit: null, load: "other", served: null } }), old);
+});
+
+Deno.test("a table of several studies names one command that makes all of it", () => {
+  const flags = " --connections 100 --rounds 9";
+  const one = { ...study("one", "2026-01-02", two), command: `deno task compare c-epoll epoll nginx${flags}` };
+  const more = { ...nginx("2026-01-03", { candidate: "io-uring" }, flags) };
+  const commandOf = (...of: Study<"comparison">[]) => widest(of, "throughput", "c-epoll")[0]!.study.command;
+  assertEquals(commandOf(one, more), `deno task compare c-epoll epoll nginx io-uring${flags}`);
+  assertEquals(commandOf(one), one.command);
 });
 
 Deno.test("a full comparison comes before a quick one, even one that is newer and wider", () => {

@@ -97,6 +97,11 @@ export interface Fault {
    * ability says. That one survives contradicts no header.
    */
   loose?: readonly string[];
+  /**
+   * Those of them whose lack shows in some runs and not in others: by the speed of the machine, or by what a runtime needs just
+   * then. A server whose header says that it lacks one is never said to survive: the next run may end otherwise.
+   */
+  byChance?: readonly string[];
   /** The server cannot answer meanwhile: the latency during the fault is not judged. */
   stalls?: true;
   /** It ends the server. */

@@ -37,6 +37,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.processesExhausted,
     needsPid: true,
     abilities: ["survive-no-process"],
+    byChance: ["survive-no-process"], // it may need none just then
     isQuiet: true,
     seconds: 1.2,
   },
@@ -55,6 +56,7 @@ export const FAULTS: readonly Fault[] = [
     says: "20 clients that send 1 500 requests each and read 512 bytes every 10 ms, then the rest",
     run: clients.slowReaders,
     abilities: ["late-reader", "drain", "share-pipelines"],
+    byChance: ["share-pipelines"], // a quick machine is through with a pipeline in time
     seconds: 1.5,
   },
   {
@@ -62,6 +64,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 clients with small windows that send 40 000 requests each and read only the first answer",
     run: clients.nonReaders,
     abilities: ["serve-others", "drain", "late-reader", "bound-memory", "share-pipelines"],
+    byChance: ["share-pipelines"],
     seconds: 3,
   },
   {
@@ -153,6 +156,7 @@ export const FAULTS: readonly Fault[] = [
     says: "100 000 requests in one write, and no answer is read for 1 s",
     run: clients.pipelines,
     abilities: ["drain", "late-reader", "share-pipelines"],
+    byChance: ["share-pipelines"],
     seconds: 2,
   },
   {
@@ -187,7 +191,7 @@ export const FAULTS: readonly Fault[] = [
     run: kernel.sigterm,
     needsPid: true,
     abilities: ["stop-in-flight", "stop-backlog"],
-    loose: ["stop-in-flight", "stop-backlog"], // normal clients ask on: it may still wait, and has accepted all
+    byChance: ["stop-in-flight", "stop-backlog"], // normal clients ask on: it may still wait, and has accepted all
     stalls: true,
     ends: true,
     seconds: 0.5,
@@ -213,7 +217,7 @@ export const FAULTS: readonly Fault[] = [
     says: "10 000 connections at once, with one request each",
     run: clients.herd,
     abilities: ["serve-herd"],
-    loose: ["serve-herd"], // a quick machine serves all of it in time
+    byChance: ["serve-herd"], // a quick machine serves all of it in time
     stalls: true,
     mayKeepBytes: 128 * 2 ** 20, // what ten thousand connections have taken
     isHeavy: true,

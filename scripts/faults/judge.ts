@@ -186,8 +186,8 @@ export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] =
 ];
 
 /**
- * Judges a cell by the gravest rule that it breaks without an excuse. `cannot`: it has one for each rule that it breaks. One
- * that survives has a reason where it keeps what its header says that it keeps.
+ * Judges a cell by the gravest rule that it breaks without an excuse. `cannot`: it has one for each rule that it breaks, or its
+ * header says that it lacks what shows by chance only. One that survives has a reason where it keeps what its header says.
  *
  * @param cannot What the server's header says that its architecture cannot, by ability.
  */
@@ -195,6 +195,8 @@ export function judge(figures: Figures, fault: Fault, cannot: Cannot): Pick<Faul
   const all = RULES.filter((rule) => rule.isBroken(figures, fault));
   const broken = all.filter((rule) => keptBy(rule, cannot) === undefined);
   const because = (ability: string) => `${ability}: ${cannot[ability]}`;
+  const lacking = fault.byChance?.find((ability) => Object.hasOwn(cannot, ability));
+  if (broken.length === 0 && lacking !== undefined) return { verdict: "cannot", reason: because(lacking) };
   if (broken.length === 0) {
     return { verdict: "survived", reason: all.length === 0 ? null : because(keptBy(all[0]!, cannot)!) };
   }

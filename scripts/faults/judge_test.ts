@@ -133,10 +133,20 @@ Deno.test("what a header says that its server keeps is waited for in no cell, an
   assertEquals(says({}), { verdict: "survived", reason: null });
 });
 
-Deno.test("a fault is loose about abilities that it names", () => {
-  for (const { id, abilities, loose = [] } of FAULTS) {
-    assertEquals(loose.filter((ability) => !abilities.includes(ability)), [], id);
+Deno.test("a fault is loose about abilities that it names, and so is chance", () => {
+  for (const { id, abilities, loose = [], byChance = [] } of FAULTS) {
+    assertEquals([...loose, ...byChance].filter((ability) => !abilities.includes(ability)), [], id);
   }
+});
+
+Deno.test("a server that lacks what shows by chance does not survive, whatever this run has shown", () => {
+  const cannot = { "survive-no-process": "It ends where it needs a thread." };
+  const verdict = (change: Partial<Figures>, fault = "processes-exhausted") =>
+    judge({ ...GOOD, ...change }, faultOf(fault), cannot);
+  assertEquals(verdict({}), { verdict: "cannot", reason: "survive-no-process: It ends where it needs a thread." });
+  assertEquals(verdict({ ended_early: true }).verdict, "cannot");
+  assertEquals(verdict({ exit_code: 1 }).verdict, "failed");
+  assertEquals(verdict({}, "fragments").verdict, "survived");
 });
 
 Deno.test("two abilities excuse what each of them is about", () => {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { chunk } from "es-toolkit";
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
 import { C10K, EQUAL_RATE, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
@@ -83,6 +84,19 @@ const write = (id: string, command: string, why: string, minutes: number): Step 
   measures: false,
 });
 
+/** A comparison of so many servers takes about half an hour: it can be interrupted between two of them, and resumed. */
+const MOST_AT_ONCE = 12;
+const MOST_PUSHING_AT_ONCE = 5;
+
+/** A step for so many names at a time: tables join them again. */
+const inParts = (
+  id: string,
+  names: readonly string[],
+  most: number,
+  step: (id: string, some: readonly string[]) => Step,
+): Step[] =>
+  chunk(names, Math.max(most, 1)).map((some, i, all) => step(all.length === 1 ? id : `${id}-${i + 1}`, some));
+
 /** One run of each experiment and peer: the overview, the chart of what each holds, the predictions. */
 function ladders(experiments: readonly Experiment[], flag: string): Step[] {
   return experiments.filter(speaksHttp).flatMap(({ name, peer }) => [
@@ -104,23 +118,34 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
   const compare = (id: string, names: readonly string[], flags: string, why: string) =>
-    measure(`compare/${id}`, `compare ${FLOOR} ${names.join(" ")} ${flags}${flag}`, why, names.length * pair);
+    inParts(
+      `compare/${id}`,
+      names,
+      flag === "" ? MOST_AT_ONCE : names.length,
+      (id, some) => measure(id, `compare ${FLOOR} ${some.join(" ")} ${flags}${flag}`, why, some.length * pair),
+    );
   const mixed = ["reactor-pool", "thread-per-conn", "c-threads"].filter((name) => all.includes(name));
   return [
-    compare("throughput-100", all, "--connections 100", "server CPU per request"),
-    compare("throughput-1000", many, "--connections 1000", "server CPU per request at 1 000 connections"),
-    compare(
+    ...compare("throughput-100", all, "--connections 100", "server CPU per request"),
+    ...compare("throughput-1000", many, "--connections 1000", "server CPU per request at 1 000 connections"),
+    ...compare(
       "rate-100",
       many,
       `--scenario rate --rate ${EQUAL_RATE} --connections 100`,
       "latency and CPU at one equal rate",
     ),
-    compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
+    ...compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
     measure(
       "compare/mixed-100",
       `compare epoll ${mixed.join(" ")} ${MIXED_FLAGS} --connections 100${flag}`,
       "next to requests that burn CPU; the advisor's crossing points",
       4 * mixed.length * pair,
+    ),
+    measure(
+      "compare/pool-100",
+      `compare epoll reactor-pool --connections 100${flag}`,
+      "what a pool costs; claims",
+      pair,
     ),
     measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
     measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
@@ -217,15 +242,12 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
     )
   );
   if (!names.includes(PUSH)) return [...runs, ...crowded];
-  const compared = [100, 1000, C10K].map((listeners) => {
+  const compared = [100, 1000, C10K].flatMap((listeners) => {
     const others = names.filter((name) => name !== PUSH && (listeners < C10K || !FEW.includes(name)));
-    const command = `compare ${PUSH} ${others.join(" ")} --scenario broadcast --connections ${listeners}`;
-    return measure(
-      `compare/broadcast-${listeners}`,
-      command,
-      "server CPU per delivery; claims; lesson 12",
-      others.length * 4,
-    );
+    return inParts(`compare/broadcast-${listeners}`, others, MOST_PUSHING_AT_ONCE, (id, some) => {
+      const command = `compare ${PUSH} ${some.join(" ")} --scenario broadcast --connections ${listeners}`;
+      return measure(id, command, "server CPU per delivery; claims; lesson 12", some.length * 4);
+    });
   });
   const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
   return [

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertGreater } from "@std/assert";
 import { join } from "node:path";
 import { catalogue, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { COMPARED } from "../../lib/compare/compare.ts";
 import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import type { Figure } from "../../lib/claims/figure.ts";
 import { LEDGER } from "../../lib/claims/ledger.ts";
@@ -327,11 +328,29 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
   }
   const tables = ["readiness", "crosscheck", "selftest", "compare/throughput-100", "compare/throughput-1000"];
   for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100", "sweep", "scaling"]) {
-    assert(ids.includes(id), id);
+    assert(ids.includes(id) || ids.includes(`${id}-1`), id);
   }
   for (const id of ["claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);
   assertEquals(probes.filter((name) => !ids.includes(`probe/${name}`)), []);
   assertEquals(new Set(ids).size, ids.length);
+});
+
+Deno.test("each comparison is of a scenario in which servers can be compared", () => {
+  for (const { id, args } of whole.filter(({ args }) => args[0] === "compare")) {
+    const at = args.indexOf("--scenario");
+    assert(at < 0 || COMPARED.some((name) => name === args[at + 1]), id);
+  }
+});
+
+Deno.test("a comparison of many is several steps, of half an hour each, that name every candidate once", () => {
+  const parts = (id: string) => whole.filter((step) => step.id.startsWith(`compare/${id}-`));
+  for (const id of ["throughput-100", "throughput-1000", "rate-100", "hold-10000", "broadcast-1000"]) {
+    const steps = parts(id);
+    assert(steps.length > 1 && steps.every(({ minutes }) => minutes <= 30), id);
+    const candidates = steps.flatMap(({ args }) => args.slice(2, args.findIndex((arg) => arg.startsWith("--"))));
+    assertEquals(new Set(candidates).size, candidates.length, id);
+    assertEquals(new Set(steps.map(({ args }) => args.slice(args.indexOf("--connections")).join(" "))).size, 1, id);
+  }
 });
 
 Deno.test("a quick reproduction takes every experiment and about a quarter of an hour", () => {
