@@ -7,16 +7,12 @@ import { count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
 import { all, atMost, EFFECT, exactly, type Figure, gains, MARGIN, once, quotient } from "./figure.ts";
 import { type Evidence, NotMeasured } from "./evidence.ts";
-import { NotTestable, type Ratio } from "./ratio.ts";
+import { NotTestable } from "./ratio.ts";
 import { C10K, connectionsFor, EQUAL_RATE } from "../results/conventions.ts";
 import { signOf } from "../tables/runs.ts";
 import { boundOfSpeedUp } from "../tables/scaling.ts";
-import { atFullLoad, cost, needsTuning, usualLimit } from "./parts.ts";
+import { atFullLoad, cost, isAsCheap, isUnblocked, needsTuning, usualLimit } from "./parts.ts";
 
-/** A server that does not block: its light requests wait half as long as those of a blocked loop, or less. */
-const UNBLOCKED = 0.5;
-/** "As cheap": within a quarter; half as much again is not. */
-const AS_CHEAP = { to: 1.25, notOver: 1.5 };
 /** An even share of two loops is 0.5; from 0.6 on one has half as many again as the other. */
 const EVEN_SHARE = 0.6;
 const FEW = 100;
@@ -25,7 +21,6 @@ const MANY = 1000;
 /** How the light requests fare beside heavy ones: their p99, against that of one event loop or of another server. */
 const waits = (evidence: Evidence, of: string, to = "epoll") =>
   evidence.ratio({ scenario: "mixed", connections: FEW, metric: "p99_us", of, to });
-const isUnblocked = (p99: Ratio) => p99.isVoid ? null : atMost(p99, UNBLOCKED, 1 / EFFECT);
 
 const latency: Claim = {
   id: "T-latency",
@@ -91,7 +86,7 @@ const reactorPool: Claim = {
       },
       {
         says: `light requests alone need ${written(light, "×")} the CPU${atFullLoad(light)}`,
-        holds: atMost(light, AS_CHEAP.to, AS_CHEAP.notOver),
+        holds: isAsCheap(light),
       },
       { says: "missing are the times of the heavy requests, against one loop and against threads alone", holds: null },
     ]);

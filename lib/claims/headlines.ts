@@ -5,8 +5,8 @@
  */
 import { Evidence, NotMeasured } from "./evidence.ts";
 import { nativeThreads } from "./about_threads.ts";
-import { ABOUT, atMost, exactly, isTimes, quotient } from "./figure.ts";
-import { atFullLoad } from "./parts.ts";
+import { ABOUT, exactly, isTimes, quotient } from "./figure.ts";
+import { atFullLoad, isAsCheap, isUnblocked } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
 import { C10K } from "../results/conventions.ts";
 import type { Stored } from "../results/stored.ts";
@@ -30,10 +30,6 @@ const BREAK_AT = 20_000;
 const FLAT = 1.5;
 /** The memory that texts name for a thread. */
 const STACK_BYTES = 8e6;
-/** A server that does not block: its light requests wait half as long as those of a blocked loop, or less. */
-const UNBLOCKED = 0.5;
-/** "As cheap": within a quarter; half as much again is not. */
-const AS_CHEAP = { to: 1.25, notOver: 1.5 };
 
 /** A ratio with its interval. */
 const inWords = ({ estimate, low, high }: Interval, digits: number): string =>
@@ -99,7 +95,7 @@ const heavy: Headline = (evidence) => {
     of: "reactor-pool",
     to: "epoll",
   });
-  const holds = ratio.isVoid ? null : atMost(ratio, UNBLOCKED, 1);
+  const holds = isUnblocked(ratio);
   const no = "One heavy request does not make a loop deaf";
   return `${
     titled(holds, "One heavy request makes a loop deaf", no, "Heavy requests among light ones")
@@ -115,7 +111,7 @@ const language: Headline = (evidence) => {
     of: "epoll",
     to: "c-epoll",
   });
-  const holds = atMost(ratio, AS_CHEAP.to, AS_CHEAP.notOver);
+  const holds = isAsCheap(ratio);
   const title = titled(
     holds,
     "TypeScript is about as cheap as C",

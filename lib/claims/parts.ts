@@ -6,7 +6,7 @@
 import { bytes, count } from "../text/format.ts";
 import { type Part, written } from "./claim.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { atLeast, type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
+import { atLeast, atMost, EFFECT, type Figure, MARGIN, once, sumOf, times } from "./figure.ts";
 import type { Ratio } from "./ratio.ts";
 import { C10K, DESCRIPTORS, MEMORY_SHARE } from "../results/conventions.ts";
 
@@ -147,6 +147,13 @@ export const memoryRatio = (evidence: Evidence, metric: "pss_bytes" | "user_byte
 /** CPU time of a request under full load, of one server against another. */
 export const cost = (evidence: Evidence, of: string, to: string, connections = 100): Ratio =>
   evidence.ratio({ scenario: "throughput", connections, metric: "cpu_us_per_request", of, to });
+
+/** A server that does not block: its light requests wait half as long as those of a blocked loop, or less; a tenth less is no more. */
+export const isUnblocked = (p99: Ratio): boolean | null => p99.isVoid ? null : atMost(p99, UNBLOCKED, 1 / EFFECT);
+const UNBLOCKED = 0.5;
+/** "As cheap": within a quarter; half as much again is not. */
+export const isAsCheap = (cost: Figure): boolean | null => atMost(cost, AS_CHEAP.to, AS_CHEAP.notOver);
+const AS_CHEAP = { to: 1.25, notOver: 1.5 };
 
 /** What to say beside CPU time that no full load was measured for: nothing where the servers were the limit. */
 export const atFullLoad = ({ limited }: Ratio): string =>

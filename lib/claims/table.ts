@@ -16,13 +16,13 @@ const verdictOf = ({ verdict, quick }: Judged) => quick ? `${verdict} (quick)` :
 
 /** How often each verdict was reached, and how often of that by quick figures: `38 claims. holds: 12 (2 by quick figures), …`. */
 export function tally(rows: readonly Judged[]): string {
-  const told = VERDICTS.flatMap((verdict) => {
+  const counts = VERDICTS.flatMap((verdict) => {
     const same = rows.filter((row) => row.verdict === verdict);
     if (same.length === 0) return [];
     const quick = same.filter((row) => row.quick).length;
     return [`${verdict}: ${count(same.length)}${quick === 0 ? "" : ` (${count(quick)} by quick figures)`}`];
   });
-  return `${count(rows.length)} claims. ${told.join(", ")}.`;
+  return `${count(rows.length)} claims. ${counts.join(", ")}.`;
 }
 
 const SHORT: Column<Judged>[] = [

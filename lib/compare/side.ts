@@ -171,7 +171,7 @@ export class Side implements AsyncDisposable {
     const after = beside.#cpuUs();
     const idleUs = before === null || after === null ? 0 : after - before;
     const { beside_us: kernelUs = 0 } = window.own_cpu;
-    // Half a second is about all of a window here, and of a slice nobody knows what was beside it.
+    // Of a part of the window it is not known what the other server used meanwhile.
     this.#windows.push({ ...window, slices: [], own_cpu: { ...window.own_cpu, beside_us: kernelUs + idleUs } });
     return window;
   }

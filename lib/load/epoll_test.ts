@@ -1,7 +1,7 @@
 /** Against a real server: experiments/epoll.ts. */
 import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { type EngineName, LoadGenerator, sharesOf } from "./generator.ts";
+import { type EngineName, LoadGenerator, sharesOf, type Slice } from "./generator.ts";
 import { type Server, startServer } from "../server/server.ts";
 import { ENGINES } from "../testing/engines.ts";
 
@@ -45,6 +45,25 @@ for (const engine of ENGINES) {
     assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
   });
 }
+
+Deno.test("a window that lasts carries its half seconds, and they add up to it, in a closed loop as in an open one", {
+  ignore,
+}, async () => {
+  await using server = await epollServer();
+  await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {
+    serverPid: server.pid,
+  });
+  await generator.connect(2);
+  const closed = await generator.closed({ seconds: 2, warmupSeconds: 0.1 });
+  const open = await generator.open({ rate: 500, seconds: 2, warmupSeconds: 0 });
+  for (const { slices, own_cpu, host_cpu } of [closed, open]) {
+    assert(slices.length > 1, `${slices.length} slices`);
+    const sum = (of: (slice: Slice) => number) => slices.reduce((total, slice) => total + of(slice), 0);
+    assertEquals(Math.round(sum((slice) => slice.own_cpu.client_us)), Math.round(own_cpu.client_us));
+    assertEquals(Math.round(sum((slice) => slice.own_cpu.server_us!)), Math.round(own_cpu.server_us!));
+    assertEquals(sum((slice) => slice.host_cpu!.total_us), host_cpu!.total_us);
+  }
+});
 
 Deno.test("a thousand connections are held, closed, and closed by the server, without an error on either side", {
   ignore,

@@ -231,7 +231,7 @@ export interface Driving extends Pick<LoadOptions, "serverPid" | "kernelThreads"
  * Clients of one HTTP/1.1 server. Each has one connection, and one request under way on it at the most, `GET /`. Commands run one
  * after the other, in the order in which they were given. All of them throw an Error if a process of the generator ends.
  *
- * Where the server closes a connection in an orderly way, with an answer or while nothing is asked, its client connects anew
+ * Where the server closes a connection in an orderly way, with an answer or while nothing is asked, its client reconnects
  * when its next request is due, and the time that takes is a part of the latency of that request. A connection is lost when the server
  * closes or resets it without an answer, and dropped when what comes on it cannot be followed: such a client is not held any
  * longer, and loops go on with the rest. Only answers with status 200 count as answered.

@@ -27,8 +27,9 @@ export interface Reading {
   serverUs: number | null;
   /** When the server was read. */
   atUs: number;
-  /** The processes of the server. */
+  /** The processes of the server, and the CPU time of those that have ended. */
   pids: readonly number[];
+  endedUs: number;
 }
 
 /** The readings at both edges of a window, and those between them. */
@@ -52,7 +53,7 @@ const SLICE_US = 500_000;
 /** In less the kernel counts too few ticks of 10 ms: so where the load ends early, or this process was late. */
 const MIN_SLICE_US = SLICE_US / 4;
 /** More processes take too long to be read within a window. */
-const MAX_LOOKED_AT = 16;
+export const MAX_LOOKED_AT = 16;
 
 const HAS_STAT = Deno.build.os === "linux";
 
@@ -77,7 +78,7 @@ function pinned(cpus: readonly number[] | null): readonly number[] {
   return cpus.length < countCpus(readProc("/proc/stat")) ? cpus : [];
 }
 
-/** Reads the clocks at the edges of windows. */
+/** Reads the clocks at the edges of windows, and between them. */
 export class Meter {
   /** The cores of either side. */
   readonly serverCpus: readonly number[];
@@ -117,6 +118,7 @@ export class Meter {
       serverUs: server?.us ?? null,
       atUs: server?.atUs ?? monotonicUs(),
       pids: server?.pids ?? [],
+      endedUs: server?.endedUs ?? 0,
       last: this.#around(),
     };
   }
@@ -145,14 +147,21 @@ export class Meter {
   #look(pids: readonly number[]): Reading {
     const server = pids.length === 0 ? null : knownCpuReading(pids);
     const around = this.#around();
-    return { first: around, serverUs: server?.us ?? null, atUs: server?.atUs ?? monotonicUs(), pids, last: around };
+    return {
+      first: around,
+      serverUs: server?.us ?? null,
+      atUs: server?.atUs ?? monotonicUs(),
+      pids,
+      endedUs: server?.endedUs ?? 0,
+      last: around,
+    };
   }
 
-  /** The times of a window and of its slices; these are none where the server has started processes meanwhile. */
+  /** The times of a window and of its slices; these are none where processes of the server began or ended meanwhile. */
   times({ from, between, to }: Readings, span: Span): Times & Pick<Window, "slices"> {
     const isLong = (a: Reading, b: Reading) => b.atUs - a.atUs >= MIN_SLICE_US;
     const all = [from, ...between.filter((look, i) => isLong(between[i - 1] ?? from, look) && isLong(look, to)), to];
-    const isKnown = between.length > 0 && to.pids.length === from.pids.length &&
+    const isKnown = between.length > 0 && to.endedUs === from.endedUs && to.pids.length === from.pids.length &&
       to.pids.every((pid) => from.pids.includes(pid));
     const slices = all.slice(1).map((next, i): Slice => {
       const span = { fromUs: all[i]!.atUs, toUs: next.atUs, loadFromUs: -Infinity, loadToUs: Infinity };

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { coreSharesOf, interruptSharesOf, Meter, type Reading, sharesOf } from "./meter.ts";
+import { coreSharesOf, interruptSharesOf, MAX_LOOKED_AT, Meter, type Reading, sharesOf } from "./meter.ts";
 import { monotonicUs } from "../sampling/process.ts";
 import type { CoreTimes, CpuTimes } from "./types.ts";
 
@@ -14,7 +14,7 @@ const IDLE = [0, 0, 0, 0, 0, 0, 0, 0];
 
 const reading = (atUs: number, serverUs: number | null, text: string | null, clientUs = 0, kernelUs = 0): Reading => {
   const around = { stat: text, clientUs, kernelUs };
-  return { first: around, last: around, serverUs, atUs, pids: [4711] };
+  return { first: around, last: around, serverUs, atUs, pids: [4711], endedUs: 0 };
 };
 
 const meter = new Meter(null, [], []);
@@ -82,6 +82,7 @@ Deno.test("a window has slices where its processes stayed the same, and none tha
   assertEquals(slicesOf([]), []);
   assertEquals(slicesOf([middle], { ...to, pids: [4711, 4712] }), []); // what the new one used by then nobody knows
   assertEquals(slicesOf([middle], { ...to, pids: [4712] }), []);
+  assertEquals(slicesOf([middle], { ...to, endedUs: 10_000 }), []); // one has come and gone
   const late = [reading(0.1e6, 0, busy(5)), middle, reading(0.9e6, 0, busy(80))];
   assertEquals(slicesOf(late), [[100_000, 100_000, 200_000], [300_000, 200_000, 700_000]]);
   const { server_cpu_us, own_cpu } = pinned.times({ from, between: [middle], to }, SPAN);
@@ -96,6 +97,19 @@ Deno.test("a long window is looked at every half second, and not once its load i
   assert(from.atUs < between[0]!.atUs && between[0]!.atUs < to.atUs);
   assert(from.serverUs! < between[0]!.serverUs! && between[0]!.serverUs! < to.serverUs!);
   assertEquals((await meter.readAt(startUs, startUs + 60e6, Promise.resolve())).between, []);
+});
+
+Deno.test("of a server with many processes nothing is read within a window", { ignore }, async () => {
+  const script = `for i in $(seq ${MAX_LOOKED_AT}); do sleep 60 & done; echo ready; read x; kill $(jobs -p); wait`;
+  const server = new Deno.Command("sh", { args: ["-c", script], stdin: "piped", stdout: "piped" }).spawn();
+  const out = server.stdout.getReader();
+  await out.read();
+  const startUs = monotonicUs();
+  const { from, between } = await new Meter(server.pid, [], []).readAt(startUs, startUs + 1.1e6, new Promise(() => {}));
+  assertEquals([from.pids.length, between.length], [MAX_LOOKED_AT + 1, 0]);
+  await server.stdin.close();
+  await out.cancel();
+  await server.status;
 });
 
 Deno.test("what threads of the kernel do for the server is no load of strangers", { ignore }, () => {

@@ -299,7 +299,7 @@ export interface Window {
     /** What else of the lab used the same cores: threads of the kernel, and of a pair the other server, which waits for its turn. */
     beside_us?: number;
   };
-  /** The same of each half second of it; none where it is short, or the server has too many processes. */
+  /** The same of each half second of it; none where it is short, or where the server's processes are too many or changed. */
   slices: Slice[];
   /** Requests of an open loop that left over 1 ms after they were due although a connection was idle: see `lateness`. */
   late_sends: number;

@@ -46,7 +46,7 @@ async function ofLimit(limit: number, extent: Extent, plan: ProbePlan): Promise<
   });
 }
 
-/** Counts who is answered within each limit. */
+/** Counts the answered clients within each limit. */
 export const measureDescriptors = (extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> =>
   inTurn(extent.limits, plan, (limit) => `${limit} descriptors`, (limit) => ofLimit(limit, extent, plan));
 

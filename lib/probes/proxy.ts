@@ -32,16 +32,14 @@ export interface Extent {
 }
 
 /** A backend that answers every connection once, late, and closes it. */
-class LateBackend implements Disposable {
+class LateBackend implements AsyncDisposable {
   readonly #listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   readonly port = this.#listener.addr.port;
+  readonly #over = this.#accept().then(() => null, (error: unknown) => error);
 
-  constructor() {
-    void this.#accept();
-  }
-
+  /** Ends when the listener is closed. */
   async #accept(): Promise<void> {
-    for await (const connection of this.#listener) void this.#answer(connection); // it ends when the listener is closed
+    for await (const connection of this.#listener) void this.#answer(connection);
   }
 
   async #answer(connection: Deno.Conn): Promise<void> {
@@ -55,8 +53,11 @@ class LateBackend implements Disposable {
     }
   }
 
-  [Symbol.dispose](): void {
+  /** @throws What has ended it before, as when no descriptor was left. */
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#listener.close();
+    const error = await this.#over;
+    if (error !== null) throw error;
   }
 }
 
@@ -75,7 +76,7 @@ function copyOf(changed: PatchedCopies, connections: number, backend: LateBacken
 }
 
 async function count(changed: PatchedCopies, { connections }: Extent, signal: AbortSignal) {
-  using backend = new LateBackend();
+  await using backend = new LateBackend();
   await using rig = await Rig.start({ server: copyOf(changed, connections, backend), signal });
   const timeoutMs = SILENCE_MS + LATE_MS;
   const { connected } = await rig.generator.connect(connections, { timeoutMs });
@@ -83,7 +84,7 @@ async function count(changed: PatchedCopies, { connections }: Extent, signal: Ab
   return { answered, connected };
 }
 
-/** Counts who is answered. */
+/** Counts the answered clients. */
 export async function measureProxy(extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> {
   using changed = new PatchedCopies();
   const rows = rowsOf(NAME, String(extent.connections));

@@ -63,7 +63,7 @@ async function ofServer(server: string, extent: Extent, plan: ProbePlan): Promis
   });
 }
 
-/** Counts who is answered, one server after the other. */
+/** Counts the answered clients, one server after the other. */
 export const measureQueue = (extent: Extent, plan: ProbePlan): Promise<ProbeRow[]> =>
   inTurn(Object.keys(extent.sizes), plan, (server) => server, (server) => ofServer(server, extent, plan));
 

@@ -58,7 +58,7 @@ Deno.test({
   ignore: ignore || !await isInstalled("prlimit"),
   fn: async () => {
     const [few, enough, clients] = [64, 1024, 80];
-    const rows = await measureDescriptors({ limits: [few, enough], clients, silenceMs: 1000, runs: 1 }, plan);
+    const rows = await measureDescriptors({ limits: [few, enough], clients, silenceMs: 3000, runs: 1 }, plan);
     const value = (limit: number, metric: string) =>
       rows.find((row) => row.variant === String(limit) && row.metric === metric)?.value ?? NaN;
     assert(value(few, "answered") > 0 && value(few, "answered") < few, `${value(few, "answered")} were answered`);

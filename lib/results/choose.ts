@@ -4,6 +4,7 @@
  * @module
  */
 import { taskLine } from "../cli/shell.ts";
+import { describeHost } from "../sampling/host.ts";
 import type { Study } from "./studies.ts";
 import { isSpoilt } from "./findings.ts";
 import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
@@ -19,8 +20,8 @@ export interface Table {
 
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
- * with the most candidates; of several the newest. Studies with equal flags of the same code count as one, so that a candidate
- * can be measured again, or added, by itself. A quick study is shown only where there is no full one, one of few rounds never,
+ * with the most candidates; of several the newest. Studies with equal flags, on one host and by one load generator, count as
+ * one, so that a candidate can be measured again, or added, by itself. A quick study is shown only where there is no full one, one of few rounds never,
  * and of `mixed` none with other heavy requests than `deno task exp` makes.
  */
 export function widest(
@@ -32,10 +33,9 @@ export function widest(
     row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US &&
     isUsualMessage(row);
   const tables = studies.flatMap((study) =>
-    [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()]
-      .filter((rows) => rows.some(hasRounds)).map((rows) => ({ study, rows }))
+    [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()].map((rows) => ({ study, rows }))
   );
-  const joint = [...Map.groupBy(tables, conditionsOf).values()].map(joined);
+  const joint = [...Map.groupBy(tables, conditionsOf).values()].map(joined).filter(({ rows }) => rows.some(hasRounds));
   const best = Map.groupBy(joint, ({ rows }) => rows[0]!.connections).values().map((of) => of.toSorted(byWidth)[0]!);
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
 }
@@ -46,11 +46,16 @@ const byTime = (a: Table, b: Table): number => b.study.time.localeCompare(a.stud
 const byWidth = (a: Table, b: Table): number =>
   Number(a.study.quick) - Number(b.study.quick) || candidatesOf(b).size - candidatesOf(a).size || byTime(a, b);
 
-const flagsOf = ({ command }: Pick<Table["study"], "command">): string => / --.*/.exec(command)?.[0] ?? "";
+/** The flags of a command, without those that stand for names. */
+const flagsOf = ({ command }: Pick<Table["study"], "command">): string =>
+  (/ --.*/.exec(command)?.[0] ?? "").replace(/ --(?:all|family[ =]\S+)(?= |$)/g, "");
 
-/** Only rows that were measured alike, by the same code, stand in one table. */
+/** Only rows that were measured alike stand in one table. */
 const conditionsOf = ({ study, rows }: Table): string =>
-  JSON.stringify([study.quick, study.lab.load, flagsOf(study), rows[0]!.connections]);
+  JSON.stringify([study.quick, study.lab.load, describeHost(study.host), flagsOf(study), rows[0]!.connections]);
+
+/** A candidate that could not take part has no rows to wait for. */
+const isTelling = (row: ComparisonRow): boolean => row.reason !== null || (hasRounds(row) && !isSpoilt(row.findings));
 
 /** Several studies as one: of each candidate the newest rows, those that others disturbed only where there are no others. */
 function joined(tables: readonly Table[]): Table {
@@ -61,11 +66,13 @@ function joined(tables: readonly Table[]): Table {
     const all = newest.map(({ rows }) => rows.filter(({ candidate }) => candidate === name)).filter(({ length }) =>
       length
     );
-    return all.find((own) => own.every((row) => hasRounds(row) && !isSpoilt(row.findings))) ?? all[0]!;
+    return all.find((own) => own.every(isTelling)) ?? all.find((own) => own.some(hasRounds)) ?? [];
   });
   if (rows.every((row) => widest.rows.includes(row))) return widest;
-  const command = taskLine("compare", [rows[0]!.reference, ...names]) + flagsOf(widest.study);
-  return { study: { ...widest.study, command }, rows };
+  const { reference } = rows[0]!;
+  const flags = flagsOf(widest.study);
+  if (flags.split(" ").includes(reference)) return { study: widest.study, rows }; // flags came first: the names are behind them
+  return { study: { ...widest.study, command: taskLine("compare", [reference, ...names]) + flags }, rows };
 }
 
 const SIZES = 4; // of a study of wait calls: fewer show no law

@@ -48,6 +48,9 @@ Deno.test("studies with equal flags stand in one table: of each candidate the ne
   assertEquals(ratiosOf(wide({}), nginx("2026-01-03", { rounds: 6 })), old);
   assertEquals(ratiosOf(wide({}), nginx("2026-01-03", {}, " --head browser")), old);
   assertEquals(ratiosOf(wide({}), { ...nginx("2026-01-03"), lab: { commit: null, load: "other", served: null } }), old);
+  assertEquals(ratiosOf(wide({}), { ...nginx("2026-01-03"), host: { ...wide({}).host, deno: "9.9.9" } }), old);
+  const excluded = { ratio: null, rounds: 0, reason: "nginx: it does not start" };
+  assertEquals(ratiosOf(wide({}), nginx("2026-01-03", excluded)), [["epoll", 1], ["nginx", null]]);
 });
 
 Deno.test("a table of several studies names one command that makes all of it", () => {
@@ -57,6 +60,12 @@ Deno.test("a table of several studies names one command that makes all of it", (
   const commandOf = (...of: Study<"comparison">[]) => widest(of, "throughput", "c-epoll")[0]!.study.command;
   assertEquals(commandOf(one, more), `deno task compare c-epoll epoll nginx io-uring${flags}`);
   assertEquals(commandOf(one), one.command);
+  const everything = (time: string, rows: Study<"comparison">["rows"]) => ({
+    ...study(time, time, rows),
+    command: `deno task compare c-epoll --all${flags}`,
+  });
+  const [first, again] = [everything("2026-01-04", two), everything("2026-01-05", [row({ candidate: "poll" })])];
+  assertEquals(commandOf(first, again), `deno task compare c-epoll epoll nginx poll${flags}`);
 });
 
 Deno.test("a full comparison comes before a quick one, even one that is newer and wider", () => {

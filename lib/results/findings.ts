@@ -99,7 +99,7 @@ export interface Evidence {
   stealShare: number | null;
   /** CPU time of these cores that processes used which have no part in the run. */
   foreignShare: number | null;
-  /** The same of the worst half second, where it is half of it or more: such a burst decides the upper percentiles. */
+  /** The same of the worst half second, or window, where it is half of it or more: a burst decides the upper percentiles. */
   stealBurst: number | null;
   foreignBurst: number | null;
   /** Time in which the control group was kept from running. */
@@ -260,7 +260,7 @@ function sharedCoreFound({ sharedCore: shared }: Evidence): string | null {
 /** A share and its burst in words; null where neither is enough for a finding. */
 function taken(share: number | null, burst: number | null): string | null {
   if (share === null || (share <= FOREIGN_SHARE && burst === null)) return null;
-  return `${percent(share)} of the CPU time${burst === null ? "" : `, ${percent(burst)} in the worst half second`}`;
+  return `${percent(share)} of the CPU time${burst === null ? "" : `, ${percent(burst)} in the worst stretch of it`}`;
 }
 
 function foreignLoad({ foreignShare, foreignBurst }: Evidence): string | null {

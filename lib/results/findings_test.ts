@@ -160,7 +160,7 @@ Deno.test("foreign processes over 10 % are foreign_load, and a hypervisor that g
   assertEquals(judged({ stealBurst: 0.5, foreignBurst: 0.6 }), ["foreign_load", "steal"]);
   assertStringIncludes(
     sentenceOf({ foreignBurst: 0.6 }),
-    "used 2 % of the CPU time, 60 % in the worst half second: ",
+    "used 2 % of the CPU time, 60 % in the worst stretch of it: ",
   );
 });
 

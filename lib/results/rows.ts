@@ -59,8 +59,8 @@ export type ReadinessRow = v.InferOutput<typeof READINESS>;
 
 /** One figure of one candidate against the reference, in one scenario. */
 const COMPARISON = v.strictObject({
-  scenario: field(v.picklist(SCENARIOS), "`throughput`, `rate`, `mixed`, `hold` or `broadcast`"),
-  connections: field(number, "how many each of the two held"),
+  scenario: field(v.picklist(SCENARIOS), "`throughput`, `rate`, `mixed`, `hold`, `churn` or `broadcast`"),
+  connections: field(number, "how many each of the two held; in `churn` how many lived at a time"),
   rate_per_s: field(numberOrNull, "requests due per second, the same for both; `null` in a closed loop"),
   heavy_us: field(numberOrNull, "CPU time that one request of a hundred burns in `mixed`; `null` elsewhere"),
   slow: v.exactOptional(

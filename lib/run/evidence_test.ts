@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { foreignIn, generatorShare, loadCoresLeft, sharedCoreOf, stealIn } from "./evidence.ts";
+import { evidenceOf, foreignIn, generatorShare, loadCoresLeft, sharedCoreOf, stealIn } from "./evidence.ts";
 import type { Cpu } from "../sampling/cores.ts";
-import type { CoreTimes } from "../load/generator.ts";
+import type { CoreTimes, Slice, Window } from "../load/generator.ts";
 
 const NONE = { busy_us: 0, irq_us: 0, softirq_us: 0, steal_us: 0, total_us: 0 };
 const core = (cpu: number, side: "server" | "client" | "both"): CoreTimes => ({
@@ -113,6 +113,30 @@ Deno.test("a burst of others within one long window is found in its slices, and 
   const stolen = (share: number) => stealIn([{ ...stretch(10, 0, share), slices: slices(0, share) }]);
   assertEquals([stolen(0.6), stolen(0.4)], [{ all: 0.03, burst: 0.6 }, { all: 0.02, burst: null }]);
   assertEquals(stealIn([]), { all: null, burst: null });
+});
+
+Deno.test("what is taken from a window is told apart: strangers from other guests, its mean from its worst stretch", () => {
+  const stretch = (seconds: number, foreign_us: number, steal_us: number): Slice => ({
+    cores: [{ ...core(0, "server"), busy_us: foreign_us, steal_us, total_us: seconds * 1e6 }],
+    own_cpu: { server_us: 0, client_us: 0 },
+    host_cpu: null,
+  });
+  const slices = [
+    stretch(0.5, 300_000, 0),
+    stretch(0.5, 0, 400_000),
+    ...Array.from({ length: 18 }, () => stretch(0.5, 0, 0)),
+  ];
+  const rest = {
+    requests: 1,
+    client_busy_us: [],
+    client_processes: 0,
+    lateness: null,
+    reconnects: 0,
+    closes_after: null,
+  };
+  const window = { ...stretch(10, 300_000, 400_000), ...rest, seconds: 10, slices } as unknown as Window;
+  const { foreignShare, foreignBurst, stealShare, stealBurst } = evidenceOf([window]);
+  assertEquals([foreignShare, foreignBurst, stealShare, stealBurst], [0.03, 0.6, 0.04, 0.8]);
 });
 
 Deno.test("a server that may use all cores is no stranger on those of the load", () => {

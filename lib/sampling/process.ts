@@ -131,6 +131,8 @@ export interface CpuReading {
   atUs: number;
   /** The processes. */
   pids: number[];
+  /** Of `us`: what children used that have ended, in ticks of 10 ms. */
+  endedUs: number;
 }
 
 /** As {@linkcode cpuUs}, with the time at which the clocks were read: to find the processes takes far longer than to read them. */
@@ -159,16 +161,17 @@ export function knownCpuReading(pids: readonly number[]): CpuReading | null {
 }
 
 function readClocks(tree: readonly ProcessStat[]) {
-  let us = 0;
+  const endedUs = tree.reduce((sum, { waitedForTicks }) => sum + waitedForTicks * TICK_US, 0);
+  let us = endedUs;
   let vanished = false;
   const beganUs = monotonicUs();
   for (const stat of tree) {
     const ownUs = processCpuUs(stat.pid);
     if (ownUs === null) vanished = true;
-    else us += ownUs + stat.waitedForTicks * TICK_US;
+    else us += ownUs;
   }
   const tookUs = monotonicUs() - beganUs;
-  return { us, atUs: beganUs + tookUs / 2, pids: tree.map(({ pid }) => pid), tookUs, vanished };
+  return { us, atUs: beganUs + tookUs / 2, pids: tree.map(({ pid }) => pid), endedUs, tookUs, vanished };
 }
 
 /**

@@ -4,7 +4,10 @@
  * @module
  */
 
-/** What a header may say that its architecture cannot: each id is that of a check of the contract or of a fault. */
+/**
+ * What a header may say that its architecture cannot: each id is that of a check of the contract, of a fault, or of what is kept
+ * behind one.
+ */
 export const ABILITIES = [
   "serve-others", // a client that sits idle or does not read holds up nobody
   "share-pipelines", // the requests that one client sends in a row delay others by no more than 200 ms

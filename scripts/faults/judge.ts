@@ -122,9 +122,10 @@ type Cannot = Readonly<Record<string, string>>;
 
 /** Whether more is left behind than a server may keep. What its header says that it keeps does not count. */
 export const leavesTooMuch = (left: Partial<Figures>, fault: Kind, cannot: Cannot): boolean =>
-  RULES.some((rule) =>
-    LEFT.includes(rule.id) && rule.isBroken({ ...NOTHING, ...left }, fault) && keptBy(rule, cannot) === undefined
-  );
+  RULES.some((rule) => {
+    const figures = { ...NOTHING, ...left };
+    return LEFT.includes(rule.id) && rule.isBroken(figures, fault) && keptBy(rule, figures, cannot) === undefined;
+  });
 
 const MEANWHILE: readonly RuleId[] = ["share", "p99"]; // of the normal clients beside the fault
 const ANSWERS: readonly RuleId[] = ["lost", "recovery", ...MEANWHILE];
@@ -135,15 +136,30 @@ const HELD: readonly RuleId[] = ["lost", "descriptors", "threads"]; // of connec
  * What a header says that its server keeps for what comes next, whatever the fault: memory of a runtime, connections of a pool,
  * threads. How much that is depends on how many were served at once, so it is no verdict: a server that does all else survives.
  */
-export const KEEPS: Readonly<Record<string, RuleId>> = {
-  "return-memory": "memory",
-  "return-descriptors": "descriptors",
-  "return-threads": "threads",
+export const KEEPS: Readonly<Record<string, { rule: RuleId; isBounded(of: Figures): boolean }>> = {
+  "return-memory": { rule: "memory", isBounded: (of) => (of.memory_left_bytes ?? 0) <= MAX_KEPT.bytes },
+  "return-descriptors": { rule: "descriptors", isBounded: (of) => (of.descriptors_left ?? 0) <= MAX_KEPT.descriptors },
+  "return-threads": { rule: "threads", isBounded: (of) => (of.threads_left ?? 0) <= MAX_KEPT.threads },
 };
+/** More is a leak, whatever a header says. */
+export const MAX_KEPT = { bytes: 512 * 2 ** 20, descriptors: 1024, threads: 16 };
 
 /** The ability by which a header says that just this is kept. */
-const keptBy = ({ id }: Rule, cannot: Cannot): string | undefined =>
-  Object.keys(KEEPS).find((ability) => KEEPS[ability] === id && Object.hasOwn(cannot, ability));
+const keptBy = ({ id }: Rule, figures: Figures, cannot: Cannot): string | undefined =>
+  Object.keys(KEEPS).find((ability) => {
+    const { rule, isBounded } = KEEPS[ability]!;
+    return rule === id && Object.hasOwn(cannot, ability) && isBounded(figures);
+  });
+
+/**
+ * Whether a cell shows that a server keeps more than others may. False of an ability that is about something else; and of threads
+ * true, for whether a runtime needs one more is chance.
+ */
+export const keeps = (ability: string, row: FaultRow): boolean => {
+  const kept = KEEPS[ability];
+  if (kept === undefined || ability === "return-threads") return true;
+  return RULES.some(({ id, isBroken }) => id === kept.rule && isBroken(row, {}));
+};
 
 /** An architecture that serves one client after the other lets any fault's clients hold up the others. */
 const SERVE_OTHERS = "serve-others";
@@ -193,12 +209,12 @@ export const abilitiesOf = ({ abilities }: Pick<Fault, "abilities">): string[] =
  */
 export function judge(figures: Figures, fault: Fault, cannot: Cannot): Pick<FaultRow, "verdict" | "reason"> {
   const all = RULES.filter((rule) => rule.isBroken(figures, fault));
-  const broken = all.filter((rule) => keptBy(rule, cannot) === undefined);
+  const broken = all.filter((rule) => keptBy(rule, figures, cannot) === undefined);
   const because = (ability: string) => `${ability}: ${cannot[ability]}`;
   const lacking = fault.byChance?.find((ability) => Object.hasOwn(cannot, ability));
   if (broken.length === 0 && lacking !== undefined) return { verdict: "cannot", reason: because(lacking) };
   if (broken.length === 0) {
-    return { verdict: "survived", reason: all.length === 0 ? null : because(keptBy(all[0]!, cannot)!) };
+    return { verdict: "survived", reason: all.length === 0 ? null : because(keptBy(all[0]!, figures, cannot)!) };
   }
   const excuseOf = ({ id }: Rule) =>
     abilitiesOf(fault).find((ability) => Object.hasOwn(cannot, ability) && EXCUSES[ability]?.includes(id));
@@ -260,8 +276,9 @@ function isTotal({ owed, lost, lost_after, exit_code }: FaultRow): boolean {
  */
 function isDoubtful(row: FaultRow): boolean {
   if (row.verdict === "survived") return isByAllowance(row);
-  if (row.verdict === "cannot") return row.clients > 0 && row.lost === row.lost_after;
-  return row.verdict !== "skipped";
+  if (row.verdict !== "cannot") return row.verdict !== "skipped";
+  // Where no rule is broken its header alone decides.
+  return row.clients > 0 && row.lost === row.lost_after && RULES.some(({ isBroken }) => isBroken(row, {}));
 }
 
 /** Whether one run alone is enough, after what was seen beside other cells; null: it was not measured beside them. */

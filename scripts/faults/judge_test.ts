@@ -3,7 +3,19 @@ import { MAX_ALONE } from "../../lib/results/conventions.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { faultRow } from "../../lib/testing/fixtures.ts";
 import { FAULTS } from "./faults.ts";
-import { abilitiesOf, EXCUSES, type Figures, judge, leavesTooMuch, RULES, settle, unmeasured } from "./judge.ts";
+import { ABILITIES } from "../../lib/testing/abilities.ts";
+import {
+  abilitiesOf,
+  EXCUSES,
+  type Figures,
+  judge,
+  KEEPS,
+  leavesTooMuch,
+  MAX_KEPT,
+  RULES,
+  settle,
+  unmeasured,
+} from "./judge.ts";
 
 const GOOD: Figures = faultRow();
 
@@ -20,7 +32,7 @@ const BROKEN: Record<string, Partial<Figures>> = {
   p99: { p99_ms_during: 201 },
   descriptors: { descriptors_left: 4 },
   threads: { threads_left: 5 },
-  memory: { memory_left_bytes: 2 ** 30 },
+  memory: { memory_left_bytes: 256 * 2 ** 20 },
 };
 
 const faultOf = (id: string) => {
@@ -131,12 +143,19 @@ Deno.test("what a header says that its server keeps is waited for in no cell, an
   const says = (change: Partial<Figures>) => judge({ ...GOOD, ...change }, faultOf("slow-heads"), cannot);
   assertEquals(says(memory), { verdict: "survived", reason: "return-memory: The heap grows." });
   assertEquals(says({}), { verdict: "survived", reason: null });
+  const leak = { memory_left_bytes: MAX_KEPT.bytes + 1 };
+  assertEquals([says(leak).verdict, leavesTooMuch(leak, faultOf("slow-heads"), cannot)], ["degraded", true]);
 });
 
 Deno.test("a fault is loose about abilities that it names, and so is chance", () => {
   for (const { id, abilities, loose = [], byChance = [] } of FAULTS) {
     assertEquals([...loose, ...byChance].filter((ability) => !abilities.includes(ability)), [], id);
   }
+});
+
+Deno.test("what headers may say that a server keeps are abilities that headers know", () => {
+  const known: readonly string[] = ABILITIES;
+  assertEquals(Object.keys(KEEPS).filter((ability) => !known.includes(ability)), []);
 });
 
 Deno.test("a server that lacks what shows by chance does not survive, whatever this run has shown", () => {
@@ -201,7 +220,7 @@ const survived = rowOf("survived");
 const degraded = rowOf("degraded");
 const failed = rowOf("failed", { lost: 7 });
 const cannot = rowOf("cannot", { lost: 7 });
-const late = rowOf("cannot", { lost: 0 });
+const late = rowOf("cannot", { p99_ms_during: 900 });
 const unserved = rowOf("cannot", { lost: 1, lost_after: 1 });
 const skipped = unmeasured({ server: "epoll", fault: "fragments", seed: 1 }, "skipped", "no pid");
 /** What counts of a cell's runs; null: it has to be measured again. */
@@ -217,6 +236,7 @@ Deno.test("beside others only what they cannot have caused counts", () => {
   assertEquals(settled(rowOf("cannot", { lost: 2, lost_after: 1 })), "cannot");
   assertEquals(settled(unserved), null);
   assertEquals(settled(late), null);
+  assertEquals(settled(rowOf("cannot")), "cannot"); // nothing is broken: its header alone says so
 });
 
 Deno.test("what survived only because it was slow before is measured alone", () => {

@@ -230,6 +230,17 @@ Deno.test("a header that says of what it survives that it cannot is contradicted
   assertStringIncludes(describe([ROW], 200, { contradicted: `${start}epoll: drain` }), `\n${start}epoll: drain\n`);
 });
 
+Deno.test("a header that says of memory that it is kept is contradicted where none is, once all faults were tried", () => {
+  const faults = ["pipelines", "fragments"].map((id) => ({ id, abilities: [] }));
+  const servers = [{ name: ROW.server, cannot: { "return-memory": "It grows.", "return-threads": "By chance." } }];
+  const rowsOf = (bytes: number): FaultRow[] =>
+    faults.map(({ id }) => ({ ...ROW, fault: id, memory_left_bytes: id === "pipelines" ? bytes : 0 }));
+  const never = `Survived although the header says it cannot: ${ROW.server}: return-memory`;
+  assertEquals(contradicted(rowsOf(1000), servers, faults), never);
+  assertEquals(contradicted(rowsOf(200 * 2 ** 20), servers, faults), null);
+  assertEquals(contradicted(rowsOf(1000).slice(1), servers, faults), null);
+});
+
 Deno.test("an interrupt waits for what stops or limits the processes of a server", () => {
   const waitedFor = FAULTS.filter(takesBack).map(({ id }) => id);
   assertEquals(FAULTS.filter(({ needsPid }) => needsPid).filter(({ id }) => !waitedFor.includes(id)), []);

@@ -8,7 +8,7 @@ import { isUnmeasured } from "../../lib/tables/faults.ts";
 import { count, counted, MISSING } from "../../lib/text/format.ts";
 import { type Column, table, wrap } from "../../lib/text/table.ts";
 import type { Fault } from "./fault.ts";
-import { abilitiesOf } from "./judge.ts";
+import { abilitiesOf, keeps } from "./judge.ts";
 
 const unless = (isMissing: (of: FaultRow) => boolean, cell: (of: FaultRow) => string) => (of: FaultRow) =>
   isMissing(of) ? MISSING : cell(of);
@@ -42,11 +42,14 @@ export function fold(line: string, width: number): string[] {
   return wrap(text, width - further).map((part, i) => " ".repeat(i === 0 ? indent : further) + part);
 }
 
-/** The reasons, the gravest verdict first; servers of the same reason on one line, and of one that survives its faults. */
+/**
+ * The reasons, the gravest verdict first. Servers of the same fault and reason share a line, and so do the faults behind which
+ * one that survives keeps something.
+ */
 function reasons(rows: readonly FaultRow[]): string[] {
-  const told = rows.filter(({ reason }) => reason !== null);
+  const reasoned = rows.filter(({ reason }) => reason !== null);
   const lines = Map.groupBy(
-    told,
+    reasoned,
     ({ verdict, server, fault, reason }) => `${verdict} ${verdict === "survived" ? server : fault} ${reason}`,
   );
   return [...lines.values()]
@@ -78,7 +81,8 @@ function answerOf(rows: readonly FaultRow[]): string {
  * What headers say that a server cannot, and every cell of a fault that is about it contradicts. Null: nothing.
  *
  * @param servers What each header says that its server cannot, by ability.
- * @param faults All that there are: an ability counts only if all its faults were measured and none is loose about it.
+ * @param faults All that there are: an ability counts only if all its faults were measured and none is loose about it. One of
+ * what is kept counts once all faults were tried.
  */
 export function contradicted(
   rows: readonly FaultRow[],
@@ -93,7 +97,10 @@ export function contradicted(
         loose?.includes(ability) !== true && survived.has(keyOf({ server: name, fault: id }));
       return about.length > 0 && about.every(isContradiction);
     };
-    const abilities = Object.keys(cannot).filter(isContradicted);
+    const own = rows.filter(({ server }) => server === name);
+    const isWhole = faults.every(({ id }) => own.some(({ fault }) => fault === id));
+    const isNeverKept = (ability: string) => isWhole && own.every((row) => !keeps(ability, row));
+    const abilities = Object.keys(cannot).filter((ability) => isContradicted(ability) || isNeverKept(ability));
     return abilities.length === 0 ? [] : [`${name}: ${abilities.join(", ")}`];
   });
   return found.length === 0 ? null : `Survived although the header says it cannot: ${found.join("; ")}`;

@@ -19,6 +19,8 @@ export interface Step {
   minutes: number;
   /** Whether it measures: only such a step waits for a quiet machine, and may be spoilt. */
   measures: boolean;
+  /** All that it names is measured together: if one of them is measured again, so are the others. */
+  isWhole?: true;
 }
 
 /** How many connections a server is asked for to see where it ends. */
@@ -43,10 +45,17 @@ const FEW = [
 ];
 /** Those that push whose run with ten thousand listeners is asked for by claims. */
 const CROWDED = ["ws-epoll", "ws-erlang", "ws-netty"];
-/** Peers that claims set against each other: directly, so that their interval is not that of two comparisons. */
-const PAIRED: readonly [reference: string, candidate: string][] = [
-  ["python-asyncio", "java-nio"],
-  ["java-nio", "java-netty"],
+/** Servers that claims set against each other: directly, so that their interval is not that of two comparisons. */
+const PAIRED: readonly [
+  reference: string,
+  candidate: string,
+  scenarios: readonly ("throughput" | "hold" | "mixed")[],
+][] = [
+  ["python-asyncio", "java-nio", ["throughput", "hold"]],
+  ["java-nio", "java-netty", ["throughput", "hold"]],
+  ["nginx-proxy-keepalive", "nginx-proxy", ["throughput"]],
+  ["epoll", "reactor-pool", ["throughput"]],
+  ["reactor-pool", "thread-per-conn", ["mixed"]],
 ];
 const PROBE_MINUTES: Record<string, number> = {
   "context-switch": 2,
@@ -141,31 +150,27 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
       "next to requests that burn CPU; the advisor's crossing points",
       4 * mixed.length * pair,
     ),
-    measure(
-      "compare/pool-100",
-      `compare epoll reactor-pool --connections 100${flag}`,
-      "what a pool costs; claims",
-      pair,
-    ),
     measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
     measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
   ];
 }
 
-/** The comparisons of peers with each other, under full load and of what they hold. A quick reproduction has none. */
+/** The comparisons of servers with each other, rather than with the floor. A quick reproduction has none. */
 function pairs(runnable: readonly Experiment[], flag: string): Step[] {
-  const names = runnable.map(({ name }) => name);
-  const scenarios = [["throughput", 100], ["hold", C10K]] as const;
+  const runs = (wanted: string) => runnable.some(({ name }) => name === wanted);
   if (flag !== "") return [];
-  return PAIRED.filter((pair) => pair.every((name) => names.includes(name))).flatMap(([reference, candidate]) =>
-    scenarios.map(([scenario, connections]) =>
-      measure(
-        `compare/${reference}-${candidate}-${scenario}`,
-        `compare ${reference} ${candidate}${scenarioFlags(scenario)} --connections ${connections}`,
-        "claims",
-        2.5,
-      )
-    )
+  return PAIRED.filter(([reference, candidate]) => runs(reference) && runs(candidate)).flatMap(
+    ([reference, candidate, scenarios]) =>
+      scenarios.map((scenario) => {
+        const size = `--connections ${scenario === "hold" ? C10K : 100}`;
+        const command = `compare ${reference} ${candidate}${scenarioFlags(scenario)} ${size}`;
+        return measure(
+          `compare/${reference}-${candidate}-${scenario}`,
+          command,
+          "claims",
+          scenario === "mixed" ? 10 : 2.5,
+        );
+      }),
   );
 }
 
@@ -202,6 +207,7 @@ function scalings(runnable: readonly Experiment[], flag: string): Step[] {
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
 function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
   const names = new Set(experiments.map(({ name }) => name));
+  const bypassing = experiments.filter(({ family }) => family === BYPASS).map(({ name }) => name);
   const wanted = experiments.flatMap(({ name, expect }) =>
     expect.map(parseCondition).flatMap(({ kind, at, right }) => {
       if (kind === "probe" || !("server" in right) || !names.has(right.server)) return [];
@@ -221,7 +227,9 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
   const compared = [...groups].map(([id, [first, ...more]]) => {
     const own = [...new Set([first!, ...more].map(({ name }) => name))];
     const command = `compare ${first!.other} ${own.join(" ")}${first!.flags}`;
-    return measure(`predicted/${id}`, command, "predictions", own.length * 2.5);
+    const step = measure(`predicted/${id}`, command, "predictions", own.length * 2.5);
+    const isWired = [first!.other, ...own].some((name) => bypassing.includes(name));
+    return isWired ? wired(step) : step;
   });
   return [...holds, ...compared];
 }
@@ -258,6 +266,9 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   ];
 }
 
+/** One of these servers needs the wire, and the others run over it for that one alone. */
+const wired = (step: Step): Step => ({ ...step, isWhole: true });
+
 /** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
 function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
   const minutes = flag === "" ? 2.5 : 0.35;
@@ -269,8 +280,8 @@ function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
         "core time per request over a wire; claims, predictions, advice",
         2 * minutes,
       )
-    ),
-    measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "lesson 8", minutes),
+    ).map(wired),
+    wired(measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "lesson 8", minutes)),
     measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
   ]);
 }

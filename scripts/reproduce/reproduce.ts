@@ -92,9 +92,8 @@ export function narrowed(step: Step, spoilt: readonly string[]): Step {
   const end = rest.findIndex((word) => word.startsWith("--"));
   const flags = end < 0 ? [] : rest.slice(end);
   const candidates = rest.slice(0, rest.length - flags.length).filter((name) => spoilt.includes(name));
-  return task === "compare" && candidates.length > 0
-    ? { ...step, args: [task, reference!, ...candidates, ...flags] }
-    : step;
+  if (task !== "compare" || step.isWhole === true || candidates.length === 0) return step;
+  return { ...step, args: [task, reference!, ...candidates, ...flags] };
 }
 
 /** Minutes that the steps left will take, by how long the done ones took against their estimate. */
@@ -106,12 +105,13 @@ export function minutesLeft(left: readonly Step[], done: readonly { step: Step; 
 }
 
 /**
- * Runs a step until it is not disturbed, or as often as allowed. Returns its last attempt; null: it was interrupted.
+ * Runs a step until it is not disturbed, or as often as allowed. Returns its attempts; null: it was interrupted.
  *
  * @param before Earlier attempts at it that are done.
  */
-async function runStep(step: Step, before: readonly Attempt[], plan: Plan): Promise<Attempt | null> {
+async function runStep(step: Step, before: readonly Attempt[], plan: Plan): Promise<Attempt[] | null> {
   const { dir, machine, keyOf, signal, say } = plan;
+  const attempts: Attempt[] = [];
   let last = before.at(-1) ?? null;
   for (let i = before.length; i < MAX_ATTEMPTS; i++) {
     if (step.measures) await waitForQuiet(plan);
@@ -130,10 +130,11 @@ async function runStep(step: Step, before: readonly Attempt[], plan: Plan): Prom
       spoilt,
     };
     await keepAttempt(join(dir, machine), last);
-    if (!isDone(last) || spoilt.length === 0) return last;
+    attempts.push(last);
+    if (!isDone(last) || spoilt.length === 0) break;
     say(`${step.id}: other processes disturbed ${spoilt.join(", ")}${i + 1 < MAX_ATTEMPTS ? "; measured again" : ""}.`);
   }
-  return last;
+  return attempts;
 }
 
 /** Runs what is missing, in order. A step that fails does not end the reproduction. */
@@ -157,9 +158,12 @@ export async function reproduce(plan: Plan): Promise<Reproduced> {
       of: steps.length,
       minutesLeft: minutesLeft(open.slice(i), done),
     });
-    const attempt = await runStep(step, of(step).filter(isDone), plan);
-    if (attempt === null || signal.aborted) return { ...reproduced, interrupted: true };
-    done.push({ step, seconds: attempt.seconds });
+    const before = of(step).filter(isDone);
+    const own = await runStep(step, before, plan);
+    if (own === null || signal.aborted) return { ...reproduced, interrupted: true };
+    // The first attempt alone is one at all of the step: its estimate is for that.
+    if (before.length === 0) done.push({ step, seconds: own[0]!.seconds });
+    const attempt = own.at(-1)!;
     if (!isDone(attempt)) reproduced.failed.push({ step: step.id, exit: attempt.exit });
     else reproduced.done++;
     if (attempt.spoilt.length > 0) reproduced.spoilt.push(step.id);

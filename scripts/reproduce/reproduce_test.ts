@@ -141,6 +141,8 @@ Deno.test("of a comparison the candidates that were disturbed are measured again
   assertEquals(of(all, "go-net", "nginx"), "compare c-epoll nginx go-net --scenario rate --rate 10000");
   assertEquals(of("compare c-epoll nginx epoll", "epoll"), "compare c-epoll epoll");
   assertEquals([of(all), of(all, "c-epoll"), of("exp epoll --quick", "epoll")], [all, all, "exp epoll --quick"]);
+  const wire = whole.find(({ id }) => id === "compare/wire-xdp-100")!;
+  assertEquals(narrowed(wire, ["epoll"]), wire); // without xdp it would run over loopback
   const ratio = compared(["throughput", 100, "cpu_us_per_request"], ["nginx", "c-epoll"], [1, 1, 1], {
     findings: [{ server: "c-epoll", id: "foreign_load" }],
   });
@@ -214,13 +216,13 @@ const runs = (name: string, scenario: string, connections: number) =>
     return flags.includes(scenario) && at >= connections;
   });
 
-/** Whether a step compares two servers in a scenario at a number of connections, directly or each with the same third. */
+/** Whether a step compares two servers in a scenario at a number of connections, directly: parts of a step may lack a third. */
 const compares = (a: string, b: string, scenario: string, connections: number) =>
   commands.some(([command, ...rest]) => {
     const at = rest.indexOf("--connections");
     const isScenario = scenario === "throughput" ? !rest.includes("--scenario") : rest.includes(scenario);
     return command === "compare" && isScenario && Number(rest[at + 1]) === connections && rest.includes(a) &&
-      rest.includes(b);
+      rest.includes(b) && [a, b].includes(rest[0]!);
   });
 
 /** Whether a step stores the rows of a probe: that of ten million connections has a command of its own. */
@@ -349,6 +351,13 @@ Deno.test("a comparison of many is several steps, of half an hour each, that nam
     assert(steps.length > 1 && steps.every(({ minutes }) => minutes <= 30), id);
     const candidates = steps.flatMap(({ args }) => args.slice(2, args.findIndex((arg) => arg.startsWith("--"))));
     assertEquals(new Set(candidates).size, candidates.length, id);
+    const [reference] = steps.map(({ args }) => args[1]);
+    const wanted = experiments.filter((one) =>
+      id.startsWith("broadcast") !== speaksHttp(one) && one.family !== "bypass" && one.name !== reference
+    );
+    const lacking = wanted.filter(({ name }) => !candidates.includes(name)).map(({ name }) => name);
+    if (id === "throughput-100" || id === "broadcast-1000") assertEquals(lacking, [], id);
+    else assert(lacking.length < 10 && candidates.length > lacking.length, `${id} lacks ${lacking}`);
     assertEquals(new Set(steps.map(({ args }) => args.slice(args.indexOf("--connections")).join(" "))).size, 1, id);
   }
 });
