@@ -48,6 +48,17 @@ Deno.test("help goes to standard output; an unknown flag or file is a usage erro
   }
 });
 
+Deno.test("with all that takes long each file is tested once, and those of the contract in both halves", () => {
+  const parts = split(readFlags(["--require-all"]));
+  const filesOf = (half: string | undefined) =>
+    parts.filter(([, own]) => own[0] === half).flatMap(([files]) => files).toSorted();
+  assertEquals(filesOf("--peers"), filesOf("--own"));
+  assert(filesOf("--peers").length === 6, filesOf("--peers").join());
+  const rest = filesOf(undefined);
+  assertEquals(new Set(rest).size, rest.length);
+  assert(rest.includes("scripts/run_tests_test.ts") && rest.includes("scripts/exit_test.ts"));
+});
+
 Deno.test("what chooses experiments, cases and seed is passed on to the tests of the contract", () => {
   const partsOf = (...args: string[]) => split(readFlags(args));
   const chosen = partsOf("--only", "kqueue,epoll", "--fuzz", "5", "--seed", "-7");
