@@ -115,7 +115,7 @@ Deno.test("a burst of others within one long window is found in its slices, and 
   assertEquals(stealIn([]), { all: null, burst: null });
 });
 
-Deno.test("what is taken from a window is told apart: strangers from other guests, its mean from its worst stretch", () => {
+Deno.test("strangers and other guests take shares of their own from a window, and each has a mean and a worst stretch", () => {
   const stretch = (seconds: number, foreign_us: number, steal_us: number): Slice => ({
     cores: [{ ...core(0, "server"), busy_us: foreign_us, steal_us, total_us: seconds * 1e6 }],
     own_cpu: { server_us: 0, client_us: 0 },
