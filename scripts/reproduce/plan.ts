@@ -53,7 +53,6 @@ const PAIRED: readonly [
 ][] = [
   ["python-asyncio", "java-nio", ["throughput", "hold"]],
   ["java-nio", "java-netty", ["throughput", "hold"]],
-  ["nginx-proxy-keepalive", "nginx-proxy", ["throughput"]],
   ["epoll", "reactor-pool", ["throughput"]],
   ["reactor-pool", "thread-per-conn", ["mixed"]],
 ];
