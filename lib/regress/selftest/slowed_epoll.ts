@@ -20,15 +20,18 @@ const BATCHES = 21;
 const BATCH = 100;
 const STOPPED = '  show({ event: "stopped", ...counts });\n';
 
-// Each turn needs the number before it, so that no compiler can leave one out or run two at once. What it costs is measured
-// at the end, in the same thread and by its clock, many times in a row: to read a clock among the requests would cost more
-// than the loop, and slow the code around it.
+// Each turn needs the number before it, so that no compiler can leave one out or run two at once. The first needs what the
+// request has come to, and what follows needs the last: else a processor would run some of the turns beside the code around
+// them, and a request would pay for less than the loop costs alone. What it costs is measured at the end, in the same thread
+// and by its clock, many times in a row: to read a clock among the requests would cost more than the loop, and slow the code
+// around it.
 const burning = (turns: number) =>
-  `const spun = new Int32Array(1);
-function spin(): void {
-  let next = spun[0]!;
+  `const spun = new Int32Array(2); // the second stays 0, which no compiler knows
+function spin(at: number): number {
+  let next = spun[0]! ^ at;
   for (let i = 0; i < ${turns}; i++) next = Math.imul(next, 1664525) ^ i;
   spun[0] = next;
+  return at + Math.imul(next, spun[1]!);
 }
 
 function spinUs(): number {
@@ -37,7 +40,7 @@ function spinUs(): number {
     () => (libc.clock_gettime(CLOCK_THREAD_CPUTIME_ID, stamp), Number(stamp[0]) * 1e6 + Number(stamp[1]) / 1e3);
   for (let batch = 0; batch < ${BATCHES}; batch++) {
     const from = cpuUs();
-    for (let i = 0; i < ${BATCH}; i++) spin();
+    for (let i = 0; i < ${BATCH}; i++) spin(i);
     batches.push((cpuUs() - from) / ${BATCH});
   }
   return batches.sort((a, b) => a - b)[${BATCHES >> 1}]!;
@@ -53,7 +56,7 @@ const costOf = ({ path }: Pick<Experiment, "path">) => `${path}.json`;
  * @throws {Error} If epoll has changed so that a copy cannot be made.
  */
 export function slowed(changed: PatchedCopies, name: string, turns: number): Experiment {
-  const change = { name, replace: REQUEST, by: turns === 0 ? REQUEST : `${REQUEST}    spin();\n` };
+  const change = { name, replace: REQUEST, by: turns === 0 ? REQUEST : `${REQUEST}    at = spin(at);\n` };
   if (turns === 0) return changed.make(REFERENCE, change);
   const write = '  Deno.writeTextFileSync(import.meta.filename + ".json", JSON.stringify(spinUs()));\n';
   const copy = changed.make(

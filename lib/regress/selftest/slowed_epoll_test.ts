@@ -15,7 +15,7 @@ Deno.test("a copy that burns nothing is the same file, and one that burns differ
   const lines = new Set(source.split("\n"));
   const added = textOf(slowed(changed, "slow", 500)).split("\n");
   assertEquals(source.split("\n").filter((line) => !added.includes(line)), []); // nothing of it is gone
-  assertEquals(added.filter((line) => line === "    spin();" && !lines.has(line)).length, 1); // once in a request
+  assertEquals(added.filter((line) => line === "    at = spin(at);" && !lines.has(line)).length, 1); // once in a request
 });
 
 Deno.test(
