@@ -4,7 +4,8 @@
  * @module
  */
 import { taskLine } from "../cli/shell.ts";
-import { describeHost } from "../sampling/host.ts";
+import type { HostFacts } from "../sampling/host.ts";
+import { machineOf } from "./machine.ts";
 import type { Study } from "./studies.ts";
 import { isSpoilt } from "./findings.ts";
 import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
@@ -15,13 +16,15 @@ import type { Metrics, Result, ScenarioName } from "./results.ts";
 /** The rows of one comparison at one number of connections, with the study they stand in. */
 export interface Table {
   study: Study<"comparison" | "wire">;
+  /** What all rows were measured on: the builds of a kernel may differ. */
+  hosts: HostFacts[];
   rows: ComparisonRow[];
 }
 
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
- * with the most candidates; of several the newest. Studies with equal flags, on one host and by one load generator, count as
- * one, so that a candidate can be measured again, or added, by itself. A quick study is shown only where there is no full one,
+ * with the most candidates; of several the newest. Studies with equal flags, on machines of one kind with one release of the
+ * kernel and of Deno, and by one load generator, count as one, so that a candidate can be measured again, or added, by itself. A quick study is shown only where there is no full one,
  * one of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes.
  */
 export function widest(
@@ -33,13 +36,14 @@ export function widest(
     row.scenario === scenario && row.reference === reference && (row.heavy_us ?? HEAVY_US) === HEAVY_US &&
     isUsualMessage(row);
   const tables = studies.flatMap((study) =>
-    [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()].map((rows) => ({ study, rows }))
+    [...Map.groupBy(study.rows.filter(fits), (row) => row.connections).values()].map((rows) => tableOf(study, rows))
   );
   const joint = [...Map.groupBy(tables, conditionsOf).values()].map(joined).filter(({ rows }) => rows.some(hasRounds));
   const best = Map.groupBy(joint, ({ rows }) => rows[0]!.connections).values().map((of) => of.toSorted(byWidth)[0]!);
   return [...best].toSorted((a, b) => a.rows[0]!.connections - b.rows[0]!.connections);
 }
 
+const tableOf = (study: Table["study"], rows: ComparisonRow[]): Table => ({ study, hosts: [study.host], rows });
 const hasRounds = ({ rounds }: ComparisonRow): boolean => rounds >= MIN_ROUNDS;
 const candidatesOf = ({ rows }: Table): Set<string> => new Set(rows.map(({ candidate }) => candidate));
 const byTime = (a: Table, b: Table): number => b.study.time.localeCompare(a.study.time);
@@ -50,9 +54,14 @@ const byWidth = (a: Table, b: Table): number =>
 const flagsOf = ({ command }: Pick<Table["study"], "command">): string =>
   (/ --.*/.exec(command)?.[0] ?? "").replace(/ --(?:all|family[ =]\S+)(?= |$)/g, "");
 
+/** The release of a kernel: `6.18.44` of `6.18.44-fc-v595`. A virtual machine that is made anew often has another build. */
+const releaseOf = ({ kernel }: HostFacts): string => /^[\d.]*/.exec(kernel)![0];
+
 /** Only rows that were measured alike stand in one table. */
-const conditionsOf = ({ study, rows }: Table): string =>
-  JSON.stringify([study.quick, study.lab.load, describeHost(study.host), flagsOf(study), rows[0]!.connections]);
+function conditionsOf({ study: { quick, lab, host, command }, rows }: Table): string {
+  const platform = [machineOf(host), releaseOf(host), host.deno];
+  return JSON.stringify([quick, lab.load, ...platform, flagsOf({ command }), rows[0]!.connections]);
+}
 
 /** A candidate that could not take part has no rows to wait for. */
 const isTelling = (row: ComparisonRow): boolean => row.reason !== null || (hasRounds(row) && !isSpoilt(row.findings));
@@ -69,10 +78,11 @@ function joined(tables: readonly Table[]): Table {
     return all.find((own) => own.every(isTelling)) ?? all.find((own) => own.some(hasRounds)) ?? [];
   });
   if (rows.every((row) => widest.rows.includes(row))) return widest;
+  const hosts = tables.filter((table) => table.rows.some((row) => rows.includes(row))).map(({ study }) => study.host);
   const { reference } = rows[0]!;
   const flags = flagsOf(widest.study);
-  if (flags.split(" ").includes(reference)) return { study: widest.study, rows }; // flags came first: the names are behind them
-  return { study: { ...widest.study, command: taskLine("compare", [reference, ...names]) + flags }, rows };
+  if (flags.split(" ").includes(reference)) return { study: widest.study, hosts, rows }; // flags came first: the names are behind them
+  return { study: { ...widest.study, command: taskLine("compare", [reference, ...names]) + flags }, hosts, rows };
 }
 
 const SIZES = 4; // of a study of wait calls: fewer show no law
@@ -140,7 +150,7 @@ export function broadcastRuns(experiments: readonly Pick<Experiment, "name">[], 
 export function slowTables(studies: readonly Study<"comparison">[]): Table[] {
   const tables = studies.filter(({ quick }) => !quick).flatMap((study) =>
     [...Map.groupBy(study.rows.filter((row) => row.slow !== undefined), keyOfSlow).values()]
-      .map((rows) => ({ study, rows }))
+      .map((rows) => tableOf(study, rows))
   );
   return [...Map.groupBy(tables, ({ rows }) => keyOfSlow(rows[0]!)).values()]
     .map((same) => same.toSorted((a, b) => b.study.time.localeCompare(a.study.time))[0]!);

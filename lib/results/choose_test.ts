@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import type { Study } from "./studies.ts";
-import { newestLaw, slowTables, widest, widestSweep } from "./choose.ts";
+import type { HostFacts } from "../sampling/host.ts";
+import { newestLaw, slowTables, type Table, widest, widestSweep } from "./choose.ts";
 import type { ReadinessRow, SweepRow } from "./rows.ts";
 import { comparisonRow as row, studyOf } from "../testing/fixtures.ts";
 
@@ -48,9 +49,24 @@ Deno.test("studies with equal flags stand in one table: of each candidate the ne
   assertEquals(ratiosOf(wide({}), nginx("2026-01-03", { rounds: 6 })), old);
   assertEquals(ratiosOf(wide({}), nginx("2026-01-03", {}, " --head browser")), old);
   assertEquals(ratiosOf(wide({}), { ...nginx("2026-01-03"), lab: { commit: null, load: "other", served: null } }), old);
-  assertEquals(ratiosOf(wide({}), { ...nginx("2026-01-03"), host: { ...wide({}).host, deno: "9.9.9" } }), old);
+  const on = (host: Partial<HostFacts>) => ({ ...nginx("2026-01-03"), host: { ...wide({}).host, ...host } });
+  assertEquals(ratiosOf(wide({}), on({ deno: "9.9.9" })), old);
+  assertEquals(ratiosOf(wide({}), on({ cores: 96 })), old);
+  assertEquals(ratiosOf(wide({}), on({ kernel: "99.1.2" })), old);
   const excluded = { ratio: null, rounds: 0, reason: "nginx: it does not start" };
   assertEquals(ratiosOf(wide({}), nginx("2026-01-03", excluded)), [["epoll", 1], ["nginx", null]]);
+});
+
+Deno.test("builds of one kernel stand in one table, which names both", () => {
+  const on = (kernel: string, of: Study<"comparison">) => ({ ...of, host: { ...of.host, kernel } });
+  const builds = [
+    on("6.18.44-fc-v595", study("wide", "2026-01-02", two)),
+    on("6.18.44-fc-v857", nginx("2026-01-03")),
+    on("6.18.45-fc-v857", nginx("2026-01-04")),
+  ];
+  const [{ rows, hosts }] = widest(builds, "throughput", "c-epoll") as [Table];
+  assertEquals(rows.map(({ candidate, ratio }) => [candidate, ratio]), [["epoll", 1.1], ["nginx", 7]]);
+  assertEquals(hosts.map(({ kernel }) => kernel), ["6.18.44-fc-v595", "6.18.44-fc-v857"]);
 });
 
 Deno.test("a table of several studies names one command that makes all of it", () => {

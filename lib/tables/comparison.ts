@@ -189,9 +189,9 @@ export function comparison(
 }
 
 /** A stored comparison at one number of connections, in Markdown. */
-export function comparisonTable({ study: { host, command }, rows }: Table): string {
+export function comparisonTable({ study: { command }, hosts, rows }: Table): string {
   const written = comparison(rows, (groups, columns) => markdown(groups, columns)).replace(/^ {2}(?=\S)/gm, "- ");
   const { head } = rows[0]!;
   const named = head === undefined ? "" : ` Requests with the head ${head}.`;
-  return `${written}\n\nReproduce: \`${command}\`.${named} ${machines([{ host }])}`;
+  return `${written}\n\nReproduce: \`${command}\`.${named} ${machines(hosts.map((host) => ({ host })))}`;
 }

@@ -73,7 +73,7 @@ Deno.test("what has no figure says whether it was skipped, or only not measured"
     /^skipped: iocp needs Windows; this is Linux 6\.18\.1/,
   );
   const rows = [row({ candidate: "kqueue", rounds: 0, ratio: null, reason: "kqueue: no libkqueue" })];
-  const compared = { results: [], comparisons: [{ study: {} as Study<"comparison">, rows }] };
+  const compared = { results: [], comparisons: [{ study: {} as Study<"comparison">, hosts: [], rows }] };
   assertEquals(whyMissing(of("kqueue", []), compared), "skipped: no libkqueue");
   const skipped = run({ ended: "skipped", reason: "no such call here" });
   assertEquals(whyMissing(of("epoll", [skipped]), { ...NOTHING, results: [skipped] }), "skipped: no such call here");
