@@ -91,7 +91,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "ab ends with 1 where a side answers by another status, be it always or now and then",
+  name: "ab ends with 1 where B answers by another status, be it always or now and then, and with 70 where A does",
   ignore,
   fn: async () => {
     using dir = project();
@@ -103,15 +103,19 @@ Deno.test({
       [`new Response("x", { status: 404 })`, /were answered by status 404/],
       [`new Response("x", { status: ++n % 500 ? 200 : 503 })`, /http_503/],
     ];
+    const ab = (...sides: string[]) =>
+      runTask("ab", ["--quick", ...sides.flatMap((side) => ["--cmd", side])], dir.path);
     for (const [answer, telling] of cases) {
-      const { code, stdout, stderr } = await runTask(
-        "ab",
-        ["--quick", "--cmd", good, "--cmd", serves(answer)],
-        dir.path,
-      );
+      const { code, stdout, stderr } = await ab(good, serves(answer));
       assertEquals(code, 1, stdout + stderr);
       assertMatch(stdout, telling);
       noStack(stderr);
+    }
+    const absent = serves(`new Response("x", { status: 404 })`);
+    for (const sides of [[absent, good], [absent, absent]] as const) {
+      const { code, stdout, stderr } = await ab(...sides);
+      assertEquals([code, stdout], [70, ""], stderr);
+      assertMatch(stderr, /^Nothing can be compared: a is asked for \/: connections were answered by status 404\.$/m);
     }
   },
 });

@@ -1,5 +1,7 @@
 /** The jobs on GitHub: what they use, what they may, and that what they run is there. */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { commandBehind } from "../lib/server/custom.ts";
+import { readNight } from "./nightly/night.ts";
 
 const ROOT = new URL("../", import.meta.url);
 const WORKFLOWS = new URL(".github/workflows/", ROOT);
@@ -10,13 +12,16 @@ const workflows = [...Deno.readDirSync(WORKFLOWS)].map(({ name }) => ({
   text: read(`.github/workflows/${name}`),
 }));
 
+/** The one to copy into the repository of a server. */
+const own = { name: "own-server.yml", text: read("scripts/nightly/own-server.yml") };
+
 Deno.test("there are workflows, so that the tests below have something to judge", () => {
   assertEquals(workflows.map(({ name }) => name).sort(), ["ci.yml", "regression.yml"]);
 });
 
 Deno.test("every action is pinned by its commit, with its version beside it, and everywhere by the same", () => {
   const pins = new Map<string, string>();
-  for (const { name, text } of workflows) {
+  for (const { name, text } of [...workflows, own]) {
     const uses = [...text.matchAll(/\buses:(.*)/g)].map((match) => match[1]!);
     assert(uses.length > 0, name);
     for (const action of uses) {
@@ -30,7 +35,7 @@ Deno.test("every action is pinned by its commit, with its version beside it, and
 });
 
 Deno.test("every task that a workflow runs is there, and all run the same Deno", () => {
-  const texts = [...workflows.map(({ text }) => text), read(".ci/run")];
+  const texts = [...workflows.map(({ text }) => text), own.text, read(".ci/run")];
   const named = texts.flatMap((text) => [...text.matchAll(/(?:deno@\S+|\$DENO|"\$\{deno\[@\]\}") task ([\w:-]+)/g)]);
   assert(named.length >= 6, String(named.length));
   for (const [line, task] of named) assert(Object.hasOwn(tasks, task!), line);
@@ -79,6 +84,23 @@ Deno.test("the nightly jobs run the two commands of the night, and hand the verd
   assertMatch(text, /^ {8}id: night$/m);
 });
 
+Deno.test("the workflow for a server of one's own runs the same commands, in the folder of the lab, with flags that are there", () => {
+  const scripts = scriptsOf(own.text);
+  assertEquals(scripts.length, 3);
+  const [, line] = /^\$DENO task nightly (.*) >night\.json$/.exec(scripts[1]!)!;
+  const words = line!.replace(" $FLAGS", "").split(" ");
+  const { own: flags, words: command } = commandBehind(words);
+  assertEquals(flags, ["--json", "--allow-inconclusive", "--name", "my-api", "--path", "/healthz"]);
+  assertEquals(command, ["sh", "-c", '"$SERVER"']);
+  const [subject] = readNight({ name: flags[3]!, path: flags[5]! }, command).subjects;
+  assertEquals(subject!.name, "my-api");
+  const { text } = workflows.find(({ name }) => name === "regression.yml")!;
+  assertEquals(scripts[2], scriptsOf(text)[1]);
+  assertEquals(own.text.match(/^ {8}working-directory: lab$/gm)?.length, 2);
+  assertEquals(own.text.match(/# change\b/g)?.length, 5);
+  assertMatch(own.text, /five lines are to be\n# changed/);
+});
+
 Deno.test("what the jobs of the night set in the environment is what the commands may read", () => {
   const may = (task: string) => /--allow-env=(\S+)/.exec(tasks[task]!.command)![1]!.split(",");
   const { text } = workflows.find(({ name }) => name === "regression.yml")!;
@@ -91,25 +113,25 @@ Deno.test("what the jobs of the night set in the environment is what the command
 });
 
 Deno.test("a workflow may read and no more; only the job that tells of a regression may write, and only issues", () => {
-  for (const { name, text } of workflows) {
+  for (const { name, text } of [...workflows, own]) {
     assertMatch(text, /^permissions:\n {2}contents: read\n\n/m, name);
     const [jobs] = text.split(/^jobs:$/m).slice(1);
     const granted = jobs!.split(/^ {2}(?=\w+:)/m);
     const writing = granted.filter((job) => /: write\b/.test(job)).map((job) => job.split(":")[0]);
-    assertEquals(writing, name === "regression.yml" ? ["issue"] : [], name);
+    assertEquals(writing, name === "ci.yml" ? [] : ["issue"], name);
     assertEquals([...text.matchAll(/([\w-]+): write\b/g)].map((match) => match[1]), writing.map(() => "issues"), name);
     assert(!/permissions: *(write-all|read-all)/.test(text), name);
   }
 });
 
 Deno.test("what a workflow keeps of results/ lies in the folders of machines, as the commands store it", () => {
-  const paths = workflows.flatMap(({ text }) => [...text.matchAll(/results\/[\w.*/-]+/g)].map(([path]) => path));
+  const paths = [...workflows, own].flatMap(({ text }) => [...text.matchAll(/results\/[\w.*/-]+/g)].map(([path]) => path));
   const stored = ["baseline.json", "history.jsonl", "regress-run.jsonl"];
   assertEquals([...new Set(paths)].sort(), stored.map((name) => `results/*/${name}`));
 });
 
 Deno.test("every job ends by itself, and runs of one workflow do not overlap", () => {
-  for (const { name, text } of workflows) {
+  for (const { name, text } of [...workflows, own]) {
     assertEquals(text.match(/^ {4}timeout-minutes: \d+$/gm)?.length, text.match(/^ {4}runs-on: /gm)?.length, name);
     assertMatch(text, /^concurrency:/m, name);
   }

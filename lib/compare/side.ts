@@ -28,7 +28,7 @@ export interface Load {
   seconds: number;
   /** Of an open loop, requests/s; null: closed loop, as fast as they answer. */
   ratePerS: number | null;
-  /** Of a closed loop: the target of its requests; default: `/`. */
+  /** Of a closed loop: the path of its requests; default: that of the subject. */
   path?: string;
   /** Of an open loop: the share of heavy requests, 0 to 1, and the CPU-µs that each burns. */
   heavy: { share: number; us: number } | null;
@@ -188,10 +188,10 @@ export class Side implements AsyncDisposable {
   }
 
   #closed(seconds: number): Promise<Window> {
-    const { isChurn, connections: concurrency, path = "/" } = this.load;
+    const { isChurn, connections: concurrency, path } = this.load;
     return isChurn === true
       ? this.generator.churn({ concurrency, seconds, warmupSeconds: 0 })
-      : this.generator.closed({ seconds, warmupSeconds: 0, path });
+      : this.generator.closed({ seconds, warmupSeconds: 0, ...(path !== undefined && { path }) });
   }
 
   /** Runs a load in which nothing may go wrong. */

@@ -475,12 +475,12 @@ export class Fleet implements AsyncDisposable {
 
   async start(
     _target: Target,
-    options: Pick<LoadOptions, "serverPid" | "head" | "onProgress">,
+    options: Pick<LoadOptions, "serverPid" | "head" | "path" | "onProgress">,
   ): Promise<LoadGenerator> {
-    const { head = "client", serverPid, onProgress } = options;
+    const { head = "client", path = "/", serverPid, onProgress } = options;
     const links = [...this.#links.values()];
     await Promise.all(links.map(async (link) => {
-      const { offsets_us } = await this.ask(link, "start", { head, method: "GET" }, STARTED, START_MS);
+      const { offsets_us } = await this.ask(link, "start", { head, method: "GET", path }, STARTED, START_MS);
       link.units = offsets_us.map((offset, i) => new Unit(this, link, i, offset));
     }));
     this.#generator = LoadGenerator.over(links.flatMap(({ units }) => units), {

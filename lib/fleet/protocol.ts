@@ -5,7 +5,7 @@
  * coordinator                       broker                       agents
  *   call, again and again ──────────────────────────────────────►  offer: version, bounds, what is refused
  *   engage ─────────────────────────────────────────────────────►  engaged, or refused
- *   start: head, method ────────────────────────────────────────►  processes are started
+ *   start: head, method, path ──────────────────────────────────►  processes are started
  *   clock × 16, the barrier ────────────────────────────────────►  the time there
  *   do: a command with absolute times ──────────────────────────►  its outcome
  *   stop, at the end of a run; release, at the end of all ──────►
@@ -94,9 +94,12 @@ export type Offer = v.InferOutput<typeof OFFER>;
 export const REFUSED = v.strictObject({ refused: text });
 export const ENGAGE = v.strictObject({ target: TARGET, digest: text });
 export const DONE = v.strictObject({ ok: v.literal(true) });
+/** The path of a request. */
+const pathText = v.pipe(text, v.regex(/^\/[!-~]*$/));
 export const START = v.strictObject({
   head: v.picklist(["minimal", "client", "browser"]),
   method: v.picklist(["GET", "HEAD"]),
+  path: pathText,
 });
 /** The clock of each process of an agent, less that of the agent. */
 export const STARTED = v.strictObject({ offsets_us: v.pipe(v.array(finite), v.minLength(1), v.maxLength(64)) });
@@ -110,8 +113,6 @@ export const PULSE = v.strictObject({ agent: id, progress: v.array(v.nullable(PR
 
 const timeoutMs = v.pipe(v.number(), v.finite(), v.minValue(1));
 const timing = { startUs: finite, fromUs: finite, toUs: finite, endUs: finite };
-/** The path of a request. */
-const pathText = v.pipe(text, v.regex(/^\/[!-~]*$/));
 const command = <const Name extends Command["name"], const Options extends v.GenericSchema>(
   name: Name,
   options: Options,
@@ -121,7 +122,7 @@ const command = <const Name extends Command["name"], const Options extends v.Gen
 export const COMMAND = v.variant("name", [
   command("connect", v.strictObject({ count: whole, timeoutMs })),
   command("ask", v.strictObject({ onlyNew: v.boolean(), window: whole, timeoutMs })),
-  command("closed", v.strictObject({ ...timing, path: pathText })),
+  command("closed", v.strictObject({ ...timing, path: v.nullable(pathText) })),
   command("churn", v.strictObject({ ...timing, concurrency: whole })),
   command(
     "open",

@@ -42,9 +42,9 @@ const ZERO = 48;
 // The example of RFC 6455, section 1.3: every connection may have the same key.
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==", ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-const handshakeOf = ({ host, port }: EngineConfig) =>
+const handshakeOf = ({ host, port, path }: EngineConfig) =>
   new TextEncoder().encode([
-    "GET / HTTP/1.1",
+    `GET ${path} HTTP/1.1`,
     `Host: ${host.includes(":") ? `[${host}]` : host}:${port}`,
     "Connection: Upgrade",
     "Upgrade: websocket",

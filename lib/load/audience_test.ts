@@ -38,6 +38,24 @@ async function broadcastOver(publish: Publish, listeners = 3) {
   }
 }
 
+Deno.test("WebSockets are opened at the path of the generator", { ignore }, async () => {
+  const asked: string[] = [];
+  const server = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  server.on("connection", (client: WebSocket, request: { url: string }) => {
+    asked.push(request.url);
+    client.on("error", () => {}); // the generator ends without a close frame
+  });
+  await new Promise((resolve) => server.on("listening", resolve));
+  await using generator = await LoadGenerator.start(
+    { host: "127.0.0.1", port: server.address().port },
+    { path: "/chat?room=1" },
+  );
+  assertEquals((await generator.listen(2)).connected, 2);
+  for (const client of server.clients) client.terminate();
+  await new Promise((resolve) => server.close(resolve));
+  assertEquals(asked, ["/chat?room=1", "/chat?room=1"]);
+});
+
 Deno.test("every delivery is counted, and the counts are the server's own", { ignore }, async () => {
   await using server = await startServer(experimentCommand(find("ws-epoll")));
   await using generator = await LoadGenerator.start({ host: "127.0.0.1", port: server.port }, {

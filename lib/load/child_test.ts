@@ -15,7 +15,7 @@ const PATIENCE_MS = 10_000; // only something broken lets it pass
 /** A loop that ends long after the test. */
 const long = (clockUs: number): Command => {
   const endUs = clockUs + 600e6;
-  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs, path: "/" } };
+  return { name: "closed", options: { startUs: clockUs, fromUs: clockUs, toUs: endUs, endUs, path: null } };
 };
 
 const server = () => new FakeServer(({ write }) => write(HELLO));
@@ -29,6 +29,7 @@ function bareProcess(config: Partial<EngineConfig> & { port: number }, before = 
     host: "lab",
     head: "client",
     method: "GET",
+    path: "/",
     cpu: null,
     spinUs: 0,
     index: 0,
@@ -227,6 +228,7 @@ Deno.test("numbers out of range are refused by name", async () => {
     "heavyShare 2": () => generator.open({ rate: 1, seconds: 1, heavyShare: 2, heavyPath: "/work/1" }),
     "heavyShare needs": () => generator.open({ rate: 1, seconds: 1, heavyShare: 0.5 }),
     "path": () => generator.closed({ seconds: 1, path: "no path" }),
+    "path of all": () => LoadGenerator.start({ host: "127.0.0.1", port: 1 }, { path: "no path" }),
     "heavyPath": () => generator.open({ rate: 1, seconds: 1, heavyShare: 0.5, heavyPath: "/ HTTP/1.1\r\n" }),
     "concurrency 0": () => generator.churn({ concurrency: 0, seconds: 1 }),
     "slow -1": () => generator.slow({ slow: -1, rate: 1, seconds: 1 }),

@@ -77,11 +77,11 @@ export class Engine {
     }
   }
 
-  /** A closed loop on a path of its own; other commands ask `/` again. */
+  /** A closed loop, perhaps on a path of its own; other commands ask for the usual one again. */
   *#closed(part: ClosedPart): Steps<WindowPart> {
     const { requests } = this.connections;
     const usual = requests[0]!;
-    requests[0] = requestFor(part.path, this.config);
+    if (part.path !== null) requests[0] = requestFor(part.path, this.config);
     const window = yield* closedLoop(this.connections, this.#cut, part);
     requests[0] = usual;
     return window;

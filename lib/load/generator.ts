@@ -158,7 +158,9 @@ function clientPorts({ within }: Target): number | null {
 /** What all processes of a generator are started with, and the core of each. */
 async function configsOf(target: Target, options: LoadOptions): Promise<EngineConfig[]> {
   const { host, port } = inRange(target);
-  const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET" } = inRange(options);
+  const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET", path = "/" } =
+    inRange(options);
+  checkPath("path", path);
   for (const core of cpus) inRange({ cpu: core });
   const cores = [...cpus].sort((a, b) => a - b); // as windows list them: process i is on the i-th
   if (!HEADS.includes(head)) throw new UsageError(`There is no head ${head}: choose ${HEADS.join(", ")}.`);
@@ -170,6 +172,7 @@ async function configsOf(target: Target, options: LoadOptions): Promise<EngineCo
     port,
     head,
     method,
+    path,
     spinUs: options.spinUs ?? (cpus.length > 0 ? SPIN_US : 0),
     processes,
     ports: clientPorts(target),
@@ -434,16 +437,16 @@ export class LoadGenerator implements AsyncDisposable {
   }
 
   /**
-   * Closed loop: each client asks for `path` (`/`) again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no client
-   * is left. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
+   * Closed loop: each client asks again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no
+   * client is left. It asks for `path`; default: for that of the generator. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
    * totals, and not in the window.
    *
    * @throws {UsageError} If a number is out of range.
    */
   async closed(options: { seconds: number; warmupSeconds?: number; path?: string }): Promise<Window> {
-    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, path: "/", ...options });
+    const whole: Types.ClosedOptions = inRange({ warmupSeconds: WARMUP_S, path: null, ...options });
     const { seconds, warmupSeconds, path } = whole;
-    checkPath("path", path);
+    if (path !== null) checkPath("path", path);
     return await this.#queue(async () => {
       const timing = await this.#timing(warmupSeconds, seconds);
       const running = this.#run<unknown>(this.#holding, (child) => ({
@@ -459,7 +462,7 @@ export class LoadGenerator implements AsyncDisposable {
   /**
    * Open loop: `rate` requests per second are due at equal distances, whatever the answers do. Each goes to the client
    * that has been idle longest, or waits for one; its latency counts from the time at which it was due. `heavyShare` of the
-   * requests (0) ask `heavyPath` instead of `/`. The warm-up of `warmupSeconds` (1) is a run of its own. At the end all that was due is
+   * requests (0) ask for `heavyPath` instead of the usual path. The warm-up of `warmupSeconds` (1) is a run of its own. At the end all that was due is
    * sent and awaited, for 60 s at the most and 5 s without progress; that is not in `seconds`.
    *
    * @throws {UsageError} If a number is out of range, or the heavy path is missing or none.

@@ -34,7 +34,7 @@ const onProgress = (progress: Progress) => reply({ progress });
 
 // Imported when it is chosen: the epoll engine opens libc of Linux as it loads.
 async function startEngine(config: EngineConfig): Promise<Engine> {
-  const light = requestFor("/", config);
+  const light = requestFor(config.path, config);
   if (config.engine === "epoll") {
     const { EpollConnections, ownCpuUs } = await import("./epoll.ts");
     return new Engine(config, new EpollConnections(config, light), ownCpuUs, onProgress);
@@ -48,7 +48,7 @@ let stress: Stress | undefined;
 async function runStress(config: EngineConfig, options: StressOptions): Promise<StressPart> {
   if (config.engine !== "epoll") throw new UsageError("Stress needs the epoll engine, which runs on Linux only.");
   const { Stress } = await import("./stress.ts");
-  stress ??= new Stress(config, requestFor("/", config), onProgress);
+  stress ??= new Stress(config, requestFor(config.path, config), onProgress);
   return stress.run(options);
 }
 

@@ -44,6 +44,8 @@ export interface LoadOptions {
   head?: HeadName;
   /** `GET` by default. */
   method?: "GET" | "HEAD";
+  /** What is asked for, `/` by default; of listeners where they open their WebSockets. */
+  path?: string;
   /**
    * For so long before a request of an open loop is due, the process asks for events without sleeping: a sleeping thread
    * wakes tens of µs late. By default 150 where its core is its own, and 0 where it is not.
@@ -129,8 +131,8 @@ export interface AskOutcome {
 export interface ClosedOptions {
   seconds: number;
   warmupSeconds: number;
-  /** The target of its requests. */
-  path: string;
+  /** The path of its requests; null: the one that the generator was started with. */
+  path: string | null;
 }
 
 /** An open loop: requests are due at fixed times, whether or not answers come. */
@@ -337,7 +339,7 @@ export interface Timing {
 
 /** The part of one process in a closed loop or in a churn. */
 export interface ClosedPart extends Timing {
-  path: string;
+  path: string | null;
 }
 export interface ChurnPart extends Timing {
   concurrency: number;
@@ -439,6 +441,8 @@ export interface EngineConfig {
   port: number;
   head: HeadName;
   method: "GET" | "HEAD";
+  /** What a request asks for that names no other path. */
+  path: string;
   cpu: number | null;
   spinUs: number;
   /** Which of how many processes it is: they share the ports of 127.0.0.1. */

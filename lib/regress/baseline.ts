@@ -133,18 +133,14 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
   if (old !== undefined) {
     const changed = (Object.keys(old.digests) as (keyof Digests)[])
       .filter((name) => old.digests[name] !== wanted.digests[name]).map((name) => NAMES[name]);
-    return {
-      missing: `its baseline was measured with another ${changed.join(" and ")}: --update-baseline makes a new one`,
-    };
+    return { missing: `its baseline was measured with another ${changed.join(" and ")}` };
   }
   const others = entries.filter(({ experiment }) => experiment === wanted.experiment);
   const far = others.find(({ kind }) => !isSameKind(kind, wanted.kind));
-  if (others.length === 0) return { missing: "there is no baseline of it: --update-baseline makes one" };
-  if (far === undefined) {
-    return { missing: "its baseline has another reference or number of connections: --update-baseline adds one" };
-  }
+  if (others.length === 0) return { missing: "there is no baseline of it" };
+  if (far === undefined) return { missing: "its baseline has another reference or number of connections" };
   const kinds = `${describeKind(far.kind)}; this is ${describeKind(wanted.kind)}`;
-  return { missing: `its baseline is of another kind of machine (${kinds}): --update-baseline adds this one` };
+  return { missing: `its baseline is of another kind of machine (${kinds})` };
 }
 
 /**

@@ -19,7 +19,7 @@ type Stored<Row> = Row & { key: string; time: string };
 const STORED = {
   key: field(
     text,
-    "the same for rounds that can be put together: machine, runtime, experiment, its source, rate, load",
+    "the same for rounds that can be put together: machine and its boot, runtime, experiment, its source, connections, load",
   ),
   time: field(text, "when the round ended, in UTC"),
 };

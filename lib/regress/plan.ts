@@ -10,7 +10,7 @@ import { UsageError } from "../cli/errors.ts";
 import { machineOf } from "../results/machine.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { cacheFolder, fetchDeno } from "../server/deno_versions.ts";
-import type { Variant } from "../server/subject.ts";
+import { isCustom, type Subject, type Variant } from "../server/subject.ts";
 import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "./command.ts";
 import type { RegressPlan } from "./regress.ts";
 import { measurePairs } from "./rounds.ts";
@@ -48,11 +48,12 @@ export function chooseExperiments(names: string | undefined): Experiment[] {
 }
 
 /** One that serves a single connection at a time is measured with one. */
-const connectionsOf = ({ cannot }: Experiment) => Object.hasOwn(cannot, "serve-others") ? 1 : CONNECTIONS;
+const connectionsOf = (subject: Subject) =>
+  !isCustom(subject) && Object.hasOwn(subject.cannot, "serve-others") ? 1 : CONNECTIONS;
 
 /** What the command line of a run decides. */
 export interface RegressOptions {
-  experiments: readonly Experiment[];
+  subjects: readonly Subject[];
   updateBaseline: boolean;
   replaceBaseline: boolean;
   quick: boolean;
@@ -63,13 +64,13 @@ export interface RegressOptions {
 
 /** The plan of a run on this machine. It reports on stderr. */
 export async function planRun(options: RegressOptions): Promise<RegressPlan> {
-  const { experiments, updateBaseline, replaceBaseline, quick, signal, command } = options;
+  const { subjects, updateBaseline, replaceBaseline, quick, signal, command } = options;
   const host = hostFacts();
   const reference = await referenceHere();
   const { rounds, ...load } = quick ? QUICK_ROUND : ROUND;
   return {
     reference,
-    candidates: experiments.map((experiment) => ({ experiment, connections: connectionsOf(experiment) })),
+    candidates: subjects.map((subject) => ({ subject, connections: connectionsOf(subject) })),
     rounds,
     load,
     signal,

@@ -30,7 +30,7 @@ export const VERDICTS = Object.keys(VERDICT_SAYS) as RowVerdict[];
 
 /** What was found of one experiment. */
 export const REGRESSION_ROW = v.strictObject({
-  experiment: field(text, "which one"),
+  experiment: field(text, "which one, or the name of a server of one's own"),
   connections: field(number, "how many each of the two held"),
   verdict: field(
     v.picklist(VERDICTS),

@@ -28,6 +28,7 @@ import { Journal } from "./journal.ts";
 import { digestOf, loadDigest } from "../results/lab.ts";
 import { readSources } from "../catalogue/sources.ts";
 import { versionOf } from "../server/manifest.ts";
+import { isCustom, type Subject } from "../server/subject.ts";
 import { type Interval, medianOf, ratioInterval } from "../timing/stats.ts";
 import { counted } from "../text/format.ts";
 import { CannotStore } from "../results/durable_file.ts";
@@ -35,7 +36,7 @@ import { CannotStore } from "../results/durable_file.ts";
 /** What is to be measured, and where what is found is kept. */
 export interface RegressPlan {
   reference: Experiment;
-  candidates: readonly { experiment: Experiment; connections: number }[];
+  candidates: readonly { subject: Subject; connections: number }[];
   rounds: number;
   /** What else decides what a round measures, such as the length of a slice: rounds of another load are not resumed. */
   load: Record<string, number>;
@@ -68,15 +69,18 @@ interface Entrant extends Candidate {
 
 const ROUNDS = "regress-run.jsonl";
 
+/** What a server is made of. Of a command nobody knows what it runs: nothing else is ever the same. */
+const sourceOf = (subject: Subject): unknown =>
+  isCustom(subject) ? crypto.randomUUID() : readSources(subject.path).map(([, text]) => text);
+
 /**
  * What of a round may change while one works on a server: rounds are put together only where all of it is the same. Also of
  * one boot, because a machine of the same kind may be another one; and those of a baseline are never judged by it.
  */
 async function keyOf(plan: RegressPlan, kind: HostKind, candidate: Candidate): Promise<string> {
-  const source = (experiment: Experiment) => readSources(experiment.path).map(([, text]) => text);
   const { reference, rounds, load, host, updateBaseline } = plan;
   const { subject, connections } = candidate;
-  const sources = [source(reference), source(subject as Experiment)];
+  const sources = [sourceOf(reference), sourceOf(subject)];
   return await digestOf([
     kind,
     host.deno,
@@ -107,12 +111,12 @@ async function digestsOf({ reference, load, rounds }: RegressPlan): Promise<Dige
 
 async function entrants(plan: RegressPlan, kind: HostKind, baseline: readonly BaselineEntry[]): Promise<Entrant[]> {
   const digests = await digestsOf(plan);
-  return await Promise.all(plan.candidates.map(async ({ experiment, connections }) => {
-    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind, digests };
+  return await Promise.all(plan.candidates.map(async ({ subject, connections }) => {
+    const wanted = { experiment: subject.name, reference: plan.reference.name, connections, kind, digests };
     const entry = baselines.findEntry(baseline, wanted);
     const missing = "missing" in entry ? entry.missing : null;
     const candidate: Candidate = {
-      subject: experiment,
+      subject,
       connections,
       ratePerS: null,
       baseline: "missing" in entry ? [] : entry.nights.map(({ log_ratios }) => log_ratios), // of none it cannot be judged
@@ -248,10 +252,10 @@ export async function baselineTimes(plan: RegressPlan): Promise<Map<string, stri
   const stored = await baselines.readBaseline(join(plan.dir, BASELINE));
   const kind = baselines.hostKind(plan.host);
   const digests = await digestsOf(plan);
-  return new Map(plan.candidates.map(({ experiment, connections }) => {
-    const wanted = { experiment: experiment.name, reference: plan.reference.name, connections, kind, digests };
+  return new Map(plan.candidates.map(({ subject, connections }) => {
+    const wanted = { experiment: subject.name, reference: plan.reference.name, connections, kind, digests };
     const entry = baselines.findEntry(stored, wanted);
-    return [experiment.name, "missing" in entry ? [] : entry.nights.map(({ time }) => time)];
+    return [subject.name, "missing" in entry ? [] : entry.nights.map(({ time }) => time)];
   }));
 }
 

@@ -7,7 +7,7 @@
 import { shuffle } from "es-toolkit";
 import { CannotCompare } from "../compare/side.ts";
 import { decide, type Decision, LEAST_VALID_SHARE, type Logs, TOO_FEW } from "./decision.ts";
-import { DISTURBED, type FindingId, isSpoilt as isTaken } from "../results/findings.ts";
+import { DISTURBED, FINDING_SAYS, type FindingId, isSpoilt as isTaken } from "../results/findings.ts";
 import { type PairPlan, pairRound } from "../compare/pair.ts";
 import type { Subject } from "../server/subject.ts";
 import type { RoundFound } from "../results/rows.ts";
@@ -70,11 +70,14 @@ export const validLogs = ({ rounds }: Candidate, phase: Phase): number[] =>
   rounds.filter((round) => round.phase === phase && !isSpoilt(round)).map(({ log_ratio }) => log_ratio)
     .filter((log) => log !== null);
 
-/** What of the rounds does not count, and why: `6 of 30 rounds do not count: foreign_load`. Null: all do. */
+/** A finding, and what was seen. */
+const inWords = (id: FindingId) => `${id} (${FINDING_SAYS[id].split(":")[0]})`;
+
+/** What of the rounds does not count, and why: `6 of 30 rounds do not count: foreign_load (other processes …)`. Null: all do. */
 export function lostRounds({ rounds }: Candidate): string | null {
   const lost = rounds.filter((round) => round.failure !== null || isSpoilt(round));
   if (lost.length === 0) return null;
-  const why = lost.flatMap((round) => round.failure?.reason ?? spoiltBy(round));
+  const why = lost.flatMap((round) => round.failure?.reason ?? spoiltBy(round).map(inWords));
   return `${lost.length} of ${rounds.length} rounds do not count: ${[...new Set(why)].join("; ")}`;
 }
 

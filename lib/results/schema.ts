@@ -87,6 +87,7 @@ export const PARAMETERS = v.strictObject({
     ),
   ),
   message_bytes: v.exactOptional(field(number, "in `broadcast`, bytes of a message, without its frame")),
+  path: v.exactOptional(field(text, "what was asked for by GET; missing: `/`")),
   staying: v.exactOptional(field(number, "in `stress`, how many of the connections stay; the others churn")),
   ...SETUP_FIELDS,
   agents: v.exactOptional(

@@ -31,6 +31,7 @@ import { StartError } from "../server/server.ts";
 import {
   bypassesKernel,
   isCustom,
+  pathOf,
   type Place,
   type Running,
   type RunningOf,
@@ -161,6 +162,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
       ...(server.pid !== null && { serverPid: server.pid }),
       kernelThreads,
       ...(setup.head && { head: setup.head }),
+      path: pathOf(subject),
       ...(spinUs !== undefined && { spinUs }),
       ...(onProgress && { onProgress }),
     }),

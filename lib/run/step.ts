@@ -16,7 +16,7 @@ import { OpenConnections } from "./open_connections.ts";
 import { setupFlags, setupOf } from "./setup.ts";
 import { SCENARIO } from "./scenarios.ts";
 import { StartError } from "../server/server.ts";
-import { bypassesKernel, hasWork, isCustom, repeat, type Running, type Subject } from "../server/subject.ts";
+import { bypassesKernel, hasWork, isCustom, pathOf, repeat, type Running, type Subject } from "../server/subject.ts";
 
 /** Where a step stands. */
 export interface StepProgress {
@@ -134,11 +134,12 @@ export async function runStep(options: RunOptions): Promise<Result> {
   const { experiment, step, lent, signal, onProgress } = options;
   const isWired = options.isWired === true || bypassesKernel(experiment);
   const common = await commonOf(options);
+  const asked = pathOf(experiment) === "/" ? {} : { path: pathOf(experiment) };
   let otherListener: string | null = null;
   const finish = (ended: Ended, reason: string | null, measured?: Driven) =>
     newResult({
       ...common,
-      parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }) },
+      parameters: { ...step.parameters, ...(isWired && { wire: "veth" as const }), ...asked },
       ...figuresOf(experiment.name, step, otherListener, measured),
       command: repeat(experiment, flagsOf(step)),
       ended,

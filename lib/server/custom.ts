@@ -10,6 +10,7 @@ import type { CustomServer } from "./subject.ts";
 
 const NAME = /^[a-z0-9]+(-[a-z0-9]+)*$/;
 const ANY_PORT = { min: 1, max: 65535, integer: true };
+const PATH = /^\/[!-~]*$/;
 
 /** Parts a command line at the separator: flags before it, the words of a command behind it; null: there is none. */
 export function commandBehind(args: readonly string[]): { own: string[]; words: string[] | null } {
@@ -24,7 +25,7 @@ export function commandBehind(args: readonly string[]): { own: string[]; words: 
 const HOSTS = ["localhost", "127.0.0.1", "[::1]"];
 
 /** @param isLent Agents make the load: the user names the server here, and its network there. */
-function targetOf(url: string, isLent: boolean): { host: string; port: number } {
+function targetOf(url: string, isLent: boolean): Pick<CustomServer, "host" | "port" | "path"> {
   const parsed = URL.parse(url);
   if (parsed?.protocol === "https:") {
     throw new UsageError(`--url ${url}: TLS is not supported here. Give an http:// address.`);
@@ -36,8 +37,20 @@ function targetOf(url: string, isLent: boolean): { host: string; port: number } 
       `--url ${url}: load goes to this machine only, by ${HOSTS.join(", ")}; agents load others (--fleet).`,
     );
   }
-  if (parsed.pathname !== "/" || parsed.search !== "") throw new UsageError(`--url ${url}: only GET / is asked for.`);
-  return { host: hostname.replace(/^\[|\]$/g, ""), port: parsed.port === "" ? 80 : Number(parsed.port) };
+  const address = { host: hostname.replace(/^\[|\]$/g, ""), port: parsed.port === "" ? 80 : Number(parsed.port) };
+  const path = parsed.pathname + parsed.search;
+  return path === "/" ? address : { ...address, path };
+}
+
+/**
+ * What is asked for; nothing where that is `/`.
+ *
+ * @throws {UsageError} If it is no path.
+ */
+export function readPath(path: string | undefined): Pick<CustomServer, "path"> {
+  if (path === undefined || path === "/") return {};
+  if (!PATH.test(path)) throw new UsageError(`--path ${path} is no path such as /healthz.`);
+  return { path };
 }
 
 /**
@@ -48,7 +61,7 @@ function targetOf(url: string, isLent: boolean): { host: string; port: number } 
  * @throws {UsageError} If the flags do not name one server.
  */
 export function readCustom(
-  { name, url, pid, port }: { name?: string; url?: string; pid?: string; port?: string },
+  { name, url, pid, port, path }: { name?: string; url?: string; pid?: string; port?: string; path?: string },
   words: string[] | null,
   taken: readonly string[],
   fleet: string | null = null,
@@ -65,10 +78,22 @@ export function readCustom(
     if (fleet !== null) throw new UsageError("--fleet loads a server that runs already: name it by --url.");
     if (pid !== undefined) throw new UsageError("--pid belongs to --url: the process of a command is known.");
     const where = port === undefined ? null : numberFlag("port", port, ANY_PORT);
-    return { ...common, words, host: null, port: where, pid: null };
+    return { ...common, words, host: null, port: where, pid: null, ...readPath(path) };
   }
   if (port !== undefined) throw new UsageError("--port belongs to a command: --url names its port itself.");
+  if (path !== undefined) throw new UsageError("--path belongs to a command: --url has its path at its end.");
   const process = pid === undefined ? null : numberFlag("pid", pid, { min: 1, max: 2 ** 22, integer: true });
   const attached = { ...common, words, ...targetOf(url!, fleet !== null), pid: process };
   return fleet === null ? attached : { ...attached, fleet };
+}
+
+/**
+ * The same for what speaks to a server by clients of its own, which ask for `/`.
+ *
+ * @throws {UsageError} As {@linkcode readCustom}, or if a path is named.
+ */
+export function readAtRoot(flags: Parameters<typeof readCustom>[0], words: string[] | null, taken: readonly string[]) {
+  const subject = readCustom(flags, words, taken);
+  if (subject.path !== undefined) throw new UsageError(`--url ${flags.url}: only GET / is asked for here.`);
+  return subject;
 }

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { UsageError } from "../cli/errors.ts";
-import { commandBehind, readCustom } from "./custom.ts";
+import { commandBehind, readAtRoot, readCustom } from "./custom.ts";
 
 Deno.test("what stands behind -- is the command, and the separator of deno task is not it", () => {
   assertEquals(commandBehind(["--name", "mine", "--", "node", "x.js", "--", "-v"]), {
@@ -27,6 +27,18 @@ Deno.test("a custom server is a command with a port, or an address with a proces
   });
 });
 
+Deno.test("a path is named by a flag for a command, and by the address for what runs already", () => {
+  const pathIn = (flags: Parameters<typeof readCustom>[0], words: string[] | null) =>
+    readCustom({ name: "mine", ...flags }, words, []).path;
+  assertEquals(pathIn({ path: "/healthz" }, ["node"]), "/healthz");
+  assertEquals(pathIn({ url: "http://127.0.0.1:3000/search?q=1" }, null), "/search?q=1");
+  assertEquals([pathIn({}, ["node"]), pathIn({ path: "/" }, ["node"])], [undefined, undefined]);
+  assertEquals(pathIn({ url: "http://127.0.0.1:3000" }, null), undefined);
+  const url = "http://127.0.0.1:3000/x";
+  assertThrows(() => readAtRoot({ name: "mine", url }, null, []), UsageError, "only GET / is asked for here");
+  assertEquals(readAtRoot({ name: "mine", url: "http://127.0.0.1:3000" }, null, []).port, 3000);
+});
+
 Deno.test("what names no server, two of them, or one elsewhere is a usage error that says so", () => {
   const cases: [Parameters<typeof readCustom>[0], string[] | null, string][] = [
     [{}, ["node"], "--name mine"],
@@ -39,7 +51,9 @@ Deno.test("what names no server, two of them, or one elsewhere is a usage error 
     [{ name: "studies" }, ["node"], "folder of results/"],
     [{ name: "mine", url: "https://127.0.0.1" }, null, "TLS is not supported"],
     [{ name: "mine", url: "ftp://127.0.0.1" }, null, "no http:// address"],
-    [{ name: "mine", url: "http://127.0.0.1/x" }, null, "only GET /"],
+    [{ name: "mine", url: "http://127.0.0.1/x", path: "/y" }, null, "--path belongs to a command"],
+    [{ name: "mine", path: "healthz" }, ["node"], "--path healthz is no path"],
+    [{ name: "mine", path: "/a b" }, ["node"], "--path /a b is no path"],
     [{ name: "mine", pid: "1" }, ["node"], "--pid belongs to --url"],
     [{ name: "mine", url: "http://127.0.0.1", pid: "x" }, null, "--pid x"],
     [{ name: "mine", url: "http://127.0.0.1", port: "1" }, null, "--port belongs to a command"],

@@ -60,10 +60,18 @@ const BANNER = /^Listening\b/;
 const OF_DEBUGGER =
   /^(Debugger (listening|ending) on |Visit chrome:\/\/inspect|For help, see: https:\/\/nodejs\.org|Failed to start inspector|Starting inspector on )/;
 
-/** The last line that a process said, without a phrase that stands twice; the empty string if it said nothing. */
+/** The end of what stands below an uncaught error: its trace, its fields, or the version of Node. */
+const OF_TRACE = /^(\s|\}$|Node\.js v\d)/;
+const UNCAUGHT = /^(error: |Uncaught |Exception in thread |[\w.]*(Error|Exception)\b.*: )/;
+
+/**
+ * What a process said last: a line, or the message of an error if that line is of its trace; without a phrase that stands
+ * twice. The empty string if it said nothing.
+ */
 export function lastWords(tail: string): string {
-  const lines = tail.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !OF_DEBUGGER.test(line));
-  const last = lines.at(-1) ?? "";
+  const lines = tail.split("\n").filter((line) => line.trim() !== "" && !OF_DEBUGGER.test(line.trim()));
+  const end = lines.at(-1) ?? "";
+  const last = (OF_TRACE.test(end) ? lines.findLast((line) => UNCAUGHT.test(line)) ?? end : end).trim();
   return BANNER.test(last) ? "" : last.replace(/(\b[^:]+: )\1+/g, "$1"); // Deno says `Could not open library: ` twice
 }
 

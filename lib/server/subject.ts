@@ -38,6 +38,10 @@ export interface CustomServer {
   host: string | null;
   /** Where it listens; null: a command gets a free port at each start. */
   port: number | null;
+  /** What it is asked for, by GET; missing: `/`. */
+  path?: string;
+  /** Two of them run at a time, so that none can have a port of its own choice. */
+  isPaired?: true;
   /** The broker of the agents, without user and password; missing: this machine loads it. */
   fleet?: string;
   /** The process to sample, where it runs already; null: its CPU time and memory are not known. */
@@ -72,6 +76,9 @@ export interface Running extends AsyncDisposable {
 }
 
 export const isCustom = (subject: Subject): subject is CustomServer => subject.family === "custom";
+
+/** What a subject is asked for where nothing else is said. */
+export const pathOf = (subject: Subject): string => isCustom(subject) ? subject.path ?? "/" : "/";
 
 /** Whether it serves around the kernel: it needs an interface and an address of its own, so a network of its own. */
 export const bypassesKernel = (subject: Subject): boolean => subject.family === "bypass";
@@ -149,10 +156,10 @@ function commandAt(place: Place, subject: Experiment | Variant, args: readonly s
 /** The command line that measures a subject again, with flags; a shell reads it back as it was. */
 export function repeat(subject: Subject, flags: readonly string[]): string {
   if (!isCustom(subject)) return taskLine("exp", [subject.name, ...flags]);
-  const { name, words, host, port, fleet } = subject;
+  const { name, words, host, port, path, fleet } = subject;
   const line = ["--name", name, ...flags, ...(fleet === undefined ? [] : ["--fleet", fleet])];
-  if (words === null) return taskLine("measure", [...line, "--url", `http://${inUrl(host!, port!)}`]);
-  const own = port === null ? [] : ["--port", String(port)];
+  if (words === null) return taskLine("measure", [...line, "--url", `http://${inUrl(host!, port!)}${path ?? ""}`]);
+  const own = [...(port === null ? [] : ["--port", String(port)]), ...(path === undefined ? [] : ["--path", path])];
   return `${taskLine("measure", [...line, ...own])} -- ${shellQuote(words)}`;
 }
 
@@ -336,7 +343,7 @@ async function startCustom(own: CustomServer, words: readonly string[], options:
   const sockets = "elsewhere" in outcome ? outcome.elsewhere : elsewhere(group, port);
   await group.kill();
   if ("over" in outcome) throw new StartError(await endedEarly(name, port, outcome.over, group.stderrTail));
-  throw new StartError({ ended: "not_ready", reason: notListening(name, port, sockets, group.stderrTail) });
+  throw new StartError({ ended: "not_ready", reason: notListening(own, port, sockets, group.stderrTail) });
 }
 
 function runningCustom(group: Group, host: string, port: number): Running {
@@ -352,13 +359,15 @@ function runningCustom(group: Group, host: string, port: number): Running {
 }
 
 /** Why nothing listens although the command runs. */
-function notListening(name: string, port: number, sockets: Elsewhere, stderrTail: string): string {
+function notListening({ name, isPaired }: CustomServer, port: number, sockets: Elsewhere, stderrTail: string): string {
   if (isNowhere(sockets)) {
     return withLastWords(`${name} does not listen on port ${port}, which PORT names in its environment`, stderrTail);
   }
   const found = sockets.tcp.find(({ host }) => Object.values(ANY_HOST).flat().includes(host));
   const remedy = found === undefined
     ? "let it listen on 127.0.0.1"
+    : isPaired === true
+    ? "two run at a time, so let it listen on the port in PORT"
     : `say --port ${found.port}, or --port N if it opens port N later`;
   return `${name} listens on ${
     socketsInWords(sockets)

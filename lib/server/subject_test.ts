@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
@@ -159,6 +159,9 @@ Deno.test(
     assertEquals(error.failure.ended, "not_ready");
     assertStringIncludes(error.failure.reason, `mine listens on 127.0.0.1:${port}, and not on port `);
     assertStringIncludes(error.failure.reason, `say --port ${port}`);
+    const paired = { ...own(hello("127.0.0.1", String(port))), isPaired: true as const };
+    const ofTwo = await assertRejects(() => startSubject(paired), StartError);
+    assertMatch(ofTwo.failure.reason, /: two run at a time, so let it listen on the port in PORT$/);
   },
 );
 

@@ -3,9 +3,9 @@
  *
  * deno task ab event-loop --deno 2.8.x,2.9.6
  */
-import { describeInterrupted, describePair, exitOfPair, mustStart, type Pair, readPair } from "./pair.ts";
+import { describeInterrupted, describePair, describeSides, exitOfPair, mustStart, type Pair, readPair } from "./pair.ts";
 import { findHttp } from "../../lib/catalogue/catalogue.ts";
-import { UsageError } from "../../lib/cli/errors.ts";
+import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
@@ -14,6 +14,8 @@ import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/co
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, setupFlags } from "../../lib/run/setup.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
+import { readPath } from "../../lib/server/custom.ts";
 import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 
 const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, from npm
@@ -22,17 +24,24 @@ const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two ver
        deno task ab <experiment> --ref HEAD~1    as a commit had it, and as it is
        deno task ab --cmd "A" --cmd "B"          two servers of your own, in the
                                                  syntax of sh; PORT is the port
+                                                 They run in the folder of the
+                                                 lab: cd /my-api && exec node x.js
 Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
        ${SETUP_USAGE}
+       --path: what two commands are asked for by GET (/); the answer must have
+       status 200, and the connection must stay open.
        Without --rate both are asked as fast as they answer; half: of what the
        slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
-       It ends with 1 if B is slower, confirmed by fresh rounds, or breaks under
-       the load, and with 70 if one of the two cannot be started.`;
+       Judged is CPU time per request, and a change under 2 % is of no interest;
+       latency is not judged. It takes 5 to 13 minutes, and as many again where
+       fresh rounds must decide. Nothing is stored.
+       It ends with 1 if B is slower, confirmed by fresh rounds, or does not
+       answer; with 70 if one of the two cannot be started, or A does not answer.`;
 
 function readFlags() {
   const flags = parseFlags(Deno.args, {
     boolean: ["quick", "json"],
-    string: ["deno", "v8-flags", "ref", "rounds", "connections", "rate", ...SETUP_FLAGS],
+    string: ["deno", "v8-flags", "ref", "rounds", "connections", "rate", "path", ...SETUP_FLAGS],
     collect: ["cmd"],
   });
   if (flags._.length > 1) throw new UsageError(`Unexpected ${flags._[1]}: one experiment at a time.`);
@@ -59,8 +68,21 @@ function readFlags() {
       ...(flags["v8-flags"] !== undefined && { v8Flags: flags["v8-flags"] }),
       ...(flags.ref !== undefined && { ref: flags.ref }),
       commands: flags.cmd,
+      ...readPath(flags.path),
     },
   };
+}
+
+/**
+ * Whether both can be compared.
+ *
+ * @returns Why B broke; null: it answers.
+ * @throws {KnownFailure} If one of them does not start, or if A does not answer: there is nothing to compare with.
+ */
+async function reasonOfB([a, b]: Pair, signal: AbortSignal): Promise<string | null> {
+  const [ofA, ofB] = [await mustStart(a, signal), await mustStart(b, signal)];
+  if (ofA !== null) throw new KnownFailure(`Nothing can be compared: ${ofA}.`);
+  return ofB;
 }
 
 /** Measures a pair, shows the answer, and returns the exit code. An interrupt shows what the rounds until then say. */
@@ -79,7 +101,8 @@ async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: 
   });
   const outcome = outcomeOf(candidate, { rounds });
   const exit = signal.aborted ? EXIT.interrupted : exitOfPair(outcome);
-  const text = signal.aborted ? describeInterrupted(pair, candidate) : describePair(pair, candidate, outcome);
+  const answer = signal.aborted ? describeInterrupted(pair, candidate) : describePair(pair, candidate, outcome);
+  const text = `${answer}\n${describeSides(pair, candidate, hostFacts())}`;
   if (flags.json) {
     console.log(
       JSON.stringify({ a: a.name, b: b.name, exit, ...setup, ...outcome, rounds: candidate.rounds }, null, 2),
@@ -97,6 +120,10 @@ await runScript(USAGE, async () => {
   const flags = readFlags();
   using folder = flags.wish.ref === undefined ? null : temporaryFolder();
   const pair = await readPair(flags.wish, folder?.path ?? "", (version) => fetchDeno(version, cacheFolder()));
-  for (const subject of pair) await mustStart(subject, signal);
-  return await measure(pair, flags, signal);
+  const reason = await reasonOfB(pair, signal);
+  if (reason === null) return await measure(pair, flags, signal);
+  const [{ name: a }, { name: b }] = pair;
+  if (flags.json) console.log(JSON.stringify({ a, b, exit: EXIT.failed, ended: "broken", reason, rounds: [] }, null, 2));
+  else console.log(`${b} against ${a}: broken. ${reason}.`);
+  return EXIT.failed;
 });

@@ -12,12 +12,14 @@ import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
 import { changeInterval } from "../../lib/regress/record.ts";
 import { readCustom } from "../../lib/server/custom.ts";
 import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
-import { foundOften } from "../../lib/results/findings.ts";
+import { type FindingId, foundOften } from "../../lib/results/findings.ts";
+import { describeHost, type HostFacts } from "../../lib/sampling/host.ts";
 import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
-import { openBench } from "../../lib/run/bench.ts";
-import { type Subject, type Variant } from "../../lib/server/subject.ts";
-import { counted } from "../../lib/text/format.ts";
-import { ratioInterval } from "../../lib/timing/stats.ts";
+import { addErrors, openBench } from "../../lib/run/bench.ts";
+import { mainCause } from "../../lib/run/hold.ts";
+import { type CustomServer, isCustom, pathOf, type Subject, type Variant } from "../../lib/server/subject.ts";
+import { count, counted } from "../../lib/text/format.ts";
+import { medianOf, ratioInterval } from "../../lib/timing/stats.ts";
 
 /** Before and after: B is judged against A. */
 export type Pair = [a: Subject, b: Subject];
@@ -34,6 +36,8 @@ export interface PairWish {
   v8Flags?: string;
   ref?: string;
   commands: readonly string[];
+  /** What the commands are asked for. */
+  path?: string;
 }
 
 /** An experiment of which only the Deno below it is another. */
@@ -88,18 +92,30 @@ const BUILTIN =
  * A command of one's own. The shell reads it, so that it may have variables and $PORT in it. It becomes the program where
  * there is only one, so that the shell itself is not measured.
  */
-const byCommand = (name: string, command: string) =>
-  readCustom({ name }, ["sh", "-c", BUILTIN.test(command) ? command : `exec env ${command}`], []);
+const byCommand = (name: string, command: string, path: string | undefined): CustomServer => ({
+  ...readCustom({ name, ...(path !== undefined && { path }) }, [
+    "sh",
+    "-c",
+    BUILTIN.test(command) ? command : `exec env ${command}`,
+  ], []),
+  isPaired: true,
+});
 
 /**
- * Starts a subject once and stops it: one that cannot start is a failure of the measurement, and no verdict on its speed.
+ * Starts a subject once, asks it once, and stops it: one that cannot start is a failure of the measurement, and no verdict on
+ * its speed.
  *
+ * @returns Why no load can be put on it; null: it answers as it must.
  * @throws {Unavailable} If it cannot run here.
  * @throws {KnownFailure} If it does not start.
  */
-export async function mustStart(subject: Subject, signal: AbortSignal): Promise<void> {
+export async function mustStart(subject: Subject, signal: AbortSignal): Promise<string | null> {
   try {
-    await using _ = await openBench(subject, { signal }); // with its network, where it needs one
+    await using bench = await openBench(subject, { signal }); // with its network, where it needs one
+    const { errors } = await bench.generator.connect(1);
+    const { answered, closed, errors: more } = await bench.generator.ask();
+    if (answered === 1 && closed === 0) return null;
+    return `${subject.name} is asked for ${pathOf(subject)}: connections ${mainCause(addErrors(errors, more), closed)}`;
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     const { ended, reason } = error.failure;
@@ -116,14 +132,15 @@ export async function mustStart(subject: Subject, signal: AbortSignal): Promise<
  * @throws {CannotFetch} If a version of Deno cannot be had.
  */
 export async function readPair(wish: PairWish, folder: string, fetch: Fetch): Promise<Pair> {
-  const { experiment, deno, v8Flags, ref, commands } = wish;
+  const { experiment, deno, v8Flags, ref, commands, path } = wish;
   const ways = [deno, v8Flags, ref].filter((way) => way !== undefined).length + (commands.length > 0 ? 1 : 0);
   if (ways !== 1) throw new UsageError(`Say in one way which two: ${HOW}.`);
   if (commands.length > 0) {
     if (experiment !== undefined) throw new UsageError(`--cmd names two servers: leave out ${experiment.name}.`);
     if (commands.length !== 2) throw new UsageError("Give --cmd twice: before and after.");
-    return [byCommand("a", commands[0]!), byCommand("b", commands[1]!)];
+    return [byCommand("a", commands[0]!, path), byCommand("b", commands[1]!, path)];
   }
+  if (path !== undefined) throw new UsageError("--path belongs to --cmd: experiments are asked for /.");
   if (experiment === undefined) throw new UsageError("Name an experiment: deno task ab event-loop --deno 2.8.x,2.9.6");
   if (ref !== undefined) return [await asOf(ref, experiment, folder), experiment];
   if (experiment.version !== null) {
@@ -139,13 +156,42 @@ const ANSWER: Record<Says, string> = {
   too_few: "too few valid rounds",
 };
 
-/**
- * That server and load shared a core in most rounds, in a line; null if they did not. A server that waits for its core finds
- * more requests at once when it runs, so that each costs less.
- */
-function sharedCore({ rounds }: Candidate): string | null {
-  if (!foundOften(rounds).some(({ id }) => id === "shared_core")) return null;
-  return "shared_core: server and load generator shared a core, which changes the CPU time per request";
+/** What may be wrong with a ratio although its rounds count. */
+const CAVEATS: Partial<Record<FindingId, string>> = {
+  // A server that waits for its core finds more requests at once when it runs, so that each costs less.
+  shared_core: "server and load generator shared a core, which changes the CPU time per request",
+  // One that is idle now and then sleeps less often once it is slower, and a wake-up is expensive.
+  client_bound:
+    "the load generator was at its limit and the server was not, which hides part of a slowdown; --rate half does not",
+};
+
+/** The caveats of most rounds, a line each. */
+function caveats({ rounds }: Candidate): string[] {
+  const ids = new Set(foundOften(rounds).map(({ id }) => id));
+  return [...ids].flatMap((id) => CAVEATS[id] === undefined ? [] : [`  ${id}: ${CAVEATS[id]}`]);
+}
+
+/** What a subject is: the command of one's own, or the program that an experiment runs under. */
+const whatIs = (subject: Subject): string =>
+  isCustom(subject) ? subject.words!.at(-1)!.replace(/^exec env /, "") : subject.title;
+
+/** What was measured, where, and what a request cost either of them: as much as a reader needs to repeat it. */
+export function describeSides([a, b]: Pair, { rounds, connections, ratePerS }: Candidate, host: HostFacts): string {
+  const cost = (values: (number | null)[]) => {
+    const cpuUs = medianOf(values);
+    return cpuUs === null ? "" : `, ${count(cpuUs, 2)} CPU-µs per request`;
+  };
+  const rate = ratePerS === null
+    ? "as fast as they answer"
+    : ratePerS === "half"
+    ? "at half of what the slower reaches"
+    : `at ${count(ratePerS)} requests/s`;
+  return [
+    `  ${a.name}: ${whatIs(a)}${cost(rounds.map((round) => round.reference_cpu_us_per_request))}`,
+    `  ${b.name}: ${whatIs(b)}${cost(rounds.map((round) => round.candidate_cpu_us_per_request))}`,
+    `  ${counted(rounds.length, "round")}, ${counted(connections, "connection")}, GET ${pathOf(b)} ${rate}`,
+    `  ${describeHost(host)}`,
+  ].join("\n");
 }
 
 /** The answer in words: did it get slower, by how much, how sure. */
@@ -157,13 +203,12 @@ export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcom
       ? `  ${which}: no valid round`
       : `  ${which}: ${changeInterval(change.estimate, change.low, change.high)} CPU time per request, ${ANSWER[says]}`;
   const lost = lostRounds(candidate);
-  const shared = sharedCore(candidate);
   return [
     `${b.name} against ${a.name}: ${verdict.replace("_", " ")}${reason === null ? "" : `, ${reason}`}`,
     line(fresh === null ? "rounds" : "all rounds", all),
     ...(fresh === null ? [] : [line("fresh rounds", fresh)]),
     ...(lost === null ? [] : [`  ${lost}`]),
-    ...(shared === null ? [] : [`  ${shared}`]),
+    ...caveats(candidate),
     "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
   ].join("\n");
 }

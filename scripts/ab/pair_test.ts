@@ -3,6 +3,7 @@ import { join } from "node:path";
 import {
   describeInterrupted,
   describePair,
+  describeSides,
   exitOfPair,
   type Fetch,
   mustStart,
@@ -19,7 +20,7 @@ import { CannotFetch, fetchDeno } from "../../lib/server/deno_versions.ts";
 import { experimentCommand, thisRuntime } from "../../lib/server/server.ts";
 import { isCustom, startSubject, type Variant } from "../../lib/server/subject.ts";
 import { Client } from "../../lib/testing/client.ts";
-import { found } from "../../lib/testing/fixtures.ts";
+import { found, HOST } from "../../lib/testing/fixtures.ts";
 import { folder } from "../../lib/testing/folder.ts";
 
 const ignore = Deno.build.os === "windows"; // sh, git
@@ -107,6 +108,7 @@ Deno.test("what does not say in one way which two is a usage error that tells ho
     [{ experiment, deno: "2.9.6,2.9.6" }, "is Deno 2.9.6 twice"],
     [{ experiment, v8Flags: "single" }, "begins with --"],
     [{ commands: ["x"] }, "Give --cmd twice"],
+    [{ experiment, deno: "2.8.3,2.9.6", path: "/x" }, "--path belongs to --cmd"],
     [{ experiment, commands: ["x", "y"] }, "leave out event-loop"],
     [{ experiment: find("go-net"), deno: "2.8.3,2.9.6" }, "go-net is not served by Deno"],
     [{ experiment: find("go-net"), ref: "HEAD" }, "go-net has sources beside it"],
@@ -196,6 +198,37 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "a subject is asked once for its path: another status, or a connection that ends, is a reason",
+  ignore,
+  fn: async () => {
+    const { signal } = new AbortController();
+    const answers = `new URL(request.url).pathname === "/healthz" ? new Response("up") : new Response("", { status: 302 })`;
+    const code = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} },
+      (request) => ${answers})`;
+    const command = `${JSON.stringify(Deno.execPath())} eval --no-lock '${code}'`;
+    const [a] = await pair({ commands: [command, command] });
+    assertEquals(await mustStart(a, signal), "a is asked for /: connections were answered by status 302");
+    const [, b] = await pair({ commands: [command, command], path: "/healthz" });
+    assertEquals(await mustStart(b, signal), null);
+    const closing = command.replace(`new Response("up")`, `new Response("up", { headers: { connection: "close" } })`);
+    const [c] = await pair({ commands: [closing, closing], path: "/healthz" });
+    assertStringIncludes((await mustStart(c, signal))!, "closed after their answer");
+  },
+});
+
+Deno.test("the answer names what was compared, under which load, on what, and what a request cost", async () => {
+  const two = await pair({ commands: ["node old.js", "cd new && exec node new.js"], path: "/api?x=1" });
+  const round = { reference_cpu_us_per_request: 12.34, candidate_cpu_us_per_request: 13 } as PlacedRound;
+  const candidate: Candidate = { subject: two[1], connections: 10, ratePerS: "half", baseline: null, rounds: [round] };
+  assertEquals(describeSides(two, candidate, HOST).split("\n"), [
+    "  a: node old.js, 12.34 CPU-µs per request",
+    "  b: cd new && exec node new.js, 13.00 CPU-µs per request",
+    "  1 round, 10 connections, GET /api?x=1 at half of what the slower reaches",
+    "  a CPU, 2 cores, 24 GiB, linux 6.1.0, Deno 2.9.6",
+  ]);
+});
+
 Deno.test("an interrupt shows what the rounds until then say, and gives no verdict", async () => {
   const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
   const round = (log_ratio: number): PlacedRound => ({
@@ -236,6 +269,8 @@ Deno.test("the answer says that server and load shared a core, where they did in
   assertMatch(saidOf(Array(10).fill(shared)), line);
   assertMatch(saidOf(Array(10).fill(shared)), /not slower\n/); // it weakens the figures, and takes no round away
   assert(!/shared/.test(saidOf([...Array(6).fill(round), ...Array(4).fill(shared)])));
+  const bound = { ...round, findings: [found(two[0].name, "client_bound")] };
+  assertMatch(saidOf(Array(10).fill(bound)), /^ {2}client_bound: .* --rate half does not$/m);
 });
 
 Deno.test("the answer says whether, by how much and how sure; the exit code says it to a script", async () => {

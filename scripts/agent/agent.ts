@@ -231,7 +231,7 @@ export class Agent implements AsyncDisposable {
     return { offsets_us: lease.children.map(({ clockOffsetUs }) => clockOffsetUs) };
   }
 
-  async #startProcesses(lease: Lease, { head, method }: v.InferOutput<typeof START>): Promise<void> {
+  async #startProcesses(lease: Lease, { head, method, path }: v.InferOutput<typeof START>): Promise<void> {
     await stopChildren(lease);
     if (this.#lease !== lease) return; // it has ended meanwhile
     const { host, port, addresses } = lease.target;
@@ -239,7 +239,7 @@ export class Agent implements AsyncDisposable {
     const where = cpus === null ? { processes } : { cpus };
     const children = await startProcesses(
       { host, port, addresses, allow: host },
-      { ...where, head, method },
+      { ...where, head, method, path },
       (i, progress) => {
         lease.progress[i] = progress;
       },

@@ -125,7 +125,7 @@ Deno.test(
     const foreign = randomId();
     const connect = { process: 0, command: { name: "connect", options: { count: 1, timeoutMs: PATIENCE_MS } } };
     for (
-      const [verb, body] of [["start", { head: "client", method: "GET" }], ["do", connect], ["release", {}]] as const
+      const [verb, body] of [["start", { head: "client", method: "GET", path: "/" }], ["do", connect], ["release", {}]] as const
     ) {
       assertEquals(await ask(other, verbSubject(foreign, agent.id, verb), body), {
         refused: "it does not work for this run",
@@ -149,7 +149,7 @@ Deno.test("a command that comes after its beginning is refused, as is one beyond
   const verb = (name: Parameters<typeof verbSubject>[2]) => verbSubject(run, agent.id, name);
   const run_ = (command: unknown) => ask(other, verb("do"), { process: 0, command });
   await ask(other, verb("engage"), { target: targetOf(server.port), digest: DIGEST });
-  const { offsets_us } = await ask(other, verb("start"), { head: "client", method: "GET" });
+  const { offsets_us } = await ask(other, verb("start"), { head: "client", method: "GET", path: "/" });
   assertEquals(offsets_us, [0]);
   const connected = await run_({ name: "connect", options: { count: 20, timeoutMs: PATIENCE_MS } });
   assertEquals(connected.clients, 20);
@@ -178,7 +178,7 @@ async function engaged(opened: Awaited<ReturnType<typeof openAgent>>, server: Fa
   const { agent, other, run } = opened;
   const verb = (name: Parameters<typeof verbSubject>[2], body: unknown = {}) =>
     ask(other, verbSubject(run, agent.id, name), body);
-  const start = () => verb("start", { head: "client", method: "GET" });
+  const start = () => verb("start", { head: "client", method: "GET", path: "/" });
   const command = (process: number, command: unknown) => verb("do", { process, command });
   assertEquals(await verb("engage", { target: targetOf(server.port), digest: DIGEST }), { ok: true });
   return { verb, start, command };

@@ -16,7 +16,7 @@ import { machineOf } from "../../lib/results/machine.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { readStudies, writeStudy } from "../../lib/results/studies.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { commandBehind, readCustom } from "../../lib/server/custom.ts";
+import { commandBehind, readAtRoot } from "../../lib/server/custom.ts";
 import { isCustom, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
 import { measureCell } from "./cell.ts";
@@ -122,7 +122,7 @@ async function readOrder() {
   const all = flags.all && !isOwn ? await allServers(catalogue()) : { here: [], leftOut: [] };
   const named = flags.all ? all.here : flags._.map((name) => findHttp(name));
   const taken = catalogue().filter(speaksHttp).map(({ name }) => name);
-  const subjects: Subject[] = isOwn ? [readCustom(flags, words, taken)] : named;
+  const subjects: Subject[] = isOwn ? [readAtRoot(flags, words, taken)] : named;
   return { flags, seed, faults, subjects, leftOut: all.leftOut };
 }
 

@@ -17,11 +17,12 @@ export const USAGE = `Usage: deno task measure --name NAME [flags] -- <command>â
        deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
        deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N (1)]
 Flags: ${MEASURE_USAGE}
+       [--path /healthz]   behind the host of a --url it stands there
        with --fleet: [--wait 5 (s, for enough agents)]
        ${BROKER_USAGE}
 Without --fleet the host is 127.0.0.1, [::1] or localhost.
-GET / is asked for; with --scenario broadcast WebSockets are opened at /, and the server is to send
-each text that one sends to all. Without a pid CPU time and memory are not known, and shown as such.
+GET / is asked for, or another path, and the answer must have status 200; with --scenario broadcast WebSockets
+are opened there, and the server is to send each text that one sends to all. A command runs in the folder of the lab. Without a pid CPU time and memory are not known, and shown as such.
 With --fleet N hosts make the load, each by deno task agent. A server on another
 host than theirs must be in their --allow-target.`;
 
@@ -53,7 +54,7 @@ export function asked(args: readonly string[], reader: BrokerReader = readBroker
   const { own, words } = commandBehind(args);
   const flags = parseFlags(own, {
     ...MEASURE_FLAGS,
-    string: [...MEASURE_FLAGS.string, "name", "url", "pid", "port", "fleet", "agents", "wait", ...BROKER_FLAGS],
+    string: [...MEASURE_FLAGS.string, "name", "url", "pid", "port", "path", "fleet", "agents", "wait", ...BROKER_FLAGS],
   });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
   const options = readMeasureOptions(flags);

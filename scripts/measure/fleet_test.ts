@@ -83,6 +83,19 @@ Deno.test("what two agents with three processes got answered is what the server 
   assertEquals({ lost, errors, server: stopped!.errors }, { lost: 0, errors: {}, server: {} });
 });
 
+Deno.test("agents ask for the path that the coordinator names", { ignore }, async () => {
+  using dir = project();
+  await using broker = await BrokerProcess.start();
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using _one = await startAgent(broker, dir.path, "one");
+  await using fleet = await gather(broker, server.port, 1);
+  await using generator = await fleet.start({ host: "127.0.0.1", port: server.port }, { path: "/healthz" });
+  await generator.connect(2);
+  await generator.ask();
+  await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
+  assertEquals([...new Set(server.paths)], ["/healthz"]);
+});
+
 Deno.test("measure stores a run of two agents, with a command that repeats it", { ignore }, async () => {
   using dir = project();
   await using broker = await BrokerProcess.start();

@@ -106,7 +106,7 @@ function merged(before: readonly IssueEntry[], found: readonly IssueEntry[]): Is
   return [...kept, ...found.filter((entry) => !before.some((other) => isSameEntry(entry, other)))];
 }
 
-/** The entries that a night without a regression leaves: it speaks of its own kind of machine and its own experiments. */
+/** The entries that a night leaves: it speaks of its own kind of machine and its own experiments. */
 const unresolved = (entries: readonly IssueEntry[], { kind, experiments }: RegressionRecord): IssueEntry[] =>
   entries.filter((entry) =>
     !isSameKind(entry.kind, kind) ||
@@ -125,7 +125,8 @@ function bodyOf(record: RegressionRecord, entries: readonly IssueEntry[], run: s
       table,
       `${link(run, "The run")} has all rounds. It was on: ${describeKind(record.kind)}.`,
       "",
-      "The experiments below are open. A night that is not slower on a machine of the same kind closes this.",
+      "Those below are open. A night that is not slower on a machine of the same kind closes this. If no such machine " +
+      "comes any more, make a new baseline (--new-baseline), and close this by hand.",
       "",
       ...lines,
       "",
@@ -140,8 +141,8 @@ function titleOf(entries: readonly IssueEntry[]): string {
 }
 
 /**
- * Decides what happens to the issue. A regression or a broken experiment opens it, or joins what it names. A night without
- * one takes out the experiments that it shows to be not slower on the same kind of machine, and closes it with the last one.
+ * Decides what happens to the issue. A regression or a broken experiment opens it, or joins what it names. Every night
+ * takes out the experiments that it shows to be not slower on the same kind of machine, and closes it with the last one.
  *
  * @param issue The open issue; null: there is none.
  */
@@ -149,7 +150,7 @@ export function decideIssue(record: RegressionRecord, issue: OpenIssue | null, r
   const found = entriesOf(record);
   const before = issue === null ? [] : readEntries(issue.body);
   if (found.length > 0) {
-    const entries = merged(before ?? [], found);
+    const entries = merged(unresolved(before ?? [], record), found);
     const content = { title: titleOf(entries), body: bodyOf(record, entries, run) };
     return issue === null ? { step: "open", ...content } : { step: "edit", number: issue.number, ...content };
   }

@@ -86,10 +86,12 @@ Deno.test("nothing closes the issue but such a night: not another machine, and n
   }
 });
 
-Deno.test("a regression of something else does not take out what is open", () => {
-  const issue = opened(record(1, { a: "slower" }));
-  const step = decide(record(2, { a: "not_slower", b: "slower" }), issue);
-  assertEquals(entriesOf(bodyOf(step)), [["a", "slower", KIND], ["b", "slower", KIND]]);
+Deno.test("beside a regression of something else, what is not slower any more is taken out, and the rest stays", () => {
+  const issue = opened(record(1, { a: "slower", b: "broken" }));
+  const step = decide(record(2, { a: "not_slower", b: "inconclusive", c: "slower" }), issue);
+  assertEquals(entriesOf(bodyOf(step)), [["b", "broken", KIND], ["c", "slower", KIND]]);
+  assert(step.step === "edit");
+  assertEquals(step.title, "Nightly regression: b, c");
 });
 
 Deno.test("of entries on two kinds of machine, each kind takes out its own, and the last one closes", () => {

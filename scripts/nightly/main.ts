@@ -1,7 +1,8 @@
 /**
- * Measures a fixed set of experiments every night, judges them, and keeps their baselines.
+ * Measures a fixed set of experiments, or a server of one's own, every night, judges it, and keeps the baselines.
  *
  * deno task nightly --json >night.json
+ * deno task nightly --name my-api --json -- node /srv/my-api/server.js >night.json
  */
 import { UsageError } from "../../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
@@ -10,18 +11,24 @@ import { taskLine } from "../../lib/cli/shell.ts";
 import { planRun } from "../../lib/regress/plan.ts";
 import { showRecord } from "../../lib/regress/record.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
+import { commandBehind } from "../../lib/server/custom.ts";
 import { BASELINE_NIGHTS } from "../../lib/regress/baseline.ts";
-import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, readNight, runNight } from "./night.ts";
 import { type Github, reportToGithub } from "./report.ts";
 
-const USAGE = `Usage: deno task nightly [--experiments a,b] [--new-baseline]
-                         [--allow-inconclusive] [--json]
+const USAGE = `Usage: deno task nightly [--experiments a,b] [flags]
+       deno task nightly --name NAME [--port N] [--path /healthz] [flags]
+                         -- <command>…
+Flags: [--new-baseline] [--allow-inconclusive] [--json]
        Judges as \`deno task regress\` does, and keeps the baselines of this
        machine.
        Without --experiments: ${EXPERIMENTS.join(", ")}.
-       An experiment without a baseline gets one. A night that is not slower is
+       With a command: a server of your own. It runs in the folder of the lab;
+       its port is PORT in its environment, or --port. It is asked for / or
+       --path by GET, and must answer with status 200.
+       What has no baseline gets one. A night that is not slower is
        added until a baseline has ${BASELINE_NIGHTS}. Neither happens while the newest verdict on
-       one of the experiments is "slower" or "broken".
+       one of those measured is "slower" or "broken".
        --new-baseline: every baseline starts again with this night, which judges
        nothing.
        --allow-inconclusive: ends with 0 where nothing could be decided.
@@ -37,15 +44,16 @@ const githubHere = (): Github => ({
 
 await runScript(USAGE, () =>
   interruptible(async (signal) => {
-    const flags = parseFlags(Deno.args, {
+    const { own, words } = commandBehind(Deno.args);
+    const flags = parseFlags(own, {
       boolean: ["new-baseline", "allow-inconclusive", "json"],
-      string: ["experiments"],
+      string: ["experiments", "name", "port", "path"],
     });
     if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: --experiments takes the names.`);
-    const { experiments, absent } = nightlyExperiments(flags.experiments);
+    const { subjects, absent } = readNight(flags, words);
     for (const sentence of absent) console.error(`Left out: ${sentence}`);
     const plan = await planRun({
-      experiments,
+      subjects,
       updateBaseline: flags["new-baseline"],
       replaceBaseline: flags["new-baseline"],
       quick: false,

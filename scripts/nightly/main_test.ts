@@ -12,6 +12,8 @@ Deno.test("what cannot be understood ends with 2 and a sentence, before anything
     [["--experiments", "select,select"], "Name each experiment once."],
     [["select"], "Unexpected select: --experiments takes the names."],
     [["--quick"], "Unknown flag --quick."],
+    [["--name", "my-api"], "--name belongs to a server of your own"],
+    [["--name", "my-api", "--experiments", "select", "--", "node", "x.js"], "not both"],
   ];
   for (const [args, sentence] of cases) {
     const { code, stdout, stderr } = await runTask("nightly", args, dir.path);

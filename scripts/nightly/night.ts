@@ -4,12 +4,15 @@
  * @module
  */
 import { dirname, join } from "node:path";
-import { type Experiment, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, find, runsHere } from "../../lib/catalogue/catalogue.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { chooseExperiments } from "../../lib/regress/plan.ts";
 import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
 import { addToBaseline, baselineTimes, regress, type RegressPlan } from "../../lib/regress/regress.ts";
 import { machinesIn } from "../../lib/results/machine.ts";
+import { readCustom } from "../../lib/server/custom.ts";
+import type { Subject } from "../../lib/server/subject.ts";
 import { type BaselineStep, decideBaselines } from "./baselines.ts";
 
 /** What a night measures: one experiment of each kind, so that it fits into a night on a slow machine. */
@@ -17,7 +20,7 @@ export const EXPERIMENTS = ["event-loop", "deno-serve", "io-uring"];
 
 /** What is measured, and a sentence for each experiment that this system cannot run. */
 export interface Choice {
-  experiments: Experiment[];
+  subjects: Subject[];
   absent: string[];
 }
 
@@ -28,12 +31,30 @@ export interface Choice {
  * @throws {UsageError} If a name is wrong.
  */
 export function nightlyExperiments(names: string | undefined, system?: Parameters<typeof runsHere>[1]): Choice {
-  if (names !== undefined) return { experiments: chooseExperiments(names), absent: [] };
+  if (names !== undefined) return { subjects: chooseExperiments(names), absent: [] };
   const all = EXPERIMENTS.map((name) => ({ experiment: find(name), here: runsHere(find(name), system) }));
   return {
-    experiments: all.filter(({ here }) => here.runs).map(({ experiment }) => experiment),
+    subjects: all.filter(({ here }) => here.runs).map(({ experiment }) => experiment),
     absent: all.flatMap(({ here }) => here.runs ? [] : [here.reason]),
   };
+}
+
+/**
+ * What the command line of a night names: experiments, or a server of one's own by its command.
+ *
+ * @throws {UsageError} If it names both, or a name is wrong.
+ */
+export function readNight(
+  flags: { experiments?: string; name?: string; port?: string; path?: string },
+  words: string[] | null,
+): Choice {
+  const own = (["name", "port", "path"] as const).find((flag) => flags[flag] !== undefined);
+  if (words === null) {
+    if (own !== undefined) throw new UsageError(`--${own} belongs to a server of your own, a command behind --.`);
+    return nightlyExperiments(flags.experiments);
+  }
+  if (flags.experiments !== undefined) throw new UsageError("Name experiments, or a command behind --, not both.");
+  return { subjects: [readCustom(flags, words, catalogue().map(({ name }) => name))], absent: [] };
 }
 
 /** The runs against a baseline of every machine that has a folder in results/. Needs `--allow-read`. */

@@ -11,7 +11,7 @@ import type { RoundFound } from "../../lib/results/rows.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
-import { exitOfNight, EXPERIMENTS, nightlyExperiments, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, nightlyExperiments, readNight, runNight } from "./night.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -43,7 +43,7 @@ function lab() {
     night: (log: number, change: Partial<RegressPlan> = {}, machine = "here") => {
       const plan: RegressPlan = {
         reference: find("epoll"),
-        candidates: [{ experiment: find("event-loop"), connections: 10 }],
+        candidates: [{ subject: find("event-loop"), connections: 10 }],
         rounds: 30,
         load: {},
         host: { ...hostFacts(), cpu: machine },
@@ -147,8 +147,48 @@ Deno.test("a night measures its own list, less what this system cannot run, or w
   const mac = nightlyExperiments(undefined, { os: "darwin", kernel: "24" });
   assertEquals(mac.experiments.map(({ name }) => name), ["event-loop", "deno-serve"]);
   assertMatch(mac.absent.join(), /^io-uring needs Linux/);
-  assertEquals(nightlyExperiments("select,poll").experiments.map(({ name }) => name), ["select", "poll"]);
+  assertEquals(nightlyExperiments("select,poll").subjects.map(({ name }) => name), ["select", "poll"]);
   for (const names of ["selct", "poll,poll", "c-epoll"]) assertThrows(() => nightlyExperiments(names), UsageError);
+});
+
+Deno.test("a night measures experiments, or a server of one's own by its command", () => {
+  const own = readNight({ name: "my-api", path: "/healthz", port: "3000" }, ["node", "server.js"]);
+  assertEquals(own, {
+    subjects: [{
+      ...{ name: "my-api", family: "custom", words: ["node", "server.js"], host: null, port: 3000, pid: null },
+      path: "/healthz",
+    }],
+    absent: [],
+  });
+  assertEquals(readNight({ experiments: "select" }, null).subjects.map(({ name }) => name), ["select"]);
+  const wrong: [Parameters<typeof readNight>[0], string[] | null, string][] = [
+    [{ name: "my-api" }, null, "--name belongs to a server of your own"],
+    [{ path: "/x" }, null, "--path belongs to a server of your own"],
+    [{ name: "epoll" }, ["node"], "is the name of an experiment"],
+    [{}, ["node"], "Name the server"],
+    [{ name: "my-api", experiments: "select" }, ["node"], "not both"],
+  ];
+  for (const [flags, words, message] of wrong) assertThrows(() => readNight(flags, words), UsageError, message);
+});
+
+Deno.test("a server of one's own gets a baseline, is judged by it, and its rounds are never resumed", async () => {
+  const here = lab();
+  const { subjects } = readNight({ name: "my-api" }, ["node", "server.js"]);
+  const candidates = subjects.map((subject) => ({ subject, connections: 10 }));
+  await here.night(0, { candidates });
+  assertEquals(await here.nights(), [["my-api", 1]]);
+  const slower = await here.night(0.1, { candidates });
+  assertEquals(slower.experiments.map(({ experiment, verdict }) => [experiment, verdict]), [["my-api", "slower"]]);
+  const stop = new AbortController();
+  let measured = 0;
+  const measure = () => {
+    if (++measured === 5) stop.abort(new Error("interrupted"));
+    return Promise.resolve(round(0));
+  };
+  await assertRejects(() => here.night(0, { candidates, measure, signal: stop.signal }), Error, "interrupted");
+  here.said.length = 0;
+  await here.night(0, { candidates });
+  assertEquals(here.said.filter((sentence) => sentence.includes("Resuming")), []);
 });
 
 Deno.test("only inconclusive nights are allowed to end with 0", () => {

@@ -10,7 +10,7 @@ import { taskLine } from "../../lib/cli/shell.ts";
 import { appendTo, QUICK_ROUND, ROUND } from "../../lib/regress/command.ts";
 import { chooseExperiments, FALLBACK, PINNED_DENO, planRun, REFERENCE } from "../../lib/regress/plan.ts";
 import { recordMarkdown, showRecord } from "../../lib/regress/record.ts";
-import { regress } from "../../lib/regress/regress.ts";
+import { baselineTimes, regress } from "../../lib/regress/regress.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
 
 const USAGE = `Usage: deno task regress [--experiments a,b] [--quick] [--update-baseline] [--json]
@@ -29,7 +29,7 @@ await runScript(USAGE, () =>
     const command = taskLine("regress", Deno.args);
     const experiments = chooseExperiments(flags.experiments);
     const plan = await planRun({
-      experiments,
+      subjects: experiments,
       updateBaseline,
       replaceBaseline: false,
       quick,
@@ -37,6 +37,10 @@ await runScript(USAGE, () =>
       command,
     });
     if (quick) console.error(`Quick: ${plan.rounds} rounds, where a judgement takes ${ROUND.rounds}.`);
+    const unknown = [...await baselineTimes(plan)].filter(([, nights]) => nights.length === 0).map(([name]) => name);
+    if (unknown.length > 0 && !updateBaseline) {
+      console.error(`No baseline here fits ${unknown.join(", ")}: --update-baseline makes one.`);
+    }
     const record = await regress(plan);
     const changes = await adviceOf(plan.dir);
     console.log(flags.json ? JSON.stringify(record, null, 2) : showRecord(record) + changes);

@@ -43,7 +43,7 @@ Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
-    string: ["slo", "connections", "rates", "rounds", "seed", "seconds", "name", "url", "pid", "port", ...SETUP_FLAGS],
+    string: ["slo", "connections", "rates", "rounds", "seed", "seconds", "name", "url", "pid", "port", "path", ...SETUP_FLAGS],
     boolean: ["quick", "json", "save"],
     negatable: ["save"],
     defaults: { save: true },
@@ -56,7 +56,7 @@ function readFlags() {
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
   if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
-  for (const name of ["name", "pid", "port"] as const) {
+  for (const name of ["name", "pid", "port", "path"] as const) {
     if (!isCustom && flags[name] !== undefined) {
       throw new UsageError(`--${name} belongs to a server of your own: one at a --url, or a command behind --.`);
     }

@@ -14,7 +14,7 @@ import { taskLine } from "../../../lib/cli/shell.ts";
 import { Storing } from "../../../lib/results/durable_file.ts";
 import type { SoakRow } from "../../../lib/results/rows.ts";
 import { writeStudy } from "../../../lib/results/studies.ts";
-import { commandBehind, readCustom } from "../../../lib/server/custom.ts";
+import { commandBehind, readAtRoot } from "../../../lib/server/custom.ts";
 import { StartError } from "../../../lib/server/server.ts";
 import { isCustom, type Subject } from "../../../lib/server/subject.ts";
 import { soakFigure } from "../../../lib/tables/faults.ts";
@@ -129,7 +129,7 @@ await runScript(USAGE, async () => {
   const isOwn = words !== null || flags.url !== undefined;
   if (!isOwn && flags._.length === 0) throw new UsageError("Name servers: deno task soak epoll.");
   const names = catalogue().filter(speaksHttp).map(({ name }) => name);
-  const subjects: Subject[] = isOwn ? [readCustom(flags, words, names)] : flags._.map((name) => findHttp(name));
+  const subjects: Subject[] = isOwn ? [readAtRoot(flags, words, names)] : flags._.map((name) => findHttp(name));
   const minutes = flags.minutes === undefined
     ? MINUTES
     : numberFlag("minutes", flags.minutes, { min: 0.05, max: MAX_MINUTES });
