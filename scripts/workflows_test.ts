@@ -125,7 +125,9 @@ Deno.test("a workflow may read and no more; only the job that tells of a regress
 });
 
 Deno.test("what a workflow keeps of results/ lies in the folders of machines, as the commands store it", () => {
-  const paths = [...workflows, own].flatMap(({ text }) => [...text.matchAll(/results\/[\w.*/-]+/g)].map(([path]) => path));
+  const paths = [...workflows, own].flatMap(({ text }) =>
+    [...text.matchAll(/results\/[\w.*/-]+/g)].map(([path]) => path)
+  );
   const stored = ["baseline.json", "history.jsonl", "regress-run.jsonl"];
   assertEquals([...new Set(paths)].sort(), stored.map((name) => `results/*/${name}`));
 });

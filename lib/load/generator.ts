@@ -158,8 +158,7 @@ function clientPorts({ within }: Target): number | null {
 /** What all processes of a generator are started with, and the core of each. */
 async function configsOf(target: Target, options: LoadOptions): Promise<EngineConfig[]> {
   const { host, port } = inRange(target);
-  const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET", path = "/" } =
-    inRange(options);
+  const { cpu, cpus = cpu === undefined ? [] : [cpu], head = "client", method = "GET", path = "/" } = inRange(options);
   checkPath("path", path);
   for (const core of cpus) inRange({ cpu: core });
   const cores = [...cpus].sort((a, b) => a - b); // as windows list them: process i is on the i-th

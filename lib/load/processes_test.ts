@@ -130,20 +130,23 @@ Deno.test("heavy requests are numbered over all processes", { ignore }, async ()
   assert(gaps.every((gap) => gap >= 2 && gap <= 6), gaps.join());
 });
 
-testEngines("every command asks for the path of its generator, but for a closed loop with one of its own", async (start) => {
-  await using server = new FakeServer(({ write }) => write(HELLO));
-  await using generator = await start(server.port, { path: "/search?q=1" });
-  await generator.connect(2);
-  await generator.ask();
-  await generator.open({ rate: 50, seconds: 0.1, warmupSeconds: 0.1 });
-  await generator.churn({ concurrency: 2, seconds: 0.1, warmupSeconds: 0 });
-  await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
-  assertEquals([...new Set(server.paths)], ["/search?q=1"]);
-  await generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" });
-  await generator.ask();
-  assertEquals([...new Set(server.paths)], ["/search?q=1", "/work/100"]);
-  assertEquals(server.paths.slice(-2), ["/search?q=1", "/search?q=1"]);
-});
+testEngines(
+  "every command asks for the path of its generator, but for a closed loop with one of its own",
+  async (start) => {
+    await using server = new FakeServer(({ write }) => write(HELLO));
+    await using generator = await start(server.port, { path: "/search?q=1" });
+    await generator.connect(2);
+    await generator.ask();
+    await generator.open({ rate: 50, seconds: 0.1, warmupSeconds: 0.1 });
+    await generator.churn({ concurrency: 2, seconds: 0.1, warmupSeconds: 0 });
+    await generator.closed({ seconds: 0.1, warmupSeconds: 0 });
+    assertEquals([...new Set(server.paths)], ["/search?q=1"]);
+    await generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" });
+    await generator.ask();
+    assertEquals([...new Set(server.paths)], ["/search?q=1", "/work/100"]);
+    assertEquals(server.paths.slice(-2), ["/search?q=1", "/search?q=1"]);
+  },
+);
 
 testEngines("a closed loop asks for its path, and the next command for / again", async (start) => {
   await using server = new FakeServer(({ write }) => write(HELLO));

@@ -95,7 +95,10 @@ Deno.test("rounds with load from outside do not count, and with too many of them
   const late = candidate();
   await run([some], noisy(10));
   assertEquals([validLogs(some, "first").length, verdict(some)], [20, "not_slower"]);
-  assertEquals(lostRounds(some), "10 of 30 rounds do not count: foreign_load (other processes used the cores of server or load generator)");
+  assertEquals(
+    lostRounds(some),
+    "10 of 30 rounds do not count: foreign_load (other processes used the cores of server or load generator)",
+  );
   await run([most], noisy(11));
   assertEquals(verdict(most), "inconclusive");
   const outcome = outcomeOf(most, { rounds: 30 });

@@ -25,11 +25,17 @@ Deno.test("of an uncaught error the message counts, whatever its runtime prints 
   const module = "Error: Cannot find module '/x/server.js'";
   const code = "  code: 'MODULE_NOT_FOUND',\n  requireStack: []\n}\n\nNode.js v24.1.0\n";
   const trace = "    at Function._resolveFilename (node:internal/modules/cjs/loader:1225:15)\n";
-  assertEquals(lastWords(`node:internal/modules/cjs/loader:1228\n  throw err;\n  ^\n\n${module}\n${trace}${code}`), module);
+  assertEquals(
+    lastWords(`node:internal/modules/cjs/loader:1228\n  throw err;\n  ^\n\n${module}\n${trace}${code}`),
+    module,
+  );
   const stack = `${module}\nRequire stack:\n- /x/main.js\n${trace}${code}`;
   assertEquals(lastWords(stack), module);
   const inUse = "error: Uncaught (in promise) Error: Address already in use (os error 98)";
-  assertEquals(lastWords(`${inUse}\nDeno.listen({ port: 80 });\n     ^\n    at listen (ext:deno_net/01_net.js:10:1)\n`), inUse);
+  assertEquals(
+    lastWords(`${inUse}\nDeno.listen({ port: 80 });\n     ^\n    at listen (ext:deno_net/01_net.js:10:1)\n`),
+    inUse,
+  );
   const java = 'Exception in thread "main" java.net.BindException: Address already in use';
   assertEquals(lastWords(`${java}\n\tat Main.main(Main.java)\n`), java);
   assertEquals(lastWords("Error: one: two\nno configuration\n"), "no configuration");

@@ -3,7 +3,15 @@
  *
  * deno task ab event-loop --deno 2.8.x,2.9.6
  */
-import { describeInterrupted, describePair, describeSides, exitOfPair, mustStart, type Pair, readPair } from "./pair.ts";
+import {
+  describeInterrupted,
+  describePair,
+  describeSides,
+  exitOfPair,
+  mustStart,
+  type Pair,
+  readPair,
+} from "./pair.ts";
 import { findHttp } from "../../lib/catalogue/catalogue.ts";
 import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
@@ -123,7 +131,8 @@ await runScript(USAGE, async () => {
   const reason = await reasonOfB(pair, signal);
   if (reason === null) return await measure(pair, flags, signal);
   const [{ name: a }, { name: b }] = pair;
-  if (flags.json) console.log(JSON.stringify({ a, b, exit: EXIT.failed, ended: "broken", reason, rounds: [] }, null, 2));
-  else console.log(`${b} against ${a}: broken. ${reason}.`);
+  if (flags.json) {
+    console.log(JSON.stringify({ a, b, exit: EXIT.failed, ended: "broken", reason, rounds: [] }, null, 2));
+  } else console.log(`${b} against ${a}: broken. ${reason}.`);
   return EXIT.failed;
 });

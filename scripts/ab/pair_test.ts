@@ -203,7 +203,8 @@ Deno.test({
   ignore,
   fn: async () => {
     const { signal } = new AbortController();
-    const answers = `new URL(request.url).pathname === "/healthz" ? new Response("up") : new Response("", { status: 302 })`;
+    const answers =
+      `new URL(request.url).pathname === "/healthz" ? new Response("up") : new Response("", { status: 302 })`;
     const code = `Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} },
       (request) => ${answers})`;
     const command = `${JSON.stringify(Deno.execPath())} eval --no-lock '${code}'`;

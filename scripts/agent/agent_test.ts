@@ -125,7 +125,10 @@ Deno.test(
     const foreign = randomId();
     const connect = { process: 0, command: { name: "connect", options: { count: 1, timeoutMs: PATIENCE_MS } } };
     for (
-      const [verb, body] of [["start", { head: "client", method: "GET", path: "/" }], ["do", connect], ["release", {}]] as const
+      const [verb, body] of [["start", { head: "client", method: "GET", path: "/" }], ["do", connect], [
+        "release",
+        {},
+      ]] as const
     ) {
       assertEquals(await ask(other, verbSubject(foreign, agent.id, verb), body), {
         refused: "it does not work for this run",

@@ -143,9 +143,9 @@ Deno.test("the verdict is reported before the baseline is touched: what cannot b
 
 Deno.test("a night measures its own list, less what this system cannot run, or what is named", () => {
   const linux = nightlyExperiments(undefined, { os: "linux", kernel: "6.18" });
-  assertEquals([linux.experiments.map(({ name }) => name), linux.absent], [EXPERIMENTS, []]);
+  assertEquals([linux.subjects.map(({ name }) => name), linux.absent], [EXPERIMENTS, []]);
   const mac = nightlyExperiments(undefined, { os: "darwin", kernel: "24" });
-  assertEquals(mac.experiments.map(({ name }) => name), ["event-loop", "deno-serve"]);
+  assertEquals(mac.subjects.map(({ name }) => name), ["event-loop", "deno-serve"]);
   assertMatch(mac.absent.join(), /^io-uring needs Linux/);
   assertEquals(nightlyExperiments("select,poll").subjects.map(({ name }) => name), ["select", "poll"]);
   for (const names of ["selct", "poll,poll", "c-epoll"]) assertThrows(() => nightlyExperiments(names), UsageError);

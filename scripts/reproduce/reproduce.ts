@@ -70,10 +70,11 @@ async function waitForQuiet({ isQuiet = isMachineQuiet, signal, say }: Plan): Pr
 
 /**
  * Servers from whose runs and studies, stored since a time, others took CPU time, and probes of which they did. Of a comparison
- * it is the candidate, because the reference is measured again with it.
+ * it is the candidate, because the reference is measured again with it. A self-test leaves disturbed rounds out by itself.
  */
 export function spoiltSince({ results, studies }: Pick<Stored, "results" | "studies">, since: string): string[] {
-  const rows = Object.values(studies).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
+  const { selftest: _, ...others } = studies;
+  const rows = Object.values(others).flat().filter(({ time }) => time >= since).flatMap(({ rows }) => [...rows]);
   const ofRuns = results.filter(({ time }) => time >= since).flatMap(({ findings }) => serversIn(findings));
   const ofRows = rows.flatMap((row) => {
     if ("variant" in row) return isDisturbedProbe(row) ? [row.probe] : [];

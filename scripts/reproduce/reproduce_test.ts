@@ -11,10 +11,11 @@ import { PROBES } from "../../lib/probes/mod.ts";
 import { CROWD, SWEEP } from "../../lib/results/conventions.ts";
 import type { Found } from "../../lib/results/findings.ts";
 import { newResult, writeResult } from "../../lib/results/results.ts";
+import type { SelftestRow } from "../../lib/results/rows.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { compared, overWire, probed, scaled, storedOf } from "../../lib/testing/fixtures.ts";
+import { compared, overWire, probed, scaled, storedOf, studyOf } from "../../lib/testing/fixtures.ts";
 import { JOURNAL, keepAttempt } from "./journal.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
 import { minutesLeft, narrowed, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
@@ -132,6 +133,17 @@ Deno.test("a study over a wire that others disturbed counts, as each does whose 
   });
   assertEquals(spoiltSince(probe, ""), ["stats-line"]);
   assertEquals(spoiltSince(stored, new Date(Date.parse(time) + 1).toISOString()), []);
+});
+
+Deno.test("a self-test with disturbed rounds is not measured again: its decisions leave them out", () => {
+  const row: SelftestRow = {
+    ...{ extra_percent: 5, round: 0, turns: 9, extra_cpu_us: 1, seconds: 11, log_ratio: 0, rate_per_s: null },
+    ...{ reference_cpu_us_per_request: 6, candidate_cpu_us_per_request: 6, failure: null },
+    findings: [{ server: "epoll", id: "foreign_load" }],
+  };
+  const stored = storedOf();
+  stored.studies.selftest.push(studyOf("selftest", [row]));
+  assertEquals(spoiltSince(stored, ""), []);
 });
 
 Deno.test("of a comparison the candidates that were disturbed are measured again, and no others", () => {

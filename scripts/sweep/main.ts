@@ -43,7 +43,20 @@ Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
-    string: ["slo", "connections", "rates", "rounds", "seed", "seconds", "name", "url", "pid", "port", "path", ...SETUP_FLAGS],
+    string: [
+      "slo",
+      "connections",
+      "rates",
+      "rounds",
+      "seed",
+      "seconds",
+      "name",
+      "url",
+      "pid",
+      "port",
+      "path",
+      ...SETUP_FLAGS,
+    ],
     boolean: ["quick", "json", "save"],
     negatable: ["save"],
     defaults: { save: true },
