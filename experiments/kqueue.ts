@@ -684,7 +684,7 @@ async function serve(listener: number): Promise<void> {
       else if ((flags & EV_EOF) !== 0 && data === 0) onEnd(fd, events[at + FFLAGS_WORD]!);
       else workUs = onReadable(fd);
       if (workUs > 0) await work(fd, workUs);
-      else if (i % UNWATCHED < UNWATCHED - 1) continue;
+      else if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
       if (stopping) break; // the other events come again: level-triggered

@@ -573,7 +573,7 @@ function unwatch(fd: number): void {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: nothing is asked about the listener. */
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
 function acceptSome(listener: number, bound: number): void {
   for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -630,9 +630,11 @@ async function serve(listener: number): Promise<void> {
       const fd = entries[place * POLLFD_WORDS]!;
       left--;
       let workUs = 0;
+      // The kind of the event is not read: a descriptor in `unsent` waits for POLLOUT, any other for POLLIN. POLLERR
+      // and POLLHUP are reported unasked, and recv(2) or send(2) says what it is.
       if (fd === listener) acceptSome(listener, ACCEPTS);
       else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd); // POLLHUP, POLLERR and POLLNVAL too
+      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
       if (workUs > 0) await work(fd, workUs);
       else if (left % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;

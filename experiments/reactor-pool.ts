@@ -663,7 +663,8 @@ function watch(operation: number, fd: number, mask: number): number {
 
 /**
  * Makes a job of the request that stands first in the inbox. Its connection leaves the interest set (interest in nothing
- * would not do: EPOLLHUP and EPOLLERR come unasked). So nothing closes it, and no other gets its number and its answer.
+ * would not do: EPOLLHUP and EPOLLERR come unasked, except from a listener). So nothing closes it, and no other gets
+ * its number and its answer.
  */
 function submit(fd: number, head: number, length: number): void {
   const { workUs, keepAlive } = request;
@@ -721,21 +722,21 @@ function onDeath(worker: number, event: ErrorEvent): void {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Returns false if the system has no room for more: the caller pauses for a turn. */
-function acceptSome(listener: number, bound: number): boolean {
-  for (let i = 0; i < bound; i++) {
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
+function acceptSome(listener: number, bound: number): void {
+  for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       counts.accepted++;
       open++;
       if (watch(EPOLL_CTL_ADD, fd, EPOLLIN) < 0) dropConnection(fd); // ENOSPC, ENOMEM: this connection only
-    } else if (errno[0] === EAGAIN) return true; // none waits any more
+    } else if (errno[0] === EAGAIN) return; // none waits any more
     else if (!PASSING_ERRORS.includes(errno[0]!)) { // EMFILE, ENFILE, ENOBUFS, ENOMEM
       countError(getSystemErrorName(-errno[0]!));
-      return false;
+      watch(EPOLL_CTL_MOD, listener, 0); // it stays readable, so the loop would spin
+      return;
     }
   }
-  return true; // level-triggered: if more wait, epoll_wait says so again
 }
 
 let heardMs = readClockMs(); // when signals were heard last
@@ -761,7 +762,7 @@ async function serveCarried(): Promise<void> {
 async function serve(listener: number): Promise<void> {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
   must(watch(EPOLL_CTL_ADD, wake, EPOLLIN), "watch the eventfd");
-  let isAccepting = true, tickMs = heardMs, stopAtMs = Infinity;
+  let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
@@ -769,13 +770,13 @@ async function serve(listener: number): Promise<void> {
     const turnMs = readClockMs();
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!;
-      if (fd === listener) {
-        // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
-        if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
-      } else if (fd === wake) takeDone().forEach(resume);
+      // The mask of the event is not read: a descriptor in `unsent` waits for EPOLLOUT, any other for EPOLLIN. EPOLLERR
+      // and EPOLLHUP are reported unasked, and recv(2) or send(2) says what it is.
+      if (fd === listener) acceptSome(listener, ACCEPTS);
+      else if (fd === wake) takeDone().forEach(resume);
       else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) onReadable(fd); // EPOLLHUP and EPOLLERR too
-      if (i % UNWATCHED < UNWATCHED - 1) continue;
+      else if (carried.size === 0 || !carried.has(fd)) onReadable(fd);
+      if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
       if (stopping) break; // the other events come again: level-triggered
@@ -793,7 +794,7 @@ async function serve(listener: number): Promise<void> {
     tickMs = turnMs;
     await hearSignals();
     endLate(turnMs);
-    if (!isAccepting && !stopping) isAccepting = watch(EPOLL_CTL_ADD, listener, EPOLLIN) >= 0;
+    if (!stopping) watch(EPOLL_CTL_MOD, listener, EPOLLIN); // again, where there was no room
   }
 }
 

@@ -558,7 +558,7 @@ const timeval = new Int32Array(4);
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener leaves the set. */
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
 function acceptSome(listener: number, bound: number): void {
   for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -633,9 +633,11 @@ async function serve(listener: number): Promise<void> {
       for (let bits = readable[word]! | writable[word]!; bits !== 0; bits &= bits - 1) {
         const fd = word * 32 + 31 - Math.clz32(bits & -bits); // the lowest bit that is left
         let workUs = 0;
+        // In which of the sets it stands is not read: a descriptor in `unsent` waits to be writable, any other to be
+        // readable. An error and a hang-up count as ready, and recv(2) or send(2) says what it is.
         if (fd === listener) acceptSome(listener, ACCEPTS);
         else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-        else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd); // a hang-up and an error too
+        else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
         if (workUs > 0) await work(fd, workUs);
         else if (++served % UNWATCHED > 0) continue;
         if (readClockMs() - heardMs < TURN_MS) continue;

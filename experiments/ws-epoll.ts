@@ -54,7 +54,7 @@ const EINTR = 4, EAGAIN = 11; // <asm-generic/errno.h>
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const EPOLLIN = 0x1, EPOLLOUT = 0x4; // <sys/epoll.h>
-const EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
@@ -830,7 +830,7 @@ function endLate(turnMs: number): void {
 const epoll = must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance");
 const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
 
-/** Adds, changes or removes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */
+/** Adds or changes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */
 function watch(operation: number, fd: number, mask: number): number {
   event[0] = mask;
   event[DATA_WORD] = fd;
@@ -840,9 +840,9 @@ function watch(operation: number, fd: number, mask: number): number {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Returns false if the system has no room for more: the caller pauses for a turn. */
-function acceptSome(listener: number, bound: number): boolean {
-  for (let i = 0; i < bound; i++) {
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
+function acceptSome(listener: number, bound: number): void {
+  for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       counts.accepted++;
@@ -855,13 +855,13 @@ function acceptSome(listener: number, bound: number): boolean {
       states[fd] = CONNECTED;
       due.set(fd, readClockMs() + PATIENCE_MS);
       if (watch(EPOLL_CTL_ADD, fd, EPOLLIN) < 0) dropConnection(fd); // ENOSPC, ENOMEM: this connection only
-    } else if (errno[0] === EAGAIN) return true; // none waits any more
+    } else if (errno[0] === EAGAIN) return; // none waits any more
     else if (!PASSING_ERRORS.includes(errno[0]!)) { // EMFILE, ENFILE, ENOBUFS, ENOMEM
       countError(getSystemErrorName(-errno[0]!));
-      return false;
+      watch(EPOLL_CTL_MOD, listener, 0); // it stays readable, so the loop would spin
+      return;
     }
   }
-  return true; // level-triggered: if more wait, epoll_wait says so again
 }
 
 let heardMs = readClockMs(); // when signals were heard last
@@ -906,7 +906,7 @@ async function endAll(): Promise<void> {
 /** Serves until `stopping`, then until nothing is in flight any more or STOP_MS are over. */
 async function serve(listener: number): Promise<void> {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
-  let isAccepting = true, tickMs = heardMs, stopAtMs = Infinity;
+  let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
@@ -915,14 +915,14 @@ async function serve(listener: number): Promise<void> {
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!;
       let hasMessage = false;
-      if (fd === listener) {
-        // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
-        if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
-      } else if (states[fd] === CLOSED) continue; // by a broadcast of this turn
+      // The mask of the event is not read: a descriptor in `unsent` waits for EPOLLOUT, any other for EPOLLIN. EPOLLERR
+      // and EPOLLHUP are reported unasked, and recv(2) or send(2) says what it is.
+      if (fd === listener) acceptSome(listener, ACCEPTS);
+      else if (states[fd] === CLOSED) continue; // by a broadcast of this turn
       else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) hasMessage = onReadable(fd); // EPOLLHUP and EPOLLERR too
+      else if (carried.size === 0 || !carried.has(fd)) hasMessage = onReadable(fd);
       if (hasMessage) await broadcast();
-      else if (i % UNWATCHED < UNWATCHED - 1) continue;
+      else if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
       if (stopping) break; // the other events come again: level-triggered
@@ -940,7 +940,7 @@ async function serve(listener: number): Promise<void> {
     tickMs = turnMs;
     await hearSignals();
     endLate(turnMs);
-    if (!isAccepting && !stopping) isAccepting = watch(EPOLL_CTL_ADD, listener, EPOLLIN) >= 0;
+    if (!stopping) watch(EPOLL_CTL_MOD, listener, EPOLLIN); // again, where there was no room
   }
 }
 
