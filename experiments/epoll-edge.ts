@@ -387,7 +387,8 @@ function closeConnection(fd: number): void {
   carried.delete(fd);
   lingering.delete(fd);
   open--;
-  libc.close(fd); // it leaves the interest set by itself; a failure of close(2) leaves nothing that could be done
+  // It leaves the interest set by itself, as no dup(2) or fork(2) made a second descriptor of its socket.
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 function dropConnection(fd: number, error = getSystemErrorName(-errno[0]!)): void {

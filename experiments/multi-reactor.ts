@@ -446,7 +446,8 @@ function closeConnection(fd: number): void {
   lingering.delete(fd);
   count(CLOSED);
   owners[fd] = NOBODY; // before close(2): afterwards another loop may get the number
-  libc.close(fd); // it leaves the interest set by itself; a failure of close(2) leaves nothing that could be done
+  // It leaves the interest set by itself, as no dup(2) or fork(2) made a second descriptor of its socket.
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 function dropConnection(fd: number, key = errno[0]!): void {
