@@ -43,6 +43,7 @@ const EXPERIMENT = "epoll-edge";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only epoll_wait waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -53,6 +54,8 @@ const EINTR = 4, EAGAIN = 11; // <asm-generic/errno.h>
 // Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
+// Without EPOLLET level-triggered: reported by every epoll_wait for as long as it is true.
+// With EPOLLET edge-triggered: reported once, when it becomes true or more has come.
 const EPOLLIN = 0x1, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1 << 31; // <sys/epoll.h>
 const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
@@ -574,6 +577,7 @@ function endLate(turnMs: number): void {
 
 const epoll = must(libc.epoll_create1(EPOLL_CLOEXEC), "create an epoll instance");
 const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
+// EPOLLOUT too: that an idle socket is writable is reported once, and does not end every wait.
 const ALL = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET; // of a connection; the listener stays level-triggered
 
 /** Adds or changes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */

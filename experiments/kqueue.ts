@@ -50,6 +50,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SHUT_WR = 1, IPPROTO_TCP = 6, TCP_NODELAY = 
 const SOL_SOCKET = on(1, 0xffff, 0xffff), SO_REUSEADDR = on(2, 4, 4), MSG_NOSIGNAL = on(0x4000, 0x80000, 0x20000);
 const SO_KEEPALIVE = on(9, 8, 8), KEEP_IDLE = on(4, 0x10, 0x100); // TCP_KEEPIDLE; macOS calls it TCP_KEEPALIVE
 const TCP_KEEPINTVL = on(5, 0x101, 0x200), TCP_KEEPCNT = on(6, 0x102, 0x400), USER_TIMEOUT = on(18, 0, 0);
+// O_NONBLOCK: a call that would wait fails with EAGAIN, so only kevent waits for sockets.
 const O_NONBLOCK = on(0x800, 4, 4), ACCEPT_FLAGS = on(0x80800, 0, 0x30000000);
 // CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW_APPROX, CLOCK_MONOTONIC_FAST
 const CLOCK_THREAD_CPUTIME_ID = on(3, 16, 14), COARSE_CLOCK = on(6, 5, 12);
@@ -522,6 +523,7 @@ function flush(fd: number): void {
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
   change(fd, EVFILT_READ, EV_DISABLE);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   change(fd, EVFILT_WRITE, EV_ADD);
 }
 
@@ -687,7 +689,7 @@ async function serve(listener: number): Promise<void> {
       else if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
-      if (stopping) break; // the other events come again: level-triggered
+      if (stopping) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) await serveCarried();
     if (turnMs >= stopAtMs) return;

@@ -45,6 +45,7 @@ const IS_WORKER = import.meta.url.endsWith("?worker"); // import.meta.main is tr
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only epoll_wait waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9, SO_REUSEPORT = 15; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -55,7 +56,8 @@ const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
 // Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
-const EPOLLIN = 0x1, EPOLLOUT = 0x4; // <sys/epoll.h>
+// Without EPOLLET level-triggered: reported by every epoll_wait for as long as it is true.
+const EPOLLIN = 0x1, EPOLLOUT = 0x4; // readable, writable. <sys/epoll.h>
 const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
@@ -559,6 +561,7 @@ function flush(fd: number): void {
   if (!reserve(fd, length - taken)) return;
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   watch(EPOLL_CTL_MOD, fd, EPOLLOUT); // fails only for a descriptor that is not in the set
 }
 
@@ -685,7 +688,7 @@ function serve(listener: number): void {
       else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
       if (workUs === 0) continue;
       work(fd, workUs);
-      if (isStopping()) break; // the other events come again: level-triggered
+      if (isStopping()) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) serveCarried();
     if (turnMs >= stopAtMs) return;

@@ -41,6 +41,7 @@ const EXPERIMENT = "poll";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only poll waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -495,6 +496,7 @@ function flush(fd: number): void {
   if (!reserve(fd, length - taken)) return;
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   watch(fd, POLLOUT);
 }
 
@@ -639,7 +641,7 @@ async function serve(listener: number): Promise<void> {
       else if (left % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
-      if (stopping) break; // the other events come again: level-triggered
+      if (stopping) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) await serveCarried();
     if (turnMs >= stopAtMs) return;

@@ -44,6 +44,7 @@ const EXPERIMENT = "select";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only select waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -609,6 +610,7 @@ async function serveCarried(): Promise<void> {
 function ask(words: number, waitMs: number): number {
   readable.set(interest);
   writable.fill(0);
+  // No others: an idle socket is always writable, and would end every wait at once.
   for (const fd of unsent.keys()) {
     FD_CLR(fd, readable); // until its answers are taken it is not read
     FD_SET(fd, writable);
@@ -642,7 +644,7 @@ async function serve(listener: number): Promise<void> {
         else if (++served % UNWATCHED > 0) continue;
         if (readClockMs() - heardMs < TURN_MS) continue;
         await hearSignals();
-        if (stopping) break walk; // the other events come again: level-triggered
+        if (stopping) break walk; // level-triggered: the other events come again for as long as they are true
       }
     }
     if (carried.size > 0) await serveCarried();
