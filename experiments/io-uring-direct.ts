@@ -1180,7 +1180,7 @@ function onCompleted({ queues }: Ring, cqe: number): number {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -1247,6 +1247,8 @@ async function serve(listener: number): Promise<void> {
   let tickMs = heardMs, stopAtMs = Infinity, batch = 1;
   for (;;) {
     if (isListening) acceptMore(listener);
+    // io_uring_enter blocks this thread and with it Deno's event
+    // loop, where signal handlers run: so for TURN_MS at most.
     enter(main, batch, busy.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
     const workUs = takeCompletions(main);

@@ -929,7 +929,7 @@ function onCompleted(cqe: number): number {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -984,6 +984,8 @@ async function serve(listener: number): Promise<void> {
   submitAccept(listener);
   for (;;) {
     const batch = is612 && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
+    // io_uring_enter blocks this thread and with it Deno's event
+    // loop, where signal handlers run: so for TURN_MS at most.
     enter(batch, stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
     const workUs = takeCompletions();

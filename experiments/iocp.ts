@@ -683,7 +683,7 @@ function submitAccepts(listener: number): boolean {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.SwitchToThread();
   heardMs = readClockMs();
@@ -745,6 +745,8 @@ async function serve(listener: number): Promise<void> {
   let isAccepting = true, tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
     if (isAccepting && !stopping) isAccepting = submitAccepts(listener);
+    // GetQueuedCompletionStatusEx blocks this thread and with it Deno's
+    // event loop, where signal handlers run: so for TURN_MS at most.
     const done = await takeCompletions(carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS, listener);
     const turnMs = readClockMs();
     if (carried.size > 0) await serveCarried();

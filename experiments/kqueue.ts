@@ -632,7 +632,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -672,6 +672,7 @@ async function serve(listener: number): Promise<void> {
   change(listener, EVFILT_READ, EV_ADD);
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // kevent blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size + closing.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = wait(waitMs);
     const turnMs = readClockMs();

@@ -674,6 +674,7 @@ function serve(listener: number): void {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
   let tickMs = readClockMs(), stopAtMs = Infinity;
   for (;;) {
+    // epoll_wait blocks this thread, which looks at STOPPING and at deadlines in between: so it waits TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopAtMs < Infinity ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");

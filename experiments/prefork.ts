@@ -255,7 +255,7 @@ function reap(): void {
   }
 }
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
 }

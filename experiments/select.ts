@@ -582,7 +582,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -626,6 +626,7 @@ async function serve(listener: number): Promise<void> {
   FD_SET(listener, interest);
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // select blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     let words = interest.length, served = 0;
     while (words > 0 && interest[words - 1] === 0) words--; // no farther than to the highest descriptor

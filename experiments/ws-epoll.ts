@@ -870,7 +870,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -912,6 +912,7 @@ async function serve(listener: number): Promise<void> {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // epoll_wait blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");

@@ -1034,6 +1034,7 @@ function serve(listener: number): void {
   must(watch(EPOLL_CTL_ADD, eventfd, EPOLLIN), "watch the eventfd");
   let hasMore = false, tickMs = readClockMs(), stopAtMs = Infinity;
   for (;;) {
+    // epoll_wait blocks this thread, which looks at STOPPING and at deadlines in between: so it waits TURN_MS at most.
     const waitMs = hasMore || carried.size > 0 ? 0 : stopAtMs < Infinity ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
