@@ -39,6 +39,8 @@
 //                                                 closed ◄─ 1 s, or the peer closes ─────────────── lingering
 //                                                 the slot is free                                 [lingering]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // receiving  waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests that have come; but one that burns CPU is the last of its turn.
 // sending    the kernel has the answers until the socket has taken all. What comes meanwhile is kept, up to a bound.

@@ -35,6 +35,8 @@
 //                                               RECEIVE ◄──────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // receive    of zero bytes: it completes when bytes have come. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv; but one that burns CPU ends the turn, and what is left is carried to the next.
 // send       of a piece of the answers. Until all are taken nothing is read, and a peer that takes nothing is ended.

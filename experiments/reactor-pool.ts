@@ -37,6 +37,8 @@
 //                                               lingering ◄─────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state but working: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2) up to one for work. That one is carried to the next turn, and stands first then.
 // working    waits for a thread, out of the interest set. What stands behind the request waits in `partial`.

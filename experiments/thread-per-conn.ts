@@ -39,6 +39,8 @@
 //                                                             lingering ── 1 s, or the peer closes ─► closed
 //                                                             [recv]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
 // answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that
 //            takes nothing.

@@ -33,6 +33,8 @@
 //                             closed ◄─ 1 s, or the peer closes ───── lingering
 //                                                                      [recv]
 //
+// From every state but waiting: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // waiting    for a thread: any number of connections that sit idle may keep all threads.
 // reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
 // answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that

@@ -31,6 +31,8 @@
 //             closing ── all is sent ─► lingering ── 1 s, or the peer closes ─► closed
 //             [unsent]                  [lingering]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // connected  has 10 s for its handshake.
 // open       listens. From the first byte of a message or a frame on there is a deadline for the last.
 // unsent     gets every message into a queue; what it sends itself is kept, up to a bound. A client that does not read is

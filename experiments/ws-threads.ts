@@ -28,6 +28,8 @@
 //                           lingering ◄─────────────┘
 //                           [recv] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // connected  has 10 s for its handshake.
 // open       listens. From the first byte of a message or a frame on there is a deadline for the last. Whichever thread
 //            has a message sends it to this socket: one that does not take all of it at once is reset.
