@@ -35,6 +35,8 @@
 //                                               lingering ── 1 s, or the peer closes ─► closed
 //                                               [recv]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that
 //            takes nothing.
@@ -153,6 +155,8 @@ function listenOn(host: string, port: number): { listener: number; port: number 
   for (const [level, option, value, name] of OPTIONS) {
     must(libc.setsockopt(listener, level, option, new Int32Array([value]), 4), `set ${name}`);
   }
+  // accept4, recv and send block this thread and with it Deno's
+  // event loop, where signal handlers run: so for TURN_MS at most.
   setReceiveTimeout(listener, TURN_MS); // inherited, too
   must(libc.setsockopt(listener, SOL_SOCKET, SO_SNDTIMEO, timeval, 16), "set SO_SNDTIMEO"); // and the same for send(2)
   must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
@@ -345,7 +349,7 @@ const isPassing = () => errno[0] === EAGAIN || errno[0] === EINTR;
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();

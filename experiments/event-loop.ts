@@ -26,6 +26,8 @@
 //              ▲                                           │
 //              └────────────── it may ask again ───────────┘
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits in `await read`. From the first byte of a head on there is a deadline.
 // writing    waits in `await write`, and is not read meanwhile, so unsent answers are bounded.
 // lingering  throws input away until the peer closes, 1 s at most.

@@ -31,6 +31,8 @@
 //                                                 closed ◄─ 1 s, or the peer closes ─────────────── lingering
 //                                                                                                  [lingering]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // receiving  waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests that have come; but one that burns CPU is the last of its turn.
 // sending    the kernel has the answers until the socket has taken all. What comes meanwhile is kept, up to a bound.
@@ -929,7 +931,7 @@ function onCompleted(cqe: number): number {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -984,6 +986,8 @@ async function serve(listener: number): Promise<void> {
   submitAccept(listener);
   for (;;) {
     const batch = is612 && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
+    // io_uring_enter blocks this thread and with it Deno's event
+    // loop, where signal handlers run: so for TURN_MS at most.
     enter(batch, stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
     const workUs = takeCompletions();

@@ -35,6 +35,8 @@
 //                                               RECEIVE ◄──────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // receive    of zero bytes: it completes when bytes have come. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv; but one that burns CPU ends the turn, and what is left is carried to the next.
 // send       of a piece of the answers. Until all are taken nothing is read, and a peer that takes nothing is ended.
@@ -683,7 +685,7 @@ function submitAccepts(listener: number): boolean {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.SwitchToThread();
   heardMs = readClockMs();
@@ -745,6 +747,8 @@ async function serve(listener: number): Promise<void> {
   let isAccepting = true, tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
     if (isAccepting && !stopping) isAccepting = submitAccepts(listener);
+    // GetQueuedCompletionStatusEx blocks this thread and with it Deno's
+    // event loop, where signal handlers run: so for TURN_MS at most.
     const done = await takeCompletions(carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS, listener);
     const turnMs = readClockMs();
     if (carried.size > 0) await serveCarried();

@@ -34,6 +34,8 @@
 //                                               lingering ◄────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
 // unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
@@ -50,6 +52,7 @@ const AF_INET = 2, SOCK_STREAM = 1, SHUT_WR = 1, IPPROTO_TCP = 6, TCP_NODELAY = 
 const SOL_SOCKET = on(1, 0xffff, 0xffff), SO_REUSEADDR = on(2, 4, 4), MSG_NOSIGNAL = on(0x4000, 0x80000, 0x20000);
 const SO_KEEPALIVE = on(9, 8, 8), KEEP_IDLE = on(4, 0x10, 0x100); // TCP_KEEPIDLE; macOS calls it TCP_KEEPALIVE
 const TCP_KEEPINTVL = on(5, 0x101, 0x200), TCP_KEEPCNT = on(6, 0x102, 0x400), USER_TIMEOUT = on(18, 0, 0);
+// O_NONBLOCK: a call that would wait fails with EAGAIN, so only kevent waits for sockets.
 const O_NONBLOCK = on(0x800, 4, 4), ACCEPT_FLAGS = on(0x80800, 0, 0x30000000);
 // CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW_APPROX, CLOCK_MONOTONIC_FAST
 const CLOCK_THREAD_CPUTIME_ID = on(3, 16, 14), COARSE_CLOCK = on(6, 5, 12);
@@ -522,6 +525,7 @@ function flush(fd: number): void {
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
   change(fd, EVFILT_READ, EV_DISABLE);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   change(fd, EVFILT_WRITE, EV_ADD);
 }
 
@@ -630,7 +634,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -670,6 +674,7 @@ async function serve(listener: number): Promise<void> {
   change(listener, EVFILT_READ, EV_ADD);
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // kevent blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size + closing.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = wait(waitMs);
     const turnMs = readClockMs();
@@ -684,10 +689,10 @@ async function serve(listener: number): Promise<void> {
       else if ((flags & EV_EOF) !== 0 && data === 0) onEnd(fd, events[at + FFLAGS_WORD]!);
       else workUs = onReadable(fd);
       if (workUs > 0) await work(fd, workUs);
-      else if (i % UNWATCHED < UNWATCHED - 1) continue;
+      else if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
-      if (stopping) break; // the other events come again: level-triggered
+      if (stopping) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) await serveCarried();
     if (turnMs >= stopAtMs) return;

@@ -34,6 +34,8 @@
 //                                               lingering ◄────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
 // unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
@@ -45,6 +47,7 @@ const IS_WORKER = import.meta.url.endsWith("?worker"); // import.meta.main is tr
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only epoll_wait waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9, SO_REUSEPORT = 15; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -55,8 +58,9 @@ const EINTR = 4, EAGAIN = 11, EMFILE = 24; // <asm-generic/errno.h>
 // Errors of the connection that accept(2) was to return, not of the listening socket: the next accept may succeed.
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
-const EPOLLIN = 0x1, EPOLLOUT = 0x4; // <sys/epoll.h>
-const EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
+// Without EPOLLET level-triggered: reported by every epoll_wait for as long as it is true.
+const EPOLLIN = 0x1, EPOLLOUT = 0x4; // readable, writable. <sys/epoll.h>
+const EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
 const TIMESPEC_SECONDS = 0, TIMESPEC_NANOSECONDS = 2; // words of struct timespec { i64 tv_sec; i64 tv_nsec; }
@@ -446,7 +450,8 @@ function closeConnection(fd: number): void {
   lingering.delete(fd);
   count(CLOSED);
   owners[fd] = NOBODY; // before close(2): afterwards another loop may get the number
-  libc.close(fd); // it leaves the interest set by itself; a failure of close(2) leaves nothing that could be done
+  // It leaves the interest set by itself, as no dup(2) or fork(2) made a second descriptor of its socket.
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 function dropConnection(fd: number, key = errno[0]!): void {
@@ -558,6 +563,7 @@ function flush(fd: number): void {
   if (!reserve(fd, length - taken)) return;
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   watch(EPOLL_CTL_MOD, fd, EPOLLOUT); // fails only for a descriptor that is not in the set
 }
 
@@ -616,7 +622,7 @@ function endLate(turnMs: number): void {
 let epoll = -1;
 const events = new Int32Array(EVENTS * EVENT_WORDS), event = new Int32Array(EVENT_WORDS);
 
-/** Adds, changes or removes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */
+/** Adds or changes one descriptor of the interest set. `data`, which comes back with an event, is the descriptor. */
 function watch(operation: number, fd: number, mask: number): number {
   event[0] = mask;
   event[DATA_WORD] = fd;
@@ -626,25 +632,26 @@ function watch(operation: number, fd: number, mask: number): number {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Returns false if the system has no room for more: the caller pauses for a turn. */
-function acceptSome(listener: number, bound: number): boolean {
-  for (let i = 0; i < bound; i++) {
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
+function acceptSome(listener: number, bound: number): void {
+  for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= MAX_FDS) { // it would be lost if this loop died
       libc.close(fd);
       count(EMFILE);
-      return false;
+      watch(EPOLL_CTL_MOD, listener, 0); // all lower numbers are taken, so the next would be closed too
+      return;
     } else if (fd >= 0) {
       owners[fd] = loop;
       count(ACCEPTED);
       if (watch(EPOLL_CTL_ADD, fd, EPOLLIN) < 0) dropConnection(fd); // ENOSPC, ENOMEM: this connection only
-    } else if (errno[0] === EAGAIN) return true; // none waits any more
+    } else if (errno[0] === EAGAIN) return; // none waits any more
     else if (!PASSING_ERRORS.includes(errno[0]!)) { // EMFILE, ENFILE, ENOBUFS, ENOMEM
       count(errno[0]!);
-      return false;
+      watch(EPOLL_CTL_MOD, listener, 0); // it stays readable, so the loop would spin
+      return;
     }
   }
-  return true; // level-triggered: if more wait, epoll_wait says so again
 }
 
 /** Burns the CPU that a request asks for, then sends its answer. No other connection of this loop is served meanwhile. */
@@ -667,8 +674,9 @@ function serveCarried(): void {
 /** Serves until `isStopping`, then until nothing is in flight any more or STOP_MS are over. */
 function serve(listener: number): void {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
-  let isAccepting = true, tickMs = readClockMs(), stopAtMs = Infinity;
+  let tickMs = readClockMs(), stopAtMs = Infinity;
   for (;;) {
+    // epoll_wait blocks this thread, which looks at STOPPING and at deadlines in between: so it waits TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopAtMs < Infinity ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
@@ -676,14 +684,14 @@ function serve(listener: number): void {
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!;
       let workUs = 0;
-      if (fd === listener) {
-        // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
-        if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
-      } else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd); // EPOLLHUP and EPOLLERR too
+      // The mask of the event is not read: a descriptor in `unsent` waits for EPOLLOUT, any other for EPOLLIN. EPOLLERR
+      // and EPOLLHUP are reported unasked, and recv(2) or send(2) says what it is.
+      if (fd === listener) acceptSome(listener, ACCEPTS);
+      else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
+      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
       if (workUs === 0) continue;
       work(fd, workUs);
-      if (isStopping()) break; // the other events come again: level-triggered
+      if (isStopping()) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) serveCarried();
     if (turnMs >= stopAtMs) return;
@@ -697,7 +705,7 @@ function serve(listener: number): void {
     if (turnMs - tickMs < TURN_MS) continue;
     tickMs = turnMs;
     endLate(turnMs);
-    if (!isAccepting && !isStopping()) isAccepting = watch(EPOLL_CTL_ADD, listener, EPOLLIN) >= 0;
+    if (!isStopping()) watch(EPOLL_CTL_MOD, listener, EPOLLIN); // again, where there was no room
   }
 }
 

@@ -31,6 +31,8 @@
 //                                               lingering ◄────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
 // unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
@@ -41,6 +43,7 @@ const EXPERIMENT = "poll";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only poll waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -495,6 +498,7 @@ function flush(fd: number): void {
   if (!reserve(fd, length - taken)) return;
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   watch(fd, POLLOUT);
 }
 
@@ -573,7 +577,7 @@ function unwatch(fd: number): void {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: nothing is asked about the listener. */
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
 function acceptSome(listener: number, bound: number): void {
   for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -592,7 +596,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -621,6 +625,7 @@ async function serve(listener: number): Promise<void> {
   watch(listener, POLLIN);
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // poll blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = libc.poll(entries, places.size, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
@@ -630,14 +635,16 @@ async function serve(listener: number): Promise<void> {
       const fd = entries[place * POLLFD_WORDS]!;
       left--;
       let workUs = 0;
+      // The kind of the event is not read: a descriptor in `unsent` waits for POLLOUT, any other for POLLIN. POLLERR
+      // and POLLHUP are reported unasked, and recv(2) or send(2) says what it is.
       if (fd === listener) acceptSome(listener, ACCEPTS);
       else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd); // POLLHUP, POLLERR and POLLNVAL too
+      else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
       if (workUs > 0) await work(fd, workUs);
       else if (left % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
-      if (stopping) break; // the other events come again: level-triggered
+      if (stopping) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) await serveCarried();
     if (turnMs >= stopAtMs) return;

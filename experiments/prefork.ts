@@ -36,6 +36,8 @@
 //                                               lingering ── 1 s, or the peer closes ─► closed
 //                                               [recv]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
 // answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that
 //            takes nothing.
@@ -255,7 +257,7 @@ function reap(): void {
   }
 }
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
 }

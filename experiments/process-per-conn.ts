@@ -39,6 +39,8 @@
 //                                                         lingering ── 1 s, or the peer closes ─► closed, _exit
 //                                                         [recv]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on the receive timeout is what is left of 10 s.
 // answering  all whole requests of one recv(2). send(2) blocks while the socket is full; the kernel ends a peer that
 //            takes nothing.
@@ -181,6 +183,7 @@ function listenOn(host: string, port: number): { listener: number; port: number 
   for (const [level, option, value, name] of OPTIONS) {
     must(libc.setsockopt(listener, level, option, new Int32Array([value]), 4), `set ${name}`);
   }
+  // accept4 blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
   setReceiveTimeout(listener, TURN_MS);
   must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
   must(libc.listen(listener, BACKLOG), `listen on ${host}:${port}`);
@@ -259,7 +262,7 @@ function reap(): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();

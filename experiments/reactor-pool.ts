@@ -37,6 +37,8 @@
 //                                               lingering ◄─────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state but working: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2) up to one for work. That one is carried to the next turn, and stands first then.
 // working    waits for a thread, out of the interest set. What stands behind the request waits in `partial`.
@@ -49,6 +51,7 @@ const IS_WORKER = import.meta.url.endsWith("?worker"); // import.meta.main is tr
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only epoll_wait waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -60,7 +63,8 @@ const EINTR = 4, EAGAIN = 11; // <asm-generic/errno.h>
 const ENONET = 64, EPROTO = 71, ENOPROTOOPT = 92, EOPNOTSUPP = 95, ENETDOWN = 100, ENETUNREACH = 101;
 const ECONNABORTED = 103, EHOSTDOWN = 112, EHOSTUNREACH = 113;
 const EFD_NONBLOCK = 0o4000, EFD_CLOEXEC = 0o2000000; // <sys/eventfd.h>
-const EPOLLIN = 0x1, EPOLLOUT = 0x4; // <sys/epoll.h>
+// Without EPOLLET level-triggered: reported by every epoll_wait for as long as it is true.
+const EPOLLIN = 0x1, EPOLLOUT = 0x4; // readable, writable. <sys/epoll.h>
 const EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, EPOLL_CLOEXEC = 0o2000000;
 // struct epoll_event { u32 events; u64 data; } is packed to 12 bytes on x86-64 only; elsewhere data is aligned to 8.
 const EVENT_WORDS = Deno.build.arch === "x86_64" ? 3 : 4, DATA_WORD = Deno.build.arch === "x86_64" ? 1 : 2;
@@ -478,7 +482,8 @@ function closeConnection(fd: number): void {
   jobs.delete(fd);
   lingering.delete(fd);
   open--;
-  libc.close(fd); // it leaves the interest set by itself; a failure of close(2) leaves nothing that could be done
+  // It leaves the interest set by itself, as no dup(2) or fork(2) made a second descriptor of its socket.
+  libc.close(fd); // a failure of close(2) leaves nothing that could be done
 }
 
 function dropConnection(fd: number, error = getSystemErrorName(-errno[0]!)): void {
@@ -591,6 +596,7 @@ function flush(fd: number): void {
   if (!reserve(fd, length - taken)) return;
   unsent.set(fd, { bytes: bytes.slice(taken, length), taken: 0, isLast });
   carried.delete(fd);
+  // Only while something is unsent: an idle socket is always writable, and would end every wait at once.
   watch(EPOLL_CTL_MOD, fd, EPOLLOUT); // fails only for a descriptor that is not in the set
 }
 
@@ -663,7 +669,8 @@ function watch(operation: number, fd: number, mask: number): number {
 
 /**
  * Makes a job of the request that stands first in the inbox. Its connection leaves the interest set (interest in nothing
- * would not do: EPOLLHUP and EPOLLERR come unasked). So nothing closes it, and no other gets its number and its answer.
+ * would not do: EPOLLHUP and EPOLLERR come unasked, except from a listener). So nothing closes it, and no other gets
+ * its number and its answer.
  */
 function submit(fd: number, head: number, length: number): void {
   const { workUs, keepAlive } = request;
@@ -721,26 +728,26 @@ function onDeath(worker: number, event: ErrorEvent): void {
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Returns false if the system has no room for more: the caller pauses for a turn. */
-function acceptSome(listener: number, bound: number): boolean {
-  for (let i = 0; i < bound; i++) {
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
+function acceptSome(listener: number, bound: number): void {
+  for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       counts.accepted++;
       open++;
       if (watch(EPOLL_CTL_ADD, fd, EPOLLIN) < 0) dropConnection(fd); // ENOSPC, ENOMEM: this connection only
-    } else if (errno[0] === EAGAIN) return true; // none waits any more
+    } else if (errno[0] === EAGAIN) return; // none waits any more
     else if (!PASSING_ERRORS.includes(errno[0]!)) { // EMFILE, ENFILE, ENOBUFS, ENOMEM
       countError(getSystemErrorName(-errno[0]!));
-      return false;
+      watch(EPOLL_CTL_MOD, listener, 0); // it stays readable, so the loop would spin
+      return;
     }
   }
-  return true; // level-triggered: if more wait, epoll_wait says so again
 }
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -761,24 +768,25 @@ async function serveCarried(): Promise<void> {
 async function serve(listener: number): Promise<void> {
   must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
   must(watch(EPOLL_CTL_ADD, wake, EPOLLIN), "watch the eventfd");
-  let isAccepting = true, tickMs = heardMs, stopAtMs = Infinity;
+  let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // epoll_wait blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     const ready = libc.epoll_wait(epoll, events, EVENTS, waitMs);
     if (ready < 0 && errno[0] !== EINTR) must(ready, "wait for events");
     const turnMs = readClockMs();
     for (let i = 0; i < ready; i++) {
       const fd = events[i * EVENT_WORDS + DATA_WORD]!;
-      if (fd === listener) {
-        // While there is no room for more, the listener leaves the set: level-triggered, it would make the loop spin.
-        if (!acceptSome(listener, ACCEPTS)) isAccepting = watch(EPOLL_CTL_DEL, listener, 0) < 0;
-      } else if (fd === wake) takeDone().forEach(resume);
+      // The mask of the event is not read: a descriptor in `unsent` waits for EPOLLOUT, any other for EPOLLIN. EPOLLERR
+      // and EPOLLHUP are reported unasked, and recv(2) or send(2) says what it is.
+      if (fd === listener) acceptSome(listener, ACCEPTS);
+      else if (fd === wake) takeDone().forEach(resume);
       else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-      else if (carried.size === 0 || !carried.has(fd)) onReadable(fd); // EPOLLHUP and EPOLLERR too
-      if (i % UNWATCHED < UNWATCHED - 1) continue;
+      else if (carried.size === 0 || !carried.has(fd)) onReadable(fd);
+      if ((i + 1) % UNWATCHED > 0) continue;
       if (readClockMs() - heardMs < TURN_MS) continue;
       await hearSignals();
-      if (stopping) break; // the other events come again: level-triggered
+      if (stopping) break; // level-triggered: the other events come again for as long as they are true
     }
     if (carried.size > 0) await serveCarried();
     if (turnMs >= stopAtMs) return;
@@ -793,7 +801,7 @@ async function serve(listener: number): Promise<void> {
     tickMs = turnMs;
     await hearSignals();
     endLate(turnMs);
-    if (!isAccepting && !stopping) isAccepting = watch(EPOLL_CTL_ADD, listener, EPOLLIN) >= 0;
+    if (!stopping) watch(EPOLL_CTL_MOD, listener, EPOLLIN); // again, where there was no room
   }
 }
 

@@ -34,6 +34,8 @@
 //                                               lingering ◄────────────────┘
 //                                               [lingering] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // reading    waits for bytes. From the first byte of a head on there is a deadline.
 // answering  all whole requests of one recv(2); but one that burns CPU ends the turn, and what is left is carried to the next.
 // unsent     is not read, so unsent answers are bounded. TCP_USER_TIMEOUT ends a client that reads nothing.
@@ -44,6 +46,7 @@ const EXPERIMENT = "select";
 
 // ---- Kernel ABI: asm-generic values, the same on x86-64 and aarch64 ----------------------------------------------
 
+// SOCK_NONBLOCK: a call that would wait fails with EAGAIN, so only select waits for sockets.
 const AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 0o4000, SOCK_CLOEXEC = 0o2000000; // <bits/socket_type.h>
 const SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_KEEPALIVE = 9; // <asm-generic/socket.h>
 const IPPROTO_TCP = 6, TCP_NODELAY = 1, TCP_KEEPIDLE = 4, TCP_KEEPINTVL = 5, TCP_KEEPCNT = 6; // <netinet/tcp.h>
@@ -558,7 +561,7 @@ const timeval = new Int32Array(4);
 const NETWORK_ERRORS = [ENONET, EPROTO, ENOPROTOOPT, EOPNOTSUPP, ENETDOWN, ENETUNREACH, EHOSTDOWN, EHOSTUNREACH];
 const PASSING_ERRORS = [EINTR, ECONNABORTED, ...NETWORK_ERRORS];
 
-/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener leaves the set. */
+/** Accepts what waits, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
 function acceptSome(listener: number, bound: number): void {
   for (let i = 0; i < bound; i++) { // if more wait, the next call says so again
     const fd = libc.accept4(listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -581,7 +584,7 @@ function acceptSome(listener: number, bound: number): void {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -609,6 +612,7 @@ async function serveCarried(): Promise<void> {
 function ask(words: number, waitMs: number): number {
   readable.set(interest);
   writable.fill(0);
+  // No others: an idle socket is always writable, and would end every wait at once.
   for (const fd of unsent.keys()) {
     FD_CLR(fd, readable); // until its answers are taken it is not read
     FD_SET(fd, writable);
@@ -624,6 +628,7 @@ async function serve(listener: number): Promise<void> {
   FD_SET(listener, interest);
   let tickMs = heardMs, stopAtMs = Infinity;
   for (;;) {
+    // select blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     const waitMs = carried.size > 0 ? 0 : stopping ? QUIET_MS : TURN_MS;
     let words = interest.length, served = 0;
     while (words > 0 && interest[words - 1] === 0) words--; // no farther than to the highest descriptor
@@ -633,14 +638,16 @@ async function serve(listener: number): Promise<void> {
       for (let bits = readable[word]! | writable[word]!; bits !== 0; bits &= bits - 1) {
         const fd = word * 32 + 31 - Math.clz32(bits & -bits); // the lowest bit that is left
         let workUs = 0;
+        // In which of the sets it stands is not read: a descriptor in `unsent` waits to be writable, any other to be
+        // readable. An error and a hang-up count as ready, and recv(2) or send(2) says what it is.
         if (fd === listener) acceptSome(listener, ACCEPTS);
         else if (unsent.size > 0 && unsent.has(fd)) onWritable(fd);
-        else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd); // a hang-up and an error too
+        else if (carried.size === 0 || !carried.has(fd)) workUs = onReadable(fd);
         if (workUs > 0) await work(fd, workUs);
         else if (++served % UNWATCHED > 0) continue;
         if (readClockMs() - heardMs < TURN_MS) continue;
         await hearSignals();
-        if (stopping) break walk; // the other events come again: level-triggered
+        if (stopping) break walk; // level-triggered: the other events come again for as long as they are true
       }
     }
     if (carried.size > 0) await serveCarried();

@@ -31,6 +31,8 @@
 //             closing ── all is sent ─► lingering ── 1 s, or the peer closes ─► closed
 //             [unsent]                  [lingering]
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // connected  has 10 s for its handshake.
 // open       listens. From the first byte of a message or a frame on there is a deadline for the last.
 // unsent     gets every message into a queue; what it sends itself is kept, up to a bound. A client that does not read is
@@ -1265,7 +1267,7 @@ function onCompleted(cqe: number): boolean {
 
 let heardMs = readClockMs(); // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -1339,6 +1341,8 @@ async function serve(listener: number): Promise<void> {
   submitAccept(listener);
   for (;;) {
     const batch = is612 && came >= USUAL_BATCH ? Math.min(came, MAX_BATCH) : 1;
+    // io_uring_enter blocks this thread and with it Deno's event
+    // loop, where signal handlers run: so for TURN_MS at most.
     enter(batch, stopping ? QUIET_MS : TURN_MS);
     const turnMs = readClockMs();
     if (takeCompletions()) await broadcast();

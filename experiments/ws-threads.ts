@@ -28,6 +28,8 @@
 //                           lingering ◄─────────────┘
 //                           [recv] ── 1 s, or the peer closes ─► closed
 //
+// From every state: an error of the socket ─► closed. Where it is read: the peer closes ─► closed.
+//
 // connected  has 10 s for its handshake.
 // open       listens. From the first byte of a message or a frame on there is a deadline for the last. Whichever thread
 //            has a message sends it to this socket: one that does not take all of it at once is reset.
@@ -165,6 +167,7 @@ function listenOn(host: string, port: number): { listener: number; port: number 
   for (const [level, option, value, name] of OPTIONS) {
     must(libc.setsockopt(listener, level, option, new Int32Array([value]), 4), `set ${name}`);
   }
+  // accept4 blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
   setReceiveTimeout(listener, TURN_MS);
   must(libc.bind(listener, address, 16), `bind ${host}:${port}`, "choose another --port (0: any) or --host");
   must(libc.listen(listener, BACKLOG), `listen on ${host}:${port}`);
@@ -775,7 +778,7 @@ function runThread({ data }: MessageEvent<{ fd: number; slot: number; shared: ty
   close(); // of the Worker: its thread ends, and V8 keeps the pages of its isolate for the next one
 }
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
 }

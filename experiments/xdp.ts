@@ -226,7 +226,7 @@ export function readClockMs(): number {
 
 let heardMs = 0; // when signals were heard last
 
-/** Lets signal handlers run: a call on another thread gives this one back to the event loop meanwhile. */
+/** Lets signal handlers run: a call on another thread gives this one back to Deno's event loop meanwhile. */
 async function hearSignals(): Promise<void> {
   await libc.sched_yield();
   heardMs = readClockMs();
@@ -2732,6 +2732,7 @@ async function serve(rings: Rings, tcp: Tcp): Promise<void> {
     if (nowMs >= stopAtMs || isClosed && tcp.busy === 0 && idleTurns > 1) return; // looked again, after a wait
     // It sleeps in the turn that has done all there was, without an empty one before. To look again and again would see the
     // next frame a few µs earlier and take all of the core's time; and what gathers during a sleep is answered in one batch.
+    // poll blocks this thread and with it Deno's event loop, where signal handlers run: so for TURN_MS at most.
     if (isDone) rings.wait(tcp.busy > 0 ? TICK_MS : TURN_MS);
     if (nowMs - heardMs >= TURN_MS) {
       await hearSignals();
