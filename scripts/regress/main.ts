@@ -37,13 +37,13 @@ await runScript(USAGE, () =>
       command,
     });
     if (quick) console.error(`Quick: ${plan.rounds} rounds, where a judgement takes ${ROUND.rounds}.`);
+    const record = await regress(plan);
+    const changes = await adviceOf(plan.dir);
+    console.log(flags.json ? JSON.stringify(record, null, 2) : showRecord(record) + changes);
     const unknown = [...await baselineTimes(plan)].filter(([, nights]) => nights.length === 0).map(([name]) => name);
     if (unknown.length > 0 && !updateBaseline) {
       console.error(`No baseline here fits ${unknown.join(", ")}: --update-baseline makes one.`);
     }
-    const record = await regress(plan);
-    const changes = await adviceOf(plan.dir);
-    console.log(flags.json ? JSON.stringify(record, null, 2) : showRecord(record) + changes);
     const summary = Deno.env.get("GITHUB_STEP_SUMMARY");
     if (summary) await appendTo(summary, recordMarkdown(record) + changes.replaceAll("\n", "\n\n"));
     return record.exit;

@@ -142,8 +142,8 @@ Deno.test("a self-test with disturbed rounds is not measured again: its decision
     findings: [{ server: "epoll", id: "foreign_load" }],
   };
   const stored = storedOf();
-  stored.studies.selftest.push(studyOf("selftest", [row]));
-  assertEquals(spoiltSince(stored, ""), []);
+  const studies = { ...stored.studies, selftest: [studyOf("selftest", [row])] };
+  assertEquals(spoiltSince({ ...stored, studies }, ""), []);
 });
 
 Deno.test("of a comparison the candidates that were disturbed are measured again, and no others", () => {
