@@ -88,13 +88,16 @@ Deno.test("an unknown claim is a usage error that names the nearest", async () =
 
 Deno.test("without figures the advisor names the commands that make them, and ends with 1", async () => {
   using dir = project();
-  const { code, stdout, stderr } = await script("advise/main.ts", dir.path, "--connections", "100");
+  const flags = ["--connections", "100", "--cpu-us", "5000"];
+  const { code, stdout, stderr } = await script("advise/main.ts", dir.path, ...flags);
   assertEquals([code, stdout], [1, ""]);
   assertStringIncludes(stderr, "  deno task exp epoll\n");
   assertStringIncludes(
     stderr,
     "  deno task compare epoll reactor-pool thread-per-conn --scenario mixed --rate 200 --work 0,500,5000,50000\n",
   );
+  assertMatch(stderr, /^These commands measure what this machine lacks, in at most about \d+ min:$/m);
+  assertStringIncludes(stderr, "\nThen ask again: deno task advise --connections 100 --cpu-us 5000\n");
 });
 
 Deno.test("the advisor asks for connections, and takes no number out of its range", async () => {

@@ -5,7 +5,14 @@
  * deno task compare ws-epoll --slow 100 --connections 10000
  */
 import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
-import { compare, COMPARED, type ComparePlan, type Comparison, isComparedOverWire } from "../lib/compare/compare.ts";
+import {
+  AGAIN_SHARE,
+  compare,
+  COMPARED,
+  type ComparePlan,
+  type Comparison,
+  isComparedOverWire,
+} from "../lib/compare/compare.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
@@ -25,6 +32,7 @@ import { writeStudy } from "../lib/results/studies.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 import { table, wrap } from "../lib/text/table.ts";
 import { HEAVY_SHARE, HEAVY_US, MESSAGE_BYTES, MIN_ROUNDS } from "../lib/results/conventions.ts";
+import { atMost, COMPARING, mostSeconds } from "../lib/results/duration.ts";
 import type { ComparisonRow } from "../lib/results/rows.ts";
 import { comparison, isInconclusive } from "../lib/tables/comparison.ts";
 import { WIRE_SAYS } from "../lib/tables/runs.ts";
@@ -42,6 +50,8 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        root; --all leaves it out.
        --work: what one request of a hundred burns in mixed, in CPU-µs;
        separate several by commas.
+       An open loop (--rate) of few requests/s over many --connections is a
+       crowd that is mostly idle.
        --scenario churn: each request on a new connection, --connections at a
        time; none is held.
        --slow N: broadcast of the reference against itself with N more
@@ -53,7 +63,6 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        Rounds in which others used the machine do not count. Where too few are
        left, ratios of time are inconclusive, and the command ends with 3.`;
 const MAX_WORK_US = 100_000; // experiments burn no more
-const SECONDS = { throughput: 0.5, rate: 1, mixed: 2, hold: 1, churn: 0.5, broadcast: 2 };
 const MESSAGES_PER_S = 10;
 
 type Flags = Record<
@@ -83,16 +92,17 @@ function readPlans(
   }
   const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
+  const { rounds, slices } = quick ? COMPARING.quick : COMPARING.full;
   const plan = {
     scenario,
-    rounds: numberFlag("rounds", flags.rounds ?? (quick ? "3" : "10"), { min: 1, max: 1000, integer: true }),
-    seconds: numberFlag("seconds", flags.seconds ?? String(SECONDS[scenario] / (quick ? 2 : 1)), {
+    rounds: numberFlag("rounds", flags.rounds ?? String(rounds), { min: 1, max: 1000, integer: true }),
+    seconds: numberFlag("seconds", flags.seconds ?? String(COMPARING.seconds[scenario] / (quick ? 2 : 1)), {
       min: 0.1,
       max: 600,
     }),
-    slices: quick ? 4 : 8,
+    slices,
     ratePerS: !isOpen ? null : rate === "half" ? rate : numberFlag("rate", rate, { min: 1, max: 1e6 }),
-    settleSeconds: 10,
+    settleSeconds: COMPARING.settleSeconds,
     ...(flags.slow !== undefined && { slow: numberFlag("slow", flags.slow, { min: 1, max: 1e6, integer: true }) }),
     ...(flags.bytes !== undefined && { bytes: numberFlag("bytes", flags.bytes, BYTES_RANGE) }),
     setup: readSetup(flags),
@@ -129,6 +139,12 @@ async function readNames(
   const chosen = (await Promise.all(wanted.map(async (of) => await obstacleTo(of) === null ? [of] : []))).flat();
   if (chosen.length === 0) throw new UsageError(`No other experiment of the family ${family} runs here.`);
   return [reference, chosen];
+}
+
+/** How long all plans take. */
+function describeTime(plans: readonly ComparePlan[], candidates: number): string {
+  const seconds = plans.reduce((sum, plan) => sum + mostSeconds(plan, candidates), 0);
+  return `This takes ${atMost(seconds)}; up to ${100 * AGAIN_SHARE} % more where others disturb it.`;
 }
 
 /** What all plans found. */
@@ -276,6 +292,7 @@ await runScript(USAGE, async () => {
   }
   const storing = new Storing(flags.save);
   await storing.begin();
+  console.error(describeTime(plans, candidates.length));
   const all = await compareAll(reference, candidates, plans);
   const manifests = Object.fromEntries(all.manifests);
   const rounds = Math.max(0, ...all.rows.map((row) => row.rounds));

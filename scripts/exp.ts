@@ -8,6 +8,7 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
+import { EXP_TIME } from "../lib/results/duration.ts";
 import type { MeasureOptions } from "../lib/run/ladder.ts";
 import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
 
@@ -17,14 +18,13 @@ for its open connections. What that costs: deno task probe stats-line`;
 
 const LABEL = 12; // columns of `Question` and its like
 
-/** How long the default runs take. */
-const USUAL_TIME = "one to three minutes";
+/** How long the default runs take in a quick look. */
 const QUICK_TIME = "under 20 s";
 
 /** The first line: what comes, and how long it takes. */
 function announce({ name }: Experiment, { quick, scenarios, connections, seconds }: MeasureOptions): void {
   const isUsual = scenarios === null && connections === null && seconds === null;
-  const time = isUsual ? ` in ${quick ? QUICK_TIME : USUAL_TIME}` : "";
+  const time = isUsual ? ` in ${quick ? QUICK_TIME : EXP_TIME}` : "";
   const what = (scenarios ?? ["hold", "throughput", "rate"]).join(", ");
   console.error(`Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`);
 }

@@ -2,12 +2,14 @@
  * Commands that look at results, on a machine that has measured less than the reference: they show the reference alone, and
  * change nothing that another machine has measured.
  */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { machineOf, referenceMachine } from "../lib/results/machine.ts";
 import { newResult, writeResult } from "../lib/results/results.ts";
 import { type HostFacts, hostFacts } from "../lib/sampling/host.ts";
+import { writeStudy } from "../lib/results/studies.ts";
+import { compared, held, loaded, on, storedOf } from "../lib/testing/fixtures.ts";
 import { folder } from "../lib/testing/folder.ts";
 import { runTask } from "../lib/testing/task.ts";
 
@@ -91,6 +93,54 @@ Deno.test("claims and advise show the reference until this machine has as much, 
     assert(shown.stdout.length > 100, shown.stdout);
     assertEquals(changes(before, contents(at.path)), [], name);
   }
+});
+
+/** Stores what the commands would store that advise names, with a loop that blocks, a pool that waits little, and threads. */
+async function measureHere(results: string): Promise<void> {
+  const host = hostFacts();
+  const names = ["epoll", "reactor-pool", "thread-per-conn"];
+  const pieces = names.flatMap((name) => [held(name, 10_000), loaded(name, { cpu_us_per_request: 10 })]);
+  const waits = Object.entries({ "reactor-pool": 0.02, "thread-per-conn": 0.1 }).flatMap(([name, ratio]) =>
+    [0, 50_000].flatMap((heavy_us) => [
+      compared(["mixed", 100, "p99_us"], [name, "epoll"], heavy_us === 0 ? [1, 1, 1] : [ratio, ratio, ratio], {
+        reference_value: 100 + heavy_us,
+        heavy_us,
+      }),
+      compared(["mixed", 100, "cpu_us_per_request"], [name, "epoll"], [1, 1, 1], { heavy_us }),
+    ])
+  );
+  const made = storedOf(on(host), ...pieces, ...waits);
+  for (const result of made.results) await writeResult(result, results);
+  const [study] = made.studies.comparison;
+  await writeStudy("comparison", study!.rows, { command: study!.command, quick: false, dir: results });
+}
+
+Deno.test("advise names the commands that measure here, and after them it answers with the figures of this machine", async () => {
+  using at = await project();
+  const asked = ["--connections", "1000", "--cpu-us", "50000"];
+  const before = await task(at.path, "advise", ...asked);
+  const commands = [
+    ...["epoll --scenario throughput", "reactor-pool", "thread-per-conn"].map((words) => `  deno task exp ${words}`),
+    "  deno task compare epoll reactor-pool thread-per-conn --scenario mixed --rate 200 --work 0,500,5000,50000",
+    `Then ask again: deno task advise ${asked.join(" ")}`,
+  ];
+  assertStringIncludes(before.stderr, `\n${commands.join("\n")}\n`);
+  await measureHere(join(at.path, "results"));
+  const after = await task(at.path, "advise", ...asked);
+  assertEquals([after.stderr, after.code], [`Figures of this machine, ${HERE}.\n`, 0]);
+  const rows = after.stdout.split("\n").flatMap((line) =>
+    /^(epoll|reactor-pool|thread-per-conn) +\d/.exec(line)?.[1] ?? []
+  );
+  assertEquals(rows, ["reactor-pool", "thread-per-conn", "epoll"]);
+  assertStringIncludes(after.stdout.replace(/\s+/g, " "), "nothing is stored; deno task exp <name> measures one");
+  assertMatch(
+    after.stdout,
+    /\nCheck it here: deno task compare thread-per-conn reactor-pool .* --work 50000 [^\n]*\n$/,
+  );
+  // Without heavy requests all three cost the same.
+  const even = await task(at.path, "advise", "--connections", "1000");
+  assertEquals([even.stderr, even.code], [`Figures of this machine, ${HERE}.\n`, 3]);
+  assertMatch(even.stdout.replace(/\s+/g, " "), /of CPU: \S+, \S+ or \S+: not told apart /);
 });
 
 Deno.test("the figures of this machine alone are shown where the user asks for them", async () => {

@@ -1,16 +1,17 @@
 /**
- * What is known of each architecture on this machine, as the advisor needs it.
+ * What is known of each architecture on one machine, as the advisor needs it.
  *
  * @module
  */
 import { MARGIN } from "../claims/figure.ts";
-import { speaksHttp } from "../catalogue/catalogue.ts";
+import { runsHere, speaksHttp } from "../catalogue/catalogue.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { median } from "../timing/stats.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
 import { CROWD, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
-import type { ComparisonRow, ReadinessRow } from "../results/rows.ts";
+import { atMost, EXP_TIME, usualSeconds } from "../results/duration.ts";
+import type { ComparisonRow, Kind, ReadinessRow } from "../results/rows.ts";
 import { isSpoilt } from "../results/findings.ts";
 import { isInconclusive } from "../tables/comparison.ts";
 
@@ -53,6 +54,8 @@ export interface Facts {
   wait: Point[];
   /** By what heavy requests burn: ascending, from nothing on. Empty: not measured. */
   beside: Beside[];
+  /** Whether one of these figures comes from a quick study, because there is no full one. */
+  isQuick: boolean;
   /** The files of these figures. */
   results: string[];
 }
@@ -61,11 +64,28 @@ export interface Facts {
 export interface Unknown {
   name: string;
   command: string;
+  /** How long the command takes, in words; null: it is not known. */
+  time: string | null;
 }
 
-/** Newest first; without rows that say nothing, because others used the machine. */
+/** What the figures of one architecture come from. */
+class Sources {
+  readonly results = new Set<string>();
+  isQuick = false;
+
+  add(study: Study<Kind>): void {
+    this.results.add(studyPath(study));
+    this.isQuick ||= study.quick;
+  }
+}
+
+/** Full ones first, of both the newest first. */
+const byWorth = <K extends Kind>(studies: readonly Study<K>[]): Study<K>[] =>
+  studies.toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
+
+/** By their worth; without rows that say nothing, because others used the machine. */
 const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], metric?: string) =>
-  studies.comparison.toReversed().map((study) => ({
+  byWorth(studies.comparison).map((study) => ({
     study,
     rows: study.rows.filter((row) =>
       row.scenario === scenario && row.rounds >= MIN_ROUNDS && (metric === undefined || row.metric === metric) &&
@@ -74,45 +94,59 @@ const comparisons = ({ studies }: Stored, scenario: ComparisonRow["scenario"], m
   })).filter(({ rows }) => rows.length > 0);
 
 /**
- * A server's figure in a comparison at one number of connections. The reference's is the median over all pairs, and a
- * candidate's is its ratio to that: so what changed from pair to pair is left out.
+ * A server's figure in a comparison at one number of connections. The reference's is the median over all pairs, between the
+ * lowest and the highest of them; of a single pair nothing is known of that. A candidate's is its ratio to the median: so what
+ * changed from pair to pair is left out.
  */
 function figureIn(rows: readonly ComparisonRow[], name: string): Estimate | null {
   const reference = rows.flatMap((row) => row.reference_value ?? []);
   if (reference.length === 0) return null;
   const us = median(reference);
-  if (rows.some((row) => row.reference === name)) return { us, low: us, high: us };
+  if (rows.some((row) => row.reference === name)) {
+    return { us, low: Math.min(...reference), high: Math.max(...reference) };
+  }
   const row = rows.find((row) => row.candidate === name);
   if (row === undefined || row.ratio === null) return null;
   return { us: us * row.ratio, low: us * (row.ratio_low ?? row.ratio), high: us * (row.ratio_high ?? row.ratio) };
 }
 
 /** Points of which the first at each number of connections counts. */
-function pointSet(results: Set<string>) {
+function pointSet() {
   const points = new Map<number, Point>();
   return {
-    add: (path: string, connections: number, figure: Estimate | null) => {
+    /** @param note Notes where the figure comes from, if it counts. */
+    add: (connections: number, figure: Estimate | null, note: () => void) => {
       if (figure === null || points.has(connections)) return;
       points.set(connections, { connections, ...figure });
-      results.add(path);
+      note();
     },
     sorted: () => [...points.values()].toSorted((a, b) => a.connections - b.connections),
   };
 }
 
-function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] {
-  const { add, sorted } = pointSet(results);
-  for (const { study, rows } of comparisons(stored, "throughput", "cpu_us_per_request")) {
-    for (const [connections, same] of Map.groupBy(rows, (row) => row.connections)) {
-      add(studyPath(study), connections, figureIn(same, name));
-    }
+/** CPU time by connections. Where a server is the reference of a single pair its figure has no bounds: such come last. */
+function cpuPoints(stored: Stored, name: string, sources: Sources): Point[] {
+  const { add, sorted } = pointSet();
+  const tables = comparisons(stored, "throughput", "cpu_us_per_request").flatMap(({ study, rows }) =>
+    [...Map.groupBy(rows, (row) => row.connections)].map(([connections, same]) => ({
+      study,
+      connections,
+      same,
+      isAlone: same.length === 1 && same[0]!.reference === name,
+    }))
+  );
+  const byBounds = tables.toSorted((a, b) =>
+    Number(a.study.quick) - Number(b.study.quick) || Number(a.isAlone) - Number(b.isAlone)
+  );
+  for (const { study, connections, same } of byBounds) {
+    add(connections, figureIn(same, name), () => sources.add(study));
   }
   for (const run of fullRuns(stored, name, "throughput").toReversed()) {
     if (isSpoilt(run.findings)) continue;
     if (run.parameters.wire !== undefined) continue; // process time, of a network that costs more
     const us = run.metrics.cpu_us_per_request;
     const figure = us === null ? null : { us, low: us * (1 - MARGIN.other), high: us * (1 + MARGIN.other) };
-    add(resultPath(run), run.parameters.connections, figure);
+    add(run.parameters.connections, figure, () => sources.results.add(resultPath(run)));
   }
   return sorted();
 }
@@ -121,18 +155,18 @@ function cpuPoints(stored: Stored, name: string, results: Set<string>): Point[] 
  * What a server costs that was measured over a wire only: the ratio to a server beside it there, by busy time of the cores,
  * times what that one costs over loopback, as all others do.
  */
-function wirePoints(stored: Stored, name: string, results: Set<string>): Point[] {
-  const { add, sorted } = pointSet(results);
-  for (const study of stored.studies.wire.toReversed()) {
+function wirePoints(stored: Stored, name: string, sources: Sources): Point[] {
+  const { add, sorted } = pointSet();
+  for (const study of byWorth(stored.studies.wire)) {
     for (const row of study.rows) {
       const { candidate, connections, ratio } = row;
       const isAsked = row.scenario === "throughput" && row.metric === "core_us_per_request" && candidate === name;
       if (!isAsked || row.rounds < MIN_ROUNDS || ratio === null || isInconclusive(row)) continue;
-      const beside = cpuPoints(stored, row.reference, results).find((point) => point.connections === connections);
+      const beside = cpuPoints(stored, row.reference, sources).find((point) => point.connections === connections);
       if (beside === undefined) continue;
       const [low, high] = [row.ratio_low ?? ratio, row.ratio_high ?? ratio];
       const figure = { us: beside.us * ratio, low: beside.low * low, high: beside.high * high };
-      add(studyPath(study), connections, figure);
+      add(connections, figure, () => sources.add(study));
     }
   }
   return sorted();
@@ -148,11 +182,11 @@ function crowdOf({ studies }: Stored, name: string): { held: number; path: strin
   return counts.toSorted((a, b) => b.held - a.held)[0] ?? null;
 }
 
-function waitPoints({ studies }: Stored, name: string, results: Set<string>): Point[] {
+function waitPoints({ studies }: Stored, name: string, sources: Sources): Point[] {
   const call = CALLS[name];
-  const study: Study<"readiness"> | undefined = studies.readiness.at(-1);
+  const study: Study<"readiness"> | undefined = byWorth(studies.readiness)[0];
   if (call === undefined || study === undefined) return [];
-  results.add(studyPath(study));
+  sources.add(study);
   return study.rows.filter((row) => row.call === call)
     .map((row) => ({
       connections: row.descriptors,
@@ -176,52 +210,70 @@ const atLeastNothing = ({ us, low, high }: Estimate): Estimate => ({
 /** What the rows of one size of heavy requests tell of a server; null: nothing. */
 function besideIn(rows: readonly ComparisonRow[], name: string) {
   const of = (metric: string, who: string) => figureIn(rows.filter((row) => row.metric === metric), who);
-  const reference = rows[0]!.reference;
   const p99 = of("p99_us", name);
-  const [cpu, least] = [of("cpu_us_per_request", name), of("cpu_us_per_request", reference)];
-  return p99 === null || cpu === null || least === null ? null : { p99, cpu: above(cpu, least) };
+  const [cpu, least] = [of("cpu_us_per_request", name), of("cpu_us_per_request", MIXED.reference)];
+  if (p99 === null || cpu === null || least === null) return null;
+  // A candidate's bounds are those of its ratio to exactly this figure of the reference.
+  const { us } = least;
+  return { p99, cpu: name === MIXED.reference ? NOTHING : above(cpu, { us, low: us, high: us }) };
 }
 
-/**
- * The newest comparison that has the server beside heavy requests, at the one rate at which all waits are alike. What it
- * finds beside requests that burn nothing too is subtracted, where that was measured.
- */
-function beside(stored: Stored, name: string, results: Set<string>): Beside[] {
-  for (const { study, rows: all } of comparisons(stored, "mixed")) {
-    const rows = all.filter(({ rate_per_s }) => rate_per_s === MIXED.ratePerS);
-    const found = [...Map.groupBy(rows, (row) => row.heavy_us!)].toSorted(([a], [b]) => a - b)
-      .flatMap(([heavyUs, same]) => {
-        const of = besideIn(same, name);
-        return of === null ? [] : [{ heavyUs, ...of }];
-      });
-    if (found.every(({ heavyUs }) => heavyUs === 0)) continue;
-    results.add(studyPath(study));
-    const idle = found[0]!.heavyUs === 0 ? found[0]! : { p99: NOTHING, cpu: NOTHING };
-    const sizes = found.filter(({ heavyUs }) => heavyUs > 0).map(({ heavyUs, p99, cpu }) => ({
-      heavyUs,
-      wait: atLeastNothing(above(p99, idle.p99)),
-      handover: above(cpu, idle.cpu),
+/** All comparisons beside heavy requests at the one rate at which all waits are alike, each at one number of connections. */
+const mixedTables = (stored: Stored, name: string) =>
+  comparisons(stored, "mixed").flatMap(({ study, rows }) => {
+    const own = rows.filter((row) => row.rate_per_s === MIXED.ratePerS && row.reference === MIXED.reference);
+    return [...Map.groupBy(own, (row) => row.connections).values()].map((same) => ({
+      study,
+      rows: same.filter((row) => row.heavy_us! > 0),
+      idle: besideIn(same.filter((row) => row.heavy_us === 0), name),
     }));
-    return [{ heavyUs: 0, wait: NOTHING, handover: NOTHING }, ...sizes];
+  });
+
+/**
+ * What heavy requests do to the others, by size: of each size the first study that has it, full ones first, of these those that
+ * measured requests that burn nothing too, of these the newest. What is so beside such requests is subtracted.
+ */
+function beside(stored: Stored, name: string, sources: Sources): Beside[] {
+  const tables = mixedTables(stored, name)
+    .toSorted((a, b) => Number(a.study.quick) - Number(b.study.quick) || Number(!a.idle) - Number(!b.idle));
+  const sizes = new Map<number, Beside>();
+  for (const { study, rows, idle } of tables) {
+    for (const [heavyUs, same] of Map.groupBy(rows, (row) => row.heavy_us!)) {
+      const of = besideIn(same, name);
+      if (of === null || sizes.has(heavyUs)) continue;
+      const wait = atLeastNothing(above(of.p99, idle?.p99 ?? NOTHING));
+      sizes.set(heavyUs, { heavyUs, wait, handover: above(of.cpu, idle?.cpu ?? NOTHING) });
+      sources.add(study);
+    }
   }
-  return [];
+  if (sizes.size === 0) return [];
+  const sorted = [...sizes.values()].toSorted((a, b) => a.heavyUs - b.heavyUs);
+  return [{ heavyUs: 0, wait: NOTHING, handover: NOTHING }, ...sorted];
 }
+
+/** Whether it is known what heavy requests do to the others. */
+export const isMixedKnown = (stored: Stored, name: string): boolean => beside(stored, name, new Sources()).length > 0;
 
 /** What is known of one architecture; or the command that makes what is missing. */
 function factsOf(stored: Stored, name: string): Facts | Unknown {
   const holds = fullRuns(stored, name, "hold");
-  const results = new Set<string>();
+  const sources = new Sources();
   const most = holds.toSorted((a, b) => a.parameters.connections - b.parameters.connections).at(-1);
-  const own = cpuPoints(stored, name, results);
-  const cpu = own.length > 0 ? own : wirePoints(stored, name, results);
-  if (most === undefined || most.metrics.answered === null) return { name, command: `deno task exp ${name}` };
-  if (cpu.length === 0) {
-    const isWired = most.parameters.wire !== undefined;
-    return { name, command: `deno task ${isWired ? `compare c-epoll ${name}` : `exp ${name} --scenario throughput`}` };
+  const own = cpuPoints(stored, name, sources);
+  const cpu = own.length > 0 ? own : wirePoints(stored, name, sources);
+  if (most === undefined || most.metrics.answered === null) {
+    return { name, command: `deno task exp ${name}`, time: EXP_TIME };
   }
+  if (cpu.length === 0 && most.parameters.wire !== undefined) {
+    const time = atMost(usualSeconds("throughput"));
+    return { name, command: `deno task compare c-epoll ${name}`, time };
+  }
+  if (cpu.length === 0) return { name, command: `deno task exp ${name} --scenario throughput`, time: null };
   const crowd = crowdOf(stored, name);
   const larger = crowd !== null && crowd.held > most.metrics.answered ? crowd : null;
-  if (larger !== null) results.add(larger.path);
+  if (larger !== null) sources.results.add(larger.path);
+  const wait = waitPoints(stored, name, sources);
+  const heavy = beside(stored, name, sources);
   const sized = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics;
   return {
     name,
@@ -230,14 +282,15 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
     bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
     cpu,
     isWired: own.length === 0,
-    wait: waitPoints(stored, name, results),
-    beside: beside(stored, name, results),
-    results: [resultPath(most), ...results],
+    wait,
+    beside: heavy,
+    isQuick: sources.isQuick,
+    results: [resultPath(most), ...sources.results],
   };
 }
 
 /**
- * What is known of each architecture that has run here, from easy to hard as the catalogue has them; peers are left out,
+ * What is known of each architecture that has run there, from easy to hard as the catalogue has them; peers are left out,
  * because they differ in more than that, and servers that push, which answer no requests.
  *
  * @returns Those that can be weighed, and those that lack a figure.
@@ -248,6 +301,13 @@ export function collect(stored: Stored): { known: Facts[]; unknown: Unknown[] } 
   const isKnown = (of: Facts | Unknown): of is Facts => "held" in of;
   return { known: all.filter(isKnown), unknown: all.filter((of): of is Unknown => !isKnown(of)) };
 }
+
+/** Those that could run on that machine, and of which nothing is stored. */
+export const untried = ({ experiments, results, host }: Stored): string[] =>
+  experiments.filter((experiment) =>
+    !experiment.peer && speaksHttp(experiment) && runsHere(experiment, host).runs &&
+    !results.some((run) => run.experiment === experiment.name)
+  ).map(({ name }) => name);
 
 const hasRun = ({ results }: Stored, name: string): boolean =>
   results.some(({ experiment, ended }) => experiment === name && ended !== "skipped");

@@ -1,5 +1,5 @@
 /**
- * Which architecture suits a load, by what was measured on this machine. The model is small, and all of it stands here:
+ * Which architecture suits a load, by what was measured on one machine. The model is small, and all of it stands here:
  *
  * - An architecture that has not held so many connections is excluded.
  * - A request costs the CPU time that was measured at as many active connections (those that are not idle), on the straight
@@ -20,7 +20,8 @@
  * @module
  */
 import type { Beside, Estimate, Facts, Point } from "./facts.ts";
-import { MIXED_FLAGS } from "../results/conventions.ts";
+import { MIXED, MIXED_FLAGS } from "../results/conventions.ts";
+import { atMost, mixedSeconds } from "../results/duration.ts";
 import { count } from "../text/format.ts";
 
 /** What a server is for. */
@@ -47,7 +48,7 @@ export interface Choice {
   highUs: number;
   /** Memory of all connections. */
   bytes: number | null;
-  /** Where a figure was taken beyond what was measured. */
+  /** Where a figure was taken beyond what was measured, or from a quick study. */
   notes: string[];
 }
 
@@ -91,8 +92,8 @@ function besideAt({ beside }: Facts, cpuUs: number): Pick<Beside, "wait" | "hand
 
 const activeOf = ({ connections, idlePercent }: Load) => Math.max(1, Math.round(connections * (1 - idlePercent / 100)));
 
-/** The measured numbers that a figure was taken beyond, in words. */
-function notesOf({ name, cpu, isWired, wait, beside }: Facts, load: Load): string[] {
+/** The measured numbers that a figure was taken beyond, and where one is a quick one, in words. */
+function notesOf({ name, cpu, isWired, wait, beside, isQuick }: Facts, load: Load): string[] {
   const active = activeOf(load);
   const notes: string[] = [];
   const range = (points: readonly Point[]) =>
@@ -110,6 +111,7 @@ function notesOf({ name, cpu, isWired, wait, beside }: Facts, load: Load): strin
   }
   const largest = beside.at(-1)?.heavyUs ?? Infinity;
   if (load.cpuUs > largest) notes.push(`waiting was measured with requests of at most ${count(largest)} µs`);
+  if (isQuick) notes.push(`a figure of ${name} is from a quick study: there is no full one`);
   return notes;
 }
 
@@ -147,6 +149,8 @@ export interface Out {
   names: string[];
   why: string;
   command: string | null;
+  /** How long the command takes, in words; null: it is not known. */
+  time: string | null;
 }
 
 /** Those that are not among the choices. */
@@ -156,7 +160,9 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
   const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
   const why = "the wait of light requests beside heavy ones is not measured";
-  const command = `deno task compare epoll ${rest.filter((name) => name !== "epoll").join(" ")} ${MIXED_FLAGS}`;
+  const candidates = rest.filter((name) => name !== MIXED.reference);
+  const command = `deno task compare ${MIXED.reference} ${candidates.join(" ")} ${MIXED_FLAGS}`;
+  const time = atMost(mixedSeconds(candidates.length));
   return [
     ...small.map(({ name, held, limit }) =>
       limit === null
@@ -164,11 +170,12 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
           names: [name],
           why: `never tested beyond ${count(held)} connections`,
           command: `deno task exp ${name} --scenario hold --connections ${connections}`,
+          time: null,
         }
-        : { names: [name], why: `it holds ${count(held)}: ${limit}`, command: null }
+        : { names: [name], why: `it holds ${count(held)}: ${limit}`, command: null, time: null }
     ),
-    ...(rest.length > 0 ? [{ names: rest, why, command }] : []),
-    ...(wired.length > 0 ? [{ names: wired, why: `${why} over loopback`, command: null }] : []),
+    ...(rest.length > 0 ? [{ names: rest, why, command, time }] : []),
+    ...(wired.length > 0 ? [{ names: wired, why: `${why} over loopback`, command: null, time: null }] : []),
   ];
 }
 

@@ -14,6 +14,7 @@ const facts = (name: string, more: Partial<Facts>): Facts => ({
   isWired: false,
   wait: [],
   beside: [],
+  isQuick: false,
   results: [`results/machine/${name}.json`],
   ...more,
 });

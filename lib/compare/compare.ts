@@ -146,10 +146,11 @@ export function rowsOf(
 
 /**
  * Compares candidates with a reference. The value of a round is the median over its pairs of slices of
- * ln(candidate / reference); the interval is a bootstrap over rounds, because slices of a round share what disturbed them.
- * In each round every candidate has its turn, in random order. A round in which others took CPU time is made again. If one of
- * all bypasses the kernel, all of them run over a veth pair: see {@linkcode isComparedOverWire}. One that cannot take part
- * has its reason in its rows. If `plan.signal` aborts, the rows are those of the rounds until then.
+ * ln(candidate / reference). The interval is the exact one of the median over rounds, by order statistics: over rounds,
+ * because slices of a round share what disturbed them. In each round every candidate has its turn, in random order. A round
+ * in which others took CPU time is made again. If one of all bypasses the kernel, all of them run over a veth pair: see
+ * {@linkcode isComparedOverWire}. One that cannot take part has its reason in its rows. If `plan.signal` aborts, the rows are
+ * those of the rounds until then.
  */
 export async function compare(
   reference: Subject,

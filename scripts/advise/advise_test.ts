@@ -1,8 +1,22 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { crossings, type Load, outOf, weigh } from "../../lib/advice/model.ts";
-import { type Beside, collect, type Facts, type Point } from "../../lib/advice/facts.ts";
+import { type Beside, collect, type Facts, type Point, untried } from "../../lib/advice/facts.ts";
+import { atMost, mixedSeconds, usualSeconds } from "../../lib/results/duration.ts";
+import type { Stored } from "../../lib/results/stored.ts";
 import { advise, describeAdvice } from "./answer.ts";
-import { compared, exists, found, held, loaded, overWire, probed, run, storedOf } from "../../lib/testing/fixtures.ts";
+import { checkOf, coverage, isHardlySeen, makersOf } from "./commands.ts";
+import {
+  compared,
+  exists,
+  found,
+  held,
+  loaded,
+  overWire,
+  type Piece,
+  probed,
+  run,
+  storedOf,
+} from "../../lib/testing/fixtures.ts";
 
 const sure = (us: number) => ({ us, low: us, high: us });
 const line = (...points: [connections: number, us: number][]): Point[] =>
@@ -16,6 +30,7 @@ const facts = (name: string, more: Partial<Facts>): Facts => ({
   isWired: false,
   wait: [],
   beside: [],
+  isQuick: false,
   results: [],
   ...more,
 });
@@ -143,7 +158,11 @@ Deno.test("the best is the lowest, and those that the figures do not distinguish
   const advice = advise(all, [], load({}));
   assertEquals(advice.choices.map(({ name }) => name), ["fast", "simple", "costly"]);
   assertEquals(advice.alike, ["simple"]);
-  assertStringIncludes(describeAdvice(advice), "Not distinguishable from: simple (from easy to hard).");
+  const text = describeAdvice(advice, 200);
+  assertStringIncludes(text, "Not distinguishable from: simple (from easy to hard).");
+  assertStringIncludes(text, "of CPU: fast or simple: not told apart\n");
+  const three = advise([...all, facts("other", { cpu: wide(7) })], [], load({}));
+  assertStringIncludes(describeAdvice(three, 200), "of CPU: fast, simple or other: not told apart\n");
   assertEquals(advise(all.slice(1), [], load({})).alike, []);
 });
 
@@ -160,6 +179,7 @@ Deno.test("who cannot do it, or is not known to, is out with the reason, and wit
   assertEquals(unasked!.command, "deno task exp unasked --scenario hold --connections 100");
   assertEquals(unmixed!.names, ["unmixed"]);
   assertEquals(unmixed!.command, "deno task compare epoll unmixed --scenario mixed --rate 200 --work 0,500,5000,50000");
+  assertEquals(unmixed!.time, atMost(mixedSeconds(1)));
   assertEquals(none, []);
 });
 
@@ -221,7 +241,7 @@ Deno.test("a server with kernel bypass costs its ratio over the wire, times what
     compared(cpu, ["epoll", "c-epoll"], [1.1, 1, 1.2], { reference_value: 10 }),
   ];
   const notYet = collect(storedOf(...pieces)).unknown.find(({ name }) => name === "xdp");
-  assertEquals(notYet?.command, "deno task compare c-epoll xdp");
+  assertEquals([notYet?.command, notYet?.time], ["deno task compare c-epoll xdp", atMost(usualSeconds("throughput"))]);
   const over = [
     overWire(compared(core, ["xdp", "c-epoll"], [0.6, 0.5, 0.7], { reference_value: 30 })),
     overWire(compared(cpu, ["xdp", "c-epoll"], [0.3, 0.3, 0.3], { reference_value: 20 })),
@@ -240,15 +260,22 @@ Deno.test("an architecture that lacks a figure is named with the command that ma
   const { known, unknown } = collect(storedOf(exists("epoll"), held("epoll", 10_000), loaded("poll", {})));
   assertEquals(known, []);
   assertEquals(unknown, [
-    { name: "epoll", command: "deno task exp epoll --scenario throughput" },
-    { name: "poll", command: "deno task exp poll" },
+    { name: "epoll", command: "deno task exp epoll --scenario throughput", time: null },
+    { name: "poll", command: "deno task exp poll", time: "one to three minutes" },
   ]);
 });
 
 Deno.test("the answer names the best, the runner-up, the reason and the crossings", () => {
   const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
   const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
-  const advice = advise([loop, pool], [{ name: "new", command: "deno task exp new" }], load({ cpuUs: 50_000 }));
+  const advice = advise(
+    [loop, pool],
+    [{ name: "new", command: "deno task exp new", time: "a minute" }],
+    load({
+      cpuUs: 50_000,
+    }),
+    ["newer", "newest"],
+  );
   const text = describeAdvice(advice, 200);
   assertStringIncludes(text, "of CPU: pool\n");
   assertStringIncludes(
@@ -257,7 +284,11 @@ Deno.test("the answer names the best, the runner-up, the reason and the crossing
   );
   assertStringIncludes(text, "Runner-up: loop");
   assertStringIncludes(text, "from 1 257 µs of CPU on: pool instead of loop");
-  assertStringIncludes(text, "new: it is not measured\n    deno task exp new");
+  assertStringIncludes(text, "new: it is not measured (a minute)\n    deno task exp new");
+  assertStringIncludes(
+    text,
+    "newer, newest: nothing is stored; deno task exp <name> measures one (one to three minutes)",
+  );
   const none = describeAdvice(advise([loop], [], load({ connections: 1e6 })));
   assertStringIncludes(none, "Nothing that was measured here can do it.");
   assertStringIncludes(text, "one µs of waiting counts as much as one µs of CPU.");
@@ -273,11 +304,213 @@ Deno.test("the answer fits a terminal of 80 columns, but for commands, which are
   const asked = load({ connections: 9000, cpuUs: 60_000, idlePercent: 5 });
   const text = describeAdvice(advise([...loops, pool, ...unmixed], [], asked));
   const long = text.split("\n").filter((line) => line.length > 80);
-  assertEquals(long.filter((line) => !line.startsWith("    deno task ")), []);
-  for (const heading of ["Beyond what was measured\n  ", "Not weighed\n  "]) assertStringIncludes(text, heading);
+  assertEquals(long.filter((line) => !/^( {4}|Check it here: )deno task /.test(line)), []);
+  for (const heading of ["Caveats\n  ", "Not weighed\n  "]) assertStringIncludes(text, heading);
 });
 
 Deno.test("servers that push are not weighed against those that answer requests, whatever is stored of them", () => {
   const { known, unknown } = collect(storedOf(exists("ws-epoll", "push"), run("ws-epoll", "broadcast", {}, {})));
   assertEquals([known, unknown], [[], []]);
+});
+
+const CPU = ["throughput", 100, "cpu_us_per_request"] as [ScenarioOf, number, string];
+
+/** Comparisons as studies of their own, the oldest first. */
+function withStudies(base: readonly Piece[], ...studies: { pieces: readonly Piece[]; quick?: boolean }[]): Stored {
+  const stored = storedOf(...base);
+  const comparison = studies.flatMap(({ pieces, quick = false }, i) =>
+    storedOf(...pieces).studies.comparison.map((study) => ({
+      ...study,
+      quick,
+      time: `2025-02-0${i + 1}T12:00:00.000Z`,
+    }))
+  );
+  return { ...stored, studies: { ...stored.studies, comparison } };
+}
+const knownOf = (stored: Stored, name: string) => collect(stored).known.find((of) => of.name === name)!;
+
+Deno.test("the reference of a comparison lies between the lowest and the highest of its pairs", () => {
+  const two = storedOf(
+    ...[held("epoll", 10_000), held("poll", 10_000), held("select", 10_000)],
+    compared(CPU, ["poll", "epoll"], [2, 1.9, 2.1], { reference_value: 9 }),
+    compared(CPU, ["select", "epoll"], [1.05, 1.02, 1.1], { reference_value: 12 }),
+  );
+  assertEquals(knownOf(two, "epoll").cpu, [{ connections: 100, us: 10.5, low: 9, high: 12 }]);
+  assertEquals(advise(collect(two).known, [], load({})).alike, ["select"]);
+  const text = describeAdvice(advise(collect(two).known, [], load({})), 200);
+  assertMatch(text, /^epoll .* 10\.5 \[9\.0, 12\.0\] µs /m);
+});
+
+Deno.test("the reference of a single pair has no interval, and another figure of it goes before", () => {
+  const base = [held("epoll", 10_000), held("poll", 10_000)];
+  const pair = { pieces: [compared(CPU, ["poll", "epoll"], [1.3, 1.2, 1.4], { reference_value: 7 })] };
+  const single = withStudies(base, pair);
+  const { known } = collect(single);
+  assertMatch(describeAdvice(advise(known, [], load({})), 200), /^epoll .* 7\.0 µs /m);
+  assertEquals(advise(known, [], load({})).alike, []); // the ratio tells them apart
+  const wider = { pieces: [compared(CPU, ["epoll", "c-epoll"], [1.1, 1, 1.2], { reference_value: 10 })] };
+  const figure = knownOf(withStudies(base, wider, pair), "epoll").cpu[0]!;
+  assertEquals([figure.low, figure.high], [10, 12]);
+});
+
+Deno.test("a quick study counts only where there is no full one, and then that is said", () => {
+  const base = [held("epoll", 10_000), held("poll", 10_000)];
+  const of = (reference_value: number, connections = 100) =>
+    compared(["throughput", connections, "cpu_us_per_request"], ["poll", "c-epoll"], [1, 0.9, 1.1], {
+      reference_value,
+    });
+  const full = { pieces: [of(10)] };
+  const later = { pieces: [of(30)], quick: true };
+  const poll = knownOf(withStudies(base, full, later), "poll");
+  assertEquals([poll.cpu.map(({ us }) => us), poll.isQuick], [[10], false]);
+  const note = "a figure of poll is from a quick study: there is no full one";
+  const notes = (stored: Stored) => weigh([knownOf(stored, "poll")], load({}))[0]!.notes;
+  assertEquals(notes(withStudies(base, full, later)), []);
+  assertEquals(notes(withStudies(base, later)), [note]);
+  const more = withStudies(base, full, { pieces: [of(30, 1000)], quick: true });
+  assertEquals(knownOf(more, "poll").cpu.map(({ us }) => us), [10, 30]);
+  assertEquals(notes(more), [note]);
+});
+
+/** How the light requests of the pool wait for heavy ones of a size, and what it needs for that more than the loop, as ratios. */
+const beside = (heavy_us: number, ratio: number, more: { connections?: number; reference?: string } = {}): Piece[] =>
+  ["p99_us", "cpu_us_per_request"].map((metric) =>
+    compared(
+      ["mixed", more.connections ?? 100, metric],
+      ["reactor-pool", more.reference ?? "epoll"],
+      [ratio, ratio, ratio],
+      { reference_value: 1000, heavy_us },
+    )
+  );
+
+Deno.test("of each size of heavy requests a full study counts before a quick one, and one with requests that burn nothing before", () => {
+  const base = [held("reactor-pool", 10_000), loaded("reactor-pool", { cpu_us_per_request: 10 })];
+  const waits = (...studies: { pieces: Piece[]; quick?: boolean }[]) =>
+    knownOf(withStudies(base, ...studies), "reactor-pool").beside.map(({ heavyUs, wait }) => [heavyUs, wait.us]);
+  const full = { pieces: [...beside(0, 1), ...beside(5000, 3)] };
+  const quick = { pieces: [...beside(0, 1), ...beside(500, 2), ...beside(5000, 9)], quick: true };
+  assertEquals(waits(full, quick), [[0, 0], [500, 1000], [5000, 2000]]);
+  const check = { pieces: beside(5000, 7, { connections: 10_000 }) };
+  assertEquals(waits(full, check), [[0, 0], [5000, 2000]]);
+  assertEquals(waits(check), [[0, 0], [5000, 7000]]);
+  // What is subtracted was measured at the same number of connections.
+  const crowd = { connections: 10_000 };
+  const both = { pieces: [...beside(0, 1), ...beside(5000, 7, crowd), ...beside(0, 4, crowd), ...beside(5000, 3)] };
+  assertEquals(waits(both), [[0, 0], [5000, 2000]]);
+  // What handing over costs is the difference to a loop.
+  const other = {
+    pieces: [...beside(0, 1, { reference: "thread-per-conn" }), ...beside(5000, 9, { reference: "poll" })],
+  };
+  assertEquals(waits(full, other), [[0, 0], [5000, 2000]]);
+});
+
+Deno.test("the loop that all are compared with hands nothing over, however its pairs differ", () => {
+  const mixed = (metric: string, candidate: string, heavy_us: number, reference_value: number) =>
+    compared(["mixed", 100, metric], [candidate, "epoll"], [1, 1, 1], { reference_value, heavy_us });
+  const rows = [["reactor-pool", 1], ["poll", 2]].flatMap(([name, by]) =>
+    [0, 5000].flatMap((us) => [
+      mixed("p99_us", String(name), us, (100 + us) * Number(by)),
+      mixed("cpu_us_per_request", String(name), us, 50 * Number(by)),
+    ])
+  );
+  const stored = storedOf(held("epoll", 10_000), loaded("epoll", { cpu_us_per_request: 10 }), ...rows);
+  const [, heavy] = knownOf(stored, "epoll").beside;
+  assertEquals(heavy!.handover, { us: 0, low: 0, high: 0 });
+  assertEquals(heavy!.wait, { us: 7500, low: 4900, high: 10_100 });
+});
+
+Deno.test("where heavy requests keep a loop busy for hardly more than a hundredth of the time, p99 does not show them, and that is said", () => {
+  assertEquals([0, 500, 5000, 9999, 10_000, 50_000].map(isHardlySeen), [false, true, true, true, false, false]);
+  const loop = facts("loop", { cpu: line([100, 5]), beside: BLOCKED });
+  const pool = facts("pool", { cpu: line([100, 10]), beside: sizes([1250, 1000], [50_000, 1000]) });
+  const text = (cpuUs: number, ...all: Facts[]) => describeAdvice(advise(all, [], load({ cpuUs })), 400);
+  assertStringIncludes(
+    text(5000, loop, pool),
+    "At 200 requests/s, the rate of these waits, requests of 5.0 ms keep a loop busy for 1.00 % of the time, so that p99 hardly " +
+      "sees them: the last command of this answer measures at the rate that you have",
+  );
+  for (const shown of [text(50_000, loop, pool), text(5000, loop)]) assert(!shown.includes("hardly sees"), shown);
+});
+
+Deno.test("the answer ends with the comparison that checks it, and says how long that takes", () => {
+  const pair = [{ name: "best" }, { name: "second" }, { name: "third" }];
+  const commandOf = (more: Partial<Load>) => checkOf(pair, load({ connections: 10_000, ...more }))!.command;
+  const compare = "deno task compare second best";
+  const crowd = "--connections 10000";
+  assertEquals(
+    commandOf({ cpuUs: 5000, idlePercent: 99 }),
+    `${compare} --scenario mixed --rate 2000 --work 5000 ${crowd}`,
+  );
+  assertEquals(commandOf({ cpuUs: 50_000 }), `${compare} --scenario mixed --rate 200 --work 50000 ${crowd}`);
+  assertEquals(commandOf({ cpuUs: 0.4 }), `${compare} --scenario mixed --rate 10000 --work 1 ${crowd}`);
+  assertEquals(commandOf({ idlePercent: 99 }), `${compare} --scenario rate --rate 200 ${crowd}`);
+  assertEquals(commandOf({}), `${compare} ${crowd}`);
+  assertEquals(checkOf(pair.slice(0, 1), load({})), null);
+  const all = [facts("loop", { cpu: line([100, 5]) }), facts("pool", {})];
+  const text = (more: Partial<Load>) => describeAdvice(advise(all, [], load(more)), 200);
+  const time = atMost(usualSeconds("rate"));
+  assert(
+    text({ idlePercent: 50 }).endsWith(
+      `\n\nThis takes ${time}. Put your own rate in place of 200.\n` +
+        "Check it here: deno task compare pool loop --scenario rate --rate 200 --connections 100",
+    ),
+  );
+  assertStringIncludes(text({}), `\nThis takes ${atMost(usualSeconds("throughput"))}.\nCheck it here: `);
+});
+
+Deno.test("what this machine lacks of the three that an answer needs is named with its commands, and no more than that", () => {
+  const makers = ["epoll", "reactor-pool", "thread-per-conn"];
+  const measured = (name: string) => [held(name, 10_000), loaded(name, { cpu_us_per_request: 10 })];
+  const all = [...makers, "poll"].map((name) => exists(name));
+  const heavy = load({ cpuUs: 5000 });
+  const none = storedOf(...all);
+  const mixed =
+    "deno task compare epoll reactor-pool thread-per-conn --scenario mixed --rate 200 --work 0,500,5000,50000";
+  const exps = makers.map((name) => `deno task exp ${name}`);
+  assertEquals([coverage(none, heavy), makersOf(none, heavy).lines], [[], [...exps, mixed]]);
+  assertEquals(makersOf(none, heavy).seconds, 3 * 180 + mixedSeconds(2));
+  assertEquals(makersOf(none, load({})), { lines: exps, seconds: 3 * 180 });
+  const some = storedOf(...all, ...measured("epoll"), held("reactor-pool", 10_000));
+  assertEquals(coverage(some, heavy), ["figures of epoll"]);
+  assertEquals(makersOf(some, heavy).lines, [
+    "deno task exp reactor-pool --scenario throughput",
+    "deno task exp thread-per-conn",
+    mixed,
+  ]);
+  const full = storedOf(
+    ...all,
+    ...makers.flatMap(measured),
+    ...makers.slice(1).flatMap((name) =>
+      ["p99_us", "cpu_us_per_request"].map((metric) => compared(["mixed", 100, metric], [name, "epoll"], [1, 1, 1]))
+    ),
+  );
+  assertEquals(coverage(full, load({})), makers.map((name) => `figures of ${name}`));
+  assertEquals(coverage(full, heavy).length, 6);
+  assertEquals(makersOf(full, heavy).lines, []);
+});
+
+Deno.test("what was tried on a machine and cannot run there is not asked for again", () => {
+  const all = ["epoll", "reactor-pool", "thread-per-conn"].map((name) => exists(name));
+  const stored = storedOf(...all, run("thread-per-conn", "hold", {}, {}));
+  const skipped = { ...stored, results: stored.results.map((result) => ({ ...result, ended: "skipped" as const })) };
+  assertEquals(makersOf(skipped, load({ cpuUs: 5000 })).lines, [
+    "deno task exp epoll",
+    "deno task exp reactor-pool",
+    "deno task compare epoll reactor-pool --scenario mixed --rate 200 --work 0,500,5000,50000",
+  ]);
+  assertEquals(coverage(skipped, load({ cpuUs: 5000 })), ["figures of thread-per-conn", "waits in thread-per-conn"]);
+});
+
+Deno.test("architectures of which nothing is stored are named, but for peers, push and those of another system", () => {
+  const stored = storedOf(
+    ...["epoll", "poll", "c-epoll", "iocp"].map((name) => exists(name)),
+    exists("ws-epoll", "push"),
+  );
+  const change = (name: string, more: Record<string, unknown>) =>
+    Object.assign(stored.experiments.find((of) => of.name === name)!, more);
+  change("c-epoll", { peer: true });
+  change("iocp", { requires: [{ os: "windows", kernel: null }] });
+  assertEquals(untried(stored), ["epoll", "poll"]);
+  const ran = storedOf(exists("poll"), held("epoll", 900));
+  assertEquals(untried(ran), ["poll"]);
 });

@@ -1,20 +1,37 @@
 /**
- * Says which architecture suits a load, by what was measured on this machine.
+ * Says which architecture suits a load, by what was measured on this machine, else on the reference.
  *
  * deno task advise --connections 10000 --cpu-us 0 --idle 90
  */
-import { collect } from "../../lib/advice/facts.ts";
-import { MIXED_FLAGS } from "../../lib/results/conventions.ts";
+import { collect, untried } from "../../lib/advice/facts.ts";
+import type { Load } from "../../lib/advice/model.ts";
+import { atMost } from "../../lib/results/duration.ts";
 import { advise, describeAdvice } from "./answer.ts";
+import { coverage, makersOf } from "./commands.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
+import { EXIT } from "../../lib/cli/exit.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { chooseStored } from "../../lib/results/stored.ts";
+import { taskLine } from "../../lib/cli/shell.ts";
+import { machineOf } from "../../lib/results/machine.ts";
+import { chooseStored, readStored, type Stored } from "../../lib/results/stored.ts";
+import { hostFacts } from "../../lib/sampling/host.ts";
 
 const USAGE = `Usage: deno task advise --connections N [--cpu-us 0] [--idle 0] [--machine NAME] [--json]
        --connections: at one time; --cpu-us: CPU that one request of a hundred burns, in µs; --idle: % of the connections that
-       are idle`;
-const MAKERS = ["epoll", "reactor-pool", "thread-per-conn"];
+       are idle
+       The figures are those of this machine where it has what an answer needs
+       at least, else of the reference; then it names the commands that measure
+       it here. It ends with 3 where the figures do not tell the best from others.`;
+
+/** Says how to get figures of this machine, if there is a way. */
+function tellMakers(own: Stored, load: Load): void {
+  const { lines, seconds } = makersOf(own, load);
+  if (lines.length === 0) return;
+  console.error(`These commands measure what this machine lacks, in ${atMost(seconds)}:`);
+  for (const line of lines) console.error(`  ${line}`);
+  console.error(`Then ask again: ${taskLine("advise", Deno.args)}`);
+}
 
 await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { string: ["connections", "cpu-us", "idle", "machine"], boolean: ["json"] });
@@ -27,22 +44,21 @@ await runScript(USAGE, async () => {
   };
   const { stored, passedOver, line } = await chooseStored({
     machine: flags.machine,
-    covers: (stored) => collect(stored).known.map(({ name }) => `figures of ${name}`),
+    covers: (stored) => coverage(stored, load),
   });
   for (const { path, why } of passedOver) console.error(`Skipped ${path}: ${why}`);
   console.error(line);
   const { known, unknown } = collect(stored);
-  if (known.length === 0) {
-    console.error(
-      "Nothing is stored that was measured on a machine like this one. These commands measure what is needed:",
-    );
-    for (const name of MAKERS) console.error(`  deno task exp ${name}`);
-    console.error(`  deno task compare ${MAKERS.join(" ")} ${MIXED_FLAGS}`);
-    return 1;
+  const isOwn = stored.machine === machineOf(hostFacts());
+  if (known.length === 0) console.error(`Nothing of ${stored.machine} is stored that an answer can rest on.`);
+  if (known.length === 0 || (!isOwn && flags.machine === undefined)) {
+    tellMakers(isOwn ? stored : (await readStored()).stored, load);
   }
-  const advice = advise(known, unknown, load);
+  if (known.length === 0) return EXIT.failed;
+  const advice = advise(known, unknown, load, untried(stored));
   const { pairs, ...rest } = advice;
   const json = { ...rest, pairs: pairs.map((pair) => ({ ...pair, before: pair.before.name, after: pair.after.name })) };
   console.log(flags.json ? JSON.stringify(json, null, 2) : describeAdvice(advice, outputColumns()));
-  return advice.choices.length > 0 ? 0 : 1;
+  if (advice.choices.length === 0) return EXIT.failed;
+  return advice.alike.length > 0 ? EXIT.inconclusive : EXIT.ok;
 });
