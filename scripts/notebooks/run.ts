@@ -3,8 +3,9 @@
  *
  * deno task notebook:run [name…] [--quick] [--write]
  *
- * --quick: C10K_QUICK=1 asks the cells for smaller runs. --write: stores what the cells show now.
+ * --quick: C10K_QUICK=1 asks the cells for smaller runs; two notebooks are executed at a time where nothing is stored. --write: stores what the cells show now.
  */
+import { limitAsync } from "es-toolkit";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
@@ -21,8 +22,9 @@ import { cellName, differences, type Notebook } from "./file.ts";
 import { entries, store } from "../../lib/results/durable_file.ts";
 
 const USAGE = `Usage: deno task notebook:run [name…] [--quick] [--write]
-       --quick: asks the cells for smaller runs, by C10K_QUICK=1; --write: stores what
-       the cells show now.`;
+       --quick: asks the cells for smaller runs, by C10K_QUICK=1; without --write of
+       two notebooks at a time, as their figures count for nothing then.
+       --write: stores what the cells show now.`;
 const FOLDER = "notebooks";
 const RUNNER = fileURLToPath(new URL("run.py", import.meta.url));
 const CELL_TIMEOUT_S = 600; // what a cell may take that measures
@@ -121,8 +123,8 @@ await runScript(USAGE, async () => {
     return EXIT.failed;
   }
   return await interruptible(async (signal) => {
-    let failed = 0;
-    for (const { path } of chosen) if (!await check(python, path, flags, signal)) failed++;
-    return failed > 0 ? EXIT.failed : EXIT.ok;
+    const checking = limitAsync(check, flags.quick && !flags.write ? 2 : 1);
+    const isRight = await Promise.all(chosen.map(({ path }) => checking(python, path, flags, signal)));
+    return isRight.every(Boolean) ? EXIT.ok : EXIT.failed;
   }, flags.write ? "the notebooks until then are stored." : "the notebooks until then were checked.");
 });

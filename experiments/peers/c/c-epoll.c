@@ -164,9 +164,9 @@ static void on_readable(struct connection *connection) {
 
 // ---- The architecture: one interest set, one loop ------------------------------------------------------------------
 
-/** Accepts those that wait. Returns false if there is no descriptor or memory: then it is not asked for a while. */
-static bool accept_all(int listener, int at_most) {
-    for (int i = 0; i < at_most; i++) {
+/** Accepts those that wait, up to a bound. Without room for more it pauses for a turn: the listener is not watched. */
+static void accept_all(int listener, int at_most) {
+    for (int i = 0; i < at_most; i++) { // if more wait, the next call says so again
         const int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             ADD(accepted, 1);
@@ -177,13 +177,13 @@ static bool accept_all(int listener, int at_most) {
             }
             connections[fd] = (struct connection){.phase = OPEN};
             ADD(open_connections, 1);
-        } else if (errno == EAGAIN) return true;
+        } else if (errno == EAGAIN) return;
         else if (!is_of_one_connection(errno)) { // EMFILE, ENFILE, ENOMEM, ENOBUFS
             count_error(errno);
-            return false;
+            watch(EPOLL_CTL_MOD, listener, 0); // it stays readable, so the loop would spin
+            return;
         }
     }
-    return true; // level-triggered: if more wait, epoll_wait says so again
 }
 
 static bool is_in_flight(void) {
@@ -220,7 +220,7 @@ static void end_late(long now) {
  * nothing is in flight. After a turn that is over early the same events go on: asked anew, epoll_wait(2) might name
  * those first that were just served, and never the others.
  */
-static bool turn(int listener, bool *accepting, bool is_draining) {
+static bool turn(int listener, bool is_draining) {
     static struct epoll_event events[EVENTS];
     static int ready, next;
     if (!is_empty(&unfinished)) answer_unfinished(is_draining);
@@ -234,10 +234,8 @@ static bool turn(int listener, bool *accepting, bool is_draining) {
     burnt_us = 0;
     while (next < ready && !is_turn_over(is_draining)) {
         const int fd = events[next++].data.fd;
-        if (fd == listener) {
-            *accepting = accept_all(listener, ACCEPTS);
-            if (!*accepting) watch(EPOLL_CTL_DEL, listener, 0); // level-triggered: it would spin
-        } else if (connections[fd].unsent.length > 0) on_writable(&connections[fd]);
+        if (fd == listener) accept_all(listener, ACCEPTS);
+        else if (connections[fd].unsent.length > 0) on_writable(&connections[fd]);
         else if (connections[fd].phase != CLOSED) on_readable(&connections[fd]); // EPOLLHUP, EPOLLERR: recv(2) tells
     }
     return true;
@@ -245,12 +243,11 @@ static bool turn(int listener, bool *accepting, bool is_draining) {
 
 /** Serves until `stopping`, then until nothing is in flight any more or STOP_MS are over. */
 static void serve(int listener) {
-    bool accepting = true;
     long turn_at_ms = now_ms(), stop_at_ms = 0;
     must(watch(EPOLL_CTL_ADD, listener, EPOLLIN), "watch the listener");
     for (;;) {
         const bool is_draining = stop_at_ms > 0;
-        const bool is_busy = turn(listener, &accepting, is_draining);
+        const bool is_busy = turn(listener, is_draining);
         const long now = now_ms();
         if (is_draining && (now >= stop_at_ms || !is_busy)) return;
         if (!is_draining && atomic_load(&stopping)) {
@@ -263,7 +260,7 @@ static void serve(int listener) {
         if (now - turn_at_ms < TURN_MS) continue;
         turn_at_ms = now;
         end_late(now);
-        if (!accepting && stop_at_ms == 0) accepting = watch(EPOLL_CTL_ADD, listener, EPOLLIN) >= 0;
+        if (stop_at_ms == 0) watch(EPOLL_CTL_MOD, listener, EPOLLIN); // again, where there was no room
     }
 }
 
