@@ -9,6 +9,7 @@ import type { RegressPlan } from "../../lib/regress/regress.ts";
 import { CannotStore } from "../../lib/results/durable_file.ts";
 import type { RoundFound } from "../../lib/results/rows.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
+import { commandBehind } from "../../lib/server/custom.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
 import { exitOfNight, EXPERIMENTS, nightlyExperiments, readNight, runNight } from "./night.ts";
@@ -169,6 +170,15 @@ Deno.test("a night measures experiments, or a server of one's own by its command
     [{ name: "my-api", experiments: "select" }, ["node"], "not both"],
   ];
   for (const [flags, words, message] of wrong) assertThrows(() => readNight(flags, words), UsageError, message);
+});
+
+Deno.test("the workflow for a server of one's own names one by flags that are there", () => {
+  const text = Deno.readTextFileSync(new URL("own-server.yml", import.meta.url));
+  const [, line] = /^ +run: \$DENO task nightly (.*) >night\.json$/m.exec(text)!;
+  const { own, words } = commandBehind(line!.replace(" $FLAGS", "").split(" "));
+  assertEquals(own, ["--json", "--allow-inconclusive", "--name", "my-api", "--path", "/healthz"]);
+  assertEquals(words, ["sh", "-c", '"$SERVER"']);
+  assertEquals(readNight({ name: own[3]!, path: own[5]! }, words).subjects.map(({ name }) => name), ["my-api"]);
 });
 
 Deno.test("a server of one's own gets a baseline, is judged by it, and its rounds are never resumed", async () => {

@@ -123,8 +123,10 @@ await runScript(USAGE, async () => {
     return EXIT.failed;
   }
   return await interruptible(async (signal) => {
-    const checking = limitAsync(check, flags.quick && !flags.write ? 2 : 1);
-    const isRight = await Promise.all(chosen.map(({ path }) => checking(python, path, flags, signal)));
+    const isPaired = flags.quick && !flags.write;
+    const checking = limitAsync(check, isPaired ? 2 : 1);
+    const ordered = isPaired ? chosen.toReversed() : chosen; // the last lessons take longest: none is left alone at the end
+    const isRight = await Promise.all(ordered.map(({ path }) => checking(python, path, flags, signal)));
     return isRight.every(Boolean) ? EXIT.ok : EXIT.failed;
   }, flags.write ? "the notebooks until then are stored." : "the notebooks until then were checked.");
 });

@@ -40,23 +40,13 @@ Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
        Each rate is asked of a server that was started for it. A server takes
        about four minutes with --slo, one without; a fourth of it with --quick.`;
 
+/** Flags that only a server of one's own has. */
+const OF_OWN = ["name", "pid", "port", "path"] as const;
+
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
-    string: [
-      "slo",
-      "connections",
-      "rates",
-      "rounds",
-      "seed",
-      "seconds",
-      "name",
-      "url",
-      "pid",
-      "port",
-      "path",
-      ...SETUP_FLAGS,
-    ],
+    string: ["slo", "connections", "rates", "rounds", "seed", "seconds", "url", ...OF_OWN, ...SETUP_FLAGS],
     boolean: ["quick", "json", "save"],
     negatable: ["save"],
     defaults: { save: true },
@@ -69,7 +59,7 @@ function readFlags() {
   const isCustom = words !== null || flags.url !== undefined;
   if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
   if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
-  for (const name of ["name", "pid", "port", "path"] as const) {
+  for (const name of OF_OWN) {
     if (!isCustom && flags[name] !== undefined) {
       throw new UsageError(`--${name} belongs to a server of your own: one at a --url, or a command behind --.`);
     }
