@@ -82,7 +82,8 @@ export function figuresOf(of: Trial): Figures {
   const windowEnd = ends ? until : Math.max(until, from + MIN_DURING_MS);
   const during = withoutExcused(asked.filter(([due]) => due >= from && due < windowEnd), seen.mayLose ?? 0);
   const later = asked.filter(([due]) => due >= until).sort(([a], [b]) => a - b);
-  const before = p99(asked.filter(([due]) => due >= from - BEFORE_MS && due < from));
+  // What was under way when the fault came has met it, whether it was answered or not.
+  const before = p99(asked.filter(([due, took]) => due >= from - BEFORE_MS && took !== null && due + took < from));
   const answered = during.filter(([, took]) => took !== null).length;
   const [idle, busy] = [coresBetween(cpu.calm, cpu.from), coresBetween(cpu.from, cpu.until)];
   const lostAfter = after.owed - after.came;

@@ -9,6 +9,7 @@ import { measureCell } from "./cell.ts";
 import { CLIENTS, crowdOf, normalClients } from "./crowd.ts";
 import { FAULTS, oversizedLengths, takesBack } from "./faults.ts";
 import { figuresOf, type Trial } from "./figures.ts";
+import type { Asked } from "./normal_clients.ts";
 import { HarnessErrors } from "./harness_errors.ts";
 import { openJournal } from "./keeping.ts";
 import { allServers } from "./left_out.ts";
@@ -283,6 +284,13 @@ Deno.test("requests count as those during a fault for a second at least, but not
   assertEquals(share(2000, [1500]), [20, 0.95]);
   assertEquals(share(200, [100, 500], { ends: true }), [2, 0.5]);
   assertEquals(share(200, [], { asked: [] }), [0, null]);
+});
+
+Deno.test("what was under way when a fault came is no request of before", () => {
+  assertEquals(figuresOf(trialOf(200, [-100])).p99_ms_before, 1);
+  const late = trialOf(200, []).asked.map(([due]): Asked => [due, due === -100 ? 150 : 1]);
+  assertEquals(figuresOf(trialOf(200, [], { asked: late })).p99_ms_before, 1);
+  assertEquals(figuresOf(trialOf(200, [-500, -400, -300, -200, -100])).p99_ms_before, null); // it has answered nothing
 });
 
 Deno.test("recovery counts from the end of a fault, however short that was", () => {
