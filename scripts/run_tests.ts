@@ -43,6 +43,7 @@ const LONG = [
   "lib/probes/listings/listings_test.ts",
   "lib/probes/processes_test.ts",
   "lib/probes/serving_test.ts",
+  "lib/regress/decision_test.ts",
   "lib/run/broadcast_test.ts",
   "scripts/agent/launchers_test.ts",
   "scripts/c10m/c10m_test.ts",

@@ -437,8 +437,8 @@ export class LoadGenerator implements AsyncDisposable {
 
   /**
    * Closed loop: each client asks again as soon as it has its answer, for `seconds` after `warmupSeconds` (1), or until no
-   * client is left. It asks for `path`; default: for that of the generator. What is under way at the end is awaited, for 60 s at the most and 5 s without progress: it counts in the
-   * totals, and not in the window.
+   * client is left. It asks for `path`; default: for that of the generator. What is under way at the end is awaited, for 60 s
+   * at the most and 5 s without progress: it counts in the totals, and not in the window.
    *
    * @throws {UsageError} If a number is out of range.
    */
@@ -461,8 +461,8 @@ export class LoadGenerator implements AsyncDisposable {
   /**
    * Open loop: `rate` requests per second are due at equal distances, whatever the answers do. Each goes to the client
    * that has been idle longest, or waits for one; its latency counts from the time at which it was due. `heavyShare` of the
-   * requests (0) ask for `heavyPath` instead of the usual path. The warm-up of `warmupSeconds` (1) is a run of its own. At the end all that was due is
-   * sent and awaited, for 60 s at the most and 5 s without progress; that is not in `seconds`.
+   * requests (0) ask for `heavyPath` instead of the usual path. The warm-up of `warmupSeconds` (1) is a run of its own. At the
+   * end all that was due is sent and awaited, for 60 s at the most and 5 s without progress; that is not in `seconds`.
    *
    * @throws {UsageError} If a number is out of range, or the heavy path is missing or none.
    */

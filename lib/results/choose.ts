@@ -24,8 +24,9 @@ export interface Table {
 /**
  * What to show of all comparisons with a reference in a scenario: for each number of connections, the smallest first, those
  * with the most candidates; of several the newest. Studies with equal flags, on machines of one kind with one release of the
- * kernel and of Deno, and by one load generator, count as one, so that a candidate can be measured again, or added, by itself. A quick study is shown only where there is no full one,
- * one of few rounds never, and of `mixed` none with other heavy requests than `deno task exp` makes.
+ * kernel and of Deno, and by one load generator, count as one, so that a candidate can be measured again, or added, by itself.
+ * A quick study is shown only where there is no full one, one of few rounds never, and of `mixed` none with other heavy
+ * requests than `deno task exp` makes.
  */
 export function widest(
   studies: readonly Study<"comparison" | "wire">[],

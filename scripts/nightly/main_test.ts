@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { EXIT } from "../../lib/cli/exit.ts";
 import type { RegressionRecord } from "../../lib/regress/record.ts";
@@ -56,6 +56,7 @@ Deno.test({
     const record: RegressionRecord = JSON.parse(stdout);
     assertEquals(record.experiments.map(({ experiment, verdict }) => [experiment, verdict]), [["kqueue", "skipped"]]);
     assertEquals([record.exit, record.command], [69, "deno task nightly --experiments kqueue --json"]);
+    assert(!(stderr + stdout).includes("--update-baseline"), stderr); // a flag of regress
     assertMatch(stderr, /^::error::Nothing was judged: no experiment runs here\.$/m);
     assertEquals(Deno.readTextFileSync(env.GITHUB_OUTPUT), `night=${JSON.stringify(record)}\n`);
     assertMatch(Deno.readTextFileSync(env.GITHUB_STEP_SUMMARY), /^## Nothing was judged: no experiment runs here\.\n/);

@@ -3,7 +3,8 @@
  *
  * deno task notebook:run [name…] [--quick] [--write]
  *
- * --quick: C10K_QUICK=1 asks the cells for smaller runs; two notebooks are executed at a time where nothing is stored. --write: stores what the cells show now.
+ * --quick: C10K_QUICK=1 asks the cells for smaller runs; two notebooks are executed at a time where nothing is stored.
+ * --write: stores what the cells show now.
  */
 import { limitAsync } from "es-toolkit";
 import { basename, join } from "node:path";

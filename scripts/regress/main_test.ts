@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
+import { project, runTask } from "../../lib/testing/task.ts";
 
 /** Runs a command with the permissions that its task names. */
 async function command(name: string, ...args: string[]) {
@@ -24,4 +25,15 @@ Deno.test("what cannot be understood ends regress and ab with 2 and a sentence, 
     assertStringIncludes(said, sentence);
     assertEquals(code, 2, sentence);
   }));
+});
+
+Deno.test({
+  name: "what has no baseline is named at the end, with the flag that makes one",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    using dir = project();
+    const { code, stderr } = await runTask("regress", ["--experiments", "iocp"], dir.path);
+    assertEquals(code, 69, stderr);
+    assertStringIncludes(stderr, "No baseline here fits iocp: --update-baseline makes one.\n");
+  },
 });

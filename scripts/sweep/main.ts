@@ -26,7 +26,7 @@ import { wrap } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task sweep <name>… [flags]
        deno task sweep [--name NAME] [flags] -- <command>…
-         the command gets its port from PORT
+         the command gets its port from PORT; --path /x: what it is asked for
        deno task sweep [--name NAME] [flags] --url http://127.0.0.1:PORT
          [--pid N]
 Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
