@@ -1,7 +1,7 @@
 /**
  * Compares experiments with the first one named, in interleaved rounds, and prints each ratio with its 98 % interval.
  *
- * deno task compare epoll event-loop io-uring --connections 100,1000 --rounds 10
+ * deno task compare epoll event-loop io-uring --connections 100,1000
  * deno task compare ws-epoll --slow 100 --connections 10000
  */
 import { catalogue, type Experiment, find, speaksHttp } from "../lib/catalogue/catalogue.ts";
@@ -39,7 +39,7 @@ import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
-       [--connections 100,1000] [--rounds 10] [--seconds S] [--json] [--no-save]
+       [--connections 100,1000] [--rounds ${COMPARING.full.rounds}] [--seconds S] [--json] [--no-save]
        [--scenario ${COMPARED.join("|")}|sweep]
        [--slo p99=5ms] [--rate N|half (requests/s; of broadcast messages/s)]
        [--work ${HEAVY_US}] [--slow N] [--bytes ${MESSAGE_BYTES}] [--seed N]

@@ -115,6 +115,14 @@ export function readIgnored(output: string): string[] {
   return [...stripVTControlCharacters(output).matchAll(/^(.+) \.\.\. ignored \(/gm)].map(([_, name]) => name!.trim());
 }
 
+/** What `deno test` said of each test that failed: its name, where it stands, and the first line of its error. */
+export function readFailed(output: string): string[] {
+  const failed = /^(.+) => \.\/(\S+)\n(?:error: )?(.*)/gm; // a second list names them without an error
+  const found = [...stripVTControlCharacters(output).matchAll(failed)]
+    .map(([_, name, place, error]) => [`${name} (${place})`, error!.trim()] as const);
+  return [...Map.groupBy(found, ([test]) => test)].map(([test, [first]]) => `${test}: ${first![1]}`);
+}
+
 /** Prints what a process writes, line by line, so that several can print at once; and returns it. */
 async function show(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<string> {
   let text = "";
@@ -250,6 +258,7 @@ async function runTests(flags: Flags, signal: AbortSignal): Promise<number> {
     console.log("All: deno task test --require-all");
   }
   const { passed, failed, skipped } = total(runs);
+  for (const test of readFailed(output)) console.log(`Failed: ${test}`);
   console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
   return tooFew || runs.some(({ code }) => code !== 0) ? EXIT.failed : EXIT.ok;
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../lib/cli/errors.ts";
-import { readFlags, readIgnored, readSummary, split } from "./run_tests.ts";
+import { readFailed, readFlags, readIgnored, readSummary, split } from "./run_tests.ts";
 
 // Captured from deno test 2.9.6, with its colours.
 const OUTPUT = "\x1b[0m\x1b[38;5;245mrunning 3 tests from ./lib/a_test.ts\x1b[0m\n" +
@@ -21,6 +21,20 @@ Deno.test("the last summary counts, and without one no test was run", () => {
 
 Deno.test("the names of ignored tests are read", () => {
   assertEquals(readIgnored(OUTPUT), ["wrk drives it"]);
+});
+
+Deno.test("each failed test is named once at the end, with its place and the first line of its error", () => {
+  const failures = "\n\x1b[0m\x1b[1m\x1b[37m\x1b[41m ERRORS \x1b[0m\n\n" +
+    "a server holds \x1b[0m\x1b[38;5;245m=> ./lib/a_test.ts:3:6\x1b[0m\n" +
+    "\x1b[0m\x1b[1m\x1b[31merror\x1b[0m: AssertionError: 1 is not 2\n    at file:///lib/a_test.ts:4:3\n\n" +
+    "it ends \x1b[0m\x1b[38;5;245m=> ./lib/b_test.ts:9:6\x1b[0m\nLeaks detected:\n  - A timer\n\n" +
+    " FAILURES \n\na server holds \x1b[0m\x1b[38;5;245m=> ./lib/a_test.ts:3:6\x1b[0m\n" +
+    "it ends \x1b[0m\x1b[38;5;245m=> ./lib/b_test.ts:9:6\x1b[0m\n\n";
+  assertEquals(readFailed(OUTPUT + failures), [
+    "a server holds (lib/a_test.ts:3:6): AssertionError: 1 is not 2",
+    "it ends (lib/b_test.ts:9:6): Leaks detected:",
+  ]);
+  assertEquals(readFailed(OUTPUT), []);
 });
 
 /** The command, with the permissions of its task. */

@@ -8,21 +8,24 @@
  *     probe(system-calls).system_calls_per_request < 0.1 * epoll
  *
  * In front stands a scenario with its number of connections, or a probe; behind it one of the figures that it stores. A
- * number is compared with the newest full run. Another server is compared with by an interleaved comparison of the two, whose
- * whole interval must be on one side; of probes the variant with the name of the server is taken.
+ * number is compared with the newest full run. Another server is compared with by an interleaved comparison of the two, or
+ * of both with a third; the whole interval must be on one side. Of probes the variant with the name of the server is taken.
  *
  * @module
  */
 import type { Experiment } from "../catalogue/header.ts";
-import { userMemoryOf } from "../results/choose.ts";
+import { userMemoryOf, widest } from "../results/choose.ts";
 import { boundOf, DISTURBED, idsOf, isDisturbed, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
 import { CROWD, crowdVariant, isUsualMessage } from "../results/conventions.ts";
-import type { ProbeRow } from "../results/rows.ts";
+import type { ComparisonRow, ProbeRow } from "../results/rows.ts";
 import { SCENARIOS } from "../results/schema.ts";
 import { fullRuns, quickRuns, type Stored } from "../results/stored.ts";
 import { isVoid } from "../tables/comparison.ts";
 import { bytes, count, microseconds } from "../text/format.ts";
+import type { Interval } from "../timing/stats.ts";
+import { quotient } from "./figure.ts";
+import { fitting } from "./ratio.ts";
 
 /** What is compared with: a number, or a factor of another server's figure. */
 type Right = { number: number } | { factor: number; server: string };
@@ -161,39 +164,47 @@ function judgeNumber(condition: Condition, name: string, limit: number, stored: 
   return { outcome: decideBound(value, bound, condition, limit), because };
 }
 
-/** The interval of own / other in the newest comparison of the two; full ones come first. */
-function ratioTo(condition: Condition, name: string, other: string, stored: Stored) {
-  const { kind, at, metric } = condition;
+/** The interval of own / other in the newest comparison of the two, or of both with a third; full ones come first. */
+function ratioTo({ kind, at, metric }: Condition, name: string, other: string, stored: Stored): Interval | null {
   const of = metric === "core_us_per_request" ? "wire" : "comparison"; // that figure is one of a wire
   const studies = stored.studies[of].toReversed().toSorted((a, b) => Number(a.quick) - Number(b.quick));
+  const asked = { scenario: kind as ScenarioName, connections: Number(at), metric };
   for (const { rows } of studies) {
-    for (const row of rows) {
-      if (
-        !isUsualMessage(row) || row.scenario !== kind || row.connections !== Number(at) || row.metric !== metric ||
-        isVoid(row)
-      ) continue;
-      const { ratio, ratio_low: low, ratio_high: high } = row;
-      if (ratio === null || low === null || high === null) continue;
-      if (row.reference === other && row.candidate === name) return { ratio, low, high };
-      if (row.reference === name && row.candidate === other) return { ratio: 1 / ratio, low: 1 / high, high: 1 / low };
-    }
+    const fit = fitting(rows, asked);
+    const found = ratioIn(fit, other, name);
+    if (found !== null) return found;
+    const inverse = ratioIn(fit, name, other);
+    if (inverse !== null) return quotient({ estimate: 1, low: 1, high: 1 }, inverse);
+  }
+  for (const third of new Set(studies.flatMap(({ rows }) => fitting(rows, asked).map(({ reference }) => reference)))) {
+    const rows = widest(studies, asked.scenario, third).flatMap(({ rows }) => fitting(rows, asked));
+    const [own, their] = [ratioIn(rows, third, name), ratioIn(rows, third, other)];
+    if (own !== null && their !== null) return quotient(own, their); // each may lie anywhere in its interval
   }
   return null;
+}
+
+/** The first ratio with an interval of two servers; null: there is none that says anything. */
+function ratioIn(rows: readonly ComparisonRow[], reference: string, candidate: string): Interval | null {
+  const row = rows.find((row) =>
+    row.reference === reference && row.candidate === candidate && row.ratio !== null && row.ratio_low !== null &&
+    row.ratio_high !== null && !isVoid(row)
+  );
+  return row === undefined ? null : { estimate: row.ratio!, low: row.ratio_low, high: row.ratio_high };
 }
 
 /** Whether a probe has the figure, and nobody else used the machine meanwhile. */
 const isFigure = (row: ProbeRow) => row.value !== null && !isDisturbedProbe(row);
 
 /** The same of two variants of a probe; each may lie anywhere in its interval. */
-function probeRatio({ at, metric }: Condition, name: string, other: string, stored: Stored) {
+function probeRatio({ at, metric }: Condition, name: string, other: string, stored: Stored): Interval | null {
   for (const { rows } of stored.studies.probe.toReversed()) {
     const find = (variant: string) =>
       rows.find((row) => row.probe === at && row.metric === metric && row.variant === variant && isFigure(row));
     const [own, their] = [find(name), find(other)];
     if (own === undefined || their === undefined) continue;
-    const low = (own.low ?? own.value!) / (their.high ?? their.value!);
-    const high = (own.high ?? own.value!) / (their.low ?? their.value!);
-    return { ratio: own.value! / their.value!, low, high };
+    const figure = ({ value, low, high }: ProbeRow) => ({ estimate: value!, low: low ?? value, high: high ?? value });
+    return quotient(figure(own), figure(their));
   }
   return null;
 }
@@ -214,7 +225,8 @@ function judgeRatio(
       : `deno task compare ${server} ${name} --scenario ${kind} --connections ${at}`;
     return { outcome: "open", because: `not measured yet (${command})` };
   }
-  const { ratio, low, high } = found;
+  const { estimate: ratio } = found;
+  const [low, high] = [found.low!, found.high!]; // one without an interval is not found
   const because =
     `${metric} in ${kind}(${at}) was ${percent(ratio)} of ${server}'s [${percent(low)}, ${percent(high)}], ` +
     `${WORDS[sign]} ${percent(factor)} was expected`;

@@ -1,5 +1,6 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { judgeCondition, judgePrediction, parseCondition } from "./prediction.ts";
+import { HEAVY_US } from "../results/conventions.ts";
 import type { Found } from "../results/findings.ts";
 import { compared, comparisonRow, found, overWire, probed, run, storedOf } from "../testing/fixtures.ts";
 import type { Stored } from "../results/stored.ts";
@@ -104,6 +105,31 @@ Deno.test("another server is compared with by the whole interval of a pair, whic
   assertEquals(outcome("throughput(100).cpu_us_per_request < 0.4 * event-loop"), "failed");
   assertEquals(outcome("throughput(100).cpu_us_per_request > 1.5 * epoll", "event-loop"), "held");
   assertEquals(outcome("throughput(1000).cpu_us_per_request < event-loop"), "open");
+});
+
+Deno.test("two servers that were compared with a third are compared by both intervals, unless they were directly", () => {
+  const cost = ["throughput", 100, "cpu_us_per_request"] as const;
+  const own = compared([...cost], ["epoll", "c-epoll"], [2, 1.9, 2.1]);
+  const their = compared([...cost], ["event-loop", "c-epoll"], [4, 3.8, 4.2]);
+  const outcome = (text: string, ...pieces: Parameters<typeof storedOf>) => judge(text, storedOf(...pieces));
+  const less = "throughput(100).cpu_us_per_request < 0.6 * event-loop";
+  assertEquals(outcome(less, own, their).outcome, "held");
+  assertStringIncludes(outcome(less, own, their).because, "was 50 % of event-loop's [45 %, 55 %]");
+  assertEquals(outcome("throughput(100).cpu_us_per_request < 0.5 * event-loop", own, their).outcome, "open");
+  assertEquals(outcome(less, own).outcome, "open");
+  const elsewhere = compared(["throughput", 1000, "cpu_us_per_request"], ["event-loop", "c-epoll"], [4, 3.8, 4.2]);
+  assertEquals(outcome(less, own, elsewhere).outcome, "open");
+  const direct = compared([...cost], ["epoll", "event-loop"], [0.8, 0.7, 0.9]);
+  assertEquals(outcome(less, own, their, direct).outcome, "failed");
+});
+
+Deno.test("of heavy requests only those of the usual size decide a prediction", () => {
+  const beside = (heavy_us: number, ratio: number) =>
+    compared(["mixed", 100, "p99_us"], ["reactor-pool", "epoll"], [ratio, ratio * 0.9, ratio * 1.1], { heavy_us });
+  const outcome = (...pieces: Parameters<typeof storedOf>) =>
+    judge("mixed(100).p99_us < 0.1 * epoll", storedOf(...pieces), "reactor-pool").outcome;
+  assertEquals(outcome(beside(0, 1), beside(HEAVY_US, 0.02)), "held");
+  assertEquals(outcome(beside(0, 1)), "open");
 });
 
 Deno.test("variants of a probe are compared by both intervals", () => {

@@ -6,6 +6,7 @@
 import { isInconclusive, isVoid } from "../tables/comparison.ts";
 import { type Figure, quotient } from "./figure.ts";
 import { EQUAL_RATE, HEAVY_US, isUsualMessage, MIXED } from "../results/conventions.ts";
+import type { ScenarioName } from "../results/results.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 
 /** A figure that cannot be had on this machine: the message says why. */
@@ -33,7 +34,7 @@ export interface Asked {
 }
 
 /** Requests/s of the scenarios in which only those ratios stand beside each other that were measured at the same rate. */
-export const RATE_PER_S: Partial<Record<Asked["scenario"], number>> = { mixed: MIXED.ratePerS, rate: EQUAL_RATE };
+export const RATE_PER_S: Partial<Record<ScenarioName, number>> = { mixed: MIXED.ratePerS, rate: EQUAL_RATE };
 
 /** A ratio, and what the limits of the load generator make of it. */
 export type Ratio = Figure & {
@@ -64,7 +65,11 @@ export function viaThirdIn(rows: readonly ComparisonRow[], asked: Asked): Ratio 
   return undefined;
 }
 
-const fitting = (rows: readonly ComparisonRow[], { scenario, connections, metric }: Asked) =>
+/** What of a study was measured as it is asked for: with heavy requests and messages as usual, and at the rate of all. */
+export const fitting = (
+  rows: readonly ComparisonRow[],
+  { scenario, connections, metric }: { scenario: ScenarioName; connections: number; metric: string },
+): ComparisonRow[] =>
   rows.filter((row) =>
     row.scenario === scenario && row.connections === connections && row.metric === metric &&
     (row.heavy_us ?? HEAVY_US) === HEAVY_US && isUsualMessage(row) &&

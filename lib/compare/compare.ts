@@ -29,7 +29,7 @@ import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 
 /** Rounds that others disturb are made again, up to this share of all rounds more. */
-export const AGAIN_SHARE = 0.5;
+export const AGAIN_SHARE = 1;
 
 /** What servers are compared in, one of a pair beside the other. */
 export const COMPARED = ["throughput", "rate", "mixed", "hold", "churn", "broadcast"] as const satisfies ScenarioName[];

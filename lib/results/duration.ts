@@ -4,7 +4,7 @@
  * @module
  */
 import { count } from "../text/format.ts";
-import { MIXED } from "./conventions.ts";
+import { MIN_ROUNDS, MIXED } from "./conventions.ts";
 import type { ScenarioName } from "./results.ts";
 
 /** How long `deno task exp` takes with all of its scenarios. */
@@ -16,7 +16,8 @@ export const EXP_SECONDS = 180;
 export const COMPARING = {
   /** Of one slice; half of that in a quick comparison. */
   seconds: { throughput: 0.5, rate: 1, mixed: 2, hold: 1, churn: 0.5, broadcast: 2 },
-  full: { rounds: 10, slices: 8 },
+  /** Of up to ten rounds the exact interval spans all of them, so that more than seven would only make it wider. */
+  full: { rounds: MIN_ROUNDS, slices: 8 },
   quick: { rounds: 3, slices: 4 },
   settleSeconds: 10,
 } as const;

@@ -19,10 +19,11 @@ import { isInQuick, planOf, type Step } from "./plan.ts";
 import { reproduce, type Reproduced } from "./reproduce.ts";
 
 const USAGE = `Usage: deno task reproduce [--quick] [--only ID,ID] [--list]
-       Measures what the published tables, charts, claims and lessons rest on: about a working day, on a machine that does
-       nothing else. Interrupt it at any time; the same command resumes it.
+       Measures what the published tables, charts, claims and lessons rest on, on a machine that does nothing else.
+       Interrupt it at any time; the same command resumes it.
        --quick: a first look at the experiments and the main comparisons, in a quarter of an hour.
-       --only: these steps, or all whose id begins so (exp, compare/throughput). --list: the steps, and what each is for.`;
+       --only: these steps, or all whose id begins so (exp, compare/throughput).
+       --list: the steps, what each is for, and about how long they take.`;
 
 /** Those that run here. */
 async function runnable() {
@@ -110,6 +111,8 @@ await runScript(USAGE, async () => {
     for (const { id, args, why } of steps) {
       console.log(`${id.padEnd(24)} deno task ${args.join(" ")}\n${" ".repeat(25)}${why}`);
     }
+    const minutes = steps.reduce((sum, step) => sum + step.minutes, 0);
+    console.log(`\n${counted(steps.length, "step")}, about ${hours(minutes)} on two cores`);
     return EXIT.ok;
   }
   using interrupt = onInterrupt();

@@ -6,7 +6,8 @@
 import { chunk } from "es-toolkit";
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
-import { C10K, EQUAL_RATE, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
+import { COMPARING, mostSeconds } from "../../lib/results/duration.ts";
+import { C10K, EQUAL_RATE, MIXED, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
 /** One command of the reproduction. */
 export interface Step {
@@ -31,11 +32,11 @@ const FLOOR = "c-epoll";
 const PUSH = "ws-epoll";
 const SLOW_LISTENERS = 100;
 const LONG_MESSAGE = 1024; // bytes: the sockets of those that do not read are full within a round
-/** What is loaded for long, with faults at random: one of each kind of loop. And one of them for an hour. */
+/** What is loaded for long, with faults at random: one of each kind of loop. */
 const SOAKED = ["epoll", "io-uring", "event-loop", "multi-reactor", "xdp"];
 const SOAK_MINUTES = 15;
-const SOAKED_LONG = "epoll";
-const LONG_SOAK_MINUTES = 60;
+/** What hands heavy requests over, so that light ones wait less. */
+const CROSSING = ["reactor-pool", "thread-per-conn", "c-threads"];
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
@@ -49,12 +50,13 @@ const CROWDED = ["ws-epoll", "ws-erlang", "ws-netty"];
 const PAIRED: readonly [
   reference: string,
   candidate: string,
-  scenarios: readonly ("throughput" | "hold" | "mixed")[],
+  scenarios: readonly Compared["scenario"][],
 ][] = [
   ["python-asyncio", "java-nio", ["throughput", "hold"]],
   ["java-nio", "java-netty", ["throughput", "hold"]],
   ["epoll", "reactor-pool", ["throughput"]],
   ["reactor-pool", "thread-per-conn", ["mixed"]],
+  ["nginx-proxy", "nginx-proxy-keepalive", ["throughput"]],
 ];
 const PROBE_MINUTES: Record<string, number> = {
   "context-switch": 2,
@@ -92,18 +94,41 @@ const write = (id: string, command: string, why: string, minutes: number): Step 
   measures: false,
 });
 
-/** A comparison of so many servers takes about half an hour: it can be interrupted between two of them, and resumed. */
-const MOST_AT_ONCE = 12;
-const MOST_PUSHING_AT_ONCE = 5;
+/** Which servers are compared with one of them, and in what. */
+interface Compared {
+  reference: string;
+  candidates: readonly string[];
+  scenario: keyof typeof COMPARING.seconds;
+  connections: number;
+  why: string;
+  /** ` --quick`, or nothing. */
+  flag?: string;
+}
 
-/** A step for so many names at a time: tables join them again. */
-const inParts = (
-  id: string,
-  names: readonly string[],
-  most: number,
-  step: (id: string, some: readonly string[]) => Step,
-): Step[] =>
-  chunk(names, Math.max(most, 1)).map((some, i, all) => step(all.length === 1 ? id : `${id}-${i + 1}`, some));
+/** One comparison, and how long it takes if no round is made again. */
+function comparing(id: string, { reference, candidates, scenario, connections, why, flag = "" }: Compared): Step {
+  const command = `compare ${[reference, ...candidates].join(" ")}${
+    scenarioFlags(scenario)
+  } --connections ${connections}`;
+  const { full, quick, seconds } = COMPARING;
+  const extent = flag === "" ? { ...full, seconds: seconds[scenario] } : { ...quick, seconds: seconds[scenario] / 2 };
+  const usual = mostSeconds(
+    { ...extent, scenario, connections, settleSeconds: USUAL_SETTLE_SECONDS },
+    candidates.length,
+  );
+  return measure(id, command + flag, why, usual / 60);
+}
+/** A warm-up is seldom so long as it may be. */
+const USUAL_SETTLE_SECONDS = 2.5;
+
+/** A comparison of many is a step for each half an hour: it can be interrupted between two of them. Tables join them again. */
+const MOST_MINUTES = 30;
+function inParts(id: string, of: Compared): Step[] {
+  const { minutes } = comparing(id, { ...of, candidates: of.candidates.slice(0, 1) });
+  return chunk(of.candidates, Math.max(1, Math.floor(MOST_MINUTES / minutes))).map((candidates, i, all) =>
+    comparing(all.length === 1 ? id : `${id}-${i + 1}`, { ...of, candidates })
+  );
+}
 
 /** One run of each experiment and peer: the overview, the chart of what each holds, the predictions. */
 function ladders(experiments: readonly Experiment[], flag: string): Step[] {
@@ -124,34 +149,38 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
   const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
-  const pair = flag === "" ? 2.5 : 0.35; // minutes for one candidate
-  const compare = (id: string, names: readonly string[], flags: string, why: string) =>
-    inParts(
-      `compare/${id}`,
-      names,
-      flag === "" ? MOST_AT_ONCE : names.length,
-      (id, some) => measure(id, `compare ${FLOOR} ${some.join(" ")} ${flags}${flag}`, why, some.length * pair),
-    );
-  const mixed = ["reactor-pool", "thread-per-conn", "c-threads"].filter((name) => all.includes(name));
+  const compare = (
+    scenario: Compared["scenario"],
+    connections: number,
+    candidates: readonly string[],
+    why: string,
+  ): Step[] =>
+    inParts(`compare/${scenario}-${connections}`, { reference: FLOOR, candidates, scenario, connections, why, flag });
+  const rings = (connections: number): Step =>
+    comparing(`compare/rings-${connections}`, {
+      ...{ reference: "epoll", candidates: ["io-uring"], scenario: "throughput", connections, flag },
+      why: "io_uring against epoll",
+    });
   return [
-    ...compare("throughput-100", all, "--connections 100", "server CPU per request"),
-    ...compare("throughput-1000", many, "--connections 1000", "server CPU per request at 1 000 connections"),
-    ...compare(
-      "rate-100",
-      many,
-      `--scenario rate --rate ${EQUAL_RATE} --connections 100`,
-      "latency and CPU at one equal rate",
-    ),
-    ...compare("hold-10000", many, `--scenario hold --connections ${C10K}`, "memory of 10 000 connections"),
-    measure(
-      "compare/mixed-100",
-      `compare epoll ${mixed.join(" ")} ${MIXED_FLAGS} --connections 100${flag}`,
-      "next to requests that burn CPU; the advisor's crossing points",
-      4 * mixed.length * pair,
-    ),
-    measure("compare/rings-100", `compare epoll io-uring --connections 100${flag}`, "io_uring against epoll", pair),
-    measure("compare/rings-1000", `compare epoll io-uring --connections 1000${flag}`, "io_uring against epoll", pair),
+    ...compare("throughput", 100, all, "server CPU per request"),
+    ...compare("throughput", 1000, many, "server CPU per request at 1 000 connections"),
+    ...compare("rate", 100, many, "latency and CPU at one equal rate"),
+    ...compare("hold", C10K, many, "memory of 10 000 connections"),
+    crossing(all, flag),
+    rings(100),
+    rings(1000),
   ];
+}
+
+/** What light requests wait beside heavy ones of each size. */
+function crossing(runnable: readonly string[], flag: string): Step {
+  const { reference, sizesUs } = MIXED;
+  const candidates = CROSSING.filter((name) => runnable.includes(name));
+  const why = "next to requests that burn CPU; the advisor's crossing points";
+  const id = "compare/mixed-100";
+  const { minutes } = comparing(id, { reference, candidates, scenario: "mixed", connections: 100, why, flag });
+  const command = `compare ${[reference, ...candidates].join(" ")} ${MIXED_FLAGS} --connections 100${flag}`;
+  return measure(id, command, why, sizesUs.length * minutes);
 }
 
 /** The comparisons of servers with each other, rather than with the floor. A quick reproduction has none. */
@@ -161,14 +190,9 @@ function pairs(runnable: readonly Experiment[], flag: string): Step[] {
   return PAIRED.filter(([reference, candidate]) => runs(reference) && runs(candidate)).flatMap(
     ([reference, candidate, scenarios]) =>
       scenarios.map((scenario) => {
-        const size = `--connections ${scenario === "hold" ? C10K : 100}`;
-        const command = `compare ${reference} ${candidate}${scenarioFlags(scenario)} ${size}`;
-        return measure(
-          `compare/${reference}-${candidate}-${scenario}`,
-          command,
-          "claims",
-          scenario === "mixed" ? 10 : 2.5,
-        );
+        const connections = scenario === "hold" ? C10K : 100;
+        const of = { reference, candidates: [candidate], scenario, connections, why: "claims" };
+        return comparing(`compare/${reference}-${candidate}-${scenario}`, of);
       }),
   );
 }
@@ -176,7 +200,7 @@ function pairs(runnable: readonly Experiment[], flag: string): Step[] {
 /** Flags of a comparison in a scenario. */
 function scenarioFlags(kind: string): string {
   if (kind === "throughput") return "";
-  if (kind === "mixed") return ` ${MIXED_FLAGS}`;
+  if (kind === "mixed") return ` --scenario mixed --rate ${MIXED.ratePerS}`;
   return kind === "rate" ? ` --scenario rate --rate ${EQUAL_RATE}` : ` --scenario ${kind}`;
 }
 
@@ -203,6 +227,15 @@ function scalings(runnable: readonly Experiment[], flag: string): Step[] {
   return names.length === 0 ? [] : [measure("scaling", command, why, flag === "" ? 6 : 1)];
 }
 
+/** Whether a step above compares the two, or steps with equal flags compare both with a third. */
+function isCompared(above: readonly Step[], a: string, b: string, flags: string): boolean {
+  const same = above.filter(({ args }) => args[0] === "compare" && flagsIn(args) === flags);
+  const references = new Set(same.map(({ args }) => args[1]!));
+  const isWith = (reference: string, name: string) =>
+    reference === name || same.some(({ args }) => args[1] === reference && args.includes(name));
+  return [...references].some((reference) => isWith(reference, a) && isWith(reference, b));
+}
+
 /** The comparisons that decide predictions and are not among those above: one for each other server, scenario and size. */
 function predictions(experiments: readonly Experiment[], above: readonly Step[]): Step[] {
   const names = new Set(experiments.map(({ name }) => name));
@@ -211,10 +244,7 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
     expect.map(parseCondition).flatMap(({ kind, at, right }) => {
       if (kind === "probe" || !("server" in right) || !names.has(right.server)) return [];
       const flags = `${scenarioFlags(kind)} --connections ${at}`;
-      const isAbove = above.some(({ args }) =>
-        args[1] === right.server && args.includes(name) && flagsIn(args) === flags
-      );
-      return isAbove ? [] : [{ name, other: right.server, kind, at, flags }];
+      return isCompared(above, name, right.server, flags) ? [] : [{ name, other: right.server, kind, at }];
     })
   );
   const holds = experiments.flatMap(({ name, expect }) =>
@@ -225,9 +255,10 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
   const groups = Map.groupBy(wanted, ({ other, kind, at }) => `${kind}-${at}-${other}`);
   const compared = [...groups].map(([id, [first, ...more]]) => {
     const own = [...new Set([first!, ...more].map(({ name }) => name))];
-    const command = `compare ${first!.other} ${own.join(" ")}${first!.flags}`;
-    const step = measure(`predicted/${id}`, command, "predictions", own.length * 2.5);
-    const isWired = [first!.other, ...own].some((name) => bypassing.includes(name));
+    const { other: reference, kind, at } = first!;
+    const of = { reference, candidates: own, connections: Number(at), why: "predictions" };
+    const step = comparing(`predicted/${id}`, { ...of, scenario: kind as Compared["scenario"] });
+    const isWired = [reference, ...own].some((name) => bypassing.includes(name));
     return isWired ? wired(step) : step;
   });
   return [...holds, ...compared];
@@ -251,9 +282,9 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   if (!names.includes(PUSH)) return [...runs, ...crowded];
   const compared = [100, 1000, C10K].flatMap((listeners) => {
     const others = names.filter((name) => name !== PUSH && (listeners < C10K || !FEW.includes(name)));
-    return inParts(`compare/broadcast-${listeners}`, others, MOST_PUSHING_AT_ONCE, (id, some) => {
-      const command = `compare ${PUSH} ${some.join(" ")} --scenario broadcast --connections ${listeners}`;
-      return measure(id, command, "server CPU per delivery; claims; lesson 12", some.length * 4);
+    return inParts(`compare/broadcast-${listeners}`, {
+      ...{ reference: PUSH, candidates: others, scenario: "broadcast", connections: listeners },
+      why: "server CPU per delivery; claims; lesson 12",
     });
   });
   const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
@@ -270,33 +301,24 @@ const wired = (step: Step): Step => ({ ...step, isWhole: true });
 
 /** What goes around the kernel, against servers of the kernel over the same wire; and what it is for. */
 function bypasses(runnable: readonly Experiment[], flag: string): Step[] {
-  const minutes = flag === "" ? 2.5 : 0.35;
+  const compare = (id: string, reference: string, candidates: string[], connections: number, why: string) =>
+    wired(comparing(`compare/wire-${id}`, { reference, candidates, scenario: "throughput", connections, why, flag }));
   return runnable.filter(({ family }) => family === BYPASS).flatMap(({ name }) => [
-    ...[100, 1000].map((connections) =>
-      measure(
-        `compare/wire-${name}-${connections}`,
-        `compare ${FLOOR} ${name} epoll --connections ${connections}${flag}`,
-        "core time per request over a wire; claims, predictions, advice",
-        2 * minutes,
-      )
-    ).map(wired),
-    wired(measure(`compare/wire-${name}`, `compare epoll ${name} --connections 100${flag}`, "lesson 8", minutes)),
+    ...[100, 1000].map((connections) => {
+      const why = "core time per request over a wire; claims, predictions, advice";
+      return compare(`${name}-${connections}`, FLOOR, [name, "epoll"], connections, why);
+    }),
+    compare(name, "epoll", [name], 100, "lesson 8"),
     measure("c10m", `c10m${flag === "" ? "" : " --connections 1000000"}`, "claims; lesson 8", flag === "" ? 5 : 0.7),
   ]);
 }
 
 /** Load for long. */
 function soaks(runnable: readonly Experiment[]): Step[] {
-  const soaked = (id: string, wanted: readonly string[], minutes: number): Step[] => {
-    const names = wanted.filter((name) => runnable.some((one) => one.name === name));
-    if (names.length === 0) return [];
-    const command = `soak ${names.join(" ")} --minutes ${minutes}`;
-    return [measure(id, command, "what rises under load for long; lesson 11", names.length * minutes + 1)];
-  };
-  return [
-    ...soaked("soak", SOAKED, SOAK_MINUTES),
-    ...soaked(`soak/${SOAKED_LONG}`, [SOAKED_LONG], LONG_SOAK_MINUTES),
-  ];
+  const names = SOAKED.filter((name) => runnable.some((one) => one.name === name));
+  if (names.length === 0) return [];
+  const command = `soak ${names.join(" ")} --minutes ${SOAK_MINUTES}`;
+  return [measure("soak", command, "what rises under load for long; lesson 11", names.length * SOAK_MINUTES + 1)];
 }
 
 /**

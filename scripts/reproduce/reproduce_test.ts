@@ -237,6 +237,8 @@ const compares = (a: string, b: string, scenario: string, connections: number) =
       rest.includes(b) && [a, b].includes(rest[0]!);
   });
 
+const REFERENCES = new Set(commands.filter(([command]) => command === "compare").map(([, reference]) => reference!));
+
 /** Whether a step stores the rows of a probe: that of ten million connections has a command of its own. */
 const probesIt = (probe: string) =>
   commands.some(([task, name]) => task === "probe" ? name === probe : task === CROWD.probe && task === probe);
@@ -331,7 +333,11 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
         ? probesIt(at)
         : other === null
         ? runs(name, kind, Number(at))
-        : compares(name, other, kind, Number(at));
+        : [other, ...REFERENCES].some((third) =>
+          third === other
+            ? compares(name, other, kind, Number(at))
+            : compares(name, third, kind, Number(at)) && compares(other, third, kind, Number(at))
+        );
       assert(covered, `${name}: ${kind}(${at})${other === null ? "" : ` against ${other}`}`);
     }
   }
