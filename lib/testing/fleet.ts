@@ -35,8 +35,11 @@ export const measureArgs = (broker: Listening, server: Listening, agents: number
 export const loadOf = (task: RunningTask): string[] =>
   task.leftovers().filter((line) => line.includes("lib/load/main.ts"));
 
-/** Kills the process of an agent that speaks to its broker: it can say nothing any more, as when its host crashes. */
-export function crash(agent: RunningTask): void {
-  const speaks = (pid: string) => readProc(`/proc/${pid}/cmdline`).includes("scripts/agent/serve.ts");
-  for (const pid of agent.pids().filter(speaks)) Deno.kill(Number(pid), "SIGKILL");
+/** Kills the process of a task that speaks to its broker: it can say nothing any more, as when its host crashes. */
+export function crash(task: RunningTask): void {
+  const speaks = (pid: string) =>
+    /scripts\/(agent\/serve|measure\/over_fleet)\.ts/.test(readProc(`/proc/${pid}/cmdline`));
+  const pids = task.pids().filter(speaks);
+  if (pids.length === 0) throw new Error("No process of the task speaks to its broker.");
+  for (const pid of pids) Deno.kill(Number(pid), "SIGKILL");
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { deadline } from "@std/async";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { listProc, readProc } from "../sampling/procfs.ts";
@@ -40,6 +41,9 @@ function readIfThere(path: string): string {
     throw error;
   }
 }
+
+/** How long a test waits for a task in silence: a task that hangs is a failure, and no end of all tests. */
+const LONGEST_MS = 300_000;
 
 /** A task that runs. Bind it with `await using`. */
 export class RunningTask implements AsyncDisposable {
@@ -88,12 +92,20 @@ export class RunningTask implements AsyncDisposable {
     this.#changed = Promise.withResolvers<void>();
   }
 
-  /** Waits until the task has said something on stderr. @throws {Error} If it ends before. */
+  /** Waits until the task has said something on stderr. @throws {Error} If it ends before, or takes minutes. */
   async hear(pattern: RegExp): Promise<void> {
     while (!pattern.test(this.#said)) {
       if (this.hasEnded) throw new Error(`The task ended without ${pattern}: ${this.#said}`);
-      await this.#changed.promise;
+      await this.#inTime(this.#changed.promise, `saying ${pattern}`);
     }
+  }
+
+  /** Waits for an event that comes in seconds, even on a busy machine. @throws {Error} If it does not come. */
+  #inTime<T>(event: Promise<T>, what: string): Promise<T> {
+    return deadline(event, LONGEST_MS).catch((error) => {
+      if (!(error instanceof DOMException)) throw error;
+      throw new Error(`The task runs on without ${what}: ${this.#said}`);
+    });
   }
 
   signal(signal: Deno.Signal): void {
@@ -102,7 +114,8 @@ export class RunningTask implements AsyncDisposable {
 
   /** Waits for the end, and returns what was printed. */
   async end(): Promise<{ code: number; stdout: string; stderr: string }> {
-    const [{ code }, stdout] = await Promise.all([this.#child.status, this.#output, this.#errors]);
+    const end = Promise.all([this.#child.status, this.#output, this.#errors]);
+    const [{ code }, stdout] = await this.#inTime(end, "an end");
     return { code, stdout, stderr: this.#said };
   }
 

@@ -136,7 +136,7 @@ Deno.test("an agent whose coordinator vanishes ends its load by itself", { ignor
   await using run = new RunningTask("measure", [...measureArgs(broker, server, 1), ...LONG], dir.path);
   await run.hear(UNDER_LOAD);
   assert(loadOf(one).length > 0);
-  run.signal("SIGKILL");
+  crash(run);
   await run.end();
   await one.hear(/over, no heartbeat of its coordinator for 5 s\. No load is left\./);
   assertEquals([loadOf(one), run.leftovers()], [[], []]);
