@@ -111,25 +111,23 @@ Deno.test("two servers that were compared with a third are compared by both inte
   const cost = ["throughput", 100, "cpu_us_per_request"] as const;
   const own = compared([...cost], ["epoll", "c-epoll"], [2, 1.9, 2.1]);
   const their = compared([...cost], ["event-loop", "c-epoll"], [4, 3.8, 4.2]);
-  const outcome = (text: string, ...pieces: Parameters<typeof storedOf>) => judge(text, storedOf(...pieces));
   const less = "throughput(100).cpu_us_per_request < 0.6 * event-loop";
-  assertEquals(outcome(less, own, their).outcome, "held");
-  assertStringIncludes(outcome(less, own, their).because, "was 50 % of event-loop's [45 %, 55 %]");
-  assertEquals(outcome("throughput(100).cpu_us_per_request < 0.5 * event-loop", own, their).outcome, "open");
-  assertEquals(outcome(less, own).outcome, "open");
+  assertEquals(judge(less, storedOf(own, their)).outcome, "held");
+  assertStringIncludes(judge(less, storedOf(own, their)).because, "was 50 % of event-loop's [45 %, 55 %]");
+  assertEquals(judge("throughput(100).cpu_us_per_request < 0.5 * event-loop", storedOf(own, their)).outcome, "open");
+  assertEquals(judge(less, storedOf(own)).outcome, "open");
   const elsewhere = compared(["throughput", 1000, "cpu_us_per_request"], ["event-loop", "c-epoll"], [4, 3.8, 4.2]);
-  assertEquals(outcome(less, own, elsewhere).outcome, "open");
+  assertEquals(judge(less, storedOf(own, elsewhere)).outcome, "open");
   const direct = compared([...cost], ["epoll", "event-loop"], [0.8, 0.7, 0.9]);
-  assertEquals(outcome(less, own, their, direct).outcome, "failed");
+  assertEquals(judge(less, storedOf(own, their, direct)).outcome, "failed");
 });
 
 Deno.test("of heavy requests only those of the usual size decide a prediction", () => {
   const beside = (heavy_us: number, ratio: number) =>
     compared(["mixed", 100, "p99_us"], ["reactor-pool", "epoll"], [ratio, ratio * 0.9, ratio * 1.1], { heavy_us });
-  const outcome = (...pieces: Parameters<typeof storedOf>) =>
-    judge("mixed(100).p99_us < 0.1 * epoll", storedOf(...pieces), "reactor-pool").outcome;
-  assertEquals(outcome(beside(0, 1), beside(HEAVY_US, 0.02)), "held");
-  assertEquals(outcome(beside(0, 1)), "open");
+  const outcome = (stored: Stored) => judge("mixed(100).p99_us < 0.1 * epoll", stored, "reactor-pool").outcome;
+  assertEquals(outcome(storedOf(beside(0, 1), beside(HEAVY_US, 0.02))), "held");
+  assertEquals(outcome(storedOf(beside(0, 1))), "open");
 });
 
 Deno.test("variants of a probe are compared by both intervals", () => {
