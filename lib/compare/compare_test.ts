@@ -31,7 +31,7 @@ Deno.test({
     const rate = { ...plan, scenario: "rate", ratePerS: 500, onRound } as const;
     const { rows, manifests } = await compare(find("epoll"), [find("event-loop")], rate);
     // On a busy machine a round is made again.
-    assertEquals(rounds, ["event-loop 1", "event-loop 2", "event-loop 3"].slice(0, Math.max(2, rounds.length)));
+    assertEquals(rounds, [1, 2, 3, 4].map((round) => `event-loop ${round}`).slice(0, Math.max(2, rounds.length)));
     for (const row of rows.filter(({ metric }) => LOADED.includes(metric))) {
       assert(row.reference_value! > 0 && row.candidate_value! > 0, row.metric);
       assert(row.ratio! > 0, row.metric);

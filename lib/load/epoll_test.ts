@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { type EngineName, LoadGenerator, sharesOf, type Slice } from "./generator.ts";
 import { type Server, startServer } from "../server/server.ts";
-import { ENGINES } from "../testing/engines.ts";
+import { ENGINES, withAnswers } from "../testing/engines.ts";
 
 const CONNECTIONS = 10;
 const ignore = Deno.build.os !== "linux";
@@ -21,7 +21,7 @@ for (const engine of ENGINES) {
     await using generator = await LoadGenerator.start(target, { engine, serverPid: server.pid });
     assertEquals((await generator.connect(50)).connected, 50);
     assertEquals((await generator.ask()).answered, 50);
-    const closed = await generator.closed({ seconds: 0.4, warmupSeconds: 0.1 });
+    const closed = await withAnswers(() => generator.closed({ seconds: 0.4, warmupSeconds: 0.1 }));
     const open = await generator.open({
       rate: 500,
       seconds: 0.4,
@@ -30,7 +30,7 @@ for (const engine of ENGINES) {
       heavyPath: "/work/50",
     });
     const slow = await generator.slow({ slow: 10, rate: 100, seconds: 0.3 });
-    const churn = await generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 });
+    const churn = await withAnswers(() => generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 }));
     await generator.drop();
     for (const window of [closed, open, slow, churn]) {
       assertEquals([window.errors, window.lost, window.unanswered, window.stopped_early], [{}, 0, 0, null]);

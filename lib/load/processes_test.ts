@@ -9,7 +9,7 @@ import { seededRandom } from "../timing/random.ts";
 import { countCpus } from "../sampling/proc_parse.ts";
 import { readProc } from "../sampling/procfs.ts";
 import { startServer } from "../server/server.ts";
-import { testEngines } from "../testing/engines.ts";
+import { testEngines, withAnswers } from "../testing/engines.ts";
 import { FakeServer, HELLO } from "../testing/fake_server.ts";
 import type { WindowPart } from "./types.ts";
 
@@ -28,11 +28,11 @@ Deno.test("the counts of three processes are the server's own to the last one", 
   assertEquals(new Set(generator.pids).size, 3);
   assertEquals((await generator.connect(50)).connected, 50);
   assertEquals((await generator.ask({ window: 2 })).answered, 50);
-  const closed = await generator.closed({ seconds: 0.4, warmupSeconds: 0.1 });
+  const closed = await withAnswers(() => generator.closed({ seconds: 0.4, warmupSeconds: 0.1 }));
   const heavy = { heavyShare: 0.1, heavyPath: "/work/50" };
   const open = await generator.open({ rate: 500, seconds: 0.4, warmupSeconds: 0.1, ...heavy });
   const slow = await generator.slow({ slow: 10, rate: 100, seconds: 0.3 });
-  const churn = await generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 });
+  const churn = await withAnswers(() => generator.churn({ concurrency: 8, seconds: 0.3, warmupSeconds: 0.1 }));
   const all: Window[] = [closed, open, slow, churn];
   for (const window of all) {
     const { errors, lost, dropped, closed, unanswered, stopped_early } = window;
@@ -152,8 +152,8 @@ testEngines("a closed loop asks for its path, and the next command for / again",
   await using server = new FakeServer(({ write }) => write(HELLO));
   await using generator = await start(server.port, { processes: 2 });
   await generator.connect(4);
-  const { requests } = await generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" });
-  assert(requests > 0 && server.paths.every((path) => path === "/work/100"), server.paths.slice(0, 4).join());
+  await withAnswers(() => generator.closed({ seconds: 0.1, warmupSeconds: 0, path: "/work/100" }));
+  assert(server.paths.every((path) => path === "/work/100"), server.paths.slice(0, 4).join());
   const before = server.paths.length;
   await generator.ask();
   assertEquals(server.paths.slice(before), ["/", "/", "/", "/"]);

@@ -139,7 +139,8 @@ Deno.test("a server is compared with itself beside listeners that do not read", 
   const { rows, failures } = await compare(reference, [beside], plan);
   assertEquals(failures, []);
   const p99 = rows.find(({ metric }) => metric === "p99_us")!;
-  assertEquals([p99.reference, p99.candidate, p99.rounds], ["ws-epoll", "ws-epoll beside 5 slow", 1]);
+  assertEquals([p99.reference, p99.candidate], ["ws-epoll", "ws-epoll beside 5 slow"]);
+  assertGreater(p99.rounds, 0); // a second one where others disturb the first
   assertEquals([p99.slow, p99.message_bytes], [5, 1000]);
   assertGreater(p99.ratio!, 0);
 });

@@ -85,7 +85,8 @@ test("a comparison with xdp runs both over the same kind of wire", async () => {
   });
   assertEquals(failures, []);
   const core = rows.find(({ metric }) => metric === "core_us_per_request")!;
-  assertEquals([core.reference, core.candidate, core.rounds], ["epoll", "xdp", 1]);
+  assertEquals([core.reference, core.candidate], ["epoll", "xdp"]);
+  assert(core.rounds > 0); // a second one where others disturb the first
   if (hasCores) assert(core.reference_value! > 0 && core.candidate_value! > 0);
 });
 
