@@ -108,11 +108,17 @@ function percentilesOf(windows: readonly Window[]): Record<string, number> {
 export const logRatio = (candidate: number | null | undefined, reference: number | null | undefined): number | null =>
   candidate! > 0 && reference! > 0 ? Math.log(candidate! / reference!) : null;
 
+/** The median of all that are numbers: a slice in which a busy machine left no time for an answer has no cost of a request. */
+function medianKnown(values: readonly number[]): number {
+  const known = values.filter((value) => !Number.isNaN(value));
+  return known.length === 0 ? NaN : median(known);
+}
+
 /** What the slices of both tell, given in the order in which they were neighbours in time. */
 export function figuresOf(seen: Record<"reference" | "candidate", readonly Window[]>) {
   const rates = { reference: seen.reference.map(ratesOf), candidate: seen.candidate.map(ratesOf) };
   const of = (values: (key: string) => number[]) =>
-    Object.fromEntries(Object.keys(rates.reference[0]!).map((key) => [key, median(values(key))]));
+    Object.fromEntries(Object.keys(rates.reference[0]!).map((key) => [key, medianKnown(values(key))]));
   const percentiles = { reference: percentilesOf(seen.reference), candidate: percentilesOf(seen.candidate) };
   const logs = Object.keys(percentiles.reference)
     .map((key) => [key, logRatio(percentiles.candidate[key], percentiles.reference[key])]);

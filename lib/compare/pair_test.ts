@@ -64,6 +64,18 @@ Deno.test("costs are compared between neighbours, so that what slows both down c
   assert(Number.isNaN(logs.core_us_per_request)); // no core was read
 });
 
+Deno.test("a slice in which nothing was answered spoils no cost; where none was, there is no cost", () => {
+  const one = (cpuUs: number) => slice(times(100, 10), cpuUs), silent = slice([], 0);
+  const { reference, candidate, logs } = figuresOf({
+    reference: [one(500), one(500), silent, one(500)],
+    candidate: [one(550), silent, one(550), one(550)],
+  });
+  assertAlmostEquals(logs.cpu_us_per_request!, Math.log(1.1), 1e-9);
+  assertEquals([reference.cpu_us_per_request, candidate.cpu_us_per_request], [5, 5.5]);
+  const none = figuresOf({ reference: [one(500)], candidate: [silent] });
+  assert(Number.isNaN(none.logs.cpu_us_per_request) && Number.isNaN(none.candidate.cpu_us_per_request));
+});
+
 Deno.test("the p99 of a comparison is that of all its latencies, and no middle of the p99 of its rounds", () => {
   const round = (latencies: readonly number[]): Round => {
     const all = slice(latencies, 500).histogram;

@@ -186,6 +186,11 @@ export function measurePairs(
     const plan = { ...load, connections, ratePerS, heavy: null };
     const round = await pairRound(reference, candidate, plan, new Map());
     const { cpu_us_per_request: log } = round.logs;
+    const silent = (["reference", "candidate"] as const).find((side) => round.latencies?.[side].all.count === 0);
+    if (silent !== undefined) {
+      const subject = silent === "reference" ? reference : candidate;
+      throw new CannotCompare(subject, `${subject.name} answered nothing in a round.`, "limited");
+    }
     if (log === null || log === undefined || !Number.isFinite(log)) {
       throw new CannotCompare(candidate, "This system does not report the CPU time of a server.", "skipped");
     }
