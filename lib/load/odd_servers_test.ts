@@ -239,9 +239,9 @@ for (const [kind, answering] of Object.entries(REFUSED)) {
     await using generator = await start(server.port);
     await generator.connect(2);
     const from = performance.now();
-    const { dropped, lost, errors } = await generator.ask();
+    const { dropped, lost, errors } = await generator.ask({ timeoutMs: 60_000 });
     assertEquals({ dropped, lost, errors }, { dropped: 2, lost: 0, errors: { [kind]: 2 } });
-    assert(performance.now() - from < 2000, "it is named within two seconds");
+    assert(performance.now() - from < 30_000, "it is named long before the time for an answer is over");
   });
 }
 

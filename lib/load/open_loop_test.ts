@@ -72,7 +72,7 @@ testEngines(
     end();
     assertEquals([window.scheduled, window.requests, window.unanswered], [100, 50, 50]);
     assertEquals([window.histogram.count, window.censored.count], [50, 50]);
-    assert(Math.abs(window.seconds - 1) < 0.1, `${window.seconds} s`);
+    assert(window.seconds > 0.9 && window.seconds < 3, `${window.seconds} s`);
     // Answers were waited for until 5 s had passed without one: the request that was due last had waited almost as long.
     assert(
       window.censored.percentile(0) > 4.4e6 && window.censored.percentile(100) > 4.9e6,
