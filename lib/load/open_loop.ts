@@ -128,10 +128,13 @@ class OpenLoop implements Loop {
     return this.part.startUs + this.#numberOf(request) * 1e6 / this.part.rate;
   }
 
-  /** Each process has its own share of the heavy ones. By the numbers of all, those of a hundredth would be all with one of four. */
+  /**
+   * Each process has its own share of the heavy ones: by the numbers of all, those of a hundredth would be all with one of four.
+   * The first of a hundredth is the fiftieth: the hundredth would be worked on when the window is over.
+   */
   #which(request: number): number {
     const { first, step, heavyShare } = this.part;
-    return Number(passes(request, heavyShare, first / step));
+    return Number(passes(request, heavyShare, (0.5 + first / step) % 1));
   }
 
   /** Sends what is due, as long as a client is idle. Returns when the next request is due; if none is idle: never. */

@@ -196,7 +196,15 @@ Deno.test("each process has its share of the heavy requests", () => {
   };
   assertEquals(heavyOf(0, 1), 10);
   assertEquals([0, 1].map((first) => heavyOf(first, 2)), [5, 5]);
-  assertEquals([0, 1, 2, 3].map((first) => heavyOf(first, 4)), [2, 2, 3, 3]);
+  assertEquals([0, 1, 2, 3].map((first) => heavyOf(first, 4)), [3, 3, 2, 2]);
+});
+
+testEngines("of a hundredth the heavy one is the fiftieth: its work is a part of the window", async (start) => {
+  await using server = new FakeServer(({ write }) => write(HELLO));
+  await using generator = await start(server.port);
+  await generator.connect(1);
+  await generator.open({ rate: 1000, seconds: 0.2, warmupSeconds: 0, heavyShare: 0.01, heavyPath: "/heavy" });
+  assertEquals(server.paths.flatMap((path, at) => path === "/heavy" ? [at + 1] : []), [50, 150]);
 });
 
 Deno.test("connections are asked at no more than a rate, where there is one", () => {
