@@ -8,9 +8,9 @@ import { nativeThreads } from "./about_threads.ts";
 import { ABOUT, exactly, isTimes, quotient } from "./figure.ts";
 import { atFullLoad, isAsCheap, isUnblocked } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
-import { C10K } from "../results/conventions.ts";
+import { C10K, SWEEP } from "../results/conventions.ts";
 import type { Stored } from "../results/stored.ts";
-import { describeSweep } from "../tables/sweep.ts";
+import { describeSweep, isUnknown, sweptOf } from "../tables/sweep.ts";
 import { bytes, count } from "../text/format.ts";
 import type { Interval } from "../timing/stats.ts";
 
@@ -124,8 +124,10 @@ const language: Headline = (evidence) => {
 
 const capacities: Headline = (evidence) => {
   const { rows, slo } = evidence.sweep();
+  if (sweptOf(rows, slo).every(isUnknown)) throw new NotMeasured(SWEEP.command, `${SWEEP.command} --quick`);
   const { sentences } = describeSweep(rows, slo, COLUMNS);
-  return `**How much each bears.** ${sentences.at(-1)}`;
+  const quick = evidence.usedQuick ? " A quick look: `" + SWEEP.command + "` is the whole one." : "";
+  return `**How much each bears.** ${sentences.at(-1)}${quick}`;
 };
 
 const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language, capacities];

@@ -12,7 +12,7 @@ import {
 } from "../results/capacity.ts";
 import { newResult } from "../results/results.ts";
 import type { SweepRow } from "../results/rows.ts";
-import { describeCapacities, describeSweep, sweepTable, sweptOf } from "../tables/sweep.ts";
+import { describeCapacities, describeSweep, isUnknown, sweepTable, sweptOf } from "../tables/sweep.ts";
 import { HOST } from "../testing/fixtures.ts";
 import { seededRandom } from "../timing/random.ts";
 import { CannotSweep, sweep, type SweepPlan } from "./sweep.ts";
@@ -179,6 +179,18 @@ Deno.test("a capacity is a lower bound where the rates that fail may fail by the
   assertEquals(isBound(failing), true);
   const { sentences } = describeSweep(failing, slo, 80);
   assertStringIncludes(sentences.join("\n"), "epoll: what fails may fail by the load generator");
+});
+
+Deno.test("where even the lowest rate may have failed by others nothing is known, and nothing is said of the server", async () => {
+  const slo = readSlo("p99=1us");
+  const rows = await swept(10_000, { slo });
+  assertEquals(sweptOf(rows, slo).map(isUnknown), [false]);
+  const disturbed = rows.map((row): SweepRow => ({ ...row, findings: [{ server: "epoll", id: "foreign_load" }] }));
+  assertEquals(sweptOf(disturbed, slo).map(isUnknown), [true]);
+  const { sentences } = describeSweep(disturbed, slo, 80);
+  assertMatch(sentences.at(-1)!, /^epoll: inconclusive, as even the lowest rate may have failed by .* measure again/);
+  assert(!sentences.join().includes("not even"), sentences.join("\n"));
+  assertMatch(sweepTable({ rows: disturbed, command: "x", quick: false }), /^\| epoll \| – \|/m);
 });
 
 Deno.test("a stored sweep in Markdown has the capacities and the latencies of the ladders", async () => {

@@ -55,6 +55,9 @@ export interface Swept {
   findings: string[];
 }
 
+/** Whether the rates say nothing: the lowest one has failed, and perhaps by the load generator or by other processes. */
+export const isUnknown = ({ met, failed, isBound }: Swept): boolean => met === null && failed !== null && isBound;
+
 /** Reads the rows of a sweep, in the order of its servers. */
 export function sweptOf(rows: readonly SweepRow[], slo: Slo | null): Swept[] {
   return [...Map.groupBy(rows, ({ server }) => server)].map(([server, own]) => {
@@ -91,7 +94,7 @@ function signOf({ capacity, isBound }: Swept): string {
 function figureOf(of: Swept): string {
   const { capacity, met, failed } = of;
   if (capacity !== null && capacity.interval !== null) return `${signOf(of)}${count(capacity.interval.estimate)}`;
-  if (met === null) return failed === null ? MISSING : `< ${count(failed)}`;
+  if (met === null) return failed === null || isUnknown(of) ? MISSING : `< ${count(failed)}`;
   return failed === null ? `≥ ${count(met)}` : `${count(met)} to ${count(failed)}`;
 }
 
@@ -105,8 +108,11 @@ export const capacityColumns = (slo: Slo): Column<Swept>[] => [
   { heading: "saturated\nat /s", cell: (of) => count(of.saturated) },
 ];
 
-function ofKnee({ server, knee, saturated }: Swept, ladder: readonly SweepRow[]): string {
+const DISTURBED_ALL = "as even the lowest rate may have failed by the load generator or other processes";
+
+function ofKnee({ server, knee, saturated, isBound }: Swept, ladder: readonly SweepRow[]): string {
   const rates = ladder.map(({ rate_per_s }) => rate_per_s);
+  if (knee === null && isBound) return `${server}: no knee is known, ${DISTURBED_ALL}.`;
   if (knee === null) return `${server} saturates below ${count(Math.min(...rates))} requests/s, the lowest rate.`;
   if (knee === Math.max(...rates)) return `${server}: no knee up to ${count(knee)} requests/s, where the ladder ends.`;
   const end = saturated === null ? "no rate of the ladder saturates it" : `it saturates at ${count(saturated)}/s`;
@@ -116,6 +122,7 @@ function ofKnee({ server, knee, saturated }: Swept, ladder: readonly SweepRow[])
 /** The sentence for the capacity of a server. */
 function ofCapacity(of: Swept, slo: Slo): string {
   const { server, met, failed, capacity } = of;
+  if (isUnknown(of)) return `${server}: inconclusive, ${DISTURBED_ALL}; measure again on a quiet machine.`;
   if (met === null) return `${server}: not even ${count(failed)} requests/s meet ${slo.text}.`;
   if (failed === null) return `${server}: at least ${count(met)} requests/s meet ${slo.text}; the ladder ends there.`;
   if (capacity === null || capacity.interval === null) {

@@ -20,7 +20,7 @@ import type { CannotSweep } from "../../lib/run/sweep.ts";
 import { readSeed, SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
-import { describeSweep } from "../../lib/tables/sweep.ts";
+import { describeSweep, isUnknown, sweptOf } from "../../lib/tables/sweep.ts";
 import { counted } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
 
@@ -85,9 +85,10 @@ function readFlags() {
   return { subjects, plan, json: flags.json, save: flags.save };
 }
 
-function exitOf(rows: readonly SweepRow[], failed: readonly CannotSweep[]): number {
+function exitOf(rows: readonly SweepRow[], slo: Slo | null, failed: readonly CannotSweep[]): number {
   if (failed.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
-  return rows.length === 0 ? EXIT.unavailable : EXIT.ok;
+  if (rows.length === 0) return EXIT.unavailable;
+  return sweptOf(rows, slo).some(isUnknown) ? EXIT.inconclusive : EXIT.ok;
 }
 
 function show(rows: readonly SweepRow[], slo: Slo | null): string {
@@ -109,7 +110,7 @@ await runScript(USAGE, async () => {
   }
   console.log(json ? JSON.stringify(rows, null, 2) : show(rows, plan.slo));
   storing.finish();
-  if (!signal.aborted) return exitOf(rows, failed);
+  if (!signal.aborted) return exitOf(rows, plan.slo, failed);
   console.error(`\nInterrupted after ${counted(rows.length, "rate")}: these are kept.`);
   return EXIT.interrupted;
 });
