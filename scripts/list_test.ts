@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { catalogue } from "../lib/catalogue/catalogue.ts";
+import { wholeCatalogue } from "../lib/catalogue/catalogue.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
 
 /** Runs the command with the permissions of its task. */
@@ -26,7 +26,7 @@ async function list(...args: string[]) {
 Deno.test("every experiment is listed below its family or below the peers, and says whether it runs here", async () => {
   const { code, stdout } = await list();
   const blocks = stdout.trimEnd().split("\n\n").map((block) => block.split("\n"));
-  const experiments = catalogue();
+  const experiments = wholeCatalogue();
   for (const experiment of experiments) {
     const block = blocks.find(([heading]) => heading === (experiment.peer ? "peers" : experiment.family))!;
     const from = block.findIndex((line) => line.startsWith(`  ${experiment.name} `));
@@ -43,7 +43,7 @@ Deno.test("every experiment is listed below its family or below the peers, and s
 Deno.test("--json gives the headers as data", async () => {
   const { stdout } = await list("--json");
   const rows: { name: string; idea: string; runs_here: boolean; reason: string | null }[] = JSON.parse(stdout);
-  assertEquals(rows.map(({ name, idea }) => [name, idea]), catalogue().map(({ name, idea }) => [name, idea]));
+  assertEquals(rows.map(({ name, idea }) => [name, idea]), wholeCatalogue().map(({ name, idea }) => [name, idea]));
   for (const { runs_here, reason } of rows) assertEquals(runs_here, reason === null);
 });
 

@@ -1,6 +1,14 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { catalogue, type Experiment, findIn, runsHere } from "./catalogue.ts";
+import {
+  catalogue,
+  type Experiment,
+  findIn,
+  findInFolder,
+  HeaderError,
+  runsHere,
+  wholeCatalogue,
+} from "./catalogue.ts";
 import { UsageError } from "../cli/errors.ts";
 import { parseHeader } from "./header.ts";
 
@@ -48,14 +56,56 @@ Deno.test("the catalogue has every experiment but no test, in the order of the R
   assertEquals(all[4]!.path, join(dir.path, "peers", "nginx.ts"));
 });
 
-Deno.test("two files of one name are an error that names both", () => {
+/** What a function writes on stderr. */
+function onStderr(run: () => void): string {
+  const lines: string[] = [];
+  const original = console.error;
+  console.error = (line: string) => lines.push(line);
+  try {
+    run();
+  } finally {
+    console.error = original;
+  }
+  return lines.join("\n");
+}
+
+const WRONG_FILES: [what: string, files: Record<string, string>, reason: RegExp][] = [
+  ["the header of another file", { "mine.ts": headerOf("epoll") }, /mine\.ts: @run deno run epoll\.ts .* mine\.ts and/],
+  ["no header", { "mine.ts": "" }, /mine\.ts: there is no header/],
+  ["a prediction that nobody can judge", {
+    "mine.ts": headerOf("mine").replace(" * @compare", " * @expect     it is fast\n * @compare"),
+  }, /mine\.ts: @expect it is fast: it must be a condition/],
+];
+
+for (const [what, files, reason] of WRONG_FILES) {
+  Deno.test(`a file with ${what} is left out with one sentence, and tests of all experiments fail`, () => {
+    using dir = folder({ "epoll.ts": headerOf("epoll"), ...files });
+    const said = onStderr(() => {
+      for (let i = 0; i < 2; i++) assertEquals(catalogue(dir.path).map(({ name }) => name), ["epoll"]);
+      assertEquals(findInFolder(dir.path, "epoll").name, "epoll");
+    });
+    const sentence = said.replaceAll("\n", " ");
+    assertMatch(sentence, reason);
+    assertEquals(sentence.match(/Left out: /g)?.length, 1, said);
+    assert(!sentence.includes(`${dir.path}/`) && said.split("\n").every((line) => line.length <= 80), said);
+    assertThrows(() => wholeCatalogue(dir.path), HeaderError, "mine.ts: ");
+    const { message } = assertThrows(() => findInFolder(dir.path, "mine"), UsageError);
+    assertMatch(message, reason);
+  });
+}
+
+Deno.test("of two files of one name the first is used, and tests of all experiments fail", () => {
   using dir = folder({ "node.ts": headerOf("node"), "peers/node.ts": headerOf("node") });
-  const { message } = assertThrows(() => catalogue(dir.path), Error);
-  assert(message.includes(join(dir.path, "node.ts")) && message.includes(join(dir.path, "peers", "node.ts")), message);
+  const said = onStderr(() => assertEquals(catalogue(dir.path).map(({ peer }) => peer), [false]));
+  const { message } = assertThrows(() => wholeCatalogue(dir.path), HeaderError);
+  for (const text of [said.replaceAll("\n", " "), message]) {
+    assertMatch(text, /peers\/node\.ts: \S+\/node\.ts has the same name, rename one/);
+  }
+  assertEquals(findInFolder(dir.path, "node").peer, false);
 });
 
 Deno.test("the experiments of this project have headers that can be read", () => {
-  assert(catalogue().some((experiment) => experiment.name === "epoll"));
+  assert(wholeCatalogue().some((experiment) => experiment.name === "epoll"));
 });
 
 const requiring = (text: string): Experiment =>
@@ -89,5 +139,8 @@ Deno.test("a name that was misspelt gets the nearest one, a name far off gets th
   const messageOf = (name: string) => assertThrows(() => findIn(all, name), UsageError).message;
   assertEquals(messageOf("epol"), "Unknown experiment epol. Did you mean epoll?");
   assertEquals(messageOf("thread-per-con"), "Unknown experiment thread-per-con. Did you mean thread-per-conn?");
+  for (const name of ["EPOLL", "epoll.ts", "experiments/epoll.ts", "experiments/peers/Epoll.ts"]) {
+    assertEquals(messageOf(name), `Unknown experiment ${name}. Did you mean epoll?`);
+  }
   assertEquals(messageOf("nginx-unit"), "Unknown experiment nginx-unit. There are: epoll, thread-per-conn.");
 });

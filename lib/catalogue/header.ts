@@ -4,6 +4,12 @@
  * @module
  */
 import { basename, dirname } from "node:path";
+import { KnownFailure } from "../cli/errors.ts";
+
+/** A file whose header cannot be used. The message names the file and what must change. */
+export class HeaderError extends KnownFailure {
+  override readonly name = "HeaderError";
+}
 
 /** One alternative of `@requires`: a system and, on Linux, the oldest kernel that will do. */
 export interface Requirement {
@@ -68,9 +74,11 @@ const REQUIREMENT = /^(any|darwin|freebsd|windows|linux)(?:\s+(\d+(?:\.\d+)*))?$
 /** Takes the header apart: key and value in the order in which they stand. */
 function* headerEntries(path: string, source: string): Generator<[key: string, value: string]> {
   const header = HEADER.exec(source)?.[1];
-  if (header === undefined) throw new Error(`${path}: there is no header, a comment that starts with /** and @title.`);
+  if (header === undefined) {
+    throw new HeaderError(`${path}: there is no header, a comment that starts with /** and @title.`);
+  }
   const [before, ...parts] = header.replace(/^ \* ?/gm, "").split(/^@/m);
-  if (before!.trim() !== "") throw new Error(`${path}: text before the first key of the header.`);
+  if (before!.trim() !== "") throw new HeaderError(`${path}: text before the first key of the header.`);
   for (const part of parts) {
     const [, key, value] = /^(\S*)(.*)$/s.exec(part)!;
     // The conditions of @expect stand on a line each; any other value is one text.
@@ -80,6 +88,17 @@ function* headerEntries(path: string, source: string): Generator<[key: string, v
 
 /** Keys stand in order; in a file of an older commit they may stand in the order of that time. */
 export type KeyOrder = "in order" | "any order";
+
+/** A condition of `@expect`: scenario or probe, at which size, figure, sign, and what it is compared with. */
+export const CONDITION =
+  /^([a-z]+)\(([\w-]+)\)\.(\w+)\s*(>=|>|<=|<)\s*(?:([\d._]+)\s*(?:\*\s*([a-z][\w-]*))?|([a-z][\w-]*))$/;
+
+function parseExpect(path: string, text: string): string[] {
+  const conditions = text.split("\n").map((condition) => condition.trim());
+  const wrong = conditions.find((condition) => !CONDITION.test(condition));
+  if (wrong === undefined) return conditions;
+  throw new HeaderError(`${path}: @expect ${wrong}: it must be a condition such as hold(10000).answered >= 10000.`);
+}
 
 /** Collects the values of the header by key and insists on their order. */
 function headerValues(
@@ -92,25 +111,27 @@ function headerValues(
   let last = 0;
   for (const [key, value] of headerEntries(path, source)) {
     const at = KEYS.indexOf(key);
-    if (at < 0) throw new Error(`${path}: @${key} is unknown, the keys are ${KEYS.map((k) => `@${k}`).join(" ")}.`);
-    if (order === "in order" && at < last) {
-      throw new Error(`${path}: @${key} stands after @${KEYS[last]}, it belongs before it.`);
+    if (at < 0) {
+      throw new HeaderError(`${path}: @${key} is unknown, the keys are ${KEYS.map((k) => `@${k}`).join(" ")}.`);
     }
-    if (value === "") throw new Error(`${path}: @${key} is empty.`);
-    if (values.has(key)) throw new Error(`${path}: @${key} stands twice.`);
+    if (order === "in order" && at < last) {
+      throw new HeaderError(`${path}: @${key} stands after @${KEYS[last]}, it belongs before it.`);
+    }
+    if (value === "") throw new HeaderError(`${path}: @${key} is empty.`);
+    if (values.has(key)) throw new HeaderError(`${path}: @${key} stands twice.`);
     last = at;
     if (key !== REPEATED) values.set(key, value);
     else {
       const [, id, sentence] = /^(\S+) (.+)$/.exec(value) ?? [];
       if (id === undefined || !NAME.test(id)) {
-        throw new Error(`${path}: @cannot ${value}: it must be an id and a sentence.`);
+        throw new HeaderError(`${path}: @cannot ${value}: it must be an id and a sentence.`);
       }
-      if (Object.hasOwn(cannot, id)) throw new Error(`${path}: @cannot ${id} stands twice.`);
+      if (Object.hasOwn(cannot, id)) throw new HeaderError(`${path}: @cannot ${id} stands twice.`);
       cannot[id] = sentence!;
     }
   }
   const missing = KEYS.find((key) => !OPTIONAL.includes(key) && !values.has(key));
-  if (missing !== undefined) throw new Error(`${path}: @${missing} is missing.`);
+  if (missing !== undefined) throw new HeaderError(`${path}: @${missing} is missing.`);
   return { values, cannot };
 }
 
@@ -118,7 +139,7 @@ function parseRequires(path: string, text: string): Requirement[] {
   return text.split(",", 1)[0]!.split("|").map((alternative) => { // what follows a comma is said to people
     const [, os, kernel] = REQUIREMENT.exec(alternative.trim()) ?? [];
     if (os === undefined || (kernel !== undefined && os !== "linux")) {
-      throw new Error(
+      throw new HeaderError(
         `${path}: @requires ${text}: it must be any, linux [kernel minimum], darwin, freebsd or windows, joined by |.`,
       );
     }
@@ -130,7 +151,7 @@ function parseNeeds(path: string, text: string): Need[] {
   return text.split(",").map((item) => {
     const [, thing, name] = /^([\w.+-]+) \(([a-z0-9.+-]+)\)$/.exec(item.trim()) ?? [];
     if (thing === undefined) {
-      throw new Error(
+      throw new HeaderError(
         `${path}: @needs ${text}: it must be things with their packages, thing (package), joined by commas.`,
       );
     }
@@ -144,7 +165,7 @@ function parseNeeds(path: string, text: string): Need[] {
  * @param name The name of the experiment: its file name without `.ts`.
  * @param path Its path. A file in a folder `peers` is a peer.
  * @param source The text of the file.
- * @throws {Error} If a key is missing, empty, unknown, repeated, out of order or malformed: names the file and the key.
+ * @throws {HeaderError} If a key is missing, empty, unknown, repeated, out of order or malformed: names the file and the key.
  */
 export function parseHeader(name: string, path: string, source: string, order: KeyOrder = "in order"): Experiment {
   const { values, cannot } = headerValues(path, source, order);
@@ -152,12 +173,12 @@ export function parseHeader(name: string, path: string, source: string, order: K
   const compare = value("compare").split(",").map((other) => other.trim());
   const wrong = compare.find((other) => !NAME.test(other));
   if (wrong !== undefined) {
-    throw new Error(`${path}: @compare ${wrong}: it must be names of experiments, joined by commas.`);
+    throw new HeaderError(`${path}: @compare ${wrong}: it must be names of experiments, joined by commas.`);
   }
   const run = value("run").split(" ");
   const file = run.indexOf(`${name}.ts`);
   if (run[0] !== "deno" || run[1] !== "run" || file < 0 || !run.slice(2, file).every((flag) => flag.startsWith("-"))) {
-    throw new Error(`${path}: @run ${value("run")}: it must be deno run, its flags, ${name}.ts and options.`);
+    throw new HeaderError(`${path}: @run ${value("run")}: it must be deno run, its flags, ${name}.ts and options.`);
   }
   return {
     name,
@@ -168,7 +189,7 @@ export function parseHeader(name: string, path: string, source: string, order: K
     question: value("question"),
     idea: value("idea"),
     prediction: value("prediction"),
-    expect: values.get("expect")?.split("\n").map((condition) => condition.trim()) ?? [],
+    expect: values.has("expect") ? parseExpect(path, value("expect")) : [],
     compare,
     requires: parseRequires(path, value("requires")),
     needs: values.has("needs") ? parseNeeds(path, value("needs")) : [],

@@ -13,7 +13,8 @@
  *
  * @module
  */
-import type { Experiment } from "../catalogue/header.ts";
+import { CONDITION, type Experiment } from "../catalogue/header.ts";
+import { KnownFailure } from "../cli/errors.ts";
 import { userMemoryOf, widest } from "../results/choose.ts";
 import { boundOf, DISTURBED, idsOf, isDisturbed, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import { acceptsPerS, type Result, type ScenarioName } from "../results/results.ts";
@@ -62,19 +63,19 @@ export interface Prediction {
   sentence: string;
 }
 
-const CONDITION = /^([a-z]+)\(([\w-]+)\)\.(\w+)\s*(>=|>|<=|<)\s*(?:([\d._]+)\s*(?:\*\s*([a-z][\w-]*))?|([a-z][\w-]*))$/;
-
 /**
  * Parses one condition.
  *
- * @throws {Error} If it cannot be understood; the message says what stands there.
+ * @throws {KnownFailure} If it cannot be understood; the message says what stands there.
  */
 export function parseCondition(text: string): Condition {
   const [, kind, at, metric, sign, number, factorOf, server] = CONDITION.exec(text.trim()) ?? [];
   if (kind === undefined || (kind !== "probe" && !(SCENARIOS as readonly string[]).includes(kind))) {
-    throw new Error(`@expect ${text} is not a condition such as hold(10000).answered >= 10000`);
+    throw new KnownFailure(`@expect ${text} is not a condition such as hold(10000).answered >= 10000.`);
   }
-  if (kind !== "probe" && !/^\d+$/.test(at!)) throw new Error(`@expect ${text}: ${at} is not a number of connections`);
+  if (kind !== "probe" && !/^\d+$/.test(at!)) {
+    throw new KnownFailure(`@expect ${text}: ${at} is not a number of connections.`);
+  }
   const value = number === undefined ? 1 : Number(number.replaceAll("_", ""));
   const other = factorOf ?? server;
   return {
@@ -261,7 +262,7 @@ const TITLES: Record<Outcome, string> = {
 /**
  * Judges the prediction of an experiment; null: its header has no `@expect`.
  *
- * @throws {Error} If a condition cannot be understood.
+ * @throws {KnownFailure} If a condition cannot be understood.
  */
 export function judgePrediction(
   { name, expect }: Pick<Experiment, "name" | "expect">,

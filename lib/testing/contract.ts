@@ -12,7 +12,7 @@ import { readProc } from "../sampling/procfs.ts";
 import { assert, assertEquals, AssertionError, assertNotEquals } from "@std/assert";
 import { basename, join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
-import { catalogue, type Experiment, speaksHttp } from "../catalogue/catalogue.ts";
+import { type Experiment, speaksHttp, wholeCatalogue } from "../catalogue/catalogue.ts";
 import { processTree } from "../sampling/process.ts";
 import {
   experimentCommand,
@@ -350,7 +350,7 @@ async function testOne(experiment: Experiment, all: Check[]): Promise<void> {
 /** The experiments whose names stand behind `--only=`, joined by commas; all of them without that argument. */
 export function chosen(): Experiment[] {
   const names = Deno.args.find((arg) => arg.startsWith(ONLY))?.slice(ONLY.length).split(",");
-  return catalogue().filter(({ name }) => names === undefined || names.includes(name));
+  return wholeCatalogue().filter(({ name }) => names === undefined || names.includes(name));
 }
 
 /**
