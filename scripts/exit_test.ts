@@ -73,6 +73,36 @@ Deno.test({
   },
 });
 
+/** It does not read PORT. */
+const OTHER_PORT = `Deno.serve({ hostname: "127.0.0.1", port: 0 }, () => new Response("x"))`;
+
+Deno.test({
+  name: "faults find a server that does not get ready before the first cell, say what to do, and end with 1",
+  ignore,
+  fn: async () => {
+    using dir = project();
+    const elsewhere = ["--", Deno.execPath(), "eval", "--no-lock", OTHER_PORT];
+    const { code, stdout, stderr } = await runTask("faults", ["--name", "mine", "--no-save", ...elsewhere], dir.path);
+    assertEquals([code, stdout], [1, ""], stderr);
+    assertMatch(stderr.replaceAll("\n", " "), /^No cell was measured: mine listens on .* say --port \d+/);
+    assertEquals(/mine, [a-z-]+: /.test(stderr), false, stderr);
+  },
+});
+
+Deno.test("flags of a server of one's own are refused where there is none, and names beside it", async () => {
+  using dir = project();
+  for (const task of ["faults", "soak", "sweep"]) {
+    for (const flag of ["--name", "--pid", "--port"]) {
+      const { code, stderr } = await runTask(task, ["epoll", flag, "1"], dir.path);
+      assertEquals(code, 2, `${task} ${flag}: ${stderr}`);
+      assertStringIncludes(stderr, `${flag} belongs to a server of your own`);
+    }
+    const both = await runTask(task, ["epoll", "--name", "mine", "--url", "http://127.0.0.1:1"], dir.path);
+    assertEquals(both.code, 2, both.stderr);
+    assertStringIncludes(both.stderr, "Unexpected epoll");
+  }
+});
+
 Deno.test({
   name: "ab ends with 70 where a side cannot be started, whichever it is, and is no verdict",
   ignore,

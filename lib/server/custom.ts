@@ -87,8 +87,27 @@ export function readCustom(
   return fleet === null ? attached : { ...attached, fleet };
 }
 
+/** Flags that only a server of the user's own has, beside `--url` and a command. */
+export const OF_OWN = ["name", "pid", "port", "path"] as const;
+
 /**
- * The same for what speaks to a server by clients of its own, which ask for `/`.
+ * Sees that nothing is named that the command would ignore.
+ *
+ * @param isOwn Whether a `--url` or a command stands there.
+ * @throws {UsageError} If experiments are named beside a server of the user's own, or its flags without one.
+ */
+export function checkOwn(
+  flags: { _: readonly string[] } & Partial<Record<typeof OF_OWN[number], string>>,
+  isOwn: boolean,
+): void {
+  if (isOwn && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
+  const alone = isOwn ? undefined : OF_OWN.find((name) => flags[name] !== undefined);
+  if (alone === undefined) return;
+  throw new UsageError(`--${alone} belongs to a server of your own: one at a --url, or a command behind --.`);
+}
+
+/**
+ * As {@linkcode readCustom}, for what speaks to a server by clients of its own, which ask for `/`.
  *
  * @throws {UsageError} As {@linkcode readCustom}, or if a path is named.
  */

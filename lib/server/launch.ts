@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { stripVTControlCharacters } from "node:util";
 
 /**
  * Lines of sh(1) that take the first argument as a core, and prefix the words behind it. Both prefixes are left out where
@@ -69,7 +70,9 @@ const UNCAUGHT = /^(error: |Uncaught |Exception in thread |[\w.]*(Error|Exceptio
  * twice. The empty string if it said nothing.
  */
 export function lastWords(tail: string): string {
-  const lines = tail.split("\n").filter((line) => line.trim() !== "" && !OF_DEBUGGER.test(line.trim()));
+  const lines = stripVTControlCharacters(tail).split("\n").filter((line) =>
+    line.trim() !== "" && !OF_DEBUGGER.test(line.trim())
+  );
   const end = lines.at(-1) ?? "";
   const last = (OF_TRACE.test(end) ? lines.findLast((line) => UNCAUGHT.test(line)) ?? end : end).trim();
   return BANNER.test(last) ? "" : last.replace(/(\b[^:]+: )\1+/g, "$1"); // Deno says `Could not open library: ` twice

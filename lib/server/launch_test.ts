@@ -36,6 +36,7 @@ Deno.test("of an uncaught error the message counts, whatever its runtime prints 
     lastWords(`${inUse}\nDeno.listen({ port: 80 });\n     ^\n    at listen (ext:deno_net/01_net.js:10:1)\n`),
     inUse,
   );
+  assertEquals(lastWords(`\x1b[1m\x1b[31merror\x1b[0m: no\n    at \x1b[36mfile:///x\x1b[0m\n`), "error: no"); // in colours
   const java = 'Exception in thread "main" java.net.BindException: Address already in use';
   assertEquals(lastWords(`${java}\n\tat Main.main(Main.java)\n`), java);
   assertEquals(lastWords("Error: one: two\nno configuration\n"), "no configuration");

@@ -39,11 +39,11 @@ export class HarnessErrors {
     return alone.length === 0 ? null : last;
   }
 
-  /** What the run ends with. */
+  /** What the run ends with. What the header of a server excuses is `cannot`: all that is degraded was promised. */
   exitOf(rows: readonly FaultRow[]): number {
     if (rows.some((row) => this.has(row))) return EXIT.harness;
     if (rows.every(({ verdict }) => verdict === "skipped")) return EXIT.unavailable;
-    return rows.some(({ verdict }) => verdict === "failed") ? EXIT.failed : EXIT.ok;
+    return rows.some(({ verdict }) => verdict === "failed" || verdict === "degraded") ? EXIT.failed : EXIT.ok;
   }
 
   /** Whether a row is one of these. */

@@ -16,9 +16,11 @@ import { machineOf } from "../../lib/results/machine.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
 import { readStudies, writeStudy } from "../../lib/results/studies.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
-import { commandBehind, readAtRoot } from "../../lib/server/custom.ts";
-import { isCustom, type Subject } from "../../lib/server/subject.ts";
+import { checkOwn, commandBehind, readAtRoot } from "../../lib/server/custom.ts";
+import { StartError } from "../../lib/server/server.ts";
+import { isCustom, startSubject, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
+import { wrap } from "../../lib/text/table.ts";
 import { measureCell } from "./cell.ts";
 import { sweepControlGroups } from "./control_group.ts";
 import { FAULTS } from "./faults.ts";
@@ -32,12 +34,16 @@ import { watchOver } from "./watchdog.ts";
 const USAGE = `Usage: deno task faults <name>… [--fault ID,…] [--seed N] [--json] [--no-save]
        deno task faults --all
        deno task faults --name mine --url http://127.0.0.1:PORT [--pid N]
-       deno task faults --name mine -- <command>…
+       deno task faults --name mine [--port N] -- <command>…
        --url: a server that already runs gets the faults that clients make. With
        --pid it also gets limits and stops. They are taken back after each cell,
        even if this command is killed. Faults that end the server, or must exist
        before it starts, need its command after --.
+       A command gets its port from PORT in its environment; --port: it listens
+       on this one instead.
        --fault: only these. --seed: of everything random; default: 1.
+       It exits with 1 if a cell is failed or degraded. What the header of an
+       experiment says that it cannot is "cannot", and no failure.
        The last lines name verdicts that differ from the last stored run.
        To resume an interrupted run, give the same command again.
 Faults: ${FAULTS.map(({ id }) => id).join(" ")}`;
@@ -112,6 +118,8 @@ async function readOrder() {
     defaults: { save: true },
   });
   const isOwn = words !== null || flags.url !== undefined;
+  checkOwn(flags, isOwn);
+  if (flags.all && (isOwn || flags._.length > 0)) throw new UsageError("--all takes all servers: name none beside it.");
   if (!isOwn && flags._.length === 0 && !flags.all) throw new UsageError("Name servers, or say --all.");
   const seed = flags.seed === undefined
     ? SEED
@@ -119,7 +127,7 @@ async function readOrder() {
   const faults =
     flags.fault?.split(",").map((id) => findIn(FAULTS.map((fault) => ({ ...fault, name: fault.id })), id, "fault")) ??
       FAULTS;
-  const all = flags.all && !isOwn ? await allServers(catalogue()) : { here: [], leftOut: [] };
+  const all = flags.all ? await allServers(catalogue()) : { here: [], leftOut: [] };
   const named = flags.all ? all.here : flags._.map((name) => findHttp(name));
   const taken = catalogue().filter(speaksHttp).map(({ name }) => name);
   const subjects: Subject[] = isOwn ? [readAtRoot(flags, words, taken)] : named;
@@ -135,6 +143,24 @@ function show(rows: readonly FaultRow[], subjects: readonly Subject[], leftOut: 
   for (const sentence of isJson ? leftOut : []) console.error(`skipped: ${sentence}`);
 }
 
+/**
+ * Starts a server of the user's own once, before its cells: none of them could be measured of one that does not start.
+ *
+ * @returns Why it does not get ready; null if it does.
+ */
+async function whyNotReady(subjects: readonly Subject[], signal: AbortSignal): Promise<string | null> {
+  for (const subject of subjects.filter(isCustom)) {
+    try {
+      await using _server = await startSubject(subject, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof StartError)) throw error;
+      return error.failure.reason;
+    }
+  }
+  return null;
+}
+
 await runScript(USAGE, async () => {
   const { flags, seed, faults, subjects, leftOut } = await readOrder();
   if (Deno.build.os !== "linux") throw new Unavailable(`faults needs Linux. This is ${Deno.build.os}.`);
@@ -143,6 +169,11 @@ await runScript(USAGE, async () => {
   using interrupt = onInterrupt();
   const storing = new Storing(flags.save);
   await storing.begin();
+  const obstacle = await whyNotReady(subjects, interrupt.signal);
+  if (obstacle !== null) {
+    console.error(wrap(`No cell was measured: ${obstacle}`, outputColumns()).join("\n"));
+    return EXIT.failed;
+  }
   console.error(`Seed ${seed}.`);
   const machine = machineOf(hostFacts());
   const cells = subjects.flatMap((subject) => faults.map((fault) => ({ subject, fault })));

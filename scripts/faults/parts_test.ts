@@ -360,8 +360,10 @@ Deno.test("a cell in which this program fails is skipped with the reason, and on
   assertEquals([errors.has(row), errors.has(ROW)], [true, false]);
   const failed: FaultRow = { ...ROW, verdict: "failed" };
   const skipped: FaultRow = { ...ROW, verdict: "skipped" };
-  const codes = [[ROW, skipped], [skipped], [ROW, failed], [ROW, failed, row]].map((rows) => errors.exitOf(rows));
-  assertEquals(codes, [0, 69, 1, 70]);
+  const degraded: FaultRow = { ...ROW, verdict: "degraded" };
+  const excused: FaultRow = { ...ROW, verdict: "cannot" };
+  const cases = [[ROW, skipped], [ROW, excused], [skipped], [ROW, failed], [ROW, degraded], [ROW, failed, row]];
+  assertEquals(cases.map((rows) => errors.exitOf(rows)), [0, 0, 69, 1, 1, 70]);
   assertEquals([errors.settle(row, []), errors.settle(row, [row]), errors.settle(ROW, [])], [null, row, ROW]);
 });
 

@@ -18,7 +18,7 @@ import { writeStudy } from "../../lib/results/studies.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE } from "../../lib/run/setup.ts";
 import type { CannotSweep } from "../../lib/run/sweep.ts";
 import { readSeed, SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep_all.ts";
-import { commandBehind, readCustom } from "../../lib/server/custom.ts";
+import { checkOwn, commandBehind, OF_OWN, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { describeSweep, isUnknown, sweptOf } from "../../lib/tables/sweep.ts";
 import { counted } from "../../lib/text/format.ts";
@@ -40,9 +40,6 @@ Flags: [--slo p99=5ms] [--connections 100] [--rates 1000,2000]
        Each rate is asked of a server that was started for it. A server takes
        about four minutes with --slo, one without; a fourth of it with --quick.`;
 
-/** Flags that only a server of one's own has. */
-const OF_OWN = ["name", "pid", "port", "path"] as const;
-
 function readFlags() {
   const { own, words } = commandBehind(Deno.args);
   const flags = parseFlags(own, {
@@ -57,13 +54,8 @@ function readFlags() {
     if (slo === undefined && value !== undefined) throw new UsageError(`--${name} belongs to --slo.`);
   }
   const isCustom = words !== null || flags.url !== undefined;
-  if (isCustom && flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: name experiments or a server.`);
+  checkOwn(flags, isCustom);
   if (!isCustom && flags._.length === 0) throw new UsageError("Name an experiment; deno task list shows them all.");
-  for (const name of OF_OWN) {
-    if (!isCustom && flags[name] !== undefined) {
-      throw new UsageError(`--${name} belongs to a server of your own: one at a --url, or a command behind --.`);
-    }
-  }
   if (flags.url !== undefined && flags["server-cores"] !== undefined) {
     throw new UsageError("--server-cores belongs to a server that is started here; one at a --url runs where it runs.");
   }

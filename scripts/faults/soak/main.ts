@@ -14,7 +14,7 @@ import { taskLine } from "../../../lib/cli/shell.ts";
 import { Storing } from "../../../lib/results/durable_file.ts";
 import type { SoakRow } from "../../../lib/results/rows.ts";
 import { writeStudy } from "../../../lib/results/studies.ts";
-import { commandBehind, readAtRoot } from "../../../lib/server/custom.ts";
+import { checkOwn, commandBehind, readAtRoot } from "../../../lib/server/custom.ts";
 import { StartError } from "../../../lib/server/server.ts";
 import { isCustom, type Subject } from "../../../lib/server/subject.ts";
 import { soakFigure } from "../../../lib/tables/faults.ts";
@@ -27,10 +27,12 @@ import { soak } from "./soak.ts";
 
 const USAGE = `Usage: deno task soak <name>… [--minutes 15] [--seed N] [--json] [--no-save]
        deno task soak --name mine --url http://127.0.0.1:PORT [--pid N]
-       deno task soak --name mine -- <command>…
+       deno task soak --name mine [--port N] -- <command>…
        --minutes: the load of each server, one after the other; default: 15.
        With --pid faults also stop and limit the processes of a running server.
        That is taken back, even if this command is killed.
+       A command gets its port from PORT in its environment; --port: it listens
+       on this one instead.
        --seed: of the faults and their order. It is printed; give it to repeat.
 It exits with 1 if a series rises or a server breaks, with 3 if there are too
 few points.`;
@@ -127,6 +129,7 @@ await runScript(USAGE, async () => {
     defaults: { save: true },
   });
   const isOwn = words !== null || flags.url !== undefined;
+  checkOwn(flags, isOwn);
   if (!isOwn && flags._.length === 0) throw new UsageError("Name servers: deno task soak epoll.");
   const names = catalogue().filter(speaksHttp).map(({ name }) => name);
   const subjects: Subject[] = isOwn ? [readAtRoot(flags, words, names)] : flags._.map((name) => findHttp(name));
