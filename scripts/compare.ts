@@ -60,8 +60,10 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        in ${SWEEP_FULL.rounds} paired rounds; about six minutes for each of them.
        --seed N: of the rates at which these begin, and of the order of servers;
          it is printed, and stored with the rates.
-       Rounds in which others used the machine do not count. Where too few are
-       left, ratios of time are inconclusive, and the command ends with 3.`;
+       Rounds in which others used the machine are made again, up to as many.
+       Where too few undisturbed ones are left all count, ratios of time are
+       inconclusive, and the command ends with 3. Of fewer than ${MIN_ROUNDS} rounds (--quick)
+       a ratio is a hint, without an interval.`;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const MESSAGES_PER_S = 10;
 
@@ -179,7 +181,10 @@ async function compareAll(reference: Experiment, candidates: Experiment[], plans
     all.rows.push(...rows);
     all.failures.push(...failures);
     for (const [name, manifest] of manifests) all.manifests.set(name, manifest);
-    all.tables.push(comparison(rows, (groups, columns) => table(groups, columns, outputColumns())));
+    const text = comparison(rows, (groups, columns) => table(groups, columns, outputColumns()));
+    all.tables.push(
+      text.split("\n").flatMap((line) => line.length > outputColumns() ? hanging(line) : line).join("\n"),
+    );
   }
   if (isComparedOverWire([reference, ...candidates])) {
     all.tables.push(wrap(`All over a wire: ${WIRE_SAYS}.`, outputColumns()).join("\n"));

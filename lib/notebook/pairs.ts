@@ -96,7 +96,7 @@ export function verdict(row: ComparisonRow): string {
     return `**${candidate}**: ${median} in the median of ${counted(rounds, "round")}, but ${DISTURBED}: inconclusive`;
   }
   if (said === MISSING) return `**${candidate}**, ${name}: no ratio, for ${whyNoRatio(row)}`;
-  const found = `**${candidate}**: ${said} × the ${name} of ${reference}`;
+  const found = `**${candidate}**: ${said.replace("~ ", "")} × the ${name} of ${reference}`;
   if (ratio_low === null || ratio_high === null) {
     return `${found} in the median of ${rounds} ${rounds === 1 ? "round" : "rounds"}: too few for an interval, a hint`;
   }

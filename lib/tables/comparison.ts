@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { boundOf, DISTURBED, idsOf, isDisturbed } from "../results/findings.ts";
+import { boundOf, DISTURBED, idsOf, isDisturbed, isSpoilt } from "../results/findings.ts";
 import { MIN_ROUNDS } from "../results/conventions.ts";
 import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
 import { signOf } from "./runs.ts";
@@ -43,6 +43,16 @@ export const isInconclusive = (row: ComparisonRow): boolean =>
 export const isVoid = (row: ComparisonRow): boolean =>
   boundIn(row, row.candidate) !== null || boundIn(row, row.reference) !== null || isInconclusive(row);
 
+/** Whether a ratio has no interval because of too few rounds: it is a hint. */
+const isHint = ({ ratio, ratio_low, ratio_high }: ComparisonRow): boolean =>
+  ratio !== null && (ratio_low === null || ratio_high === null);
+
+/** Whether the load limited one of the two, or they shared a core: not even a hint comes from that. */
+function isLimited(row: ComparisonRow): boolean {
+  const own = { ...row, findings: row.findings.filter((found) => !isSpoilt([found])) };
+  return boundIn(own, row.candidate) !== null || boundIn(own, row.reference) !== null;
+}
+
 /** Why a candidate has no figure, without its name, which stands beside it. Null: none is known. */
 export const reasonOf = ({ candidate, reason }: ComparisonRow): string | null =>
   reason === null ? null : reason.startsWith(`${candidate}: `) ? reason.slice(candidate.length + 2) : reason;
@@ -72,11 +82,9 @@ export const ratio = {
     const row = find(rows, metric);
     if (row === undefined) return "";
     if (row.isReference) return "1";
+    if (isHint(row)) return isLimited(row) ? MISSING : `~ ${row.ratio!.toFixed(3)}`;
     if (row.ratio === null || isVoid(row)) return MISSING;
-    const { ratio, ratio_low: low, ratio_high: high } = row; // no bounds: too few rounds for an interval
-    return low === null || high === null
-      ? ratio.toFixed(3)
-      : `${ratio.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`;
+    return `${row.ratio.toFixed(3)} [${row.ratio_low!.toFixed(3)}, ${row.ratio_high!.toFixed(3)}]`;
   },
   alone: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
@@ -100,6 +108,9 @@ export function ofReference(rows: readonly ComparisonRow[]): ShownRow[] {
   }));
 }
 
+/** Why a comparison of so few rounds that it has no interval anyway is inconclusive. */
+const TOO_FEW = "too few undisturbed rounds";
+
 /** Which servers took part in fewer rounds than the others, and why; and what weakens which figures: a line each. */
 export function notes(groups: readonly Rows[]): string[] {
   const first = groups.map((rows) => rows[0]!);
@@ -108,18 +119,19 @@ export function notes(groups: readonly Rows[]): string[] {
   const found = first.flatMap(({ candidate, findings }) => findings.map((finding) => ({ candidate, finding })));
   return [
     ...few > 0 && few < MIN_ROUNDS
-      ? [`  no intervals: they need ${MIN_ROUNDS} rounds, and ${few} count${few === 1 ? "s" : ""}`]
+      ? [`  ~ a hint, the median of ${counted(few, "round")}: an interval needs ${MIN_ROUNDS} rounds`]
       : [],
     ...first.flatMap(({ candidate, left_out: count = 0 }) =>
       count === 0 ? [] : [`  ${candidate}: ${counted(count, "round")} left out, as others took CPU time from them`]
     ),
     ...groups.filter((rows) => rows.some(isInconclusive)).map(([row]) =>
-      `  ${row!.candidate}: inconclusive: ${DISTURBED}`
+      `  ${row!.candidate}: inconclusive: ${isHint(row!) ? TOO_FEW : DISTURBED}`
     ),
     ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
       const own = all.filter(({ candidate, finding }) => finding.server === candidate);
       const pairs = all.length - own.length;
+      if (groups.length === 1) return `  ${id}: ${all.map(({ finding }) => finding.server).join(", ")}`;
       const servers = own.map(({ candidate }) => candidate).join(", ");
       if (pairs === 0) return `  ${id}: ${servers}`;
       return `  ${id}: ${servers}${servers === "" ? "" : "; "}the reference in ${pairs} of ${groups.length} pairs`;

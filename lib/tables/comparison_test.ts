@@ -20,11 +20,27 @@ Deno.test("each finding is one line that names all it weakens, the reference in 
   ]);
   assertEquals(notes([[row()]]), []);
   assertEquals(notes([[row({ rounds: 3, ratio_low: null, ratio_high: null })]]), [
-    "  no intervals: they need 7 rounds, and 3 count",
+    "  ~ a hint, the median of 3 rounds: an interval needs 7 rounds",
   ]);
   assertEquals(notes([[row({ rounds: 1, ratio_low: null, ratio_high: null })]]), [
-    "  no intervals: they need 7 rounds, and 1 counts",
+    "  ~ a hint, the median of 1 round: an interval needs 7 rounds",
   ]);
+});
+
+Deno.test("too few rounds are the reason where there is no interval, and each ratio of theirs is a hint", () => {
+  const findings = [found("epoll", "foreign_load"), found("c-epoll", "foreign_load")];
+  const few = { rounds: 6, ratio_low: null, ratio_high: null, findings };
+  const rows = [row(few), row({ ...few, metric: "p99_us", ratio: 0.9 })];
+  assertEquals(ratio.withInterval("cpu_us_per_request")(rows), "~ 1.100");
+  assertEquals(ratio.withInterval("p99_us")(rows), "~ 0.900");
+  assertEquals(notes([rows]), [
+    "  ~ a hint, the median of 6 rounds: an interval needs 7 rounds",
+    "  epoll: inconclusive: too few undisturbed rounds",
+    "  foreign_load: epoll, c-epoll",
+  ]);
+  assert(rows.every(isInconclusive));
+  const limited = [row({ ...few, metric: "requests_per_s", findings: bound })];
+  assertEquals(ratio.withInterval("requests_per_s")(limited), "–"); // of the load generator, not of the servers
 });
 
 Deno.test("rounds that do not count are named with their number", () => {
