@@ -257,7 +257,7 @@ Deno.test({
       const { code, stdout, stderr } = await runTask(task, args, dir.path);
       assertEquals(code, 70, `${task}: ${stderr}`);
       assertMatch(stdout, shown, task);
-      assertMatch(stderr, /^Cannot store results\/.*\.json: /m, task);
+      assertMatch(stderr, /^Cannot store\sresults\/.*\.json:\s/m, task);
       noStack(stderr);
     }
   },

@@ -51,6 +51,6 @@ Deno.test("an unknown flag or a name is a usage error", async () => {
   for (const [word, sentence] of [["--jsn", "Unknown flag --jsn."], ["epoll", "Unexpected epoll"]] as const) {
     const { code, stdout, stderr } = await list(word);
     assertEquals([code, stdout], [2, ""]);
-    assertMatch(stderr, new RegExp(`^${sentence}.*\nUsage: `));
+    assertMatch(stderr, new RegExp(`^${sentence}.*\nHelp: deno task list --help`));
   }
 });

@@ -1,8 +1,9 @@
 import { stripVTControlCharacters } from "node:util";
 import { parseArgs } from "@std/cli";
-import { Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
+import { CannotStore, Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
 import { wrap } from "../text/table.ts";
 import { EXIT, EXIT_USAGE } from "./exit.ts";
+import { columnsOf } from "./progress.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
 export type Flags<B extends string, S extends string, C extends string = never> =
@@ -120,7 +121,8 @@ export const asksForHelp = (args: readonly string[]): boolean =>
 
 /**
  * Runs the body of a command and ends the process with the exit code it returns. Errors end with the codes of
- * {@linkcode EXIT}: those with a known cause in one sentence, others with their stack trace. `--help` prints the usage.
+ * {@linkcode EXIT}: those with a known cause in one sentence, others with their stack trace. `--help` prints the usage; an
+ * error of usage ends with the command that does.
  *
  * @param args Where `--help` is looked for: all arguments, or fewer where a command passes the others on.
  */
@@ -163,10 +165,22 @@ function exitCodeOf(error: unknown): number {
   return error instanceof Unavailable ? EXIT.unavailable : EXIT.harness;
 }
 
+/** What stands below a usage error: the usage itself would push it out of sight. */
+const hintOf = (usage: string): string => {
+  const command = /^Usage: (deno task [\w:-]+)/.exec(usage)?.[1];
+  return command === undefined ? wrapUsage(usage) : `Help: ${command} --help`;
+};
+
+/** Breaks lines that are too long for the terminal. A command in other errors stays on one line: it is there to be pasted. */
+const folded = (text: string, error: unknown): string =>
+  error instanceof UsageError || error instanceof CannotStore
+    ? text.split("\n").flatMap((line) => wrap(line, columnsOf(Deno.stderr))).join("\n")
+    : text;
+
 /** Reports an error that a body threw, without colours: stderr may be a file. Returns the exit code for it. */
 function report(error: unknown, usage: string): number {
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
-  const text = error instanceof UsageError ? `${error.message}\n${wrapUsage(usage)}` : sentenceOf(error) ?? stack;
-  console.error(stripVTControlCharacters(text));
+  const sentence = error instanceof UsageError ? `${error.message}\n${hintOf(usage)}` : sentenceOf(error);
+  console.error(folded(stripVTControlCharacters(sentence ?? stack), error));
   return exitCodeOf(error);
 }

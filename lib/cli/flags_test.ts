@@ -74,12 +74,15 @@ Deno.test("a usage is wrapped at 80 columns, below where its lines begin", () =>
   assertEquals(lines.map((line) => /^ */.exec(line)![0].length), [0, 7, 2, 2]);
 });
 
+const LONG = `${"word ".repeat(16)}end.`;
+const WRAPPED = `${"word ".repeat(16).trim()}\nend.`;
+
 /** Runs a script that throws, and returns what `runScript` makes of it. */
 async function outcomeOf(error: string): Promise<{ code: number; stderr: string }> {
   const script = `
     import { runScript } from ${JSON.stringify(new URL("./flags.ts", import.meta.url).href)};
     import * as errors from ${JSON.stringify(new URL("./errors.ts", import.meta.url).href)};
-    await runScript("Usage: x", () => Promise.reject(${error}));`;
+    await runScript("Usage: deno task x [--quick]\\n       --quick: a first look", () => Promise.reject(${error}));`;
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["eval", "--no-lock", "--no-check", script],
     env: { FORCE_COLOR: "1" },
@@ -89,7 +92,9 @@ async function outcomeOf(error: string): Promise<{ code: number; stderr: string 
 
 Deno.test("an error with a known cause is one sentence, and its code is that of its kind", async () => {
   const cases: [string, number, string][] = [
-    ["new errors.UsageError('No.')", 2, "No.\nUsage: x"],
+    ["new errors.UsageError('No.')", 2, "No.\nHelp: deno task x --help"],
+    [`new errors.UsageError("${LONG}")`, 2, `${WRAPPED}\nHelp: deno task x --help`],
+    [`new errors.CannotStore("${LONG}")`, 70, WRAPPED],
     ["new errors.Unavailable('Not here.')", 69, "Not here."],
     ["new errors.CannotStore('Disk full.')", 70, "Disk full."],
     ["new errors.KnownFailure('\\x1b[31mred\\x1b[0m')", 70, "red"],

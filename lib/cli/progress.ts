@@ -19,9 +19,12 @@ const DEFAULT_COLUMNS = 80;
 export const fit = (text: string, columns: number): string =>
   [...text].length < columns ? text : `${[...text].slice(0, Math.max(0, columns - 2)).join("")}…`;
 
-/** The width of the terminal that shows stdout; {@linkcode DEFAULT_COLUMNS} where there is none. */
-export const outputColumns = (): number =>
-  Deno.stdout.isTerminal() ? Deno.consoleSize().columns || DEFAULT_COLUMNS : DEFAULT_COLUMNS;
+/** The width of the terminal that shows a stream; {@linkcode DEFAULT_COLUMNS} where there is none. */
+export const columnsOf = (stream: { isTerminal(): boolean }): number =>
+  stream.isTerminal() ? Deno.consoleSize().columns || DEFAULT_COLUMNS : DEFAULT_COLUMNS;
+
+/** The same of stdout. */
+export const outputColumns = (): number => columnsOf(Deno.stdout);
 
 /** Starts a line of progress. */
 export function progressLine(): ProgressLine {
@@ -31,7 +34,7 @@ export function progressLine(): ProgressLine {
   let last = "";
   return {
     show(text, phase) {
-      if (isTerminal) write(`\r\x1b[K${fit(text, Deno.consoleSize().columns || DEFAULT_COLUMNS)}`);
+      if (isTerminal) write(`\r\x1b[K${fit(text, columnsOf(Deno.stderr))}`);
       else if (phase !== last) console.error(phase);
       last = phase;
     },

@@ -32,7 +32,7 @@ Deno.test("what cannot be shown is a usage error", async () => {
   ) {
     const { code, stdout, stderr } = await live(...args).output();
     assertEquals([code, stdout.length], [2, 0]);
-    assertMatch(new TextDecoder().decode(stderr), new RegExp(`^${sentence}[^]*Usage: `));
+    assertMatch(new TextDecoder().decode(stderr), new RegExp(`^${sentence}[^]*Help: deno task live --help`));
   }
 });
 

@@ -181,7 +181,7 @@ Deno.test("an agent keeps its bounds, whatever a coordinator asks for", { ignore
   const closed = await run("--scenario", "throughput");
   assertEquals(closed.code, 2, closed.stdout);
   assertStringIncludes(
-    closed.stderr,
+    closed.stderr.replaceAll("\n", " "),
     "--scenario throughput: it has no rate, and these agents bound theirs (--max-rate).",
   );
   const long = await run("--scenario", "rate", "--seconds", "50");

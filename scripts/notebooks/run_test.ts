@@ -94,7 +94,10 @@ Deno.test("a notebook that is not there is a usage error with the nearest name",
   using folder = new Folder({ "two-servers": [] });
   const { code, stderr } = await folder.run("two-server");
   assertEquals(code, 2);
-  assertStringIncludes(stderr, "Unknown notebook two-server. Did you mean two-servers?\nUsage: ");
+  assertStringIncludes(
+    stderr,
+    "Unknown notebook two-server. Did you mean two-servers?\nHelp: deno task notebook:run --help",
+  );
 });
 
 Deno.test({ name: "a folder without notebooks is not a run that went well", ignore }, async () => {

@@ -23,7 +23,7 @@ Deno.test("--help names every probe, and an unknown one is a usage error that na
   assertEquals(help.code, 0);
   const { code, stdout, stderr } = await probe("bcklog");
   assertEquals([code, stdout], [2, ""]);
-  assertStringIncludes(stderr, "Unknown probe bcklog. Did you mean backlog?\nUsage: deno task probe");
+  assertStringIncludes(stderr, "Unknown probe bcklog. Did you mean backlog?\nHelp: deno task probe --help");
 });
 
 Deno.test({
