@@ -102,7 +102,10 @@ await runScript(USAGE, async () => {
   }
   storing.finish();
   if (signal.aborted) {
-    console.error("\nInterrupted: what was measured until then is kept, and judged.");
+    const judged = flags.save
+      ? "what was measured until then is stored and judged"
+      : "what was stored before is judged";
+    console.error(`\nInterrupted: ${judged}.`);
     return EXIT.interrupted;
   }
   return asked.some(({ verdict }) => verdict === "not measured yet") ? EXIT.failed : EXIT.ok;

@@ -16,12 +16,11 @@ import {
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
-import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../lib/cli/interrupt.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
-import { counted } from "../lib/text/format.ts";
-import { BYTES_RANGE } from "../lib/run/measure.ts";
+import { BYTES_RANGE, HEAD_OF_BROADCAST } from "../lib/run/measure.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags, setupFlags } from "../lib/run/setup.ts";
 import { bypassesKernel } from "../lib/server/subject.ts";
 import { capacityRatio, COMPARED_CLOSENESS, readSlo } from "../lib/results/capacity.ts";
@@ -38,12 +37,16 @@ import { comparison, isInconclusive } from "../lib/tables/comparison.ts";
 import { WIRE_SAYS } from "../lib/tables/runs.ts";
 import type { Manifest } from "../lib/results/schema.ts";
 
+const OF_OWN = "A server of your own: deno task ab compares two, deno task measure measures one.";
+
 const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--family F] [--quick]
        [--connections 100,1000] [--rounds ${COMPARING.full.rounds}] [--seconds S] [--json] [--no-save]
        [--scenario ${COMPARED.join("|")}|sweep]
-       [--slo p99=5ms] [--rate N|half (requests/s; of broadcast messages/s)]
+       [--slo p99=5ms] [--rate N|half]
        [--work ${HEAVY_US}] [--slow N] [--bytes ${MESSAGE_BYTES}] [--seed N]
        ${SETUP_USAGE}
+       --rate: requests/s, or half of what the slower reaches; of a broadcast
+       messages/s.
        --all: with every experiment and peer that runs here; --family F: with
        those of a family. The reference is epoll if none is named. If one of
        the family bypass is compared, all run over a veth pair, which needs
@@ -55,15 +58,17 @@ const USAGE = `Usage: deno task compare <reference> <candidate>… [--all] [--fa
        --scenario churn: each request on a new connection, --connections at a
        time; none is held.
        --slow N: broadcast of the reference against itself with N more
-       listeners that do not read; --bytes: of a message.
+       listeners that do not read.
+       --bytes: of a broadcast, the length of a message.
        --scenario sweep: the highest rate that meets --slo, found by bisection
        in ${SWEEP_FULL.rounds} paired rounds; about six minutes for each of them.
        --seed N: of the rates at which these begin, and of the order of servers;
          it is printed, and stored with the rates.
+       ${OF_OWN}
        Rounds in which others used the machine are made again, up to as many.
        Where too few undisturbed ones are left all count, ratios of time are
-       inconclusive, and the command ends with 3. Of fewer than ${MIN_ROUNDS} rounds (--quick)
-       a ratio is a hint, without an interval.`;
+       inconclusive, and the command ends with 3. Of fewer than ${MIN_ROUNDS} rounds,
+       as with --quick, a ratio is a hint, without an interval.`;
 const MAX_WORK_US = 100_000; // experiments burn no more
 const MESSAGES_PER_S = 10;
 
@@ -92,6 +97,7 @@ function readPlans(
   for (const flag of ["slow", "bytes"] as const) {
     if (flags[flag] !== undefined && !isBroadcast) throw new UsageError(`--${flag} belongs to broadcast.`);
   }
+  if (isBroadcast && flags.head !== undefined) throw new UsageError(HEAD_OF_BROADCAST);
   const rate = flags.rate ?? (isBroadcast ? String(MESSAGES_PER_S) : "half");
   const quick = flags.quick;
   const { rounds, slices } = quick ? COMPARING.quick : COMPARING.full;
@@ -118,12 +124,22 @@ function readPlans(
     .flatMap((connections) => heavy.map((heavy) => ({ ...plan, connections, heavy })));
 }
 
+/** Finds an experiment. Names of servers of the user's own are no experiments. */
+function findCompared(name: string): Experiment {
+  try {
+    return find(name);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new UsageError(`${error.message}\n${OF_OWN}`);
+  }
+}
+
 /** The reference and those it is compared with. */
 async function readNames(
   names: string[],
   { all, family, slow }: { all: boolean; family?: string; slow?: string },
 ): Promise<[Experiment, Experiment[]]> {
-  const reference = find(names[0] ?? "epoll");
+  const reference = findCompared(names[0] ?? "epoll");
   if (slow !== undefined) {
     if (names.length > 1 || all || family !== undefined) throw new UsageError("With --slow name the reference alone.");
     return [reference, [{ ...reference, name: `${reference.name} beside ${slow} slow` }]];
@@ -131,7 +147,7 @@ async function readNames(
   if (!all && family === undefined) {
     if (names.length < 2) throw new UsageError("Name a reference and at least one candidate.");
     if (new Set(names.slice(1)).size < names.length - 1) throw new UsageError("Name each candidate once.");
-    return [reference, names.slice(1).map((name) => find(name))];
+    return [reference, names.slice(1).map(findCompared)];
   }
   if (names.length > 1) throw new UsageError("With --all or --family name the reference alone.");
   const wanted = catalogue().filter((of) =>
@@ -256,12 +272,10 @@ async function compareCapacities(
   const { table, sentences } = describeCapacities(rows, reference.name, plan.slo, outputColumns());
   const ratios = candidates.map(({ name }) => capacityRatio(rows, reference.name, name, plan.slo));
   const text = sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
-  console.log(json ? JSON.stringify({ rows, ratios }, null, 2) : `${table}\n\n${text}`);
+  const isEmpty = signal.aborted && rows.length === 0;
+  if (json || !isEmpty) console.log(json ? JSON.stringify({ rows, ratios }, null, 2) : `${table}\n\n${text}`);
   storing.finish();
-  if (signal.aborted) {
-    console.error(`\nInterrupted after ${counted(rows.length, "rate")}: these are kept.`);
-    return EXIT.interrupted;
-  }
+  if (signal.aborted) return endInterrupted(rows.length, "rate", save);
   if (failed.some(({ ended }) => ended !== "skipped")) return EXIT.failed;
   return ratios.some(({ rounds }) => rounds > 0) ? EXIT.ok : failed.length > 0 ? EXIT.unavailable : EXIT.failed;
 }
@@ -310,9 +324,9 @@ await runScript(USAGE, async () => {
       })
     );
   }
-  console.log(flags.json ? JSON.stringify({ rows: all.rows, manifests }, null, 2) : all.tables.join("\n\n"));
+  const isEmpty = signal.aborted && rounds === 0;
+  if (flags.json) console.log(JSON.stringify({ rows: all.rows, manifests }, null, 2));
+  else if (!isEmpty) console.log(all.tables.join("\n\n"));
   storing.finish();
-  if (!signal.aborted) return exitOf(all);
-  console.error(`\nInterrupted after ${counted(rounds, "round")}: these are kept.`);
-  return EXIT.interrupted;
+  return signal.aborted ? endInterrupted(rounds, "round", flags.save) : exitOf(all);
 });

@@ -84,7 +84,7 @@ Deno.test({
     const elsewhere = ["--", Deno.execPath(), "eval", "--no-lock", OTHER_PORT];
     const { code, stdout, stderr } = await runTask("faults", ["--name", "mine", "--no-save", ...elsewhere], dir.path);
     assertEquals([code, stdout], [1, ""], stderr);
-    assertMatch(stderr.replaceAll("\n", " "), /^No cell was measured: mine listens on .* say --port \d+/);
+    assertMatch(stderr.replaceAll("\n", " "), /^Nothing was measured: mine listens on .* say --port \d+/);
     assertEquals(/mine, [a-z-]+: /.test(stderr), false, stderr);
   },
 });

@@ -10,11 +10,20 @@ import { outputColumns } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
 import { EXP_TIME } from "../lib/results/duration.ts";
 import type { MeasureOptions } from "../lib/run/ladder.ts";
-import { fitting, MEASURE_FLAGS, MEASURE_USAGE, measureAndTell, readMeasureOptions } from "../lib/run/measure.ts";
+import {
+  fitting,
+  MEASURE_FLAGS,
+  MEASURE_SAYS,
+  measureAndTell,
+  measureUsage,
+  readMeasureOptions,
+} from "../lib/run/measure.ts";
+import { SCENARIOS } from "../lib/results/results.ts";
 
-const USAGE = `Usage: deno task exp <name> ${MEASURE_USAGE}
-Every 5 s, outside of measured windows, a server that can report them is asked
-for its open connections. What that costs: deno task probe stats-line`;
+const USAGE = `Usage: deno task exp <name> ${measureUsage(SCENARIOS)}
+       ${MEASURE_SAYS}
+       Every 5 s, outside of measured windows, a server that can report them is
+       asked for its open connections. deno task probe stats-line: what that costs`;
 
 const LABEL = 12; // columns of `Question` and its like
 

@@ -47,6 +47,31 @@ Deno.test("an unknown flag is a usage error: it is named with the command that h
   });
 });
 
+Deno.test("what a scenario would ignore is refused, and a name that is none gets the nearest", async () => {
+  using dir = project();
+  const own = ["--name", "mine", "--url", "http://127.0.0.1:1"];
+  const cases: [task: string, args: string[], says: string][] = [
+    [
+      "exp",
+      ["epoll", "--scenario", "hold", "--rate", "100"],
+      "--rate belongs to rate, mixed, slow, broadcast, not to hold.",
+    ],
+    ["measure", [...own, "--scenario", "hold,throughput", "--rate", "1"], "not to hold, throughput."],
+    ["exp", ["ws-epoll", "--head", "client"], "--head belongs to HTTP requests"],
+    ["compare", ["ws-epoll", "ws-deno", "--head", "client"], "--head belongs to HTTP requests"],
+    ["exp", ["epoll", "--scenario", "hodl"], "Unknown scenario hodl. Did you mean hold?"],
+    ["measure", [...own, "--scenario", "mixed"], "it is for deno task exp"],
+    ["compare", ["epoll", "my-own-server"], "deno task ab compares two"],
+  ];
+  for (const [task, args, says] of cases) {
+    const { code, stdout, stderr } = await runTask(task, args, dir.path);
+    assertEquals([code, stdout], [2, ""], `${task} ${args}: ${stderr}`);
+    assertStringIncludes(stderr.replaceAll("\n", " "), says);
+  }
+  const { stdout } = await runTask("measure", ["--help"], dir.path);
+  assertStringIncludes(stdout, "hold,throughput,rate,churn,slow,broadcast]"); // without mixed
+});
+
 Deno.test("a value out of its range says so, also where it looks like a flag", async () => {
   using dir = project();
   const { code, stderr } = await runTask("exp", ["epoll", "--seconds", "-1"], dir.path);

@@ -6,12 +6,12 @@
 import { Unavailable, UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
-import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../lib/cli/interrupt.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { MIN_ROUNDS } from "../lib/results/conventions.ts";
 import { Storing } from "../lib/results/durable_file.ts";
-import { count, counted } from "../lib/text/format.ts";
+import { count } from "../lib/text/format.ts";
 import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { writeStudy } from "../lib/results/studies.ts";
@@ -52,11 +52,10 @@ await runScript(USAGE, async () => {
     const line = taskLine("readiness", ["--sizes", sizes.join(), "--batches", String(batches)]);
     await storing.add(() => writeStudy("readiness", rows, { command: line, quick }));
   }
-  const text = rows.length === 0 ? "No size was finished." : table(rows, readinessColumns(rows), outputColumns());
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
+  const text = rows.length === 0 ? "Nothing was measured." : table(rows, readinessColumns(rows), outputColumns());
+  const isEmpty = signal.aborted && rows.length === 0;
+  if (flags.json || !isEmpty) console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
   storing.finish();
   if (!signal.aborted) return EXIT.ok;
-  const kept = new Set(rows.map(({ descriptors }) => descriptors)).size;
-  console.error(`\nInterrupted after ${counted(kept, "size")}: these are kept.`);
-  return EXIT.interrupted;
+  return endInterrupted(new Set(rows.map(({ descriptors }) => descriptors)).size, "size", flags.save);
 });

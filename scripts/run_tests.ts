@@ -16,8 +16,8 @@ import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/cli/flags.ts";
 import { onInterrupt } from "../lib/cli/interrupt.ts";
 
-const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr] [--checks]
-                      [--only epoll,select] [--own | --peers] [--fuzz N] [--seed N]
+const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr]
+       [--checks] [--only epoll,select] [--own | --peers] [--fuzz N] [--seed N]
        Without a file: the types once, then all tests but those that take long, which the last lines name.
        --filter: only tests with this text in their name, or with a name that matches /this/.
        --require-all: those that take long too, and fail if a tool is missing that this system could have.

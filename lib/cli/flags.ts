@@ -99,11 +99,26 @@ const USAGE_COLUMNS = 80;
 /** What continues a line that starts at the left: the width of `Usage: `. */
 const USAGE_INDENT = 7;
 
+/** Where the text of a line begins, or of what continues it. */
+const indentOf = (line: string): number => /^ */.exec(line)![0].length || USAGE_INDENT;
+
+/** The lines of a usage. One that is too long takes on those that continue its sentence, so that its rest is no line alone. */
+function flowing(usage: string): string[] {
+  const lines: string[] = [];
+  for (const line of usage.split("\n")) {
+    const last = lines.at(-1) ?? "";
+    const continues = /^ *[a-z(]/.test(line) && !/^ *deno task /.test(line) && indentOf(line) === indentOf(last);
+    if (last.length > USAGE_COLUMNS && continues) lines[lines.length - 1] = `${last} ${line.trimStart()}`;
+    else lines.push(line);
+  }
+  return lines;
+}
+
 /** Wraps the lines of a usage that are too long; the rest of each stands below its beginning. */
 export function wrapUsage(usage: string): string {
-  return usage.split("\n").flatMap((line) => {
+  return flowing(usage).flatMap((line) => {
     if (line.length <= USAGE_COLUMNS) return [line];
-    const indent = " ".repeat(/^ */.exec(line)![0].length || USAGE_INDENT);
+    const indent = " ".repeat(indentOf(line));
     const [first, ...rest] = wrap(line.trimStart(), USAGE_COLUMNS - indent.length);
     return [(line.startsWith(" ") ? indent : "") + first, ...rest.map((text) => indent + text.trimStart())];
   }).join("\n");

@@ -77,6 +77,18 @@ Deno.test("a usage is wrapped at 80 columns, below where its lines begin", () =>
 const LONG = `${"word ".repeat(16)}end.`;
 const WRAPPED = `${"word ".repeat(16).trim()}\nend.`;
 
+Deno.test("what continues a sentence of a usage flows on behind a line that was too long", () => {
+  const long = `       --x: ${"word ".repeat(15)}end;`;
+  const flag = "       --y: another";
+  const lines = wrapUsage(`Usage: deno task x\n${long}\n       and more.\n${flag}`).split("\n");
+  assertEquals(lines, [
+    "Usage: deno task x",
+    `       --x: ${"word ".repeat(13).trim()}`,
+    "       word word end; and more.",
+    flag,
+  ]);
+});
+
 /** Runs a script that throws, and returns what `runScript` makes of it. */
 async function outcomeOf(error: string): Promise<{ code: number; stderr: string }> {
   const script = `

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { counted } from "../text/format.ts";
 import { Interrupted } from "./errors.ts";
 import { EXIT } from "./exit.ts";
 
@@ -47,6 +48,22 @@ export function onInterrupt(): Interrupt {
       for (const [name, listener] of listeners) Deno.removeSignalListener(name, listener);
     },
   };
+}
+
+/**
+ * Says on stderr what an interrupt leaves, in one way for all commands.
+ *
+ * @param done How many of `noun` were over.
+ * @param isSaved False with `--no-save`.
+ * @returns The exit code.
+ */
+export function endInterrupted(done: number, noun: string, isSaved: boolean, rest = ""): number {
+  const kept = !isSaved ? "nothing is stored (--no-save)" : done === 1 ? "it is stored" : "these are stored";
+  const what = done === 0
+    ? `before the first ${noun} was over: nothing was measured`
+    : `after ${counted(done, noun)}: ${kept}`;
+  console.error(`\nInterrupted ${what}.${rest}`);
+  return EXIT.interrupted;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { interruptible } from "./interrupt.ts";
+import { endInterrupted, interruptible } from "./interrupt.ts";
 
 Deno.test("the code of a body passes, and so does its error where nobody has interrupted it", async () => {
   assertEquals([await interruptible(() => Promise.resolve(1), ""), await interruptible(() => Promise.resolve(0), "")], [
@@ -12,7 +12,7 @@ Deno.test("the code of a body passes, and so does its error where nobody has int
 /** Starts a command whose body waits for `how`, and returns once it listens for signals. */
 async function start(how: string, stdin: "null" | "piped" = "null") {
   const script = `
-    import { interruptible } from ${JSON.stringify(new URL("./interrupt.ts", import.meta.url).href)};
+    import { endInterrupted, interruptible } from ${JSON.stringify(new URL("./interrupt.ts", import.meta.url).href)};
     const alive = setInterval(() => {}, 1000);
     Deno.exit(await interruptible((signal) => new Promise((_, reject) => {
       signal.addEventListener("abort", () => { ${how} });
@@ -68,4 +68,25 @@ Deno.test({
     assertEquals((await child.status).code, 130);
     await Promise.all([reader.cancel(), child.stderr.cancel()]);
   },
+});
+
+Deno.test("an interrupted command says in one way how much was over, and whether that is stored", () => {
+  const said: string[] = [];
+  const original = console.error;
+  console.error = (line: string) => said.push(line.trim());
+  try {
+    const codes = [[0, true], [0, false], [1, true], [2, true], [2, false]].map(([done, isSaved]) =>
+      endInterrupted(done as number, "run", isSaved as boolean)
+    );
+    assertEquals(codes, Array(5).fill(130));
+  } finally {
+    console.error = original;
+  }
+  assertEquals(said, [
+    "Interrupted before the first run was over: nothing was measured.",
+    "Interrupted before the first run was over: nothing was measured.",
+    "Interrupted after 1 run: it is stored.",
+    "Interrupted after 2 runs: these are stored.",
+    "Interrupted after 2 runs: nothing is stored (--no-save).",
+  ]);
 });

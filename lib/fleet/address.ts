@@ -11,8 +11,8 @@ export const BROKER_FLAGS = ["login", "creds", "nkey", "tls-ca", "tls-cert", "tl
 export const BROKER_USAGE = `[--login FILE (a token, or a user and below it the password)]
        [--creds FILE | --nkey FILE] [--tls-ca FILE]
        [--tls-cert FILE --tls-key FILE]
-       NATS_TOKEN, or NATS_USER and NATS_PASSWORD, say the same as --login; other
-       users of this host see what stands in a URL.`;
+       NATS_TOKEN, or NATS_USER and NATS_PASSWORD, say the same as --login:
+       other users of this host see what stands in a URL.`;
 export type BrokerFlags = Partial<Record<typeof BROKER_FLAGS[number], string | undefined>>;
 
 /** The variables that identify a side where no flag and no URL does. The command `nats` has the same names. */

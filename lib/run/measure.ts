@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { speaksHttp } from "../catalogue/catalogue.ts";
+import { findIn, speaksHttp } from "../catalogue/catalogue.ts";
 import { UsageError } from "../cli/errors.ts";
 import { EXIT } from "../cli/exit.ts";
 import { numberFlag, numberList } from "../cli/flags.ts";
-import { onInterrupt } from "../cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../cli/interrupt.ts";
 import { outputColumns, type ProgressLine, progressLine } from "../cli/progress.ts";
 import { count, counted } from "../text/format.ts";
 import type { LentLoad } from "./bench.ts";
@@ -16,8 +16,9 @@ import { hostFacts } from "../sampling/host.ts";
 import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
-import { readSetup, SETUP_FLAGS, SETUP_USAGE, type SetupFlags } from "./setup.ts";
+import { CORE_USAGE, HEAD_USAGE, readSetup, SETUP_FLAGS, type SetupFlags } from "./setup.ts";
 import { runStep, type StepProgress } from "./step.ts";
+import { MESSAGE_BYTES } from "../results/conventions.ts";
 import { isUsualSetup } from "../results/schema.ts";
 import { isCustom, type Subject } from "../server/subject.ts";
 import { conclude, describe } from "../tables/runs.ts";
@@ -33,11 +34,24 @@ export const MEASURE_FLAGS = {
   defaults: { save: true },
 } as const;
 
-/** How they stand in a usage. */
-export const MEASURE_USAGE = `[--quick] [--scenario ${SCENARIOS.join(",")}]
-       [--connections 10,100] [--seconds S] [--rate N (requests/s, messages/s)]
-       [--slow N] [--bytes 128 (of broadcast: listeners that do not read; of a message)]
-       ${SETUP_USAGE} [--json] [--no-save]`;
+/** How they stand in a usage, for a server of which these scenarios can be asked. */
+export const measureUsage = (scenarios: readonly ScenarioName[]): string =>
+  `[--quick] [--json] [--no-save]
+       [--scenario ${scenarios.join(",")}]
+       [--connections 10,100] [--seconds S] [--rate N] [--slow N]
+       [--bytes ${MESSAGE_BYTES}] ${CORE_USAGE}
+       ${HEAD_USAGE}`;
+
+/** What these flags mean, where their names do not say it. */
+export const MEASURE_SAYS = `--rate: requests/s; of a broadcast messages/s.
+       --slow: of a broadcast, more listeners, that do not read.
+       --bytes: of a broadcast, the length of a message.`;
+
+/** What asks at a rate. */
+const WITH_RATE: readonly ScenarioName[] = ["rate", "mixed", "slow", "broadcast"];
+
+/** A listener asks once, for a WebSocket. */
+export const HEAD_OF_BROADCAST = "--head belongs to HTTP requests: a broadcast has none.";
 
 /** What `--bytes` may be: a message begins with its number, and no server takes more. */
 export const BYTES_RANGE = { min: 16, max: 65_535, integer: true };
@@ -54,9 +68,7 @@ export function readMeasureOptions(
     & SetupFlags,
 ) {
   const scenarios = flags.scenario?.split(",") ?? null;
-  for (const name of scenarios ?? []) {
-    if (!(SCENARIOS as readonly string[]).includes(name)) throw new UsageError(`Unknown scenario ${name}.`);
-  }
+  for (const name of scenarios ?? []) findIn(SCENARIOS.map((name) => ({ name })), name, "scenario");
   const { connections, seconds, rate, slow, bytes } = flags;
   const onlyHold = scenarios !== null && scenarios.every((name) => name === "hold");
   return {
@@ -94,6 +106,10 @@ export function fitting(subject: Subject, options: MeasureOptions): MeasureOptio
   }
   for (const flag of ["slow", "bytes"] as const) {
     if (options[flag] !== null && !hasBroadcast) throw new UsageError(`--${flag} belongs to broadcast.`);
+  }
+  if (hasBroadcast && options.setup?.head !== undefined) throw new UsageError(HEAD_OF_BROADCAST);
+  if (options.rate !== null && scenarios?.every((name) => !WITH_RATE.includes(name))) {
+    throw new UsageError(`--rate belongs to ${WITH_RATE.join(", ")}, not to ${scenarios.join(", ")}.`);
   }
   return { ...options, scenarios };
 }
@@ -211,11 +227,10 @@ export async function measureAndTell(
   const storing = new Storing(save);
   await storing.begin();
   const results = await measure(experiment, options, storing, signal, lent);
+  const isEmpty = signal.aborted && results.length === 0;
   if (json) console.log(JSON.stringify(results, null, 2));
-  else console.log(describe(results, outputColumns()));
+  else if (!isEmpty) console.log(describe(results, outputColumns()));
   storing.finish();
-  if (!json) console.log(`\n${await closing(experiment, results)}`);
-  if (!signal.aborted) return exitOfRuns(results);
-  console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
-  return EXIT.interrupted;
+  if (!json && !isEmpty) console.log(`\n${await closing(experiment, results)}`);
+  return signal.aborted ? endInterrupted(results.length, "run", save) : exitOfRuns(results);
 }

@@ -23,7 +23,8 @@ export const CORE_FLAGS = ["server-cores", "load-cores"] as const;
 export const SETUP_FLAGS = [...CORE_FLAGS, "head"] as const;
 /** How they stand in a usage. */
 export const CORE_USAGE = "[--server-cores 0,2-3] [--load-cores 1]";
-export const SETUP_USAGE = `${CORE_USAGE} [--head ${HEADS.join("|")}]`;
+export const HEAD_USAGE = `[--head ${HEADS.join("|")}]`;
+export const SETUP_USAGE = `${CORE_USAGE} ${HEAD_USAGE}`;
 
 export type SetupFlags = Partial<Record<typeof SETUP_FLAGS[number], string | undefined>>;
 

@@ -26,25 +26,27 @@ import { hostFacts } from "../../lib/sampling/host.ts";
 import { readPath } from "../../lib/server/custom.ts";
 import { cacheFolder, fetchDeno } from "../../lib/server/deno_versions.ts";
 
-const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6       two versions of Deno, from npm
+const USAGE = `Usage: deno task ab <experiment> --deno 2.8.x,2.9.6
+         two versions of Deno, from npm
        deno task ab <experiment> --v8-flags=--single-threaded
-                                                 without and with flags of V8
-       deno task ab <experiment> --ref HEAD~1    as a commit had it, and as it is
-       deno task ab --cmd "A" --cmd "B"          two servers of your own, in the
-                                                 syntax of sh; PORT is the port
-                                                 They run in the folder of the
-                                                 lab: cd /my-api && exec node x.js
-Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half (requests/s)] [--quick] [--json]
+         without and with flags of V8
+       deno task ab <experiment> --ref HEAD~1
+         as a commit had it, and as it is
+       deno task ab --cmd "A" --cmd "B"
+         two servers of your own, in the syntax of sh; PORT is the port. They
+         run in the folder of the lab: cd /my-api && exec node x.js
+Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half] [--path /] [--quick] [--json]
        ${SETUP_USAGE}
-       --path: what two commands are asked for by GET (/); the answer must have
+       --rate: requests/s. Without it both are asked as fast as they answer;
+       half: of what the slower reaches.
+       --path: what two commands are asked for by GET; the answer must have
        status 200, and the connection must stay open.
-       Without --rate both are asked as fast as they answer; half: of what the
-       slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
+       --quick: ${QUICK_ROUND.rounds} rounds, a first look.
        Judged is CPU time per request, and a change under 2 % is of no interest;
        latency is not judged. It takes 5 to 13 minutes, and as many again where
        fresh rounds must decide. Nothing is stored.
        It ends with 1 if B is slower, confirmed by fresh rounds, or does not
-       answer; with 70 if one of the two cannot be started, or A does not answer.`;
+       answer; with 70 if A does not answer, or one of the two does not start.`;
 
 function readFlags() {
   const flags = parseFlags(Deno.args, {

@@ -9,7 +9,7 @@ import { type Experiment, findHttp } from "../../lib/catalogue/catalogue.ts";
 import { KnownFailure, Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { openBench } from "../../lib/run/bench.ts";
@@ -22,7 +22,6 @@ import { errorsByKind } from "../../lib/results/findings.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { writeStudy } from "../../lib/results/studies.ts";
 import { installLine, isInstalled, TOOLS } from "../../lib/catalogue/tools.ts";
-import { counted } from "../../lib/text/format.ts";
 import { table } from "../../lib/text/table.ts";
 import type { CrosscheckRow } from "../../lib/results/rows.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
@@ -165,14 +164,11 @@ await runScript(USAGE, async () => {
   const lines = OTHERS.flatMap((other) => against(rows, other));
   lines.push(`answers counted by the lab and by the server: ${off === 0 ? "equal" : `they differ by ${off}`}`);
   const text = rows.length === 0
-    ? "No round was finished."
+    ? "Nothing was measured."
     : `${table(rows, CROSSCHECK_COLUMNS, outputColumns())}\n\n${lines.join("\n")}`;
-  console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
+  const isEmpty = signal.aborted && rows.length === 0;
+  if (flags.json || !isEmpty) console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
   storing.finish();
-  if (signal.aborted) {
-    const kept = new Set(rows.map(({ round }) => round)).size;
-    console.error(`\nInterrupted after ${counted(kept, "round")}: these are kept.`);
-    return EXIT.interrupted;
-  }
+  if (signal.aborted) return endInterrupted(new Set(rows.map(({ round }) => round)).size, "round", flags.save);
   return off === 0 && failed.size === 0 && rows.length > 0 ? EXIT.ok : EXIT.failed;
 });

@@ -8,7 +8,7 @@ import { catalogue, findHttp, findIn, speaksHttp } from "../../lib/catalogue/cat
 import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns, progressLine } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
@@ -171,7 +171,7 @@ await runScript(USAGE, async () => {
   await storing.begin();
   const obstacle = await whyNotReady(subjects, interrupt.signal);
   if (obstacle !== null) {
-    console.error(wrap(`No cell was measured: ${obstacle}`, outputColumns()).join("\n"));
+    console.error(wrap(`Nothing was measured: ${obstacle}`, outputColumns()).join("\n"));
     return EXIT.failed;
   }
   console.error(`Seed ${seed}.`);
@@ -184,13 +184,11 @@ await runScript(USAGE, async () => {
   const { studies: earlier } = await readStudies("faults", "results", machine); // before this run is one of them
   const command = taskLine("faults", Deno.args);
   if (rows.length > 0) await storing.add(() => writeStudy("faults", rows, { command, quick: false }));
-  show(rows, subjects, leftOut, flags.json);
+  const isEmpty = interrupt.signal.aborted && rows.length === 0;
+  if (flags.json || !isEmpty) show(rows, subjects, leftOut, flags.json);
   for (const line of changes(rows, earlier)) console.error(fold(line, outputColumns()).join("\n"));
   storing.finish();
-  if (interrupt.signal.aborted) {
-    console.error(`\nInterrupted after ${counted(rows.length, "cell")}: what was measured until then is kept.`);
-    return EXIT.interrupted;
-  }
+  if (interrupt.signal.aborted) return endInterrupted(rows.length, "cell", flags.save);
   await keeping.close();
   return harness.exitOf(rows);
 });

@@ -189,7 +189,7 @@ Deno.test("a server that is left out has one line with the reason", () => {
   assertStringIncludes(text, "\n  skipped: ws-epoll speaks WebSocket.\n  skipped: kqueue needs macOS.\n");
   assertEquals(
     describe([], 80, { leftOut: ["kqueue needs macOS."] }),
-    "  skipped: kqueue needs macOS.\nNo cell was measured.",
+    "  skipped: kqueue needs macOS.\nNothing was measured.",
   );
 });
 

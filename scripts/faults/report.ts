@@ -121,7 +121,7 @@ export function describe(
   { leftOut = [], contradicted = null }: Remarks = {},
 ): string {
   const why = [...reasons(rows), ...leftOut.map((sentence) => `  skipped: ${sentence}`)];
-  if (rows.length === 0) return [...why, "No cell was measured."].flatMap((line) => fold(line, width)).join("\n");
+  if (rows.length === 0) return [...why, "Nothing was measured."].flatMap((line) => fold(line, width)).join("\n");
   const lines = [
     ...(why.length === 0 ? [] : ["Reasons", ...why, ""]),
     ...(contradicted === null ? [] : [contradicted]),

@@ -8,23 +8,34 @@ import { UsageError } from "../../lib/cli/errors.ts";
 import { numberFlag, parseFlags } from "../../lib/cli/flags.ts";
 import { type Broker, BROKER_FLAGS, BROKER_USAGE, type BrokerReader, readBroker } from "../../lib/fleet/address.ts";
 import type { MeasureOptions } from "../../lib/run/ladder.ts";
-import { fitting, MEASURE_FLAGS, MEASURE_USAGE, readMeasureOptions } from "../../lib/run/measure.ts";
+import { fitting, MEASURE_FLAGS, MEASURE_SAYS, measureUsage, readMeasureOptions } from "../../lib/run/measure.ts";
+import { SCENARIOS } from "../../lib/results/results.ts";
 import { commandBehind, readCustom } from "../../lib/server/custom.ts";
 import type { CustomServer } from "../../lib/server/subject.ts";
 
-export const USAGE = `Usage: deno task measure --name NAME [flags] -- <command>…     its port is PORT in its environment
-       deno task measure --name NAME [flags] --port N -- <command>…   it listens on a port of its own choice
-       deno task measure --name NAME [flags] --url http://127.0.0.1:PORT [--pid N]
-       deno task measure --name NAME [flags] --url http://HOST:PORT --fleet nats://HOST:4222 [--agents N (1)]
-Flags: ${MEASURE_USAGE}
-       [--path /healthz]   behind the host of a --url it stands there
-       with --fleet: [--wait 5 (s, for enough agents)]
-       ${BROKER_USAGE}
-Without --fleet the host is 127.0.0.1, [::1] or localhost.
-GET / is asked for, or another path, and the answer must have status 200; with --scenario broadcast WebSockets
-are opened there, and the server is to send each text that one sends to all. A command runs in the folder of the lab. Without a pid CPU time and memory are not known, and shown as such.
-With --fleet N hosts make the load, each by deno task agent. A server on another
-host than theirs must be in their --allow-target.`;
+/** A server of the user's own has no requests that burn CPU. */
+const ASKED = SCENARIOS.filter((name) => name !== "mixed");
+
+export const USAGE = `Usage: deno task measure --name NAME [flags] -- <command>…
+         it gets its port from PORT in its environment
+       deno task measure --name NAME [flags] --port N -- <command>…
+         it listens on a port of its own choice
+       deno task measure --name NAME [flags] --url http://127.0.0.1:PORT
+         [--pid N]   the host is 127.0.0.1, [::1] or localhost
+       deno task measure --name NAME [flags] --url http://HOST:PORT
+         --fleet nats://HOST:4222 [--agents 1] [--wait 5]
+Flags: ${measureUsage(ASKED)}
+       [--path /healthz]
+       ${MEASURE_SAYS}
+       --path: what is asked for by GET; default: /. Of a --url it is the end.
+       The answer must have status 200. With --scenario broadcast WebSockets are
+       opened there, and the server is to send each text that one sends to all.
+       A command runs in the folder of the lab. Without a pid CPU time and memory
+       are not known, and shown as such.
+       --fleet: N hosts make the load, each by deno task agent; --wait: for so
+       many seconds enough of them are waited for. A server on another host than
+       theirs must be in their --allow-target.
+       ${BROKER_USAGE}`;
 
 const MAX_AGENTS = 1000;
 
@@ -58,7 +69,9 @@ export function asked(args: readonly string[], reader: BrokerReader = readBroker
   });
   if (flags._.length > 0) throw new UsageError(`Unexpected ${flags._[0]}: the command stands behind --.`);
   const options = readMeasureOptions(flags);
-  if (options.scenarios?.includes("mixed")) throw new UsageError("mixed needs /work, which only experiments have.");
+  if (options.scenarios?.includes("mixed")) {
+    throw new UsageError("mixed asks for /work, which experiments alone have: it is for deno task exp.");
+  }
   const fleet = readFleet(flags, reader);
   const subject = readCustom(flags, words, catalogue().map(({ name }) => name), fleet?.broker.display ?? null);
   if (flags.url !== undefined && flags["server-cores"] !== undefined) {

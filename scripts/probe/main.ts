@@ -3,10 +3,10 @@
  *
  * deno task probe context-switch system-calls --quick
  */
-import { bytes, count, counted } from "../../lib/text/format.ts";
+import { bytes, count } from "../../lib/text/format.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
@@ -107,8 +107,7 @@ await runScript(USAGE, async () => {
   storing.finish();
   if (signal.aborted) {
     const rest = found.partial.length > 0 ? " What the last one found is shown, and not stored." : "";
-    console.error(`\nInterrupted after ${counted(found.ran, "probe")}: these are kept.${rest}`);
-    return EXIT.interrupted;
+    return endInterrupted(found.ran, "probe", flags.save, rest);
   }
   if (found.ran === 0) return EXIT.unavailable;
   return found.rows.some(({ value }) => value !== null) ? EXIT.ok : EXIT.failed;

@@ -7,7 +7,7 @@ import { findHttp } from "../../lib/catalogue/catalogue.ts";
 import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { connectionsFor, MIN_ROUNDS, SCALING } from "../../lib/results/conventions.ts";
@@ -19,7 +19,7 @@ import { cpusHere, describeScaling } from "../../lib/run/setup.ts";
 import { type Cpu, planScaling, type ScalingPlan } from "../../lib/sampling/cores.ts";
 import { hasWork, type Subject } from "../../lib/server/subject.ts";
 import { describeScalingRows } from "../../lib/tables/scaling.ts";
-import { count, counted } from "../../lib/text/format.ts";
+import { count } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
 import { type Extent, scale, type Scaled, type Task } from "./scaling.ts";
 
@@ -158,9 +158,10 @@ await runScript(USAGE, async () => {
   }
   const { table, sentences } = describeScalingRows(rows, outputColumns());
   const text = sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
-  console.log(json ? JSON.stringify(rows, null, 2) : [table, text].filter((part) => part !== "").join("\n\n"));
+  const isEmpty = signal.aborted && rounds === 0;
+  if (json || !isEmpty) {
+    console.log(json ? JSON.stringify(rows, null, 2) : [table, text].filter((part) => part !== "").join("\n\n"));
+  }
   storing.finish();
-  if (!signal.aborted) return exitOf({ rows, failures: found.failures });
-  console.error(`\nInterrupted after ${counted(rounds, "round")}: these are kept.`);
-  return EXIT.interrupted;
+  return signal.aborted ? endInterrupted(rounds, "round", save) : exitOf({ rows, failures: found.failures });
 });

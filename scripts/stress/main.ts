@@ -7,10 +7,10 @@ import { catalogue, type Experiment, findHttp, runsHere, speaksHttp } from "../.
 import { Unavailable } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns, progressLine } from "../../lib/cli/progress.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
-import { count, counted, MISSING } from "../../lib/text/format.ts";
+import { count, MISSING } from "../../lib/text/format.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import type { Progress } from "../../lib/load/generator.ts";
 import { type Result, type StressFigures, writeResult } from "../../lib/results/results.ts";
@@ -60,7 +60,7 @@ function describe(results: readonly Result[]): string {
     (stress?.broken ?? [reason]).map((sentence) => `  ${experiment}: ${ended}, ${sentence}`)
   );
   const why = lines.length > 0 ? `\n\nFailures\n${lines.join("\n")}` : "";
-  if (results.length === 0) return "No run was finished.";
+  if (results.length === 0) return "Nothing was measured.";
   const width = outputColumns();
   return `${table(results, COLUMNS, width)}\n${wrap(LEVEL_RULE, width).join("\n")}${why}`;
 }
@@ -123,9 +123,8 @@ await runScript(USAGE, async () => {
   const storing = new Storing(flags.save);
   await storing.begin();
   const results = await measure(experiments, { seconds, warmupSeconds, quick: flags.quick, setup, signal }, storing);
-  console.log(flags.json ? JSON.stringify(results, null, 2) : describe(results));
+  const isEmpty = signal.aborted && results.length === 0;
+  if (flags.json || !isEmpty) console.log(flags.json ? JSON.stringify(results, null, 2) : describe(results));
   storing.finish();
-  if (!signal.aborted) return exitOf(results);
-  console.error(`\nInterrupted after ${counted(results.length, "run")}: what was measured until then is kept.`);
-  return EXIT.interrupted;
+  return signal.aborted ? endInterrupted(results.length, "run", flags.save) : exitOf(results);
 });

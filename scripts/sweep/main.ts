@@ -7,7 +7,7 @@ import { catalogue, findHttp } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../../lib/cli/flags.ts";
-import { onInterrupt } from "../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { readSlo, type Slo } from "../../lib/results/capacity.ts";
@@ -21,7 +21,6 @@ import { readSeed, SWEEP_FULL, SWEEP_QUICK, sweepAll } from "../../lib/run/sweep
 import { checkOwn, commandBehind, OF_OWN, readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { describeSweep, isUnknown, sweptOf } from "../../lib/tables/sweep.ts";
-import { counted } from "../../lib/text/format.ts";
 import { wrap } from "../../lib/text/table.ts";
 
 const USAGE = `Usage: deno task sweep <name>… [flags]
@@ -100,9 +99,8 @@ await runScript(USAGE, async () => {
     const isShort = plan.slo !== null && plan.rounds < MIN_ROUNDS; // there is no interval then
     await storing.add(() => writeStudy("sweep", rows, { command, quick: plan.quick || isShort || signal.aborted }));
   }
-  console.log(json ? JSON.stringify(rows, null, 2) : show(rows, plan.slo));
+  const isEmpty = signal.aborted && rows.length === 0;
+  if (json || !isEmpty) console.log(json ? JSON.stringify(rows, null, 2) : show(rows, plan.slo));
   storing.finish();
-  if (!signal.aborted) return exitOf(rows, plan.slo, failed);
-  console.error(`\nInterrupted after ${counted(rows.length, "rate")}: these are kept.`);
-  return EXIT.interrupted;
+  return signal.aborted ? endInterrupted(rows.length, "rate", save) : exitOf(rows, plan.slo, failed);
 });

@@ -8,7 +8,7 @@ import { catalogue, findHttp, speaksHttp } from "../../../lib/catalogue/catalogu
 import { Unavailable, UsageError } from "../../../lib/cli/errors.ts";
 import { EXIT } from "../../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../../lib/cli/flags.ts";
-import { onInterrupt } from "../../../lib/cli/interrupt.ts";
+import { endInterrupted, onInterrupt } from "../../../lib/cli/interrupt.ts";
 import { outputColumns, progressLine } from "../../../lib/cli/progress.ts";
 import { taskLine } from "../../../lib/cli/shell.ts";
 import { Storing } from "../../../lib/results/durable_file.ts";
@@ -149,11 +149,10 @@ await runScript(USAGE, async () => {
   const rows = await soakAll(subjects, { minutes, seed, signal: interrupt.signal });
   const command = taskLine("soak", flags.seed === undefined ? ["--seed", String(seed), ...Deno.args] : Deno.args);
   if (rows.length > 0) await storing.add(() => writeStudy("soak", rows, { command, quick: minutes < MINUTES }));
-  console.log(
-    flags.json ? JSON.stringify(rows, null, 2) : rows.length === 0 ? "Nothing was measured." : describe(rows),
-  );
+  const { aborted } = interrupt.signal;
+  if (flags.json) console.log(JSON.stringify(rows, null, 2));
+  else if (rows.length > 0) console.log(describe(rows));
+  else if (!aborted) console.log("Nothing was measured.");
   storing.finish();
-  if (!interrupt.signal.aborted) return exitOf(rows);
-  console.error(`\nInterrupted after ${counted(rows.length / 4, "server")}: what was measured until then is kept.`);
-  return EXIT.interrupted;
+  return aborted ? endInterrupted(rows.length / 4, "server", flags.save) : exitOf(rows);
 });
