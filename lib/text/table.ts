@@ -124,15 +124,24 @@ export function markdown<Row>(rows: readonly Row[], columns: readonly Column<Row
   ].join("\n");
 }
 
-/** Breaks a text into lines of at most `width` characters; a longer word stands alone. */
+/** Stands for a space at which no line ends, until the lines are made. */
+const BOUND = "\0";
+const UNITS = "µs|ms|s|min|h|d|B|[kKMGT]i?B|[MG]Hz|%|CPU-µs|core-µs";
+/** The spaces between groups of digits, behind a sign, and between a number and its unit. */
+const IN_NUMBERS = new RegExp(
+  `(?<=(?<![\\d.])\\d{1,3}(?: \\d{3})*) (?=\\d{3}(?!\\d))|(?<=(?:^|[\\s([])[≤≥×~]) (?=\\d)|(?<=\\d) (?=(?:${UNITS})(?![\\w-]))`,
+  "g",
+);
+
+/** Breaks a text into lines of at most `width` characters; a longer word stands alone. Numbers stay with their units. */
 export function wrap(text: string, width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.split(" ")) {
+  for (const word of text.replace(IN_NUMBERS, BOUND).split(" ")) {
     if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;
     } else line = line === "" ? word : `${line} ${word}`;
   }
-  return [...lines, line];
+  return [...lines, line].map((line) => line.replaceAll(BOUND, " "));
 }

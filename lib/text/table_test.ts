@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { type Column, table } from "./table.ts";
+import { type Column, table, wrap } from "./table.ts";
 
 interface Row {
   name: string;
@@ -41,4 +41,27 @@ Deno.test("a table of long texts becomes a paragraph for each row, without what 
   const texts: Column<Row>[] = [NAME, { ...NOTE, heading: "caps" }, { ...NOTE, heading: "to raise it" }];
   const y = "y".repeat(50);
   assertEquals(table(rows, texts, 80), `memory\n  caps: ${y}\n  to raise it: ${y}\nkernel`);
+});
+
+Deno.test("no line ends within a number, nor between a number and its sign or unit", () => {
+  const whole = [
+    "1 008 000",
+    "20 000",
+    "≥ 8 000",
+    "× 0.93",
+    "340 µs",
+    "1.5 MiB",
+    "2 %",
+    "≤ 2.05 KiB",
+    "~ 1.100",
+    "98 %",
+  ];
+  const text = whole.map((number) => `limit ${number} for a process`).join(", ");
+  for (let width = 20; width < 60; width++) {
+    const lines = wrap(text, width);
+    assertEquals(lines.join(" "), text);
+    for (const number of whole) assert(lines.some((line) => line.includes(number)), `${number} at ${width}: ${lines}`);
+    assert(lines.every((line) => line.length <= width), lines.join("\n"));
+  }
+  assertEquals(wrap("in 2024 100 of them", 8), ["in 2024", "100 of", "them"]); // two numbers
 });
