@@ -6,7 +6,8 @@
 import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
-import { outputColumns } from "../lib/cli/progress.ts";
+import { obstacleTo } from "../lib/catalogue/tools.ts";
+import { columnsOf } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
 import { EXP_TIME } from "../lib/results/duration.ts";
 import type { MeasureOptions } from "../lib/run/ladder.ts";
@@ -35,12 +36,13 @@ function announce({ name }: Experiment, { quick, scenarios, connections, seconds
   const isUsual = scenarios === null && connections === null && seconds === null;
   const time = isUsual ? ` in ${quick ? QUICK_TIME : EXP_TIME}` : "";
   const what = (scenarios ?? ["hold", "throughput", "rate"]).join(", ");
-  console.error(`Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`);
+  const text = `Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`;
+  console.error(wrap(text, columnsOf(Deno.stderr)).join("\n"));
 }
 
 /** A label and its text, which is wrapped beside it. */
 const labelled = (label: string, text: string): string =>
-  wrap(text, outputColumns() - LABEL).map((line, i) => (i === 0 ? label : "").padEnd(LABEL) + line).join("\n");
+  wrap(text, columnsOf(Deno.stderr) - LABEL).map((line, i) => (i === 0 ? label : "").padEnd(LABEL) + line).join("\n");
 
 function introduce({ name, title, question, idea, prediction }: Experiment): void {
   const headline = title.startsWith(`${name}:`) ? title : `${name}: ${title}`;
@@ -53,7 +55,7 @@ await runScript(USAGE, async () => {
   if (flags._.length !== 1) throw new UsageError("Name one experiment; deno task list shows them all.");
   const experiment = find(flags._[0]!);
   const options = fitting(experiment, readMeasureOptions(flags));
-  announce(experiment, options);
+  if (await obstacleTo(experiment) === null) announce(experiment, options);
   introduce(experiment);
   return await measureAndTell(experiment, options, flags);
 });

@@ -198,10 +198,10 @@ export function exitOfRuns(results: readonly Result[]): number {
  * The last lines of a run: the result in a sentence, and whether the prediction held. Numbers are judged by this run alone,
  * other servers by stored comparisons.
  */
-async function closing(subject: Subject, results: readonly Result[]): Promise<string> {
+async function closing(subject: Subject, results: readonly Result[], isSkipped: boolean): Promise<string> {
   const sentences = [conclude(subject.name, results)];
   // A prediction is of the default head and cores.
-  if (!isCustom(subject) && results.every(({ parameters }) => isUsualSetup(parameters))) {
+  if (!isCustom(subject) && !isSkipped && results.every(({ parameters }) => isUsualSetup(parameters))) {
     const { stored } = await readStored();
     const prediction = judgePrediction(subject, { ...stored, results });
     if (prediction !== null) sentences.push(prediction.sentence);
@@ -228,9 +228,11 @@ export async function measureAndTell(
   await storing.begin();
   const results = await measure(experiment, options, storing, signal, lent);
   const isEmpty = signal.aborted && results.length === 0;
+  // Of what cannot run here there are no figures: the last sentence says why.
+  const isSkipped = results.length > 0 && results.every(({ ended }) => ended === "skipped");
   if (json) console.log(JSON.stringify(results, null, 2));
-  else if (!isEmpty) console.log(describe(results, outputColumns()));
+  else if (!isEmpty && !isSkipped) console.log(`${describe(results, outputColumns())}\n`);
   storing.finish();
-  if (!json && !isEmpty) console.log(`\n${await closing(experiment, results)}`);
+  if (!json && !isEmpty) console.log(await closing(experiment, results, isSkipped));
   return signal.aborted ? endInterrupted(results.length, "run", save) : exitOfRuns(results);
 }

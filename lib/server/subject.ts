@@ -5,6 +5,7 @@
  */
 import { delay } from "@std/async";
 import { type Experiment, runsHere } from "../catalogue/catalogue.ts";
+import { obstacleTo } from "../catalogue/tools.ts";
 import { shellQuote, taskLine } from "../cli/shell.ts";
 import { type Listener, listeners, listenersOf, ownerOf, unixListenersOf } from "../sampling/listeners.ts";
 import { processTree } from "../sampling/process.ts";
@@ -141,7 +142,15 @@ export async function startSubject<S extends Subject>(subject: S, options: Subje
     ? experimentCommand(subject, args, runtimeOf(subject))
     : commandAt(place, subject, args);
   const showsStats = !Object.hasOwn(subject.cannot, "show-stats");
-  return await startServer({ ...command, ...(env && { env }), showsStats }, rest) as RunningOf<S>;
+  const started = startServer({ ...command, ...(env && { env }), showsStats }, rest);
+  return await started.catch((error) => inOneWording(error, subject)) as RunningOf<S>;
+}
+
+/** Says of a server that cannot run here what all commands say of it, where that is known; else its own words stand. */
+async function inOneWording(error: unknown, subject: Experiment): Promise<never> {
+  if (!(error instanceof StartError) || error.failure.ended !== "skipped") throw error;
+  const reason = await obstacleTo(subject);
+  throw reason === null ? error : new StartError({ ...error.failure, reason });
 }
 
 /** The command that starts an experiment in a place, with the permission for its address. */
