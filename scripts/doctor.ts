@@ -5,29 +5,21 @@
  * deno task doctor
  */
 import { catalogue, runsHere } from "../lib/catalogue/catalogue.ts";
-import { adviceFor, diagnose, readRights, type Rights, type Row } from "../lib/run/limits.ts";
+import { adviceFor, diagnose, rightsHere, type Row } from "../lib/run/limits.ts";
 import { coresOf, cpusHere, describeCores, describeScaling } from "../lib/run/setup.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { outputColumns } from "../lib/cli/progress.ts";
 import { readCgroup } from "../lib/sampling/cgroup.ts";
 import { planScaling } from "../lib/sampling/cores.ts";
-import { readProc } from "../lib/sampling/procfs.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { count } from "../lib/text/format.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
-import { installLine, isInstalled, missingTools } from "../lib/catalogue/tools.ts";
+import { installLine, missingTools } from "../lib/catalogue/tools.ts";
 import { type Column, table, wrap } from "../lib/text/table.ts";
 import { moreDescriptors } from "../lib/sampling/shell_limits.ts";
 
 const USAGE = "Usage: deno task doctor [--json]";
-
-/** What this user may change; all of it where the system does not tell. */
-async function rights(): Promise<Rights> {
-  const sudo = await isInstalled("sudo");
-  if (Deno.build.os === "linux") return readRights(readProc, Deno.uid(), sudo);
-  return { root: false, sudo, limits: true, sysctls: true };
-}
 
 const COLUMNS: Column<Row>[] = [
   { heading: "limit", cell: (row) => row.what, left: true },
@@ -45,7 +37,7 @@ await runScript(USAGE, async () => {
   const flags = parseFlags(Deno.args, { boolean: ["json"] });
   if (flags._.length > 0) throw new UsageError(`Unknown argument ${flags._[0]}.`);
   const facts = hostFacts();
-  const may = await rights();
+  const may = await rightsHere();
   const container = Deno.build.os === "linux" ? readCgroup() : null;
   const limits = diagnose(facts, container).map((row) => ({ ...row, raise: adviceFor(row.raise, may) }));
   const cannotRun = catalogue().map((experiment) => runsHere(experiment)).filter((answer) => !answer.runs);

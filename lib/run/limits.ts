@@ -5,9 +5,11 @@
  * @module
  */
 import { bytes, count } from "../text/format.ts";
+import { isInstalled } from "../catalogue/tools.ts";
 import { DESCRIPTOR_RESERVE } from "./guard.ts";
 import type { HostFacts, Sysctl } from "../sampling/host.ts";
 import type { CgroupLimits } from "../sampling/cgroup.ts";
+import { readProc } from "../sampling/procfs.ts";
 import { MEMORY_SHARE } from "../results/conventions.ts";
 
 /** One limit. */
@@ -126,18 +128,23 @@ function limitRow(os: string, what: string, value: number | null, row: (value: n
   return { what, value: "unlimited", caps: "", connections: null, raise: "" };
 }
 
-function processRows({ os, limits, sysctls }: HostFacts): Row[] {
+function descriptorRow({ os, limits, sysctls }: HostFacts): Row {
   const ceiling = single(sysctls["fs.nr_open"]) ?? NR_OPEN;
+  return limitRow(os, "descriptors per process", limits.nofile_hard, (descriptors) => {
+    const connections = descriptors - DESCRIPTOR_RESERVE;
+    const workers = Math.floor(connections / (1 + WORKER.descriptors));
+    return {
+      caps: `hold ≤ ${count(connections)} per process, thread-per-conn ≤ ${count(workers)}`,
+      connections,
+      raise: `sudo prlimit --pid $$ --nofile=${ceiling}`,
+    };
+  });
+}
+
+function processRows(facts: HostFacts): Row[] {
+  const { os, limits } = facts;
   return [
-    limitRow(os, "descriptors per process", limits.nofile_hard, (descriptors) => {
-      const connections = descriptors - DESCRIPTOR_RESERVE;
-      const workers = Math.floor(connections / (1 + WORKER.descriptors));
-      return {
-        caps: `hold ≤ ${count(connections)} per process, thread-per-conn ≤ ${count(workers)}`,
-        connections,
-        raise: `sudo prlimit --pid $$ --nofile=${ceiling}`,
-      };
-    }),
+    descriptorRow(facts),
     limitRow(os, "threads per user", limits.nproc, (threads) => ({
       caps: `not for root: thread-per-conn, process-per-conn ≤ ${count(threads)}`,
       connections: null,
@@ -261,4 +268,29 @@ export function adviceFor(raise: string, { root, sudo, limits, sysctls }: Rights
   if (!root) return sudo ? raise : `as root: ${command}`;
   const isAllowed = command.startsWith("sysctl") ? sysctls : limits;
   return isAllowed ? command : `outside of this container: ${command}`;
+}
+
+/** What this user may change here; all of it where the system does not tell. */
+export async function rightsHere(): Promise<Rights> {
+  const sudo = await isInstalled("sudo");
+  if (Deno.build.os === "linux") return readRights(readProc, Deno.uid(), sudo);
+  return { root: false, sudo, limits: true, sysctls: true };
+}
+
+/** How the guard says that it stopped for want of descriptors. */
+const OF_DESCRIPTORS = /: descriptors, limit |more descriptors than the limit/;
+
+/**
+ * How to raise the limit of descriptors, in lines, where that is what stopped a run; else none.
+ *
+ * @param reasons Why runs ended, as the guard says it.
+ */
+export function howToRaise(reasons: readonly (string | null)[], facts: HostFacts, rights: Rights): string[] {
+  if (!reasons.some((reason) => reason !== null && OF_DESCRIPTORS.test(reason))) return [];
+  const { raise } = descriptorRow(facts);
+  if (raise === "") return [];
+  return [
+    "To raise the limit of descriptors (deno task doctor shows all limits):",
+    `  ${adviceFor(raise, rights)}`,
+  ];
 }

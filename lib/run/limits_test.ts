@@ -1,6 +1,17 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { adviceFor, diagnose, NOT_AVAILABLE as UNTOLD_VALUE, readRights, type Rights, type Row } from "./limits.ts";
+import { Guard } from "./guard.ts";
+import {
+  adviceFor,
+  diagnose,
+  howToRaise,
+  NOT_AVAILABLE as UNTOLD_VALUE,
+  readRights,
+  type Rights,
+  type Row,
+} from "./limits.ts";
 import { type HostFacts, hostFacts, NOT_AVAILABLE } from "../sampling/host.ts";
+
+const NO_LIMITS = { nofile_soft: null, nofile_hard: null, nproc: null };
 
 /** A made-up Linux host; the limits differ from each other so that none can be taken for another. */
 const LINUX: HostFacts = {
@@ -162,4 +173,17 @@ Deno.test("rights are read from the capabilities and the mounts of this process"
   assertEquals(whole, { root: true, sudo: false, limits: true, sysctls: true });
   const caged = readRights(host("00000000a80425fb", "proc /proc/sys proc ro,nosuid 0 0\n"), 0, false);
   assertEquals(caged, { root: true, sudo: false, limits: false, sysctls: false });
+});
+
+Deno.test("what the limit of descriptors stopped says how to raise it, and what something else stopped does not", () => {
+  const rights: Rights = { root: true, sudo: false, limits: true, sysctls: true };
+  const line = "  prlimit --pid $$ --nofile=1048577";
+  const guard = new Guard({ memAvailableBytes: 16e9, descriptorLimit: 20_000 });
+  for (const reason of [guard.explain(19_936, 20_000), guard.refuses(0, 20_000)]) {
+    const lines = howToRaise([null, reason], LINUX, rights);
+    assertStringIncludes(lines[0]!, "deno task doctor");
+    assertEquals(lines.slice(1), [line]);
+  }
+  assertEquals(howToRaise([null, "stopped at 1 900 of 10 000: memory"], LINUX, rights), []);
+  assertEquals(howToRaise([guard.explain(19_936, 20_000)], { ...LINUX, os: "darwin", limits: NO_LIMITS }, rights), []);
 });

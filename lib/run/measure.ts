@@ -13,6 +13,7 @@ import { count, counted } from "../text/format.ts";
 import type { LentLoad } from "./bench.ts";
 import { createGuard, LentGuard } from "./guard.ts";
 import { hostFacts } from "../sampling/host.ts";
+import { howToRaise, rightsHere } from "./limits.ts";
 import { ladder, type MeasureOptions, type Step } from "./ladder.ts";
 import { Storing } from "../results/durable_file.ts";
 import { type Result, type ScenarioName, SCENARIOS, writeResult } from "../results/results.ts";
@@ -206,7 +207,8 @@ async function closing(subject: Subject, results: readonly Result[], isSkipped: 
     const prediction = judgePrediction(subject, { ...stored, results });
     if (prediction !== null) sentences.push(prediction.sentence);
   }
-  return sentences.flatMap((sentence) => wrap(sentence, outputColumns())).join("\n");
+  const lines = sentences.flatMap((sentence) => wrap(sentence, outputColumns()));
+  return [...lines, ...howToRaise(results.map(({ reason }) => reason), hostFacts(), await rightsHere())].join("\n");
 }
 
 /**
