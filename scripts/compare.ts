@@ -17,7 +17,7 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, numberList, parseFlags, runScript } from "../lib/cli/flags.ts";
 import { endInterrupted, onInterrupt } from "../lib/cli/interrupt.ts";
-import { outputColumns } from "../lib/cli/progress.ts";
+import { outputColumns, say } from "../lib/cli/progress.ts";
 import { taskLine } from "../lib/cli/shell.ts";
 import { Storing } from "../lib/results/durable_file.ts";
 import { BYTES_RANGE, HEAD_OF_BROADCAST } from "../lib/run/measure.ts";
@@ -180,7 +180,7 @@ function showRound(reference: Experiment, { connections, heavy, rounds }: Compar
     const known = Object.entries(values).filter(([, value]) => value !== null);
     const shown = known.map(([key, value]) => `${key} ${value!.toFixed(3)}`);
     const which = round > rounds ? `round ${round}, for one that others disturbed` : `round ${round} of ${rounds}`;
-    console.error(`${name}/${reference.name} at ${connections}${work}, ${which}: ${shown.join(", ")}`);
+    say(`${name}/${reference.name} at ${connections}${work}, ${which}: ${shown.join(", ")}`);
   };
 }
 
@@ -224,7 +224,7 @@ function exitOf({ rows, failures }: Compared): number {
   const broken = failures.filter(({ error: { ended } }) => ended === "crashed" || ended === "not_ready");
   for (const { candidate, error } of broken) {
     const { name } = error.subject;
-    if (name !== candidate) console.error(`${candidate} is excluded because the reference failed: ${error.message}`);
+    if (name !== candidate) say(`${candidate} is excluded because the reference failed: ${error.message}`);
   }
   const isMeasured = rows.some(({ rounds }) => rounds > 0);
   if (broken.length > 0) return EXIT.failed;

@@ -7,7 +7,7 @@ import { type Experiment, find } from "../lib/catalogue/catalogue.ts";
 import { UsageError } from "../lib/cli/errors.ts";
 import { parseFlags, runScript } from "../lib/cli/flags.ts";
 import { obstacleTo } from "../lib/catalogue/tools.ts";
-import { columnsOf } from "../lib/cli/progress.ts";
+import { columnsOf, say } from "../lib/cli/progress.ts";
 import { wrap } from "../lib/text/table.ts";
 import { EXP_TIME } from "../lib/results/duration.ts";
 import type { MeasureOptions } from "../lib/run/ladder.ts";
@@ -36,8 +36,7 @@ function announce({ name }: Experiment, { quick, scenarios, connections, seconds
   const isUsual = scenarios === null && connections === null && seconds === null;
   const time = isUsual ? ` in ${quick ? QUICK_TIME : EXP_TIME}` : "";
   const what = (scenarios ?? ["hold", "throughput", "rate"]).join(", ");
-  const text = `Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`;
-  console.error(wrap(text, columnsOf(Deno.stderr)).join("\n"));
+  say(`Measuring ${name}${time}: ${what}. Ctrl-C keeps the finished runs.`);
 }
 
 /** A label and its text, which is wrapped beside it. */

@@ -13,8 +13,7 @@ import { closest, distance } from "fastest-levenshtein";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../cli/errors.ts";
-import { outputColumns } from "../cli/progress.ts";
-import { wrap } from "../text/table.ts";
+import { say } from "../cli/progress.ts";
 import { type Experiment, HeaderError, parseHeader } from "./header.ts";
 
 export { type Experiment, HeaderError } from "./header.ts";
@@ -96,7 +95,7 @@ const said = new Set<string>();
 /** The experiments that can be used. Says on stderr, once, which files are left out, and why. */
 function usable({ experiments, wrong }: Contents): Experiment[] {
   for (const { reason } of wrong) {
-    if (!said.has(reason)) console.error(wrap(`Left out: ${reason}`, outputColumns()).join("\n"));
+    if (!said.has(reason)) say(`Left out: ${reason}`);
     said.add(reason);
   }
   return experiments;

@@ -3,7 +3,7 @@ import { parseArgs } from "@std/cli";
 import { CannotStore, Interrupted, KnownFailure, Unavailable, UsageError } from "./errors.ts";
 import { wrap } from "../text/table.ts";
 import { EXIT, EXIT_USAGE } from "./exit.ts";
-import { columnsOf } from "./progress.ts";
+import { folded } from "./progress.ts";
 
 /** What a command line gave: flags by name, and the words that belong to no flag. */
 export type Flags<B extends string, S extends string, C extends string = never> =
@@ -186,16 +186,12 @@ const hintOf = (usage: string): string => {
   return command === undefined ? wrapUsage(usage) : `Help: ${command} --help`;
 };
 
-/** Breaks lines that are too long for the terminal. A command in other errors stays on one line: it is there to be pasted. */
-const folded = (text: string, error: unknown): string =>
-  error instanceof UsageError || error instanceof CannotStore
-    ? text.split("\n").flatMap((line) => wrap(line, columnsOf(Deno.stderr))).join("\n")
-    : text;
-
 /** Reports an error that a body threw, without colours: stderr may be a file. Returns the exit code for it. */
 function report(error: unknown, usage: string): number {
   const stack = error instanceof Error ? error.stack ?? error.message : String(error);
   const sentence = error instanceof UsageError ? `${error.message}\n${hintOf(usage)}` : sentenceOf(error);
-  console.error(folded(stripVTControlCharacters(sentence ?? stack), error));
+  const text = stripVTControlCharacters(sentence ?? stack);
+  // A command in other errors stays on one line: it is there to be pasted.
+  console.error(error instanceof UsageError || error instanceof CannotStore ? folded(text) : text);
   return exitCodeOf(error);
 }

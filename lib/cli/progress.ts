@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { wrap } from "../text/table.ts";
 
 /** Where progress is written. */
 export interface ProgressLine {
@@ -25,6 +26,13 @@ export const columnsOf = (stream: { isTerminal(): boolean }): number =>
 
 /** The same of stdout. */
 export const outputColumns = (): number => columnsOf(Deno.stdout);
+
+/** Breaks sentences that are too long for the terminal that shows stderr. */
+export const folded = (text: string): string =>
+  text.split("\n").flatMap((line) => wrap(line, columnsOf(Deno.stderr))).join("\n");
+
+/** Writes sentences on stderr, {@linkcode folded}. */
+export const say = (text: string): void => console.error(folded(text));
 
 /** Starts a line of progress. */
 export function progressLine(): ProgressLine {

@@ -9,7 +9,7 @@ import { Unavailable, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
-import { outputColumns, progressLine } from "../../lib/cli/progress.ts";
+import { outputColumns, progressLine, say } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { machineOf } from "../../lib/results/machine.ts";
@@ -20,7 +20,6 @@ import { checkOwn, commandBehind, readAtRoot } from "../../lib/server/custom.ts"
 import { StartError } from "../../lib/server/server.ts";
 import { isCustom, startSubject, type Subject } from "../../lib/server/subject.ts";
 import { counted } from "../../lib/text/format.ts";
-import { wrap } from "../../lib/text/table.ts";
 import { measureCell } from "./cell.ts";
 import { sweepControlGroups } from "./control_group.ts";
 import { FAULTS } from "./faults.ts";
@@ -171,7 +170,7 @@ await runScript(USAGE, async () => {
   await storing.begin();
   const obstacle = await whyNotReady(subjects, interrupt.signal);
   if (obstacle !== null) {
-    console.error(wrap(`Nothing was measured: ${obstacle}`, outputColumns()).join("\n"));
+    say(`Nothing was measured: ${obstacle}`);
     return EXIT.failed;
   }
   console.error(`Seed ${seed}.`);

@@ -8,6 +8,7 @@
 import { isIP } from "node:net";
 import { asked, USAGE } from "./asked.ts";
 import { runScript } from "../../lib/cli/flags.ts";
+import { say } from "../../lib/cli/progress.ts";
 import { brokerVariables, readBroker } from "../../lib/fleet/address.ts";
 import { relaunch } from "../../lib/fleet/relaunch.ts";
 import { measureAndTell } from "../../lib/run/measure.ts";
@@ -19,7 +20,7 @@ await runScript(USAGE, async () => {
     (flag, text, flags) => readBroker(flag, text, flags, brokerVariables()),
   );
   const more = Deno.build.os === "linux" && subject.words !== null ? moreDescriptors(Deno.pid) : null;
-  if (more !== null) console.error(more);
+  if (more !== null) say(more);
   if (fleet === null) return await measureAndTell(subject, options, { json, save });
   const host = subject.host!;
   const { broker } = fleet;

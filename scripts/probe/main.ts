@@ -7,7 +7,7 @@ import { bytes, count } from "../../lib/text/format.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
-import { outputColumns } from "../../lib/cli/progress.ts";
+import { outputColumns, say } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
 import { foreignShare, readClocks } from "./foreign.ts";
@@ -53,7 +53,7 @@ async function runAll(probes: readonly Probe[], quick: boolean, storing: Storing
     const { name } = probe;
     const obstacle = await probe.obstacle();
     if (obstacle !== null) {
-      console.error(`${name} is skipped: ${obstacle}`);
+      say(`${name} is skipped: ${obstacle}`);
       continue;
     }
     const onProgress = (what: string) => console.error(`${name}: ${what}…`);

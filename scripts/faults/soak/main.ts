@@ -9,7 +9,7 @@ import { Unavailable, UsageError } from "../../../lib/cli/errors.ts";
 import { EXIT } from "../../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../../lib/cli/flags.ts";
 import { endInterrupted, onInterrupt } from "../../../lib/cli/interrupt.ts";
-import { outputColumns, progressLine } from "../../../lib/cli/progress.ts";
+import { outputColumns, progressLine, say } from "../../../lib/cli/progress.ts";
 import { taskLine } from "../../../lib/cli/shell.ts";
 import { Storing } from "../../../lib/results/durable_file.ts";
 import type { SoakRow } from "../../../lib/results/rows.ts";
@@ -105,14 +105,14 @@ async function soakAll(
       };
       const onLeftOut: Parameters<typeof soak>[1]["onLeftOut"] = ({ id }, reason) => {
         line.clear();
-        console.error(`${name}: ${id} is left out: ${reason}.`);
+        say(`${name}: ${id} is left out: ${reason}.`);
       };
       rows.push(...await soak(subject, { ...plan, onTurn, onLeftOut }));
     } catch (error) {
       if (plan.signal.aborted) break;
       if (!(error instanceof StartError)) throw error;
       line.clear();
-      console.error(`${name} is skipped: ${error.failure.reason}`);
+      say(`${name} is skipped: ${error.failure.reason}`);
     } finally {
       line.clear();
     }
