@@ -35,9 +35,11 @@ interface Ended {
 const flat = ({ stdout }: Ended) => stdout.replace(/\s+/g, " ");
 
 const LOAD = ["--name", "odd", "--no-save", "--seconds", "1", "--connections", "4"];
-const ALL = [...LOAD, "--rate", "100"];
 const measure = (cwd: string, port: number, args: readonly string[], host = "127.0.0.1"): Promise<Ended> =>
   runTask("measure", [...args, "--url", `http://${host}:${port}`], cwd);
+
+/** The flag of a scenario that asks at a rate; none for others. */
+const rateOf = (scenario: string, perS: number): string[] => /rate|slow/.test(scenario) ? ["--rate", String(perS)] : [];
 
 /** Measures a server of this process in a scenario. */
 async function odd(
@@ -48,7 +50,7 @@ async function odd(
   using dir = folder();
   await using server: FakeServer = new FakeServer((...request: [FakeConnection, number, string]) => own(...request));
   const own = answering(server);
-  const rate = /rate|slow/.test(scenario) ? ["--rate", "100"] : [];
+  const rate = rateOf(scenario, 100);
   const ended = await measure(dir.path, server.port, [...LOAD, "--scenario", scenario, ...rate, ...more]);
   assert(!/^ {4}at /m.test(ended.stderr), ended.stderr);
   assert(!/closed or reset by the server/.test(ended.stdout), ended.stdout); // none of these does it early
@@ -92,7 +94,12 @@ Deno.test({
   ignore,
   fn: async () => {
     for (const scenario of ["throughput", "rate", "churn"] as const) {
-      const ended = await odd(oneOf(50, answer("503 Service Unavailable")), scenario, "--rate", "500", "--json");
+      const ended = await odd(
+        oneOf(50, answer("503 Service Unavailable")),
+        scenario,
+        ...rateOf(scenario, 500),
+        "--json",
+      );
       const [result] = JSON.parse(ended.stdout);
       assert(result.errors.http_503 > 0, scenario);
       assertEquals(result.ended, "limited", scenario);
@@ -107,8 +114,8 @@ Deno.test({
   ignore,
   fn: async () => {
     for (const last of [HELLO, answer("200 OK", "x", "Connection: close")]) {
-      for (const [scenario, rate] of [["throughput", "100"], ["rate", "800"]] as const) {
-        const ended = await odd(closing(100, last), scenario, "--rate", rate);
+      for (const scenario of ["throughput", "rate"] as const) {
+        const ended = await odd(closing(100, last), scenario, ...rateOf(scenario, 800));
         assertEquals(ended.code, 0, ended.stdout);
         assertMatch(flat(ended), /reconnects, the server closed connections after 100 answers each and \d+/);
         assert(!/connections were lost|lost_connections/.test(flat(ended)), ended.stdout);
@@ -254,7 +261,7 @@ Deno.test({
   fn: async () => {
     using dir = folder();
     const one = ["taskset", "-c", "0"];
-    const ended = await runTask("exp", ["poll", ...ALL.slice(2), "--scenario", "throughput"], dir.path, {}, one);
+    const ended = await runTask("exp", ["poll", ...LOAD.slice(2), "--scenario", "throughput"], dir.path, {}, one);
     assertMatch(flat(ended), /shared_core, server and load generator shared a core/);
     assertMatch(ended.stdout, /≥ /);
     const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
