@@ -131,9 +131,9 @@ export function notes(groups: readonly Rows[]): string[] {
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {
       const own = all.filter(({ candidate, finding }) => finding.server === candidate);
       const pairs = all.length - own.length;
-      if (groups.length === 1) return `  ${id}: ${all.map(({ finding }) => finding.server).join(", ")}`;
       const servers = own.map(({ candidate }) => candidate).join(", ");
       if (pairs === 0) return `  ${id}: ${servers}`;
+      if (groups.length === 1) return `  ${id}: ${servers}${servers === "" ? "" : ", "}${first[0]!.reference}`;
       return `  ${id}: ${servers}${servers === "" ? "" : "; "}the reference in ${pairs} of ${groups.length} pairs`;
     }),
   ];
