@@ -28,8 +28,10 @@ export const columnsOf = (stream: { isTerminal(): boolean }): number =>
 export const outputColumns = (): number => columnsOf(Deno.stdout);
 
 /** Breaks sentences that are too long for the terminal that shows stderr. */
-export const folded = (text: string): string =>
-  text.split("\n").flatMap((line) => wrap(line, columnsOf(Deno.stderr))).join("\n");
+export function folded(text: string): string {
+  const columns = columnsOf(Deno.stderr);
+  return text.split("\n").flatMap((line) => line.length <= columns ? line : wrap(line, columns)).join("\n");
+}
 
 /** Writes sentences on stderr, {@linkcode folded}. */
 export const say = (text: string): void => console.error(folded(text));

@@ -125,7 +125,7 @@ export function notes(groups: readonly Rows[]): string[] {
       count === 0 ? [] : [`  ${candidate}: ${counted(count, "round")} left out, as others took CPU time from them`]
     ),
     ...groups.filter((rows) => rows.some(isInconclusive)).map(([row]) =>
-      `  ${row!.candidate}: inconclusive: ${isHint(row!) ? TOO_FEW : DISTURBED}`
+      `  ${row!.candidate}: inconclusive: ${row!.rounds < MIN_ROUNDS ? TOO_FEW : DISTURBED}`
     ),
     ...out.map((row) => `  ${row.candidate}: excluded after ${counted(row.rounds, "round")}: ${reasonOf(row)}`),
     ...[...Map.groupBy(found, ({ finding }) => finding.id)].map(([id, all]) => {

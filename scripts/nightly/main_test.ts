@@ -36,7 +36,7 @@ Deno.test({
       GITHUB_OUTPUT: output,
     });
     assertEquals([code, stdout], [EXIT.harness, ""], stderr);
-    assertMatch(stderr, /^Cannot store .*results/m);
+    assertMatch(stderr, /^Cannot store\s.*results/m);
     assertEquals([...Deno.readDirSync(dir.path)].map(({ name }) => name), ["results"]);
   },
 });
