@@ -81,6 +81,12 @@ export function findAll(names: readonly string[]): Experiment[] {
 /** @throws {UsageError} If runs have no such metric. */
 export const checkMetric = (name: string): void => void findIn(named(METRICS), name, "metric");
 
+/** @throws {UsageError} If options of a server are not all texts. */
+export function checkOptions(options: readonly unknown[]): void {
+  const wrong = options.find((option) => typeof option !== "string");
+  if (wrong !== undefined) throw new UsageError(`Options are texts: write "${wrong}" in place of ${wrong}.`);
+}
+
 const GIVEN = v.partial(PARAMETERS);
 const OPEN_LOOPS: readonly ScenarioName[] = ["rate", "mixed", "slow", "broadcast"];
 
@@ -91,5 +97,7 @@ export function checkRun(scenario: ScenarioName, parameters: Partial<Parameters>
   if (wrong !== undefined) throw new UsageError(`Wrong in what ${scenario} is asked for: ${wrong}.`);
   checkWhole("connections", parameters.connections);
   if (parameters.seconds !== undefined) checkPositive("seconds", parameters.seconds);
+  const { heavy_share: share = 0 } = parameters;
+  if (share < 0 || share > 1) throw new UsageError(`heavy_share is ${share}: take a number from 0 to 1.`);
   if (OPEN_LOOPS.includes(scenario)) checkPositive("rate_per_s", parameters.rate_per_s);
 }

@@ -46,6 +46,10 @@ Deno.test("a scenario is one that there is, and has all that it needs", () => {
   for (const scenario of SCENARIOS) checkRun(scenario, { connections: 10, rate_per_s: 20, seconds: 1 });
   wrong(() => checkRun("mixd" as Any, { connections: 1 }), "Unknown scenario mixd. Did you mean mixed?");
   wrong(() => checkRun("rate", { connections: 1 }), "rate_per_s is undefined: take a number above 0.");
+  wrong(
+    () => checkRun("mixed", { connections: 1, rate_per_s: 1, heavy_share: 10 }),
+    "heavy_share is 10: take a number",
+  );
   wrong(() => checkRun("hold", { connections: 0 }), "connections is 0: take a whole number from 1 on.");
   wrong(() => checkRun("hold", { connections: 1, second: 3 } as Any), "hold is asked for: second: unknown field.");
   wrong(() => checkRun("hold", { connections: "1" } as Any), "connections");
@@ -60,6 +64,11 @@ Deno.test("cells refuse what is wrong before they measure", async () => {
   await refused(() => showFootprints([["epoll", "pss_bytes"]], [10, 5]), "Sizes are whole numbers");
   await refused(() => showFootprints([["epol", "pss_bytes"]], [5]), "Unknown experiment epol");
   await refused(() => showVisits([{ name: "epoll" }, { name: "epol" }], { clients: 2, staySeconds: 1 }), "epol");
+  const numbers = { name: "prefork", args: ["--workers", 2 as Any] };
+  await refused(
+    () => showVisits([numbers], { clients: 2, staySeconds: 1 }),
+    'Options are texts: write "2" in place of 2.',
+  );
   await refused(() => showVisits([{ name: "epoll" }], { clients: 101, staySeconds: 1 }), "clients");
   await refused(() => showVisits([{ name: "epoll" }], { clients: 2, staySeconds: "1" as Any }), "staySeconds");
   await refused(() => runEach(["epoll", "epol"], "hold", { connections: 1 }, AXIS), "Unknown experiment epol");

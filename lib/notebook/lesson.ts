@@ -12,7 +12,16 @@ import { count } from "../text/format.ts";
 import { runC } from "./c_program.ts";
 import { difference, excerpt } from "./excerpt.ts";
 import { held, waits } from "../charts/figures.ts";
-import { checkMetric, checkNumber, checkPrediction, checkRun, checkSizes, checkWhole, findAll } from "./inputs.ts";
+import {
+  checkMetric,
+  checkNumber,
+  checkOptions,
+  checkPrediction,
+  checkRun,
+  checkSizes,
+  checkWhole,
+  findAll,
+} from "./inputs.ts";
 import { type Footprint, footprints } from "./footprint.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
@@ -137,6 +146,7 @@ function visitsChart(all: { of: Visited; visits: Visit[] | { reason: string } }[
  */
 export async function showVisits(servers: Visited[], plan: Omit<VisitPlan, "args">): Promise<Visit[][]> {
   findAll(servers.map(({ name }) => name));
+  checkOptions(servers.flatMap(({ args = [] }) => args));
   checkWhole("clients", plan.clients);
   if (plan.clients > MAX_CLIENTS) {
     throw new UsageError(`${plan.clients} clients are too many: take 1 to ${MAX_CLIENTS}.`);
