@@ -28,7 +28,7 @@ Flags: [--new-baseline] [--allow-inconclusive] [--json]
        --path by GET, and must answer with status 200.
        What has no baseline gets one. A night that is not slower is
        added until a baseline has ${BASELINE_NIGHTS}. Neither happens while the newest verdict on
-       one of those measured is "slower" or "broken".
+       one of those measured is "slower", or "broken" after it was once judged.
        --new-baseline: every baseline starts again with this night, which judges
        nothing.
        --allow-inconclusive: ends with 0 where nothing could be decided.

@@ -2,6 +2,7 @@ import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertT
 import { join } from "node:path";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
+import { CannotCompare } from "../../lib/compare/side.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { BASELINE, readBaseline } from "../../lib/regress/baseline.ts";
 import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
@@ -112,6 +113,20 @@ Deno.test("after a regression another kind of machine gets no baseline until a n
   assertEquals((await at.night(0.7)).exit, EXIT.ok);
   await at.night(0.7, {}, "elsewhere");
   assertEquals(await at.nights("elsewhere"), [["event-loop", 1]]);
+});
+
+Deno.test("a server that could not start in its first nights gets its baseline in the first night in which it runs", async () => {
+  using at = lab();
+  const { subjects } = readNight({ name: "my-api" }, ["node", "server.js"]);
+  const candidates = subjects.map((subject) => ({ subject, connections: 10 }));
+  const measure = () => Promise.reject(new CannotCompare(subjects[0]!, "my-api ended with exit code 1", "crashed"));
+  for (const _ of ["a typo", "another one"]) {
+    assertEquals((await at.night(0, { candidates, measure })).exit, EXIT.failed);
+    assertEquals(await at.nights(), []);
+  }
+  await at.night(0, { candidates });
+  assertEquals(await at.nights(), [["my-api", 1]]);
+  assertEquals((await at.night(0, { candidates })).exit, EXIT.ok);
 });
 
 Deno.test("a forced baseline starts again, so that what was slower is the measure then", async () => {
