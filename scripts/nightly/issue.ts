@@ -136,9 +136,17 @@ function bodyOf(record: RegressionRecord, entries: readonly IssueEntry[], run: s
 }
 
 function titleOf(entries: readonly IssueEntry[]): string {
-  const names = [...new Set(entries.map(({ experiment }) => experiment))];
-  return `Nightly regression: ${names.join(", ")}`;
+  const named = (verdict: IssueEntry["verdict"]) => {
+    const names = entries.filter((entry) => entry.verdict === verdict).map(({ experiment }) => experiment);
+    return names.length === 0 ? [] : [`${verdict}: ${[...new Set(names)].join(", ")}`];
+  };
+  const title = [...named("slower"), ...named("broken")].join("; ");
+  return title.charAt(0).toUpperCase() + title.slice(1);
 }
+
+/** What closes an issue on these. */
+const closing = (entries: readonly IssueEntry[]): string =>
+  entries.every(({ verdict }) => verdict === "broken") ? "It answers again, and is not slower" : "Not slower any more";
 
 /**
  * Decides what happens to the issue. A regression or a broken experiment opens it, or joins what it names. Every night
@@ -158,7 +166,7 @@ export function decideIssue(record: RegressionRecord, issue: OpenIssue | null, r
   const { number } = issue;
   if (before === null) return leave(`the body of #${number} does not say what it is about: close it by hand`);
   const open = unresolved(before, record);
-  if (open.length === 0) return { step: "close", number, comment: `Not slower any more: ${link(run, "this run")}.` };
+  if (open.length === 0) return { step: "close", number, comment: `${closing(before)}: ${link(run, "this run")}.` };
   if (open.length === before.length) return leave(`the night does not judge what #${number} names on such a machine`);
   return { step: "edit", number, title: titleOf(open), body: bodyOf(record, open, run) };
 }

@@ -61,7 +61,7 @@ const SLOWER = judged("slower", EXIT.failed);
 const GOOD = judged("not_slower", EXIT.ok);
 const LABEL = "nightly-regression";
 const LIST = ["issue", "list", "--label", LABEL, "--state", "open", "--limit", "1", "--json", "number,body"];
-const TITLE = "Nightly regression: event-loop";
+const TITLE = "Slower: event-loop";
 
 Deno.test({
   name: "over three nights the issue is opened, edited, and closed by the body that gh was given",

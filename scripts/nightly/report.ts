@@ -18,9 +18,10 @@ export interface Github {
 }
 
 /** The line that GitHub shows beside a job; null: there is nothing to point out. */
-export function annotationOf(record: Pick<RegressionRecord, "exit" | "new_baseline">): string | null {
+export function annotationOf(record: Parameters<typeof sentenceOf>[0]): string | null {
   if (record.exit === EXIT.ok) return null;
-  return `::${record.exit === EXIT.inconclusive ? "warning" : "error"}::${sentenceOf(record)}`;
+  const sentence = sentenceOf(record).replaceAll("%", "%25"); // GitHub decodes it
+  return `::${record.exit === EXIT.inconclusive ? "warning" : "error"}::${sentence}`;
 }
 
 /** Writes annotation, summary, and the output `night`: the record, in one line of JSON. Needs `--allow-run` for tee. */

@@ -1,16 +1,30 @@
-import { assertEquals, assertMatch } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { join } from "node:path";
 import { EXIT } from "../../lib/cli/exit.ts";
+import { recordMarkdown } from "../../lib/regress/record.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { night } from "../../lib/testing/fixtures.ts";
 import { annotationOf, reportToGithub } from "./report.ts";
 
 Deno.test("a job shows what must not be overlooked", () => {
   const codes = [EXIT.ok, EXIT.failed, EXIT.inconclusive, EXIT.unavailable, EXIT.harness];
-  const annotations = codes.map((exit) => annotationOf({ exit, new_baseline: false }));
+  const { experiments } = night(1, { ratio: 1, verdict: "slower" });
+  const annotations = codes.map((exit) => annotationOf({ exit, new_baseline: false, experiments }));
   assertEquals(annotations.map((line) => line?.split(":")[2]), [undefined, "error", "warning", "error", "error"]);
   assertMatch(annotations[1]!, /^::error::Slower: [^\n]+$/);
-  assertEquals(annotationOf({ exit: EXIT.ok, new_baseline: true }), null);
+  assertEquals(annotationOf({ exit: EXIT.ok, new_baseline: true, experiments }), null);
+});
+
+Deno.test("a server that did not start is broken in the annotation and the summary, and not slower", () => {
+  const reason = "my-api ended with exit code 1 before it listened: at 100 %\n  and more";
+  const record = { ...night(1, { ratio: null, experiment: "my-api", verdict: "broken", reason }), exit: EXIT.failed };
+  assertEquals(
+    annotationOf(record),
+    "::error::Broken: my-api ended with exit code 1 before it listened: at 100 %25.",
+  );
+  const markdown = recordMarkdown(record);
+  assertMatch(markdown, /^## Broken: my-api ended with exit code 1 before it listened: at 100 %\.\n/);
+  assert(!/slower/i.test(`${annotationOf(record)}${markdown}`), markdown);
 });
 
 Deno.test({
