@@ -1,6 +1,6 @@
 /**
- * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round is stored
- * as it ends, so that a killed run is resumed.
+ * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round of an
+ * experiment is stored as it ends, so that a killed run is resumed. Of a server of one's own nothing is resumed.
  *
  * @module
  */
@@ -69,7 +69,7 @@ interface Entrant extends Candidate {
 
 const ROUNDS = "regress-run.jsonl";
 
-/** What a server is made of. Of a command nobody knows what it runs: nothing else is ever the same. */
+/** What a server is made of. Of a command nobody knows what it runs: nothing else is ever the same, and nothing is resumed. */
 const sourceOf = (subject: Subject): unknown =>
   isCustom(subject) ? crypto.randomUUID() : readSources(subject.path).map(([, text]) => text);
 
@@ -259,6 +259,12 @@ export async function baselineTimes(plan: RegressPlan): Promise<Map<string, stri
   }));
 }
 
+/** What is left of rounds whose result cannot be stored. */
+const leftBehind = ({ candidates, dir }: RegressPlan): string =>
+  candidates.every(({ subject }) => isCustom(subject))
+    ? "The rounds are not kept: the same command measures anew."
+    : `The rounds stay in ${join(dir, ROUNDS)}: the same command stores what is missing.`;
+
 /** Stores a run that is over, and sets its exit code. What cannot be stored stays in the journal. */
 async function keepRecord(
   record: RegressionRecord,
@@ -274,7 +280,7 @@ async function keepRecord(
     await closeJournal();
   } catch (error) {
     if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
-    plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
+    plan.say(`${error.message} ${leftBehind(plan)}`);
     record.exit ||= EXIT.harness;
   }
 }
@@ -306,7 +312,8 @@ export async function regress(plan: RegressPlan): Promise<RegressionRecord> {
     signal: plan.signal,
     measure: plan.measure,
     keep: async (candidate, round) => {
-      await file.keep((candidate as Entrant).key, round);
+      // What nobody can resume would only fill the file.
+      if (!isCustom(candidate.subject)) await file.keep((candidate as Entrant).key, round);
       plan.onRound?.(candidate);
     },
   });

@@ -13,7 +13,7 @@ import { showRecord } from "../../lib/regress/record.ts";
 import { adviceOf } from "../../lib/regress/trend.ts";
 import { commandBehind } from "../../lib/server/custom.ts";
 import { BASELINE_NIGHTS } from "../../lib/regress/baseline.ts";
-import { exitOfNight, EXPERIMENTS, readNight, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, leftBy, readNight, runNight } from "./night.ts";
 import { type Github, reportToGithub } from "./report.ts";
 
 const USAGE = `Usage: deno task nightly [--experiments a,b] [flags]
@@ -42,9 +42,9 @@ const githubHere = (): Github => ({
   output: Deno.env.get("GITHUB_OUTPUT") || null,
 });
 
-await runScript(USAGE, () =>
-  interruptible(async (signal) => {
-    const { own, words } = commandBehind(Deno.args);
+await runScript(USAGE, () => {
+  const { own, words } = commandBehind(Deno.args);
+  return interruptible(async (signal) => {
     const flags = parseFlags(own, {
       boolean: ["new-baseline", "allow-inconclusive", "json"],
       string: ["experiments", "name", "port", "path"],
@@ -66,4 +66,5 @@ await runScript(USAGE, () =>
       await reportToGithub(found, changes, githubHere());
     });
     return exitOfNight(record, flags["allow-inconclusive"]);
-  }, "the rounds until then are stored, and the same command resumes from them."));
+  }, leftBy(words));
+});

@@ -87,6 +87,12 @@ export async function runNight(
   return record;
 }
 
+/** What an interrupted night leaves, as the end of a sentence. Nobody knows whether the program of a command is the same later. */
+export const leftBy = (words: string[] | null): string =>
+  words === null
+    ? "the rounds until then are stored, and the same command resumes from them."
+    : "nothing is kept of a server of your own, and a later run begins anew.";
+
 /** The exit code of the command. A job that must not fail where nothing could be decided allows inconclusive nights. */
 export function exitOfNight({ exit }: Pick<RegressionRecord, "exit">, allowInconclusive: boolean): number {
   return allowInconclusive && exit === EXIT.inconclusive ? EXIT.ok : exit;

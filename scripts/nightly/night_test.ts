@@ -13,7 +13,7 @@ import { hostFacts } from "../../lib/sampling/host.ts";
 import { commandBehind } from "../../lib/server/custom.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
-import { exitOfNight, EXPERIMENTS, nightlyExperiments, readNight, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, leftBy, nightlyExperiments, readNight, runNight } from "./night.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -211,9 +211,15 @@ Deno.test("a server of one's own gets a baseline, is judged by it, and its round
     return Promise.resolve(round(0));
   };
   await assertRejects(() => here.night(0, { candidates, measure, signal: stop.signal }), Error, "interrupted");
+  assertEquals([...Deno.readDirSync(here.dirOf("here"))].map(({ name }) => name).sort(), [BASELINE, "history.jsonl"]);
   here.said.length = 0;
   await here.night(0, { candidates });
   assertEquals(here.said.filter((sentence) => sentence.includes("Resuming")), []);
+});
+
+Deno.test("an interrupted night promises to resume experiments, and not a server of one's own", () => {
+  assertMatch(leftBy(null), /the same command resumes from them\.$/);
+  assertMatch(leftBy(["node", "server.js"]), /a later run begins anew\.$/);
 });
 
 Deno.test("only inconclusive nights are allowed to end with 0", () => {
