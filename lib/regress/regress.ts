@@ -7,7 +7,7 @@
 import { join } from "node:path";
 import * as baselines from "./baseline.ts";
 import { BASELINE, type BaselineEntry, DamagedBaseline, type Digests, type HostKind } from "./baseline.ts";
-import { type Decision, isBaseline } from "./decision.ts";
+import { type Decision, whyNoBaseline } from "./decision.ts";
 import { EXIT } from "../cli/exit.ts";
 import { foundOften } from "../results/findings.ts";
 import type { Experiment } from "../catalogue/header.ts";
@@ -194,11 +194,12 @@ async function entriesOf(
 ): Promise<BaselineEntry[]> {
   const digests = await digestsOf(plan);
   const rows = experiments.filter(({ experiment }) => names.includes(experiment));
-  const good = rows.filter(({ verdict, log_ratios }) => verdict !== "broken" && isBaseline(log_ratios, plan.rounds));
-  for (const { experiment } of rows.filter((row) => !good.includes(row))) {
-    plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
+  const why = ({ verdict, log_ratios }: RegressionRow) =>
+    verdict === "broken" ? "it broke" : whyNoBaseline(log_ratios, plan.rounds);
+  for (const row of rows.filter((row) => why(row) !== null)) {
+    plan.say(`${row.experiment} gets no new baseline: ${why(row)}.`);
   }
-  return good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
+  return rows.filter((row) => why(row) === null).map(({ experiment, connections, log_ratios }): BaselineEntry => ({
     experiment,
     reference,
     connections,
