@@ -175,17 +175,21 @@ function notes(record: RegressionRecord): string[] {
   return [...why, ...weak];
 }
 
-/** The sentence, the table and the notes, for a terminal. */
-export function showRecord(record: RegressionRecord): string {
+/**
+ * The table, the notes and the sentence, for a terminal.
+ *
+ * @param sentence How it ended, from whoever knows more of it than the record says.
+ */
+export function showRecord(record: RegressionRecord, sentence = sentenceOf(record)): string {
   const lines = notes(record).map((note) => `  ${note}`);
-  return [table(record.experiments, COLUMNS), ...lines, sentenceOf(record)].join("\n");
+  return [table(record.experiments, COLUMNS), ...lines, sentence].join("\n");
 }
 
 /** The same in Markdown. */
-export function recordMarkdown(record: RegressionRecord): string {
+export function recordMarkdown(record: RegressionRecord, sentence = sentenceOf(record)): string {
   const lines = notes(record).map((note) => `- ${note}`);
   const facts = `\`${record.command}\`, reference ${record.reference}, Deno ${record.deno}, ${record.time}`;
-  return [`## ${sentenceOf(record)}`, "", markdown(record.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
+  return [`## ${sentence}`, "", markdown(record.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
     "\n",
   );
 }

@@ -14,7 +14,7 @@ import { adviceOf } from "../../lib/regress/trend.ts";
 import { commandBehind } from "../../lib/server/custom.ts";
 import { BASELINE_NIGHTS } from "../../lib/regress/baseline.ts";
 import { exitOfNight, EXPERIMENTS, leftBy, readNight, runNight } from "./night.ts";
-import { type Github, reportToGithub } from "./report.ts";
+import { type Github, reportToGithub, sentenceOfNight } from "./report.ts";
 
 const USAGE = `Usage: deno task nightly [--experiments a,b] [flags]
        deno task nightly --name NAME [--port N] [--path /healthz] [flags]
@@ -60,10 +60,11 @@ await runScript(USAGE, () => {
       signal,
       command: taskLine("nightly", Deno.args),
     });
-    const record = await runNight(plan, async (found) => {
+    const record = await runNight(plan, async (found, made) => {
       const changes = await adviceOf(plan.dir);
-      console.log(flags.json ? JSON.stringify(found, null, 2) : showRecord(found) + changes);
-      await reportToGithub(found, changes, githubHere());
+      const shown = showRecord(found, sentenceOfNight(found, made)) + changes;
+      console.log(flags.json ? JSON.stringify(found, null, 2) : shown);
+      await reportToGithub(found, made, changes, githubHere());
     });
     return exitOfNight(record, flags["allow-inconclusive"]);
   }, leftBy(words));

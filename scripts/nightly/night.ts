@@ -66,24 +66,35 @@ async function allHistory(results: string): Promise<RegressionRecord[]> {
 
 const isChange = ({ step }: BaselineStep) => step !== "leave";
 
-/**
- * Measures and judges, reports, and makes or extends baselines. It reports before it touches a baseline: a verdict is not
- * lost where that fails.
- *
- * @throws As `regress` and `addToBaseline`.
- */
-export async function runNight(
-  plan: RegressPlan,
-  report: (record: RegressionRecord) => Promise<void>,
-): Promise<RegressionRecord> {
-  const record = await regress(plan);
-  await report(record);
-  if (plan.updateBaseline || record.exit === EXIT.harness) return record;
+/** Makes and extends baselines by a night, and returns the experiments that have got their first one. */
+async function keepBaselines(plan: RegressPlan, record: RegressionRecord): Promise<string[]> {
+  if (plan.updateBaseline || record.exit === EXIT.harness) return [];
   const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
   const steps = decideBaselines({ record, nights, history: await allHistory(dirname(plan.dir)) });
   for (const { reason } of steps) if (reason !== null) plan.say(reason);
   const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
-  if (wanted.length > 0) await addToBaseline(plan, record, wanted);
+  const taken = wanted.length > 0 ? await addToBaseline(plan, record, wanted) : [];
+  return taken.filter((name) => steps.some(({ experiment, step }) => experiment === name && step === "make"));
+}
+
+/**
+ * Measures and judges, makes or extends baselines, and reports. It reports where a baseline cannot be stored too: the verdict
+ * is not lost then.
+ *
+ * @param report Takes what was found, and the experiments that have got their first baseline here.
+ * @throws As `regress` and `addToBaseline`.
+ */
+export async function runNight(
+  plan: RegressPlan,
+  report: (record: RegressionRecord, made: readonly string[]) => Promise<void>,
+): Promise<RegressionRecord> {
+  const record = await regress(plan);
+  let made: string[] = [];
+  try {
+    made = await keepBaselines(plan, record);
+  } finally {
+    await report(record, made);
+  }
   return record;
 }
 
