@@ -45,3 +45,8 @@ Deno.test("the sentence of a record ends the table, and begins the Markdown", ()
   assertEquals(showRecord(record).split("\n").at(-1), sentence);
   assertEquals(recordMarkdown(record).split("\n")[0], `## ${sentence}`);
 });
+
+Deno.test("the headings in Markdown are whole words", () => {
+  const heading = recordMarkdown(night(1, { ratio: 1 })).split("\n")[2]!;
+  assertStringIncludes(heading, "| ratio to reference | CPU-µs/request | connections | valid rounds |");
+});
