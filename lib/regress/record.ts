@@ -9,7 +9,7 @@ import { EXIT } from "../cli/exit.ts";
 import { field, number, numberOrNull, text, textOrNull } from "../results/check.ts";
 import { FOUND } from "../results/findings.ts";
 import { type Lines, readLines } from "../results/jsonl.ts";
-import { count, MISSING } from "../text/format.ts";
+import { count, counted, MISSING } from "../text/format.ts";
 import { type Column, markdown, table } from "../text/table.ts";
 import { HOST_KIND } from "./baseline.ts";
 
@@ -55,6 +55,10 @@ export const REGRESSION_ROW = v.strictObject({
 });
 export type RegressionRow = v.InferOutput<typeof REGRESSION_ROW>;
 
+const UNDECIDED = v.strictObject({ experiment: text, nights: number });
+/** An experiment about which nothing was decided, for so many nights in a row. */
+export type Undecided = v.InferOutput<typeof UNDECIDED>;
+
 /** One run. */
 export const REGRESSION_RECORD = v.strictObject({
   schema: field(v.literal(HISTORY_SCHEMA), "the version of this format"),
@@ -71,6 +75,13 @@ export const REGRESSION_RECORD = v.strictObject({
     "the exit code: 0 not slower, 1 slower or broken, 3 inconclusive, 69 nothing runs here, 70 not stored",
   ),
   experiments: field(v.array(REGRESSION_ROW), "what was found of each: see below"),
+  undecided: v.exactOptional(
+    field(
+      v.array(UNDECIDED),
+      "only in what `deno task nightly --json` prints: `experiment` and `nights` where nothing was decided for several " +
+        "nights in a row",
+    ),
+  ),
 });
 export type RegressionRecord = v.InferOutput<typeof REGRESSION_RECORD>;
 
@@ -153,6 +164,13 @@ function badSentence(rows: readonly RegressionRow[]): string {
   ].join(" ");
 }
 
+/** About what nothing was decided for several nights, as part of a sentence; null: of nothing. */
+export function undecidedFor({ undecided }: Pick<RegressionRecord, "undecided">): string | null {
+  if (undecided === undefined || undecided.length === 0) return null;
+  const each = undecided.map(({ experiment, nights }) => `${experiment} for ${counted(nights, "night")}`);
+  return `nothing was decided about ${each.join(", about ")} in a row`;
+}
+
 /** How it ended, in one line. */
 export function sentenceOf(record: Pick<RegressionRecord, "exit" | "new_baseline" | "experiments">): string {
   const { exit, new_baseline, experiments } = record;
@@ -172,7 +190,8 @@ function notes(record: RegressionRecord): string[] {
         of.findings.map(({ server, id }) => `${server}: ${id}`).join(", ")
       }`
     );
-  return [...why, ...weak];
+  const undecided = undecidedFor(record);
+  return [...why, ...weak, ...(undecided === null ? [] : [`Warning: ${undecided}.`])];
 }
 
 /**

@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { describeKind, HOST_KIND, isSameKind } from "../../lib/regress/baseline.ts";
-import { recordMarkdown, type RegressionRecord } from "../../lib/regress/record.ts";
+import { recordMarkdown, type RegressionRecord, undecidedFor } from "../../lib/regress/record.ts";
 import { text } from "../../lib/results/check.ts";
 import { parseLine } from "../../lib/results/jsonl.ts";
 
@@ -84,9 +84,9 @@ export function reasonToLeave(
   if (event !== "schedule" && (branch === "" || branch !== defaultBranch)) return "this is not the default branch";
   if (record.new_baseline) return "a new baseline judges nothing";
   if (record.exit === EXIT.ok || record.exit === EXIT.failed) return null;
-  return record.exit === EXIT.inconclusive
-    ? "the night is inconclusive"
-    : `the night ended with exit code ${record.exit}`;
+  if (record.exit !== EXIT.inconclusive) return `the night ended with exit code ${record.exit}`;
+  const undecided = undecidedFor(record);
+  return `the night is inconclusive${undecided === null ? "" : `, and ${undecided}`}`;
 }
 
 /** The entries of a night. */

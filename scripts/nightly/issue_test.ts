@@ -178,6 +178,10 @@ Deno.test("the issue is left alone where a night says nothing of it", () => {
     ["there is no verdict of this night", reasonToLeave(null, SCHEDULE)],
     ["a new baseline judges nothing", reasonToLeave({ ...good, new_baseline: true }, SCHEDULE)],
     ["the night is inconclusive", reasonToLeave(record(1, { a: "inconclusive" }), SCHEDULE)],
+    [
+      "the night is inconclusive, and nothing was decided about a for 4 nights in a row",
+      reasonToLeave(record(1, { a: "inconclusive" }, { undecided: [{ experiment: "a", nights: 4 }] }), SCHEDULE),
+    ],
     ["the night ended with exit code 69", reasonToLeave({ ...good, exit: EXIT.unavailable }, SCHEDULE)],
     ["the night ended with exit code 70", reasonToLeave({ ...good, exit: EXIT.harness }, SCHEDULE)],
   ];

@@ -14,6 +14,7 @@ import { machinesIn } from "../../lib/results/machine.ts";
 import { readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { type BaselineStep, decideBaselines } from "./baselines.ts";
+import { withUndecided } from "./undecided.ts";
 
 /** What a night measures: one experiment of each kind, so that it fits into a night on a slow machine. */
 export const EXPERIMENTS = ["event-loop", "deno-serve", "io-uring"];
@@ -67,10 +68,14 @@ async function allHistory(results: string): Promise<RegressionRecord[]> {
 const isChange = ({ step }: BaselineStep) => step !== "leave";
 
 /** Makes and extends baselines by a night, and returns the experiments that have got their first one. */
-async function keepBaselines(plan: RegressPlan, record: RegressionRecord): Promise<string[]> {
+async function keepBaselines(
+  plan: RegressPlan,
+  record: RegressionRecord,
+  history: readonly RegressionRecord[],
+): Promise<string[]> {
   if (plan.updateBaseline || record.exit === EXIT.harness) return [];
   const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
-  const steps = decideBaselines({ record, nights, history: await allHistory(dirname(plan.dir)) });
+  const steps = decideBaselines({ record, nights, history });
   for (const { reason } of steps) if (reason !== null) plan.say(reason);
   const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
   const taken = wanted.length > 0 ? await addToBaseline(plan, record, wanted) : [];
@@ -89,11 +94,14 @@ export async function runNight(
   report: (record: RegressionRecord, made: readonly string[]) => Promise<void>,
 ): Promise<RegressionRecord> {
   const record = await regress(plan);
+  let found = record;
   let made: string[] = [];
   try {
-    made = await keepBaselines(plan, record);
+    const history = await allHistory(dirname(plan.dir));
+    found = withUndecided(record, history);
+    made = await keepBaselines(plan, record, history);
   } finally {
-    await report(record, made);
+    await report(found, made);
   }
   return record;
 }

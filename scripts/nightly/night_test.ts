@@ -70,7 +70,7 @@ function lab() {
     },
     /** Moves all that is stored to earlier days. */
     age: (days: number, machine = "here") => {
-      for (const name of [BASELINE, "history.jsonl"]) {
+      for (const { name } of Deno.readDirSync(dirOf(machine))) {
         const path = join(dirOf(machine), name);
         const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
         const text = Deno.readTextFileSync(path);
@@ -156,6 +156,21 @@ Deno.test("rounds that are too few or too unlike make no baseline", async () => 
   assertEquals((await at.night(0, { measure })).exit, EXIT.inconclusive);
   assertEquals(await at.nights(), []);
   assertStringIncludes(at.said.at(-1)!, "event-loop gets no new baseline: its rounds are too unlike");
+});
+
+Deno.test("the third night without a verdict is reported as such, and stored as the others are", async () => {
+  using at = lab();
+  let n = 0;
+  // No two nights have the same rounds: those would be one run.
+  const measure = () => Promise.resolve(round((n++ % 2 === 0 ? 0.3 : -0.3) + n * 1e-6));
+  for (let i = 0; i < 3; i++) {
+    if (i > 0) at.age(1);
+    await at.night(0, { measure });
+  }
+  assertEquals(at.reported.map(({ undecided }) => undecided), [undefined, undefined, [
+    { experiment: "event-loop", nights: 3 },
+  ]]);
+  assertEquals((await at.history()).map(({ undecided }) => undecided), [undefined, undefined, undefined]);
 });
 
 Deno.test("the verdict is reported although the baseline cannot be stored, and no baseline is claimed then", async () => {

@@ -5,7 +5,7 @@
  */
 import { EXIT } from "../../lib/cli/exit.ts";
 import { appendTo } from "../../lib/regress/command.ts";
-import { recordMarkdown, type RegressionRecord, sentenceOf } from "../../lib/regress/record.ts";
+import { recordMarkdown, type RegressionRecord, sentenceOf, undecidedFor } from "../../lib/regress/record.ts";
 
 /** Where the job takes reports. */
 export interface Github {
@@ -18,7 +18,7 @@ export interface Github {
 }
 
 /** What of a record makes its sentence. */
-type Ended = Parameters<typeof sentenceOf>[0];
+type Ended = Parameters<typeof sentenceOf>[0] & Parameters<typeof undecidedFor>[0];
 
 /** Whether all that a night leaves open has its first baseline now. */
 const isFirst = ({ exit, experiments }: Ended, made: readonly string[]) =>
@@ -41,8 +41,11 @@ export function sentenceOfNight(record: Ended, made: readonly string[]): string 
 /** The line that GitHub shows beside a job; null: there is nothing to point out. */
 export function annotationOf(record: Ended, made: readonly string[]): string | null {
   if (record.exit === EXIT.ok) return null;
-  const level = isFirst(record, made) ? "notice" : record.exit === EXIT.inconclusive ? "warning" : "error";
-  return `::${level}::${sentenceOfNight(record, made).replaceAll("%", "%25")}`; // GitHub decodes it
+  const undecided = undecidedFor(record);
+  const isFine = undecided === null && isFirst(record, made);
+  const level = isFine ? "notice" : record.exit === EXIT.inconclusive ? "warning" : "error";
+  const text = sentenceOfNight(record, made) + (undecided === null ? "" : ` Also, ${undecided}.`);
+  return `::${level}::${text.replaceAll("%", "%25")}`; // GitHub decodes it
 }
 
 /** Writes annotation, summary, and the output `night`: the record, in one line of JSON. Needs `--allow-run` for tee. */

@@ -48,6 +48,17 @@ Deno.test("the first night says that a baseline was made and what it is for, and
   assertMatch(annotationOf(broken, ["my-api"])!, /^::error::Broken: a\. A baseline was made of my-api: /);
 });
 
+Deno.test("several nights in a row without a verdict are a warning beside the job and in the summary", () => {
+  const undecided = [{ experiment: "a", nights: 4 }, { experiment: "b", nights: 3 }];
+  const record = { ...night(1, { ratio: 1, experiment: "a", verdict: "inconclusive" }), exit: 3, undecided };
+  const said = "nothing was decided about a for 4 nights, about b for 3 nights in a row.";
+  assertMatch(recordMarkdown(record), new RegExp(`^- Warning: ${said}$`, "m"));
+  for (const made of [[], ["a"]]) {
+    const annotation = annotationOf(record, made)!;
+    assert(annotation.startsWith("::warning::") && annotation.endsWith(`Also, ${said}`), annotation);
+  }
+});
+
 Deno.test({
   name: "a job gets the table as its summary, and the record as an output of one line, behind what other steps wrote",
   ignore: Deno.build.os === "windows", // it has no tee
