@@ -11,6 +11,8 @@ import { type Candidate, spoiltBy } from "./rounds.ts";
  * comes in bursts, and of pairs of neighbours the more are spared, the shorter they are.
  */
 export const ROUND = { rounds: 30, slices: 24, seconds: 0.125, settleSeconds: 10 };
+/** How long that takes for one server: a round is six seconds of slices, start and warm-up of both up to twenty more. */
+export const TAKES = "5 to 13 minutes, and as many again where fresh rounds must decide";
 /** A first look. */
 export const QUICK_ROUND = { rounds: 10, slices: 16, seconds: 0.125, settleSeconds: 3 };
 /** Enough for every loop to find several that are ready, few enough for a thread or a process each. */
