@@ -27,6 +27,12 @@ const round = (log: number): RoundFound => ({
   candidate_cpu_us_per_request: 10 * Math.exp(log),
 });
 
+/** Moves all times in a file to earlier days. */
+function moveBack(path: string, days: number): void {
+  const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
+  Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replaceAll(/(?<="time": ?")[^"]+/g, earlier));
+}
+
 /** Folders for the results of several machines, and nights whose rounds are made up. */
 function lab() {
   const results = folder();
@@ -71,10 +77,7 @@ function lab() {
     /** Moves all that is stored to earlier days. */
     age: (days: number, machine = "here") => {
       for (const { name } of Deno.readDirSync(dirOf(machine))) {
-        const path = join(dirOf(machine), name);
-        const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
-        const text = Deno.readTextFileSync(path);
-        Deno.writeTextFileSync(path, text.replaceAll(/(?<="time": ?")[^"]+/g, earlier));
+        moveBack(join(dirOf(machine), name), days);
       }
     },
     [Symbol.dispose]: () => results[Symbol.dispose](),
