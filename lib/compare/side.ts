@@ -110,8 +110,9 @@ export function wrongIn(window: Wrong): { what: string; ended: "crashed" | "limi
   const stretch = `in a slice of ${Number(seconds.toPrecision(3))} s`;
   if (requests > 0) return { what: `${stretch} ${counts.join(", ")}`, ended: "crashed" };
   if (counts.length > 0) return { what: `no request was answered ${stretch}: ${counts.join(", ")}`, ended: "crashed" };
-  const due = window.scheduled === 0 ? "due" : "answered";
-  return { what: `no request was ${due} ${stretch}, and no connection was lost`, ended: "limited" };
+  if (window.scheduled === 0) return { what: `no request was due ${stretch}: the rate is too low`, ended: "limited" };
+  const why = "no connection was lost: an answer takes longer, or others use the cores";
+  return { what: `no request was answered ${stretch}, and ${why}`, ended: "limited" };
 }
 
 /** Stop it, or bind it with `await using`. */
