@@ -13,7 +13,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { boundOf, type Finding } from "../results/findings.ts";
 import { behind } from "../run/watch.ts";
 import { type Metrics, type Parameters, type Result } from "../results/results.ts";
-import { bounded, BROADCAST_COLUMNS, inLine } from "../tables/runs.ts";
+import { bounded, BROADCAST_COLUMNS } from "../tables/runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
 export const isQuick = Deno.env.get("C10K_QUICK") === "1";
@@ -76,10 +76,7 @@ const RESULT_COLUMNS: Column<Result>[] = [
 ];
 
 /** The same of broadcasts: in the first column stands the server. */
-const DELIVERY_COLUMNS: Column<Result>[] = [
-  RESULT_COLUMNS[0]!,
-  ...BROADCAST_COLUMNS.slice(1, -1).map((column) => ({ ...column, heading: inLine(column.heading) })),
-];
+const DELIVERY_COLUMNS: Column<Result>[] = [RESULT_COLUMNS[0]!, ...BROADCAST_COLUMNS.slice(1, -1)];
 
 /** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */
 function short({ rate_per_s }: Parameters, { requests_per_s }: Result["metrics"], findings: Result["findings"]) {

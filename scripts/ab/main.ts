@@ -18,7 +18,7 @@ import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
-import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { CONNECTIONS, QUICK_ROUND, ROUND, TAKES, tellRound } from "../../lib/regress/command.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, setupFlags } from "../../lib/run/setup.ts";
@@ -41,8 +41,9 @@ Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half 
        Without --rate both are asked as fast as they answer; half: of what the
        slower reaches. --quick: ${QUICK_ROUND.rounds} rounds, a first look.
        Judged is CPU time per request, and a change under 2 % is of no interest;
-       latency is not judged. It takes 5 to 13 minutes, and as many again where
-       fresh rounds must decide. Nothing is stored.
+       latency is not judged.
+       It takes ${TAKES}.
+       Nothing is stored.
        It ends with 1 if B is slower, confirmed by fresh rounds, or does not
        answer; with 70 if one of the two cannot be started, or A does not answer.`;
 
