@@ -26,7 +26,7 @@
 import { type Beside, type Estimate, type Facts, type Memory, type Point, type Setting, totalBytes } from "./facts.ts";
 import { MEMORY_SHARE, MIXED, MIXED_FLAGS } from "../results/conventions.ts";
 import { atMost, mixedSeconds } from "../results/duration.ts";
-import { bytes, count } from "../text/format.ts";
+import { bytes, count, counted } from "../text/format.ts";
 
 /** What a server is for. */
 export interface Load {
@@ -191,7 +191,7 @@ function smallOut({ name, held, limit, setting, memory }: Facts, connections: nu
   if (limit === null) {
     return {
       names: [name],
-      why: `never tested beyond ${count(held)} connections${tooMuch}`,
+      why: `never tested beyond ${counted(held, "connection")}${tooMuch}`,
       command: tooMuch === "" ? `deno task exp ${name} --scenario hold --connections ${connections}` : null,
       time: null,
     };

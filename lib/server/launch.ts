@@ -60,9 +60,9 @@ const BANNER = /^Listening\b/;
 const OF_DEBUGGER =
   /^(Debugger (listening|ending) on |Visit chrome:\/\/inspect|For help, see: https:\/\/nodejs\.org|Failed to start inspector|Starting inspector on )/;
 
-/** The end of what stands below an uncaught error: its trace, its fields, or the version of Node. */
-const OF_TRACE = /^(\s|\}$|Node\.js v\d)/;
-const UNCAUGHT = /^(error: |Uncaught |Exception in thread |[\w.]*(Error|Exception)\b.*: )/;
+/** The end of what stands below an uncaught error: its trace, its fields, the version of Node, or what `go run` adds. */
+const OF_TRACE = /^(\s|\}$|Node\.js v\d|exit status \d+$)/;
+const UNCAUGHT = /^(error: |panic: |fatal error: |Uncaught |Exception in thread |[\w.]*(Error|Exception)\b.*: )/;
 
 /** What programs in Rust, as Deno is one, print below an error where RUST_BACKTRACE is set, and the hint where it is not. */
 const BACKTRACE = /^stack backtrace:$/i;

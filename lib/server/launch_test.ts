@@ -38,6 +38,9 @@ Deno.test("of an uncaught error the message counts, whatever its runtime prints 
   );
   const java = 'Exception in thread "main" java.net.BindException: Address already in use';
   assertEquals(lastWords(`${java}\n\tat Main.main(Main.java)\n`), java);
+  const go = "panic: listen tcp :80: bind: permission denied";
+  const goroutine = "goroutine 1 [running]:\nmain.main()\n\t/x/main.go:10 +0x1d\n";
+  for (const end of ["", "exit status 2\n"]) assertEquals(lastWords(`${go}\n\n${goroutine}${end}`), go);
   assertEquals(lastWords("Error: one: two\nno configuration\n"), "no configuration");
 });
 

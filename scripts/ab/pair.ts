@@ -34,7 +34,7 @@ const TWO_DENOS = `deno task ab ${DENOS.join(" ")}`;
 /** What refuses another word than the name of an experiment, such as a file. */
 export const OWN_SERVER = `A server of your own is two commands: ${TWO_DENOS}`;
 /** How the error of the measurement itself is seen. */
-const CONTROL = "A control is the same command twice, --cmd A --cmd A: whatever it shows is no difference.";
+const CONTROL = "A control is the same command twice, --cmd A --cmd A: what it shows is the error of the measurement.";
 
 const HOW = "--deno A,B, --v8-flags=FLAGS, --ref COMMIT or --cmd A --cmd B";
 
