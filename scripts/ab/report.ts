@@ -8,7 +8,6 @@ import { describeHost, type HostFacts } from "../../lib/sampling/host.ts";
 import { thisRuntime } from "../../lib/server/server.ts";
 import { isCustom, pathOf, type Subject } from "../../lib/server/subject.ts";
 import { medianOf } from "../../lib/timing/stats.ts";
-import type { Pair } from "./pair.ts";
 
 /** One of the two that were compared. */
 export interface ReportedSide {
@@ -88,7 +87,7 @@ export function reportJson({ setup, outcome, rounds, ...report }: Report): strin
 
 /** Everything of a comparison that has ended. */
 export function reportOf(
-  [a, b]: Pair,
+  [a, b]: readonly [a: Subject, b: Subject],
   { rounds, connections, ratePerS }: Pick<Candidate, "rounds" | "connections" | "ratePerS">,
   ended: Pick<Report, "exit" | "setup" | "outcome">,
   host: HostFacts,

@@ -27,7 +27,7 @@ const facts = (name: string, more: Partial<Facts>): Facts => ({
   limit: "descriptors",
   setting: null,
   reach: more.held ?? 20_000,
-  memory: { processBytes: 2e7, connectionBytes: 100, kernelBytes: 3900 },
+  memory: MEMORY,
   cpu: line([100, 10]),
   isWired: false,
   wait: [],
@@ -185,16 +185,15 @@ Deno.test("who cannot do it, or is not known to, is out with the reason, and wit
   assertEquals(none, []);
 });
 
+/** A run that held 10 000, and what follows from it. */
+const SIZES = { connections: 10_000, pss_bytes: 21e6, user_bytes_per_conn: 100, kernel_bytes_per_conn: 3900 };
+const MEMORY = { processBytes: 2e7, connectionBytes: 100, kernelBytes: 3900 };
+
 Deno.test("facts come from whole stored figures: ratios to one floor, else the newest single run; peers are left out", () => {
   const cpu = ["throughput", 100, "cpu_us_per_request"] as [ScenarioOf, number, string];
   const stored = storedOf(
     ...[exists("epoll"), exists("poll"), exists("c-epoll")],
-    held("epoll", 10_000, {
-      connections: 10_000,
-      pss_bytes: 21e6,
-      user_bytes_per_conn: 100,
-      kernel_bytes_per_conn: 3900,
-    }),
+    held("epoll", 10_000, SIZES),
     held("poll", 900),
     loaded("poll", { cpu_us_per_request: 8 }),
     loaded("poll", { cpu_us_per_request: 20 }, 1000),
@@ -222,11 +221,7 @@ Deno.test("facts come from whole stored figures: ratios to one floor, else the n
   const { known, unknown } = collect(stored);
   assertEquals([known, unknown].map((all) => all.map(({ name }) => name)), [["epoll", "poll"], ["select"]]);
   const [epoll, poll] = known;
-  assertEquals([epoll!.held, epoll!.limit, epoll!.memory], [10_000, null, {
-    processBytes: 2e7,
-    connectionBytes: 100,
-    kernelBytes: 3900,
-  }]);
+  assertEquals([epoll!.held, epoll!.limit, epoll!.memory], [10_000, null, MEMORY]);
   assertEquals([poll!.held, poll!.limit], [900, "it broke"]);
   // The floor is the median of 6 and 10.
   assertEquals(epoll!.cpu.map(({ us }) => us.toFixed(3)), ["8.800"]);

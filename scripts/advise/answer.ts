@@ -271,10 +271,10 @@ function conditionLines(
   return [...hanging(text.join(" "), width), ...(raise === null || isEnough ? [] : [`    ${raise}`])];
 }
 
-/** What held so many. */
+/** What held so many. Its files are in the JSON: their names are wider than a terminal. */
 const evidenceLines = (evidence: readonly Held[]): string[] =>
-  evidence.map(({ server, connections, command, machine, result }) =>
-    `  ${server} held ${count(connections)} on ${machine} (${command}; ${result})`
+  evidence.map(({ server, connections, command, machine }) =>
+    `  ${server} held ${count(connections)} on ${machine} (${command})`
   );
 
 /** What the waits cannot show of heavy requests of this size; none: they show it. */
