@@ -12,8 +12,7 @@ import { compare, type ComparePlan, type Comparison } from "../compare/compare.t
 import { isQuick, Picture, showTable, showText } from "./show.ts";
 import { figure, isInconclusive, isVoid, ratio as ratioOf, whyNoRatio } from "../tables/comparison.ts";
 import { DISTURBED, FINDING_SAYS } from "../results/findings.ts";
-import { inLine } from "../tables/runs.ts";
-import type { Column } from "../text/table.ts";
+import { type Column, inLine } from "../text/table.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 

@@ -13,7 +13,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { boundOf, type Finding } from "../results/findings.ts";
 import { behind } from "../run/watch.ts";
 import { type Metrics, type Parameters, type Result } from "../results/results.ts";
-import { bounded, BROADCAST_COLUMNS, inLine } from "../tables/runs.ts";
+import { bounded, BROADCAST_COLUMNS } from "../tables/runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
 export const isQuick = Deno.env.get("C10K_QUICK") === "1";
@@ -91,7 +91,7 @@ const RESULT_COLUMNS: Column<Result>[] = [
 const DELIVERY_COLUMNS: Column<Result>[] = [
   RESULT_COLUMNS[0]!,
   { heading: "listeners", cell: heldText },
-  ...BROADCAST_COLUMNS.slice(2, -1).map((column) => ({ ...column, heading: inLine(column.heading) })),
+  ...BROADCAST_COLUMNS.slice(2, -1),
 ];
 
 /** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */

@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { type Column, table } from "./table.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type Column, markdown, table } from "./table.ts";
 
 interface Row {
   name: string;
@@ -41,4 +41,11 @@ Deno.test("a table of long texts becomes a paragraph for each row, without what 
   const texts: Column<Row>[] = [NAME, { ...NOTE, heading: "caps" }, { ...NOTE, heading: "to raise it" }];
   const y = "y".repeat(50);
   assertEquals(table(rows, texts, 80), `memory\n  caps: ${y}\n  to raise it: ${y}\nkernel`);
+});
+
+Deno.test("where a heading stands in one line its words are whole, in Markdown as in a paragraph", () => {
+  const parted = ["connec-\ntions", "CPU-µs\n/request", "valid\nrounds"].map(figure);
+  assertEquals(markdown([], parted).split("\n")[0], "| connections | CPU-µs/request | valid rounds |");
+  const rows = [{ name: "memory", size: 1, note: "y".repeat(50) }];
+  assertStringIncludes(table(rows, [NAME, parted[0]!, NOTE, { ...NOTE, heading: "why" }]), "  connections: 1000000\n");
 });
