@@ -28,7 +28,7 @@ const succeeds = (command: string, ...args: string[]) =>
 const HAS_MOUNTS = succeeds("sh", "-c", "unshare --mount true");
 const HAS_USERS = succeeds("sh", "-c", "unshare --user true");
 const HAS_PYTHON = await isInstalled("python3");
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 30_000;
 const SIGNALLED = 128; // a code above it is of a process that a signal has ended
 
 const LOAD = ["--scenario", "throughput", "--connections", "2", "--seconds", "0.3"];

@@ -23,7 +23,7 @@ import { filesIn, project, ROOT, RunningTask, runTask } from "../lib/testing/tas
 
 const IS_LINUX = Deno.build.os === "linux";
 const KILLS = 6; // the usual tests have time for a few
-const PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
 /** So long after its start a task is killed at the latest: most take longer, with starting Deno, and others are tried again. */
 const LATEST_MS = 2500;
 /** The same of tasks whose faults begin later than that. */

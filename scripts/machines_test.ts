@@ -132,7 +132,7 @@ Deno.test("advise names the commands that measure here, and after them it answer
     /^(epoll|reactor-pool|thread-per-conn) +\d/.exec(line)?.[1] ?? []
   );
   assertEquals(rows, ["reactor-pool", "thread-per-conn", "epoll"]);
-  assertStringIncludes(after.stdout.replace(/\s+/g, " "), "nothing is stored; deno task exp <name> measures one");
+  assertStringIncludes(after.stdout.replace(/\s+/g, " "), "no run is stored; deno task exp <name> measures one");
   assertMatch(
     after.stdout,
     /\nCheck it here: deno task compare thread-per-conn reactor-pool .* --work 50000 [^\n]*\n$/,

@@ -118,7 +118,7 @@ export function readIgnored(output: string): string[] {
 
 /** What `deno test` said of each test that failed: its name, where it stands, and the first line of its error. */
 export function readFailed(output: string): string[] {
-  const failed = /^(.+) => \.\/(\S+)\n(?:error: )?(.*)/gm; // a second list names them without an error
+  const failed = /^(.+) => (?:\.\/)?(\S+:\d+:\d+)\n(?:error: )?(.*)/gm; // a second list names them without an error
   const found = [...stripVTControlCharacters(output).matchAll(failed)]
     .map(([_, name, place, error]) => [`${name} (${place})`, error!.trim()] as const);
   return [...Map.groupBy(found, ([test]) => test)].map(([test, [first]]) => `${test}: ${first![1]}`);

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../lib/cli/errors.ts";
+import { folder } from "../lib/testing/folder.ts";
 import { readFailed, readFlags, readIgnored, readSummary, split } from "./run_tests.ts";
 
 // Captured from deno test 2.9.6, with its colours.
@@ -35,6 +36,15 @@ Deno.test("each failed test is named once at the end, with its place and the fir
     "it ends (lib/b_test.ts:9:6): Leaks detected:",
   ]);
   assertEquals(readFailed(OUTPUT), []);
+});
+
+Deno.test("the last lines of a run name what failed", async () => {
+  using dir = folder();
+  const path = `${dir.path}/breaks_test.ts`;
+  Deno.writeTextFileSync(path, 'Deno.test("it breaks", () => { throw new Error("by design"); });\n');
+  const { code, stdout } = await runTests(path);
+  assertEquals(code, 1);
+  assertMatch(stdout, /^Failed: it breaks \(.*breaks_test\.ts:1:6\): Error: by design\n0 passed, 1 failed$/m);
 });
 
 /** The command, with the permissions of its task. */

@@ -7,9 +7,10 @@ import { MARGIN } from "../claims/figure.ts";
 import { runsHere, speaksHttp } from "../catalogue/catalogue.ts";
 import type { Experiment } from "../catalogue/header.ts";
 import { median } from "../timing/stats.ts";
+import type { Result } from "../results/results.ts";
 import { fullRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
-import { CROWD, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
+import { CROWD, MEMORY_SHARE, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import { atMost, EXP_TIME, usualSeconds } from "../results/duration.ts";
 import type { ComparisonRow, Kind, ReadinessRow } from "../results/rows.ts";
 import { isSpoilt } from "../results/findings.ts";
@@ -38,14 +39,34 @@ export interface Beside {
   handover: Estimate;
 }
 
+/** Memory of a server, as a line: what it takes anyway, and what each connection adds. */
+export interface Memory {
+  /** Null: it was not measured with few connections. */
+  processBytes: number | null;
+  /** Of the process, for each connection. */
+  connectionBytes: number;
+  /** Of the kernel, for each connection; null: it was not measured. */
+  kernelBytes: number | null;
+}
+
+/** Settings of a host that stop a server which could hold more; doctor's names for them. */
+const SETTINGS = [
+  { what: "descriptors per process", stopped: /: descriptors, / },
+  { what: "vm.max_map_count", stopped: /: (mapped areas of memory|memory mappings), / },
+] as const;
+export type Setting = typeof SETTINGS[number]["what"];
+
 /** What is known of one architecture. Null or none: it was not measured. */
 export interface Facts {
   name: string;
   /** Connections that it held; and why no more, null: it was asked for no more. */
   held: number;
   limit: string | null;
-  /** Memory of process and kernel that a connection takes. */
-  bytesPerConn: number | null;
+  /** What stopped it, if that is a setting of the host and no property of the architecture. */
+  setting: Setting | null;
+  /** Connections that it may hold with another setting: as many as the memory of that machine takes. Else those it held. */
+  reach: number;
+  memory: Memory | null;
   /** CPU time of a request under full load, by the connections that ask: ascending. */
   cpu: Point[];
   /** Whether these were measured over a wire: see `wirePoints`. */
@@ -254,6 +275,31 @@ function beside(stored: Stored, name: string, sources: Sources): Beside[] {
 /** Whether it is known what heavy requests do to the others. */
 export const isMixedKnown = (stored: Stored, name: string): boolean => beside(stored, name, new Sources()).length > 0;
 
+/** What a server takes without connections is what it took with the fewest, less what these added. */
+function memoryOf(holds: readonly Result[]): Memory | null {
+  const user = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics.user_bytes_per_conn;
+  const kernel = holds.findLast(({ metrics }) => metrics.kernel_bytes_per_conn !== null)?.metrics.kernel_bytes_per_conn;
+  const fewest = holds.filter(({ metrics }) => metrics.pss_bytes !== null)
+    .toSorted((a, b) => a.metrics.connections! - b.metrics.connections!)[0]?.metrics;
+  if (user === undefined || fewest === undefined) return null;
+  const connectionBytes = Math.max(0, user!); // a slope below nothing means that nothing was found
+  const processBytes = fewest.pss_bytes! - connectionBytes * (fewest.connections ?? 0);
+  return {
+    processBytes: processBytes > 0 ? processBytes : null,
+    connectionBytes,
+    kernelBytes: kernel ?? null,
+  };
+}
+
+/** Memory of so many connections. */
+export const totalBytes = ({ processBytes, connectionBytes, kernelBytes }: Memory, connections: number): number =>
+  (processBytes ?? 0) + (connectionBytes + (kernelBytes ?? 0)) * connections;
+
+/** The most connections for which the memory of a machine is enough. */
+function mostFor({ processBytes, connectionBytes, kernelBytes }: Memory, memoryBytes: number): number {
+  return Math.floor((memoryBytes * MEMORY_SHARE - (processBytes ?? 0)) / (connectionBytes + (kernelBytes ?? 0)));
+}
+
 /** What is known of one architecture; or the command that makes what is missing. */
 function factsOf(stored: Stored, name: string): Facts | Unknown {
   const holds = fullRuns(stored, name, "hold");
@@ -274,12 +320,17 @@ function factsOf(stored: Stored, name: string): Facts | Unknown {
   if (larger !== null) sources.results.add(larger.path);
   const wait = waitPoints(stored, name, sources);
   const heavy = beside(stored, name, sources);
-  const sized = holds.findLast(({ metrics }) => metrics.user_bytes_per_conn !== null)?.metrics;
+  const memory = memoryOf(holds);
+  const held = larger?.held ?? most.metrics.answered;
+  const limit = larger === null ? most.reason : null;
+  const setting = SETTINGS.find(({ stopped }) => limit !== null && stopped.test(limit))?.what ?? null;
   return {
     name,
-    held: larger?.held ?? most.metrics.answered,
-    limit: larger === null ? most.reason : null,
-    bytesPerConn: sized === undefined ? null : sized.user_bytes_per_conn! + (sized.kernel_bytes_per_conn ?? 0),
+    held,
+    limit,
+    setting,
+    reach: setting === null || memory === null ? held : Math.max(held, mostFor(memory, stored.host.memory_bytes)),
+    memory,
     cpu,
     isWired: own.length === 0,
     wait,
@@ -300,6 +351,17 @@ export function collect(stored: Stored): { known: Facts[]; unknown: Unknown[] } 
   const all = stored.experiments.filter(ran).map(({ name }) => factsOf(stored, name));
   const isKnown = (of: Facts | Unknown): of is Facts => "held" in of;
   return { known: all.filter(isKnown), unknown: all.filter((of): of is Unknown => !isKnown(of)) };
+}
+
+/** What is stored and has no weight in an answer: quick ones, and those that others disturbed. */
+export function uncounted({ results, studies }: Stored): { quick: number; disturbed: number } {
+  const all = [...results, ...Object.values(studies).flat()];
+  const full = studies.comparison.filter(({ quick }) => !quick);
+  const disturbed = [
+    ...results.filter(({ quick, scenario, findings }) => !quick && scenario === "throughput" && isSpoilt(findings)),
+    ...full.filter(({ rows }) => rows.every(isInconclusive)),
+  ];
+  return { quick: all.filter(({ quick }) => quick).length, disturbed: disturbed.length };
 }
 
 /** Those that could run on that machine, and of which nothing is stored. */

@@ -1,13 +1,17 @@
 /**
  * Which architecture suits a load, by what was measured on one machine. The model is small, and all of it stands here:
  *
- * - An architecture that has not held so many connections is excluded.
+ * - An architecture that has not held so many connections is excluded, unless a setting of the host stopped it: then it may hold
+ *   as many as memory takes, on the condition that the setting is changed.
+ * - Memory is what the process takes anyway, and for each connection the measured slopes of process and kernel.
  * - A request costs the CPU time that was measured at as many active connections (those that are not idle), on the straight
  *   line between two measured numbers, and that of the nearest one outside of them, which is said.
  * - A call that looks at all connections looks at the idle ones too: what it costs more at all than at the active ones is
- *   added. That is so where one is ready at a time; under load a call finds several, and so it is the most.
+ *   added. That is so where one is ready at a time; under load a call finds several, and so it is the most. Beyond the largest
+ *   measured number it goes on along the last line.
  * - One request of a hundred burns `cpuUs`. How much longer the others wait for it, and what handing it over costs, was
- *   measured at some sizes, and lies on the straight line between two of them; beyond the largest it grows in proportion.
+ *   measured at some sizes, and lies on the straight line between two of them; beyond the largest it grows in proportion. On one
+ *   connection no request waits for another.
  * - What counts is the sum of a request's CPU time and the wait of the light ones: a µs is a µs. The best is the lowest; of
  *   the others, those whose intervals overlap with its own are named, because the figures do not distinguish them.
  *
@@ -19,10 +23,10 @@
  *
  * @module
  */
-import type { Beside, Estimate, Facts, Point } from "./facts.ts";
-import { MIXED, MIXED_FLAGS } from "../results/conventions.ts";
+import { type Beside, type Estimate, type Facts, type Memory, type Point, type Setting, totalBytes } from "./facts.ts";
+import { MEMORY_SHARE, MIXED, MIXED_FLAGS } from "../results/conventions.ts";
 import { atMost, mixedSeconds } from "../results/duration.ts";
-import { count } from "../text/format.ts";
+import { bytes, count, counted } from "../text/format.ts";
 
 /** What a server is for. */
 export interface Load {
@@ -46,8 +50,11 @@ export interface Choice {
   totalUs: number;
   lowUs: number;
   highUs: number;
-  /** Memory of all connections. */
-  bytes: number | null;
+  /** Memory with all connections, in its parts and together. */
+  memory: { process: number | null; connections: number; kernel: number | null; total: number } | null;
+  /** The most connections that it held; and the setting of the host that must be changed for those asked for. */
+  held: number;
+  setting: Setting | null;
   /** Where a figure was taken beyond what was measured, or from a quick study. */
   notes: string[];
 }
@@ -74,11 +81,23 @@ function between(points: readonly Point[], at: number): Estimate {
   return added(scaled(below, 1 - part), scaled(above, part));
 }
 
+/** What a call costs that looks at so many: beyond all measured points it goes on along the last line. */
+function looksAt(points: readonly Point[], at: number): number {
+  const [before, last] = points.slice(-2);
+  if (last === undefined || at <= last.connections) return points.length === 0 ? 0 : between(points, at).us;
+  const slope = (last.us - before!.us) / (last.connections - before!.connections);
+  return last.us + Math.max(0, slope) * (at - last.connections);
+}
+
 const isOutside = (points: readonly Point[], at: number) =>
   at < points[0]!.connections || at > points.at(-1)!.connections;
 
+/** What one request of a hundred burns, where others can wait for it: on one connection there are none. */
+export const heavyOf = ({ connections, cpuUs }: Load) => connections === 1 ? 0 : cpuUs;
+
 /** What requests that burn so much do to the others; null: it is not known. */
-function besideAt({ beside }: Facts, cpuUs: number): Pick<Beside, "wait" | "handover"> | null {
+function besideAt({ beside }: Facts, load: Load): Pick<Beside, "wait" | "handover"> | null {
+  const cpuUs = heavyOf(load);
   if (cpuUs === 0) return { wait: NONE, handover: NONE };
   const last = beside.at(-1);
   if (last === undefined) return null;
@@ -110,19 +129,28 @@ function notesOf({ name, cpu, isWired, wait, beside, isQuick }: Facts, load: Loa
     notes.push(`the cost of waiting was measured at ${range(wait)} descriptors, not at ${count(load.connections)}`);
   }
   const largest = beside.at(-1)?.heavyUs ?? Infinity;
-  if (load.cpuUs > largest) notes.push(`waiting was measured with requests of at most ${count(largest)} µs`);
+  if (heavyOf(load) > largest) notes.push(`waiting was measured with requests of at most ${count(largest)} µs`);
   if (isQuick) notes.push(`a figure of ${name} is from a quick study: there is no full one`);
   return notes;
 }
 
+/** The parts of the memory that so many connections take. */
+function memoryAt(memory: Memory, connections: number): NonNullable<Choice["memory"]> {
+  return {
+    process: memory.processBytes,
+    connections: memory.connectionBytes * connections,
+    kernel: memory.kernelBytes === null ? null : memory.kernelBytes * connections,
+    total: totalBytes(memory, connections),
+  };
+}
+
 /** The price of one architecture; null: it cannot do it, or what it does is not known. */
 function price(facts: Facts, load: Load): Choice | null {
-  const heavy = besideAt(facts, load.cpuUs);
-  if (facts.held < load.connections || heavy === null) return null;
+  const heavy = besideAt(facts, load);
+  if (facts.reach < load.connections || heavy === null) return null;
   const { wait } = heavy;
   const cpu = added(between(facts.cpu, activeOf(load)), heavy.handover);
-  const looks = (at: number) => facts.wait.length === 0 ? 0 : between(facts.wait, at).us;
-  const idleUs = Math.max(0, looks(load.connections) - looks(activeOf(load)));
+  const idleUs = Math.max(0, looksAt(facts.wait, load.connections) - looksAt(facts.wait, activeOf(load)));
   return {
     name: facts.name,
     cpuUs: cpu.us,
@@ -131,7 +159,9 @@ function price(facts: Facts, load: Load): Choice | null {
     totalUs: cpu.us + idleUs + wait.us,
     lowUs: Math.max(0, cpu.low) + idleUs + wait.low, // a difference of two figures has bounds below nothing, CPU time has not
     highUs: cpu.high + idleUs + wait.high,
-    bytes: facts.bytesPerConn === null ? null : Math.max(0, facts.bytesPerConn) * load.connections,
+    memory: facts.memory === null ? null : memoryAt(facts.memory, load.connections),
+    held: facts.held,
+    setting: facts.held < load.connections ? facts.setting : null,
     notes: notesOf(facts, load),
   };
 }
@@ -153,10 +183,35 @@ export interface Out {
   time: string | null;
 }
 
-/** Those that are not among the choices. */
-export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[] {
-  const small = all.filter(({ held }) => held < connections);
-  const unmixed = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && cpuUs > 0);
+/** What stopped it is not all where its memory is too much. A command is no help where this machine cannot hold so many. */
+function smallOut({ name, held, limit, setting, memory }: Facts, connections: number, memoryBytes: number): Out {
+  const wanted = memory === null ? 0 : totalBytes(memory, connections);
+  const most = memoryBytes * MEMORY_SHARE;
+  const tooMuch = wanted <= most ? "" : `; ${count(connections)} would need ${bytes(wanted)} of memory`;
+  if (limit === null) {
+    return {
+      names: [name],
+      why: `never tested beyond ${counted(held, "connection")}${tooMuch}`,
+      command: tooMuch === "" ? `deno task exp ${name} --scenario hold --connections ${connections}` : null,
+      time: null,
+    };
+  }
+  return {
+    names: [name],
+    why: `it holds ${count(held)}: ${limit}${setting === null ? "" : tooMuch}`,
+    command: null,
+    time: null,
+  };
+}
+
+/**
+ * Those that are not among the choices.
+ *
+ * @param memoryBytes The memory of the machine that would measure.
+ */
+export function outOf(all: readonly Facts[], load: Load, memoryBytes = Infinity): Out[] {
+  const small = all.filter(({ reach }) => reach < load.connections);
+  const unmixed = all.filter((facts) => !small.includes(facts) && facts.beside.length === 0 && heavyOf(load) > 0);
   const rest = unmixed.filter(({ isWired }) => !isWired).map(({ name }) => name);
   const wired = unmixed.filter(({ isWired }) => isWired).map(({ name }) => name);
   const why = "the wait of light requests beside heavy ones is not measured";
@@ -164,16 +219,7 @@ export function outOf(all: readonly Facts[], { connections, cpuUs }: Load): Out[
   const command = `deno task compare ${MIXED.reference} ${candidates.join(" ")} ${MIXED_FLAGS}`;
   const time = atMost(mixedSeconds(candidates.length));
   return [
-    ...small.map(({ name, held, limit }) =>
-      limit === null
-        ? {
-          names: [name],
-          why: `never tested beyond ${count(held)} connections`,
-          command: `deno task exp ${name} --scenario hold --connections ${connections}`,
-          time: null,
-        }
-        : { names: [name], why: `it holds ${count(held)}: ${limit}`, command: null, time: null }
-    ),
+    ...small.map((facts) => smallOut(facts, load.connections, memoryBytes)),
     ...(rest.length > 0 ? [{ names: rest, why, command, time }] : []),
     ...(wired.length > 0 ? [{ names: wired, why: `${why} over loopback`, command: null, time: null }] : []),
   ];

@@ -141,28 +141,36 @@ export function crossingChart(pair: Pair, family: (name: string) => string): Lin
 const us = (value: number) => value < 100 ? `${count(value, 1)} µs` : microseconds(value);
 const cost = ({ totalUs, lowUs, highUs }: Choice) => `${us(totalUs)} [${us(lowUs)}, ${us(highUs)}]`;
 
+/** Whether the costs of a pair have waits in them: without heavy requests nobody waits. */
+const hasWaits = ({ axis, load }: Pair): boolean => axis === "cpuUs" || load.cpuUs > 0;
+
 /** The crossing in a sentence, with its margin and how many stored results it rests on. */
 export function crossingSentence(pair: Pair): string {
   const { axis, crossing, before, after, costs } = pair;
   const { at: write } = AXES[axis];
   const end = costs.at(-1)!;
   const apart = crossing.told === crossing.at ? "" : `, and for certain from ${write(crossing.told!)} on`;
-  const results = new Set([...before.results, ...after.results]).size;
-  return `With ${othersOf(pair)}, ${after.name} costs less than ${before.name} from ${
-    write(crossing.at)
-  } on${apart}: ` +
-    `at ${write(end.at)} a request takes ${cost(end.after)} instead of ${cost(end.before)} (${
-      counted(results, "stored result")
-    }).`;
+  const results = counted(new Set([...before.results, ...after.results]).size, "stored result");
+  const range = `from ${write(crossing.at)} on${apart}: at ${write(end.at)}`;
+  const [low, high] = [cost(end.after), cost(end.before)];
+  return hasWaits(pair)
+    ? `With ${
+      othersOf(pair)
+    }, CPU time of a request and wait of the light ones (p99) add up to less in ${after.name} than in ` +
+      `${before.name} ${range} to ${low} instead of ${high} (${results}).`
+    : `With ${
+      othersOf(pair)
+    }, ${after.name} costs less CPU time than ${before.name} ${range} a request takes ${low} instead of ` +
+      `${high} (${results}).`;
 }
 
-/** The same for a terminal: what both cost along the axis, the cheaper one marked. */
+/** The same for a terminal: what both cost along the axis, the lower one marked. */
 export function crossingTable(pair: Pair, width: number): string {
   const { axis, before, after, costs } = pair;
   const shown = costs.filter((_, i) => i % 2 === 0);
   const cell = (key: "before" | "after") => (of: Pair["costs"][number]) => {
-    const isCheaper = of[key].totalUs <= of[key === "before" ? "after" : "before"].totalUs;
-    return `${cost(of[key])}${isCheaper ? " *" : "  "}`;
+    const isLower = of[key].totalUs <= of[key === "before" ? "after" : "before"].totalUs;
+    return `${cost(of[key])}${isLower ? " *" : "  "}`;
   };
   const columns: Column<Pair["costs"][number]>[] = [
     { heading: AXES[axis].heading, cell: ({ at }) => count(at) },

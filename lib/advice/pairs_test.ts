@@ -9,7 +9,9 @@ const facts = (name: string, more: Partial<Facts>): Facts => ({
   name,
   held: 10_000,
   limit: "descriptors",
-  bytesPerConn: 4000,
+  setting: null,
+  reach: more.held ?? 10_000,
+  memory: { processBytes: 2e7, connectionBytes: 100, kernelBytes: 3900 },
   cpu: line([100, 10]),
   isWired: false,
   wait: [],
@@ -43,7 +45,7 @@ Deno.test("the sentence has the crossing, its margin and its evidence; chart and
   const pair = clearestPair([scan, flat], load, "idlePercent")!;
   assertEquals(
     crossingSentence(pair),
-    "With 1 000 connections, flat costs less than scan from 15 % idle on, and for certain from 17 % idle on: at 100 % idle a " +
+    "With 1 000 connections, flat costs less CPU time than scan from 15 % idle on, and for certain from 17 % idle on: at 100 % idle a " +
       "request takes 20.0 µs [18.0 µs, 22.0 µs] instead of 106 µs [105 µs, 107 µs] (2 stored results).",
   );
   const chart = crossingChart(pair, () => "readiness");

@@ -102,7 +102,7 @@ Deno.test("what was held is a bound where all that was asked for was held; what 
     ["kqueue", null, undefined, "not measured"],
   ]);
   assertEquals(of("user_bytes_per_conn").toSorted(), [
-    ["epoll", null, undefined, "-3 connections: no more than noise"], // a logarithmic axis has no place for it
+    ["epoll", null, undefined, "−3 connections: no more than noise"], // a logarithmic axis has no place for it
     ["kqueue", null, undefined, "not measured"],
     ["select", null, undefined, "not known: FD_SETSIZE"],
   ]);

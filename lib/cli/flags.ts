@@ -70,6 +70,16 @@ export interface NumberRule {
   min: number;
   max: number;
   integer?: boolean;
+  /** The unit that the digits stand for, such as `µs`. */
+  unit?: string;
+}
+
+/** How to write what is no number to JavaScript but one to its reader, such as 10,000 or 50ms. */
+function formOf(text: string, { min, max, unit }: NumberRule): string {
+  if (!Number.isNaN(Number(text)) || !/\d/.test(text)) return "";
+  const plain = text.replace(/[,_\s]|%$/g, "");
+  if (Number(plain) >= min && Number(plain) <= max) return `: write it as ${plain}`;
+  return `: write it ${unit === undefined ? "" : `in ${unit}, `}in digits alone`;
 }
 
 /**
@@ -77,10 +87,12 @@ export interface NumberRule {
  *
  * @throws {UsageError} If it is none, or out of its range.
  */
-export function numberFlag(name: string, text: string, { min, max, integer = false }: NumberRule): number {
+export function numberFlag(name: string, text: string, rule: NumberRule): number {
+  const { min, max, integer = false } = rule;
   const value = Number(text);
   if (text.trim() === "" || !(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
-    throw new UsageError(`--${name} ${text} is not ${integer ? "a whole number" : "a number"} from ${min} to ${max}.`);
+    const what = integer ? "a whole number" : "a number";
+    throw new UsageError(`--${name} ${text} is not ${what} from ${min} to ${max}${formOf(text, rule)}.`);
   }
   return value;
 }

@@ -37,6 +37,22 @@ Deno.test("a number is held to its range, and to whole numbers where it must be 
   assertEquals(numberFlag("s", "0.5", { min: 0.1, max: 1 }), 0.5);
 });
 
+Deno.test("what is a number to its reader and none to a program says how to write it", () => {
+  const cases: [text: string, unit: string | undefined, form: string][] = [
+    ["10,000", undefined, "1000000: write it as 10000."],
+    ["10 000", undefined, "1000000: write it as 10000."],
+    ["99%", "percent", "1000000: write it as 99."],
+    ["50ms", "µs", "1000000: write it in µs, in digits alone."],
+    ["10k", undefined, "1000000: write it in digits alone."],
+    ["many", undefined, "1000000."],
+    ["-1", undefined, "1000000."],
+  ];
+  for (const [text, unit, form] of cases) {
+    const rule = { min: 0, max: 1e6, ...(unit !== undefined && { unit }) };
+    assertThrows(() => numberFlag("n", text, rule), UsageError, `--n ${text} is not a number from 0 to ${form}`);
+  }
+});
+
 Deno.test("a list of numbers is separated by commas", () => {
   assertEquals(numberList("n", "10,100", { min: 1, max: 100 }), [10, 100]);
   assertThrows(() => numberList("n", "10,,100", { min: 1, max: 100 }), UsageError);

@@ -11,7 +11,7 @@ import { createGuard } from "../run/guard.ts";
 import { gather } from "../run/broadcast.ts";
 import { climbAll, spent } from "../run/hold.ts";
 import { crash, DEATH_MS, endOf } from "../run/step.ts";
-import { counted } from "../text/format.ts";
+import { count, counted } from "../text/format.ts";
 import type { LoadGenerator, Window } from "../load/generator.ts";
 import { cpuReading } from "../sampling/process.ts";
 import { manifestOf } from "../server/manifest.ts";
@@ -84,6 +84,35 @@ export function isWarm(costs: readonly number[], settleSeconds: number): boolean
   const last = costs.slice(-WARMUP.inARow);
   const hasSettled = last.length === WARMUP.inARow && Math.max(...last) <= Math.min(...last) * (1 + WARMUP.alike);
   return hasSettled || costs.length * WARMUP.seconds >= settleSeconds;
+}
+
+/** What of a window tells that it went wrong. */
+type Wrong = Pick<
+  Window,
+  "seconds" | "requests" | "lost" | "dropped" | "unanswered" | "errors" | "scheduled" | "stopped_early"
+>;
+
+/**
+ * What went wrong in a window; null: nothing. Where nothing was lost either, answers came after the end of the window, or
+ * nothing was due in it: then it is not known to be the server's fault, because others may have had its core.
+ */
+export function wrongIn(window: Wrong): { what: string; ended: "crashed" | "limited" } | null {
+  const { seconds, requests, lost, dropped, unanswered, stopped_early } = window;
+  const counts = [
+    ...(requests > 0 ? [counted(requests, "answer")] : []),
+    ...(lost > 0 ? [`${counted(lost, "connection")} lost`] : []),
+    ...(dropped > 0 ? [`${counted(dropped, "connection")} with an answer that cannot be followed`] : []),
+    ...(unanswered > 0 ? [`${counted(unanswered, "request")} unanswered`] : []),
+    ...Object.entries(window.errors).map(([key, times]) => `${count(times)} ${key}`),
+    ...(stopped_early === null ? [] : [stopped_early]),
+  ];
+  if (requests > 0 && counts.length === (stopped_early === null ? 1 : 2)) return null;
+  const stretch = `in a slice of ${Number(seconds.toPrecision(3))} s`;
+  if (requests > 0) return { what: `${stretch} ${counts.join(", ")}`, ended: "crashed" };
+  if (counts.length > 0) return { what: `no request was answered ${stretch}: ${counts.join(", ")}`, ended: "crashed" };
+  if (window.scheduled === 0) return { what: `no request was due ${stretch}: the rate is too low`, ended: "limited" };
+  const why = "no connection was lost: an answer takes longer, or others use the cores";
+  return { what: `no request was answered ${stretch}, and ${why}`, ended: "limited" };
 }
 
 /** Stop it, or bind it with `await using`. */
@@ -196,20 +225,17 @@ export class Side implements AsyncDisposable {
 
   /** Runs a load in which nothing may go wrong. */
   async #run(load: () => Promise<Window>): Promise<Window> {
-    const broken = (what: string) => new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, "crashed");
+    const broken = (what: string, ended: "crashed" | "limited" = "crashed") =>
+      new CannotCompare(this.experiment, `${this.experiment.name}: ${what}`, ended);
     const window = await load().catch(async (error) => {
       if (this.load.signal.aborted) throw error;
       const over = await endOf(this.server, DEATH_MS);
       throw over === null ? error : broken(crash(over, this.server));
     });
-    const { requests, lost, dropped, unanswered, stopped_early } = window;
-    const errors = Object.entries(window.errors).map(([key, times]) => `, ${times} ${key}`).join("");
-    if (requests > 0 && lost === 0 && dropped === 0 && unanswered === 0 && errors === "") return window;
-    const over = lost > 0 || stopped_early !== null ? await endOf(this.server, DEATH_MS) : null;
-    if (over !== null) throw broken(crash(over, this.server));
-    throw broken(
-      `${counted(requests, "answer")}, ${counted(lost, "connection")} lost, ${unanswered} unanswered${errors}`,
-    );
+    const wrong = wrongIn(window);
+    if (wrong === null) return window;
+    const over = window.lost > 0 || window.stopped_early !== null ? await endOf(this.server, DEATH_MS) : null;
+    throw over === null ? broken(wrong.what, wrong.ended) : broken(crash(over, this.server));
   }
 
   /** The findings of all slices together. */

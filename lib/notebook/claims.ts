@@ -17,6 +17,7 @@ import { type Answer, judgeClaim, type Judged, LEDGER } from "../claims/ledger.t
 import { NotTestable } from "../claims/ratio.ts";
 import { figureOf, tally } from "../claims/table.ts";
 import { cut } from "./excerpt.ts";
+import { checkPrediction } from "./inputs.ts";
 import { count } from "../text/format.ts";
 import { show, showTable, showText } from "./show.ts";
 import { type Look, LOOKS, type Mark } from "./claim_charts.ts";
@@ -101,6 +102,7 @@ export function verdictText({ row, missing }: Answer, guess: number | null, unit
 
 /** Shows the figures of a claim as a chart, and the verdict with its reasons. */
 export async function tryClaim(stored: Stored, id: string, guess: number | null): Promise<Judged> {
+  checkPrediction("Your guess", guess);
   const look = lookOf(id);
   const answer = judgeClaim(claimOf(id), stored);
   await show(claimChart(look, guess, stored));
@@ -161,6 +163,7 @@ async function probeQuickly(name: string): Promise<ProbeRow[]> {
  * seconds. Nothing is stored.
  */
 export async function showSwitches(guess: number | null): Promise<ProbeRow[]> {
+  checkPrediction("Your guess", guess);
   const look = LOOKS["T-switch"]!;
   const probe = findProbe("context-switch");
   const obstacle = await probe.obstacle();

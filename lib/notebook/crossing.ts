@@ -7,6 +7,7 @@ import { find } from "../catalogue/catalogue.ts";
 import type { RankSpec } from "../charts/config.ts";
 import { compare } from "../compare/compare.ts";
 import { boundOf, idsOf } from "../results/findings.ts";
+import { checkSizes, findAll } from "./inputs.ts";
 import { count, microseconds } from "../text/format.ts";
 import { isQuick, Picture, showTable, showText } from "./show.ts";
 import { weakened } from "./pairs.ts";
@@ -112,6 +113,8 @@ export async function crossingLive(
   candidate: string,
   sizesUs: readonly number[],
 ): Promise<Crossing> {
+  findAll([reference, candidate]);
+  checkSizes(sizesUs, 0);
   const picture = new Picture();
   const points: CrossingPoint[] = [];
   const all: ComparisonRow[] = [];

@@ -7,18 +7,30 @@
 import { find } from "../catalogue/catalogue.ts";
 import type { LinesSpec, RankSpec, Value } from "../charts/config.ts";
 import { type Unit, written } from "../charts/theme.ts";
+import { UsageError } from "../cli/errors.ts";
+import { count } from "../text/format.ts";
 import { runC } from "./c_program.ts";
 import { difference, excerpt } from "./excerpt.ts";
 import { held, waits } from "../charts/figures.ts";
+import {
+  checkMetric,
+  checkNumber,
+  checkOptions,
+  checkPrediction,
+  checkRun,
+  checkSizes,
+  checkWhole,
+  findAll,
+} from "./inputs.ts";
 import { type Footprint, footprints } from "./footprint.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { isQuick, Picture, showResults, showText } from "./show.ts";
+import { heldOf, isQuick, Picture, showResults, showText } from "./show.ts";
 import type { Metrics, Parameters, Result, ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { StartError } from "../server/server.ts";
 import { trace } from "./strace.ts";
-import { steps, type Visit, visit, type VisitPlan } from "./visits.ts";
+import { MAX_CLIENTS, steps, type Visit, visit, type VisitPlan } from "./visits.ts";
 import type { ReadinessRow } from "../results/rows.ts";
 
 /** Runs something; what cannot run here comes back as the reason, and is thrown no more. */
@@ -67,26 +79,39 @@ export async function showCalls(name: string): Promise<string[]> {
   return "reason" in calls ? [] : calls.map((line) => line.split("(")[0]!);
 }
 
-const short = (value: number) => String(Number(value.toPrecision(3)));
+/** Three digits, grouped where there are more. */
+function short(value: number): string {
+  const rounded = Number(value.toPrecision(3));
+  return Math.abs(rounded) >= 1000 ? count(rounded) : String(rounded);
+}
+
+/** How many times a prediction what came out is; nothing where one of the two is not above zero: then it says nothing. */
+function timesOf(predicted: number | null, measured: number | null | undefined, limit: string): string {
+  if (predicted === null || predicted <= 0 || typeof measured !== "number" || measured <= 0) return "";
+  const times = short(measured / predicted);
+  return times === "1" ? `, ${limit}as you predicted` : `, ${limit}${times} times what you predicted`;
+}
 
 /**
  * Holds a prediction against what came out. Null: there is none, or nothing came out.
  *
  * @param bound What is measured is a bound of it, and no figure.
+ * @throws {UsageError} If the prediction is no number.
  */
 export async function check(
   what: string,
-  predicted: number | null,
+  predicted: number | null | undefined,
   measured: number | null | undefined,
   unit: Unit,
   bound: "at least" | "at most" | null = null,
 ): Promise<void> {
+  const own = predicted ?? null;
+  checkPrediction(what, own);
   const limit = bound === null ? "" : `${bound} `;
   const say = (value: number) => unit === "ratio" ? short(value) : written(value, unit);
-  const said = predicted === null ? "you predicted nothing" : `you predicted ${say(predicted)}`;
+  const said = own === null ? "you predicted nothing" : `you predicted ${say(own)}`;
   const came = typeof measured === "number" ? `it was ${limit}**${say(measured)}**` : "there is no figure of it here";
-  const times = predicted && typeof measured === "number" ? `, ${limit}× ${short(measured / predicted)}` : "";
-  await showText(`${what}: ${said}, ${came}${times}.`);
+  await showText(`${what}: ${said}, ${came}${timesOf(own, measured, limit)}.`);
 }
 
 /** A server that clients visit. */
@@ -116,8 +141,17 @@ function visitsChart(all: { of: Visited; visits: Visit[] | { reason: string } }[
 /**
  * Lets clients visit one server after the other, with a line for each in one chart, and counts its steps. Returns the visits of
  * each; none of one that cannot run here.
+ *
+ * @throws {UsageError} If a server is not known, or the plan is wrong.
  */
 export async function showVisits(servers: Visited[], plan: Omit<VisitPlan, "args">): Promise<Visit[][]> {
+  findAll(servers.map(({ name }) => name));
+  checkOptions(servers.flatMap(({ args = [] }) => args));
+  checkWhole("clients", plan.clients);
+  if (plan.clients > MAX_CLIENTS) {
+    throw new UsageError(`${plan.clients} clients are too many: take 1 to ${MAX_CLIENTS}.`);
+  }
+  checkNumber("staySeconds", plan.staySeconds);
   const picture = new Picture();
   const all: { of: Visited; visits: Visit[] | { reason: string } }[] = [];
   for (const of of servers) {
@@ -142,6 +176,8 @@ export async function showFootprints(
   lines: FootprintLine[],
   sizes: readonly number[],
 ): Promise<Record<string, Footprint[]>> {
+  findAll(lines.map(([name]) => name));
+  checkSizes(sizes);
   const picture = new Picture();
   const found: Record<string, Footprint[]> = {};
   const reasons: Record<string, string> = {};
@@ -181,6 +217,7 @@ const BATCHES = { whole: 21, quick: 7 };
 
 /** Measures what one wait call costs at each size, with a chart that grows. Returns the rows; none where there is no epoll. */
 export async function showWaits(sizes: readonly number[]): Promise<ReadinessRow[]> {
+  checkSizes(sizes);
   const picture = new Picture();
   const rows: ReadinessRow[] = [];
   const isLinux = Deno.build.os === "linux";
@@ -230,22 +267,31 @@ export async function runEach(
   parameters: { connections: number } & Partial<Parameters>,
   axis: MetricAxis,
 ): Promise<Result[]> {
+  const servers = findAll(names);
+  checkRun(scenario, parameters);
+  checkMetric(axis.metric);
   const picture = new Picture();
   const results: Result[] = [];
   const step = { scenario, parameters: { seconds: isQuick ? 0.5 : 1, warmup_seconds: 0.5, ...parameters } };
-  for (const name of names) {
+  for (const experiment of servers) {
     const rest = { host: hostFacts(), guard: createGuard(), signal: new AbortController().signal };
-    results.push(await runStep({ experiment: find(name), step, ...rest, onProgress: () => {} }));
+    results.push(await runStep({ experiment, step, ...rest, onProgress: () => {} }));
     await picture.draw(metricChart(results, axis));
   }
   await showResults(results);
   return results;
 }
 
-/** One metric of each result, whatever its scenario. */
-export const metricChart = (results: readonly Result[], { metric, ...axis }: MetricAxis): RankSpec =>
-  held(
+/** One metric of each result, whatever its scenario. A server that held fewer connections than asked for says how many. */
+export function metricChart(results: readonly Result[], { metric, ...axis }: MetricAxis): RankSpec {
+  const names = new Map(results.map((of) => {
+    const connections = heldOf(of), isAll = connections === of.parameters.connections;
+    return [of.experiment, isAll ? of.experiment : `${of.experiment}, held ${count(connections)}`];
+  }));
+  const spec = held(
     results.map((of) => ({ experiment: find(of.experiment), hold: of, throughput: undefined, rate: undefined })),
     metric,
     axis,
   );
+  return { ...spec, items: spec.items.map((item) => ({ ...item, name: names.get(item.name)! })) };
+}

@@ -1,5 +1,17 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { check, runEach, showC, showFootprints, showSource, showVisits, showWaits, slopes } from "./lesson.ts";
+import {
+  check,
+  metricChart,
+  runEach,
+  showC,
+  showFootprints,
+  showSource,
+  showVisits,
+  showWaits,
+  slopes,
+} from "./lesson.ts";
+import { describeChart } from "../charts/config.ts";
+import { run, storedOf } from "../testing/fixtures.ts";
 import { showing } from "../testing/jupyter.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -9,11 +21,17 @@ const last = (shown: { data: Record<string, string> }[]) => shown.at(-1)!.data["
 Deno.test("a prediction is held against what came out; none, or nothing that came out, is said", async () => {
   const said = async (predicted: number | null, measured: number | null) =>
     last(await showing(() => check("It", predicted, measured, "us")));
-  assertEquals(await said(4, 10), "It: you predicted 4 µs, it was **10 µs**, × 2.5.");
+  assertEquals(await said(4, 10), "It: you predicted 4 µs, it was **10 µs**, 2.5 times what you predicted.");
+  assertEquals(await said(1, 4200), "It: you predicted 1 µs, it was **4.2 ms**, 4 200 times what you predicted.");
+  assertEquals(await said(10, 10.01), "It: you predicted 10 µs, it was **10.0 µs**, as you predicted.");
+  for (const none of [0, -4]) {
+    assertEquals(await said(none, 10), `It: you predicted ${none === 0 ? "0" : "−4"} µs, it was **10 µs**.`);
+  }
+  assertEquals(await said(4, -10), "It: you predicted 4 µs, it was **−10 µs**.");
   assertEquals(await said(null, 10), "It: you predicted nothing, it was **10 µs**.");
   assertEquals(await said(4, null), "It: you predicted 4 µs, there is no figure of it here.");
   const bound = await showing(() => check("It", 4, 10, "us", "at most"));
-  assertEquals(last(bound), "It: you predicted 4 µs, it was at most **10 µs**, at most × 2.5.");
+  assertEquals(last(bound), "It: you predicted 4 µs, it was at most **10 µs**, at most 2.5 times what you predicted.");
 });
 
 Deno.test("source is shown with its file, its line and its language", async () => {
@@ -67,6 +85,16 @@ Deno.test({
     );
     assertStringIncludes(last(shown), "- iocp: skipped, iocp needs Windows");
   },
+});
+
+Deno.test("a server that held fewer connections than asked for says in the chart how many", () => {
+  const connections = 30_000;
+  const { results } = storedOf(
+    run("epoll", "rate", { connections }, { connections: 19_936, cpu_us_per_request: 9 }),
+    run("poll", "rate", { connections }, { connections, cpu_us_per_request: 40 }),
+  );
+  const axis = { metric: "cpu_us_per_request", title: "T", label: "l", unit: "us", scale: "log" } as const;
+  assertEquals(describeChart(metricChart(results, axis)), "T. epoll, held 19 936: 9 µs. poll: 40 µs.");
 });
 
 Deno.test({

@@ -4,6 +4,7 @@
  * @module
  */
 import { find } from "../catalogue/catalogue.ts";
+import { checkSizes, findAll } from "./inputs.ts";
 import type { LinesSpec } from "../charts/config.ts";
 import { footprints, slope } from "./footprint.ts";
 import { bytes, count, MISSING } from "../text/format.ts";
@@ -71,6 +72,8 @@ export function growthChart(all: readonly Growth[]): LinesSpec {
 
 /** Makes connections to one server after the other, with a chart that grows meanwhile. Nothing is stored. */
 export async function growLive(names: readonly string[], sizes: readonly number[]): Promise<Growth[]> {
+  findAll(names);
+  checkSizes(sizes);
   const picture = new Picture();
   const all: Growth[] = [];
   const few = [sizes[0]!, sizes.at(-1)!];

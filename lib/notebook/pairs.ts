@@ -5,13 +5,14 @@
  * @module
  */
 import { find } from "../catalogue/catalogue.ts";
+import { checkPositive, checkWhole, findAll } from "./inputs.ts";
 import type { RankSpec } from "../charts/config.ts";
 import { bytes, count, counted, MISSING } from "../text/format.ts";
 import { compare, type ComparePlan, type Comparison } from "../compare/compare.ts";
 import { isQuick, Picture, showTable, showText } from "./show.ts";
 import { figure, isInconclusive, isVoid, ratio as ratioOf, whyNoRatio } from "../tables/comparison.ts";
-import { DISTURBED } from "../results/findings.ts";
-import type { Column } from "../text/table.ts";
+import { DISTURBED, FINDING_SAYS } from "../results/findings.ts";
+import { type Column, inLine } from "../text/table.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Manifest } from "../results/schema.ts";
 
@@ -37,7 +38,7 @@ export interface RoundRatio {
   ratio: number | null;
 }
 
-const nameOf = (metric: string) => figure.heading(metric).replace("\n", "");
+const nameOf = (metric: string) => inLine(figure.heading(metric));
 
 /**
  * The ratio of each round as a dot: how far rounds lie apart is what an interval is made of. A server
@@ -145,7 +146,7 @@ export function weakened(rows: readonly ComparisonRow[]): string[] {
   const all = rows.flatMap(({ findings }) => findings).filter(({ id }) => id !== "short_run");
   return [...Map.groupBy(all, ({ id }) => id)].map(([id, found]) => {
     const servers = [...new Set(found.map(({ server }) => server))];
-    return `what weakens the figures of ${servers.join(" and ")}: ${id}`;
+    return `what weakens the figures of ${servers.join(" and ")}: ${FINDING_SAYS[id]}`;
   });
 }
 
@@ -156,6 +157,10 @@ export async function compareLive(
   plan: SmallPlan,
 ): Promise<Comparison> {
   const { connections, title, messagesPerS = null } = plan;
+  const subjects = findAll([reference, ...candidates]);
+  checkWhole("connections", connections);
+  checkWhole("rounds", plan.rounds);
+  if (messagesPerS !== null) checkPositive("messagesPerS", messagesPerS);
   const scenario = messagesPerS === null ? "throughput" : "broadcast", metric = METRIC[scenario];
   const picture = new Picture();
   const seen: RoundRatio[] = [];
@@ -168,7 +173,7 @@ export async function compareLive(
     seen.push({ candidate, round, ratio: values[metric] ?? null });
     drawn = drawn.then(() => draw([]));
   };
-  const found = await compare(find(reference), candidates.map(find), {
+  const found = await compare(subjects[0]!, subjects.slice(1), {
     scenario,
     connections,
     onRound,

@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { chartConfig } from "../charts/config.ts";
 import { compareLive, extremes, roundsChart, showManifests, sides, unequalIn, verdict, weakened } from "./pairs.ts";
 import { found } from "../testing/fixtures.ts";
-import type { Found } from "../results/findings.ts";
+import { FINDING_SAYS, type Found } from "../results/findings.ts";
 import { whyNoRatio } from "../tables/comparison.ts";
 import { showing } from "../testing/jupyter.ts";
 import type { ComparisonRow } from "../results/rows.ts";
@@ -98,8 +98,8 @@ Deno.test("what weakens the figures is shown once with all servers that it conce
     found("io-uring", "client_bound"),
   ];
   assertEquals(weakened([row({ findings }), row({ findings })]), [
-    "what weakens the figures of epoll and io-uring: foreign_load",
-    "what weakens the figures of io-uring: client_bound",
+    `what weakens the figures of epoll and io-uring: ${FINDING_SAYS.foreign_load}`,
+    `what weakens the figures of io-uring: ${FINDING_SAYS.client_bound}`,
   ]);
   assertEquals(weakened([row({ findings: [found("epoll", "short_run")] })]), []);
 });

@@ -6,12 +6,13 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { catalogue, find } from "../catalogue/catalogue.ts";
-import { changePoints } from "../regress/change_points.ts";
+import { changePoints, LEAST_SEGMENT } from "../regress/change_points.ts";
 import type { LinesSpec } from "../charts/config.ts";
 import { tellChanges, type Trend, trendChart, trends } from "../regress/trend.ts";
 import { CONNECTIONS } from "../regress/command.ts";
 import { decide, type Decision } from "../regress/decision.ts";
 import { changeInterval, readHistory, type RegressionRecord } from "../regress/record.ts";
+import { checkNumber, checkWhole } from "./inputs.ts";
 import { isQuick, Picture, show, showText } from "./show.ts";
 import { PatchedCopies } from "../catalogue/patched_copies.ts";
 import { type Candidate, measurePairs, measureRounds, type PlacedRound } from "../regress/rounds.ts";
@@ -19,6 +20,7 @@ import { burntUs, guessTurns, REFERENCE, slowed } from "../regress/selftest/slow
 import { isWholeSelftest, selftestTable } from "../regress/selftest/table.ts";
 import { medianOf } from "../timing/stats.ts";
 import { readBook, RESULTS } from "./stored.ts";
+import { counted } from "../text/format.ts";
 import { seededRandom } from "../timing/random.ts";
 
 /** What a few rounds found. In %, of the CPU time per request; null: there is no figure. */
@@ -81,13 +83,21 @@ function judge(rounds: readonly PlacedRound[], wanted: number, extraUs: number):
   };
 }
 
+/** Why the pairs find less than was injected. It says nothing where the interval contains what was injected. */
+const LESS_FOUND =
+  "Less is found than was injected: while a server is busy for longer, more requests come in, and its next call reports them " +
+  "together. That saves calls.";
+
 /** The verdict in words. */
 export function tellJudgement(name: string, { addedPercent, decision }: LiveJudgement): string {
   if (decision === null) return `${name}: there is no figure`;
   const { verdict, reason, all: { change } } = decision;
   const found = change === null ? "" : `, ${changeInterval(change.estimate, change.low, change.high)}`;
   const put = addedPercent ? `; injected: ${addedPercent.toFixed(1)} %` : "";
-  return `**${name}**: ${verdict.replace("_", " ")}${reason === null ? "" : ` (${reason})`}${found}${put}`;
+  const isLess = addedPercent !== null && change !== null && change.high !== null &&
+    addedPercent > percent(change.high);
+  const said = `**${name}**: ${verdict.replace("_", " ")}${reason === null ? "" : ` (${reason})`}${found}${put}`;
+  return isLess ? `${said}. ${LESS_FOUND}` : said;
 }
 
 /**
@@ -103,6 +113,9 @@ export async function judgeLive(
   rounds: number,
   cpuUs: number | null = null,
 ): Promise<LiveJudgement> {
+  checkNumber("extraPercent", extraPercent);
+  checkWhole("rounds", rounds);
+  if (cpuUs !== null) checkNumber("cpuUs", cpuUs);
   using changed = new PatchedCopies(join(tmpdir(), "c10k-lab")); // a kernel stands in notebooks/, and may write anywhere
   const wanted = isQuick ? Math.min(rounds, 2) : rounds;
   const isSlower = extraPercent > 0 && cpuUs !== null;
@@ -156,6 +169,10 @@ export function madeUpNights(
   { nights, from, changePercent, noisePercent }: Record<"nights" | "from" | "changePercent" | "noisePercent", number>,
   seed = 1,
 ): Trend {
+  checkWhole("nights", nights);
+  checkWhole("from", from);
+  checkNumber("changePercent", changePercent, -100);
+  checkNumber("noisePercent", noisePercent);
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random()); // Box and Muller
   const points = Array.from({ length: nights }, (_, i) => {
@@ -171,10 +188,18 @@ export function madeUpNights(
   };
 }
 
+/** What is said where no change is found: too few nights cannot show one. */
+function noChange(nights: number): string {
+  const least = 2 * LEAST_SEGMENT;
+  return nights >= least
+    ? "No change is found."
+    : `${counted(nights, "night")} cannot show a change: the search needs ${least}, ${LEAST_SEGMENT} on each side.`;
+}
+
 /** Shows nights and where they changed. Returns the first night of the first change, counted from 1; null: there is none. */
 export async function showCourse(course: Trend): Promise<number | null> {
   await show(trendChart(course, find(REFERENCE).family));
-  await showText(tellChanges([course])[0] ?? "No change is found.");
+  await showText(tellChanges([course])[0] ?? noChange(course.points.length));
   return course.changes[0] === undefined ? null : course.changes[0] + 1;
 }
 
@@ -194,5 +219,7 @@ export async function showHistory(history?: readonly RegressionRecord[]): Promis
   const [longest] = all.toSorted((a, b) => b.points.length - a.points.length);
   await show(longest === undefined ? EMPTY : trendChart(longest, familyOf(longest.experiment)));
   const lines = tellChanges(all).map((line) => `- ${line}`).join("\n");
-  await showText(longest === undefined ? "`deno task regress` adds a night." : lines || "No change is found.");
+  await showText(
+    longest === undefined ? "`deno task regress` adds a night." : lines || noChange(longest.points.length),
+  );
 }

@@ -10,6 +10,7 @@ import {
   tellJudgement,
 } from "./regress.ts";
 import { readBook } from "./stored.ts";
+import { decide } from "../regress/decision.ts";
 import type { PlacedRound } from "../regress/rounds.ts";
 import { showing } from "../testing/jupyter.ts";
 import { night } from "../testing/fixtures.ts";
@@ -57,6 +58,31 @@ Deno.test({
 Deno.test("where nothing was measured the sentence says so", () => {
   const nothing = { cpuUs: null, addedPercent: null, foundPercent: null, alonePercent: null, pairedPercent: null };
   assertEquals(tellJudgement("epoll", { ...nothing, decision: null }), "epoll: there is no figure");
+});
+
+Deno.test("where the pairs find less than was injected, the sentence says why that may be", () => {
+  const nothing = { cpuUs: null, foundPercent: null, alonePercent: null, pairedPercent: null };
+  const change = { estimate: 1.074, low: 1.06, high: 1.1 };
+  const decision = decide({ first: Array(8).fill(Math.log(1.074)), fresh: null, baseline: null, rounds: 8 });
+  const said = (addedPercent: number) =>
+    tellJudgement("copy", { ...nothing, addedPercent, decision: { ...decision, all: { ...decision.all, change } } });
+  assertStringIncludes(
+    said(10.5),
+    "+7.4 % [+6.0 %, +10.0 %]; injected: 10.5 %. Less is found than was injected: while",
+  );
+  assertEquals(said(9.5).includes("Less is found"), false);
+});
+
+Deno.test("too few nights cannot show a change, and say so", async () => {
+  const text = async (nights: number) => {
+    const history = Array.from({ length: nights }, (_, i) => night(i, { ratio: 1 }));
+    return (await showing(() => showHistory(history))).at(-1)!.data["text/plain"];
+  };
+  assertEquals(await text(2), "2 nights cannot show a change: the search needs 10, 5 on each side.");
+  assertEquals(await text(10), "No change is found.");
+  const course = madeUpNights({ nights: 1, from: 1, changePercent: 5, noisePercent: 1 });
+  const shown = await showing(() => showCourse(course));
+  assertStringIncludes(shown.at(-1)!.data["text/plain"]!, "1 night cannot show a change");
 });
 
 Deno.test("made-up nights are the same each time, and their change is found where it is large enough", async () => {

@@ -6,6 +6,7 @@
 import { type Frame, watch } from "../run/watch.ts";
 import type { ChartSpec } from "../charts/config.ts";
 import { find } from "../catalogue/catalogue.ts";
+import { checkPositive, checkRun, checkWhole } from "./inputs.ts";
 import { isQuick, latency, Picture, showResults, showText } from "./show.ts";
 import { count } from "../text/format.ts";
 import { StartError } from "../server/server.ts";
@@ -16,6 +17,12 @@ import { boundOf } from "../results/findings.ts";
 import { createGuard } from "../run/guard.ts";
 
 export const FRAME_S = 0.5;
+
+/** What a live chart shows: the server, and how many connections it holds, with those that are wanted where they are more. */
+export function titleOf(name: string, { connections, wanted }: Pick<Frame, "connections" | "wanted">): string {
+  const all = count(wanted.connections);
+  return `${name}, ${connections < wanted.connections ? `${count(connections)} of ${all}` : all} connections`;
+}
 
 export function course(name: string, title: string, frames: readonly Frame[]): ChartSpec {
   const { family } = find(name);
@@ -56,16 +63,19 @@ export async function runLive(
   name: string,
   load: { connections: number; ratePerS: number | null; seconds: number },
 ): Promise<Frame[]> {
+  const experiment = find(name);
+  checkWhole("connections", load.connections);
+  if (load.ratePerS !== null) checkPositive("ratePerS", load.ratePerS);
+  checkPositive("seconds", load.seconds);
   const picture = new Picture();
   const stop = new AbortController();
   const frames: Frame[] = [];
   const frameCount = Math.max(2, Math.round((isQuick ? Math.min(load.seconds, 2) : load.seconds) / FRAME_S));
   const wanted = { connections: load.connections, rate_per_s: load.ratePerS };
-  const title = `${name}, ${count(load.connections)} connections`;
   try {
-    for await (const frame of watch(find(name), () => wanted, stop.signal, FRAME_S)) {
+    for await (const frame of watch(experiment, () => wanted, stop.signal, FRAME_S)) {
       frames.push(frame);
-      await picture.draw(course(name, title, frames));
+      await picture.draw(course(name, titleOf(name, frame), frames));
       if (frames.length >= frameCount) stop.abort();
     }
     await tell(name, frames.at(-1)!);
@@ -83,8 +93,10 @@ export async function run(
   scenario: ScenarioName,
   parameters: { connections: number } & Partial<Parameters>,
 ): Promise<Result> {
+  const experiment = find(name);
+  checkRun(scenario, parameters);
   const result = await runStep({
-    experiment: find(name),
+    experiment,
     host: hostFacts(),
     step: { scenario, parameters: { seconds: 1, warmup_seconds: 0.5, ...parameters } },
     guard: createGuard(),

@@ -13,7 +13,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { boundOf, type Finding } from "../results/findings.ts";
 import { behind } from "../run/watch.ts";
 import { type Metrics, type Parameters, type Result } from "../results/results.ts";
-import { bounded, BROADCAST_COLUMNS, inLine } from "../tables/runs.ts";
+import { bounded, BROADCAST_COLUMNS } from "../tables/runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
 export const isQuick = Deno.env.get("C10K_QUICK") === "1";
@@ -61,9 +61,21 @@ export function latency(of: { findings: readonly Finding[] }, metric: "p50_us" |
   return us !== null && boundIn(of, metric) !== null ? `≤ ${microseconds(us)}` : microseconds(us);
 }
 
+/** How many connections a run held: fewer than it was asked for where it met a limit. `churn` holds none. */
+export function heldOf({ scenario, parameters, metrics }: Pick<Result, "scenario" | "parameters" | "metrics">): number {
+  const asked = parameters.connections;
+  return scenario === "churn" ? asked : Math.min(asked, metrics.connections ?? asked);
+}
+
+/** The same as it is written, with what was asked for where that was more. */
+function heldText(of: Result): string {
+  const connections = heldOf(of), asked = of.parameters.connections;
+  return connections < asked ? `${count(connections)} of ${count(asked)}` : count(asked);
+}
+
 const RESULT_COLUMNS: Column<Result>[] = [
   { heading: "", cell: (of) => of.experiment, left: true },
-  { heading: "connections", cell: (of) => count(of.parameters.connections) },
+  { heading: "connections", cell: heldText },
   { heading: "answered", cell: (of) => count(of.metrics.answered) },
   { heading: "asked/s", cell: (of) => count(of.parameters.rate_per_s) },
   { heading: "requests/s", cell: (of) => bounded(of, count(of.metrics.requests_per_s)) },
@@ -78,7 +90,8 @@ const RESULT_COLUMNS: Column<Result>[] = [
 /** The same of broadcasts: in the first column stands the server. */
 const DELIVERY_COLUMNS: Column<Result>[] = [
   RESULT_COLUMNS[0]!,
-  ...BROADCAST_COLUMNS.slice(1, -1).map((column) => ({ ...column, heading: inLine(column.heading) })),
+  { heading: "listeners", cell: heldText },
+  ...BROADCAST_COLUMNS.slice(2, -1),
 ];
 
 /** Why fewer requests were answered than were asked for; null if it is not so, or they were not counted. */

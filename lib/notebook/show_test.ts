@@ -4,8 +4,9 @@ import type { ChartSpec } from "../charts/config.ts";
 import { introduce, Picture, show, showResults, showTable } from "./show.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { newResult } from "../results/results.ts";
+import { loaded, run, storedOf } from "../testing/fixtures.ts";
 import { showing } from "../testing/jupyter.ts";
-import { run, runLive } from "./run.ts";
+import { run as runNow, runLive, titleOf } from "./run.ts";
 import { stored } from "./stored.ts";
 
 const ignore = Deno.build.os !== "linux";
@@ -63,6 +64,31 @@ Deno.test("results have no column without a figure, and tell what broke and what
   const [heading, , row, ...notes] = shown!.data["text/markdown"]!.split("\n");
   assertEquals([heading, row], ["|  | connections | answered |", "| epoll | 20 | 7 |"]);
   assertEquals(notes, ["", "- epoll: limited, no more", "- epoll: it does not add up"]);
+});
+
+Deno.test("connections are those that were held, with what was asked for where that was more", async () => {
+  const { results } = storedOf(
+    loaded("epoll", { connections: 19_936 }, 30_000),
+    loaded("poll", { connections: 30_000 }, 30_000),
+    run("kqueue", "churn", { connections: 100 }, { connections: 0 }),
+  );
+  const [shown] = await showing(() => showResults(results));
+  assertEquals(shown!.data["text/markdown"]!.trimEnd().split("\n").slice(2), [
+    "| epoll | 19 936 of 30 000 |",
+    "| poll | 30 000 |",
+    "| kqueue | 100 |",
+  ]);
+  const listeners = storedOf(
+    run("ws-threads", "broadcast", { connections: 10_000, message_bytes: 128 }, { connections: 1651 }),
+  );
+  const [table] = await showing(() => showResults(listeners.results));
+  assertStringIncludes(table!.data["text/markdown"]!, "| ws-threads | 1 651 of 10 000 |");
+});
+
+Deno.test("a live chart names the connections that are held", () => {
+  const wanted = { connections: 30_000, rate_per_s: null };
+  assertEquals(titleOf("epoll", { connections: 19_936, wanted }), "epoll, 19 936 of 30 000 connections");
+  assertEquals(titleOf("epoll", { connections: 30_000, wanted }), "epoll, 30 000 connections");
 });
 
 Deno.test("results tell the rate that was asked for, mark a latency that is a bound, and say who fell behind", async () => {
@@ -123,7 +149,7 @@ Deno.test({
   ignore: Deno.build.os === "windows",
   fn: async () => {
     const [shown] = await showing(async () =>
-      assertEquals((await run("iocp", "hold", { connections: 1 })).ended, "skipped")
+      assertEquals((await runNow("iocp", "hold", { connections: 1 })).ended, "skipped")
     );
     assertStringIncludes(shown!.data["text/markdown"]!, "iocp: skipped, iocp needs Windows");
   },

@@ -7,6 +7,7 @@ import { find } from "../catalogue/catalogue.ts";
 import { loads } from "../charts/figures.ts";
 import type { LinesSpec } from "../charts/config.ts";
 import { sloOf } from "../results/capacity.ts";
+import { FINDING_IDS, FINDING_SAYS } from "../results/findings.ts";
 import { SWEEP } from "../results/conventions.ts";
 import type { Stored } from "../results/stored.ts";
 import type { Study } from "../results/studies.ts";
@@ -26,6 +27,14 @@ const nothing = (): LinesSpec => ({
   })),
 });
 
+/** A note of a sweep with what its finding means in place of the id. */
+function inWords(sentence: string): string {
+  const id = FINDING_IDS.find((id) => sentence.startsWith(`${id} at some rates: `));
+  if (id === undefined) return sentence;
+  const servers = sentence.slice(`${id} at some rates: `.length, -1);
+  return `At some rates of ${servers}: ${FINDING_SAYS[id]}.`;
+}
+
 /** The chart and the answer of a sweep. */
 export function loadsShown(
   sweep: Study<"sweep"> | undefined,
@@ -40,7 +49,7 @@ export function loadsShown(
   const { sentences } = describeSweep(sweep.rows, sloOf(sweep.rows), 80);
   return {
     chart: loads(sweep.rows, family),
-    text: sentences.map((sentence) => `- ${sentence}`).join("\n"),
+    text: sentences.map((sentence) => `- ${inWords(sentence)}`).join("\n"),
   };
 }
 

@@ -137,7 +137,7 @@ export function findEntry(entries: readonly BaselineEntry[], wanted: Wanted): Ba
   }
   const others = entries.filter(({ experiment }) => experiment === wanted.experiment);
   const far = others.find(({ kind }) => !isSameKind(kind, wanted.kind));
-  if (others.length === 0) return { missing: "there is no baseline of it" };
+  if (others.length === 0) return { missing: "there was no baseline of it yet" };
   if (far === undefined) return { missing: "its baseline has another reference or number of connections" };
   const kinds = `${describeKind(far.kind)}; this is ${describeKind(wanted.kind)}`;
   return { missing: `its baseline is of another kind of machine (${kinds})` };

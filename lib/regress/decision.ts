@@ -17,6 +17,8 @@
  *
  * @module
  */
+import { MIN_ROUNDS } from "../results/conventions.ts";
+import { count, counted } from "../text/format.ts";
 import { type Interval, medianInterval, medianShift, toRatio } from "../timing/stats.ts";
 
 /** The margin, as a logarithm. */
@@ -114,8 +116,19 @@ export function decide({ first, fresh, baseline, rounds }: Samples, seed = 1): D
   return { verdict: "inconclusive", reason, ...found };
 }
 
-/** Whether the median of the rounds is known well enough to be compared with later. */
-export function isBaseline(logs: Logs, rounds: number): boolean {
+/** Why the median of the rounds is not known well enough to be compared with later; null: it is. */
+export function whyNoBaseline(logs: Logs, rounds: number): string | null {
   const { says, change } = judgeChange(logs, null, rounds);
-  return says !== "too_few" && Math.log(change!.high! / change!.low!) / 2 <= MOST_HALF_WIDTH;
+  if (says === "too_few") {
+    const least = Math.max(MIN_ROUNDS, Math.ceil(rounds * LEAST_VALID_SHARE));
+    return `${count(logs.length)} of ${counted(rounds, "round")} were valid, and ${count(least)} are needed`;
+  }
+  const halfWidth = Math.log(change!.high! / change!.low!) / 2;
+  if (halfWidth <= MOST_HALF_WIDTH) return null;
+  const percent = (log: number) => `±${count((Math.exp(log) - 1) * 100, 1)} %`;
+  return `its rounds are too unlike: their median is known to ${percent(halfWidth)}, ` +
+    `and ${percent(MOST_HALF_WIDTH)} is the most`;
 }
+
+/** Whether it is. */
+export const isBaseline = (logs: Logs, rounds: number): boolean => whyNoBaseline(logs, rounds) === null;

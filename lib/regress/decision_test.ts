@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertGreater, assertLess } from "@std/assert";
-import { decide, isBaseline, judgeChange, type Samples } from "./decision.ts";
+import { decide, isBaseline, judgeChange, type Samples, whyNoBaseline } from "./decision.ts";
 import { seededRandom } from "../timing/random.ts";
 
 /** Log-ratios as rounds give them: normal noise (Box and Muller 1958) of a standard deviation around a change. */
@@ -124,4 +124,16 @@ Deno.test("a baseline is made of rounds that are enough and alike", () => {
   assertEquals(isBaseline(rounds(random, 0).slice(0, 19), 30), false);
   assertEquals(isBaseline(rounds(random, 0, 0.3), 30), false);
   assertEquals(isBaseline(rounds(random, 0.5), 30), true); // a candidate may well cost more than the reference
+});
+
+Deno.test("why there is no baseline is one of two reasons, with its numbers", () => {
+  const unlike = Array.from({ length: 30 }, (_, i) => i % 2 === 0 ? 0.1 : -0.1);
+  assertEquals(whyNoBaseline(flat(0.5), 30), null);
+  assertEquals(whyNoBaseline(flat(0, 19), 30), "19 of 30 rounds were valid, and 20 are needed");
+  assertEquals(whyNoBaseline([], 30), "0 of 30 rounds were valid, and 20 are needed");
+  assertEquals(whyNoBaseline(flat(0, 6), 6), "6 of 6 rounds were valid, and 7 are needed"); // no interval of 98 %
+  assertEquals(
+    whyNoBaseline(unlike, 30),
+    "its rounds are too unlike: their median is known to ±10.5 %, and ±3.0 % is the most",
+  );
 });

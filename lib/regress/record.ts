@@ -9,7 +9,7 @@ import { EXIT } from "../cli/exit.ts";
 import { field, number, numberOrNull, text, textOrNull } from "../results/check.ts";
 import { FOUND } from "../results/findings.ts";
 import { type Lines, readLines } from "../results/jsonl.ts";
-import { count, MISSING } from "../text/format.ts";
+import { count, counted, MISSING } from "../text/format.ts";
 import { type Column, markdown, table } from "../text/table.ts";
 import { HOST_KIND } from "./baseline.ts";
 
@@ -20,7 +20,7 @@ export const HISTORY = "history.jsonl";
 /** The verdicts on one experiment, with what each means. */
 const VERDICT_SAYS = {
   slower: "by more than 2 %, confirmed by fresh rounds",
-  broken: "it crashed or did not answer, twice",
+  broken: "it did not start, crashed, or did not answer, twice",
   inconclusive: "it could not be decided",
   not_slower: "by less than 2 %, or faster",
   skipped: "it cannot run here",
@@ -55,6 +55,10 @@ export const REGRESSION_ROW = v.strictObject({
 });
 export type RegressionRow = v.InferOutput<typeof REGRESSION_ROW>;
 
+const UNDECIDED = v.strictObject({ experiment: text, nights: number });
+/** An experiment about which nothing was decided, for so many nights in a row. */
+export type Undecided = v.InferOutput<typeof UNDECIDED>;
+
 /** One run. */
 export const REGRESSION_RECORD = v.strictObject({
   schema: field(v.literal(HISTORY_SCHEMA), "the version of this format"),
@@ -71,6 +75,13 @@ export const REGRESSION_RECORD = v.strictObject({
     "the exit code: 0 not slower, 1 slower or broken, 3 inconclusive, 69 nothing runs here, 70 not stored",
   ),
   experiments: field(v.array(REGRESSION_ROW), "what was found of each: see below"),
+  undecided: v.exactOptional(
+    field(
+      v.array(UNDECIDED),
+      "only in what `deno task nightly --json` prints: `experiment` and `nights` where nothing was decided for several " +
+        "nights in a row",
+    ),
+  ),
 });
 export type RegressionRecord = v.InferOutput<typeof REGRESSION_RECORD>;
 
@@ -114,26 +125,58 @@ const COLUMNS: Column<RegressionRow>[] = [
 /** The exit codes of a run that has a record. */
 type RecordExit = Exclude<keyof typeof EXIT, "usage" | "interrupted">;
 
-const SENTENCE: Record<RecordExit, string> = {
+/** An exit code whose sentence does not depend on what is bad. */
+type PlainExit = Exclude<RecordExit, "failed">;
+
+const SENTENCE: Record<PlainExit, string> = {
   ok: "Not slower.",
-  failed: "Slower: at least one experiment got slower, and fresh rounds agree, or it broke.",
   inconclusive: "Inconclusive: nothing is shown to be slower, but not every experiment is shown to be not slower.",
   unavailable: "Nothing was judged: no experiment runs here.",
   harness: "Not slower, but the record cannot be stored.",
 };
 
-const BASELINE_SENTENCE: Record<RecordExit, string> = {
+const BASELINE_SENTENCE: Record<PlainExit, string> = {
   ok: "A new baseline: nothing was judged.",
-  failed: "No new baseline of what broke.",
   inconclusive: "Not every experiment has got a new baseline.",
   unavailable: "No new baseline: no experiment runs here.",
   harness: "No new baseline: it cannot be stored.",
 };
 
-/** How it ended, in a sentence. */
-export function sentenceOf({ exit, new_baseline }: Pick<RegressionRecord, "exit" | "new_baseline">): string {
+/** The reason of what broke may be all that it printed: of this, so many characters of the first line. */
+const MAX_REASON = 240;
+
+/** What broke, and of one alone why. */
+function brokenSentence(broken: readonly Pick<RegressionRow, "experiment" | "reason">[]): string {
+  const [{ experiment, reason } = { experiment: "", reason: null }, ...more] = broken;
+  const [line = ""] = reason?.split("\n", 1) ?? [];
+  if (more.length > 0 || line === "") return `Broken: ${broken.map((of) => of.experiment).join(", ")}.`;
+  const why = line.startsWith(experiment) ? line : `${experiment}: ${line}`;
+  return `Broken: ${why.length > MAX_REASON ? `${why.slice(0, MAX_REASON)}…` : why.replace(/[.:]?$/, ".")}`;
+}
+
+/** What is bad: what got slower, what broke, or both. */
+function badSentence(rows: readonly RegressionRow[]): string {
+  const slower = rows.filter(({ verdict }) => verdict === "slower").map(({ experiment }) => experiment);
+  const broken = rows.filter(({ verdict }) => verdict === "broken");
+  return [
+    ...(slower.length > 0 ? [`Slower: ${slower.join(", ")}, and fresh rounds agree.`] : []),
+    ...(broken.length > 0 ? [brokenSentence(broken)] : []),
+  ].join(" ");
+}
+
+/** About what nothing was decided for several nights, as part of a sentence; null: of nothing. */
+export function undecidedFor({ undecided }: Pick<RegressionRecord, "undecided">): string | null {
+  if (undecided === undefined || undecided.length === 0) return null;
+  const each = undecided.map(({ experiment, nights }) => `${experiment} for ${counted(nights, "night")}`);
+  return `nothing was decided about ${each.join(", about ")} in a row`;
+}
+
+/** How it ended, in one line. */
+export function sentenceOf(record: Pick<RegressionRecord, "exit" | "new_baseline" | "experiments">): string {
+  const { exit, new_baseline, experiments } = record;
+  if (exit === EXIT.failed) return `${new_baseline ? "Not every baseline is new. " : ""}${badSentence(experiments)}`;
   const sentences = new_baseline ? BASELINE_SENTENCE : SENTENCE;
-  const names = Object.keys(sentences) as RecordExit[];
+  const names = Object.keys(sentences) as PlainExit[];
   const name = names.find((each) => EXIT[each] === exit);
   if (name === undefined) throw new RangeError(`A record does not end with exit code ${exit}`);
   return sentences[name];
@@ -147,20 +190,25 @@ function notes(record: RegressionRecord): string[] {
         of.findings.map(({ server, id }) => `${server}: ${id}`).join(", ")
       }`
     );
-  return [...why, ...weak];
+  const undecided = undecidedFor(record);
+  return [...why, ...weak, ...(undecided === null ? [] : [`Warning: ${undecided}.`])];
 }
 
-/** The sentence, the table and the notes, for a terminal. */
-export function showRecord(record: RegressionRecord): string {
+/**
+ * The table, the notes and the sentence, for a terminal.
+ *
+ * @param sentence How it ended, from whoever knows more of it than the record says.
+ */
+export function showRecord(record: RegressionRecord, sentence = sentenceOf(record)): string {
   const lines = notes(record).map((note) => `  ${note}`);
-  return [table(record.experiments, COLUMNS), ...lines, sentenceOf(record)].join("\n");
+  return [table(record.experiments, COLUMNS), ...lines, sentence].join("\n");
 }
 
 /** The same in Markdown. */
-export function recordMarkdown(record: RegressionRecord): string {
+export function recordMarkdown(record: RegressionRecord, sentence = sentenceOf(record)): string {
   const lines = notes(record).map((note) => `- ${note}`);
   const facts = `\`${record.command}\`, reference ${record.reference}, Deno ${record.deno}, ${record.time}`;
-  return [`## ${sentenceOf(record)}`, "", markdown(record.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
+  return [`## ${sentence}`, "", markdown(record.experiments, COLUMNS), "", ...lines, "", facts, ""].join(
     "\n",
   );
 }

@@ -1,13 +1,13 @@
 /**
- * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round is stored
- * as it ends, so that a killed run is resumed.
+ * Against the baseline: measures experiments beside the reference, decides, and keeps what was found. Every round of an
+ * experiment is stored as it ends, so that a killed run is resumed. Of a server of one's own nothing is resumed.
  *
  * @module
  */
 import { join } from "node:path";
 import * as baselines from "./baseline.ts";
 import { BASELINE, type BaselineEntry, DamagedBaseline, type Digests, type HostKind } from "./baseline.ts";
-import { type Decision, isBaseline } from "./decision.ts";
+import { type Decision, whyNoBaseline } from "./decision.ts";
 import { EXIT } from "../cli/exit.ts";
 import { foundOften } from "../results/findings.ts";
 import type { Experiment } from "../catalogue/header.ts";
@@ -69,7 +69,7 @@ interface Entrant extends Candidate {
 
 const ROUNDS = "regress-run.jsonl";
 
-/** What a server is made of. Of a command nobody knows what it runs: nothing else is ever the same. */
+/** What a server is made of. Of a command nobody knows what it runs: nothing else is ever the same, and nothing is resumed. */
 const sourceOf = (subject: Subject): unknown =>
   isCustom(subject) ? crypto.randomUUID() : readSources(subject.path).map(([, text]) => text);
 
@@ -194,11 +194,12 @@ async function entriesOf(
 ): Promise<BaselineEntry[]> {
   const digests = await digestsOf(plan);
   const rows = experiments.filter(({ experiment }) => names.includes(experiment));
-  const good = rows.filter(({ verdict, log_ratios }) => verdict !== "broken" && isBaseline(log_ratios, plan.rounds));
-  for (const { experiment } of rows.filter((row) => !good.includes(row))) {
-    plan.say(`${experiment} gets no new baseline: too few rounds were valid, or they were too unlike.`);
+  const why = ({ verdict, log_ratios }: RegressionRow) =>
+    verdict === "broken" ? "it broke" : whyNoBaseline(log_ratios, plan.rounds);
+  for (const row of rows.filter((row) => why(row) !== null)) {
+    plan.say(`${row.experiment} gets no new baseline: ${why(row)}.`);
   }
-  return good.map(({ experiment, connections, log_ratios }): BaselineEntry => ({
+  return rows.filter((row) => why(row) === null).map(({ experiment, connections, log_ratios }): BaselineEntry => ({
     experiment,
     reference,
     connections,
@@ -259,6 +260,12 @@ export async function baselineTimes(plan: RegressPlan): Promise<Map<string, stri
   }));
 }
 
+/** What is left of rounds whose result cannot be stored. */
+const leftBehind = ({ candidates, dir }: RegressPlan): string =>
+  candidates.every(({ subject }) => isCustom(subject))
+    ? "The rounds are not kept: the same command measures anew."
+    : `The rounds stay in ${join(dir, ROUNDS)}: the same command stores what is missing.`;
+
 /** Stores a run that is over, and sets its exit code. What cannot be stored stays in the journal. */
 async function keepRecord(
   record: RegressionRecord,
@@ -274,7 +281,7 @@ async function keepRecord(
     await closeJournal();
   } catch (error) {
     if (!(error instanceof CannotStore || error instanceof DamagedBaseline)) throw error;
-    plan.say(`${error.message} The rounds stay in ${join(plan.dir, ROUNDS)}: the same command stores what is missing.`);
+    plan.say(`${error.message} ${leftBehind(plan)}`);
     record.exit ||= EXIT.harness;
   }
 }
@@ -306,7 +313,8 @@ export async function regress(plan: RegressPlan): Promise<RegressionRecord> {
     signal: plan.signal,
     measure: plan.measure,
     keep: async (candidate, round) => {
-      await file.keep((candidate as Entrant).key, round);
+      // What nobody can resume would only fill the file.
+      if (!isCustom(candidate.subject)) await file.keep((candidate as Entrant).key, round);
       plan.onRound?.(candidate);
     },
   });

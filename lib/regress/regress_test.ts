@@ -4,11 +4,13 @@ import { fileURLToPath } from "node:url";
 import { DamagedBaseline, hostKind, readBaseline } from "./baseline.ts";
 import { find } from "../catalogue/catalogue.ts";
 import { CannotCompare } from "../compare/side.ts";
+import { EXIT } from "../cli/exit.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { readHistory, recordMarkdown, type RegressionRecord, showRecord } from "./record.ts";
 import { exitOf, regress, type RegressPlan } from "./regress.ts";
 import { AlreadyRunning } from "./journal.ts";
 import { CannotStore } from "../results/durable_file.ts";
+import type { CustomServer } from "../server/subject.ts";
 import { seededRandom } from "../timing/random.ts";
 import type { RoundFound } from "../results/rows.ts";
 
@@ -120,7 +122,7 @@ Deno.test("without a baseline, or with that of another machine, there is no verd
   using at = lab();
   const first = await at.night(() => 0.7);
   assertEquals([first.exit, verdicts(first), first.experiments[0]!.rounds], [3, ["inconclusive"], 30]);
-  assertMatch(first.experiments[0]!.reason!, /^there is no baseline of it/);
+  assertMatch(first.experiments[0]!.reason!, /^there was no baseline of it yet/);
   await at.night(() => 0.2, { ...UPDATE, host: { ...host, cpu: "another" } });
   const before = await readBaseline(at.path("baseline.json"));
   const second = await at.night(() => 0.7);
@@ -238,7 +240,7 @@ Deno.test("rounds that are too unlike make no baseline, and the one that was the
   const before = Deno.readTextFileSync(at.path("baseline.json"));
   assertEquals((await at.night((n) => n % 2 === 0 ? 0.3 : -0.3, UPDATE)).exit, 3);
   assertEquals(Deno.readTextFileSync(at.path("baseline.json")), before);
-  assertMatch(at.said.at(-1)!, /event-loop gets no new baseline/);
+  assertMatch(at.said.at(-1)!, /event-loop gets no new baseline: its rounds are too unlike/);
   assertMatch(at.said[0]!, /baseline\.json has new rounds of event-loop\.$/);
   assertEquals(at.said.length, 2);
 });
@@ -270,6 +272,19 @@ Deno.test("an abort keeps the rounds until then; the next night goes on with the
   Deno.writeTextFileSync(path, today.replaceAll(/"time":"\d{4}/g, '"time":"2001'));
   assertEquals(await measured(), 30);
   assertMatch(at.said[0]!, /12 rounds are older than/);
+});
+
+Deno.test("the rounds of a server of one's own are not stored, and where its result cannot be kept nothing else is promised", async () => {
+  using at = lab();
+  const own: CustomServer = { name: "my-api", family: "custom", words: ["node"], host: null, port: null, pid: null };
+  const candidates = [{ subject: own, connections: 10 }];
+  let stored = 0;
+  const onRound = () => stored += at.names().filter((name) => name === "regress-run.jsonl").length;
+  await at.night(() => 0, { ...UPDATE, candidates, onRound });
+  assertEquals(stored, 0);
+  Deno.mkdirSync(at.path("baseline.json.tmp"));
+  assertEquals((await at.night(() => 0, { ...UPDATE, candidates })).exit, EXIT.harness);
+  assertMatch(at.said.at(-1)!, /The rounds are not kept: the same command measures anew\.$/);
 });
 
 Deno.test("a run that was killed before it could take its rounds out makes no second line in the history", async () => {

@@ -62,7 +62,8 @@ const SPOILING: readonly FindingId[] = ["foreign_load", "steal", "throttled", "s
 const MAX_FAILURES = 2;
 
 /** The ids of the findings that make a round not count. */
-const spoiltBy = ({ findings }: RoundFound) => SPOILING.filter((id) => findings.some((finding) => finding.id === id));
+export const spoiltBy = ({ findings }: Pick<RoundFound, "findings">): FindingId[] =>
+  SPOILING.filter((id) => findings.some((finding) => finding.id === id));
 const isSpoilt = (round: RoundFound) => spoiltBy(round).length > 0;
 
 /** The log-ratios of the valid rounds of a phase. */

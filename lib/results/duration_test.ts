@@ -1,4 +1,6 @@
 import { assertEquals } from "@std/assert";
+import { signInterval } from "../timing/stats.ts";
+import { MIN_ROUNDS } from "./conventions.ts";
 import { atMost, COMPARING, mixedSeconds, mostSeconds, type Timed, usualSeconds } from "./duration.ts";
 
 const timed = (more: Partial<Timed> = {}): Timed => ({
@@ -29,6 +31,15 @@ Deno.test("the usual comparison is that of the flags that nobody names", () => {
   const rate = timed({ scenario: "rate", connections: 1000, ...full, settleSeconds, seconds: seconds.rate });
   assertEquals(usualSeconds("rate", 1000), mostSeconds(rate, 1));
   assertEquals(mixedSeconds(2), 4 * 2 * usualSeconds("mixed"));
+});
+
+Deno.test("a full comparison has the fewest rounds with an interval: with up to three more it would be wider", () => {
+  const spans = (rounds: number) => {
+    const { low, high } = signInterval(Array.from({ length: rounds }, (_, i) => i));
+    return low === 0 && high === rounds - 1;
+  };
+  assertEquals([7, 8, 9, 10, 11].map(spans), [true, true, true, true, false]);
+  assertEquals([COMPARING.full.rounds, MIN_ROUNDS], [7, 7]);
 });
 
 Deno.test("the words round up to whole minutes", () => {

@@ -187,7 +187,7 @@ export const METRICS_SCHEMA = v.strictObject({
   ),
   kernel_bytes_per_conn: field(
     numberOrNull,
-    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` where the server bypasses the kernel",
+    "memory of the kernel per additional connection at the server's end; it is in no process's figures; `null` where the server bypasses the kernel, or others opened or closed sockets meanwhile",
   ),
   rss_bytes: field(numberOrNull, "resident memory: pages that processes share are counted in each of them"),
   pss_bytes: field(

@@ -218,8 +218,10 @@ export async function chooseStored({ dir = "results", machine, covers, here }: C
   const has = new Set(covers(own.stored));
   const missing = [...covers(other.stored)].filter((key) => !has.has(key));
   if (missing.length === 0) return ours;
+  const { results, studies } = own.stored;
+  const hasQuick = [...results, ...Object.values(studies).flat()].some(({ quick }) => quick);
   const why = has.size === 0
-    ? "nothing of what they show is measured on this one yet"
+    ? `nothing of what they show is measured${hasQuick ? " in full" : ""} on this one yet`
     : `this one lacks ${describeMissing(missing)}`;
   return { ...other, line: `Figures of ${reference}, the reference machine: ${why}.` };
 }

@@ -105,6 +105,9 @@ Deno.test("else the reference is shown alone, and the line names what is missing
   using none = await results({ far: ALL });
   const nothing = "nothing of what they show is measured on this one yet";
   assertEquals((await choose(none.path)).line, `Figures of ${REFERENCE}, the reference machine: ${nothing}.`);
+  await writeResult(newResult({ ...RUN, quick: true }), none.path);
+  const quick = "nothing of what they show is measured in full on this one yet";
+  assertEquals((await choose(none.path)).line, `Figures of ${REFERENCE}, the reference machine: ${quick}.`);
 });
 
 Deno.test("what a reader asks for decides: no more needs to be measured here", async () => {

@@ -4,7 +4,7 @@ import { count, counted } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { ErrorCounts } from "../load/generator.ts";
 import type { Metrics } from "../results/results.ts";
-import { kernelSocketBytes, type Sample } from "../sampling/sampler.ts";
+import { kernelSocketBytes, type Sample, tcpSockets } from "../sampling/sampler.ts";
 import { NOISE_BYTES } from "../results/conventions.ts";
 
 /** With more failing connections than this a step ends: from there on the figures would describe the survivors. */
@@ -207,6 +207,8 @@ export interface Plateau {
   held: number;
   sample: Sample | null;
   kernel: number | null;
+  /** Of the whole host. */
+  sockets: number | null;
 }
 
 /** Looks at server and kernel now. */
@@ -214,7 +216,23 @@ export const plateauAt = (held: number, { server, isInKernel }: Bench): Plateau 
   held,
   sample: look(server),
   kernel: isInKernel ? kernelSocketBytes() : null,
+  sockets: tcpSockets(),
 });
+
+/** Others may open or close so many sockets, as a share of those that are measured. */
+const OTHER_SOCKETS = 0.05;
+
+/**
+ * Whether about as many sockets were made between two plateaus as two for each connection, or more where the server has opened
+ * some of its own: the memory of the kernel is that of the whole host.
+ */
+export function areOwnSockets(low: Plateau, high: Plateau, connections: number): boolean {
+  if (low.sockets === null || high.sockets === null) return true;
+  const made = high.sockets - low.sockets;
+  const opened = (high.sample?.descriptors ?? 0) - (low.sample?.descriptors ?? 0);
+  const most = connections + Math.max(connections, opened);
+  return made >= 2 * connections * (1 - OTHER_SOCKETS) && made <= most * (1 + OTHER_SOCKETS);
+}
 
 /**
  * Makes all connections, with a plateau at a tenth of them: memory of a connection is the slope between two plateaus, so
@@ -243,7 +261,7 @@ export function spent(bench: Bench, climb: Climb, low: Plateau): Partial<Metrics
   const more = climb.answered < climb.held ? 0 : climb.held - low.held;
   return {
     user_bytes_per_conn: userSlope(ownBytes(low.sample), ownBytes(high.sample), more),
-    kernel_bytes_per_conn: kernelSlope(low.kernel, high.kernel, more),
+    kernel_bytes_per_conn: areOwnSockets(low, high, more) ? kernelSlope(low.kernel, high.kernel, more) : null,
     ...plateau(high.sample),
   };
 }

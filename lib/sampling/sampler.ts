@@ -111,6 +111,14 @@ export function kernelBytesBy(read: typeof readProc): number | null {
   }
 }
 
+/** TCP sockets that the kernel has made and not freed yet, of the whole host; null where it does not tell. */
+export function tcpSockets(): number | null {
+  if (Deno.build.os !== "linux") return null;
+  const text = unlessGone(() => readProc("/proc/net/sockstat")) ?? "";
+  const [, number] = /^TCP:.* alloc (\d+)/m.exec(text) ?? [];
+  return number === undefined ? null : Number(number);
+}
+
 /** Open descriptors of a process. */
 function descriptorsOf(pid: number): number {
   const folder = `/proc/${pid}/fd`;

@@ -61,18 +61,32 @@ const BANNER = /^Listening\b/;
 const OF_DEBUGGER =
   /^(Debugger (listening|ending) on |Visit chrome:\/\/inspect|For help, see: https:\/\/nodejs\.org|Failed to start inspector|Starting inspector on )/;
 
-/** The end of what stands below an uncaught error: its trace, its fields, or the version of Node. */
-const OF_TRACE = /^(\s|\}$|Node\.js v\d)/;
-const UNCAUGHT = /^(error: |Uncaught |Exception in thread |[\w.]*(Error|Exception)\b.*: )/;
+/** The end of what stands below an uncaught error: its trace, its fields, the version of Node, or what `go run` adds. */
+const OF_TRACE = /^(\s|\}$|Node\.js v\d|exit status \d+$)/;
+const UNCAUGHT = /^(error: |panic: |fatal error: |Uncaught |Exception in thread |[\w.]*(Error|Exception)\b.*: )/;
+
+/** What programs in Rust, as Deno is one, print below an error where RUST_BACKTRACE is set, and the hint where it is not. */
+const BACKTRACE = /^stack backtrace:$/i;
+const FRAME = /^\s+\d+: /;
+const HINT = /^note: .*RUST_BACKTRACE/;
+
+/** Lines without backtraces: the heading and all that is indented below it, or frames whose heading is lost. */
+function withoutBacktraces(lines: readonly string[]): string[] {
+  let isInside = false;
+  return lines.filter((line) => {
+    isInside = BACKTRACE.test(line.trim()) || (isInside && /^\s/.test(line)) || FRAME.test(line);
+    return !isInside && !HINT.test(line);
+  });
+}
 
 /**
  * What a process said last: a line, or the message of an error if that line is of its trace; without a phrase that stands
  * twice. The empty string if it said nothing.
  */
 export function lastWords(tail: string): string {
-  const lines = stripVTControlCharacters(tail).split("\n").filter((line) =>
-    line.trim() !== "" && !OF_DEBUGGER.test(line.trim())
-  );
+  const own = stripVTControlCharacters(tail).split("\n");
+  const all = own.filter((line) => line.trim() !== "" && !OF_DEBUGGER.test(line.trim()));
+  const lines = withoutBacktraces(all);
   const end = lines.at(-1) ?? "";
   const last = (OF_TRACE.test(end) ? lines.findLast((line) => UNCAUGHT.test(line)) ?? end : end).trim();
   return BANNER.test(last) ? "" : last.replace(/(\b[^:]+: )\1+/g, "$1"); // Deno says `Could not open library: ` twice

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import { howEnded, lastWords, limited, linesOf, Tail, withLastWords } from "./launch.ts";
 
 const streamOf = (...parts: string[]) =>
@@ -39,7 +39,36 @@ Deno.test("of an uncaught error the message counts, whatever its runtime prints 
   assertEquals(lastWords(`\x1b[1m\x1b[31merror\x1b[0m: no\n    at \x1b[36mfile:///x\x1b[0m\n`), "error: no"); // in colours
   const java = 'Exception in thread "main" java.net.BindException: Address already in use';
   assertEquals(lastWords(`${java}\n\tat Main.main(Main.java)\n`), java);
+  const go = "panic: listen tcp :80: bind: permission denied";
+  const goroutine = "goroutine 1 [running]:\nmain.main()\n\t/x/main.go:10 +0x1d\n";
+  for (const end of ["", "exit status 2\n"]) assertEquals(lastWords(`${go}\n\n${goroutine}${end}`), go);
   assertEquals(lastWords("Error: one: two\nno configuration\n"), "no configuration");
+});
+
+Deno.test("a backtrace is not what a process said last: the message above it is", () => {
+  const deno = 'error: Module not found "file:///x/nofile.ts".\n\nStack backtrace:\n   0: <unknown>\n';
+  assertEquals(lastWords(deno), 'error: Module not found "file:///x/nofile.ts".');
+  const imported =
+    'error: Module not found "file:///x/gone.ts".\n    at file:///x/m.ts:1:8\n\nStack backtrace:\n   0: <unknown>\n';
+  assertEquals(lastWords(imported), 'error: Module not found "file:///x/gone.ts".');
+  const frames = "   0: rust_begin_unwind\n             at /rustc/x/library/std/src/panicking.rs:662:5\n   1: main\n";
+  const panic = "thread 'main' panicked at src/main.rs:2:5:\nno port is free\n";
+  const omitted = "note: Some details are omitted, run with `RUST_BACKTRACE=full` for a verbose backtrace.\n";
+  const hint = "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+  assertEquals(lastWords(`${panic}stack backtrace:\n${frames}${omitted}`), "no port is free");
+  assertEquals(lastWords(`${panic}${hint}`), "no port is free");
+  assertEquals(lastWords(frames), ""); // the heading is lost, and so is the message
+  assertEquals(lastWords(`${deno}it stopped\n`), "it stopped");
+});
+
+Deno.test("of a Deno that cannot find its module the message counts, whether or not it prints backtraces", async () => {
+  for (const RUST_BACKTRACE of ["0", "1", "full"]) {
+    const { stderr } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--no-config", "--no-lock", "/nowhere/nofile.ts"],
+      env: { RUST_BACKTRACE, NO_COLOR: "1" },
+    }).output();
+    assertMatch(lastWords(new TextDecoder().decode(stderr)), /^error: Module not found "file:.*nofile\.ts"/);
+  }
 });
 
 Deno.test("what a runtime says of its debugger is not what a process said last", () => {

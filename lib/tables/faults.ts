@@ -77,13 +77,11 @@ export function cellFigures(row: FaultRow): [name: string, value: string][] {
     ["CPU during, beyond before", row.cpu_share_during === null ? null : `${count(row.cpu_share_during, 2)} cores`],
     ["descriptors left", row.descriptors_left === null ? null : count(row.descriptors_left)],
     ["threads left", row.threads_left === null ? null : count(row.threads_left)],
-    ["memory held", row.memory_held_bytes === null ? null : signed(row.memory_held_bytes)],
-    ["memory left", row.memory_left_bytes === null ? null : signed(row.memory_left_bytes)],
+    ["memory held", row.memory_held_bytes === null ? null : bytes(row.memory_held_bytes)],
+    ["memory left", row.memory_left_bytes === null ? null : bytes(row.memory_left_bytes)],
   ];
   return isUnmeasured(row) ? [] : all.flatMap(([name, value]) => value === null ? [] : [[name, value]]);
 }
-
-const signed = (value: number) => value < 0 ? `−${bytes(-value)}` : bytes(value);
 
 const verdicts = ({ cells }: FaultsOf, verdict: FaultRow["verdict"]): FaultCell[] =>
   [...cells.values()].filter((row) => row.verdict === verdict);
@@ -162,7 +160,7 @@ export const newestSoaks = (studies: readonly Study<"soak">[]): SoakRow[] =>
 /** A figure of a soak with its unit. */
 export function soakFigure({ quantity }: SoakRow, value: number | null): string {
   if (value === null) return MISSING;
-  if (quantity === "memory") return signed(value);
+  if (quantity === "memory") return bytes(value);
   return quantity === "latency" ? `${count(value, 1)} ms` : count(value, 1);
 }
 

@@ -9,7 +9,7 @@ import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { describeHost } from "../sampling/host.ts";
 import { acceptsPerS, type Result } from "../results/results.ts";
 import { best, broadcastRuns, type Shown, userMemory } from "../results/choose.ts";
-import { bounded, BROADCAST_COLUMNS, inLine, serverCost, signOf } from "./runs.ts";
+import { bounded, BROADCAST_COLUMNS, serverCost, signOf } from "./runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 
 /** The same as it is written in a table. */
@@ -95,9 +95,5 @@ export function holds(experiments: readonly Experiment[], results: readonly Resu
 export function broadcasts(experiments: readonly Experiment[], results: readonly Result[]): string {
   const rows = broadcastRuns(experiments, results);
   if (rows.length === 0) return "Nothing is measured yet.";
-  const columns = [HOLDS[0]!, ...BROADCAST_COLUMNS.slice(1)].map((column) => ({
-    ...column,
-    heading: inLine(column.heading),
-  }));
-  return `${markdown(rows, columns)}\n\n${machines(rows)}`;
+  return `${markdown(rows, [HOLDS[0]!, ...BROADCAST_COLUMNS.slice(1)])}\n\n${machines(rows)}`;
 }

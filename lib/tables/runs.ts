@@ -50,10 +50,6 @@ export const BROADCAST_COLUMNS: Column<Result>[] = [
   { heading: "ended", cell: (of) => of.ended, left: true },
 ];
 
-/** A heading of the columns above in one line. */
-export const inLine = (heading: string): string =>
-  heading.replace(/-\n/g, "").replace(/\n\//g, "/").replace(/\n/g, " ");
-
 const isBroadcast = ({ scenario }: Result) => scenario === "broadcast";
 
 /** Beside the CPU time of processes, of runs over a wire. */

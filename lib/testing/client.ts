@@ -14,7 +14,7 @@
 import net from "node:net";
 
 /** How long, in ms, an event is waited for unless the caller says otherwise. Only a broken server lets it pass. */
-export const PATIENCE_MS = 10_000;
+export const PATIENCE_MS = 30_000;
 const MAX_HEAD_BYTES = 8192; // of an answer; a longer one is no answer of this protocol
 const READ_BYTES = 64 * 1024;
 const POLL_MS = 10;

@@ -7,6 +7,7 @@ Deno.test("a count is grouped by three, and what is missing is never shown as ze
   assertEquals(count(1234567.891, 2), "1 234 567.89");
   assertEquals(count(999), "999");
   assertEquals(count(0), "0");
+  assertEquals([count(-7.7, 1), count(-12345), count(-0.001, 2), count(-0)], ["−7.7", "−12 345", "0.00", "0"]);
   for (const missing of [null, undefined, NaN, Infinity]) assertEquals(count(missing), MISSING);
 });
 
@@ -20,6 +21,7 @@ Deno.test("one of a thing has no plural", () => {
 Deno.test("bytes are shown in binary units", () => {
   assertEquals(bytes(37), "37 B");
   assertEquals(bytes(7.4 * 2 ** 20), "7.4 MiB");
+  assertEquals([bytes(1000), bytes(-634 * 1024), bytes(-0.3)], ["1 000 B", "−634 KiB", "0 B"]);
   assertEquals(bytes(null), MISSING);
 });
 

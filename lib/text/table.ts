@@ -5,6 +5,7 @@
  */
 /** One column: its heading, how a row shows in it, and whether the heading's side is the right (numbers) or the left. */
 export interface Column<Row> {
+  /** May have several lines. A hyphen at the end of a line parts a word. */
   heading: string;
   cell: (row: Row) => string;
   left?: boolean;
@@ -29,6 +30,10 @@ interface Laid {
   isKey: boolean;
   width: number;
 }
+
+/** A heading in one line: a parted word is whole again. */
+export const inLine = (heading: string): string =>
+  heading.replaceAll("-\n", "").replaceAll("\n/", "/").replaceAll("\n", " ");
 
 const longest = (lines: readonly string[]) => Math.max(0, ...lines.map((line) => line.length));
 
@@ -87,7 +92,7 @@ function groupsOf(columns: readonly Laid[], width: number): Laid[][] {
 function paragraphs([key, ...others]: readonly Laid[], width: number): string {
   return key!.cells.map((title, row) => {
     const lines = others.filter(({ cells }) => cells[row] !== "").flatMap(({ heading, cells }) => {
-      const [first, ...rest] = wrap(`${heading.join(" ")}: ${cells[row]}`, width - 4);
+      const [first, ...rest] = wrap(`${inLine(heading.join("\n"))}: ${cells[row]}`, width - 4);
       return [`  ${first}`, ...rest.map((line) => `    ${line}`)];
     });
     return [title, ...lines].join("\n");
@@ -118,7 +123,7 @@ export function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]
 export function markdown<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {
   const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   return [
-    line(columns.map((column) => column.heading.replaceAll("\n", " "))),
+    line(columns.map((column) => inLine(column.heading))),
     line(columns.map((column) => column.left ? ":--" : "--:")),
     ...rows.map((row) => line(columns.map((column) => column.cell(row)))),
   ].join("\n");

@@ -1,5 +1,5 @@
-import { assert, assertEquals } from "@std/assert";
-import { type Column, table, wrap } from "./table.ts";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { type Column, markdown, table, wrap } from "./table.ts";
 
 interface Row {
   name: string;
@@ -64,4 +64,11 @@ Deno.test("no line ends within a number, nor between a number and its sign or un
     assert(lines.every((line) => line.length <= width), lines.join("\n"));
   }
   assertEquals(wrap("in 2024 100 of them", 8), ["in 2024", "100 of", "them"]); // two numbers
+});
+
+Deno.test("where a heading stands in one line its words are whole, in Markdown as in a paragraph", () => {
+  const parted = ["connec-\ntions", "CPU-µs\n/request", "valid\nrounds"].map(figure);
+  assertEquals(markdown([], parted).split("\n")[0], "| connections | CPU-µs/request | valid rounds |");
+  const rows = [{ name: "memory", size: 1, note: "y".repeat(50) }];
+  assertStringIncludes(table(rows, [NAME, parted[0]!, NOTE, { ...NOTE, heading: "why" }]), "  connections: 1000000\n");
 });

@@ -4,21 +4,24 @@
  * deno task ab event-loop --deno 2.8.x,2.9.6
  */
 import {
+  DENOS,
   describeInterrupted,
   describePair,
   describeSides,
   exitOfPair,
   mustStart,
+  OWN_SERVER,
   type Pair,
   readPair,
 } from "./pair.ts";
+import { reportJson, reportOf } from "./report.ts";
 import { findHttp } from "../../lib/catalogue/catalogue.ts";
 import { KnownFailure, UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { onInterrupt } from "../../lib/cli/interrupt.ts";
 import { temporaryFolder } from "../../lib/cli/temporary_folder.ts";
-import { CONNECTIONS, QUICK_ROUND, ROUND, tellRound } from "../../lib/regress/command.ts";
+import { CONNECTIONS, QUICK_ROUND, ROUND, TAKES, tellRound } from "../../lib/regress/command.ts";
 import { MIN_ROUNDS } from "../../lib/results/conventions.ts";
 import { type Candidate, measurePairs, measureRounds, outcomeOf } from "../../lib/regress/rounds.ts";
 import { readSetup, SETUP_FLAGS, SETUP_USAGE, setupFlags } from "../../lib/run/setup.ts";
@@ -43,10 +46,20 @@ Flags: [--rounds ${ROUND.rounds}] [--connections ${CONNECTIONS}] [--rate N|half]
        status 200, and the connection must stay open.
        --quick: ${QUICK_ROUND.rounds} rounds, a first look.
        Judged is CPU time per request, and a change under 2 % is of no interest;
-       latency is not judged. It takes 5 to 13 minutes, and as many again where
-       fresh rounds must decide. Nothing is stored.
+       latency is not judged.
+       It takes ${TAKES}.
+       Nothing is stored.
        It ends with 1 if B is slower, confirmed by fresh rounds, or does not
        answer; with 70 if A does not answer, or one of the two does not start.`;
+
+const EXAMPLE = `Example: two versions of Deno below a server of your own
+       deno task ab ${DENOS.join(" \\\n         ")}`;
+
+/** An experiment by its name. A file or a command is a server of the user's own. */
+function readExperiment(name: string) {
+  if (!/[./\s]/.test(name)) return findHttp(name);
+  throw new UsageError(`${name} is no experiment. ${OWN_SERVER}`);
+}
 
 function readFlags() {
   const flags = parseFlags(Deno.args, {
@@ -54,6 +67,8 @@ function readFlags() {
     string: ["deno", "v8-flags", "ref", "rounds", "connections", "rate", "path", ...SETUP_FLAGS],
     collect: ["cmd"],
   });
+  const [name] = flags._;
+  const experiment = name === undefined ? undefined : readExperiment(name);
   if (flags._.length > 1) throw new UsageError(`Unexpected ${flags._[1]}: one experiment at a time.`);
   const { rounds: most, ...load } = flags.quick ? QUICK_ROUND : ROUND;
   const { rate } = flags;
@@ -73,7 +88,7 @@ function readFlags() {
     setup: readSetup(flags),
     json: flags.json,
     wish: {
-      ...(flags._[0] !== undefined && { experiment: findHttp(flags._[0]) }),
+      ...(experiment !== undefined && { experiment }),
       ...(flags.deno !== undefined && { deno: flags.deno }),
       ...(flags["v8-flags"] !== undefined && { v8Flags: flags["v8-flags"] }),
       ...(flags.ref !== undefined && { ref: flags.ref }),
@@ -114,9 +129,7 @@ async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: 
   const answer = signal.aborted ? describeInterrupted(pair, candidate) : describePair(pair, candidate, outcome);
   const text = `${answer}\n${describeSides(pair, candidate, hostFacts())}`;
   if (flags.json) {
-    console.log(
-      JSON.stringify({ a: a.name, b: b.name, exit, ...setup, ...outcome, rounds: candidate.rounds }, null, 2),
-    );
+    console.log(reportJson(reportOf(pair, candidate, { exit, setup, outcome }, hostFacts())));
   } else {
     const named = setupFlags(setup);
     console.log(named.length > 0 ? `${text}\nNot the default: ${named.join(" ")}.` : text);
@@ -124,7 +137,7 @@ async function measure(pair: Pair, flags: ReturnType<typeof readFlags>, signal: 
   return exit;
 }
 
-await runScript(USAGE, async () => {
+await runScript(`${USAGE}\n${EXAMPLE}`, async () => {
   using interrupt = onInterrupt();
   const { signal } = interrupt;
   const flags = readFlags();
@@ -134,7 +147,10 @@ await runScript(USAGE, async () => {
   if (reason === null) return await measure(pair, flags, signal);
   const [{ name: a }, { name: b }] = pair;
   if (flags.json) {
-    console.log(JSON.stringify({ a, b, exit: EXIT.failed, ended: "broken", reason, rounds: [] }, null, 2));
+    const { connections, ratePerS, setup } = flags;
+    const outcome = { ended: "broken", reason } as const;
+    const none = { rounds: [], connections, ratePerS };
+    console.log(reportJson(reportOf(pair, none, { exit: EXIT.failed, setup, outcome }, hostFacts())));
   } else console.log(`${b} against ${a}: broken. ${reason}.`);
   return EXIT.failed;
 });

@@ -11,7 +11,8 @@ import { EXIT } from "../../lib/cli/exit.ts";
 import { type Experiment, parseHeader } from "../../lib/catalogue/header.ts";
 import { changeInterval } from "../../lib/regress/record.ts";
 import { readCustom } from "../../lib/server/custom.ts";
-import { type Candidate, lostRounds, type Outcome, validLogs } from "../../lib/regress/rounds.ts";
+import { commandOf, countedRounds, mediansOf } from "./report.ts";
+import { type Candidate, lostRounds, type Outcome, spoiltBy, validLogs } from "../../lib/regress/rounds.ts";
 import { type FindingId, foundOften } from "../../lib/results/findings.ts";
 import { describeHost, type HostFacts } from "../../lib/sampling/host.ts";
 import { type Runtime, StartError, thisRuntime } from "../../lib/server/server.ts";
@@ -19,13 +20,21 @@ import { addErrors, openBench } from "../../lib/run/bench.ts";
 import { mainCause } from "../../lib/run/hold.ts";
 import { type CustomServer, isCustom, pathOf, type Subject, type Variant } from "../../lib/server/subject.ts";
 import { count, counted } from "../../lib/text/format.ts";
-import { medianOf, ratioInterval } from "../../lib/timing/stats.ts";
+import { ratioInterval } from "../../lib/timing/stats.ts";
 
 /** Before and after: B is judged against A. */
 export type Pair = [a: Subject, b: Subject];
 
 /** Fetches a version of Deno: see `fetchDeno`. */
 export type Fetch = (version: string) => Promise<Runtime>;
+
+/** How two versions of Deno run a server of the user's own, as flags and as a command. */
+export const DENOS = ["2.8.3", "2.9.6"].map((version) => `--cmd "npx -y deno@${version} run -A /my-api/server.ts"`);
+const TWO_DENOS = `deno task ab ${DENOS.join(" ")}`;
+/** What refuses another word than the name of an experiment, such as a file. */
+export const OWN_SERVER = `A server of your own is two commands: ${TWO_DENOS}`;
+/** How the error of the measurement itself is seen. */
+const CONTROL = "A control is the same command twice, --cmd A --cmd A: what it shows is the error of the measurement.";
 
 const HOW = "--deno A,B, --v8-flags=FLAGS, --ref COMMIT or --cmd A --cmd B";
 
@@ -51,7 +60,7 @@ async function byVersion(experiment: Experiment, versions: string, fetch: Fetch)
   if (two.length !== 2) throw new UsageError(`--deno ${versions} is not two versions, such as 2.8.x,2.9.6.`);
   const runtimes = [await fetch(two[0]!), await fetch(two[1]!)] as const;
   if (runtimes[0].version === runtimes[1].version) {
-    throw new UsageError(`--deno ${versions} is Deno ${runtimes[0].version} twice.`);
+    throw new UsageError(`--deno ${versions} is Deno ${runtimes[0].version} twice. ${CONTROL}`);
   }
   return [variant(experiment, runtimes[0]), variant(experiment, runtimes[1])];
 }
@@ -133,15 +142,20 @@ export async function mustStart(subject: Subject, signal: AbortSignal): Promise<
  */
 export async function readPair(wish: PairWish, folder: string, fetch: Fetch): Promise<Pair> {
   const { experiment, deno, v8Flags, ref, commands, path } = wish;
+  if (commands.length > 0 && deno !== undefined) {
+    throw new UsageError(`--deno takes an experiment. Two versions below a server of your own: ${TWO_DENOS}`);
+  }
   const ways = [deno, v8Flags, ref].filter((way) => way !== undefined).length + (commands.length > 0 ? 1 : 0);
   if (ways !== 1) throw new UsageError(`Say in one way which two: ${HOW}.`);
   if (commands.length > 0) {
     if (experiment !== undefined) throw new UsageError(`--cmd names two servers: leave out ${experiment.name}.`);
-    if (commands.length !== 2) throw new UsageError("Give --cmd twice: before and after.");
+    if (commands.length !== 2) throw new UsageError(`Give --cmd twice, before and after, such as ${TWO_DENOS}`);
     return [byCommand("a", commands[0]!, path), byCommand("b", commands[1]!, path)];
   }
   if (path !== undefined) throw new UsageError("--path belongs to --cmd: experiments are asked for /.");
-  if (experiment === undefined) throw new UsageError("Name an experiment: deno task ab event-loop --deno 2.8.x,2.9.6");
+  if (experiment === undefined) {
+    throw new UsageError(`Name an experiment: deno task ab event-loop --deno 2.8.x,2.9.6. ${OWN_SERVER}`);
+  }
   if (ref !== undefined) return [await asOf(ref, experiment, folder), experiment];
   if (experiment.version !== null) {
     throw new UsageError(`${experiment.name} is not served by Deno: compare two commands, --cmd A --cmd B.`);
@@ -172,27 +186,38 @@ function caveats({ rounds }: Candidate): string[] {
 }
 
 /** What a subject is: the command of one's own, or the program that an experiment runs under. */
-const whatIs = (subject: Subject): string =>
-  isCustom(subject) ? subject.words!.at(-1)!.replace(/^exec env /, "") : subject.title;
+const whatIs = (subject: Subject): string => isCustom(subject) ? commandOf(subject)! : subject.title;
 
 /** What was measured, where, and what a request cost either of them: as much as a reader needs to repeat it. */
 export function describeSides([a, b]: Pair, { rounds, connections, ratePerS }: Candidate, host: HostFacts): string {
-  const cost = (values: (number | null)[]) => {
-    const cpuUs = medianOf(values);
-    return cpuUs === null ? "" : `, ${count(cpuUs, 2)} CPU-µs per request`;
-  };
+  const valid = countedRounds(rounds);
+  const medians = mediansOf(valid.length > 0 ? valid : rounds);
+  const mark = valid.length > 0 ? "" : " in rounds that do not count";
+  const cost = (cpuUs: number | null) => cpuUs === null ? "" : `, ${count(cpuUs, 2)} CPU-µs per request${mark}`;
   const rate = ratePerS === null
     ? "as fast as they answer"
     : ratePerS === "half"
     ? "at half of what the slower reaches"
     : `at ${count(ratePerS)} requests/s`;
   return [
-    `  ${a.name}: ${whatIs(a)}${cost(rounds.map((round) => round.reference_cpu_us_per_request))}`,
-    `  ${b.name}: ${whatIs(b)}${cost(rounds.map((round) => round.candidate_cpu_us_per_request))}`,
+    `  ${a.name}: ${whatIs(a)}${cost(medians.a)}`,
+    `  ${b.name}: ${whatIs(b)}${cost(medians.b)}`,
     `  ${counted(rounds.length, "round")}, ${counted(connections, "connection")}, GET ${pathOf(b)} ${rate}`,
     `  ${describeHost(host)}`,
   ].join("\n");
 }
+
+/** What the brackets are; nothing where no line has an interval. */
+const bracketsOf = ({ all, fresh }: Decision): string[] =>
+  [all, fresh].some((of) => of !== null && of.change !== null && of.change.low !== null && of.change.high !== null)
+    ? ["  (in brackets the interval that holds the true change in 98 of 100 repetitions)"]
+    : [];
+
+/** What to do where rounds are missing because something else used the machine. */
+const againOf = ({ rounds }: Candidate, { verdict }: Decision): string[] =>
+  verdict === "inconclusive" && rounds.some((round) => spoiltBy(round).length > 0)
+    ? ["  Measure again when the machine is quiet."]
+    : [];
 
 /** The answer in words: did it get slower, by how much, how sure. */
 export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcome): string {
@@ -209,7 +234,8 @@ export function describePair([a, b]: Pair, candidate: Candidate, outcome: Outcom
     ...(fresh === null ? [] : [line("fresh rounds", fresh)]),
     ...(lost === null ? [] : [`  ${lost}`]),
     ...caveats(candidate),
-    "  (in brackets the interval that holds the true change in 98 of 100 repetitions)",
+    ...againOf(candidate, outcome.decision),
+    ...bracketsOf(outcome.decision),
   ].join("\n");
 }
 

@@ -105,7 +105,8 @@ Deno.test("what does not say in one way which two is a usage error that tells ho
     [{ experiment, deno: "2.8.3,2.9.6", ref: "HEAD" }, "Say in one way which two"],
     [{ deno: "2.8.3,2.9.6" }, "Name an experiment"],
     [{ experiment, deno: "2.9.6" }, "not two versions"],
-    [{ experiment, deno: "2.9.6,2.9.6" }, "is Deno 2.9.6 twice"],
+    [{ experiment, deno: "2.9.6,2.9.6" }, "is Deno 2.9.6 twice. A control is the same command twice, --cmd A --cmd A"],
+    [{ commands: ["deno run server.ts"], deno: "2.8.3,2.9.6" }, 'deno task ab --cmd "npx -y deno@2.8.3 run -A '],
     [{ experiment, v8Flags: "single" }, "begins with --"],
     [{ commands: ["x"] }, "Give --cmd twice"],
     [{ experiment, deno: "2.8.3,2.9.6", path: "/x" }, "--path belongs to --cmd"],
@@ -220,7 +221,16 @@ Deno.test({
 
 Deno.test("the answer names what was compared, under which load, on what, and what a request cost", async () => {
   const two = await pair({ commands: ["node old.js", "cd new && exec node new.js"], path: "/api?x=1" });
-  const round = { reference_cpu_us_per_request: 12.34, candidate_cpu_us_per_request: 13 } as PlacedRound;
+  const round: PlacedRound = {
+    experiment: "b",
+    phase: "first",
+    log_ratio: 0.05,
+    rate_per_s: 500,
+    reference_cpu_us_per_request: 12.34,
+    candidate_cpu_us_per_request: 13,
+    findings: [],
+    failure: null,
+  };
   const candidate: Candidate = { subject: two[1], connections: 10, ratePerS: "half", baseline: null, rounds: [round] };
   assertEquals(describeSides(two, candidate, HOST).split("\n"), [
     "  a: node old.js, 12.34 CPU-µs per request",
@@ -228,6 +238,50 @@ Deno.test("the answer names what was compared, under which load, on what, and wh
     "  1 round, 10 connections, GET /api?x=1 at half of what the slower reaches",
     "  a CPU, 2 cores, 24 GiB, linux 6.1.0, Deno 2.9.6",
   ]);
+});
+
+/** Rounds that others disturbed: a request cost more in them. */
+const disturbed = (experiment: string, count: number): PlacedRound[] =>
+  Array(count).fill({
+    experiment,
+    phase: "first",
+    log_ratio: 0.3,
+    rate_per_s: null,
+    reference_cpu_us_per_request: 70,
+    candidate_cpu_us_per_request: 90,
+    findings: [found(experiment, "foreign_load")],
+    failure: null,
+  });
+
+Deno.test("without a round that counts no brackets are explained, figures are marked, and the remedy is named", async () => {
+  const two = await pair({ experiment, deno: "2.8.3,2.9.6" });
+  const of = (rounds: PlacedRound[]): Candidate => ({
+    subject: two[1],
+    connections: 10,
+    ratePerS: null,
+    baseline: null,
+    rounds,
+  });
+  const none = of(disturbed(two[1].name, 10));
+  const text = describePair(two, none, outcomeOf(none, { rounds: 10 }));
+  assertMatch(text, /: inconclusive, others used the machine$/m);
+  assertStringIncludes(text, "  rounds: no valid round\n");
+  assertMatch(text, /\n {2}Measure again when the machine is quiet\.$/);
+  assert(!text.includes("brackets"), text);
+  const sides = describeSides(two, none, HOST).split("\n");
+  assertMatch(sides[0]!, /, 70\.00 CPU-µs per request in rounds that do not count$/);
+  assertMatch(sides[1]!, /, 90\.00 CPU-µs per request in rounds that do not count$/);
+  // Rounds that count stand for themselves.
+  const quiet = {
+    ...disturbed(two[1].name, 1)[0]!,
+    log_ratio: 0,
+    reference_cpu_us_per_request: 10,
+    candidate_cpu_us_per_request: 10,
+    findings: [],
+  };
+  const some = of([...disturbed(two[1].name, 4), ...Array<PlacedRound>(10).fill(quiet)]);
+  assertMatch(describeSides(two, some, HOST).split("\n")[0]!, /, 10\.00 CPU-µs per request$/);
+  assertStringIncludes(describePair(two, some, outcomeOf(some, { rounds: 14 })), "(in brackets the interval");
 });
 
 Deno.test("an interrupt shows what the rounds until then say, and gives no verdict", async () => {

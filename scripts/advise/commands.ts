@@ -3,43 +3,56 @@
  *
  * @module
  */
-import type { Choice, Load } from "../../lib/advice/model.ts";
-import { collect, isMixedKnown } from "../../lib/advice/facts.ts";
+import { type Choice, heavyOf, type Load } from "../../lib/advice/model.ts";
+import { collect, isMixedKnown, uncounted } from "../../lib/advice/facts.ts";
 import { runsHere } from "../../lib/catalogue/catalogue.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
-import { EQUAL_RATE, HEAVY_SHARE, MIXED, MIXED_FLAGS } from "../../lib/results/conventions.ts";
+import { EQUAL_RATE, HEAVY_SHARE, MEMORY_SHARE, MIXED, MIXED_FLAGS } from "../../lib/results/conventions.ts";
 import { EXP_SECONDS, mixedSeconds, usualSeconds } from "../../lib/results/duration.ts";
 import type { Stored } from "../../lib/results/stored.ts";
+import { counted } from "../../lib/text/format.ts";
 
 /** What an answer needs at least: a loop, a loop with workers, a thread for each connection. */
 const MAKERS = [MIXED.reference, "reactor-pool", "thread-per-conn"];
 
-/** Those of them that this system can run. */
-export const makersHere = ({ experiments }: Pick<Stored, "experiments">): string[] =>
-  MAKERS.filter((name) => experiments.some((of) => of.name === name && runsHere(of).runs));
+/**
+ * Those of them that this system can run, and that may be part of the answer: what another machine shows to hold too few
+ * connections would not change it.
+ *
+ * @param shown What is stored of that other machine; null: there is none.
+ */
+export function makersHere(
+  { experiments }: Pick<Stored, "experiments">,
+  { connections }: Pick<Load, "connections">,
+  shown: Stored | null = null,
+): string[] {
+  const known = shown === null ? [] : collect(shown).known;
+  const isOut = (name: string) => known.some((of) => of.name === name && of.limit !== null && of.reach < connections);
+  return MAKERS.filter((name) => !isOut(name) && experiments.some((of) => of.name === name && runsHere(of).runs));
+}
 
 /** What a machine lacks of a server, by what a load asks for. What cannot run there is not lacking. */
-function lacksOf(stored: Stored, names: readonly string[], { cpuUs }: Load) {
+function lacksOf(stored: Stored, names: readonly string[], load: Load) {
   const known = new Set(collect(stored).known.map(({ name }) => name));
   const cannotRun = (name: string) =>
     stored.results.some(({ experiment, ended }) => experiment === name && ended === "skipped");
   return names.filter((name) => known.has(name) || !cannotRun(name)).map((name) => ({
     name,
     figures: !known.has(name),
-    waits: cpuUs > 0 && !isMixedKnown(stored, name),
+    waits: heavyOf(load) > 0 && !isMixedKnown(stored, name),
   }));
 }
 
 /** What a machine has of what the answer to a load needs at least, as keys; where none of that can run here, of all. */
-export function coverage(stored: Stored, load: Load): string[] {
+export function coverage(stored: Stored, load: Load, shown: Stored | null = null): string[] {
   const { known } = collect(stored);
-  const makers = makersHere(stored);
+  const makers = makersHere(stored, load, shown);
   const names = makers.length === 0 ? known.map(({ name }) => name) : makers;
   const lacks = lacksOf(stored, names, load);
   const hasAll = (name: string, what: "figures" | "waits") => !lacks.some((of) => of.name === name && of[what]);
   return names.flatMap((name) => [
     ...(hasAll(name, "figures") ? [`figures of ${name}`] : []),
-    ...(load.cpuUs > 0 && hasAll(name, "waits") ? [`waits in ${name}`] : []),
+    ...(heavyOf(load) > 0 && hasAll(name, "waits") ? [`waits in ${name}`] : []),
   ]);
 }
 
@@ -50,8 +63,8 @@ export interface Commands {
 }
 
 /** The commands that make what this machine lacks. */
-export function makersOf(stored: Stored, load: Load): Commands {
-  const lacks = lacksOf(stored, makersHere(stored), load);
+export function makersOf(stored: Stored, load: Load, shown: Stored | null = null): Commands {
+  const lacks = lacksOf(stored, makersHere(stored, load, shown), load);
   const { unknown } = collect(stored);
   const runs = lacks.filter(({ figures }) => figures)
     .map(({ name }) => unknown.find((of) => of.name === name)?.command ?? taskLine("exp", [name]));
@@ -61,6 +74,18 @@ export function makersOf(stored: Stored, load: Load): Commands {
     lines: [...runs, ...(isMixed ? [`${taskLine("compare", names)} ${MIXED_FLAGS}`] : [])],
     seconds: runs.length * EXP_SECONDS + (isMixed ? mixedSeconds(names.length - 1) : 0),
   };
+}
+
+/** What is stored of this machine and has no weight in the answer, in a sentence; none: all of it has. */
+export function describeUncounted(own: Stored): string[] {
+  const { quick, disturbed } = uncounted(own);
+  const parts = [
+    ...(quick > 0 ? [counted(quick, "quick result")] : []),
+    ...(disturbed > 0 ? [`${counted(disturbed, "result")} that others disturbed`] : []),
+  ];
+  if (parts.length === 0) return [];
+  const [are, do_] = quick + disturbed === 1 ? ["is", "does"] : ["are", "do"];
+  return [`Of this machine ${parts.join(" and ")} ${are} stored, which ${do_} not count for an answer.`];
 }
 
 /** One of a hundred requests waits for its answer longer than the p99. */
@@ -87,10 +112,23 @@ export interface Check {
   ratePerS: number | null;
 }
 
-/** The comparison of the best with the runner-up under the load; null: there is none. */
-export function checkOf([best, second]: readonly Pick<Choice, "name">[], load: Load): Check | null {
+/** What a comparison of so many connections takes: the server, and as much of the kernel for the clients' ends. */
+const bytesOf = ({ memory }: Pick<Choice, "memory">) => memory === null ? 0 : memory.total + (memory.kernel ?? 0);
+
+/**
+ * The comparison of the best with the runner-up under the load; null: there is none, or this machine cannot hold it.
+ *
+ * @param memoryBytes The memory of this machine.
+ */
+export function checkOf(
+  [best, second]: readonly Pick<Choice, "name" | "memory">[],
+  load: Load,
+  memoryBytes = Infinity,
+): Check | null {
   if (best === undefined || second === undefined) return null;
-  const { connections, cpuUs, idlePercent } = load;
+  if (Math.max(bytesOf(best), bytesOf(second)) > memoryBytes * MEMORY_SHARE) return null;
+  const { connections, idlePercent } = load;
+  const cpuUs = heavyOf(load);
   const scenario = cpuUs > 0 ? "mixed" : idlePercent > 0 ? "rate" : "throughput";
   const rate = scenario === "mixed" ? ratePerS(cpuUs) : scenario === "rate" ? MIXED.ratePerS : null;
   const flags = [

@@ -38,16 +38,21 @@ const isBad = (row: RegressionRow): row is RegressionRow & Pick<Held, "verdict">
 
 /**
  * The experiments whose newest verdict is bad, on whatever machine. A run without a verdict changes nothing; a baseline that
- * somebody has updated since accepts what was found.
+ * somebody has updated since accepts what was found. One that broke before it was ever judged is not held: there was nothing
+ * that it could have been slower than.
  */
 export function heldExperiments(history: readonly RegressionRecord[]): Held[] {
   const held = new Map<string, Held>();
+  const hasBaseline = new Set<string>();
   for (const record of history.toSorted((a, b) => a.time < b.time ? -1 : a.time > b.time ? 1 : 0)) {
     for (const row of record.experiments) {
       const { experiment } = row;
       const isAccepted = record.new_baseline && record.exit === EXIT.ok && row.verdict !== "skipped";
+      if (isAccepted || row.change !== null) hasBaseline.add(experiment);
       if (isAccepted || row.verdict === "not_slower") held.delete(experiment);
-      else if (isBad(row)) held.set(experiment, { experiment, verdict: row.verdict, time: record.time });
+      else if (isBad(row) && hasBaseline.has(experiment)) {
+        held.set(experiment, { experiment, verdict: row.verdict, time: record.time });
+      }
     }
   }
   return [...held.values()];

@@ -6,10 +6,15 @@ import { type BaselineEvidence, decideBaselines, heldExperiments } from "./basel
 
 type Verdicts = Record<string, RegressionRow["verdict"]>;
 
-/** A record of the n-th day with these verdicts. */
+/** A record of the n-th day with these verdicts. Of what broke or did not run there is no change. */
 function record(day: number, verdicts: Verdicts, change: Partial<RegressionRecord> = {}): RegressionRecord {
   const rows = Object.entries(verdicts).flatMap(([experiment, verdict]) =>
-    night(day, { ratio: 1, experiment, verdict }).experiments
+    night(day, {
+      ratio: 1,
+      experiment,
+      verdict,
+      ...(verdict === "broken" || verdict === "skipped" ? { change: null } : {}),
+    }).experiments
   );
   return { ...night(day, { ratio: 1 }), experiments: rows, ...change };
 }
@@ -28,9 +33,20 @@ Deno.test("an experiment without a baseline here gets one from the rounds of thi
   assertEquals(steps(record(9, { a: "not_slower", b: "inconclusive" }), { nights }), { a: "leave", b: "make" });
 });
 
-Deno.test("what is skipped or broken gets no baseline, nor does anything in a night with something broken", () => {
+Deno.test("what is skipped or broken gets no baseline, nor does anything in a night in which something breaks that had one", () => {
   assertEquals(steps(record(9, { a: "skipped", b: "inconclusive" })), { a: "leave", b: "make" });
-  assertEquals(steps(record(9, { a: "broken", b: "inconclusive" })), { a: "leave", b: "leave" });
+  const history = [record(3, { a: "not_slower" })];
+  assertEquals(steps(record(9, { a: "broken", b: "inconclusive" }), { history }), { a: "leave", b: "leave" });
+  const later = [...history, record(8, { a: "broken" })];
+  assertEquals(steps(record(9, { a: "inconclusive" }), { history: later }), { a: "leave" });
+});
+
+Deno.test("what broke before it was ever judged holds nothing back, in that night and later", () => {
+  const broken = record(3, { a: "broken" });
+  assertEquals(steps(record(9, { a: "broken", b: "inconclusive" })), { a: "leave", b: "make" });
+  assertEquals(steps(record(9, { a: "inconclusive" }), { history: [broken] }), { a: "make" });
+  assertEquals(heldExperiments([broken, record(9, { a: "not_slower" })]), []);
+  assertEquals(heldExperiments([broken, record(9, { a: "slower" })]).map(({ verdict }) => verdict), ["slower"]);
 });
 
 Deno.test("no baseline is made while the newest verdict is a regression, this night's or an earlier one's on any machine", () => {
@@ -60,7 +76,8 @@ Deno.test("a new baseline accepts what was slower before, unless it could not be
   assertEquals(held(slower), ["a"]);
   assertEquals(held(slower, forced(0)), []);
   assertEquals(held(slower, forced(3)), ["a"]);
-  assertEquals(held(forced(1, "broken")), ["a"]);
+  assertEquals(held(forced(1, "broken")), []);
+  assertEquals(held(slower, forced(1, "broken")), ["a"]);
   assertEquals(held(forced(0), record(5, { a: "broken" })), ["a"]);
 });
 

@@ -6,7 +6,7 @@
 import * as v from "valibot";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { describeKind, HOST_KIND, isSameKind } from "../../lib/regress/baseline.ts";
-import { recordMarkdown, type RegressionRecord } from "../../lib/regress/record.ts";
+import { recordMarkdown, type RegressionRecord, undecidedFor } from "../../lib/regress/record.ts";
 import { text } from "../../lib/results/check.ts";
 import { parseLine } from "../../lib/results/jsonl.ts";
 
@@ -84,9 +84,9 @@ export function reasonToLeave(
   if (event !== "schedule" && (branch === "" || branch !== defaultBranch)) return "this is not the default branch";
   if (record.new_baseline) return "a new baseline judges nothing";
   if (record.exit === EXIT.ok || record.exit === EXIT.failed) return null;
-  return record.exit === EXIT.inconclusive
-    ? "the night is inconclusive"
-    : `the night ended with exit code ${record.exit}`;
+  if (record.exit !== EXIT.inconclusive) return `the night ended with exit code ${record.exit}`;
+  const undecided = undecidedFor(record);
+  return `the night is inconclusive${undecided === null ? "" : `, and ${undecided}`}`;
 }
 
 /** The entries of a night. */
@@ -136,9 +136,17 @@ function bodyOf(record: RegressionRecord, entries: readonly IssueEntry[], run: s
 }
 
 function titleOf(entries: readonly IssueEntry[]): string {
-  const names = [...new Set(entries.map(({ experiment }) => experiment))];
-  return `Nightly regression: ${names.join(", ")}`;
+  const named = (verdict: IssueEntry["verdict"]) => {
+    const names = entries.filter((entry) => entry.verdict === verdict).map(({ experiment }) => experiment);
+    return names.length === 0 ? [] : [`${verdict}: ${[...new Set(names)].join(", ")}`];
+  };
+  const title = [...named("slower"), ...named("broken")].join("; ");
+  return title.charAt(0).toUpperCase() + title.slice(1);
 }
+
+/** What closes an issue on these. */
+const closing = (entries: readonly IssueEntry[]): string =>
+  entries.every(({ verdict }) => verdict === "broken") ? "It answers again, and is not slower" : "Not slower any more";
 
 /**
  * Decides what happens to the issue. A regression or a broken experiment opens it, or joins what it names. Every night
@@ -158,7 +166,7 @@ export function decideIssue(record: RegressionRecord, issue: OpenIssue | null, r
   const { number } = issue;
   if (before === null) return leave(`the body of #${number} does not say what it is about: close it by hand`);
   const open = unresolved(before, record);
-  if (open.length === 0) return { step: "close", number, comment: `Not slower any more: ${link(run, "this run")}.` };
+  if (open.length === 0) return { step: "close", number, comment: `${closing(before)}: ${link(run, "this run")}.` };
   if (open.length === before.length) return leave(`the night does not judge what #${number} names on such a machine`);
   return { step: "edit", number, title: titleOf(open), body: bodyOf(record, open, run) };
 }

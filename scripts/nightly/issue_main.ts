@@ -36,8 +36,9 @@ function originHere(): Origin {
 
 /** The record in a file; null if the file is empty: the night ended before its verdict. */
 async function readNight(path: string): Promise<RegressionRecord | null> {
-  const content = await Deno.readTextFile(path).catch((error) => {
-    throw new KnownFailure(`Cannot read the night: ${(error as Error).message}`, { cause: error });
+  const content = await Deno.readTextFile(path).catch((error: Error) => {
+    const why = error instanceof Deno.errors.NotFound ? "there is no such file" : error.message;
+    throw new UsageError(`Cannot read ${path}: ${why}.`);
   });
   if (content.trim() === "") return null;
   const parsed = parseLine<RegressionRecord>(content, REGRESSION_RECORD);

@@ -38,7 +38,7 @@ Deno.test("a regression opens the issue, and so does a broken experiment", () =>
   for (const verdict of ["slower", "broken"] as const) {
     const step = decide(record(1, { "event-loop": verdict, poll: "not_slower", select: "inconclusive" }), null);
     assert(step.step === "open");
-    assertEquals(step.title, "Nightly regression: event-loop");
+    assertEquals(step.title, verdict === "slower" ? "Slower: event-loop" : "Broken: event-loop");
     assertEquals(entriesOf(step.body), [["event-loop", verdict, KIND]]);
   }
 });
@@ -63,7 +63,7 @@ Deno.test("another regression edits the issue: entries join, keep their first da
   const issue = opened(record(1, { a: "slower", b: "not_slower" }));
   const again = decide(record(2, { a: "broken", b: "slower" }), issue);
   assert(again.step === "edit");
-  assertEquals([again.number, again.title], [7, "Nightly regression: a, b"]);
+  assertEquals([again.number, again.title], [7, "Slower: b; broken: a"]);
   assertEquals(entriesOf(again.body), [["a", "broken", KIND], ["b", "slower", KIND]]);
   assertEquals(readEntries(again.body)!.map(({ since }) => since.slice(0, 10)), ["2026-01-02", "2026-01-03"]);
   const elsewhere = decide(record(3, { a: "slower" }, { kind: OTHER }), issue);
@@ -74,6 +74,12 @@ Deno.test("a night that is not slower, on such a machine and for all that the is
   const issue = opened(record(1, { a: "slower", b: "broken", c: "not_slower" }));
   const step = decide(record(2, { a: "not_slower", b: "not_slower" }), issue);
   assertEquals(step, { step: "close", number: 7, comment: `Not slower any more: [this run](${RUN}).` });
+});
+
+Deno.test("an issue on what broke alone is not closed as one on what got slower", () => {
+  const issue = opened(record(1, { a: "broken", b: "broken" }));
+  const step = decide(record(2, { a: "not_slower", b: "not_slower" }), issue);
+  assertEquals(step, { step: "close", number: 7, comment: `It answers again, and is not slower: [this run](${RUN}).` });
 });
 
 Deno.test("nothing closes the issue but such a night: not another machine, and not a night without its experiment", () => {
@@ -91,7 +97,7 @@ Deno.test("beside a regression of something else, what is not slower any more is
   const step = decide(record(2, { a: "not_slower", b: "inconclusive", c: "slower" }), issue);
   assertEquals(entriesOf(bodyOf(step)), [["b", "broken", KIND], ["c", "slower", KIND]]);
   assert(step.step === "edit");
-  assertEquals(step.title, "Nightly regression: b, c");
+  assertEquals(step.title, "Slower: c; broken: b");
 });
 
 Deno.test("of entries on two kinds of machine, each kind takes out its own, and the last one closes", () => {
@@ -172,6 +178,10 @@ Deno.test("the issue is left alone where a night says nothing of it", () => {
     ["there is no verdict of this night", reasonToLeave(null, SCHEDULE)],
     ["a new baseline judges nothing", reasonToLeave({ ...good, new_baseline: true }, SCHEDULE)],
     ["the night is inconclusive", reasonToLeave(record(1, { a: "inconclusive" }), SCHEDULE)],
+    [
+      "the night is inconclusive, and nothing was decided about a for 4 nights in a row",
+      reasonToLeave(record(1, { a: "inconclusive" }, { undecided: [{ experiment: "a", nights: 4 }] }), SCHEDULE),
+    ],
     ["the night ended with exit code 69", reasonToLeave({ ...good, exit: EXIT.unavailable }, SCHEDULE)],
     ["the night ended with exit code 70", reasonToLeave({ ...good, exit: EXIT.harness }, SCHEDULE)],
   ];

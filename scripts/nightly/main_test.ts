@@ -1,8 +1,16 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { join } from "node:path";
 import { EXIT } from "../../lib/cli/exit.ts";
+import { ROUND, TAKES } from "../../lib/regress/command.ts";
 import type { RegressionRecord } from "../../lib/regress/record.ts";
 import { filesIn, project, runTask } from "../../lib/testing/task.ts";
+import { UNDECIDED_NIGHTS } from "./undecided.ts";
+
+Deno.test("the guide names the numbers by which the command works", () => {
+  const guide = Deno.readTextFileSync(new URL("README.md", import.meta.url)).replaceAll(/\s+/g, " ");
+  assertStringIncludes(guide, `It takes ${TAKES}; it counts its ${ROUND.rounds} rounds.`);
+  assertStringIncludes(guide, `After ${UNDECIDED_NIGHTS} of them in a row`);
+});
 
 Deno.test("what cannot be understood ends with 2 and a sentence, before anything is measured", async () => {
   using dir = project();

@@ -14,6 +14,7 @@ import { machinesIn } from "../../lib/results/machine.ts";
 import { readCustom } from "../../lib/server/custom.ts";
 import type { Subject } from "../../lib/server/subject.ts";
 import { type BaselineStep, decideBaselines } from "./baselines.ts";
+import { withUndecided } from "./undecided.ts";
 
 /** What a night measures: one experiment of each kind, so that it fits into a night on a slow machine. */
 export const EXPERIMENTS = ["event-loop", "deno-serve", "io-uring"];
@@ -66,26 +67,50 @@ async function allHistory(results: string): Promise<RegressionRecord[]> {
 
 const isChange = ({ step }: BaselineStep) => step !== "leave";
 
+/** Makes and extends baselines by a night, and returns the experiments that have got their first one. */
+async function keepBaselines(
+  plan: RegressPlan,
+  record: RegressionRecord,
+  history: readonly RegressionRecord[],
+): Promise<string[]> {
+  if (plan.updateBaseline || record.exit === EXIT.harness) return [];
+  const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
+  const steps = decideBaselines({ record, nights, history });
+  for (const { reason } of steps) if (reason !== null) plan.say(reason);
+  const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
+  const taken = wanted.length > 0 ? await addToBaseline(plan, record, wanted) : [];
+  return taken.filter((name) => steps.some(({ experiment, step }) => experiment === name && step === "make"));
+}
+
 /**
- * Measures and judges, reports, and makes or extends baselines. It reports before it touches a baseline: a verdict is not
- * lost where that fails.
+ * Measures and judges, makes or extends baselines, and reports. It reports where a baseline cannot be stored too: the verdict
+ * is not lost then.
  *
+ * @param report Takes what was found, and the experiments that have got their first baseline here.
  * @throws As `regress` and `addToBaseline`.
  */
 export async function runNight(
   plan: RegressPlan,
-  report: (record: RegressionRecord) => Promise<void>,
+  report: (record: RegressionRecord, made: readonly string[]) => Promise<void>,
 ): Promise<RegressionRecord> {
   const record = await regress(plan);
-  await report(record);
-  if (plan.updateBaseline || record.exit === EXIT.harness) return record;
-  const nights = await baselineTimes(plan); // those that it was judged by: a judged run changes no baseline
-  const steps = decideBaselines({ record, nights, history: await allHistory(dirname(plan.dir)) });
-  for (const { reason } of steps) if (reason !== null) plan.say(reason);
-  const wanted = steps.filter(isChange).map(({ experiment }) => experiment);
-  if (wanted.length > 0) await addToBaseline(plan, record, wanted);
+  let found = record;
+  let made: string[] = [];
+  try {
+    const history = await allHistory(dirname(plan.dir));
+    found = withUndecided(record, history);
+    made = await keepBaselines(plan, record, history);
+  } finally {
+    await report(found, made);
+  }
   return record;
 }
+
+/** What an interrupted night leaves, as the end of a sentence. Nobody knows whether the program of a command is the same later. */
+export const leftBy = (words: string[] | null): string =>
+  words === null
+    ? "the rounds until then are stored, and the same command resumes from them."
+    : "nothing is kept of a server of your own, and a later run begins anew.";
 
 /** The exit code of the command. A job that must not fail where nothing could be decided allows inconclusive nights. */
 export function exitOfNight({ exit }: Pick<RegressionRecord, "exit">, allowInconclusive: boolean): number {

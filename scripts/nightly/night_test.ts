@@ -2,6 +2,7 @@ import { assertEquals, assertMatch, assertRejects, assertStringIncludes, assertT
 import { join } from "node:path";
 import { find } from "../../lib/catalogue/catalogue.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
+import { CannotCompare } from "../../lib/compare/side.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { BASELINE, readBaseline } from "../../lib/regress/baseline.ts";
 import { readHistory, type RegressionRecord } from "../../lib/regress/record.ts";
@@ -12,7 +13,7 @@ import { hostFacts } from "../../lib/sampling/host.ts";
 import { commandBehind } from "../../lib/server/custom.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { seededRandom } from "../../lib/timing/random.ts";
-import { exitOfNight, EXPERIMENTS, nightlyExperiments, readNight, runNight } from "./night.ts";
+import { exitOfNight, EXPERIMENTS, leftBy, nightlyExperiments, readNight, runNight } from "./night.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
@@ -26,16 +27,25 @@ const round = (log: number): RoundFound => ({
   candidate_cpu_us_per_request: 10 * Math.exp(log),
 });
 
+/** Moves all times in a file to earlier days. */
+function moveBack(path: string, days: number): void {
+  const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
+  Deno.writeTextFileSync(path, Deno.readTextFileSync(path).replaceAll(/(?<="time": ?")[^"]+/g, earlier));
+}
+
 /** Folders for the results of several machines, and nights whose rounds are made up. */
 function lab() {
   const results = folder();
   const said: string[] = [];
   const reported: RegressionRecord[] = [];
+  const firsts: string[][] = [];
   const random = seededRandom(6);
   const dirOf = (machine: string) => join(results.path, machine);
   return {
     said,
     reported,
+    /** The experiments that got their first baseline, night by night. */
+    firsts,
     dirOf,
     nights: async (machine = "here") =>
       (await readBaseline(join(dirOf(machine), BASELINE))).map(({ experiment, nights }) => [experiment, nights.length]),
@@ -58,15 +68,16 @@ function lab() {
         measure: () => Promise.resolve(round(log + (random() - 0.5) * 0.02)),
         ...change,
       };
-      return runNight(plan, (record) => Promise.resolve(void reported.push(record)));
+      return runNight(plan, (record, made) => {
+        reported.push(record);
+        firsts.push([...made]);
+        return Promise.resolve();
+      });
     },
     /** Moves all that is stored to earlier days. */
     age: (days: number, machine = "here") => {
-      for (const name of [BASELINE, "history.jsonl"]) {
-        const path = join(dirOf(machine), name);
-        const earlier = (time: string) => new Date(Date.parse(time) - days * DAY_MS).toISOString();
-        const text = Deno.readTextFileSync(path);
-        Deno.writeTextFileSync(path, text.replaceAll(/(?<="time": ?")[^"]+/g, earlier));
+      for (const { name } of Deno.readDirSync(dirOf(machine))) {
+        moveBack(join(dirOf(machine), name), days);
       }
     },
     [Symbol.dispose]: () => results[Symbol.dispose](),
@@ -83,6 +94,7 @@ Deno.test("the first night here makes a baseline of its own rounds, and the next
   assertEquals((await at.night(0.8)).exit, EXIT.failed);
   assertEquals((await at.history()).map(({ exit }) => exit), [3, 0, 1]); // a baseline is no run of its own
   assertEquals(at.reported, await at.history());
+  assertEquals(at.firsts, [["event-loop"], [], []]);
 });
 
 Deno.test("nights that are not slower join the baseline until it has five; slower ones do not, nor a second of one day", async () => {
@@ -114,6 +126,20 @@ Deno.test("after a regression another kind of machine gets no baseline until a n
   assertEquals(await at.nights("elsewhere"), [["event-loop", 1]]);
 });
 
+Deno.test("a server that could not start in its first nights gets its baseline in the first night in which it runs", async () => {
+  using at = lab();
+  const { subjects } = readNight({ name: "my-api" }, ["node", "server.js"]);
+  const candidates = subjects.map((subject) => ({ subject, connections: 10 }));
+  const measure = () => Promise.reject(new CannotCompare(subjects[0]!, "my-api ended with exit code 1", "crashed"));
+  for (const _ of ["a typo", "another one"]) {
+    assertEquals((await at.night(0, { candidates, measure })).exit, EXIT.failed);
+    assertEquals(await at.nights(), []);
+  }
+  await at.night(0, { candidates });
+  assertEquals(await at.nights(), [["my-api", 1]]);
+  assertEquals((await at.night(0, { candidates })).exit, EXIT.ok);
+});
+
 Deno.test("a forced baseline starts again, so that what was slower is the measure then", async () => {
   using at = lab();
   for (let i = 0; i < 3; i++) {
@@ -132,14 +158,30 @@ Deno.test("rounds that are too few or too unlike make no baseline", async () => 
   const measure = () => Promise.resolve(round(n++ % 2 === 0 ? 0.3 : -0.3));
   assertEquals((await at.night(0, { measure })).exit, EXIT.inconclusive);
   assertEquals(await at.nights(), []);
-  assertStringIncludes(at.said.at(-1)!, "event-loop gets no new baseline");
+  assertStringIncludes(at.said.at(-1)!, "event-loop gets no new baseline: its rounds are too unlike");
 });
 
-Deno.test("the verdict is reported before the baseline is touched: what cannot be stored takes nothing away", async () => {
+Deno.test("the third night without a verdict is reported as such, and stored as the others are", async () => {
+  using at = lab();
+  let n = 0;
+  // No two nights have the same rounds: those would be one run.
+  const measure = () => Promise.resolve(round((n++ % 2 === 0 ? 0.3 : -0.3) + n * 1e-6));
+  for (let i = 0; i < 3; i++) {
+    if (i > 0) at.age(1);
+    await at.night(0, { measure });
+  }
+  assertEquals(at.reported.map(({ undecided }) => undecided), [undefined, undefined, [
+    { experiment: "event-loop", nights: 3 },
+  ]]);
+  assertEquals((await at.history()).map(({ undecided }) => undecided), [undefined, undefined, undefined]);
+});
+
+Deno.test("the verdict is reported although the baseline cannot be stored, and no baseline is claimed then", async () => {
   using at = lab();
   Deno.mkdirSync(join(at.dirOf("here"), `${BASELINE}.tmp`), { recursive: true }); // the name under which it is written first
   await assertRejects(() => at.night(0.7), CannotStore, BASELINE);
   assertEquals(at.reported.map(({ exit }) => exit), [EXIT.inconclusive]);
+  assertEquals(at.firsts, [[]]);
 });
 
 Deno.test("a night measures its own list, less what this system cannot run, or what is named", () => {
@@ -196,9 +238,15 @@ Deno.test("a server of one's own gets a baseline, is judged by it, and its round
     return Promise.resolve(round(0));
   };
   await assertRejects(() => here.night(0, { candidates, measure, signal: stop.signal }), Error, "interrupted");
+  assertEquals([...Deno.readDirSync(here.dirOf("here"))].map(({ name }) => name).sort(), [BASELINE, "history.jsonl"]);
   here.said.length = 0;
   await here.night(0, { candidates });
   assertEquals(here.said.filter((sentence) => sentence.includes("Resuming")), []);
+});
+
+Deno.test("an interrupted night promises to resume experiments, and not a server of one's own", () => {
+  assertMatch(leftBy(null), /the same command resumes from them\.$/);
+  assertMatch(leftBy(["node", "server.js"]), /a later run begins anew\.$/);
 });
 
 Deno.test("only inconclusive nights are allowed to end with 0", () => {

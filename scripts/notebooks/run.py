@@ -1,5 +1,5 @@
 """
-Runs the cells of a notebook in a kernel that notebook_run.ts starts and ends, over nbclient.
+Runs the cells of a notebook in a kernel that run.ts starts and ends, over nbclient.
 
 Its one argument is JSON: {"notebook": path, "kernelspec": {...}, "cell_timeout_s": 600}. It says one JSON object a line: first
 {"connection": path}, with the file that the kernel is to be started with; at each cell {"cell": index}; at last
@@ -37,7 +37,7 @@ def end_with_parent():
 
 class Kernel(AsyncKernelClient):
     async def is_alive(self):
-        return True  # if it ends, notebook_run.ts ends this process
+        return True  # if it ends, run.ts ends this process
 
 
 class Runner(NotebookClient):

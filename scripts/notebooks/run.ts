@@ -30,7 +30,7 @@ const FOLDER = "notebooks";
 const RUNNER = fileURLToPath(new URL("run.py", import.meta.url));
 const CELL_TIMEOUT_S = 600; // what a cell may take that measures
 
-/** A line of notebook_run.py. */
+/** A line of run.py. */
 type Said = { connection: string } | { cell: number } | { failed: string } | { notebook: string };
 
 /** How it went: the text of the executed notebook, or why there is none, at which cell (null: before the first). */
@@ -47,7 +47,7 @@ function startRunner(python: string, path: string): Deno.ChildProcess {
 }
 
 async function endOf(kernel: Group | null): Promise<string> {
-  if (kernel === null) return "notebook_run.py ended before it began.";
+  if (kernel === null) return "scripts/notebooks/run.py ended before the kernel began.";
   const { code, signal } = await kernel.kill();
   return `The kernel ended ${signal === null ? `with exit code ${code}` : `by ${signal}`}. ${kernel.stderrTail.trim()}`;
 }

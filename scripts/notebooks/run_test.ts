@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { findPython } from "./jupyter.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const PATIENCE_MS = 20_000; // only a broken notebook_run.ts lets it pass
+const PATIENCE_MS = 20_000; // only a broken run.ts lets it pass
 const ignore = await findPython() === null; // deno task test tells the line that installs it
 const onUnix = { ignore: ignore || Deno.build.os === "windows" }; // ps
 

@@ -151,7 +151,7 @@ function ofRegressions(): string[] {
     fields("### History of one experiment", "", REGRESSION_ROW),
     fields(
       "## Journal of an interrupted run",
-      "`<machine>/regress-run.jsonl` has a line for each round of an interrupted run. The next run that measures the same resumes from it, and removes the lines at its end. `selftest-run.jsonl` is the same for a self-test, with the columns of [`selftest`](#selftest).",
+      "`<machine>/regress-run.jsonl` has a line for each round of an interrupted run of experiments. The next run that measures the same resumes from it, and removes the lines at its end. `selftest-run.jsonl` is the same for a self-test, with the columns of [`selftest`](#selftest).",
       STORED_ROUND,
     ),
   ];

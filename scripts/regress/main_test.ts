@@ -19,6 +19,11 @@ Deno.test("what cannot be understood ends regress and ab with 2 and a sentence, 
     ["regress", ["--quick", "--update-baseline"], "A baseline takes all rounds"],
     ["ab", ["event-loop", "--rounds", "6", "--v8-flags=--x"], "--rounds 6 is not a whole number from 7"],
     ["ab", ["event-loop"], "Say in one way which two"],
+    [
+      "ab",
+      ["server.ts", "--deno", "2.8.3,2.9.6"],
+      "server.ts is no experiment. A server of your own is two commands: ",
+    ],
   ];
   await Promise.all(cases.map(async ([name, args, sentence]) => {
     const { code, said } = await command(name, ...args);

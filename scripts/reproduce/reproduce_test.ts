@@ -179,6 +179,15 @@ Deno.test("a comparison with 1 000 connections, or at a rate, is none with 10", 
   assert(ids.includes("predicted/throughput-10-c-epoll"), ids.join(" "));
 });
 
+Deno.test("two servers are compared for a prediction unless steps compare both with a third", () => {
+  const idsOf = (name: string) => {
+    const own = { ...find(name), expect: ["throughput(1000).cpu_us_per_request < 2 * epoll"] };
+    return planOf([find("c-epoll"), find("epoll"), own], [], { quick: false, publishes: false }).map(({ id }) => id);
+  };
+  assertEquals(idsOf("poll").filter((id) => id.startsWith("predicted/")), []);
+  assert(idsOf("process-per-conn").includes("predicted/throughput-1000-epoll")); // it is not compared at 1 000
+});
+
 Deno.test("a step whose command fails is named, the others go on, and it is tried again later", async () => {
   using at = lab((id, times) => id === "a" && times === 1 ? 70 : 0);
   const steps = [step("a"), step("b")];

@@ -35,7 +35,7 @@ export const SELFTEST_COLUMNS: Column<CaseJudged>[] = [
   },
   { heading: "inconclusive", cell: ({ inconclusive }) => count(inconclusive) },
   {
-    heading: "interval half-\nwidth: median, p90",
+    heading: "half-width of interval:\nmedian, p90",
     cell: ({ halfWidth }) =>
       halfWidth === null ? MISSING : `${percent(halfWidth.median, 2)}, ${percent(halfWidth.most, 2)}`,
   },
