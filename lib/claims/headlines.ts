@@ -132,13 +132,16 @@ const capacities: Headline = (evidence) => {
 
 const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language, capacities];
 
-/** The headlines in Markdown; one whose figures are missing says which command measures them. */
+/** What the headline begins with whose figures are missing. */
+export const UNMEASURED = "Not measured yet: ";
+
+/** The headlines in Markdown, always in one order; one whose figures are missing says which command measures them. */
 export function headlines(stored: Stored): string[] {
   return HEADLINES.map((headline) => {
     try {
       return headline(new Evidence(stored, true));
     } catch (error) {
-      if (error instanceof NotMeasured) return `Not measured yet: \`${error.command}\`.`;
+      if (error instanceof NotMeasured) return `${UNMEASURED}\`${error.command}\`.`;
       if (error instanceof NotTestable) return `Not available here: ${error.message}.`;
       throw error;
     }

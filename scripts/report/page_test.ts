@@ -87,6 +87,37 @@ Deno.test("latency against load stands in the report, or the command that measur
   );
 });
 
+Deno.test("what only another stored machine has is named with it, and a link chooses that one", () => {
+  const { studies } = storedOf(faulted("epoll", "rst-storm"), swept("epoll", 10_000));
+  const [row] = contents.shown;
+  const name = row!.experiment.name;
+  const prediction = (outcome: "open" | "held") => new Map([[name, { outcome, sentence: "S.", conditions: [] }]]);
+  const none = { faults: { faults: [], servers: [] }, soaks: [], trends: [], sweep: undefined };
+  const unmeasured = { ...row!, hold: undefined, throughput: undefined, rate: undefined, holds: [] };
+  const here = { ...smaller([unmeasured]), ...none, claims: null, results: [], predictions: prediction("open") };
+  const other: ReportContents = {
+    ...smaller([row!]),
+    machine: "other",
+    headlines: contents.headlines.map(() => "**Known.** It is."),
+    faults: faultMatrix(studies.faults, []),
+    soaks: [SOAKED],
+    trends: trends([night(0, { ratio: 1 })]),
+    sweep: studies.sweep[0],
+    predictions: prediction("held"),
+  };
+  const headlines = contents.headlines.map(() => "Not measured yet: `deno task x`.");
+  const doc = new DOMParser().parseFromString(renderReport({ ...here, headlines }, NO_SCRIPTS, [other]), "text/html")!;
+  const of = (section: string) => [...doc.querySelectorAll(`main #${section} a[href^="?"]`)];
+  const sections = { answer: headlines.length, faults: 2, nights: 1, comparison: 1, claims: 1, [name]: 1 };
+  for (const [section, links] of Object.entries(sections)) {
+    assertEquals(of(section).map((link) => link.getAttribute("href")), Array(links).fill(`?machine=other#${section}`));
+  }
+  const said = textOf("main", doc);
+  assert(!/Not measured yet|No fault was tried yet|Nothing was soaked yet|There is no history yet/.test(said));
+  assertStringIncludes(said, "not measured on this machine; on other it is");
+  assertStringIncludes(said, "On other: held.");
+});
+
 Deno.test("every link in the report leads to something that is there", () => {
   const ids = all("id");
   assertEquals(ids.length, new Set(ids).size, "an id stands twice");

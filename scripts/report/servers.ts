@@ -9,7 +9,7 @@ import { ofReference, ratio, reasonOf, type ShownRow, sizeOf } from "../../lib/t
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
-import type { ReportContents } from "./contents.ts";
+import { machinesWith, type ReportContents } from "./contents.ts";
 import type { Column } from "../../lib/text/table.ts";
 
 /** What a cell is sorted by and downloaded as: null where there is none. */
@@ -23,14 +23,14 @@ export interface ServerColumn extends Column<Shown> {
 }
 
 /** What is stored, as far as it tells why there is no figure. */
-export type Stored = Pick<ReportContents, "results" | "comparisons">;
+export type Stored = Pick<ReportContents, "results" | "comparisons"> & Partial<Pick<ReportContents, "others">>;
 
 /** Whose a server is: this project's, a peer, or the reader's own. */
 export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
   family === "custom" ? "own" : peer ? "peer" : "ours";
 
 /** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
-export function whyMissing({ experiment }: Shown, { results, comparisons }: Stored): string {
+export function whyMissing({ experiment }: Shown, { results, comparisons, others = [] }: Stored): string {
   const last = results.filter((of) => of.experiment === experiment.name).at(-1);
   if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
   const compared = comparisons.flatMap(({ rows }) => rows)
@@ -38,7 +38,11 @@ export function whyMissing({ experiment }: Shown, { results, comparisons }: Stor
   if (last === undefined && compared !== undefined) return `skipped: ${reasonOf(compared)}`;
   const host = results.at(-1)?.host;
   const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
-  return here.runs ? "not measured: no whole run of it is stored" : `skipped: ${here.reason}`;
+  if (!here.runs) return `skipped: ${here.reason}`;
+  const machines = machinesWith({ others }, (of) => of.results.some((run) => run.experiment === experiment.name));
+  return machines.length === 0
+    ? "not measured: no whole run of it is stored"
+    : `not measured on this machine; on ${machines.join(", ")} it is`;
 }
 
 /** What stopped it from holding more; of what holds all that it was asked for, that. */

@@ -7,7 +7,7 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { Judged } from "../../../lib/claims/ledger.ts";
-import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
+import { Command, DataTable, type PageColumn, Prose, Unmeasured } from "./parts.tsx";
 import { figureOf, tally } from "../../../lib/claims/table.ts";
 import type { ClaimsFile } from "../../../lib/claims/file.ts";
 import { bytes, count } from "../../../lib/text/format.ts";
@@ -107,7 +107,8 @@ export const Verdicts = (
 );
 
 /** The section on claims. */
-export function Claims({ claims, shown }: ReportContents) {
+export function Claims(contents: ReportContents) {
+  const { claims, shown } = contents;
   const servers = new Set(shown.map(({ experiment }) => experiment.name));
   return (
     <section id="claims" aria-labelledby="claims-heading">
@@ -120,9 +121,14 @@ export function Claims({ claims, shown }: ReportContents) {
       </p>
       {claims === null
         ? (
-          <p>
+          <Unmeasured
+            contents={contents}
+            section="claims"
+            what="No verdicts are stored"
+            has={({ claims }) => claims !== null}
+          >
             No verdicts are stored: <Command text="deno task claims" /> makes them.
-          </p>
+          </Unmeasured>
         )
         : <Verdicts claims={claims} servers={servers} />}
     </section>

@@ -9,7 +9,7 @@
 import { comparingFigures } from "../figures.ts";
 import type { ReportContents } from "../contents.ts";
 import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
-import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
+import { ChartFigure, Command, DataTable, Family, Scroll, Unmeasured } from "./parts.tsx";
 import { comparisonParts } from "../../../lib/tables/comparison.ts";
 import { SWEEP } from "../../../lib/results/conventions.ts";
 import { sloOf } from "../../../lib/results/capacity.ts";
@@ -149,7 +149,7 @@ function Capacities(
 }
 
 /** The stored comparisons in full. */
-const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
+const Tables = ({ comparisons, readiness }: ReportContents) => (
   <>
     {comparisons.map((table) => {
       const { heading, groups, columns, notes } = comparisonParts(table.rows);
@@ -181,10 +181,41 @@ const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
         </p>
       </details>
     )}
-    {sweep ? <Capacities sweep={sweep} /> : (
-      <p>
+  </>
+);
+
+/** What is missing of the comparisons, of wait calls and of latency against load. */
+const Missing = (contents: ReportContents) => (
+  <>
+    {contents.comparisons.length === 0 && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="No comparison of enough rounds is stored"
+        has={({ comparisons }) => comparisons.length > 0}
+      >
+        No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
+      </Unmeasured>
+    )}
+    {contents.readiness === undefined && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="What one wait call costs is not measured"
+        has={({ readiness }) => readiness !== undefined}
+      >
+        What one wait call costs is not measured yet: <Command text="deno task readiness" />
+      </Unmeasured>
+    )}
+    {contents.sweep === undefined && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="Latency against load is not measured"
+        has={({ sweep }) => sweep !== undefined}
+      >
         Latency against load is not measured yet: <Command text={SWEEP.command} />
-      </p>
+      </Unmeasured>
     )}
   </>
 );
@@ -208,12 +239,9 @@ export function Comparing(contents: ReportContents) {
       <h3>Charts</h3>
       <div class="charts">{comparingFigures(contents).map((figure) => <ChartFigure figure={figure} />)}</div>
       <h3>The comparisons in full</h3>
-      {contents.comparisons.length === 0 && (
-        <p>
-          No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
-        </p>
-      )}
       <Tables {...contents} />
+      {contents.sweep && <Capacities sweep={contents.sweep} />}
+      <Missing {...contents} />
       <Downloads of="comparisons" what="All rows of these comparisons" />
     </section>
   );

@@ -12,6 +12,7 @@ import { renderToString } from "preact-render-to-string";
 import { INTER } from "../../../lib/page/fonts.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
 import { count } from "../../../lib/text/format.ts";
+import { UNMEASURED } from "../../../lib/claims/headlines.ts";
 import { machines } from "../../../lib/tables/overview.ts";
 import type { PageData } from "../data.ts";
 import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
@@ -24,7 +25,7 @@ import { ExperimentPage } from "./experiment.tsx";
 import { Machines } from "./evidence.tsx";
 import { Ladder } from "./ladder.tsx";
 import { Nights } from "./trends.tsx";
-import { Command, Prose } from "./parts.tsx";
+import { Command, MachineLink, Prose } from "./parts.tsx";
 import style from "./style.css" with { type: "text" };
 import { Findings } from "./findings.tsx";
 import { Claims } from "./claims.tsx";
@@ -125,18 +126,31 @@ const Contents = ({ shown }: ReportContents) => (
 /** Keeps a number and its unit on one line. */
 const unbroken = (text: string) => text.replace(/(?<=[\d×]) (?=\d|[µm]s\b|[KMGT]i?B\b)/g, "\u00a0");
 
-const Answer = ({ headlines }: ReportContents) => (
+function Headline({ line, machine }: { line: string; machine: string | undefined }) {
+  const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
+  return (
+    <li>
+      {title !== null && <strong>{title}</strong>}
+      {machine !== undefined && (
+        <>
+          {" "}On <MachineLink machine={machine} section="answer" />, not on this machine:
+        </>
+      )}
+      <Prose text={unbroken(rest!)} />
+    </li>
+  );
+}
+
+/** What came out; what only another machine has, from there, with its name. */
+const Answer = ({ headlines, others }: ReportContents) => (
   <section id="answer" aria-labelledby="answer-heading">
     <h2 id="answer-heading">What came out</h2>
     <ul class="headlines">
-      {headlines.map((line) => {
-        const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
-        return (
-          <li>
-            {title !== null && <strong>{title}</strong>}
-            <Prose text={unbroken(rest!)} />
-          </li>
-        );
+      {headlines.map((own, i) => {
+        const other = own.startsWith(UNMEASURED)
+          ? others.find((of) => !of.headlines[i]!.startsWith(UNMEASURED))
+          : undefined;
+        return <Headline line={other?.headlines[i] ?? own} machine={other?.machine} />;
       })}
     </ul>
   </section>
@@ -263,6 +277,8 @@ export function renderReport(
   { head, main }: Scripts,
   others: readonly ReportContents[] = [],
 ): string {
+  const all = [contents, ...others];
+  const [first, ...rest] = all.map((one) => ({ ...one, others: all.filter((other) => other !== one) }));
   return `<!DOCTYPE html>\n${
     renderToString(
       <html lang="en">
@@ -275,8 +291,8 @@ export function renderReport(
           <Html tag="script" html={head} />
         </head>
         <body>
-          <Body first={contents} others={others} />
-          <Html tag="script" type="application/json" id="data" html={data([contents, ...others])} />
+          <Body first={first!} others={rest} />
+          <Html tag="script" type="application/json" id="data" html={data([first!, ...rest])} />
           <Html tag="script" html={main} />
         </body>
       </html>,

@@ -10,6 +10,7 @@ import type { ComponentChildren } from "preact";
 import { describeChart, heightOf, sentence } from "../../../lib/charts/config.ts";
 import { written } from "../../../lib/charts/theme.ts";
 import { MISSING } from "../../../lib/text/format.ts";
+import { machinesWith, type ReportContents } from "../contents.ts";
 import type { Figure } from "../figures.ts";
 
 /** A column whose cells may be more than text. */
@@ -39,6 +40,38 @@ export const Family = ({ name }: { name: string }) => (
 export const Scroll = ({ label, children }: { label: string; children: ComponentChildren }) => (
   <div class="scroll" role="group" aria-label={label} tabIndex={0}>{children}</div>
 );
+
+/** A link to a section of the page with the figures of another machine. */
+export const MachineLink = ({ machine, section }: { machine: string; section: string }) => (
+  <a href={`?machine=${encodeURIComponent(machine)}#${section}`}>{machine}</a>
+);
+
+interface UnmeasuredProps {
+  contents: ReportContents;
+  /** Where it would stand. */
+  section: string;
+  /** What is missing, as the subject of a sentence. */
+  what: string;
+  has: (of: ReportContents) => boolean;
+  /** How it is measured. */
+  children: ComponentChildren;
+}
+
+/** What stands where this machine has no figures: which other one has them, else how they are measured. */
+export function Unmeasured({ contents, section, what, has, children }: UnmeasuredProps) {
+  const machines = machinesWith(contents, has);
+  if (machines.length === 0) return <p>{children}</p>;
+  return (
+    <p>
+      {what} on this machine, but on {machines.map((machine, i) => (
+        <>
+          {i > 0 && ", "}
+          <MachineLink machine={machine} section={section} />
+        </>
+      ))}: follow the link, or choose it at the top.
+    </p>
+  );
+}
 
 interface TableProps<Row> {
   caption: string;
