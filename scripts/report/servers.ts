@@ -19,6 +19,8 @@ export type Cell = string | number | null;
 export interface ServerColumn extends Column<Shown> {
   /** What the column is called in a download: the unit stands last. */
   key: string;
+  /** Whether it is shown only where all columns are. */
+  isMore?: boolean;
   value: (row: Shown) => Cell;
 }
 
@@ -79,12 +81,13 @@ const RATIO_OF = {
   pss_bytes: "memory (PSS)",
 };
 
-function ratioColumn(table: Table): ServerColumn {
+function ratioColumn(table: Table, isMore: boolean): ServerColumn {
   const metric = metricOf(table);
   const { scenario, connections, reference } = table.rows[0]!;
   const text = ratio.withInterval(metric);
   return {
     key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
+    isMore,
     heading: `${RATIO_OF[metric]} ratio to ${reference} [98 %]\n${nameOf(table)}`,
     cell: ({ experiment }) => text(rowsOf(table, experiment.name)) || MISSING,
     value: ({ experiment: { name } }) =>
@@ -92,16 +95,17 @@ function ratioColumn(table: Table): ServerColumn {
   };
 }
 
-/** Columns of words: they are sorted and downloaded as they are read. */
+/** Columns of words: they are sorted and downloaded as they are read. All but the first are behind the figures. */
 const words = (key: string, heading: string, cell: (row: Shown) => string): ServerColumn => ({
   key,
   heading,
   cell,
   value: cell,
   left: true,
+  isMore: key !== "name",
 });
 
-/** Columns of runs. */
+/** Columns of runs: first those that are asked for most. */
 const FIGURES: ServerColumn[] = [
   {
     key: "held_and_answered",
@@ -116,18 +120,6 @@ const FIGURES: ServerColumn[] = [
     value: (row) => userMemory(row).value,
   },
   {
-    key: "connections_under_load",
-    heading: "connections under load",
-    cell: ({ throughput }) => count(throughput?.parameters.connections),
-    value: ({ throughput }) => throughput?.parameters.connections ?? null,
-  },
-  {
-    key: "requests_per_s",
-    heading: "requests/s",
-    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
-    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
-  },
-  {
     key: "cpu_us_per_request",
     heading: "server CPU-µs per request",
     cell: ({ throughput }) => serverCost(throughput, 2),
@@ -136,19 +128,41 @@ const FIGURES: ServerColumn[] = [
   },
   {
     key: "p99_us_at_half_rate",
-    heading: "p99 at half of that rate",
+    heading: "p99 at half of its requests/s",
     cell: p99,
     value: (row) => p99(row) === MISSING ? null : row.rate?.metrics.p99_us ?? null,
   },
+  {
+    key: "requests_per_s",
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
+  },
 ];
+
+const CONNECTIONS: ServerColumn = {
+  key: "connections_under_load",
+  heading: "connections under load",
+  cell: ({ throughput }) => count(throughput?.parameters.connections),
+  value: ({ throughput }) => throughput?.parameters.connections ?? null,
+  isMore: true,
+};
+
+/** Whether a comparison is the one that is asked for most: what a request costs at full load. */
+const isMain = (table: Table, tables: readonly Table[]): boolean =>
+  table === tables.find(({ rows }) => rows[0]!.scenario === "throughput");
 
 /** The columns of the big table. */
 export const serverColumns = (contents: ReportContents): ServerColumn[] => [
   words("name", "server", ({ experiment }) => experiment.name),
+  ...FIGURES,
+  ...contents.comparisons.toSorted((a, b) =>
+    Number(isMain(b, contents.comparisons)) - Number(isMain(a, contents.comparisons))
+  )
+    .map((table) => ratioColumn(table, !isMain(table, contents.comparisons))),
+  CONNECTIONS,
   words("kind", "whose", ({ experiment }) => kindOf(experiment)),
   words("family", "family", ({ experiment }) => experiment.family),
-  ...FIGURES,
-  ...contents.comparisons.map(ratioColumn),
   words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
 ];
 

@@ -59,6 +59,17 @@ export const Downloads = ({ of, what }: { of: string; what: string }) => (
   </p>
 );
 
+const classOf = (...names: (string | false | undefined)[]): string | undefined =>
+  names.filter((name) => name).join(" ") || undefined;
+
+/** Without it the table has only the columns that are asked for most. It needs no script. */
+const AllColumns = ({ columns }: { columns: readonly ServerColumn[] }) => (
+  <label class="choice">
+    <input type="checkbox" id="all-columns" autocomplete="off" />
+    All {columns.length} columns: further ratios, connections under load, family, what stopped it
+  </label>
+);
+
 function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; columns: ServerColumn[] }) {
   const caption = "Every server: its newest whole runs, and its ratios in the widest comparisons";
   return (
@@ -69,8 +80,8 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
         </caption>
         <thead>
           <tr>
-            {columns.map(({ key, heading, left }) => (
-              <th scope="col" data-key={key} class={left ? "left" : undefined}>{heading}</th>
+            {columns.map(({ key, heading, left, isMore }) => (
+              <th scope="col" data-key={key} class={classOf(left && "left", isMore && "more")}>{heading}</th>
             ))}
           </tr>
         </thead>
@@ -80,8 +91,9 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
             const kind = kindOf(row.experiment);
             return (
               <tr data-name={name} data-family={family} data-kind={kind}>
-                {columns.map(({ key, cell, value, left }) => {
-                  const attributes = { "data-value": value(row) ?? "", class: left ? `left ${key}` : undefined };
+                {columns.map(({ key, cell, value, left, isMore }) => {
+                  const styled = classOf(left && `left ${key}`, isMore && "more");
+                  const attributes = { "data-value": value(row) ?? "", class: styled };
                   if (key === "name") {
                     return (
                       <th scope="row" {...attributes}>
@@ -223,6 +235,7 @@ const Missing = (contents: ReportContents) => (
 /** The section. */
 export function Comparing(contents: ReportContents) {
   const all = [...contents.shown, ...contents.own];
+  const columns = serverColumns(contents);
   const families = [...new Set(all.map(({ experiment }) => experiment.family))];
   const kinds = [...new Set(all.map(({ experiment }) => kindOf(experiment)))];
   return (
@@ -233,7 +246,8 @@ export function Comparing(contents: ReportContents) {
         differences read the ratios: both servers ran in turn, in random order, in each round.
       </p>
       <Filter families={families} kinds={kinds} />
-      <ServerTable shown={all} columns={serverColumns(contents)} />
+      <AllColumns columns={columns} />
+      <ServerTable shown={all} columns={columns} />
       <Legend />
       <Downloads of="servers" what="The servers shown above" />
       <h3>Charts</h3>
