@@ -25,6 +25,8 @@ export {
   type Axis,
   type ChartSpec,
   describeChart,
+  folded,
+  isEmpty,
   type LinesSpec,
   type RankSpec,
   sentence,

@@ -1,5 +1,13 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { chartConfig, type ChartSpec, describeChart, type LinesSpec, type RankSpec } from "./config.ts";
+import {
+  chartConfig,
+  type ChartSpec,
+  describeChart,
+  folded,
+  isEmpty,
+  type LinesSpec,
+  type RankSpec,
+} from "./config.ts";
 import { atTick, FAMILY, GROUND, type Theme, type Unit, written } from "./theme.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 
@@ -159,4 +167,21 @@ Deno.test("a long name at the end of a line gets room at the right, a short one 
   assertEquals(right("select"), 12);
   assert(right("thread-per-conn", "linear") > 80);
   assert(right("prefork --workers 2, a long name") > right("select") + 50);
+});
+
+Deno.test("what has no figure takes no row of a chart: a sentence names it with its reason", () => {
+  const none = (name: string, note?: string) => ({ name, family: "readiness", value: null, ...(note && { note }) });
+  const items = [
+    rank.items[0]!,
+    none("a", "others used the machine."),
+    none("b"),
+    none("c", "others used the machine"),
+  ];
+  const { spec, without } = folded({ ...rank, items });
+  assertEquals((spec as RankSpec).items.map(({ name }) => name), ["epoll"]);
+  assertEquals(without, "No figure: a, c: others used the machine; b: not measured.");
+  assertEquals(folded(lines), { spec: lines, without: null });
+  const line = { name: "kqueue", family: "readiness", points: [{ x: 1, value: null, note: "no kqueue" }] };
+  const empty = folded({ ...lines, series: [line] });
+  assertEquals([isEmpty(empty.spec), empty.without, isEmpty(spec)], [true, "No figure: kqueue: no kqueue.", false]);
 });

@@ -61,6 +61,37 @@ export function sentence({ value, low, high, bound, note }: Value, unit: Unit): 
   return `${sign}${written(value, unit)}${known ? ` [${written(low, unit)}, ${written(high, unit)}]` : ""}`;
 }
 
+/** What a chart has to draw, and what it does not. */
+export interface Folded {
+  /** The chart with what has a figure. */
+  spec: ChartSpec;
+  /** The names of what has none, by the reason, in a sentence; null: all have one. */
+  without: string | null;
+}
+
+/** The names behind each reason. */
+function namesByReason(missing: readonly { name: string; why: string }[]): string | null {
+  if (missing.length === 0) return null;
+  const groups = Map.groupBy(missing, ({ why }) => why.replace(/\.$/, ""));
+  return `No figure: ${[...groups].map(([why, of]) => `${of.map(({ name }) => name).join(", ")}: ${why}`).join("; ")}.`;
+}
+
+/** Takes out of a chart what has no figure: a row of words for each would take the place of the figures. */
+export function folded(spec: ChartSpec): Folded {
+  if (spec.kind === "lines") {
+    const missing = spec.series.filter((line) => !hasValues(line)).map((of) => ({ name: of.name, why: whyNone(of) }));
+    return { spec: { ...spec, series: spec.series.filter(hasValues) }, without: namesByReason(missing) };
+  }
+  const isKnown = ({ value }: Value) => value !== null;
+  const missing = spec.items.filter((item) => !isKnown(item))
+    .map(({ name, note = "not measured" }) => ({ name, why: note }));
+  return { spec: { ...spec, items: spec.items.filter(isKnown) }, without: namesByReason(missing) };
+}
+
+/** Whether a chart has anything to draw. */
+export const isEmpty = (spec: ChartSpec): boolean =>
+  spec.kind === "lines" ? spec.series.length === 0 : spec.items.length === 0;
+
 /** What a chart shows, in words: for those who do not see it, and for the text beside a picture. */
 export function describeChart(spec: ChartSpec): string {
   const lines = spec.kind === "lines"

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
-import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
+import { type ChartSpec, folded, isEmpty } from "../../lib/charts/config.ts";
 import {
   FAN_OUT,
   fanOut,
@@ -53,11 +53,14 @@ const FLOOR = "c-epoll";
 const PUSH = "ws-epoll";
 const CHARTS = "results/charts";
 
-/** Draws a chart; returns the line that shows it. The table next to it has all its figures. */
+/** Draws a chart; returns the line that shows it, and what has no figure. The table next to it has all its figures. */
 export async function picture(name: string, spec: ChartSpec): Promise<string> {
+  const { spec: drawn, without } = folded(spec);
+  const said = without === null ? [] : [without];
+  if (isEmpty(drawn)) return [`${spec.title}.`, ...said].join(" ");
   await Deno.mkdir(CHARTS, { recursive: true });
-  await Deno.writeFile(`${CHARTS}/${name}.png`, await renderPng(spec));
-  return `![${spec.title}; the figures are in the table below](charts/${name}.png)`;
+  await Deno.writeFile(`${CHARTS}/${name}.png`, await renderPng(drawn));
+  return [`![${spec.title}; the figures are in the table below](charts/${name}.png)`, ...said].join("\n\n");
 }
 
 const familyOf = (experiments: readonly Experiment[]) => (name: string) =>
@@ -122,19 +125,13 @@ const section = (heading: string, text: string, body: string) =>
 const SIGNS = "`≥` marks a rate that the load generator limited, not the server; `≤` a latency that may be the load " +
   "generator's own. *Held and answered*: connections that were open at one time and all got an answer.";
 
-/** A chart without the servers that have no figure: README.md begins with it. */
-const onlyMeasured = (spec: RankSpec): RankSpec => ({
-  ...spec,
-  items: spec.items.filter(({ value }) => value !== null),
-});
-
 /** The experiments of this project. */
 const ownSection = async (own: readonly Experiment[], results: readonly Result[]): Promise<string> =>
   section(
     "## Experiments",
     SIGNS,
     [
-      await picture("experiments", onlyMeasured(held(shown(own, results), "user_bytes_per_conn", MEMORY))),
+      await picture("experiments", held(shown(own, results), "user_bytes_per_conn", MEMORY)),
       overview(shown(own, results), ".."),
     ]
       .join("\n\n"),

@@ -208,9 +208,18 @@ Deno.test("what has not run says on its page, in the table and in the chart why 
     ...smaller([{ experiment, hold: undefined, throughput: undefined, rate: undefined, holds: [] }]),
     results,
   });
-  for (const place of ["#iocp .broken", "#ladder .none", '#servers [data-name="iocp"]', "#chart-ladder tbody"]) {
+  for (
+    const place of [
+      "#iocp .broken",
+      "#ladder .none",
+      '#servers [data-name="iocp"]',
+      "#chart-ladder tbody",
+      "#chart-ladder .without",
+    ]
+  ) {
     assertMatch(textOf(place, doc), /skipped: iocp needs Windows/, place);
   }
+  assertEquals(doc.querySelectorAll("#chart-ladder canvas").length, 0); // there is nothing to draw
 });
 
 Deno.test("what an experiment or a result says is text, whatever it says", () => {

@@ -23,6 +23,7 @@ import {
   type ChartSpec,
   type Configuration,
   describeChart,
+  folded,
   heightOf,
 } from "../../../lib/charts/config.ts";
 import { theme } from "./theme.ts";
@@ -71,10 +72,14 @@ export function drawCharts(specs: Readonly<Record<string, ChartSpec>>): Charts {
     return shown === null || canvas.dataset["ofServers"] !== "true" ? spec : only(spec, shown);
   };
   const draw = (canvas: HTMLCanvasElement) => {
-    const spec = specOf(canvas);
+    const whole = specOf(canvas);
+    const { spec, without } = folded(whole);
+    const said = canvas.closest("figure")!.querySelector<HTMLElement>(".without")!;
+    said.textContent = without;
+    said.hidden = without === null;
     Chart.getChart(canvas)?.destroy();
     canvas.parentElement!.style.height = `${heightOf(spec)}px`;
-    canvas.setAttribute("aria-label", describeChart(spec));
+    canvas.setAttribute("aria-label", describeChart(whole));
     new Chart(canvas, roomy(chartConfig(spec, theme()), canvas.parentElement!.clientWidth));
     drawn.add(canvas);
   };

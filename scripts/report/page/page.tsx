@@ -10,6 +10,7 @@ import { Buffer } from "node:buffer";
 import type { ComponentChildren } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { INTER } from "../../../lib/page/fonts.ts";
+import { folded, isEmpty } from "../../../lib/charts/config.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
 import { count } from "../../../lib/text/format.ts";
 import { UNMEASURED } from "../../../lib/claims/headlines.ts";
@@ -58,7 +59,9 @@ function dataOf(contents: ReportContents): PageData {
     ...nightFigures(contents),
   ];
   return {
-    charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
+    charts: Object.fromEntries(
+      figures.filter(({ spec }) => !isEmpty(folded(spec).spec)).map(({ id, spec }) => [id, spec]),
+    ),
     downloads: {
       servers: serverRows(contents, serverColumns(contents)),
       runs: contents.results.map(flatRun),

@@ -7,7 +7,7 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { describeChart, heightOf, sentence } from "../../../lib/charts/config.ts";
+import { describeChart, folded, heightOf, isEmpty, sentence } from "../../../lib/charts/config.ts";
 import { written } from "../../../lib/charts/theme.ts";
 import { MISSING } from "../../../lib/text/format.ts";
 import { machinesWith, type ReportContents } from "../contents.ts";
@@ -133,6 +133,7 @@ function rowsOf({ spec, repeat }: Figure): { name: string; x: string; value: str
 /** A chart: drawn by the script, described in words, with its figures as a table and the command that repeats it. */
 export function ChartFigure({ figure }: { figure: Figure }) {
   const { id, spec, note, repeat, ofServers } = figure;
+  const { spec: drawn, without } = folded(spec);
   const columns: PageColumn<ReturnType<typeof rowsOf>[number]>[] = [
     { heading: spec.kind === "lines" ? "line" : "server", cell: ({ name }) => name, left: true },
     ...(spec.kind === "lines" ? [{ heading: spec.x.label, cell: ({ x }: { x: string }) => x }] : []),
@@ -143,11 +144,14 @@ export function ChartFigure({ figure }: { figure: Figure }) {
   ];
   return (
     <figure class="chart" id={`chart-${id}`}>
-      <div class="plot" style={`height:${heightOf(spec)}px`}>
-        <canvas role="img" aria-label={describeChart(spec)} data-chart={id} data-of-servers={ofServers}></canvas>
-      </div>
+      {!isEmpty(drawn) && (
+        <div class="plot" style={`height:${heightOf(drawn)}px`}>
+          <canvas role="img" aria-label={describeChart(spec)} data-chart={id} data-of-servers={ofServers}></canvas>
+        </div>
+      )}
       <figcaption>
-        {note && <p>{note}</p>}
+        {isEmpty(drawn) ? <p>{spec.title}</p> : note && <p>{note}</p>}
+        <p class="without" hidden={without === null}>{without}</p>
         {typeof repeat === "string" && (
           <p class="repeat">
             Repeat it: <Command text={repeat} />
