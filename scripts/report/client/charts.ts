@@ -26,6 +26,7 @@ import {
   folded,
   heightOf,
 } from "../../../lib/charts/config.ts";
+import { unbroken } from "../../../lib/text/format.ts";
 import { theme } from "./theme.ts";
 
 const NARROW = 480; // pixels
@@ -75,7 +76,7 @@ export function drawCharts(specs: Readonly<Record<string, ChartSpec>>): Charts {
     const whole = specOf(canvas);
     const { spec, without } = folded(whole);
     const said = canvas.closest("figure")!.querySelector<HTMLElement>(".without")!;
-    said.textContent = without;
+    said.textContent = without && unbroken(without);
     said.hidden = without === null;
     Chart.getChart(canvas)?.destroy();
     canvas.parentElement!.style.height = `${heightOf(spec)}px`;

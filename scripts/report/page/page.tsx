@@ -12,7 +12,7 @@ import { renderToString } from "preact-render-to-string";
 import { INTER } from "../../../lib/page/fonts.ts";
 import { folded, isEmpty } from "../../../lib/charts/config.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
-import { count } from "../../../lib/text/format.ts";
+import { count, unbroken } from "../../../lib/text/format.ts";
 import { UNMEASURED } from "../../../lib/claims/headlines.ts";
 import { machines } from "../../../lib/tables/overview.ts";
 import type { PageData } from "../data.ts";
@@ -126,8 +126,18 @@ const Contents = ({ shown }: ReportContents) => (
   </nav>
 );
 
-/** Keeps a number and its unit on one line. */
-const unbroken = (text: string) => text.replace(/(?<=[\d×]) (?=\d|[µm]s\b|[KMGT]i?B\b)/g, "\u00a0");
+/** What is no text to read, or may be copied: scripts, styles, code, and the tags themselves. */
+const MARKUP = /<(script|style|pre|code)\b[\s\S]*?<\/\1>|<(?:"[^"]*"|[^">])*>/;
+const PARTS = new RegExp(`${MARKUP.source}|(?<text>[^<]+)`, "g");
+
+/** Keeps each figure on one line, in all that a page says. A hyphen lets a line break, so a unit with one is an element. */
+export const withoutBreaks = (html: string): string =>
+  html.replace(PARTS, (all: string, ...rest: unknown[]) => {
+    const { text } = rest.at(-1) as { text?: string };
+    return text === undefined
+      ? all
+      : unbroken(text).replace(/\b(?:CPU|core)-µs/g, (unit) => `<span class="unit">${unit}</span>`);
+  });
 
 function Headline({ line, machine }: { line: string; machine: string | undefined }) {
   const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
@@ -139,7 +149,7 @@ function Headline({ line, machine }: { line: string; machine: string | undefined
           {" "}On <MachineLink machine={machine} section="answer" />, not on this machine:
         </>
       )}
-      <Prose text={unbroken(rest!)} />
+      <Prose text={rest!} />
     </li>
   );
 }
@@ -283,7 +293,7 @@ export function renderReport(
   const all = [contents, ...others];
   const [first, ...rest] = all.map((one) => ({ ...one, others: all.filter((other) => other !== one) }));
   return `<!DOCTYPE html>\n${
-    renderToString(
+    withoutBreaks(renderToString(
       <html lang="en">
         <head>
           <meta charset="utf-8" />
@@ -299,6 +309,6 @@ export function renderReport(
           <Html tag="script" html={main} />
         </body>
       </html>,
-    )
+    ))
   }\n`;
 }
