@@ -16,7 +16,7 @@ import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { writeStudy } from "../lib/results/studies.ts";
 import { table } from "../lib/text/table.ts";
-import { readinessColumns } from "../lib/tables/studies.ts";
+import { disturbedCalls, readinessColumns } from "../lib/tables/studies.ts";
 
 const USAGE = `Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
        --sizes: how many descriptors are watched; --batches: ${MIN_ROUNDS} at least, for an interval.`;
@@ -54,6 +54,8 @@ await runScript(USAGE, async () => {
   }
   const text = rows.length === 0 ? "No size was finished." : table(rows, readinessColumns(rows), outputColumns());
   console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
+  const caveat = disturbedCalls(rows);
+  if (caveat !== null) console.error(`\n${caveat}`);
   storing.finish();
   if (!signal.aborted) return EXIT.ok;
   const kept = new Set(rows.map(({ descriptors }) => descriptors)).size;

@@ -14,7 +14,7 @@ import { comparisonParts } from "../../../lib/tables/comparison.ts";
 import { SWEEP } from "../../../lib/results/conventions.ts";
 import { sloOf } from "../../../lib/results/capacity.ts";
 import { capacityColumns, pointColumns, sweptOf } from "../../../lib/tables/sweep.ts";
-import { readinessColumns } from "../../../lib/tables/studies.ts";
+import { disturbedCalls, readinessColumns } from "../../../lib/tables/studies.ts";
 
 const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
 
@@ -188,6 +188,7 @@ const Tables = ({ comparisons, readiness }: ReportContents) => (
           rows={readiness.rows}
           columns={readinessColumns(readiness.rows)}
         />
+        {disturbedCalls(readiness.rows) && <p>{disturbedCalls(readiness.rows)}</p>}
         <p class="repeat">
           Repeat it: <Command text={readiness.command} />
         </p>
