@@ -4,6 +4,7 @@
  * @module
  */
 import type { Axis } from "./scales.ts";
+import { withoutFigure } from "../text/format.ts";
 import { type Unit, written } from "./theme.ts";
 
 /** One value with its interval. `value` null: there is none, and `note` says why. */
@@ -69,23 +70,16 @@ export interface Folded {
   without: string | null;
 }
 
-/** The names behind each reason. */
-function namesByReason(missing: readonly { name: string; why: string }[]): string | null {
-  if (missing.length === 0) return null;
-  const groups = Map.groupBy(missing, ({ why }) => why.replace(/\.$/, ""));
-  return `No figure: ${[...groups].map(([why, of]) => `${of.map(({ name }) => name).join(", ")}: ${why}`).join("; ")}.`;
-}
-
 /** Takes out of a chart what has no figure: a row of words for each would take the place of the figures. */
 export function folded(spec: ChartSpec): Folded {
   if (spec.kind === "lines") {
     const missing = spec.series.filter((line) => !hasValues(line)).map((of) => ({ name: of.name, why: whyNone(of) }));
-    return { spec: { ...spec, series: spec.series.filter(hasValues) }, without: namesByReason(missing) };
+    return { spec: { ...spec, series: spec.series.filter(hasValues) }, without: withoutFigure(missing) };
   }
   const isKnown = ({ value }: Value) => value !== null;
   const missing = spec.items.filter((item) => !isKnown(item))
     .map(({ name, note = "not measured" }) => ({ name, why: note }));
-  return { spec: { ...spec, items: spec.items.filter(isKnown) }, without: namesByReason(missing) };
+  return { spec: { ...spec, items: spec.items.filter(isKnown) }, without: withoutFigure(missing) };
 }
 
 /** Whether a chart has anything to draw. */

@@ -147,3 +147,23 @@ export function headlines(stored: Stored): string[] {
     }
   });
 }
+
+/** A headline of a machine, and its title; `machine`: that it is of another one. */
+export interface Told {
+  title: string | null;
+  text: string;
+  machine: string | null;
+}
+
+/** The headlines of a machine; what only another one has, from there, with its name. */
+export const toldWith = (
+  own: readonly string[],
+  others: readonly { machine: string; headlines: readonly string[] }[],
+): Told[] =>
+  own.map((line, i) => {
+    const other = line.startsWith(UNMEASURED)
+      ? others.find(({ headlines }) => !headlines[i]!.startsWith(UNMEASURED))
+      : undefined;
+    const [, title = null, text] = /^(?:\*\*(.*?)\*\* )?(.*)$/s.exec(other?.headlines[i] ?? line)!;
+    return { title, text: text!, machine: other?.machine ?? null };
+  });

@@ -34,3 +34,10 @@ const WITHIN =
 
 /** A text in which no line break divides a figure, for pages. */
 export const unbroken = (text: string): string => text.replace(WITHIN, "\u00a0");
+
+/** What has no figure: the names behind each reason, in a sentence; null: nothing. */
+export function withoutFigure(missing: readonly { name: string; why: string }[]): string | null {
+  if (missing.length === 0) return null;
+  const groups = Map.groupBy(missing, ({ why }) => why.replace(/\.$/, ""));
+  return `No figure: ${[...groups].map(([why, of]) => `${of.map(({ name }) => name).join(", ")}: ${why}`).join("; ")}.`;
+}

@@ -3,11 +3,12 @@
  *
  * @module
  */
-import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
+import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
-import { ofReference, ratio, reasonOf, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
+import { ofReference, ratio, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
+import { NO_RUN, whyMissing as whyMissingHere } from "../../lib/tables/missing.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
 import { machinesWith, type ReportContents } from "./contents.ts";
 import type { Column } from "../../lib/text/table.ts";
@@ -31,20 +32,12 @@ export type Stored = Pick<ReportContents, "results" | "comparisons"> & Partial<P
 export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
   family === "custom" ? "own" : peer ? "peer" : "ours";
 
-/** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
+/** Why there is no figure of an experiment, or which other machine has one. */
 export function whyMissing({ experiment }: Shown, { results, comparisons, others = [] }: Stored): string {
-  const last = results.filter((of) => of.experiment === experiment.name).at(-1);
-  if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
-  const compared = comparisons.flatMap(({ rows }) => rows)
-    .find(({ candidate, rounds, reason }) => candidate === experiment.name && rounds === 0 && reason !== null);
-  if (last === undefined && compared !== undefined) return `skipped: ${reasonOf(compared)}`;
-  const host = results.at(-1)?.host;
-  const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
-  if (!here.runs) return `skipped: ${here.reason}`;
+  const why = whyMissingHere(experiment, { results, compared: comparisons.flatMap(({ rows }) => rows) });
+  if (why !== NO_RUN) return why;
   const machines = machinesWith({ others }, (of) => of.results.some((run) => run.experiment === experiment.name));
-  return machines.length === 0
-    ? "not measured: no whole run of it is stored"
-    : `not measured on this machine; on ${machines.join(", ")} it is`;
+  return machines.length === 0 ? why : `not measured on this machine; on ${machines.join(", ")} it is`;
 }
 
 /** What stopped it from holding more; of what holds all that it was asked for, that. */

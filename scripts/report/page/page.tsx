@@ -13,7 +13,7 @@ import { INTER } from "../../../lib/page/fonts.ts";
 import { folded, isEmpty } from "../../../lib/charts/config.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
 import { count, unbroken } from "../../../lib/text/format.ts";
-import { UNMEASURED } from "../../../lib/claims/headlines.ts";
+import { toldWith } from "../../../lib/claims/headlines.ts";
 import { machines } from "../../../lib/tables/overview.ts";
 import type { PageData } from "../data.ts";
 import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
@@ -139,32 +139,23 @@ export const withoutBreaks = (html: string): string =>
       : unbroken(text).replace(/\b(?:CPU|core)-µs/g, (unit) => `<span class="unit">${unit}</span>`);
   });
 
-function Headline({ line, machine }: { line: string; machine: string | undefined }) {
-  const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
-  return (
-    <li>
-      {title !== null && <strong>{title}</strong>}
-      {machine !== undefined && (
-        <>
-          {" "}On <MachineLink machine={machine} section="answer" />, not on this machine:
-        </>
-      )}
-      <Prose text={rest!} />
-    </li>
-  );
-}
-
 /** What came out; what only another machine has, from there, with its name. */
 const Answer = ({ headlines, others }: ReportContents) => (
   <section id="answer" aria-labelledby="answer-heading">
     <h2 id="answer-heading">What came out</h2>
     <ul class="headlines">
-      {headlines.map((own, i) => {
-        const other = own.startsWith(UNMEASURED)
-          ? others.find((of) => !of.headlines[i]!.startsWith(UNMEASURED))
-          : undefined;
-        return <Headline line={other?.headlines[i] ?? own} machine={other?.machine} />;
-      })}
+      {toldWith(headlines, others).map(({ title, text, machine }) => (
+        <li>
+          {title !== null && <strong>{title}</strong>}
+          {title !== null && " "}
+          {machine !== null && (
+            <>
+              On <MachineLink machine={machine} section="answer" />, not on this machine:{" "}
+            </>
+          )}
+          <Prose text={text} />
+        </li>
+      ))}
     </ul>
   </section>
 );
