@@ -5,7 +5,7 @@
  */
 import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
-import { ofReference, ratio, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
+import { figure, isOfNoise, ofReference, ownIn, ratio, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { NO_RUN, whyMissing as whyMissingHere } from "../../lib/tables/missing.ts";
@@ -74,9 +74,26 @@ const RATIO_OF = {
   pss_bytes: "memory (PSS)",
 };
 
+/** The memory itself, where a ratio would divide by noise. */
+function memoryColumn(table: Table, isMore: boolean): ServerColumn {
+  const { scenario, connections } = table.rows[0]!;
+  const metric = "user_bytes_per_conn";
+  return {
+    key: `${metric}_${scenario}_${connections}`,
+    isMore,
+    heading: `user memory per connection\n${nameOf(table)}`,
+    cell: ({ experiment }) => figure.of(metric)(rowsOf(table, experiment.name)) || MISSING,
+    value: ({ experiment: { name } }) => {
+      const row = rowsOf(table, name).find((of) => of.metric === metric);
+      return row === undefined ? null : ownIn(row).value;
+    },
+  };
+}
+
 function ratioColumn(table: Table, isMore: boolean): ServerColumn {
   const metric = metricOf(table);
   const { scenario, connections, reference } = table.rows[0]!;
+  if (table.rows.some(isOfNoise)) return memoryColumn(table, isMore);
   const text = ratio.withInterval(metric);
   return {
     key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
