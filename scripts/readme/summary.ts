@@ -33,6 +33,9 @@ export function spread(values: readonly (number | null | undefined)[], write: (v
   return known.length === 1 ? text! : `${text} [${low}, ${high}]`;
 }
 
+/** A reason without what the system says about it. */
+const inShort = (why: string): string => why.split("; ")[0]!.split(": ").slice(0, 2).join(": ");
+
 /** How sure the figures are: some may be of several runs. */
 const spreadSays = (hasRanges: boolean): string =>
   (hasRanges
@@ -100,7 +103,10 @@ export function summaryTable(rows: readonly Shown[], told: Told): string {
   const [name, ...figures] = columnsOf(told.results);
   const texts = (row: Shown) => figures.map(({ cell }) => cell(row));
   const [empty, known] = partition(rows, (row) => texts(row).every((text) => text === MISSING));
-  const missing = empty.map(({ experiment }) => ({ name: experiment.name, why: whyMissing(experiment, told) }));
+  const missing = empty.map(({ experiment }) => ({
+    name: experiment.name,
+    why: inShort(whyMissing(experiment, told)),
+  }));
   const without = withoutFigure(missing);
   return [
     markdown(known, [name!, ...figures]),

@@ -5,6 +5,7 @@ import type { RankSpec } from "../../lib/charts/config.ts";
 import { FINDING_IDS } from "../../lib/results/findings.ts";
 import { count } from "../../lib/text/format.ts";
 import { trends } from "../../lib/regress/trend.ts";
+import { TEXTS } from "../../lib/claims/table.ts";
 import { CLAIMS_SCHEMA, type ClaimsFile } from "../../lib/claims/file.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
 import type { SoakRow } from "../../lib/results/rows.ts";
@@ -344,6 +345,8 @@ Deno.test("claims are shown where there are any; where none are, the command is 
     "deno task exp",
   ]);
   assertEquals(cells("#claim-T1 dd a"), [name]);
+  for (const { letter, title } of TEXTS) assertStringIncludes(textOf("#claims", doc), `${letter} is “${title}”`);
+  assertMatch(textOf("main > section"), /brackets behind a figure are its 98 % interval.*\[/);
   assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1 (1 by quick figures). Judged at`);
 });
 

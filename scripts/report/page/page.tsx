@@ -143,6 +143,9 @@ export const withoutBreaks = (html: string): string =>
 const Answer = ({ headlines, others }: ReportContents) => (
   <section id="answer" aria-labelledby="answer-heading">
     <h2 id="answer-heading">What came out</h2>
+    <p class="small">
+      × is a ratio of two costs, and brackets behind a figure are its 98 % interval, here and below.
+    </p>
     <ul class="headlines">
       {toldWith(headlines, others).map(({ title, text, machine }) => (
         <li>
