@@ -82,3 +82,13 @@ Deno.test("the table of README.md leaves out what has no figure, names it with t
   const twice = [...once, once[1]!].map((run, i) => ({ ...run, lab, id: String(i) }));
   assertStringIncludes(of(twice), "A figure with a range in brackets is the median of several runs");
 });
+
+Deno.test("README.md says what came out before it shows a sample and the table, and its first chart has a dark variant", () => {
+  const readme = Deno.readTextFileSync(new URL("../../README.md", import.meta.url));
+  const places = ["<picture>", "findings:begin", "sample:begin", "summary:begin"].map((mark) => readme.indexOf(mark));
+  assert(places[0]! > 0);
+  assertEquals(places, places.toSorted((a, b) => a - b));
+  for (const [, path] of readme.matchAll(/src(?:set)?="([^"]+)"/g)) {
+    assert(Deno.statSync(new URL(`../../${path}`, import.meta.url)).isFile, path);
+  }
+});
