@@ -15,7 +15,7 @@ import { count, counted } from "../lib/text/format.ts";
 import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { writeStudy } from "../lib/results/studies.ts";
-import { table } from "../lib/text/table.ts";
+import { table, wrap } from "../lib/text/table.ts";
 import { disturbedCalls, readinessColumns } from "../lib/tables/studies.ts";
 
 const USAGE = `Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
@@ -55,7 +55,7 @@ await runScript(USAGE, async () => {
   const text = rows.length === 0 ? "No size was finished." : table(rows, readinessColumns(rows), outputColumns());
   console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
   const caveat = disturbedCalls(rows);
-  if (caveat !== null) console.error(`\n${caveat}`);
+  if (caveat !== null) console.error(`\n${wrap(caveat, outputColumns()).join("\n")}`);
   storing.finish();
   if (!signal.aborted) return EXIT.ok;
   const kept = new Set(rows.map(({ descriptors }) => descriptors)).size;
