@@ -15,8 +15,8 @@ import { count } from "../lib/text/format.ts";
 import { DESCRIPTOR_RESERVE } from "../lib/run/guard.ts";
 import { hostFacts } from "../lib/sampling/host.ts";
 import { writeStudy } from "../lib/results/studies.ts";
-import { table } from "../lib/text/table.ts";
-import { readinessColumns } from "../lib/tables/studies.ts";
+import { table, wrap } from "../lib/text/table.ts";
+import { disturbedCalls, readinessColumns } from "../lib/tables/studies.ts";
 
 const USAGE = `Usage: deno task readiness [--sizes 10,100,1000,10000] [--batches 30] [--json] [--no-save]
        --sizes: how many descriptors are watched; --batches: ${MIN_ROUNDS} at least, for an interval.`;
@@ -55,6 +55,8 @@ await runScript(USAGE, async () => {
   const text = rows.length === 0 ? "Nothing was measured." : table(rows, readinessColumns(rows), outputColumns());
   const isEmpty = signal.aborted && rows.length === 0;
   if (flags.json || !isEmpty) console.log(flags.json ? JSON.stringify(rows, null, 2) : text);
+  const caveat = disturbedCalls(rows);
+  if (caveat !== null) console.error(`\n${wrap(caveat, outputColumns()).join("\n")}`);
   storing.finish();
   if (!signal.aborted) return EXIT.ok;
   return endInterrupted(new Set(rows.map(({ descriptors }) => descriptors)).size, "size", flags.save);

@@ -13,7 +13,7 @@ import { type Study } from "../results/studies.ts";
 import { CROWD, MEMORY_SHARE, MIN_ROUNDS, MIXED } from "../results/conventions.ts";
 import { atMost, EXP_TIME, usualSeconds } from "../results/duration.ts";
 import type { ComparisonRow, Kind, ReadinessRow } from "../results/rows.ts";
-import { isSpoilt } from "../results/findings.ts";
+import { isDisturbedCall, isSpoilt } from "../results/findings.ts";
 import { isInconclusive } from "../tables/comparison.ts";
 
 /** The call that each of them waits with: its cost may grow with the number of connections that are silent. */
@@ -205,7 +205,8 @@ function crowdOf({ studies }: Stored, name: string): { held: number; path: strin
 
 function waitPoints({ studies }: Stored, name: string, sources: Sources): Point[] {
   const call = CALLS[name];
-  const study: Study<"readiness"> | undefined = byWorth(studies.readiness)[0];
+  const study: Study<"readiness"> | undefined =
+    byWorth(studies.readiness.filter(({ rows }) => !rows.some(isDisturbedCall)))[0];
   if (call === undefined || study === undefined) return [];
   sources.add(study);
   return study.rows.filter((row) => row.call === call)

@@ -18,6 +18,8 @@
 import type { ChartConfiguration } from "chart.js";
 import { inline, lineNames, referenceLine, whiskers } from "./plugins.ts";
 import { range, scaleOf } from "./scales.ts";
+import { unbroken } from "../text/format.ts";
+import { wrap } from "../text/table.ts";
 import { type ChartSpec, hasValues, lineName, type LinesSpec, type RankSpec, sentence } from "./spec.ts";
 import { colourOf, GROUND, markOf, type Theme, written } from "./theme.ts";
 
@@ -25,6 +27,8 @@ export {
   type Axis,
   type ChartSpec,
   describeChart,
+  folded,
+  isEmpty,
   type LinesSpec,
   type RankSpec,
   sentence,
@@ -44,13 +48,25 @@ export const heightOf = (spec: ChartSpec): number =>
   spec.kind === "lines" ? LINES_HEIGHT : FRAME + LEGEND + ROW * Math.max(spec.items.length, 1);
 
 const CHARACTER_PX = 6.6; // of a name, about
-const FREE_PX = 80; // what a logarithmic axis leaves free behind the end of a line
+const BESIDE_PX = 22; // from the end of a line to its name
+const TITLE_CHARACTER_PX = 8.3; // of a title, about
+const HEIGHTS_PX = 80; // what stands at the left of the lines
 
 /** Room at the right, in pixels, so that the longest name at the end of a line is not cut off. */
 function rightOf(spec: ChartSpec): number {
   if (spec.kind !== "lines") return 12;
-  const free = spec.x.scale === "log" ? FREE_PX : 0;
-  return Math.max(12, ...spec.series.filter(hasValues).map((of) => CHARACTER_PX * lineName(of).length - free));
+  return Math.max(12, ...spec.series.filter(hasValues).map((of) => CHARACTER_PX * lineName(of).length + BESIDE_PX));
+}
+
+/** A text in as many lines as the width of a chart needs: Chart.js squeezes the letters of a line that is too long. */
+const inWidth = (text: string, characterPx: number, besidePx: number) => ({ chart }: { chart: { width: number } }) =>
+  wrap(unbroken(text), Math.floor((chart.width - besidePx) / characterPx));
+
+/** An axis below the charts of lines, whose title has room beside the heights at its left and the names at its right. */
+function belowLines(spec: LinesSpec, theme: Theme): Record<string, unknown> {
+  const axis = scaleOf(spec.x, theme, spec.series.flatMap(({ points }) => points.map(({ x }) => x)));
+  const title = axis["title"] as { text: string };
+  return { ...axis, title: { ...title, text: inWidth(title.text, CHARACTER_PX, rightOf(spec) + HEIGHTS_PX) } };
 }
 
 function common(spec: ChartSpec, theme: Theme) {
@@ -64,7 +80,7 @@ function common(spec: ChartSpec, theme: Theme) {
       legend: { display: false },
       title: {
         display: true,
-        text: spec.title,
+        text: inWidth(spec.title, TITLE_CHARACTER_PX, rightOf(spec)),
         color: text,
         align: "start" as const,
         font: { size: 15, weight: 600 },
@@ -132,7 +148,11 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
       ...shared,
       indexAxis: "y",
       scales: {
-        x: { ...scaleOf(axis, theme), ...range(axis, values, 0.45), ...(axis.scale === "linear" && { grace: "45%" }) },
+        x: {
+          ...scaleOf(axis, theme, values),
+          ...range(axis, values, 0.45),
+          ...(axis.scale === "linear" && { grace: "45%" }),
+        },
         y: {
           type: "category",
           offset: true,
@@ -146,7 +166,13 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
       ...(spec.reference === undefined ? [] : [referenceLine(spec.reference, theme)]),
       whiskers(() => items.map(({ low, high }, i) => ({ low, high, colour: colours[i]! })), "x"),
       inline(
-        (i) => ({ text: sentence(items[i]!, axis.unit), missing: items[i]!.value === null, beyond: items[i]!.high }),
+        (i) => ({
+          text: sentence(items[i]!, axis.unit),
+          short: sentence({ ...items[i]!, low: null, high: null }, axis.unit),
+          missing: items[i]!.value === null,
+          before: items[i]!.low,
+          beyond: items[i]!.high,
+        }),
         theme,
       ),
     ],
@@ -185,6 +211,7 @@ function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
   const { series, x, y } = spec;
   const shared = common(spec, theme);
   const points = series.flatMap((line) => line.points);
+  const heights = points.flatMap(({ value, low, high }) => [value, low, high]);
   return {
     type: "line",
     data: { datasets: datasetsOf(spec, theme) },
@@ -193,14 +220,14 @@ function linesConfig(spec: LinesSpec, theme: Theme): Configuration {
       interaction: { mode: "nearest", intersect: false },
       scales: {
         x: {
-          ...scaleOf(x, theme),
-          ...range(x, points.map((point) => point.x), 0.2),
+          ...belowLines(spec, theme),
+          ...range(x, points.map((point) => point.x), 0.03),
           ...(x.scale === "linear" && { beginAtZero: false }),
           ...(x.unit === "percent" && { min: 0, max: 100, grace: 0 }), // of a whole: there is nothing beyond
         },
         y: {
-          ...scaleOf(y, theme),
-          ...range(y, points.flatMap(({ value, low, high }) => [value, low, high]), 0.06),
+          ...scaleOf(y, theme, heights),
+          ...range(y, heights, 0.06),
         },
       },
       plugins: { ...shared.plugins, tooltip: tooltipOf(spec) },

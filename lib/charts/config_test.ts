@@ -1,5 +1,13 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { chartConfig, type ChartSpec, describeChart, type LinesSpec, type RankSpec } from "./config.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import {
+  chartConfig,
+  type ChartSpec,
+  describeChart,
+  folded,
+  isEmpty,
+  type LinesSpec,
+  type RankSpec,
+} from "./config.ts";
 import { atTick, FAMILY, GROUND, type Theme, type Unit, written } from "./theme.ts";
 import { catalogue } from "../catalogue/catalogue.ts";
 
@@ -25,9 +33,9 @@ const lines: LinesSpec = {
   }],
 };
 
-/** The ticks that Chart.js would show on the value axis. */
-function ticks(unit: Unit, min: number, max: number): number[] {
-  const spec: ChartSpec = { ...rank, axis: { ...rank.axis, unit } };
+/** The ticks that Chart.js would show on the value axis, which ends where its values do if nothing else is said. */
+function ticks(unit: Unit, min: number, max: number, last = max): number[] {
+  const spec: ChartSpec = { ...rank, axis: { ...rank.axis, unit }, items: [{ ...rank.items[0]!, value: last }] };
   const axis = { min, max, ticks: [] as { value: number }[] };
   const { x } = chartConfig(spec, "light").options!.scales as Record<
     string,
@@ -119,11 +127,24 @@ Deno.test("a rank chart has a legend of its families that hides nothing, and a l
 });
 
 Deno.test("a tick is written without exponent and without idle zeros", () => {
-  const cases: [number, Unit, string][] = [[1e6, "connections", "1 000 000"], [1000, "us", "1 ms"], [
-    1.5,
-    "ratio",
-    "1.5",
-  ], [4096, "bytes", "4 KiB"]];
+  const cases: [number, Unit, string][] = [
+    [1e6, "connections", "1 000 000"],
+    [1000, "us", "1 ms"],
+    [
+      1.5,
+      "ratio",
+      "1.5",
+    ],
+    [4096, "bytes", "4 KiB"],
+    [1e5, "ratio", "100 000"],
+    [0.1, "ratio", "0.1"],
+    [0.5, "us", "0.5 µs"],
+    [
+      1e-3,
+      "ratio",
+      "0.001",
+    ],
+  ];
   for (const [value, unit, text] of cases) assertEquals(atTick(value, unit), text);
 });
 
@@ -150,13 +171,59 @@ Deno.test("every family has a colour that stands out from the ground, and a mark
   }
 });
 
-Deno.test("a long name at the end of a line gets room at the right, a short one needs none", () => {
+Deno.test("the longest name at the end of a line gets room at the right", () => {
   const right = (name: string, scale: "log" | "linear" = "log") => {
     const spec = { ...lines, x: { ...lines.x, scale }, series: [{ ...lines.series[0]!, name }] };
     const { options } = chartConfig(spec, "light");
     return (options!.layout!.padding as { right: number }).right;
   };
-  assertEquals(right("select"), 12);
-  assert(right("thread-per-conn", "linear") > 80);
-  assert(right("prefork --workers 2, a long name") > right("select") + 50);
+  const long = "prefork --workers 2, a long name";
+  for (const scale of ["log", "linear"] as const) {
+    assert(right("thread-per-conn", scale) > 100);
+    assert(right(long, scale) > right("select", scale) + 100);
+  }
+});
+
+Deno.test("what has no figure takes no row of a chart: a sentence names it with its reason", () => {
+  const none = (name: string, note?: string) => ({ name, family: "readiness", value: null, ...(note && { note }) });
+  const items = [
+    rank.items[0]!,
+    none("a", "others used the machine."),
+    none("b"),
+    none("c", "others used the machine"),
+  ];
+  const { spec, without } = folded({ ...rank, items });
+  assertEquals((spec as RankSpec).items.map(({ name }) => name), ["epoll"]);
+  assertEquals(without, "No figure: a, c: others used the machine; b: not measured.");
+  assertEquals(folded(lines), { spec: lines, without: null });
+  const line = { name: "kqueue", family: "readiness", points: [{ x: 1, value: null, note: "no kqueue" }] };
+  const empty = folded({ ...lines, series: [line] });
+  assertEquals([isEmpty(empty.spec), empty.without, isEmpty(spec)], [true, "No figure: kqueue: no kqueue.", false]);
+});
+
+Deno.test("the ticks end at the first one that no value passes: behind it is only room for text", () => {
+  assertEquals(ticks("connections", 1, 2e6, 19_936), [1, 10, 100, 1000, 10_000, 100_000]);
+});
+
+Deno.test("an axis names its unit only where its ticks do not, and counts whole things in whole numbers", () => {
+  const title = (unit: Unit, label = "what", scale: "log" | "linear" = "log") => {
+    const { options } = chartConfig({ ...lines, y: { label, unit, scale } }, "light");
+    return (options!.scales!["y"] as unknown as { title: { text: string }; ticks: { precision?: number } });
+  };
+  for (const unit of ["us", "bytes", "percent", "seconds"] as const) {
+    assertEquals(title(unit).title.text, "what, logarithmic");
+    assertMatch(atTick(50, unit), / \S+$/);
+  }
+  assertEquals(title("per_s", "asked").title.text, "asked (/s), logarithmic");
+  assertEquals([title("nights").ticks.precision, title("ratio").ticks.precision], [0, undefined]);
+});
+
+Deno.test("a title takes as many lines as its chart needs", () => {
+  const title = "Where poll and thread-per-conn cross: 90 % of the connections idle";
+  const text = chartConfig({ ...rank, title }, "light").options!.plugins!.title!.text as unknown as (
+    context: { chart: { width: number } },
+  ) => string[];
+  assertEquals(text({ chart: { width: 900 } }), [title.replace("90 %", "90\u00a0%")]); // figures stay whole
+  const narrow = text({ chart: { width: 356 } });
+  assertEquals([narrow.length, narrow.join(" ").replace("\u00a0", " ")], [2, title]);
 });

@@ -9,7 +9,7 @@ import { boundOf, boundOfRun } from "../results/findings.ts";
 import { count } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
 import type { Metrics, Result } from "../results/results.ts";
-import { boundIn, isVoid, reasonOf, whyNoRatio } from "../tables/comparison.ts";
+import { boundIn, isVoid, ofReference, ownIn, reasonOf, whyNoRatio } from "../tables/comparison.ts";
 import type { ComparisonRow, ReadinessRow, SweepRow } from "../results/rows.ts";
 import { type Shown, telling, userMemory } from "../results/choose.ts";
 
@@ -43,6 +43,31 @@ export function ratios(
   const reference = rows[0]?.reference ?? "the reference";
   const axis = { label: `ratio to ${reference}`, unit: "ratio", scale: "log" } as const;
   return { kind: "dots", title, axis, reference: 1, items: items.toSorted(byValue) };
+}
+
+/** The memory of one connection to each server of a comparison, where a ratio would divide by noise ({@linkcode isOfNoise}). */
+export function memories(
+  rows: readonly ComparisonRow[],
+  title: string,
+  family: (name: string) => string,
+): RankSpec {
+  const of = rows.filter(({ metric }) => metric === "user_bytes_per_conn");
+  const items = [...ofReference(of), ...of].map((row) => {
+    const { value, bound } = ownIn(row);
+    const note = { note: reasonOf(row) ?? "not measured" };
+    return {
+      name: row.candidate,
+      family: family(row.candidate),
+      value,
+      ...(value === null ? note : bound && { bound }),
+    };
+  });
+  return {
+    kind: "dots",
+    title,
+    axis: { label: "memory", unit: "bytes", scale: "log" },
+    items: items.toSorted(byValue),
+  };
 }
 
 /** The rates that were asked for, each once; of a closed loop null. */

@@ -1,6 +1,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { catalogue } from "../catalogue/catalogue.ts";
-import { FAN_OUT, fanOut, held, isOneRate, latencies, loads, MEMORY, ratios, reached, waits } from "./figures.ts";
+import {
+  FAN_OUT,
+  fanOut,
+  held,
+  isOneRate,
+  latencies,
+  loads,
+  memories,
+  MEMORY,
+  ratios,
+  reached,
+  waits,
+} from "./figures.ts";
 import { Histogram } from "../timing/histogram.ts";
 import { hostFacts } from "../sampling/host.ts";
 import type { FindingId } from "../results/findings.ts";
@@ -200,4 +212,15 @@ Deno.test("broadcasts are lines by the number of listeners: of each the newest, 
   ]);
   const last = fanOut(runs, FAN_OUT.last);
   assertEquals(last.series[0]!.points, [{ x: 10, value: 800, bound: "at most" }, { x: 100, value: 800 }]);
+});
+
+Deno.test("where the memory of the reference is within noise a chart shows the figures themselves, with their bounds", () => {
+  const memory = { scenario: "hold", metric: "user_bytes_per_conn", connections: 10_000, ratio: 700 } as const;
+  const rows = [row({ ...memory, candidate: "go-net", reference_value: 80, candidate_value: 7000 })];
+  const { items, axis } = memories(rows, "Memory", () => "runtime");
+  assertEquals(axis.unit, "bytes");
+  assertEquals(items.map(({ name, value, bound }) => [name, Math.round(value!), bound]), [
+    ["c-epoll", 210, "at most"],
+    ["go-net", 7000, undefined],
+  ]);
 });

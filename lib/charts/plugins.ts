@@ -69,10 +69,31 @@ export function referenceLine(value: number, theme: Theme): Kind {
 /** What is written at a mark. */
 interface Text {
   text: string;
+  /** What is written where there is no room for that: the whisker shows the rest. */
+  short: string;
   /** There is no mark: the text stands where the axis begins, and says why. */
   missing: boolean;
-  /** The text begins to the right of this value of the x axis, if that lies beyond the mark. */
+  /** The text begins to the right of this value of the x axis, if that lies beyond the mark; or it ends to the left of this. */
+  before?: number | null | undefined;
   beyond?: number | null | undefined;
+}
+
+const GAP = 10; // pixels from a mark to its text
+
+/** Where a text may begin beside a mark, and where its room ends. */
+interface Side {
+  x: number;
+  end: number;
+}
+
+/** Where the text beside a mark begins, and as much of it as there is room for: at the right, at the left, or cut. */
+function beside(ctx: Chart["ctx"], { text, short }: Text, left: Side, right: Side): { text: string; x: number } {
+  for (const words of [text, short]) {
+    const { width } = ctx.measureText(words);
+    if (width <= right.end - right.x) return { text: words, x: right.x };
+    if (width <= left.x - left.end) return { text: words, x: left.x - width };
+  }
+  return { text: fitting(ctx, short, right.end - right.x), x: right.x };
 }
 
 /** Writes beside each mark. */
@@ -85,12 +106,20 @@ export function inline(of: (index: number) => Text, theme: Theme): Kind {
       ctx.textBaseline = "middle";
       ctx.textAlign = "left";
       for (const [i, mark] of chart.getDatasetMeta(0).data.entries()) {
-        const { text, missing, beyond } = of(i);
-        const end = typeof beyond === "number" ? chart.scales.x!.getPixelForValue(beyond) : -Infinity;
+        const written = of(i);
+        const { missing, before, beyond } = written;
+        const pixel = (value: number | null | undefined) =>
+          typeof value === "number" ? chart.scales.x!.getPixelForValue(value) : mark.x;
         ctx.font = `${missing ? "italic " : ""}12px ${fontOf(chart)}`;
         ctx.fillStyle = missing ? GROUND[theme].faint : GROUND[theme].text;
-        const x = missing ? chartArea.left + 6 : Math.max(mark.x, end) + 10;
-        ctx.fillText(fitting(ctx, text, chart.width - x - 2), x, mark.y);
+        const from = missing ? chartArea.left + 6 : Math.max(mark.x, pixel(beyond)) + GAP;
+        const { text, x } = beside(
+          ctx,
+          written,
+          { x: missing ? chartArea.left : Math.min(mark.x, pixel(before)) - GAP, end: chartArea.left },
+          { x: from, end: chart.width - 2 },
+        );
+        ctx.fillText(text, x, mark.y);
       }
       ctx.restore();
     },

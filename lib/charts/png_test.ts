@@ -92,7 +92,7 @@ Deno.test("a line's name stands at its end in its colour, and where that place i
   const orange = FAMILY["blocking"]!.light;
   const right = async (colour: string, ...series: LinesSpec["series"]) =>
     await rightmost(await renderPng({ ...lines, series }, { width: 300 }), colour);
-  const unnamed = { ...line, name: " " };
+  const unnamed = { ...line, name: " ".repeat(line.name.length) }; // with as much room
   const other = { ...unnamed, family: "blocking" };
   assert(await right(blue, line) > await right(blue, unnamed) + 40);
   assert(await right(orange, line, other) > await right(orange, other) + 8);

@@ -4,7 +4,7 @@
  * @module
  */
 import type { ScaleOptionsByType } from "chart.js";
-import { atTick, GROUND, type Theme, type Unit, UNIT_NAME } from "./theme.ts";
+import { atTick, GROUND, type Theme, type Unit, UNIT_NAME, WHOLE_UNITS, WRITTEN_UNITS } from "./theme.ts";
 
 /** One axis. A logarithmic one shows plain decades (of bytes: powers of 16). */
 export interface Axis {
@@ -50,10 +50,26 @@ function byteTicks(min: number, max: number): { value: number }[] {
   return Array.from({ length: Math.floor(max / step) - first + 1 }, (_, i) => ({ value: (first + i) * step }));
 }
 
-/** How Chart.js draws an axis. */
-export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<string, unknown> {
+/** The ticks up to the first one that is no less than a value: behind it there is only room for text. */
+function upTo(ticks: { value: number }[], last: number): { value: number }[] {
+  const end = ticks.findIndex(({ value }) => value >= last);
+  return end < 0 ? ticks : ticks.slice(0, end + 1);
+}
+
+/**
+ * How Chart.js draws an axis.
+ *
+ * @param values What is drawn along it.
+ */
+export function scaleOf(
+  { label, unit, scale }: Axis,
+  theme: Theme,
+  values: readonly (number | null | undefined)[] = [],
+): Record<string, unknown> {
   const { text, faint, grid } = GROUND[theme];
-  const named = label.includes(UNIT_NAME[unit]) ? label : `${label} (${UNIT_NAME[unit]})`;
+  const isNamed = label.includes(UNIT_NAME[unit]) || WRITTEN_UNITS.includes(unit);
+  const named = isNamed ? label : `${label} (${UNIT_NAME[unit]})`;
+  const last = known(values).length === 0 ? Infinity : Math.max(...known(values));
   return {
     type: scale === "log" ? "logarithmic" : "linear",
     ...(scale === "linear" && { beginAtZero: true }),
@@ -66,10 +82,16 @@ export function scaleOf({ label, unit, scale }: Axis, theme: Theme): Record<stri
     },
     grid: { color: grid },
     border: { color: faint },
-    ticks: { color: faint, maxRotation: 0, font: { size: 12 }, callback: (value: number) => atTick(value, unit) },
+    ticks: {
+      color: faint,
+      maxRotation: 0,
+      font: { size: 12 },
+      callback: (value: number) => atTick(value, unit),
+      ...(WHOLE_UNITS.includes(unit) && { precision: 0 }),
+    },
     ...((scale === "log" || unit === "bytes") && {
       afterBuildTicks: (axis: { min: number; max: number; ticks: unknown[] }) => {
-        axis.ticks = scale === "log" ? logTicks(axis.min, axis.max, unit) : byteTicks(axis.min, axis.max);
+        axis.ticks = scale === "log" ? upTo(logTicks(axis.min, axis.max, unit), last) : byteTicks(axis.min, axis.max);
       },
     }),
   };

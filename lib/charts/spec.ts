@@ -4,6 +4,7 @@
  * @module
  */
 import type { Axis } from "./scales.ts";
+import { withoutFigure } from "../text/format.ts";
 import { type Unit, written } from "./theme.ts";
 
 /** One value with its interval. `value` null: there is none, and `note` says why. */
@@ -60,6 +61,30 @@ export function sentence({ value, low, high, bound, note }: Value, unit: Unit): 
   const known = low !== null && low !== undefined && high !== null && high !== undefined;
   return `${sign}${written(value, unit)}${known ? ` [${written(low, unit)}, ${written(high, unit)}]` : ""}`;
 }
+
+/** What a chart has to draw, and what it does not. */
+export interface Folded {
+  /** The chart with what has a figure. */
+  spec: ChartSpec;
+  /** The names of what has none, by the reason, in a sentence; null: all have one. */
+  without: string | null;
+}
+
+/** Takes out of a chart what has no figure: a row of words for each would take the place of the figures. */
+export function folded(spec: ChartSpec): Folded {
+  if (spec.kind === "lines") {
+    const missing = spec.series.filter((line) => !hasValues(line)).map((of) => ({ name: of.name, why: whyNone(of) }));
+    return { spec: { ...spec, series: spec.series.filter(hasValues) }, without: withoutFigure(missing) };
+  }
+  const isKnown = ({ value }: Value) => value !== null;
+  const missing = spec.items.filter((item) => !isKnown(item))
+    .map(({ name, note = "not measured" }) => ({ name, why: note }));
+  return { spec: { ...spec, items: spec.items.filter(isKnown) }, without: withoutFigure(missing) };
+}
+
+/** Whether a chart has anything to draw. */
+export const isEmpty = (spec: ChartSpec): boolean =>
+  spec.kind === "lines" ? spec.series.length === 0 : spec.items.length === 0;
 
 /** What a chart shows, in words: for those who do not see it, and for the text beside a picture. */
 export function describeChart(spec: ChartSpec): string {

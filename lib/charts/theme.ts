@@ -79,6 +79,19 @@ export function written(value: number, unit: Unit): string {
   }`;
 }
 
+/** Units that stand at each value, so that no axis has to name them. */
+export const WRITTEN_UNITS: readonly Unit[] = ["us", "bytes", "percent", "seconds"];
+
+/** What is counted in whole things: there is no half a night. */
+export const WHOLE_UNITS: readonly Unit[] = [
+  ...["connections", "descriptors", "threads", "requests", "rounds", "switches", "nights"] as const,
+];
+
 /** A value at a tick of an axis: as short as it can be. */
-export const atTick = (value: number, unit: Unit): string =>
-  unit === "ratio" ? String(Number(value.toPrecision(6))) : written(value, unit).replace(/\.0+(?= |$)/, "");
+export function atTick(value: number, unit: Unit): string {
+  if (WRITTEN_UNITS.includes(unit)) {
+    return written(value, unit).replace(/\.(\d*?)0+(?= |$)/, (_, rest) => rest && `.${rest}`);
+  }
+  const [, fraction = ""] = String(Number(value.toPrecision(6))).split(".");
+  return count(value, fraction.length);
+}

@@ -5,7 +5,7 @@
  */
 import { runsHere } from "../catalogue/catalogue.ts";
 import { describeHost, type HostFacts } from "../sampling/host.ts";
-import { type Found, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
+import { type Found, isDisturbedCall, isDisturbedProbe, isSpoilt } from "../results/findings.ts";
 import type { Metrics, Result, ScenarioName } from "../results/results.ts";
 import { fullRuns, quickRuns, resultPath, type Stored, studyPath } from "../results/stored.ts";
 import { type Study } from "../results/studies.ts";
@@ -205,7 +205,7 @@ export class Evidence {
   /** What one wait call costs at so many descriptors, in µs. */
   call(call: ReadinessRow["call"], descriptors: number): Figure {
     const look = (rows: readonly ReadinessRow[]) =>
-      rows.find((row) => row.call === call && row.descriptors === descriptors);
+      rows.find((row) => row.call === call && row.descriptors === descriptors && !isDisturbedCall(row));
     const row = this.#study(
       "readiness",
       [look],

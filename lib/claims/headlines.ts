@@ -132,15 +132,38 @@ const capacities: Headline = (evidence) => {
 
 const HEADLINES: readonly Headline[] = [oneThread, readiness, threads, rings, heavy, language, capacities];
 
-/** The headlines in Markdown; one whose figures are missing says which command measures them. */
+/** What the headline begins with whose figures are missing. */
+export const UNMEASURED = "Not measured yet: ";
+
+/** The headlines in Markdown, always in one order; one whose figures are missing says which command measures them. */
 export function headlines(stored: Stored): string[] {
   return HEADLINES.map((headline) => {
     try {
       return headline(new Evidence(stored, true));
     } catch (error) {
-      if (error instanceof NotMeasured) return `Not measured yet: \`${error.command}\`.`;
+      if (error instanceof NotMeasured) return `${UNMEASURED}\`${error.command}\`.`;
       if (error instanceof NotTestable) return `Not available here: ${error.message}.`;
       throw error;
     }
   });
 }
+
+/** A headline of a machine, and its title; `machine`: that it is of another one. */
+export interface Told {
+  title: string | null;
+  text: string;
+  machine: string | null;
+}
+
+/** The headlines of a machine; what only another one has, from there, with its name. */
+export const toldWith = (
+  own: readonly string[],
+  others: readonly { machine: string; headlines: readonly string[] }[],
+): Told[] =>
+  own.map((line, i) => {
+    const other = line.startsWith(UNMEASURED)
+      ? others.find(({ headlines }) => !headlines[i]!.startsWith(UNMEASURED))
+      : undefined;
+    const [, title = null, text] = /^(?:\*\*(.*?)\*\* )?(.*)$/s.exec(other?.headlines[i] ?? line)!;
+    return { title, text: text!, machine: other?.machine ?? null };
+  });

@@ -80,3 +80,9 @@ export function claimsTable({ rows }: Pick<ClaimsFile, "rows">, top: string): st
   const made = `Reproduce: \`deno task claims\`. Measured on: ${hosts.join("; ")}.`;
   return [tally(rows), SIGNS, markdown(rows, columns), rulesList(rows), made].join("\n\n");
 }
+
+/** The texts whose claims are judged, by the letter that their claims begin with. */
+export const TEXTS: readonly { letter: string; title: string; what: string }[] = [
+  { letter: "T", title: "Thread-per-connection vs Event-driven 아키텍처", what: "a short overview of architectures" },
+  { letter: "C", title: "C10K 문제의 역사와 해결", what: "a long guide with listings, tables and advice" },
+];

@@ -12,6 +12,7 @@ import { shuffle } from "es-toolkit";
 import { MIN_ROUNDS } from "../results/conventions.ts";
 import { LoadGenerator } from "../load/generator.ts";
 import * as sys from "../load/libc.ts";
+import { foreignShare, readClocks } from "../sampling/foreign.ts";
 import { medianInterval } from "../timing/stats.ts";
 import type { ReadinessRow } from "../results/rows.ts";
 
@@ -203,9 +204,11 @@ export async function measureReadiness(plan: ReadinessPlan): Promise<ReadinessRo
       connections.accept();
     }
     const ready = connections.addReady();
+    const before = readClocks();
     const found = await measureAt(Int32Array.from(connections.accepted.slice(-size)), ready, plan);
     if (found === null) break;
-    rows.push(...found);
+    const foreign = foreignShare(before, readClocks());
+    rows.push(...found.map((row) => ({ ...row, ...(foreign !== null && { foreign_share: foreign }) })));
   }
   return rows;
 }

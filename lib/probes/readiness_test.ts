@@ -14,6 +14,7 @@ Deno.test({
     assertEquals(rows.map(({ call, descriptors }) => `${call} ${descriptors}`), expected);
     for (const row of rows) {
       assert(0 < row.wait_us_low && row.wait_us_low <= row.wait_us && row.wait_us <= row.wait_us_high, row.call);
+      assert(row.foreign_share! >= 0 && row.foreign_share! <= 1, row.call);
       assert(0 < row.turn_us_low && row.turn_us_low <= row.turn_us && row.turn_us <= row.turn_us_high, row.call);
     }
   },

@@ -7,7 +7,7 @@ import { taskLine } from "../cli/shell.ts";
 import type { HostFacts } from "../sampling/host.ts";
 import { machineOf } from "./machine.ts";
 import type { Study } from "./studies.ts";
-import { isSpoilt } from "./findings.ts";
+import { isDisturbedCall, isSpoilt } from "./findings.ts";
 import { HEAVY_US, isUsualMessage, MIN_ROUNDS, NOISE_BYTES } from "./conventions.ts";
 import type { ComparisonRow, ProbeRow } from "./rows.ts";
 import type { Experiment } from "../catalogue/catalogue.ts";
@@ -88,9 +88,11 @@ function joined(tables: readonly Table[]): Table {
 
 const SIZES = 4; // of a study of wait calls: fewer show no law
 
-/** The newest study of wait calls that has enough sizes to show a law. */
-export const newestLaw = (studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined =>
-  studies.findLast(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
+/** The newest study of wait calls that has enough sizes to show a law; one that others disturbed only where there is no other. */
+export function newestLaw(studies: readonly Study<"readiness">[]): Study<"readiness"> | undefined {
+  const laws = studies.filter(({ rows }) => new Set(rows.map((row) => row.descriptors)).size >= SIZES);
+  return laws.findLast(({ rows }) => !rows.some(isDisturbedCall)) ?? laws.at(-1);
+}
 
 /**
  * The sweep that a chart shows: of those with the most servers the newest, one without an objective only where there is none

@@ -103,6 +103,10 @@ Deno.test("of studies of wait calls the newest is shown that has enough sizes", 
     studyOf("readiness", sizes.map((descriptors) => ({ descriptors }) as ReadinessRow), { id, time: id });
   const studies = [of("old", [1, 2, 3, 4]), of("new", [1, 2, 3, 4]), of("quick", [1, 2, 3, 3])];
   assertEquals(newestLaw(studies)?.id, "new");
+  const disturbed = of("disturbed", [1, 2, 3, 4]);
+  Object.assign(disturbed.rows[0]!, { foreign_share: 0.2 });
+  assertEquals(newestLaw([...studies, disturbed])?.id, "new");
+  assertEquals(newestLaw([disturbed])?.id, "disturbed"); // there is no other
   assertEquals(newestLaw([]), undefined);
 });
 

@@ -374,6 +374,10 @@ export const isDisturbedProbe = (
   { metric, foreign_share: share = 0 }: { metric: string; foreign_share?: number },
 ): boolean => share > FOREIGN_SHARE && OF_TIME_IN_PROBES.test(metric);
 
+/** The same of what a wait call costs: all its figures are of time. */
+export const isDisturbedCall = ({ foreign_share: share = 0 }: { foreign_share?: number }): boolean =>
+  share > FOREIGN_SHARE;
+
 /** What to say of a figure that {@linkcode isDisturbed}. */
 export const DISTURBED = "others used the machine";
 

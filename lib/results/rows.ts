@@ -44,6 +44,14 @@ export const SELFTEST = v.strictObject({
 });
 export type SelftestRow = v.InferOutput<typeof SELFTEST>;
 
+const FOREIGN = v.exactOptional(
+  field(
+    number,
+    "the share of the CPU time of all cores that other processes used meanwhile; missing: not known. Over 0.1 no figure of " +
+      "time decides anything",
+  ),
+);
+
 /** The cost of one call that waits for events. */
 const READINESS = v.strictObject({
   call: field(v.picklist(["select", "poll", "epoll_wait"]), "which call"),
@@ -54,6 +62,7 @@ const READINESS = v.strictObject({
   turn_us: field(number, "the same, including the scan for ready descriptors: select's set and poll's array"),
   turn_us_low: field(number, "lower end of its 98 % interval"),
   turn_us_high: field(number, "upper end"),
+  foreign_share: FOREIGN,
 });
 export type ReadinessRow = v.InferOutput<typeof READINESS>;
 
@@ -118,13 +127,7 @@ const PROBE = v.strictObject({
   high: field(numberOrNull, "upper end"),
   runs: field(number, "how many runs"),
   note: field(textOrNull, "a caveat of the figure, or why there is none; `null`: nothing to add"),
-  foreign_share: v.exactOptional(
-    field(
-      number,
-      "the share of the CPU time of all cores that other processes used while the probe ran; missing: not known. Over 0.1 no " +
-        "figure of time decides anything",
-    ),
-  ),
+  foreign_share: FOREIGN,
 });
 export type ProbeRow = v.InferOutput<typeof PROBE>;
 

@@ -9,7 +9,7 @@ import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts"
 import { signOf } from "./runs.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import { type Column, markdown } from "../text/table.ts";
-import type { Table } from "../results/choose.ts";
+import { type Table, userMemoryOf } from "../results/choose.ts";
 import { machines } from "./overview.ts";
 
 /** A row as it is shown: the first ones are those of the reference itself. */
@@ -35,6 +35,16 @@ const find = (rows: Rows, metric: string) => rows.find((row) => row.metric === m
 /** What the figure of one of the two is where findings weaken it; null: a figure. */
 export const boundIn = (row: ComparisonRow, name: string): "at least" | "at most" | null =>
   boundOf(row.metric, idsOf(row.findings, name));
+const MEMORY = "user_bytes_per_conn";
+/** A candidate's own figure, with its bound: memory within the variation of a heap is an upper one. */
+export function ownIn(row: ComparisonRow): { value: number | null; bound: "at least" | "at most" | null } {
+  const { metric, candidate, candidate_value: value, connections } = row;
+  if (metric === MEMORY) return userMemoryOf({ user_bytes_per_conn: value, connections });
+  return { value, bound: value === null ? null : boundIn(row, candidate) };
+}
+/** Whether the memory of the reference is within that variation: a ratio to it would divide by noise. */
+export const isOfNoise = ({ metric, reference_value, connections }: ComparisonRow): boolean =>
+  metric === MEMORY && userMemoryOf({ user_bytes_per_conn: reference_value, connections }).bound !== null;
 /** Whether a ratio is inconclusive, because others used the machine in too many rounds. */
 export const isInconclusive = (row: ComparisonRow): boolean =>
   row.rounds > 0 &&
@@ -71,8 +81,8 @@ export const figure = {
   of: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
     if (row === undefined) return "";
-    const bound = row.candidate_value === null ? null : boundIn(row, row.candidate);
-    return signOf(bound) + SHOWN[metric]![1](row.candidate_value);
+    const { value, bound } = ownIn(row);
+    return signOf(bound) + SHOWN[metric]![1](value);
   },
 };
 
@@ -82,14 +92,14 @@ export const ratio = {
     const row = find(rows, metric);
     if (row === undefined) return "";
     if (row.isReference) return "1";
-    if (isHint(row)) return isLimited(row) ? MISSING : `~ ${row.ratio!.toFixed(3)}`;
-    if (row.ratio === null || isVoid(row)) return MISSING;
+    if (isHint(row)) return isLimited(row) || isOfNoise(row) ? MISSING : `~ ${row.ratio!.toFixed(3)}`;
+    if (row.ratio === null || isVoid(row) || isOfNoise(row)) return MISSING;
     return `${row.ratio.toFixed(3)} [${row.ratio_low!.toFixed(3)}, ${row.ratio_high!.toFixed(3)}]`;
   },
   alone: (metric: string) => (rows: Rows): string => {
     const row = find(rows, metric);
     if (row === undefined || row.isReference) return "";
-    return row.ratio === null ? MISSING : `× ${count(row.ratio, 2)}`;
+    return row.ratio === null || isOfNoise(row) ? MISSING : `× ${count(row.ratio, 2)}`;
   },
 };
 

@@ -1,6 +1,16 @@
 import { assert, assertEquals } from "@std/assert";
 import type { Found } from "../results/findings.ts";
-import { boundIn, figure, isInconclusive, isVoid, notes, ofReference, ratio } from "./comparison.ts";
+import {
+  boundIn,
+  comparisonParts,
+  figure,
+  isInconclusive,
+  isOfNoise,
+  isVoid,
+  notes,
+  ofReference,
+  ratio,
+} from "./comparison.ts";
 import { comparisonRow as row, found } from "../testing/fixtures.ts";
 
 const bound = [found("epoll", "client_bound"), found("c-epoll", "client_bound")];
@@ -101,4 +111,16 @@ Deno.test("a ratio of CPU time is inconclusive where others used the machine, on
   }
   assert(!isInconclusive(row({ findings: [found("nginx", "foreign_load")] })));
   assert(!isInconclusive(row({ rounds: 0, findings: [found("epoll", "foreign_load")] })));
+});
+
+Deno.test("memory within noise is an upper bound, and no ratio divides by it", () => {
+  const memory = { scenario: "hold", metric: "user_bytes_per_conn", connections: 10_000, ratio: 718 } as const;
+  const rows = [row({ ...memory, reference_value: 80, candidate_value: 57_440 })];
+  assert(isOfNoise(rows[0]!));
+  assertEquals([ratio.alone(memory.metric)(rows), ratio.withInterval(memory.metric)(rows)], ["–", "–"]);
+  const { groups, columns } = comparisonParts(rows);
+  assertEquals(groups.map(figure.of(memory.metric)), ["≤ 210 B", "56.1 KiB"]);
+  assert(!columns.some(({ heading }) => heading === "ratio"));
+  const known = [row({ ...memory, ratio: 2, reference_value: 1000, candidate_value: 2000 })];
+  assertEquals([isOfNoise(known[0]!), ratio.alone(memory.metric)(known)], [false, "× 2.00"]);
 });

@@ -4,6 +4,7 @@
  * @module
  */
 import { count } from "../text/format.ts";
+import { DISTURBED, isDisturbedCall } from "../results/findings.ts";
 import type { CrosscheckRow, ReadinessRow } from "../results/rows.ts";
 import type { Column } from "../text/table.ts";
 
@@ -16,10 +17,19 @@ export function growth(rows: readonly ReadinessRow[], { call, descriptors, wait_
   return smaller === undefined ? "" : `× ${count(wait_us / smaller.wait_us, 2)}`;
 }
 
+/** What weakens a study of wait calls, in a sentence; null: nothing. */
+export function disturbedCalls(rows: readonly ReadinessRow[]): string | null {
+  const sizes = [...new Set(rows.filter(isDisturbedCall).map(({ descriptors }) => descriptors))];
+  if (sizes.length === 0) return null;
+  const most = Math.max(...rows.map(({ foreign_share: share = 0 }) => share));
+  return `Inconclusive at ${sizes.map((size) => count(size)).join(", ")} descriptors: ${DISTURBED}, up to ` +
+    `${count(100 * most)} % of its CPU time. Measure again on a quiet machine.`;
+}
+
 /** The columns of a study of wait calls. */
 export const readinessColumns = (rows: readonly ReadinessRow[]): Column<ReadinessRow>[] => [
   { heading: "call", cell: (row) => row.call, left: true },
-  { heading: "descriptors", cell: (row) => count(row.descriptors) },
+  { heading: "descriptors", cell: (row) => count(row.descriptors), isKey: true },
   { heading: "CPU-µs of the call\n[98 %]", cell: (row) => interval(row.wait_us, row.wait_us_low, row.wait_us_high) },
   { heading: "against the\nsize before", cell: (row) => growth(rows, row) },
   {

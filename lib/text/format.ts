@@ -32,3 +32,17 @@ export function microseconds(value: number | null | undefined): string {
 /** A count with its noun: `1 round`, `2 rounds`. */
 export const counted = (value: number, noun: string, plural = `${noun}s`): string =>
   `${count(value)} ${value === 1 ? noun : plural}`;
+
+/** Spaces within a figure: between groups of digits, behind a sign, before a unit. */
+const WITHIN =
+  /(?<=\d) (?=\d{3}(?!\d))|(?<=[×≥≤−]) (?=\d)|(?<=\d) (?=%|(?:[µmn]?s|(?:[KMGT]i|[kKMGT])?B|[kMG]?bit|(?:CPU|core)-µs)(?![\p{L}\d]))/gu;
+
+/** A text in which no line break divides a figure, for pages. */
+export const unbroken = (text: string): string => text.replace(WITHIN, "\u00a0");
+
+/** What has no figure: the names behind each reason, in a sentence; null: nothing. */
+export function withoutFigure(missing: readonly { name: string; why: string }[]): string | null {
+  if (missing.length === 0) return null;
+  const groups = Map.groupBy(missing, ({ why }) => why.replace(/\.$/, ""));
+  return `No figure: ${[...groups].map(([why, of]) => `${of.map(({ name }) => name).join(", ")}: ${why}`).join("; ")}.`;
+}

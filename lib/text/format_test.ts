@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { bytes, count, counted, microseconds, MISSING } from "./format.ts";
+import { bytes, count, counted, microseconds, MISSING, unbroken } from "./format.ts";
 import { markdown, table } from "./table.ts";
 
 Deno.test("a count is grouped by three, and what is missing is never shown as zero", () => {
@@ -30,6 +30,25 @@ Deno.test("microseconds change their unit where it reads better", () => {
   assertEquals(microseconds(12_500), "12.5 ms");
   assertEquals(microseconds(1_984_000), "1.98 s");
   assertEquals(microseconds(null), MISSING);
+});
+
+Deno.test("no line break divides a figure in a page, and words may still be divided", () => {
+  const whole = [
+    "1 008 000",
+    "× 2 013",
+    "≤ 2.05 KiB",
+    "6.4 CPU-µs",
+    "12.5 ms",
+    "98 %",
+    "16 B",
+    "8 MB",
+    "340 µs",
+    "2 s",
+  ];
+  for (const figure of whole) assertEquals(unbroken(`a ${figure} b`), `a ${figure.replaceAll(" ", "\u00a0")} b`);
+  for (const words of ["in 2 servers", "100 connections", "10 to 20", "a × b", "3 Bytes"]) {
+    assertEquals(unbroken(words), words);
+  }
 });
 
 const columns = [

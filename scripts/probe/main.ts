@@ -10,7 +10,7 @@ import { endInterrupted, onInterrupt } from "../../lib/cli/interrupt.ts";
 import { outputColumns, say } from "../../lib/cli/progress.ts";
 import { taskLine } from "../../lib/cli/shell.ts";
 import { Storing } from "../../lib/results/durable_file.ts";
-import { foreignShare, readClocks } from "./foreign.ts";
+import { foreignShare, readClocks } from "../../lib/sampling/foreign.ts";
 import { DISTURBED, isDisturbedProbe } from "../../lib/results/findings.ts";
 import { findProbe, type Probe, type ProbeRow, PROBES } from "../../lib/probes/mod.ts";
 import { writeStudy } from "../../lib/results/studies.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
-import type { ChartSpec, RankSpec } from "../../lib/charts/config.ts";
+import { type ChartSpec, folded, isEmpty } from "../../lib/charts/config.ts";
 import {
   FAN_OUT,
   fanOut,
@@ -22,21 +22,22 @@ import { type ClaimsFile } from "../../lib/claims/file.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
 import { collect } from "../../lib/advice/facts.ts";
 import { crossingChart, crossingSentence, shownPairs } from "../../lib/advice/pairs.ts";
-import { claimsTable } from "../../lib/claims/table.ts";
+import { claimsTable, TEXTS } from "../../lib/claims/table.ts";
 import { isWholeSelftest, selftestTable } from "../../lib/regress/selftest/table.ts";
 import { broadcastRuns, newestLaw, shown, slowTables, widest, widestSweep } from "../../lib/results/choose.ts";
 import { C10K, MIN_ROUNDS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 import type { ComparisonRow } from "../../lib/results/rows.ts";
 import type { Result } from "../../lib/results/results.ts";
 import type { Stored } from "../../lib/results/stored.ts";
+import type { Study } from "../../lib/results/studies.ts";
 import { describeHost } from "../../lib/sampling/host.ts";
 import { comparisonTable, sizeOf } from "../../lib/tables/comparison.ts";
 import { faultMatrix, faultsSentence, faultsTable, newestSoaks, soakTable } from "../../lib/tables/faults.ts";
-import { broadcasts, holds, overview } from "../../lib/tables/overview.ts";
+import { broadcasts, holds, machines, overview } from "../../lib/tables/overview.ts";
 import { scalingTable } from "../../lib/tables/scaling.ts";
 import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
-import { CROSSCHECK_COLUMNS, readinessColumns } from "../../lib/tables/studies.ts";
+import { CROSSCHECK_COLUMNS, disturbedCalls, readinessColumns } from "../../lib/tables/studies.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 
 /** What the documents show. */
@@ -52,12 +53,20 @@ const FLOOR = "c-epoll";
 /** The server that others which push are compared with. */
 const PUSH = "ws-epoll";
 const CHARTS = "results/charts";
+/** The width of a chart, and of one that README.md shows: so narrow that a phone does not make its letters small. */
+const PAGE_PX = 900;
+const FRONT_PX = 520;
 
-/** Draws a chart; returns the line that shows it. The table next to it has all its figures. */
-export async function picture(name: string, spec: ChartSpec): Promise<string> {
+/** Draws a chart; returns the line that shows it, and what has no figure. The table next to it has all its figures. */
+export async function picture(name: string, spec: ChartSpec, isFront = false): Promise<string> {
+  const { spec: drawn, without } = folded(spec);
+  const said = without === null ? [] : [without];
+  if (isEmpty(drawn)) return [`${spec.title}.`, ...said].join(" ");
   await Deno.mkdir(CHARTS, { recursive: true });
-  await Deno.writeFile(`${CHARTS}/${name}.png`, await renderPng(spec));
-  return `![${spec.title}; the figures are in the table below](charts/${name}.png)`;
+  const width = isFront ? FRONT_PX : PAGE_PX;
+  await Deno.writeFile(`${CHARTS}/${name}.png`, await renderPng(drawn, { width }));
+  if (isFront) await Deno.writeFile(`${CHARTS}/${name}-dark.png`, await renderPng(drawn, { width, theme: "dark" }));
+  return [`![${spec.title}; the figures are in the table below](charts/${name}.png)`, ...said].join("\n\n");
 }
 
 const familyOf = (experiments: readonly Experiment[]) => (name: string) =>
@@ -122,19 +131,13 @@ const section = (heading: string, text: string, body: string) =>
 const SIGNS = "`≥` marks a rate that the load generator limited, not the server; `≤` a latency that may be the load " +
   "generator's own. *Held and answered*: connections that were open at one time and all got an answer.";
 
-/** A chart without the servers that have no figure: README.md begins with it. */
-const onlyMeasured = (spec: RankSpec): RankSpec => ({
-  ...spec,
-  items: spec.items.filter(({ value }) => value !== null),
-});
-
 /** The experiments of this project. */
 const ownSection = async (own: readonly Experiment[], results: readonly Result[]): Promise<string> =>
   section(
     "## Experiments",
     SIGNS,
     [
-      await picture("experiments", onlyMeasured(held(shown(own, results), "user_bytes_per_conn", MEMORY))),
+      await picture("experiments", held(shown(own, results), "user_bytes_per_conn", MEMORY), true),
       overview(shown(own, results), ".."),
     ]
       .join("\n\n"),
@@ -146,7 +149,6 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
   const experiments = stored.experiments.filter(speaksHttp);
   const own = experiments.filter(({ peer }) => !peer);
   const peers = experiments.filter(({ peer }) => peer);
-  const calls = newestLaw(studies.readiness)?.rows;
   const parts = [
     "# Results",
     "Generated by `deno task readme`; do not edit. " +
@@ -172,9 +174,7 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     section(
       "## Cost of select, poll and epoll by number of descriptors",
       "CPU time of one call while one of the connections is active.",
-      calls === undefined
-        ? NOTHING
-        : `${await picture("waits", waits(calls))}\n\n${markdown(calls, readinessColumns(calls))}`,
+      await waitCalls(newestLaw(studies.readiness)),
     ),
     ...await costs(stored),
     ...await choosing(stored),
@@ -183,6 +183,19 @@ export async function resultsDocument({ stored }: Book): Promise<string> {
     ...instruments(studies),
   ];
   return `${parts.join("\n\n")}\n`;
+}
+
+/** What one call that waits costs, and what weakens it. */
+async function waitCalls(study: Study<"readiness"> | undefined): Promise<string> {
+  if (study === undefined) return NOTHING;
+  const { rows, command, host } = study;
+  const caveat = disturbedCalls(rows);
+  return [
+    await picture("waits", waits(rows)),
+    markdown(rows, readinessColumns(rows)),
+    ...(caveat === null ? [] : [caveat]),
+    `Reproduce: \`${command}\`. ${machines([{ host }])}`,
+  ].join("\n\n");
 }
 
 /** What requests cost, by scenario. */
@@ -231,7 +244,7 @@ async function sweepSection({ experiments, studies }: Stored): Promise<string> {
       "bisection, with fresh servers.",
     sweep === undefined
       ? `Not measured yet on this machine: \`${SWEEP.command}\`.`
-      : `${await picture("load", loads(sweep.rows, familyOf(experiments)))}\n\n${sweepTable(sweep)}`,
+      : `${await picture("load", loads(sweep.rows, familyOf(experiments)), true)}\n\n${sweepTable(sweep)}`,
   );
 }
 
@@ -287,14 +300,16 @@ function faultSections({ experiments, studies }: Stored): string[] {
 
 /** What the lab measured of its own instruments. */
 function instruments({ crosscheck, selftest: selftests }: Stored["studies"]): string[] {
-  const clients = crosscheck.findLast(({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS))?.rows;
+  const clients = crosscheck.findLast(({ rows }) => rows.some((row) => row.round >= MIN_ROUNDS));
   const selftest = selftests.findLast(isWholeSelftest);
   return [
     "## Can the numbers be trusted?",
     section(
       "### The load generator against wrk and h2load",
       "",
-      clients === undefined ? NOTHING : markdown(clients, CROSSCHECK_COLUMNS),
+      clients === undefined
+        ? NOTHING
+        : `${markdown(clients.rows, CROSSCHECK_COLUMNS)}\n\nReproduce: \`${clients.command}\`. ${machines([clients])}`,
     ),
     section(
       "### How often the regression test is right",
@@ -304,13 +319,13 @@ function instruments({ crosscheck, selftest: selftests }: Stored["studies"]): st
   ];
 }
 
-const TEXTS =
-  `Two Korean texts on the C10K problem are checked here, claim by claim. **T** is "Thread-per-connection vs Event-driven
-아키텍처", a short overview of architectures; **C** is "C10K 문제의 역사와 해결", a long guide with listings, tables and advice.
+const TEXTS_SAY = `Two Korean texts on the C10K problem are checked here, claim by claim. ${
+  TEXTS.map(({ letter, title, what }) => `**${letter}** is "${title}", ${what}`).join("; ")
+}.
 Each verdict follows from stored figures by the rule of the claim. The rules stand below the table, in code in lib/claims/.`;
 
 /** results/CLAIMS.md. */
 export function claimsDocument({ claims }: Book): string {
   const table = claims === null ? NOTHING : claimsTable(claims, "..");
-  return `# Claims, checked\n\nGenerated by \`deno task readme\`; do not edit.\n\n${TEXTS}\n\n${table}\n`;
+  return `# Claims, checked\n\nGenerated by \`deno task readme\`; do not edit.\n\n${TEXTS_SAY}\n\n${table}\n`;
 }

@@ -6,12 +6,12 @@
  */
 import { speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { refreshClaims } from "../../lib/claims/file.ts";
-import { headlines } from "../../lib/claims/headlines.ts";
+import { headlines, toldWith } from "../../lib/claims/headlines.ts";
 import { UsageError } from "../../lib/cli/errors.ts";
 import { EXIT } from "../../lib/cli/exit.ts";
 import { parseFlags, runScript } from "../../lib/cli/flags.ts";
 import { shown } from "../../lib/results/choose.ts";
-import { machineOf, referenceMachine } from "../../lib/results/machine.ts";
+import { machineOf, machinesIn, referenceMachine } from "../../lib/results/machine.ts";
 import { C10K } from "../../lib/results/conventions.ts";
 import { readStored, type Stored } from "../../lib/results/stored.ts";
 import { judgePrediction } from "../../lib/claims/prediction.ts";
@@ -45,14 +45,31 @@ function sample(stored: Stored): string {
   return `\`\`\`text\n${describe(runs, COLUMNS)}\n\n${lines.join("\n")}\n\`\`\``;
 }
 
+/** What came out, as a list; what only another stored machine has, from there. Needs `--allow-read`. */
+async function listed(stored: Stored): Promise<string> {
+  const names = (await machinesIn("results")).filter((name) => name !== stored.machine);
+  const others = await Promise.all(names.map(async (name) => {
+    const { stored } = await readStored("results", name);
+    return { machine: name, headlines: headlines(stored) };
+  }));
+  return toldWith(headlines(stored), others).map(({ title, text, machine }) =>
+    `- ${title === null ? "" : `**${title}** `}${
+      machine === null ? "" : `On \`${machine}\`, not on this machine: `
+    }${text}`
+  ).join("\n");
+}
+
 /** The generated parts of README.md by the name of their markers. */
-function partsOf({ stored }: Book): Record<string, string> {
+async function partsOf({ stored }: Book): Promise<Record<string, string>> {
   const own = stored.experiments.filter((one) => !one.peer && speaksHttp(one));
   return {
     machine: `Measured on \`${stored.machine}\`: ${describeHost(stored.host)}.`,
     sample: sample(stored),
-    summary: summaryTable(shown(own, stored.results), stored.results),
-    findings: [headlines(stored).map((line) => `- ${line}`).join("\n"), ...loadChart(stored)].join("\n\n"),
+    summary: summaryTable(shown(own, stored.results), {
+      results: stored.results,
+      compared: stored.studies.comparison.flatMap(({ rows }) => rows),
+    }),
+    findings: [await listed(stored), ...loadChart(stored)].join("\n\n"),
   };
 }
 
@@ -81,7 +98,7 @@ await runScript(USAGE, async () => {
   );
   if (isNew) console.log(`The claims were judged again by the figures of ${machine}.`);
   const book = { stored, claims };
-  const readme = fill(await Deno.readTextFile(README), partsOf(book));
+  const readme = fill(await Deno.readTextFile(README), await partsOf(book));
   await Deno.writeTextFile("results/README.md", await resultsDocument(book));
   await Deno.writeTextFile("results/CLAIMS.md", claimsDocument(book));
   await Deno.writeTextFile("results/FORMAT.md", formatDocument());

@@ -4,11 +4,13 @@
  * @module
  */
 import { relative } from "node:path";
+import { partition } from "es-toolkit";
 import { MARGIN } from "../../lib/claims/figure.ts";
 import { repeatsOf, type Shown, telling, userMemoryOf, widestSweep } from "../../lib/results/choose.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
 import type { Stored } from "../../lib/results/stored.ts";
-import { bytes, count, counted, MISSING } from "../../lib/text/format.ts";
+import { bytes, count, counted, MISSING, withoutFigure } from "../../lib/text/format.ts";
+import { type Told, whyMissing } from "../../lib/tables/missing.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 import { medianOf } from "../../lib/timing/stats.ts";
 
@@ -31,10 +33,15 @@ export function spread(values: readonly (number | null | undefined)[], write: (v
   return known.length === 1 ? text! : `${text} [${low}, ${high}]`;
 }
 
-/** How sure the figures are. */
-const SPREAD_SAYS =
-  "A figure with a range in brackets is the median of several runs; one without is of a single run: such " +
-  `a CPU time may be off by ${count(100 * MARGIN.other)} %, memory by ${count(100 * MARGIN.memory)} %.`;
+/** A reason without what the system says about it. */
+const inShort = (why: string): string => why.split("; ")[0]!.split(": ").slice(0, 2).join(": ");
+
+/** How sure the figures are: some may be of several runs. */
+const spreadSays = (hasRanges: boolean): string =>
+  (hasRanges
+    ? "A figure with a range in brackets is the median of several runs; one without is of a single run: such a CPU time "
+    : "Each figure is of a single run: a CPU time ") +
+  `may be off by ${count(100 * MARGIN.other)} %, memory by ${count(100 * MARGIN.memory)} %.`;
 
 /** Memory of a connection in the server's processes and in the kernel. */
 function memory({ holds }: Shown): string {
@@ -88,12 +95,25 @@ const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
 ];
 
 /**
- * The table, in Markdown, with how sure its figures are.
+ * The table, in Markdown, with how sure its figures are; and, in a line, what has none.
  *
- * @param results All runs, of which the shown ones may be repeats.
+ * @param told All runs, of which the shown ones may be repeats, and the rows of comparisons.
  */
-export const summaryTable = (rows: readonly Shown[], results: readonly Result[]): string =>
-  `${markdown(rows, columnsOf(results))}\n\n${SPREAD_SAYS}`;
+export function summaryTable(rows: readonly Shown[], told: Told): string {
+  const [name, ...figures] = columnsOf(told.results);
+  const texts = (row: Shown) => figures.map(({ cell }) => cell(row));
+  const [empty, known] = partition(rows, (row) => texts(row).every((text) => text === MISSING));
+  const missing = empty.map(({ experiment }) => ({
+    name: experiment.name,
+    why: inShort(whyMissing(experiment, told)),
+  }));
+  const without = withoutFigure(missing);
+  return [
+    markdown(known, [name!, ...figures]),
+    ...(without === null ? [] : [without]),
+    spreadSays(known.some((row) => texts(row).some((text) => text.includes("[")))),
+  ].join("\n\n");
+}
 
 /** The chart that results/README.md draws of latency against load, with a sentence; nothing where no sweep is stored. */
 export const loadChart = ({ studies }: Pick<Stored, "studies">): string[] =>

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { shown } from "../../lib/results/choose.ts";
 import type { Result } from "../../lib/results/results.ts";
-import { held, loaded, type Piece, run, storedOf, swept } from "../../lib/testing/fixtures.ts";
+import { comparisonRow, held, loaded, type Piece, run, storedOf, swept } from "../../lib/testing/fixtures.ts";
 import { loadChart, spread, summaryTable } from "./summary.ts";
 
 Deno.test("README.md shows latency against load where a sweep is stored, in few bytes", () => {
@@ -27,7 +27,7 @@ Deno.test("the table of README.md has the range of runs that repeat each other",
   const cells = (...pieces: Piece[]) => {
     const { experiments, results } = storedOf(...pieces);
     for (const result of results) result.lab = lab;
-    const [row] = summaryTable(shown(experiments, results), results).split("\n").filter((line) =>
+    const [row] = summaryTable(shown(experiments, results), { results, compared: [] }).split("\n").filter((line) =>
       line.includes("[epoll]")
     );
     return row!.split("|").map((cell) => cell.trim()).slice(2, 5);
@@ -55,4 +55,40 @@ Deno.test("the table of README.md has the range of runs that repeat each other",
   lab = known;
   assertEquals(cells(cost(6), disturbed)[2], "6.0");
   assertEquals(cells(disturbed)[2], "99.0");
+});
+
+Deno.test("the table of README.md leaves out what has no figure, names it with the reason, and explains only what it has", () => {
+  const { experiments, results } = storedOf(
+    held("epoll", 10_000),
+    loaded("epoll", { cpu_us_per_request: 6 }),
+    held("poll", 0),
+  );
+  const [epoll, poll] = shown(experiments, results);
+  const none = { ...poll!, hold: undefined, throughput: undefined, rate: undefined, holds: [] };
+  const of = (all: Result[]) =>
+    summaryTable([{ ...epoll!, throughput: all.at(-1) }, none], {
+      results: all,
+      compared: [
+        comparisonRow({ candidate: "poll", rounds: 0, reason: "poll: no such call: ENOSYS; its package is none" }),
+      ],
+    });
+  const once = results.filter(({ experiment }) => experiment === "epoll");
+  const text = of(once);
+  assert(!text.includes("[poll]"), text);
+  assertStringIncludes(text, "No figure: poll: skipped: no such call.");
+  assertStringIncludes(text, "Each figure is of a single run");
+  assert(!text.includes("brackets"));
+  const lab = { commit: null, load: "0badcafe", served: "0ddba11" };
+  const twice = [...once, once[1]!].map((run, i) => ({ ...run, lab, id: String(i) }));
+  assertStringIncludes(of(twice), "A figure with a range in brackets is the median of several runs");
+});
+
+Deno.test("README.md says what came out before it shows a sample and the table, and its first chart has a dark variant", () => {
+  const readme = Deno.readTextFileSync(new URL("../../README.md", import.meta.url));
+  const places = ["<picture>", "findings:begin", "sample:begin", "summary:begin"].map((mark) => readme.indexOf(mark));
+  assert(places[0]! > 0);
+  assertEquals(places, places.toSorted((a, b) => a - b));
+  for (const [, path] of readme.matchAll(/src(?:set)?="([^"]+)"/g)) {
+    assert(Deno.statSync(new URL(`../../${path}`, import.meta.url)).isFile, path);
+  }
 });

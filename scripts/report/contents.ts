@@ -55,6 +55,8 @@ export interface ReportContents {
   soaks: SoakRow[];
   /** Of each experiment that was measured at night. */
   trends: Trend[];
+  /** The same of the other machines that the page has. */
+  others: readonly ReportContents[];
   passedOver: PassedOver[];
   /** Whose figures these are and why, in one line. */
   line: string;
@@ -113,6 +115,12 @@ export function ownServers(all: readonly Experiment[], results: readonly Result[
   return shown([...names].filter((name) => all.every((of) => of.name !== name)).sort().map(unknown), results);
 }
 
+/** The other machines of the page that have something, by name. */
+export const machinesWith = (
+  { others }: Pick<ReportContents, "others">,
+  has: (of: ReportContents) => boolean,
+): string[] => others.filter(has).map(({ machine }) => machine);
+
 /** The machines that figures come from, those with the most runs first. */
 export function hostsOf(results: readonly Result[]): { host: HostFacts; runs: Result[] }[] {
   return [...Map.groupBy(results, ({ host }) => JSON.stringify(host)).values()]
@@ -161,6 +169,7 @@ export async function readContents(
     faults: faultMatrix(studies.faults, all.map(({ name }) => name)),
     soaks: newestSoaks(studies.soak),
     trends: trends(history.values),
+    others: [],
     passedOver: [passedOver, damaged, torn].flat(),
     line,
     meanings: MEANINGS,

@@ -12,6 +12,7 @@ import {
   isOneRate,
   latencies,
   loads,
+  memories,
   MEMORY,
   ratios,
   reached,
@@ -20,7 +21,7 @@ import {
 import { trendChart } from "../../lib/regress/trend.ts";
 import type { Result } from "../../lib/results/results.ts";
 import { crossingChart, crossingSentence, type Pair } from "../../lib/advice/pairs.ts";
-import { isVoid } from "../../lib/tables/comparison.ts";
+import { isOfNoise, isVoid } from "../../lib/tables/comparison.ts";
 import { broadcastRuns, type Shown, type Table, telling } from "../../lib/results/choose.ts";
 import type { ReportContents } from "./contents.ts";
 import { kindOf, metricOf, nameOf, type Stored, whyMissing } from "./servers.ts";
@@ -72,10 +73,13 @@ function comparisonFigures(table: Table, family: (name: string) => string): Figu
   };
   const title = `${metric === "pss_bytes" ? "Memory (PSS)" : what[metric]}: ${nameOf(table)}`;
   const note = `Left of the line a server takes less than ${reference}; a whisker is the interval of 98 %.`;
-  const figures: Figure[] = [
-    { id, spec: ratios(rows, metric, title, family), note, repeat: command, ofServers: true },
-  ];
-  return [...figures, ...secondFigure(table, id, family)];
+  const first: Pick<Figure, "spec" | "note"> = rows.some(isOfNoise)
+    ? {
+      spec: memories(rows, title, family),
+      note: `A hollow mark is an upper bound, within noise. That of ${reference} is one: there is no ratio to it.`,
+    }
+    : { spec: ratios(rows, metric, title, family), note };
+  return [{ id, ...first, repeat: command, ofServers: true }, ...secondFigure(table, id, family)];
 }
 
 /**

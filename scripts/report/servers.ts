@@ -3,13 +3,14 @@
  *
  * @module
  */
-import { type Experiment, runsHere } from "../../lib/catalogue/catalogue.ts";
+import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
-import { ofReference, ratio, reasonOf, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
+import { figure, isOfNoise, ofReference, ownIn, ratio, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
 import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
+import { NO_RUN, whyMissing as whyMissingHere } from "../../lib/tables/missing.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
-import type { ReportContents } from "./contents.ts";
+import { machinesWith, type ReportContents } from "./contents.ts";
 import type { Column } from "../../lib/text/table.ts";
 
 /** What a cell is sorted by and downloaded as: null where there is none. */
@@ -19,26 +20,24 @@ export type Cell = string | number | null;
 export interface ServerColumn extends Column<Shown> {
   /** What the column is called in a download: the unit stands last. */
   key: string;
+  /** Whether it is shown only where all columns are. */
+  isMore?: boolean;
   value: (row: Shown) => Cell;
 }
 
 /** What is stored, as far as it tells why there is no figure. */
-export type Stored = Pick<ReportContents, "results" | "comparisons">;
+export type Stored = Pick<ReportContents, "results" | "comparisons"> & Partial<Pick<ReportContents, "others">>;
 
 /** Whose a server is: this project's, a peer, or the reader's own. */
 export const kindOf = ({ peer, family }: Experiment): "ours" | "peer" | "own" =>
   family === "custom" ? "own" : peer ? "peer" : "ours";
 
-/** Why there is no figure of an experiment: what its last run or a comparison said, or what its header asks for. */
-export function whyMissing({ experiment }: Shown, { results, comparisons }: Stored): string {
-  const last = results.filter((of) => of.experiment === experiment.name).at(-1);
-  if (last !== undefined && last.ended !== "ok") return `${last.ended}: ${last.reason}`;
-  const compared = comparisons.flatMap(({ rows }) => rows)
-    .find(({ candidate, rounds, reason }) => candidate === experiment.name && rounds === 0 && reason !== null);
-  if (last === undefined && compared !== undefined) return `skipped: ${reasonOf(compared)}`;
-  const host = results.at(-1)?.host;
-  const here = host === undefined ? { runs: true as const } : runsHere(experiment, host);
-  return here.runs ? "not measured: no whole run of it is stored" : `skipped: ${here.reason}`;
+/** Why there is no figure of an experiment, or which other machine has one. */
+export function whyMissing({ experiment }: Shown, { results, comparisons, others = [] }: Stored): string {
+  const why = whyMissingHere(experiment, { results, compared: comparisons.flatMap(({ rows }) => rows) });
+  if (why !== NO_RUN) return why;
+  const machines = machinesWith({ others }, (of) => of.results.some((run) => run.experiment === experiment.name));
+  return machines.length === 0 ? why : `not measured on this machine; on ${machines.join(", ")} it is`;
 }
 
 /** What stopped it from holding more; of what holds all that it was asked for, that. */
@@ -75,12 +74,30 @@ const RATIO_OF = {
   pss_bytes: "memory (PSS)",
 };
 
-function ratioColumn(table: Table): ServerColumn {
+/** The memory itself, where a ratio would divide by noise. */
+function memoryColumn(table: Table, isMore: boolean): ServerColumn {
+  const { scenario, connections } = table.rows[0]!;
+  const metric = "user_bytes_per_conn";
+  return {
+    key: `${metric}_${scenario}_${connections}`,
+    isMore,
+    heading: `user memory per connection\n${nameOf(table)}`,
+    cell: ({ experiment }) => figure.of(metric)(rowsOf(table, experiment.name)) || MISSING,
+    value: ({ experiment: { name } }) => {
+      const row = rowsOf(table, name).find((of) => of.metric === metric);
+      return row === undefined ? null : ownIn(row).value;
+    },
+  };
+}
+
+function ratioColumn(table: Table, isMore: boolean): ServerColumn {
   const metric = metricOf(table);
   const { scenario, connections, reference } = table.rows[0]!;
+  if (table.rows.some(isOfNoise)) return memoryColumn(table, isMore);
   const text = ratio.withInterval(metric);
   return {
     key: `${metric}_ratio_to_${reference}_${scenario}_${connections}`,
+    isMore,
     heading: `${RATIO_OF[metric]} ratio to ${reference} [98 %]\n${nameOf(table)}`,
     cell: ({ experiment }) => text(rowsOf(table, experiment.name)) || MISSING,
     value: ({ experiment: { name } }) =>
@@ -88,16 +105,17 @@ function ratioColumn(table: Table): ServerColumn {
   };
 }
 
-/** Columns of words: they are sorted and downloaded as they are read. */
+/** Columns of words: they are sorted and downloaded as they are read. All but the first are behind the figures. */
 const words = (key: string, heading: string, cell: (row: Shown) => string): ServerColumn => ({
   key,
   heading,
   cell,
   value: cell,
   left: true,
+  isMore: key !== "name",
 });
 
-/** Columns of runs. */
+/** Columns of runs: first those that are asked for most. */
 const FIGURES: ServerColumn[] = [
   {
     key: "held_and_answered",
@@ -112,18 +130,6 @@ const FIGURES: ServerColumn[] = [
     value: (row) => userMemory(row).value,
   },
   {
-    key: "connections_under_load",
-    heading: "connections under load",
-    cell: ({ throughput }) => count(throughput?.parameters.connections),
-    value: ({ throughput }) => throughput?.parameters.connections ?? null,
-  },
-  {
-    key: "requests_per_s",
-    heading: "requests/s",
-    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
-    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
-  },
-  {
     key: "cpu_us_per_request",
     heading: "server CPU-µs per request",
     cell: ({ throughput }) => serverCost(throughput, 2),
@@ -132,19 +138,41 @@ const FIGURES: ServerColumn[] = [
   },
   {
     key: "p99_us_at_half_rate",
-    heading: "p99 at half of that rate",
+    heading: "p99 at half of its requests/s",
     cell: p99,
     value: (row) => p99(row) === MISSING ? null : row.rate?.metrics.p99_us ?? null,
   },
+  {
+    key: "requests_per_s",
+    heading: "requests/s",
+    cell: ({ throughput }) => throughput ? bounded(throughput, count(throughput.metrics.requests_per_s)) : MISSING,
+    value: ({ throughput }) => throughput?.metrics.requests_per_s ?? null,
+  },
 ];
+
+const CONNECTIONS: ServerColumn = {
+  key: "connections_under_load",
+  heading: "connections under load",
+  cell: ({ throughput }) => count(throughput?.parameters.connections),
+  value: ({ throughput }) => throughput?.parameters.connections ?? null,
+  isMore: true,
+};
+
+/** Whether a comparison is the one that is asked for most: what a request costs at full load. */
+const isMain = (table: Table, tables: readonly Table[]): boolean =>
+  table === tables.find(({ rows }) => rows[0]!.scenario === "throughput");
 
 /** The columns of the big table. */
 export const serverColumns = (contents: ReportContents): ServerColumn[] => [
   words("name", "server", ({ experiment }) => experiment.name),
+  ...FIGURES,
+  ...contents.comparisons.toSorted((a, b) =>
+    Number(isMain(b, contents.comparisons)) - Number(isMain(a, contents.comparisons))
+  )
+    .map((table) => ratioColumn(table, !isMain(table, contents.comparisons))),
+  CONNECTIONS,
   words("kind", "whose", ({ experiment }) => kindOf(experiment)),
   words("family", "family", ({ experiment }) => experiment.family),
-  ...FIGURES,
-  ...contents.comparisons.map(ratioColumn),
   words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
 ];
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { EXIT } from "../../lib/cli/exit.ts";
-import { type Found, isDisturbedProbe, isSpoilt } from "../../lib/results/findings.ts";
+import { type Found, isDisturbedCall, isDisturbedProbe, isSpoilt } from "../../lib/results/findings.ts";
 import { delay } from "@std/async";
 import { join } from "node:path";
 import { hostCpuUs } from "../../lib/sampling/process.ts";
@@ -78,6 +78,7 @@ export function spoiltSince({ results, studies }: Pick<Stored, "results" | "stud
   const ofRuns = results.filter(({ time }) => time >= since).flatMap(({ findings }) => serversIn(findings));
   const ofRows = rows.flatMap((row) => {
     if ("variant" in row) return isDisturbedProbe(row) ? [row.probe] : [];
+    if ("turn_us" in row) return isDisturbedCall(row) ? ["readiness"] : [];
     if (!("findings" in row)) return []; // some kinds of study note none
     return "candidate" in row && isSpoilt(row.findings) ? [row.candidate] : serversIn(row.findings);
   });

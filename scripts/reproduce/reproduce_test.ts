@@ -15,7 +15,7 @@ import type { SelftestRow } from "../../lib/results/rows.ts";
 import { machineOf } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
-import { compared, overWire, probed, scaled, storedOf, studyOf } from "../../lib/testing/fixtures.ts";
+import { call, compared, overWire, probed, scaled, storedOf, studyOf } from "../../lib/testing/fixtures.ts";
 import { JOURNAL, keepAttempt } from "./journal.ts";
 import { isInQuick, planOf, type Step } from "./plan.ts";
 import { minutesLeft, narrowed, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
@@ -132,6 +132,8 @@ Deno.test("a study over a wire that others disturbed counts, as each does whose 
     Object.assign(rows.probe[0]!, { foreign_share: 0.2 });
   });
   assertEquals(spoiltSince(probe, ""), ["stats-line"]);
+  const waits = storedOf(call("poll", 10, 1), ({ rows }) => Object.assign(rows.readiness[0]!, { foreign_share: 0.2 }));
+  assertEquals(spoiltSince(waits, ""), ["readiness"]);
   assertEquals(spoiltSince(stored, new Date(Date.parse(time) + 1).toISOString()), []);
 });
 

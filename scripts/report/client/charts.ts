@@ -23,8 +23,10 @@ import {
   type ChartSpec,
   type Configuration,
   describeChart,
+  folded,
   heightOf,
 } from "../../../lib/charts/config.ts";
+import { unbroken } from "../../../lib/text/format.ts";
 import { theme } from "./theme.ts";
 
 const NARROW = 480; // pixels
@@ -39,11 +41,11 @@ export function only(spec: ChartSpec, names: ReadonlySet<string>): ChartSpec {
 }
 
 /** On a narrow screen the texts beside the marks take more of the width than the charts have set aside for them. */
-function roomy(config: Configuration, width: number): Configuration {
-  if (width >= NARROW) return config;
+function roomy(config: Configuration, { kind }: ChartSpec, width: number): Configuration {
+  if (width >= NARROW || kind === "lines") return config;
   const x = config.options!.scales!["x"] as { type: string; min?: number; max?: number; grace: number | string };
   if (x.type === "linear") x.grace = "90%";
-  else if (x.min !== undefined && x.max !== undefined) x.max *= (x.max / x.min) ** 0.45;
+  else if (x.min !== undefined && x.max !== undefined) x.max *= (x.max / x.min) ** 0.15;
   return config;
 }
 
@@ -71,11 +73,15 @@ export function drawCharts(specs: Readonly<Record<string, ChartSpec>>): Charts {
     return shown === null || canvas.dataset["ofServers"] !== "true" ? spec : only(spec, shown);
   };
   const draw = (canvas: HTMLCanvasElement) => {
-    const spec = specOf(canvas);
+    const whole = specOf(canvas);
+    const { spec, without } = folded(whole);
+    const said = canvas.closest("figure")!.querySelector<HTMLElement>(".without")!;
+    said.textContent = without && unbroken(without);
+    said.hidden = without === null;
     Chart.getChart(canvas)?.destroy();
     canvas.parentElement!.style.height = `${heightOf(spec)}px`;
-    canvas.setAttribute("aria-label", describeChart(spec));
-    new Chart(canvas, roomy(chartConfig(spec, theme()), canvas.parentElement!.clientWidth));
+    canvas.setAttribute("aria-label", describeChart(whole));
+    new Chart(canvas, roomy(chartConfig(spec, theme()), spec, canvas.parentElement!.clientWidth));
     drawn.add(canvas);
   };
   const near = new IntersectionObserver((entries) => {

@@ -7,8 +7,8 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { Judged } from "../../../lib/claims/ledger.ts";
-import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
-import { figureOf, tally } from "../../../lib/claims/table.ts";
+import { Command, DataTable, type PageColumn, Prose, Unmeasured } from "./parts.tsx";
+import { figureOf, tally, TEXTS } from "../../../lib/claims/table.ts";
 import type { ClaimsFile } from "../../../lib/claims/file.ts";
 import { bytes, count } from "../../../lib/text/format.ts";
 import type { ReportContents } from "../contents.ts";
@@ -107,22 +107,34 @@ export const Verdicts = (
 );
 
 /** The section on claims. */
-export function Claims({ claims, shown }: ReportContents) {
+export function Claims(contents: ReportContents) {
+  const { claims, shown } = contents;
   const servers = new Set(shown.map(({ experiment }) => experiment.name));
   return (
     <section id="claims" aria-labelledby="claims-heading">
       <h2 id="claims-heading">Claims, tested</h2>
       <p class="prose">
-        Two texts on the C10K problem, T and C, make claims that can be measured. Each claim has a rule, and the figures
-        in results/ decide each part of it: <i>yes</i>, <i>no</i>, or <i>open</i>{" "}
+        Two Korean texts on the C10K problem make claims that can be measured:{" "}
+        {TEXTS.map(({ letter, title, what }, i) => (
+          <>
+            {i > 0 && "; "}
+            <strong>{letter}</strong> is “<span lang="ko">{title}</span>”, {what}
+          </>
+        ))}. Each claim has a rule, and the figures in results/ decide each part of it: <i>yes</i>, <i>no</i>, or{" "}
+        <i>open</i>{" "}
         where an interval includes the threshold. Intervals are in brackets; a figure without one is a count, or comes
         from a single run, for which the rule has a margin.
       </p>
       {claims === null
         ? (
-          <p>
+          <Unmeasured
+            contents={contents}
+            section="claims"
+            what="No verdicts are stored"
+            has={({ claims }) => claims !== null}
+          >
             No verdicts are stored: <Command text="deno task claims" /> makes them.
-          </p>
+          </Unmeasured>
         )
         : <Verdicts claims={claims} servers={servers} />}
     </section>

@@ -9,12 +9,12 @@
 import { comparingFigures } from "../figures.ts";
 import type { ReportContents } from "../contents.ts";
 import { kindOf, nameOf, type ServerColumn, serverColumns } from "../servers.ts";
-import { ChartFigure, Command, DataTable, Family, Scroll } from "./parts.tsx";
+import { ChartFigure, Command, DataTable, Family, Scroll, Unmeasured } from "./parts.tsx";
 import { comparisonParts } from "../../../lib/tables/comparison.ts";
 import { SWEEP } from "../../../lib/results/conventions.ts";
 import { sloOf } from "../../../lib/results/capacity.ts";
 import { capacityColumns, pointColumns, sweptOf } from "../../../lib/tables/sweep.ts";
-import { readinessColumns } from "../../../lib/tables/studies.ts";
+import { disturbedCalls, readinessColumns } from "../../../lib/tables/studies.ts";
 
 const KINDS: Record<string, string> = { ours: "this project", peer: "peers", own: "your own" };
 
@@ -59,6 +59,17 @@ export const Downloads = ({ of, what }: { of: string; what: string }) => (
   </p>
 );
 
+const classOf = (...names: (string | false | undefined)[]): string | undefined =>
+  names.filter((name) => name).join(" ") || undefined;
+
+/** Without it the table has only the columns that are asked for most. It needs no script. */
+const AllColumns = ({ columns }: { columns: readonly ServerColumn[] }) => (
+  <label class="choice">
+    <input type="checkbox" id="all-columns" autocomplete="off" />
+    All {columns.length} columns: further ratios, connections under load, family, what stopped it
+  </label>
+);
+
 function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; columns: ServerColumn[] }) {
   const caption = "Every server: its newest whole runs, and its ratios in the widest comparisons";
   return (
@@ -69,8 +80,8 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
         </caption>
         <thead>
           <tr>
-            {columns.map(({ key, heading, left }) => (
-              <th scope="col" data-key={key} class={left ? "left" : undefined}>{heading}</th>
+            {columns.map(({ key, heading, left, isMore }) => (
+              <th scope="col" data-key={key} class={classOf(left && "left", isMore && "more")}>{heading}</th>
             ))}
           </tr>
         </thead>
@@ -80,8 +91,9 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
             const kind = kindOf(row.experiment);
             return (
               <tr data-name={name} data-family={family} data-kind={kind}>
-                {columns.map(({ key, cell, value, left }) => {
-                  const attributes = { "data-value": value(row) ?? "", class: left ? `left ${key}` : undefined };
+                {columns.map(({ key, cell, value, left, isMore }) => {
+                  const styled = classOf(left && `left ${key}`, isMore && "more");
+                  const attributes = { "data-value": value(row) ?? "", class: styled };
                   if (key === "name") {
                     return (
                       <th scope="row" {...attributes}>
@@ -149,7 +161,7 @@ function Capacities(
 }
 
 /** The stored comparisons in full. */
-const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
+const Tables = ({ comparisons, readiness }: ReportContents) => (
   <>
     {comparisons.map((table) => {
       const { heading, groups, columns, notes } = comparisonParts(table.rows);
@@ -176,15 +188,47 @@ const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
           rows={readiness.rows}
           columns={readinessColumns(readiness.rows)}
         />
+        {disturbedCalls(readiness.rows) && <p>{disturbedCalls(readiness.rows)}</p>}
         <p class="repeat">
           Repeat it: <Command text={readiness.command} />
         </p>
       </details>
     )}
-    {sweep ? <Capacities sweep={sweep} /> : (
-      <p>
+  </>
+);
+
+/** What is missing of the comparisons, of wait calls and of latency against load. */
+const Missing = (contents: ReportContents) => (
+  <>
+    {contents.comparisons.length === 0 && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="No comparison of enough rounds is stored"
+        has={({ comparisons }) => comparisons.length > 0}
+      >
+        No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
+      </Unmeasured>
+    )}
+    {contents.readiness === undefined && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="What one wait call costs is not measured"
+        has={({ readiness }) => readiness !== undefined}
+      >
+        What one wait call costs is not measured yet: <Command text="deno task readiness" />
+      </Unmeasured>
+    )}
+    {contents.sweep === undefined && (
+      <Unmeasured
+        contents={contents}
+        section="comparison"
+        what="Latency against load is not measured"
+        has={({ sweep }) => sweep !== undefined}
+      >
         Latency against load is not measured yet: <Command text={SWEEP.command} />
-      </p>
+      </Unmeasured>
     )}
   </>
 );
@@ -192,6 +236,7 @@ const Tables = ({ comparisons, readiness, sweep }: ReportContents) => (
 /** The section. */
 export function Comparing(contents: ReportContents) {
   const all = [...contents.shown, ...contents.own];
+  const columns = serverColumns(contents);
   const families = [...new Set(all.map(({ experiment }) => experiment.family))];
   const kinds = [...new Set(all.map(({ experiment }) => kindOf(experiment)))];
   return (
@@ -202,18 +247,16 @@ export function Comparing(contents: ReportContents) {
         differences read the ratios: both servers ran in turn, in random order, in each round.
       </p>
       <Filter families={families} kinds={kinds} />
-      <ServerTable shown={all} columns={serverColumns(contents)} />
+      <AllColumns columns={columns} />
+      <ServerTable shown={all} columns={columns} />
       <Legend />
       <Downloads of="servers" what="The servers shown above" />
       <h3>Charts</h3>
       <div class="charts">{comparingFigures(contents).map((figure) => <ChartFigure figure={figure} />)}</div>
       <h3>The comparisons in full</h3>
-      {contents.comparisons.length === 0 && (
-        <p>
-          No comparison of enough rounds is stored: <Command text="deno task compare" /> makes one.
-        </p>
-      )}
       <Tables {...contents} />
+      {contents.sweep && <Capacities sweep={contents.sweep} />}
+      <Missing {...contents} />
       <Downloads of="comparisons" what="All rows of these comparisons" />
     </section>
   );

@@ -16,7 +16,7 @@ import type { ReportContents } from "../contents.ts";
 import { newestRuns, runColumns } from "../runs.ts";
 import { brokenBy, heldText } from "../servers.ts";
 import { highlighted, type SourceFile, systemCalls } from "../source.ts";
-import { Command, DataTable, Family, type PageColumn, Prose } from "./parts.tsx";
+import { Command, DataTable, Family, MachineLink, type PageColumn, Prose } from "./parts.tsx";
 import type { Shown } from "../../../lib/results/choose.ts";
 
 const Finding = ({ id, sentence }: { id: string; sentence: string }) => (
@@ -54,13 +54,31 @@ const Predicted = ({ text, outcome }: { text: string; outcome: Prediction | unde
   </>
 );
 
+/** What became of the prediction on other machines, where this one leaves it open. */
+function Elsewhere({ name, contents }: { name: string; contents: ReportContents }) {
+  if (contents.predictions.get(name)?.outcome !== "open") return null;
+  const decided = contents.others.flatMap(({ machine, predictions }) => {
+    const outcome = predictions.get(name)?.outcome;
+    return outcome === undefined || outcome === "open" ? [] : [{ machine, outcome }];
+  });
+  return (
+    <>
+      {decided.map(({ machine, outcome }) => (
+        <span class={`outcome ${outcome}`}>
+          On <MachineLink machine={machine} section={name} />: {outcome}.
+        </span>
+      ))}
+    </>
+  );
+}
+
 interface AboutProps {
   experiment: Experiment;
-  outcome: Prediction | undefined;
+  contents: ReportContents;
   known: ReadonlySet<string>;
 }
 
-function About({ experiment, outcome, known }: AboutProps) {
+function About({ experiment, contents, known }: AboutProps) {
   const { idea, question, prediction, simplified, cannot, fairness, needs, sources, compare } = experiment;
   const cannots = Object.entries(cannot);
   return (
@@ -72,7 +90,8 @@ function About({ experiment, outcome, known }: AboutProps) {
         <Prose text={idea} />
       </Term>
       <Term name="Prediction">
-        <Predicted text={prediction} outcome={outcome} />
+        <Predicted text={prediction} outcome={contents.predictions.get(experiment.name)} />
+        <Elsewhere name={experiment.name} contents={contents} />
       </Term>
       <Term name="What it simplifies">
         <Prose text={simplified} />
@@ -183,7 +202,7 @@ export function ExperimentPage({ row, contents }: { row: Shown; contents: Report
     <article id={name} class="experiment" aria-labelledby={`${name}-heading`}>
       <details>
         <Summary row={row} />
-        <About experiment={experiment} outcome={contents.predictions.get(name)} known={known} />
+        <About experiment={experiment} contents={contents} known={known} />
         <h4>What stopped it</h4>
         <p class="broken">
           <Prose text={brokenBy(row, contents)} />

@@ -14,7 +14,7 @@ import {
 } from "../../../lib/tables/faults.ts";
 import { count, MISSING } from "../../../lib/text/format.ts";
 import type { ReportContents } from "../contents.ts";
-import { Command, DataTable, type PageColumn, Prose } from "./parts.tsx";
+import { Command, DataTable, type PageColumn, Prose, Unmeasured } from "./parts.tsx";
 
 /** The figure that a cell shows before it is opened. */
 function short({ verdict, p99_ms_during: ms, lost }: FaultCell): string {
@@ -50,20 +50,25 @@ export function Cell({ row }: { row: FaultCell | undefined }) {
 }
 
 /** What rises under load for long. */
-export const Soaks = ({ soaks }: Pick<ReportContents, "soaks">) => (
+export const Soaks = (contents: ReportContents) => (
   <>
     <h3>Under load for long</h3>
-    {soaks.length === 0
+    {contents.soaks.length === 0
       ? (
-        <p>
+        <Unmeasured
+          contents={contents}
+          section="faults"
+          what="No server was loaded for long"
+          has={({ soaks }) => soaks.length > 0}
+        >
           Nothing was soaked yet: <Command text="deno task soak epoll" />{" "}
           loads a server for long, with faults at random.
-        </p>
+        </Unmeasured>
       )
       : (
         <DataTable
           caption="What rises under load for long, with faults at random"
-          rows={soaks}
+          rows={contents.soaks}
           columns={SOAK_COLUMNS}
           name={({ server }) => server}
         />
@@ -72,7 +77,8 @@ export const Soaks = ({ soaks }: Pick<ReportContents, "soaks">) => (
 );
 
 /** The section. */
-export function Faults({ faults: matrix, shown, soaks }: ReportContents) {
+export function Faults(contents: ReportContents) {
+  const { faults: matrix, shown } = contents;
   const known = new Set(shown.map(({ experiment }) => experiment.name));
   const columns: PageColumn<FaultsOf>[] = [
     {
@@ -91,9 +97,14 @@ export function Faults({ faults: matrix, shown, soaks }: ReportContents) {
       <h2 id="faults-heading">What breaks it</h2>
       {matrix.servers.length === 0
         ? (
-          <p>
+          <Unmeasured
+            contents={contents}
+            section="faults"
+            what="No fault was tried"
+            has={({ faults }) => faults.servers.length > 0}
+          >
             No fault was tried yet: <Command text="deno task faults --all" /> tries all of them.
-          </p>
+          </Unmeasured>
         )
         : (
           <>
@@ -111,7 +122,7 @@ export function Faults({ faults: matrix, shown, soaks }: ReportContents) {
             />
           </>
         )}
-      <Soaks soaks={soaks} />
+      <Soaks {...contents} />
     </section>
   );
 }

@@ -10,8 +10,10 @@ import { Buffer } from "node:buffer";
 import type { ComponentChildren } from "preact";
 import { renderToString } from "preact-render-to-string";
 import { INTER } from "../../../lib/page/fonts.ts";
+import { folded, isEmpty } from "../../../lib/charts/config.ts";
 import { FAMILY, GROUND } from "../../../lib/charts/theme.ts";
-import { count } from "../../../lib/text/format.ts";
+import { count, unbroken } from "../../../lib/text/format.ts";
+import { toldWith } from "../../../lib/claims/headlines.ts";
 import { machines } from "../../../lib/tables/overview.ts";
 import type { PageData } from "../data.ts";
 import { comparingFigures, ladderFigure, nightFigures } from "../figures.ts";
@@ -24,7 +26,7 @@ import { ExperimentPage } from "./experiment.tsx";
 import { Machines } from "./evidence.tsx";
 import { Ladder } from "./ladder.tsx";
 import { Nights } from "./trends.tsx";
-import { Command, Prose } from "./parts.tsx";
+import { Command, MachineLink, Prose } from "./parts.tsx";
 import style from "./style.css" with { type: "text" };
 import { Findings } from "./findings.tsx";
 import { Claims } from "./claims.tsx";
@@ -57,7 +59,9 @@ function dataOf(contents: ReportContents): PageData {
     ...nightFigures(contents),
   ];
   return {
-    charts: Object.fromEntries(figures.map(({ id, spec }) => [id, spec])),
+    charts: Object.fromEntries(
+      figures.filter(({ spec }) => !isEmpty(folded(spec).spec)).map(({ id, spec }) => [id, spec]),
+    ),
     downloads: {
       servers: serverRows(contents, serverColumns(contents)),
       runs: contents.results.map(flatRun),
@@ -122,22 +126,39 @@ const Contents = ({ shown }: ReportContents) => (
   </nav>
 );
 
-/** Keeps a number and its unit on one line. */
-const unbroken = (text: string) => text.replace(/(?<=[\d×]) (?=\d|[µm]s\b|[KMGT]i?B\b)/g, "\u00a0");
+/** What is no text to read, or may be copied: scripts, styles, code, and the tags themselves. */
+const MARKUP = /<(script|style|pre|code)\b[\s\S]*?<\/\1>|<(?:"[^"]*"|[^">])*>/;
+const PARTS = new RegExp(`${MARKUP.source}|(?<text>[^<]+)`, "g");
 
-const Answer = ({ headlines }: ReportContents) => (
+/** Keeps each figure on one line, in all that a page says. A hyphen lets a line break, so a unit with one is an element. */
+export const withoutBreaks = (html: string): string =>
+  html.replace(PARTS, (all: string, ...rest: unknown[]) => {
+    const { text } = rest.at(-1) as { text?: string };
+    return text === undefined
+      ? all
+      : unbroken(text).replace(/\b(?:CPU|core)-µs/g, (unit) => `<span class="unit">${unit}</span>`);
+  });
+
+/** What came out; what only another machine has, from there, with its name. */
+const Answer = ({ headlines, others }: ReportContents) => (
   <section id="answer" aria-labelledby="answer-heading">
     <h2 id="answer-heading">What came out</h2>
+    <p class="small">
+      × is a ratio of two costs, and brackets behind a figure are its 98 % interval, here and below.
+    </p>
     <ul class="headlines">
-      {headlines.map((line) => {
-        const [, title, rest] = /^\*\*(.*?)\*\*(.*)$/.exec(line) ?? ["", null, line];
-        return (
-          <li>
-            {title !== null && <strong>{title}</strong>}
-            <Prose text={unbroken(rest!)} />
-          </li>
-        );
-      })}
+      {toldWith(headlines, others).map(({ title, text, machine }) => (
+        <li>
+          {title !== null && <strong>{title}</strong>}
+          {title !== null && " "}
+          {machine !== null && (
+            <>
+              On <MachineLink machine={machine} section="answer" />, not on this machine:{" "}
+            </>
+          )}
+          <Prose text={text} />
+        </li>
+      ))}
     </ul>
   </section>
 );
@@ -263,8 +284,10 @@ export function renderReport(
   { head, main }: Scripts,
   others: readonly ReportContents[] = [],
 ): string {
+  const all = [contents, ...others];
+  const [first, ...rest] = all.map((one) => ({ ...one, others: all.filter((other) => other !== one) }));
   return `<!DOCTYPE html>\n${
-    renderToString(
+    withoutBreaks(renderToString(
       <html lang="en">
         <head>
           <meta charset="utf-8" />
@@ -275,11 +298,11 @@ export function renderReport(
           <Html tag="script" html={head} />
         </head>
         <body>
-          <Body first={contents} others={others} />
-          <Html tag="script" type="application/json" id="data" html={data([contents, ...others])} />
+          <Body first={first!} others={rest} />
+          <Html tag="script" type="application/json" id="data" html={data([first!, ...rest])} />
           <Html tag="script" html={main} />
         </body>
       </html>,
-    )
+    ))
   }\n`;
 }

@@ -7,9 +7,10 @@
 /** @jsxRuntime automatic */
 /** @jsxImportSource preact */
 import type { ComponentChildren } from "preact";
-import { describeChart, heightOf, sentence } from "../../../lib/charts/config.ts";
+import { describeChart, folded, heightOf, isEmpty, sentence } from "../../../lib/charts/config.ts";
 import { written } from "../../../lib/charts/theme.ts";
 import { MISSING } from "../../../lib/text/format.ts";
+import { machinesWith, type ReportContents } from "../contents.ts";
 import type { Figure } from "../figures.ts";
 
 /** A column whose cells may be more than text. */
@@ -39,6 +40,38 @@ export const Family = ({ name }: { name: string }) => (
 export const Scroll = ({ label, children }: { label: string; children: ComponentChildren }) => (
   <div class="scroll" role="group" aria-label={label} tabIndex={0}>{children}</div>
 );
+
+/** A link to a section of the page with the figures of another machine. */
+export const MachineLink = ({ machine, section }: { machine: string; section: string }) => (
+  <a href={`?machine=${encodeURIComponent(machine)}#${section}`}>{machine}</a>
+);
+
+interface UnmeasuredProps {
+  contents: ReportContents;
+  /** Where it would stand. */
+  section: string;
+  /** What is missing, as the subject of a sentence. */
+  what: string;
+  has: (of: ReportContents) => boolean;
+  /** How it is measured. */
+  children: ComponentChildren;
+}
+
+/** What stands where this machine has no figures: which other one has them, else how they are measured. */
+export function Unmeasured({ contents, section, what, has, children }: UnmeasuredProps) {
+  const machines = machinesWith(contents, has);
+  if (machines.length === 0) return <p>{children}</p>;
+  return (
+    <p>
+      {what} on this machine, but on {machines.map((machine, i) => (
+        <>
+          {i > 0 && ", "}
+          <MachineLink machine={machine} section={section} />
+        </>
+      ))}: follow the link, or choose it at the top.
+    </p>
+  );
+}
 
 interface TableProps<Row> {
   caption: string;
@@ -100,6 +133,7 @@ function rowsOf({ spec, repeat }: Figure): { name: string; x: string; value: str
 /** A chart: drawn by the script, described in words, with its figures as a table and the command that repeats it. */
 export function ChartFigure({ figure }: { figure: Figure }) {
   const { id, spec, note, repeat, ofServers } = figure;
+  const { spec: drawn, without } = folded(spec);
   const columns: PageColumn<ReturnType<typeof rowsOf>[number]>[] = [
     { heading: spec.kind === "lines" ? "line" : "server", cell: ({ name }) => name, left: true },
     ...(spec.kind === "lines" ? [{ heading: spec.x.label, cell: ({ x }: { x: string }) => x }] : []),
@@ -110,11 +144,14 @@ export function ChartFigure({ figure }: { figure: Figure }) {
   ];
   return (
     <figure class="chart" id={`chart-${id}`}>
-      <div class="plot" style={`height:${heightOf(spec)}px`}>
-        <canvas role="img" aria-label={describeChart(spec)} data-chart={id} data-of-servers={ofServers}></canvas>
-      </div>
+      {!isEmpty(drawn) && (
+        <div class="plot" style={`height:${heightOf(drawn)}px`}>
+          <canvas role="img" aria-label={describeChart(spec)} data-chart={id} data-of-servers={ofServers}></canvas>
+        </div>
+      )}
       <figcaption>
-        {note && <p>{note}</p>}
+        {isEmpty(drawn) ? <p>{spec.title}</p> : note && <p>{note}</p>}
+        <p class="without" hidden={without === null}>{without}</p>
         {typeof repeat === "string" && (
           <p class="repeat">
             Repeat it: <Command text={repeat} />

@@ -9,7 +9,7 @@
 import { tellChanges } from "../../../lib/regress/trend.ts";
 import { nightFigures } from "../figures.ts";
 import type { ReportContents } from "../contents.ts";
-import { ChartFigure, Command } from "./parts.tsx";
+import { ChartFigure, Command, Unmeasured } from "./parts.tsx";
 
 /** The section. */
 export function Nights(contents: ReportContents) {
@@ -19,9 +19,14 @@ export function Nights(contents: ReportContents) {
       <h2 id="nights-heading">Night by night</h2>
       {contents.trends.length === 0
         ? (
-          <p>
+          <Unmeasured
+            contents={contents}
+            section="nights"
+            what="No night is stored"
+            has={({ trends }) => trends.length > 0}
+          >
             There is no history yet: <Command text="deno task regress" /> adds a night to it.
-          </p>
+          </Unmeasured>
         )
         : (
           <>

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { hostCpuUs } from "../../lib/sampling/process.ts";
+import { hostCpuUs } from "./process.ts";
 import { foreignShare, readClocks } from "./foreign.ts";
 
 const clocks = (busyUs: number, ownUs: number) => ({ busyUs, totalUs: 1000, ownUs });

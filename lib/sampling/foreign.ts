@@ -1,10 +1,10 @@
 /**
- * Whose CPU time it was while a probe ran.
+ * Whose CPU time it was while something was measured.
  *
  * @module
  */
-import { irqTimeAccounting } from "../../lib/sampling/irq.ts";
-import { cpuUs, hostCpuUs } from "../../lib/sampling/process.ts";
+import { irqTimeAccounting } from "./irq.ts";
+import { cpuUs, hostCpuUs } from "./process.ts";
 
 /** All cores and this process, with all that it has started, at one moment. */
 interface Clocks {
