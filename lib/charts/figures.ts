@@ -8,7 +8,7 @@ import type { Unit } from "./theme.ts";
 import { boundOf, boundOfRun } from "../results/findings.ts";
 import { count } from "../text/format.ts";
 import { Histogram } from "../timing/histogram.ts";
-import type { Metrics, Result } from "../results/results.ts";
+import { heldOf, type Metrics, type Result } from "../results/results.ts";
 import { boundIn, isVoid, ofReference, ownIn, reasonOf, whyNoRatio } from "../tables/comparison.ts";
 import type { ComparisonRow, ReadinessRow, SweepRow } from "../results/rows.ts";
 import { type Shown, telling, userMemory } from "../results/choose.ts";
@@ -203,10 +203,10 @@ export function fanOut(
   const series = [...Map.groupBy(runs, ({ experiment }) => experiment)].map(([name, own]) => ({
     name,
     family: own[0]!.family,
-    points: own.map((run) => {
+    points: own.toSorted((a, b) => heldOf(a) - heldOf(b)).map((run) => {
       const value = run.metrics[metric] ?? null, bound = boundOfRun(metric, run);
       const note = { note: run.reason ?? "not measured" };
-      return { x: run.parameters.connections, value, ...(value === null ? note : bound !== null && { bound }) };
+      return { x: heldOf(run), value, ...(value === null ? note : bound !== null && { bound }) };
     }),
   }));
   return {

@@ -210,6 +210,8 @@ Deno.test("broadcasts are lines by the number of listeners: of each the newest, 
     ["ws-epoll", [{ x: 10, value: 9 }, { x: 100, value: 4 }]],
     ["ws-go", [{ x: 10, value: null, note: "no CPU time" }]],
   ]);
+  const asked = told("ws-threads", 10_000, 6), few = { ...asked, metrics: { ...asked.metrics, connections: 1651 } };
+  assertEquals(fanOut([few], FAN_OUT.cost).series[0]!.points, [{ x: 1651, value: 6 }]); // where it held fewer, at these
   const last = fanOut(runs, FAN_OUT.last);
   assertEquals(last.series[0]!.points, [{ x: 10, value: 800, bound: "at most" }, { x: 100, value: 800 }]);
 });

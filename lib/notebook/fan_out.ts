@@ -7,13 +7,13 @@ import type { ChartSpec, LinesSpec, RankSpec } from "../charts/config.ts";
 import { type FAN_OUT, fanOut, ratios } from "../charts/figures.ts";
 import { isUsualMessage, MIN_ROUNDS } from "../results/conventions.ts";
 import { boundOfRun, isSpoilt } from "../results/findings.ts";
-import type { Result } from "../results/results.ts";
+import { heldOf, type Result } from "../results/results.ts";
 import type { ComparisonRow } from "../results/rows.ts";
 import type { Study } from "../results/studies.ts";
 import { isVoid, ratio, whyNoRatio } from "../tables/comparison.ts";
 import { count, counted } from "../text/format.ts";
 import { sides } from "./pairs.ts";
-import { heldOf, show, showText } from "./show.ts";
+import { show, showText } from "./show.ts";
 
 type Figure = (typeof FAN_OUT)[keyof typeof FAN_OUT];
 
@@ -22,10 +22,7 @@ const scaleOf = ({ metric }: Figure) => metric === "cpu_us_per_delivery" ? "line
 
 /** A line for each server, at the numbers of listeners that it held. */
 function byListeners(runs: readonly Result[], of: Figure): LinesSpec {
-  const atHeld = runs.toSorted((a, b) => heldOf(a) - heldOf(b))
-    .map((run) => ({ ...run, parameters: { ...run.parameters, connections: heldOf(run) } }));
-  const order = [...new Set(runs.map(({ experiment }) => experiment))];
-  const spec = fanOut(atHeld.toSorted((a, b) => order.indexOf(a.experiment) - order.indexOf(b.experiment)), of);
+  const spec = fanOut(runs, of);
   return { ...spec, y: { ...spec.y, scale: scaleOf(of) } };
 }
 

@@ -25,8 +25,8 @@ import {
 import { type Footprint, footprints } from "./footprint.ts";
 import { createGuard } from "../run/guard.ts";
 import { hostFacts } from "../sampling/host.ts";
-import { heldOf, isQuick, Picture, showResults, showText } from "./show.ts";
-import type { Metrics, Parameters, Result, ScenarioName } from "../results/results.ts";
+import { isQuick, Picture, showResults, showText } from "./show.ts";
+import { heldOf, type Metrics, type Parameters, type Result, type ScenarioName } from "../results/results.ts";
 import { runStep } from "../run/step.ts";
 import { StartError } from "../server/server.ts";
 import { trace } from "./strace.ts";

@@ -12,7 +12,7 @@ import { find } from "../catalogue/catalogue.ts";
 import { bytes, count, microseconds, MISSING } from "../text/format.ts";
 import { boundOf, type Finding } from "../results/findings.ts";
 import { behind } from "../run/watch.ts";
-import { type Metrics, type Parameters, type Result } from "../results/results.ts";
+import { heldOf, type Metrics, type Parameters, type Result } from "../results/results.ts";
 import { bounded, BROADCAST_COLUMNS } from "../tables/runs.ts";
 import { type Column, markdown } from "../text/table.ts";
 /** Whether cells should make smaller runs: the environment has C10K_QUICK=1, as under `notebook:run --quick`. */
@@ -59,12 +59,6 @@ export const boundIn = ({ findings }: { findings: readonly Finding[] }, metric: 
 /** A latency as it is written. */
 export function latency(of: { findings: readonly Finding[] }, metric: "p50_us" | "p99_us", us: number | null): string {
   return us !== null && boundIn(of, metric) !== null ? `≤ ${microseconds(us)}` : microseconds(us);
-}
-
-/** How many connections a run held: fewer than it was asked for where it met a limit. `churn` holds none. */
-export function heldOf({ scenario, parameters, metrics }: Pick<Result, "scenario" | "parameters" | "metrics">): number {
-  const asked = parameters.connections;
-  return scenario === "churn" ? asked : Math.min(asked, metrics.connections ?? asked);
 }
 
 /** The same as it is written, with what was asked for where that was more. */

@@ -38,6 +38,12 @@ export function acceptsPerS({ accepts_per_s, answered, connect_seconds: seconds 
   return answered && seconds ? answered / seconds : null;
 }
 
+/** How many connections a run held: fewer than it was asked for where it met a limit. `churn` holds none. */
+export function heldOf({ scenario, parameters, metrics }: Pick<Result, "scenario" | "parameters" | "metrics">): number {
+  const asked = parameters.connections;
+  return scenario === "churn" ? asked : Math.min(asked, metrics.connections ?? asked);
+}
+
 const UNKNOWN_LAB: Lab = { commit: null, load: null, served: null };
 
 /** Makes a result of what a run has to say. */

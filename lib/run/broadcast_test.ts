@@ -64,7 +64,9 @@ Deno.test("a broadcast is stored with its results, and printed as a table and a 
 
 Deno.test("where fewer listen than were asked for, what is due is due to those", { ignore }, async () => {
   const few = new Guard({ memAvailableBytes: 4e9, descriptorLimit: DESCRIPTOR_RESERVE + 20 });
-  const { ended, reason, metrics, findings } = await run("ws-epoll", 1000, {}, few);
+  const result = await run("ws-epoll", 1000, {}, few);
+  const { ended, reason, metrics, findings } = result;
+  assert(describe([result]).includes("20 of 1 000"), describe([result]));
   assertEquals(ended, "limited");
   assert(reason!.startsWith("stopped at 20 of 1 000"), String(reason));
   assertEquals([metrics.connections, metrics.delivered_share], [20, 1]);

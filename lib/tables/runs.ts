@@ -2,7 +2,7 @@ import { type boundOf, boundOfRun } from "../results/findings.ts";
 import { userMemoryOf } from "../results/choose.ts";
 import { describeTrials } from "../results/load_trial.ts";
 import { bytes, count, counted, microseconds, MISSING } from "../text/format.ts";
-import { acceptsPerS, type Metrics, type Result } from "../results/results.ts";
+import { acceptsPerS, heldOf, type Metrics, type Result } from "../results/results.ts";
 import { type Column, table, wrap } from "../text/table.ts";
 
 /** Memory of a connection in the server's processes; within the variation of a heap it is an upper bound. */
@@ -32,10 +32,16 @@ export const RESULT_COLUMNS: Column<Result>[] = [
 const percent = (share: number | null | undefined) =>
   share === null || share === undefined ? MISSING : `${count(100 * share, share === 1 ? 0 : 2)} %`;
 
+/** How many listened, and of how many where that was more. */
+function listenersText(of: Result): string {
+  const { connections: asked } = of.parameters, held = heldOf(of);
+  return held < asked ? `${count(held)} of ${count(asked)}` : count(asked);
+}
+
 /** The same of broadcasts, whose figures are of deliveries. */
 export const BROADCAST_COLUMNS: Column<Result>[] = [
   { heading: "scenario", cell: (of) => of.scenario, left: true },
-  { heading: "lis-\nteners", cell: (of) => count(of.parameters.connections), isKey: true },
+  { heading: "lis-\nteners", cell: listenersText, isKey: true },
   { heading: "messages\n/s", cell: (of) => count(of.parameters.rate_per_s) },
   { heading: "de-\nlivered", cell: (of) => percent(of.metrics.delivered_share) },
   { heading: "deliveries\n/s", cell: (of) => count(of.metrics.deliveries_per_s) },
