@@ -44,14 +44,22 @@ Deno.test({
 
 /** What V8 does whenever it likes: its threads compile and collect garbage, and wake each other. */
 const OF_V8 = ["futex", "madvise", "mmap", "mprotect", "munmap", "sched_yield"];
+const MOST_TRACES = 5; // now and then the runtime makes a thread in the middle of a request
 
 Deno.test({
   name: "epoll receives, sends and waits for each request, and nothing else",
   ignore: Deno.build.os !== "linux" || !await isInstalled("strace"),
   fn: async () => {
-    const all = (await trace(find("epoll"))).map((line) => line.split("(")[0]!);
-    const names = all.filter((name) => !OF_V8.includes(name));
-    assertEquals([...new Set(names)], ["recvfrom", "sendto", "epoll_wait"], names.join());
-    assert(names.filter((name) => name === "recvfrom").length === 1);
+    const own = ["recvfrom", "sendto", "epoll_wait"];
+    const seen: string[][] = [];
+    const isBare = (names: readonly string[] = []) => new Set(names).size === own.length;
+    while (!isBare(seen.at(-1)) && seen.length < MOST_TRACES) {
+      const all = (await trace(find("epoll"))).map((line) => line.split("(")[0]!);
+      const names = all.filter((name) => !OF_V8.includes(name));
+      assertEquals([...new Set(names.filter((name) => own.includes(name)))], own, names.join());
+      assertEquals(names.filter((name) => name === "recvfrom").length, 1, names.join());
+      seen.push(names);
+    }
+    assert(isBare(seen.at(-1)), seen.join("\n"));
   },
 });
