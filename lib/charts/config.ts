@@ -123,6 +123,15 @@ const legendOf = ({ kind, items }: RankSpec, theme: Theme) => ({
   },
 });
 
+/** What is written beside a mark, and the same without its interval where there is no room. */
+const besideMark = (item: RankSpec["items"][number], unit: RankSpec["axis"]["unit"]) => ({
+  text: sentence(item, unit),
+  short: sentence({ ...item, low: null, high: null }, unit),
+  missing: item.value === null,
+  before: item.low,
+  beyond: item.high,
+});
+
 /** A row for each server, the name at its left, the value written at its right. */
 function rankConfig(spec: RankSpec, theme: Theme): Configuration {
   const { items, axis } = spec;
@@ -165,16 +174,7 @@ function rankConfig(spec: RankSpec, theme: Theme): Configuration {
     plugins: [
       ...(spec.reference === undefined ? [] : [referenceLine(spec.reference, theme)]),
       whiskers(() => items.map(({ low, high }, i) => ({ low, high, colour: colours[i]! })), "x"),
-      inline(
-        (i) => ({
-          text: sentence(items[i]!, axis.unit),
-          short: sentence({ ...items[i]!, low: null, high: null }, axis.unit),
-          missing: items[i]!.value === null,
-          before: items[i]!.low,
-          beyond: items[i]!.high,
-        }),
-        theme,
-      ),
+      inline((i) => besideMark(items[i]!, axis.unit), theme),
     ],
   };
 }
