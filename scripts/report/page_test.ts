@@ -346,6 +346,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   ]);
   assertEquals(cells("#claim-T1 dd a"), [name]);
   for (const { letter, title } of TEXTS) assertStringIncludes(textOf("#claims", doc), `${letter} is “${title}”`);
+  assertStringIncludes(textOf("#answer", doc), "for a load of your own: deno task advise --connections");
   assertMatch(textOf("main > section"), /brackets behind a figure are its 98 % interval.*\[/);
   assertStringIncludes(textOf("#claims", doc), `1 claims. holds in part: 1 (1 by quick figures). Judged at`);
 });

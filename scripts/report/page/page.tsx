@@ -160,6 +160,9 @@ const Answer = ({ headlines, others }: ReportContents) => (
         </li>
       ))}
     </ul>
+    <p class="small">
+      Which architecture for a load of your own: <code>deno task advise --connections 10000 --idle 99</code>
+    </p>
   </section>
 );
 
