@@ -58,11 +58,24 @@ const COMMAND_MS = 4 * 3600 * 1000;
 export const DRAIN_MS = DRAIN_US / 1000;
 /** A load process that has not answered so long after it should have, or that has shown no progress for so long, hangs. */
 const GRACE_MS = 30_000;
+/** An agent that was heard within so long is there. */
+const ALIVE_MS = 3 * BEAT_MS;
+
 /** Exchanges to learn the offset of a clock. The one that took the least time is the best: nothing was queued. */
 const CLOCK_ROUNDS = 16;
 /** A command is sent so long before its beginning, and longer by this many of the longest exchange. */
 const LEAD_US = 300_000;
 const LEAD_ROUNDS = 10;
+
+/**
+ * The agents that were silent for too long, by name; all of several: then it is not they that are lost. Where the others are
+ * quiet too, without being silent yet, it is not known which of the two it is: none.
+ */
+export function silentIn(agents: readonly { name: string; heardAtMs: number }[], nowMs: number): "all" | string[] {
+  const silent = agents.filter(({ heardAtMs }) => nowMs - heardAtMs > SILENT_MS).map(({ name }) => name);
+  if (silent.length === agents.length) return silent.length > 1 ? "all" : silent;
+  return agents.some(({ heardAtMs }) => nowMs - heardAtMs < ALIVE_MS) ? silent : [];
+}
 
 /** What a fleet is to be. */
 export interface GatherOptions {
@@ -363,13 +376,12 @@ export class Fleet implements AsyncDisposable {
     const hanging = [...this.#links.values()].flatMap(({ units }) => units).map((unit) => unit.hangs(now));
     const sentence = hanging.find((each) => each !== null);
     if (sentence !== undefined) return this.#lose(sentence!);
-    const silent = [...this.#links.values()].filter(({ heardAtMs }) => now - heardAtMs > SILENT_MS);
-    if (silent.length === 0) return;
+    const silent = silentIn([...this.#links.values()], now);
     const seconds = SILENT_MS / 1000;
-    if (silent.length === this.#links.size && silent.length > 1) {
+    if (silent === "all") {
       this.#lose(`no agent was heard for ${seconds} s: the broker at ${this.#options.broker} or the network is gone`);
-    } else {
-      this.#lose(`agent ${silent.map(({ name }) => name).join(", ")} was lost: no heartbeat for ${seconds} s`);
+    } else if (silent.length > 0) {
+      this.#lose(`agent ${silent.join(", ")} was lost: no heartbeat for ${seconds} s`);
     }
   }
 

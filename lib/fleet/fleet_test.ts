@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { readBroker } from "./address.ts";
+import { silentIn } from "./coordinator.ts";
 import { COMMAND, partsOf, randomId, readAnswer, readMessage, STARTED, verbSubject, WrongMessage } from "./protocol.ts";
 import { passOn } from "./relaunch.ts";
 import { KnownFailure, UsageError } from "../cli/errors.ts";
@@ -86,4 +87,15 @@ Deno.test("a signal for a process that has just ended is no error", async () => 
   const child = new Deno.Command(Deno.execPath(), { args: ["--version"], stdout: "null" }).spawn();
   assertEquals((await child.status).code, 0);
   passOn(child, "SIGTERM");
+});
+
+Deno.test("an agent is lost where others are heard; where all fall silent it is the broker, and until then nothing is known", () => {
+  const heard = (...agoMs: number[]) =>
+    silentIn(agoMs.map((ago, i) => ({ name: `a${i}`, heardAtMs: 60_000 - ago })), 60_000);
+  assertEquals(heard(5100, 100), ["a0"]);
+  assertEquals(heard(5100, 5200, 100), ["a0", "a1"]);
+  assertEquals(heard(5100, 4800), []);
+  assertEquals(heard(5600, 5300), "all");
+  assertEquals(heard(5100), ["a0"]);
+  assertEquals([heard(400, 4000), heard()], [[], []]);
 });
