@@ -220,7 +220,7 @@ Deno.test({
   fn: async () => {
     for (const victim of ["poll", "epoll"]) {
       using dir = project();
-      const few = ["--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+      const few = ["--rounds", "100", "--connections", "2", "--seconds", "0.5", "--quick", "--no-save"];
       await using running = new RunningTask("compare", ["epoll", "poll", ...few], dir.path);
       await running.hear(/round 1 of 100: /);
       await killEach(running, victim);
@@ -242,7 +242,7 @@ Deno.test({
       ["stress", ["epoll", "--seconds", "1"], "epoll", /^epoll +10 \+ 10 /m],
       [
         "compare",
-        ["epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick"],
+        ["epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.5", "--quick"],
         "studies",
         /^poll +/m,
       ],

@@ -230,7 +230,7 @@ test("with 64 descriptors a run says that these are the limit, and is no verdict
   const within = ["prlimit", "--nofile=64"];
   const cases: string[][] = [
     ["exp", "epoll", ...LOAD],
-    ["compare", "epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick"],
+    ["compare", "epoll", "poll", "--rounds", "1", "--connections", "2", "--seconds", "0.5", "--quick"],
     ["sweep", "epoll", "--connections", "2", "--rates", "100", "--seconds", "1"],
   ];
   for (const [task, ...args] of cases) {
@@ -378,7 +378,7 @@ test("where io_uring is forbidden its servers end with 69 and the cause, and not
     assertEquals(code, EXIT.unavailable, text);
     assertMatch(text, cause, name);
   }
-  const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+  const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.5", "--quick", "--no-save"];
   const compared = await outcome("compare", ["epoll", "io-uring", ...few], { within });
   assertEquals(compared.code, EXIT.unavailable, compared.text);
   assertMatch(compared.text, cause);

@@ -73,7 +73,7 @@ const CASES: Case[] = [
   },
   {
     task: "compare",
-    args: ["epoll", "poll", "--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick"],
+    args: ["epoll", "poll", "--rounds", "100", "--connections", "2", "--seconds", "0.5", "--quick"],
     finished: /round 1 of 100: /,
     shown: /^poll +/m,
     stored: ".json",
@@ -104,7 +104,7 @@ const CASES: Case[] = [
   },
   {
     task: "scaling",
-    args: ["multi-reactor", "--rounds", "100", "--connections", "2", "--seconds", "0.1", "--quick"],
+    args: ["multi-reactor", "--rounds", "100", "--connections", "2", "--seconds", "0.5", "--quick"],
     finished: /round 1 of 100: /,
     shown: /^multi-reactor +1 /m,
     stored: ".json",

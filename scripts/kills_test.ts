@@ -47,7 +47,7 @@ const TASKS: Task[] = [
   ["exp", "prefork", "--scenario", "hold", "--connections", "4", "--quick"],
   ["measure", "--name", "mine", ...WRITES, "--", "sh", "-c", `setsid "$@" & wait`, "sh", ...OWN_SERVER, CODE],
   ["stress", "multi-reactor", "--seconds", "5"],
-  ["compare", "epoll", "poll", "--rounds", "10", "--connections", "2", "--seconds", "0.1", "--quick"],
+  ["compare", "epoll", "poll", "--rounds", "10", "--connections", "2", "--seconds", "0.5", "--quick"],
   ["faults", "epoll", "--fault", "fragments,rst-storm"],
   ["faults", "epoll", "--fault", "processes-exhausted,memory-limited"], // control groups
   ["faults", "epoll", "--fault", "half-open,disk-full,clock-stepped"], // a network, a mount, a library

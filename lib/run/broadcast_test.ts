@@ -70,7 +70,9 @@ Deno.test("where fewer listen than were asked for, what is due is due to those",
   assertEquals(ended, "limited");
   assert(reason!.startsWith("stopped at 20 of 1 000"), String(reason));
   assertEquals([metrics.connections, metrics.delivered_share], [20, 1]);
-  assertEquals(findings.some(({ id }) => id === "server_bound"), false);
+  // A busy machine may fall behind 20 listeners, whose deliveries are 1 000/s; of 1 000 they would be 50 000.
+  const bound = findings.find(({ id }) => id === "server_bound");
+  assert(!bound?.sentence.includes("50 000"), bound?.sentence);
 });
 
 Deno.test("a server that does not speak WebSocket opens no listener, and the run says why", { ignore }, async () => {

@@ -264,7 +264,7 @@ Deno.test({
     const ended = await runTask("exp", ["poll", ...LOAD.slice(2), "--scenario", "throughput"], dir.path, {}, one);
     assertMatch(flat(ended), /shared_core, server and load generator shared a core/);
     assertMatch(ended.stdout, /≥ /);
-    const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.1", "--quick", "--no-save"];
+    const few = ["--rounds", "1", "--connections", "2", "--seconds", "0.5", "--quick", "--no-save"];
     const compared = await runTask("compare", ["epoll", "poll", ...few], dir.path, {}, one);
     assertMatch(compared.stdout, /^ +shared_core: poll\b/m);
     const crossed = await runTask("crosscheck", ["epoll", "--rounds", "1", "--no-save"], dir.path, {}, one);
