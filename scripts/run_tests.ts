@@ -70,6 +70,8 @@ const LONG = [
   "scripts/notebooks/open_test.ts",
   "scripts/notebooks/run_test.ts",
   "scripts/report/browser_test.ts",
+  "scripts/run_tests_test.ts",
+  "scripts/scaling/scaling_test.ts",
   "scripts/selftest/selftest_test.ts",
   "scripts/sweep/main_test.ts",
 ];

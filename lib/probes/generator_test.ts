@@ -9,7 +9,7 @@ Deno.test({
   ignore: counter === null,
   fn: async () => {
     const plan = { quick: true, signal: new AbortController().signal, onProgress: () => {} };
-    const extent = { counter: counter!, connections: 4, runs: 1, seconds: 0.3, calls: 10_000 };
+    const extent = { counter: counter!, connections: 4, runs: 1, seconds: 1, calls: 10_000 };
     const rows = await measureGenerator(extent, plan);
     assertEquals(rows.map(({ metric }) => metric), [...METRICS]);
     const [cpu, kernel, calls, empty, saved] = rows.map(({ value }) => value!);

@@ -41,7 +41,7 @@ Deno.test({
   name: "a fresh connection for each request costs the server more than one that is kept",
   ignore,
   fn: async () => {
-    const value = valueIn(await measurePooling({ connections: 4, runs: 1, seconds: 0.2 }, plan));
+    const value = valueIn(await measurePooling({ connections: 4, runs: 1, seconds: 1 }, plan));
     for (const metric of ["requests_per_s", "cpu_us_per_request", "p50_us"]) {
       const ratio = value("fresh", metric) / value("pooled", metric);
       assert(Math.abs(value("fresh / pooled", `${metric}_ratio`) / ratio - 1) < 1e-9, metric);
@@ -54,7 +54,7 @@ Deno.test({
   name: "bytes are those of the answers, each connection has its part of them",
   ignore,
   fn: async () => {
-    const rows = await measureBandwidth({ connections: 8, runs: 1, seconds: 0.1 }, plan);
+    const rows = await measureBandwidth({ connections: 8, runs: 1, seconds: 1 }, plan);
     const value = valueIn(rows);
     const all = value("epoll 8", "bytes_per_s");
     assert(all > 0 && all < 1e9, `${all} bytes/s`);
@@ -112,7 +112,7 @@ Deno.test({
   name: "an option is compared in pairs: a ratio of latencies and of CPU time",
   ignore,
   fn: async () => {
-    const extent = { connections: 4, rounds: 1, slices: 2, seconds: 0.1, settleSeconds: 0.5 };
+    const extent = { connections: 4, rounds: 1, slices: 2, seconds: 1, settleSeconds: 0.5 };
     const rows = await measureOptions({ ...extent, options: OPTIONS.slice(0, 1) }, plan);
     assertEquals(rows.map(({ variant, metric }) => `${variant} ${metric}`).sort(), [
       "no-nodelay cpu_us_per_request_ratio",

@@ -74,7 +74,7 @@ test("a comparison with xdp runs both over the same kind of wire", async () => {
     connections: 2,
     rounds: 1,
     slices: 2,
-    seconds: 0.2,
+    seconds: 0.5,
     settleSeconds: 0.5,
   } as const;
   const { rows, failures } = await compare(find("epoll"), [find("xdp")], {

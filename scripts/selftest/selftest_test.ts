@@ -8,7 +8,7 @@ const ignore = Deno.build.os !== "linux";
 
 const tiny = (dir: string, more: Partial<SelftestPlan> = {}): SelftestPlan => ({
   rounds: 1,
-  load: { slices: 2, seconds: 0.2, settleSeconds: 0.5 },
+  load: { slices: 2, seconds: 0.5, settleSeconds: 0.5 },
   host: HOST,
   signal: new AbortController().signal,
   dir,
