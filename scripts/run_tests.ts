@@ -15,6 +15,7 @@ import { UsageError } from "../lib/cli/errors.ts";
 import { EXIT } from "../lib/cli/exit.ts";
 import { numberFlag, parseFlags, runScript } from "../lib/cli/flags.ts";
 import { onInterrupt } from "../lib/cli/interrupt.ts";
+import { passOn } from "../lib/fleet/relaunch.ts";
 
 const USAGE = `Usage: deno task test [file or folder…] [--filter text] [--require-all] [--jsr]
        [--checks] [--only epoll,select] [--own | --peers] [--fuzz N] [--seed N]
@@ -164,7 +165,7 @@ async function denoTest(args: string[], own: string[], signal: AbortSignal): Pro
     stdout: "piped",
     detached: HAS_GROUPS,
   }).spawn();
-  const stop = () => HAS_GROUPS ? Deno.kill(-child.pid, "SIGTERM") : child.kill();
+  const stop = () => passOn(HAS_GROUPS ? { kill: (signal) => Deno.kill(-child.pid, signal) } : child, "SIGTERM");
   signal.addEventListener("abort", stop);
   const output = await show(child.stdout);
   const { code } = await child.status;

@@ -277,7 +277,7 @@ export async function rightsHere(): Promise<Rights> {
   return { root: false, sudo, limits: true, sysctls: true };
 }
 
-/** How the guard says that it stopped for want of descriptors. */
+/** How the guard says that there were too few descriptors. */
 const OF_DESCRIPTORS = /: descriptors, limit |more descriptors than the limit/;
 
 /**
