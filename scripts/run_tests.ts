@@ -41,11 +41,16 @@ const LONG = [
   "lib/load/odd_servers_test.ts",
   "lib/notebook/pairs_test.ts",
   "lib/notebook/regress_test.ts",
+  "lib/probes/generator_test.ts",
+  "lib/probes/lateness_test.ts",
   "lib/probes/listings/listings_test.ts",
   "lib/probes/processes_test.ts",
   "lib/probes/serving_test.ts",
+  "lib/probes/system_calls_test.ts",
+  "lib/probes/waiting_test.ts",
   "lib/regress/decision_test.ts",
   "lib/run/broadcast_test.ts",
+  "lib/run/wire_test.ts",
   "scripts/agent/launchers_test.ts",
   "scripts/c10m/c10m_test.ts",
   "scripts/exit_test.ts",
@@ -58,6 +63,7 @@ const LONG = [
   "scripts/harness_faults_test.ts",
   "scripts/interrupt_test.ts",
   "scripts/kills_test.ts",
+  "scripts/list_test.ts",
   "scripts/live/chat_test.ts",
   "scripts/live/page/chat_test.ts",
   "scripts/live/page/page_test.ts",
@@ -199,7 +205,7 @@ export function split({ files, requireAll, filter, contract: { chosen, fuzz, see
   return [
     ...ofPeers.map((args): Part => [args, ["--peers", ...fuzz, ...seed]]),
     ...long.map((file): Part => [[file], []]),
-    ...contract.map((file): Part => [[file], ["--own", ...few, ...seed]]),
+    ...contract.toReversed().map((file): Part => [[file], ["--own", ...few, ...seed]]), // the last one takes longest
     ...Array.from({ length: CHUNKS }, (_, chunk): Part => [rest.filter((_, i) => i % CHUNKS === chunk), []]),
   ];
 }
