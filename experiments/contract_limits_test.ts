@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertGreater, assertLess, assertRejects } from "@std/assert";
 import { delay } from "@std/async";
 import { BrokenPromise, Client, head, listens, until, within } from "../lib/testing/client.ts";
-import { type Check, hello, type Lab, refused, testAll, WORKERS } from "../lib/testing/contract.ts";
+import { type Check, hello, inItsSecond, type Lab, refused, testAll, WORKERS } from "../lib/testing/contract.ts";
 import { isHeld, serverEnd, SmallClient } from "../lib/testing/sockets.ts";
 
 const LATE_MS = 1600; // how long the late reader does not read: longer than any server lingers
@@ -351,31 +351,32 @@ const SIGNALS: Check[] = [{
   linux: true,
   stops: true,
   byChance: true,
-  async holds(lab) {
-    await using server = await lab.fresh();
-    hello(await lab.ask("/", server.port));
-    using clients = new DisposableStack();
-    const waiting: Client[] = [];
-    let exit: ReturnType<typeof server.stop>;
-    await lab.atOnce(async () => {
-      for (let i = 0; i < BACKLOG_CLIENTS; i++) {
-        const client = clients.use(await lab.connect(server.port));
-        await client.send(head("/"));
-        waiting.push(client);
-      }
-      if (lab.standsStill) { // on a busy machine the kernel may still have an acknowledgement on its way
-        const hasCome = ({ port }: Client) => (serverEnd(server.port, port)?.unread ?? 0) > 0;
-        await until(() => waiting.every(hasCome), lab.patienceMs, "all that was sent to have come");
-      }
-      exit = server.stop();
-    }, server);
-    await Promise.all(waiting.map(async (client) => {
-      hello(await client.answer());
-      await client.finish(); // so that nobody lingers
-    }));
-    const { stopped, code } = await exit!;
-    assertEquals([code, stopped?.served], [0, BACKLOG_CLIENTS + 1]);
-  },
+  holds: (lab) =>
+    inItsSecond(lab, async (server, asks) => {
+      hello(await lab.ask("/", server.port));
+      using clients = new DisposableStack();
+      const waiting: Client[] = [];
+      let exit: ReturnType<typeof server.stop>;
+      await lab.atOnce(async () => {
+        for (let i = 0; i < BACKLOG_CLIENTS; i++) {
+          const client = clients.use(await lab.connect(server.port));
+          await client.send(head("/"));
+          waiting.push(client);
+        }
+        if (lab.standsStill) { // on a busy machine the kernel may still have an acknowledgement on its way
+          const hasCome = ({ port }: Client) => (serverEnd(server.port, port)?.unread ?? 0) > 0;
+          await until(() => waiting.every(hasCome), lab.patienceMs, "all that was sent to have come");
+        }
+        asks();
+        exit = server.stop();
+      }, server);
+      await Promise.all(waiting.map(async (client) => {
+        hello(await client.answer());
+        await client.finish(); // so that nobody lingers
+      }));
+      const { stopped, code } = await exit!;
+      assertEquals([code, stopped?.served], [0, BACKLOG_CLIENTS + 1]);
+    }),
 }, {
   says: "shows its counts and the open connections on SIGUSR1",
   id: "show-stats",

@@ -57,7 +57,8 @@ const MAX_WORK_US = 100_000;
 const HOSTS = 1024; // peer addresses whose ports are distinguished, 64 KiB each; further ones are not counted
 const SLICE_US = 20_000; // the longest burn without a turn of the runtime's loop
 const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
-const QUIET_MS = 20; // without a request, after SIGTERM, until nothing is taken to wait for accept
+const QUIET_MS = 5; // after SIGTERM: so many of such stretches without a request, and nothing waits for accept
+const QUIET_TIMES = 4; // a process that gets no CPU for a while sees one of them end before it has looked for anything
 
 // ---- The runtime: every call that can fail -----------------------------------------------------------------------
 
@@ -195,9 +196,10 @@ function finish(): never {
 async function drain(): Promise<void> {
   setTimeout(finish, STOP_MS);
   const untilMs = performance.now() + STOP_MS / 2;
-  for (let before = -1; requests > before && performance.now() < untilMs;) {
-    before = requests;
+  for (let quiet = 0; quiet < QUIET_TIMES && performance.now() < untilMs;) {
+    const before = requests;
     await sleep(QUIET_MS);
+    quiet = requests > before ? 0 : quiet + 1;
   }
   await server?.shutdown(); // answers what has been read
 }

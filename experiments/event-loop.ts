@@ -51,7 +51,8 @@ const HEAD_MS = 10_000; // from the first byte of a head to its last
 const USER_TIMEOUT_MS = 30_000; // how long a peer may take nothing of an answer
 const LINGER_MS = 1000; // how long a peer may go on sending after the last answer is out
 const STOP_MS = 1000; // how long what is in flight may take after SIGTERM
-const QUIET_MS = 20; // without anything new, after SIGTERM, until nothing is taken to be in flight
+const QUIET_MS = 5; // after SIGTERM: so many of such stretches without anything new, and nothing is in flight
+const QUIET_TIMES = 4; // a process that gets no CPU for a while sees one of them end before it has looked for anything
 
 // ---- The runtime: every call that can fail -----------------------------------------------------------------------
 
@@ -486,19 +487,23 @@ async function acceptAll(listener: Deno.TcpListener): Promise<void> {
   }
 }
 
+/** Waits until a count has not risen for a while. */
+async function rest(count: () => number, untilMs: number): Promise<void> {
+  for (let quiet = 0; quiet < QUIET_TIMES && performance.now() < untilMs;) {
+    const before = count();
+    await sleep(QUIET_MS);
+    quiet = count() > before ? 0 : quiet + 1;
+  }
+}
+
 /** Accepts what has completed its handshake, closes what is idle, and waits for the rest, STOP_MS at most. */
 async function drain(listener: Deno.TcpListener): Promise<void> {
   const untilMs = performance.now() + STOP_MS;
-  let accepted = -1;
-  while (accepted < counts.accepted && performance.now() < untilMs) {
-    accepted = counts.accepted;
-    await sleep(QUIET_MS);
-  }
+  await rest(() => counts.accepted, untilMs);
   listener.close();
-  for (let before = -1; connections.size > 0 && performance.now() < untilMs;) {
-    if (counts.bytes_in === before) closeIdle(); // what had come before the signal is read by now
-    before = counts.bytes_in;
-    await sleep(QUIET_MS);
+  while (connections.size > 0 && performance.now() < untilMs) {
+    await rest(() => counts.bytes_in, untilMs);
+    closeIdle(); // what had come before the signal is read by now
   }
 }
 

@@ -12,7 +12,7 @@ import { cpuUs } from "../lib/sampling/process.ts";
 import { sample } from "../lib/sampling/sampler.ts";
 import type { Server } from "../lib/server/server.ts";
 import { BrokenPromise, listens, PATIENCE_MS, until, within } from "../lib/testing/client.ts";
-import { type Check, type Lab, testAll } from "../lib/testing/contract.ts";
+import { type Check, inItsSecond, type Lab, testAll } from "../lib/testing/contract.ts";
 import { isHeld, serverEnd, SmallClient } from "../lib/testing/sockets.ts";
 import {
   BINARY,
@@ -1040,22 +1040,23 @@ const STOPPING: Check[] = [{
   says: "sends 1001 on SIGTERM to all that listen, and exits with 0",
   id: "say-going-away" as const,
   stops: true as const,
-  async holds(lab: Lab) {
-    await using server = await lab.fresh();
-    using stack = new DisposableStack();
-    const clients = await openMany(lab, LISTENERS, server.port, stack);
-    const exit = server.stop();
-    const codes = await Promise.all(clients.map(async (client) => {
-      const code = (await client.frame()).code;
-      await client.answerClose(code);
-      const { frames } = await client.rest();
-      client[Symbol.dispose]();
-      return [code, frames.length];
-    }));
-    assertEquals(codes, clients.map(() => [1001, 0]));
-    const { stopped, code, signal } = await exit;
-    assertEquals([code, signal, stopped?.errors], [0, null, {}]);
-  },
+  holds: (lab: Lab) =>
+    inItsSecond(lab, async (server, asks) => {
+      using stack = new DisposableStack();
+      const clients = await openMany(lab, LISTENERS, server.port, stack);
+      asks();
+      const exit = server.stop();
+      const codes = await Promise.all(clients.map(async (client) => {
+        const code = (await client.frame()).code;
+        await client.answerClose(code);
+        const { frames } = await client.rest();
+        client[Symbol.dispose]();
+        return [code, frames.length];
+      }));
+      assertEquals(codes, clients.map(() => [1001, 0]));
+      const { stopped, code, signal } = await exit;
+      assertEquals([code, signal, stopped?.errors], [0, null, {}]);
+    }),
 }, {
   says: "tells in its last line truly how many messages came and were delivered",
   id: "count-delivered" as const,
