@@ -105,16 +105,19 @@ const isLibrary = (thing: string) => /^lib.+\.so(\.\d+)?$/.test(thing);
 const isHeader = (thing: string) => thing.endsWith(".h");
 
 /**
- * Tells whether a program is found on the PATH; it is started with `--version` to see. A name such as `libuv.so.1` is a
- * library that the loader must find, one such as `liburing.h` a header under /usr/include. Needs `--allow-run`, for
- * libraries `--allow-ffi`, for headers `--allow-read`.
+ * Tells whether a program is found on the PATH: it is started to see, and ended before it does anything. A name such as
+ * `libuv.so.1` is a library that the loader must find, one such as `liburing.h` a header under /usr/include. Needs
+ * `--allow-run`, for libraries `--allow-ffi`, for headers `--allow-read`.
  */
 export async function isInstalled(command: string): Promise<boolean> {
   if (isHeader(command)) return await Deno.stat(`/usr/include/${command}`).then(() => true, ifNotFound);
   if (isLibrary(command)) return canLoad(command);
   try {
-    await new Deno.Command(command, { args: ["--version"], stdin: "null", stdout: "null", stderr: "null" }).output();
-    return true; // whatever it answered: not every program knows --version
+    const child = new Deno.Command(command, { args: ["--version"], stdin: "null", stdout: "null", stderr: "null" })
+      .spawn();
+    child.kill("SIGKILL"); // some take half a second of CPU for their version
+    await child.status;
+    return true;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return false;
     throw error;
