@@ -113,13 +113,14 @@ const sleep: Claim = {
   },
   section: "C §5.2",
   tried: "a program of the same shape with 100 clients, each of which sleeps for 10 s in its connection",
-  rule: "Fewer clients cannot take longer: if 100 need more than 2.34 s, so do 10 000.",
+  rule:
+    "Fewer clients cannot take longer: if 100 need more than 2.34 s, so do 10 000. Less is open, for more clients can.",
   judge(evidence) {
     const took = figures(evidence, "clients, sleep")("took_s");
     const awake = figures(evidence, "clients, no sleep")("took_s");
     return judged(times(exactly(took.estimate), 1e6), "µs", [{
       says: `100 clients that sleep took ${count(took.estimate, 2)} s, without the sleep ${count(awake.estimate, 2)} s`,
-      holds: took.estimate <= ASYNCIO_SECONDS,
+      holds: took.estimate > ASYNCIO_SECONDS ? false : null,
     }]);
   },
 };

@@ -5,7 +5,7 @@
  */
 import { count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
-import { exactly, type Figure, gains, isTimes, MARGIN, once, quotient } from "./figure.ts";
+import { exactly, favours, type Figure, isTimes, MARGIN, once, quotient } from "./figure.ts";
 import { type Evidence } from "./evidence.ts";
 import { wouldTake } from "./parts.ts";
 import { NotTestable, type Ratio } from "./ratio.ts";
@@ -61,19 +61,20 @@ const realtime: Claim = {
     `listener waits; one message to 10 000 on ${LOOP}`,
   rule:
     "Events suit if with a thread for each listener a delivery costs a tenth more, and the last listener waits a tenth " +
-    "longer; less is no. 10 000 listeners are held and have every message, or not (counts: no margin); where the load " +
-    "generator was at its limit, or shared a core with the server, a no is open.",
+    "longer; no if that is a tenth less, and as much is open, for then both suit. 10 000 listeners are held and have " +
+    "every message, or not (counts: no margin); where the load generator was at its limit, or shared a core with the " +
+    "server, a no is open.",
   judge(evidence) {
     const cpu = delivery(evidence, "cpu_us_per_delivery", THREADS, LOOP, MANY);
     const last = delivery(evidence, "last_p50_us", THREADS, LOOP, MANY);
     return judged(cpu, "×", [
       {
         says: `with threads a delivery to ${count(MANY)} costs ${written(cpu, "×")} the CPU of a loop`,
-        holds: cpu.isVoid ? null : gains(cpu),
+        holds: cpu.isVoid ? null : favours(cpu),
       },
       {
         says: `with threads the last of ${count(MANY)} listeners waits ${written(last, "×")} as long`,
-        holds: last.isVoid ? null : gains(last),
+        holds: last.isVoid ? null : favours(last),
       },
       deliveredAll(evidence, LOOP),
     ]);

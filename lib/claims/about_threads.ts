@@ -7,7 +7,7 @@ import { bytes, count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
 import { about, atLeast, type Figure, MARGIN, once, quotient, times } from "./figure.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { ceilingOf, endOf, isCutShort, type Whole, withKernel } from "./parts.ts";
+import { ceilingOf, endOf, isOfResources, type Whole, withKernel } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
 import { C10K } from "../results/conventions.ts";
 
@@ -153,16 +153,18 @@ const c10k: Claim = {
   section: "T §C10K problem",
   tried: "`hold` with Web Workers and with threads of C, Python and Java, until it breaks",
   rule:
-    "Something runs out where no kind of thread holds 10 000. One kind that holds them and answers each refutes that (a " +
-    "count: no margin). The limits of the host are among what the text says runs out. It is open where a kind had no more " +
-    "time, or the load no more ports. Performance is open: 10 000 that all ask were not measured.",
+    "Something runs out where no kind of thread holds 10 000, and what ended those of the operating system alone is memory, " +
+    "or a limit. One kind that holds them and answers each refutes that (a count: no margin). The limits of the host are " +
+    "among what the text says runs out. It is open where something else ended one, as time, or ports of the load, and where " +
+    "only isolates were tried. Performance is open: 10 000 that all ask were not measured.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const says = kinds.map(({ name, answered, reason }) => `${name} held ${count(answered.estimate)}${endOf(reason)}`);
-    const few = kinds.filter(({ answered }) => answered.estimate < C10K);
-    const isOut = few.length < kinds.length ? false : few.some(({ reason }) => isCutShort(reason)) ? null : true;
+    const native = kinds.filter(({ name }) => name !== WORKERS);
+    const isOut = native.length > 0 && native.every(({ reason }) => isOfResources(reason));
+    const areHeld = kinds.some(({ answered }) => answered.estimate >= C10K);
     return judged(most(evidence, kinds), "connections", [
-      { says: says.join("; "), holds: isOut },
+      { says: says.join("; "), holds: areHeld ? false : isOut || null },
       { says: `how fast they answer when all ${count(C10K)} ask was not measured`, holds: null },
     ]);
   },
