@@ -40,6 +40,9 @@ const latency: Claim = {
     "Blocked: the p99 of the light requests with threads is at most half of that of the loop; not if it is a tenth less, or " +
     "more. Fast at I/O: at the same rate the median answer takes threads a tenth longer than a loop, or more; a tenth less " +
     "is no, and as long is open, for the text names no size of fast. It is open where the load generator was the limit.",
+  sceptic:
+    "I sign it for one loop without a pool, and heavy requests that only compute. Speed at I/O is one light load on " +
+    "loopback; constant times and more cores are not judged.",
   judge(evidence) {
     const p99 = waits(evidence, "thread-per-conn");
     const ask = { scenario: "rate", connections: FEW, metric: "p50_us", of: "c-threads", to: "c-epoll" } as const;
@@ -76,6 +79,9 @@ const reactorPool: Claim = {
     "The p99 of the light requests beside heavy ones is at most half of that of the loop. CPU time of a light request is " +
     "within a quarter of the loop's; half as much again is not. How fast the heavy requests are is open: a comparison " +
     "has the times of the light ones.",
+  sceptic:
+    "I sign it for the light requests. How long the heavy ones queue is not in it, and a pool that is full of work that " +
+    "waits or computes makes clients wait as well.",
   judge(evidence) {
     const p99 = waits(evidence, "reactor-pool");
     const light = cost(evidence, "reactor-pool", "epoll");
@@ -110,6 +116,9 @@ const multiReactor: Claim = {
     "ask alike. With fewer than 50 log₂ n connections for each of n loops chance decides, and it is open. The requests/s " +
     "of all cores against one stand beside it and decide nothing: the text says that load spreads, and not what that " +
     "brings.",
+  sceptic:
+    "I sign it for connections that all ask alike. The kernel deals them once, by a hash: a few busy ones on one loop " +
+    "stay there, and this load would not show it.",
   judge(evidence) {
     const sizes = evidence.probes("loops", "largest_share_of_connections", (name) => /^\d+$/.test(name))
       .map(({ name, value }) => ({
@@ -188,6 +197,9 @@ const guide: Claim = {
     "Under 100 is open: 100 are not fewer than 100. Over 1 000 is open as well: 1 000 are not more, and what threads cost " +
     "there is shown and may not carry over. CPU-bound: that light requests wait less beside a few " +
     "heavy ones is open, for no load of heavy ones alone was measured; if they do not wait less, it is no.",
+  sceptic:
+    "I would sign a no on computing alone: neither fewer than 100 connections nor more than 1 000 were measured, so both " +
+    "sizes are open, and CPU time by itself chooses no architecture.",
   judge(evidence) {
     const [few, many] = [FEW, MANY].map((connections) => cost(evidence, "c-threads", "c-epoll", connections));
     const p99 = waits(evidence, "thread-per-conn");
@@ -234,6 +246,9 @@ const dont: Claim = {
     "heavy ones wait a tenth less than with a loop and a pool, which the other text names. As heavy requests compute, that " +
     "judges no blocking I/O. The usual limit of descriptors must be raised if fewer than all clients are answered; a setting " +
     "that a run with fewer than 10 000 names must be changed if the memory of the machine would do for them. Else it is open.",
+  sceptic:
+    "I sign the parts on settings. I would sign no yes against threads or blocking I/O, so these are open: nothing at 10 " +
+    "000 was compared, and no handler here waits for I/O.",
   judge(evidence) {
     const [few, many] = [FEW, MANY].map((connections) => cost(evidence, "c-threads", "c-epoll", connections));
     const p99 = waits(evidence, "thread-per-conn", "reactor-pool");

@@ -31,6 +31,9 @@ const IDS = `T-stack T-switch T-sched T-select T-poll T-epoll T-kqueue T-latency
   C-dont C-proxy-40k C-beam C-pool-deadlock C-listing-select C-listing-length C-listing-sleep
   C-dont-default`.split(/\s+/);
 
+/** Characters of what a sceptic says of a rule: one sentence or two. */
+const MAX_SCEPTIC = 260;
+
 const claimOf = (id: string) => LEDGER.find((claim) => claim.id === id)!;
 const verdict = (id: string, ...pieces: Piece[]) => judgeClaim(claimOf(id), storedOf(...pieces)).row.verdict;
 
@@ -712,6 +715,14 @@ Deno.test("an entry says all in words: the claim in two languages, where it stan
     for (const words of [tried, rule]) assert(words.length > 20, id);
     assertMatch(rule, /\.$/, id);
   }
+});
+
+Deno.test("of each rule a sceptic says something of its own, in few words", () => {
+  for (const { id, sceptic } of LEDGER) {
+    assertMatch(sceptic, /^[A-Z].{40,}\.$/s, id);
+    assert(sceptic.length <= MAX_SCEPTIC, `${id}: ${sceptic.length} characters`);
+  }
+  assertEquals(new Set(LEDGER.map(({ sceptic }) => sceptic)).size, LEDGER.length);
 });
 
 for (const claim of LEDGER) {

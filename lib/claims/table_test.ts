@@ -52,13 +52,13 @@ Deno.test("the table has a line for each claim, with its figure, its interval an
   assertMatch(lines.find((line) => line.includes("T-switch"))!, /^\| T-switch \| .* \| not measured yet \| – \| /);
 });
 
-Deno.test("below the table each claim has its rule, once, folded", () => {
+Deno.test("below the table each claim has its rule, and what a sceptic says of it, once, folded", () => {
   const lines = claimsTable({ rows }, "..").split("\n");
   const [from, to] = ["<details>", "</details>"].map((tag) => lines.indexOf(tag));
   const rules = lines.slice(from, to).filter((line) => line.startsWith("- "));
   assertEquals(rules.length, LEDGER.length);
-  for (const [i, { id, tried, rule }] of LEDGER.entries()) {
-    assertEquals(rules[i], `- **${id}.** Tried: ${tried}. Rule: ${rule}`);
+  for (const [i, { id, tried, rule, sceptic }] of LEDGER.entries()) {
+    assertEquals(rules[i], `- **${id}.** Tried: ${tried}. Rule: ${rule} A sceptic: ${sceptic}`);
   }
 });
 
