@@ -5,7 +5,7 @@
  */
 import { count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
-import { all, atMost, EFFECT, exactly, type Figure, gains, MARGIN, once, quotient } from "./figure.ts";
+import { all, atMost, EFFECT, exactly, favours, type Figure, MARGIN, once, quotient } from "./figure.ts";
 import { type Evidence, NotMeasured } from "./evidence.ts";
 import { NotTestable } from "./ratio.ts";
 import { C10K, connectionsFor, EQUAL_RATE } from "../results/conventions.ts";
@@ -38,8 +38,11 @@ const latency: Claim = {
     `latency of light requests alone at ${count(EQUAL_RATE)} requests/s: threads against a loop, both in C`,
   rule:
     "Blocked: the p99 of the light requests with threads is at most half of that of the loop; not if it is a tenth less, or " +
-    "more. Fast at I/O: at the same rate the median answer takes threads a tenth longer than a loop, or more; less is no. It " +
-    "is open where the load generator was the limit.",
+    "more. Fast at I/O: at the same rate the median answer takes threads a tenth longer than a loop, or more; a tenth less " +
+    "is no, and as long is open, for the text names no size of fast. It is open where the load generator was the limit.",
+  sceptic:
+    "I sign it for one loop without a pool, and heavy requests that only compute. Speed at I/O is one light load on " +
+    "loopback; constant times and more cores are not judged.",
   judge(evidence) {
     const p99 = waits(evidence, "thread-per-conn");
     const ask = { scenario: "rate", connections: FEW, metric: "p50_us", of: "c-threads", to: "c-epoll" } as const;
@@ -57,7 +60,7 @@ const latency: Claim = {
         : {
           says: `with light requests alone, ${count(EQUAL_RATE)} a second, the median answer takes threads ` +
             `${written(light, "×")} as long as a loop`,
-          holds: gains(light),
+          holds: favours(light),
         },
       { says: "constant times of answers, and CPU work on more than one core, were not measured", holds: null },
     ]);
@@ -74,8 +77,11 @@ const reactorPool: Claim = {
   tried: "reactor-pool against epoll: `mixed`, and CPU time of a request under full load",
   rule:
     "The p99 of the light requests beside heavy ones is at most half of that of the loop. CPU time of a light request is " +
-    "within a quarter of the loop's; half as much again is not. How fast the heavy requests are is open: a comparison has the " +
-    "times of the light ones.",
+    "within a quarter of the loop's; half as much again is not. How fast the heavy requests are is open: a comparison " +
+    "has the times of the light ones.",
+  sceptic:
+    "I sign it for the light requests. How long the heavy ones queue is not in it, and a pool that is full of work that " +
+    "waits or computes makes clients wait as well.",
   judge(evidence) {
     const p99 = waits(evidence, "reactor-pool");
     const light = cost(evidence, "reactor-pool", "epoll");
@@ -104,11 +110,15 @@ const multiReactor: Claim = {
     "the share of connections and of requests that the busier of two loops gets, at 10, 100 and 1 000 connections; the share " +
     "of the busiest of as many loops as there are cores",
   rule:
-    "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more loops " +
-    "1.2 times an even share. Of 10 connections six are 60 % by chance: they are shown and decide nothing. The kernel deals " +
-    "connections by a hash of their addresses, and not by load: requests spread as well because here all ask alike. With fewer " +
-    "than 50 log₂ n connections for each of n loops chance decides, and it is open. The requests/s of all cores against one " +
-    "stand beside it and decide nothing: the text says that load spreads, and not what that brings.",
+    "Spread evenly: the busier loop has at most 60 % of the connections and of the requests, where 50 % is even; of more " +
+    "loops 1.2 times an even share. Of 10 connections six are 60 % by chance: they are shown and decide nothing. The " +
+    "kernel deals connections by a hash of their addresses, and not by load: requests spread as well because here all " +
+    "ask alike. With fewer than 50 log₂ n connections for each of n loops chance decides, and it is open. The requests/s " +
+    "of all cores against one stand beside it and decide nothing: the text says that load spreads, and not what that " +
+    "brings.",
+  sceptic:
+    "I sign it for connections that all ask alike. The kernel deals them once, by a hash: a few busy ones on one loop " +
+    "stay there, and this load would not show it.",
   judge(evidence) {
     const sizes = evidence.probes("loops", "largest_share_of_connections", (name) => /^\d+$/.test(name))
       .map(({ name, value }) => ({
@@ -184,9 +194,12 @@ const guide: Claim = {
   section: "T §Guide to choosing",
   tried: "CPU time of a request with a thread each against a loop, both in C, at 100 and at 1 000 connections; `mixed`",
   rule:
-    "Under 100 is open: 100 are not fewer than 100. Over 1 000 is tried at 1 000. If threads cost a tenth more there, that may " +
-    "carry over; if not, it is open, for that refutes nothing above. CPU-bound: that light requests wait less beside a few " +
+    "Under 100 is open: 100 are not fewer than 100. Over 1 000 is open as well: 1 000 are not more, and what threads cost " +
+    "there is shown and may not carry over. CPU-bound: that light requests wait less beside a few " +
     "heavy ones is open, for no load of heavy ones alone was measured; if they do not wait less, it is no.",
+  sceptic:
+    "I would sign a no on computing alone: neither fewer than 100 connections nor more than 1 000 were measured, so both " +
+    "sizes are open, and CPU time by itself chooses no architecture.",
   judge(evidence) {
     const [few, many] = [FEW, MANY].map((connections) => cost(evidence, "c-threads", "c-epoll", connections));
     const p99 = waits(evidence, "thread-per-conn");
@@ -203,7 +216,7 @@ const guide: Claim = {
         says: `at ${count(MANY)} they need ${written(many!, "×")}${atFullLoad(many!)}; missing is a size over ${
           count(MANY)
         }`,
-        holds: gains(many!) || null,
+        holds: null,
       },
       {
         says:
@@ -228,11 +241,14 @@ const dont: Claim = {
     "blocking threads against a loop, both in C, at 100 and at 1 000 connections; `mixed` with threads against a loop with a " +
     "pool; 1 100 clients of epoll with 1 024 descriptors; 10 000 connections on the settings that this host has",
   rule:
-    "The text means 10 000 connections. Threads are wrong if they cost a tenth more than a loop at 1 000, which may carry " +
-    "over; if not, it is open, for that refutes nothing above. They are right, and the text wrong, if light requests beside " +
+    "The text means 10 000 connections. What threads cost at 1 000 is shown, and open, for it may not carry over. They are " +
+    "right, and the text wrong, if light requests beside " +
     "heavy ones wait a tenth less than with a loop and a pool, which the other text names. As heavy requests compute, that " +
     "judges no blocking I/O. The usual limit of descriptors must be raised if fewer than all clients are answered; a setting " +
     "that a run with fewer than 10 000 names must be changed if the memory of the machine would do for them. Else it is open.",
+  sceptic:
+    "I sign the parts on settings. I would sign no yes against threads or blocking I/O, so these are open: nothing at 10 " +
+    "000 was compared, and no handler here waits for I/O.",
   judge(evidence) {
     const [few, many] = [FEW, MANY].map((connections) => cost(evidence, "c-threads", "c-epoll", connections));
     const p99 = waits(evidence, "thread-per-conn", "reactor-pool");
@@ -241,7 +257,7 @@ const dont: Claim = {
       {
         says: `at ${count(MANY)} connections blocking threads need ${written(many!, "×")} the CPU of a loop` +
           `${atFullLoad(many!)}, at ${FEW} ${written(few!, "×")}${atFullLoad(few!)}; missing are ${count(C10K)}`,
-        holds: gains(many!) || null,
+        holds: null,
       },
       {
         says:

@@ -52,6 +52,9 @@ const fewest: Claim = {
     "TypeScript and in C",
   rule: "Half the system calls of epoll, or fewer; as many or more is no. That the interface is asynchronous is its " +
     "definition, and no figure.",
+  sceptic:
+    "I sign it for small answers over TCP, against epoll. Fewer calls are not less time, and the fewest of all " +
+    "interfaces would need more of them in the comparison.",
   judge(evidence) {
     const all = ["", PART_LOAD].flatMap((load) =>
       PAIRS.map((pair) => pair.map((name) => `${name}${load}`) as typeof pair)
@@ -86,6 +89,9 @@ const twice: Claim = {
     "half of epoll's, within √2: 0.35 to 0.71. Any other is open, for at part load both wait for the wake-up of a core. " +
     "System calls can only be affirmed too: at most 0.1 for a request, under full load and at part load. More is open, for " +
     "the text names the polling mode beside them, and no ring here uses it.",
+  sceptic:
+    "I sign it for small answers over loopback, without SQPOLL, registered buffers or files. How much there is to gain " +
+    "depends on the work behind each call, which differs elsewhere.",
   judge(evidence) {
     const costs = PAIRS.map(([of, to]) => cost(evidence, of, to));
     const ask = { scenario: "rate", connections: 100, metric: "p99_us", of: "c-io-uring", to: "c-epoll" } as const;
@@ -150,6 +156,9 @@ const xdp: Claim = {
     `A request costs three quarters of what it costs with ${FLOOR}, or less, in busy time of the server's core, at both ` +
     "sizes. Any other is open: the experiment copies every frame, on a pair of virtual cards, and refutes nothing of a " +
     "network card whose driver copies none.",
+  sceptic:
+    "I sign it for this path. A quarter is an arbitrary line, and a TCP that leaves out parts of the kernel's is cheaper " +
+    "for that reason too, not only for going around it.",
   judge(evidence) {
     const why = evidence.whyNot(BYPASS);
     if (why !== null) return notTestable(`Nothing here goes around the kernel: ${why}.`);
@@ -179,6 +188,9 @@ const c10m: Claim = {
   rule:
     "Ten million connections are held at one time, each is answered twice, and none is lost (counts: no margin). Fewer are " +
     "open: one machine that fails does not show that none can.",
+  sceptic:
+    "I sign it as a proof that it exists, for idle connections that are asked twice. Real traffic, a network card and " +
+    "distant clients are missing, and may be the harder part.",
   judge(evidence) {
     const why = evidence.whyNot(BYPASS);
     if (why !== null) {
@@ -217,6 +229,9 @@ const c1m: Claim = {
     "A million connections are held, and all of them answered, at one time, and two million (counts: no margin). With the " +
     "probe the answers count that came after a rest. Fewer are open: one machine that fails does not show that none has. " +
     "So is what special hardware adds: there is none here.",
+  sceptic:
+    "I sign it as a proof that it exists: idle connections over loopback say nothing of their traffic, and the special " +
+    "hardware that the text names has no part in it.",
   judge(evidence) {
     const most = evidence.heldMost(MILLION);
     const answered = most?.answered ?? evidence.probe("million", `io_uring ${MILLION}`, "answered");

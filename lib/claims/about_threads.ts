@@ -7,7 +7,7 @@ import { bytes, count } from "../text/format.ts";
 import { type Claim, judged, type Part, written } from "./claim.ts";
 import { about, atLeast, type Figure, MARGIN, once, quotient, times } from "./figure.ts";
 import { type Evidence, type Held, NotMeasured } from "./evidence.ts";
-import { ceilingOf, endOf, isCutShort, type Whole, withKernel } from "./parts.ts";
+import { ceilingOf, endOf, isOfResources, type Whole, withKernel } from "./parts.ts";
 import { NotTestable } from "./ratio.ts";
 import { C10K } from "../results/conventions.ts";
 
@@ -37,6 +37,9 @@ const stack: Claim = {
     "A stack of 1 MB: the address space that a thread reserves by default is about 1 MB. 1 GB of memory for 1 000: what a " +
     "thread touches, with its stack in the kernel and its page tables, is about 1 MB as well. About 1 MB is 0.5 to 2, a " +
     "factor of two either way. The isolate of a Web Worker is shown beside it, and decides nothing.",
+  sceptic:
+    "I sign it for idle threads: deep calls and large frames touch more. What C and Python reserve is the host's ulimit " +
+    "-s, so that half judges a setting as much as a thread.",
   judge(evidence) {
     const of = (metric: string, names: readonly string[]) =>
       evidence.probes("thread-memory", metric, (name) => names.includes(name));
@@ -68,6 +71,9 @@ const contextSwitch: Claim = {
     "The direct cost, on one core, where nothing but switches happens: about 10 µs is 5 to 20, a factor of two either way. " +
     "What two cores take stands beside it. The verdict is on the direct cost alone: what a switch costs later, by cold " +
     "caches, is not measured.",
+  sceptic:
+    "I sign the direct cost on this kernel, and no more. A switch that finds its caches cold costs more, which is not " +
+    "measured: a text that counts it is not refuted.",
   judge(evidence) {
     const of = (variant: string) => evidence.probe("context-switch", variant, "switch_us");
     const one = of("pipe one-core");
@@ -94,6 +100,9 @@ const sched: Claim = {
     "It rises steeply where the cost with the most threads is twice that with the fewest, or more, beyond what the same " +
     "connections do to one loop. Less is open: at a low rate few threads are ready to run, and the scheduler has little to " +
     "choose from. So these figures can only affirm the claim, and without the loop they cannot.",
+  sceptic:
+    "I sign it, for it can only affirm. A doubling would be that of threads as a whole: many stacks with cold caches " +
+    "cost too, and no figure parts them from the scheduler.",
   judge(evidence) {
     const { few, many, growth, control } = growths(evidence);
     const says = `a request costs ${written(few.figure, "µs")} with ${count(few.size)} threads, ` +
@@ -153,16 +162,21 @@ const c10k: Claim = {
   section: "T §C10K problem",
   tried: "`hold` with Web Workers and with threads of C, Python and Java, until it breaks",
   rule:
-    "Something runs out where no kind of thread holds 10 000. One kind that holds them and answers each refutes that (a " +
-    "count: no margin). The limits of the host are among what the text says runs out. It is open where a kind had no more " +
-    "time, or the load no more ports. Performance is open: 10 000 that all ask were not measured.",
+    "Something runs out where no kind of thread holds 10 000, and what ended those of the operating system alone is memory, " +
+    "or a limit. One kind that holds them and answers each refutes that (a count: no margin). The limits of the host are " +
+    "among what the text says runs out. It is open where something else ended one, as time, or ports of the load, and where " +
+    "only isolates were tried. Performance is open: 10 000 that all ask were not measured.",
+  sceptic:
+    "I sign it for idle threads, which are the easy case: a refutation says that 10 000 exist and answer once, not that " +
+    "they serve 10 000 busy clients well.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const says = kinds.map(({ name, answered, reason }) => `${name} held ${count(answered.estimate)}${endOf(reason)}`);
-    const few = kinds.filter(({ answered }) => answered.estimate < C10K);
-    const isOut = few.length < kinds.length ? false : few.some(({ reason }) => isCutShort(reason)) ? null : true;
+    const native = kinds.filter(({ name }) => name !== WORKERS);
+    const isOut = native.length > 0 && native.every(({ reason }) => isOfResources(reason));
+    const areHeld = kinds.some(({ answered }) => answered.estimate >= C10K);
     return judged(most(evidence, kinds), "connections", [
-      { says: says.join("; "), holds: isOut },
+      { says: says.join("; "), holds: areHeld ? false : isOut || null },
       { says: `how fast they answer when all ${count(C10K)} ask was not measured`, holds: null },
     ]);
   },
@@ -186,6 +200,9 @@ const gigabytes: Claim = {
   rule:
     "What 10 000 threads have in use, with their stacks in the kernel and their page tables, is about 80 GB: 40 to 160, a " +
     "factor of two either way. The address space is what the stack was set to, and decides nothing.",
+  sceptic:
+    "I sign it where memory may be overcommitted, as by default. With vm.overcommit_memory=2 the reserved stacks are " +
+    "charged in full, and the text would be nearer to the truth.",
   judge(evidence) {
     const { answered, whole, own } = nativeThreads(evidence);
     const stacks = evidence.probes("thread-memory", "virtual_bytes_per_thread", (name) => name.startsWith("c-threads"));
@@ -214,6 +231,9 @@ const ceiling: Claim = {
     "thread. A count of connections has no margin; where a setting of the host stopped it, it is a lower bound. Memory is " +
     "what 2 000 of the threads that were held take, for the text counts as many. Web Workers are shown beside it: the " +
     "isolate ends them, and not the thread.",
+  sceptic:
+    "I sign it for idle threads on this kernel. The text may mean older limits and threads that work, and memory is " +
+    "scaled from those that were held.",
   judge(evidence) {
     const kinds = heldByThreads(evidence);
     const native = kinds.filter(({ name }) => name !== WORKERS);

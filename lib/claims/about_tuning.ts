@@ -48,6 +48,9 @@ const tuning: Claim = {
     "run below 10 000 for which the memory of the machine would do; and need not be, to hold them, if 10 000 are held with " +
     "settings below those of the text. That a longer queue completes more stands beside it and decides nothing: bursts of " +
     "connections were not tried.",
+  sceptic:
+    "I sign it with a reserve: that 1 024 descriptors hold no 1 100 clients is near to arithmetic, and where the hard " +
+    "limit is high a program helps itself without an administrator.",
   judge(evidence) {
     const limit = usualLimit(evidence);
     const completed = (queue: string) => evidence.probe("backlog", queue, "completed");
@@ -87,6 +90,9 @@ const options: Claim = {
     "Without TCP_NODELAY the median latency is a tenth higher, or more; with buffers of 256 KiB, where the text asks for " +
     "1 MiB, a tenth lower, or more. Less is open: Nagle's algorithm delays no answer of one write. Keepalive and the reuse of " +
     "addresses and ports are not judged.",
+  sceptic:
+    "I sign it, as it can only affirm. With one small write for each answer and no delay on the wire neither option has " +
+    "work to do, so expect it to stay open.",
   judge(evidence) {
     const of = (variant: string) => evidence.probe("socket-options", variant, "p50_us_ratio");
     const [without, large] = [of("no-nodelay"), of("large-buffers")];
@@ -118,6 +124,9 @@ const pooling: Claim = {
   rule:
     `CPU time of a request is higher without connections that stay, by a tenth (× ${EFFECT}) or more, and so it is for a ` +
     "proxy without a pool; less is no. So is the median latency; less is open, for under full load it follows from throughput.",
+  sceptic:
+    "I sign it for plain TCP on loopback, which understates it: a distant backend adds a round trip, TLS a handshake. " +
+    "The CPU time is that of servers; clients pay as well.",
   judge(evidence) {
     const gain = (metric: string) => evidence.probe("pooling", "fresh / pooled", metric);
     const [cpu, wait] = [gain("cpu_us_per_request_ratio"), gain("p50_us_ratio")];
@@ -156,6 +165,9 @@ const metrics: Claim = {
     "project. With the load generator, which waits for every answer, both should be the same number in every round; with " +
     "other clients, which leave before, the server's should never be the smaller. Bytes are not counted here, for all " +
     "answers are alike.",
+  sceptic:
+    "I sign that it stays open: right counts prove no advice. They test the bookkeeping of this project, and no operator " +
+    "who had to find a fault by them.",
   judge(evidence) {
     const rows = evidence.crosscheck();
     const own = rows.filter(({ client }) => client === "lab");

@@ -39,6 +39,8 @@ export interface Claim {
   tried: string;
   /** The rule in words: which figure has to pass which threshold, and why this one. */
   rule: string;
+  /** What somebody who has not written the rule says of it: whether he would sign its verdicts, and what he holds against them. */
+  sceptic: string;
   /** The rule. Asks the evidence for figures, which says by a throw what is not measured. */
   judge(evidence: Evidence): Judgement;
 }

@@ -87,6 +87,8 @@ export function isTimes(of: Figure, least: number, most = least): Match {
 export const EFFECT = 1.1;
 /** Whether a ratio shows a gain of `EFFECT`: less is none. */
 export const gains = (of: Figure): boolean | null => atLeast(of, EFFECT);
+/** Whether a ratio speaks for the one that it is measured against: no where it speaks for the other; about as much is open. */
+export const favours = (of: Figure): boolean | null => atLeast(of, EFFECT, 1 / EFFECT);
 
 /** All of several answers: one no is a no. */
 export const all = (answers: readonly (boolean | null)[]): boolean | null =>

@@ -5,6 +5,7 @@ import {
   atLeast,
   atMost,
   exactly,
+  favours,
   gains,
   isTimes,
   MARGIN,
@@ -67,6 +68,15 @@ Deno.test("a figure without an interval is taken to be off by its margin", () =>
 
 Deno.test("a gain of less than a tenth is none, and one that may be either is open", () => {
   assertEquals([between(1.1, 1.3), between(1.01, 1.3), between(0.9, 1.3), between(0.9, 1.09)].map(gains), [
+    true,
+    null,
+    null,
+    false,
+  ]);
+});
+
+Deno.test("a ratio of about one speaks for neither of the two", () => {
+  assertEquals([between(1.1, 1.3), between(0.95, 1.05), between(0.8, 1), between(0.8, 0.9)].map(favours), [
     true,
     null,
     null,

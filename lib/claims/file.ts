@@ -14,7 +14,7 @@ import { judgeAll, type Judged } from "./ledger.ts";
 import type { Stored } from "../results/stored.ts";
 
 /** The version of the format of claims.json. */
-export const CLAIMS_SCHEMA = 1;
+export const CLAIMS_SCHEMA = 2;
 /** The file in the folder of a machine. */
 const CLAIMS_FILE = "claims.json";
 
@@ -28,6 +28,7 @@ export const CLAIM_ROW = v.strictObject({
   section: field(text, "where the text makes it"),
   tried: field(text, "how it is tried"),
   rule: field(text, "how the verdict follows from figures"),
+  sceptic: field(text, "what somebody who has not written the rule says of it: whether he would sign its verdicts"),
   verdict: field(v.picklist(VERDICTS), VERDICTS.map((verdict) => `\`${verdict}\``).join(", ")),
   figure: field(numberOrNull, "the figure that stands for all of them; `null`: there is none"),
   low: field(numberOrNull, "lower end of its interval; `null`: it has none, as that of a single run"),

@@ -56,6 +56,7 @@ export interface Judged extends Omit<Judgement, "verdict"> {
   section: string;
   tried: string;
   rule: string;
+  sceptic: string;
   verdict: Verdict;
   /** Whether a figure of a quick run is among those of the verdict. */
   quick: boolean;
@@ -80,8 +81,8 @@ export interface Answer {
  */
 export function judgeClaim(claim: Claim, stored: Stored, allowQuick = false): Answer {
   const evidence = new Evidence(stored, allowQuick);
-  const { id, claim: words, section, tried, rule } = claim;
-  const about = { id, claim: words, section, tried, rule };
+  const { id, claim: words, section, tried, rule, sceptic } = claim;
+  const about = { id, claim: words, section, tried, rule, sceptic };
   try {
     const judgement = claim.judge(evidence);
     const { usedQuick: quick, paths, hosts, commands } = evidence;

@@ -13,7 +13,7 @@ import { C10K, DESCRIPTORS, MEMORY_SHARE } from "../results/conventions.ts";
 /** The load had no port left for one more connection, or the time of the run was over. */
 const CUT_SHORT = /\bat this end\b|: time, /;
 /** Whether the load or the time ended a run of `hold`, so that it does not show where the server ends. */
-export const isCutShort = (reason: string | null): boolean => CUT_SHORT.test(reason ?? "");
+const isCutShort = (reason: string | null): boolean => CUT_SHORT.test(reason ?? "");
 
 /** What ended a run of `hold`, to stand behind its figure: nothing where all were held that were asked for. */
 export const endOf = (reason: string | null): string => reason === null ? "" : ` (${reason.replace(/\.$/, "")})`;
@@ -27,10 +27,21 @@ export function ceilingOf({ answered, reason }: Pick<Held, "answered" | "reason"
   return isBound ? { ...answered, high: Infinity } : answered;
 }
 
-/** Whether a server held all the connections that the problem asks for. */
+/** A run of `hold` ended before the machine had no memory left. */
+const OF_MEMORY = /: memory, /;
+/** What the server counted, or the kernel said, where it had no more of something. */
+const NO_MORE = /\b(?:EMFILE|ENFILE|ENOMEM|EAGAIN)\b/;
+
+/** Whether the reason of a run says that memory, or something else that the system gives, ran out. */
+export const isOfResources = (reason: string | null): boolean =>
+  reason !== null && !reason.includes(OF_THE_LOAD) &&
+  (settingIn(reason) !== undefined || OF_MEMORY.test(reason) || NO_MORE.test(reason));
+
+/** Whether a server held all the connections that the problem asks for. Open where the host has no memory for more. */
 export function heldAll(evidence: Evidence, name: string): Part {
   const held = evidence.held(name);
-  const holds = atLeast(ceilingOf(held), C10K);
+  const isAll = atLeast(ceilingOf(held), C10K);
+  const holds = isAll === false && OF_MEMORY.test(held.reason ?? "") ? null : isAll;
   const why = holds === true ? "" : endOf(held.reason);
   return { says: `${name} held ${count(held.answered.estimate)} connections${why}`, holds };
 }

@@ -37,12 +37,14 @@ export function describeClaims(rows: readonly Judged[]): string {
   return [...reasons, table(rows, SHORT), tally(rows)].join("\n\n");
 }
 
-/** How each claim is tried and judged, folded: a list as long as the table. */
+/** How each claim is tried and judged, and what a sceptic says of that, folded: a list as long as the table. */
 function rulesList(rows: readonly Judged[]): string {
-  const items = rows.map(({ id, tried, rule }) => `- **${id}.** Tried: ${tried}. Rule: ${rule}`);
+  const items = rows.map(({ id, tried, rule, sceptic }) =>
+    `- **${id}.** Tried: ${tried}. Rule: ${rule} A sceptic: ${sceptic}`
+  );
   return [
     "<details>",
-    "<summary>How each claim is tried, and the rule of its verdict</summary>",
+    "<summary>How each claim is tried, the rule of its verdict, and what a sceptic says of the rule</summary>",
     "",
     ...items,
     "",

@@ -84,7 +84,7 @@ const code = (commands: readonly string[]) => commands.map((command) => `\`${com
 /** The verdict in words; where a figure is missing, the commands that make it. */
 export function verdictText({ row, missing }: Answer, guess: number | null, unit: Unit): string {
   const said = guess === null ? "nothing" : unit === "ratio" ? `× ${guess}` : drawn(guess, unit);
-  const { id, verdict, because, rule, results, commands } = row;
+  const { id, verdict, because, rule, sceptic, results, commands } = row;
   const lines = missing === null
     ? [
       `*Because.* ${because}`,
@@ -97,7 +97,8 @@ export function verdictText({ row, missing }: Answer, guess: number | null, unit
       } all that this claim needs. Then run this cell again.`,
     ];
   const came = row.figure === null ? "there is no figure" : `the figure is **${figureOf(row)}**`;
-  return [`**${id}: ${verdict}.** You guessed ${said}, ${came}.`, ...lines, `*Rule.* ${rule}`].join("\n\n");
+  const judging = [`*Rule.* ${rule}`, `*A sceptic.* ${sceptic}`];
+  return [`**${id}: ${verdict}.** You guessed ${said}, ${came}.`, ...lines, ...judging].join("\n\n");
 }
 
 /** Shows the figures of a claim as a chart, and the verdict with its reasons. */

@@ -322,7 +322,7 @@ function instruments({ crosscheck, selftest: selftests }: Stored["studies"]): st
 const TEXTS_SAY = `Two Korean texts on the C10K problem are checked here, claim by claim. ${
   TEXTS.map(({ letter, title, what }) => `**${letter}** is "${title}", ${what}`).join("; ")
 }.
-Each verdict follows from stored figures by the rule of the claim. The rules stand below the table, in code in lib/claims/.`;
+Each verdict follows from stored figures by the rule of the claim. The rules stand below the table, each with what a sceptic says of it, and in code in lib/claims/.`;
 
 /** results/CLAIMS.md. */
 export function claimsDocument({ claims }: Book): string {

@@ -317,7 +317,8 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   const claim = { en: "a <thread> is expensive", ko: "스레드는 비싸다" };
   const { name } = contents.shown[0]!.experiment;
   const results = [`${folder}/${name}/a.json`, `${folder}/studies/probe/b.json`];
-  const row = { id: "T1", section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", quick: true, results };
+  const words = { section: "T §2", claim, tried: "by `hold`", rule: "it is over a KiB", sceptic: "I sign it." };
+  const row = { id: "T1", ...words, quick: true, results };
   const verdict = {
     verdict: "holds in part" as const,
     because: "Yes: it is. Open: 2.5 µs.",
@@ -338,6 +339,7 @@ Deno.test("claims are shown where there are any; where none are, the command is 
   const [, ...judging] = cells("#claim-T1 dd");
   assertEquals(judging, [
     "it is over a KiB",
+    "I sign it.",
     "by hold",
     `${name} ${results[0]}`,
     results[1],

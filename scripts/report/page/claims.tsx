@@ -45,9 +45,9 @@ export const CLAIM_COLUMNS: PageColumn<Judged>[] = [
   { heading: "figure\n[its interval]", cell: figureOf },
 ];
 
-/** One claim, folded: its text in both languages, the verdict and its reasons, the rule, and the commands that repeat it. */
+/** One claim, folded: its text in both languages, the verdict and its reasons, the rule with a sceptic's word on it, and the commands that repeat it. */
 export function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<string> }) {
-  const { id, claim, section, tried, rule, because, results, hosts, commands, figure } = row;
+  const { id, claim, section, tried, rule, sceptic, because, results, hosts, commands, figure } = row;
   return (
     <li id={`claim-${id}`} class="claim">
       <details>
@@ -70,6 +70,10 @@ export function OneClaim({ row, servers }: { row: Judged; servers: ReadonlySet<s
           <dt>The rule</dt>
           <dd>
             <Prose text={rule} />
+          </dd>
+          <dt>What a sceptic says of it</dt>
+          <dd>
+            <Prose text={sceptic} />
           </dd>
           <dt>How it is tested</dt>
           <dd>
