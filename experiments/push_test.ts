@@ -796,9 +796,7 @@ class Crowd implements AsyncDisposable {
     try {
       return this.#all.use(await WebSocketClient.connect(this.server.port, 3 * PATIENCE_MS));
     } catch (error) {
-      if (!(error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.ConnectionRefused)) {
-        throw error;
-      }
+      if (!(error instanceof BrokenPromise)) throw error;
       this.lost++;
       return null;
     }

@@ -30,13 +30,15 @@ export const MAX_CLIENTS = 100;
 const PATIENCE_S = 5; // above the time that all need who come one after the other
 const REQUEST = new TextEncoder().encode("GET / HTTP/1.1\r\nHost: lab\r\n\r\n");
 
+const { BrokenPipe, ConnectionReset, Interrupted } = Deno.errors;
+
 /** Asks, and says whether an answer came. A server that ends the connection instead gives none. */
 async function ask(conn: Deno.Conn): Promise<boolean> {
   try {
     await conn.write(REQUEST);
     return await conn.read(new Uint8Array(1024)) !== null;
   } catch (error) {
-    if (error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.Interrupted) return false;
+    if ([BrokenPipe, ConnectionReset, Interrupted].some((kind) => error instanceof kind)) return false;
     throw error;
   }
 }

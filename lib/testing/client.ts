@@ -64,14 +64,17 @@ export async function until(holds: () => boolean | Promise<boolean>, ms: number,
   }
 }
 
+const { ConnectionRefused, ConnectionReset, NotConnected } = Deno.errors;
+const NOBODY = [ConnectionRefused, ConnectionReset, NotConnected];
+
 /** Tells whether something listens on a port of 127.0.0.1: the connection made to see it is closed at once. */
 export async function listens(port: number): Promise<boolean> {
   try {
     (await Deno.connect({ hostname: "127.0.0.1", port })).close();
     return true;
   } catch (error) {
-    // A listener that closes while the connection waits to be accepted resets it.
-    if (error instanceof Deno.errors.ConnectionRefused || error instanceof Deno.errors.ConnectionReset) return false;
+    // A listener that closes while the connection waits to be accepted resets it, maybe before this end has looked at it.
+    if (NOBODY.some((kind) => error instanceof kind)) return false;
     throw error;
   }
 }

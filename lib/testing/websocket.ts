@@ -92,7 +92,11 @@ export class WebSocketClient implements Disposable {
 
   /** Connects to a port of 127.0.0.1, without a handshake. */
   static async connect(port: number, patienceMs: number = PATIENCE_MS): Promise<WebSocketClient> {
-    return new WebSocketClient(await Deno.connect({ hostname: "127.0.0.1", port }), patienceMs);
+    try {
+      return new WebSocketClient(await Deno.connect({ hostname: "127.0.0.1", port }), patienceMs);
+    } catch (error) {
+      throw new BrokenPromise(`Cannot connect to port ${port}: ${error}`);
+    }
   }
 
   /**
