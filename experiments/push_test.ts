@@ -31,7 +31,7 @@ import {
 } from "../lib/testing/websocket.ts";
 
 const MAX_MESSAGE = 65_535;
-const FRAMES = 2000, FRAMES_IN_CASE = 10; // of a fuzz, where nothing else is asked for
+const FRAMES = 1000, FRAMES_IN_CASE = 10; // of a fuzz, where nothing else is asked for
 const LISTENERS = 50, MESSAGES = 100, PUBLISHERS = 5;
 const DEAF = 10; // of the listeners: they do not read
 const MEMORY_BOUND = 64 * 2 ** 20; // bytes by which a server may grow for those: queues with a bound, and garbage
