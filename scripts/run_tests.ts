@@ -83,7 +83,10 @@ const LONG = [
   "scripts/sweep/main_test.ts",
 ];
 /** What is tried of a peer: it runs alone as its header says, and counts truly. */
-const OF_PEERS = ["--filter", "/ runs alone in an empty folder| in its last line truly how many requests/"];
+const OF_PEERS = [
+  ...["--filter", "/ runs alone in an empty folder| in its last line truly how many requests/"],
+  "experiments/contract_test.ts",
+];
 const HAS_GROUPS = Deno.build.os !== "windows"; // of processes
 const FEW_CASES = "--fuzz=20"; // for each kind of stream; without it the tests take more
 
@@ -201,7 +204,7 @@ export function split({ files, requireAll, filter, contract: { chosen, fuzz, see
     .filter((path) => !CONTRACT.includes(path) && !LONG.includes(path)).sort();
   const long = requireAll ? LONG.filter((path) => !CONTRACT.includes(path)) : [];
   // In two parts the whole contract of the peers ends when the rest does; one that is compiled for both is found by the other.
-  const ofPeers = requireAll || filter.length > 0 ? chunk(CONTRACT, CONTRACT.length / 2) : [[...OF_PEERS, ...contract]];
+  const ofPeers = requireAll || filter.length > 0 ? chunk(CONTRACT, CONTRACT.length / 2) : [OF_PEERS];
   return [
     ...ofPeers.map((args): Part => [args, ["--peers", ...fuzz, ...seed]]),
     ...long.map((file): Part => [[file], []]),
