@@ -32,8 +32,9 @@ const PERMISSIONS = [ // playwright-core looks into /proc, which would else need
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_fuzz", "contract_stress", "push"]
   .map((name) => `experiments/${name}_test.ts`);
-/** Half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
+/** More than half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
 const LONG = [
+  "experiments/contract_limits_test.ts",
   "experiments/contract_stress_test.ts",
   "experiments/full_disk_test.ts",
   "experiments/xdp_wire_test.ts",
@@ -77,6 +78,7 @@ const LONG = [
   "scripts/notebooks/open_test.ts",
   "scripts/notebooks/run_test.ts",
   "scripts/report/browser_test.ts",
+  "scripts/report/page_test.ts",
   "scripts/run_tests_test.ts",
   "scripts/scaling/scaling_test.ts",
   "scripts/selftest/selftest_test.ts",
@@ -92,7 +94,7 @@ const FEW_CASES = "--fuzz=20"; // for each kind of stream; without it the tests 
 
 // Tests mostly wait, for servers and for a browser, so six parts share a machine well, even one of two cores.
 const PARTS_AT_ONCE = 6;
-const CHUNKS = 6; // of what is no contract: enough to share out evenly, and few, as each starts a process
+const CHUNKS = 12; // of what is no contract: enough to share out evenly, and few, as each starts a process
 
 /** The flags that were given. */
 interface Flags {
