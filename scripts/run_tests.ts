@@ -32,7 +32,7 @@ const PERMISSIONS = [ // playwright-core looks into /proc, which would else need
 const FOLDERS = ["lib", "scripts", "experiments"];
 const CONTRACT = ["contract", "contract_protocol", "contract_limits", "contract_fuzz", "contract_stress", "push"]
   .map((name) => `experiments/${name}_test.ts`);
-/** More than half of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
+/** Most of the time of all tests: measuring runs of many seconds, and what other tests find too where it is broken widely. */
 const LONG = [
   "experiments/contract_limits_test.ts",
   "experiments/contract_stress_test.ts",
