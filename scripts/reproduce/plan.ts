@@ -30,19 +30,22 @@ const BREAK_AT = 20_000;
 const FLOOR = "c-epoll";
 /** The server that others which push are compared with, and how many do not read where it is compared with itself. */
 const PUSH = "ws-epoll";
+const RING = "ws-io-uring"; // is compared with few listeners too
 const SLOW_LISTENERS = 100;
 const LONG_MESSAGE = 1024; // bytes: the sockets of those that do not read are full within a round
 /** What is loaded for long, with faults at random: one of each kind of loop. */
 const SOAKED = ["epoll", "io-uring", "event-loop", "multi-reactor", "xdp"];
-const SOAK_MINUTES = 15;
+const SOAK_MINUTES = 10;
 /** What hands heavy requests over, so that light ones wait less. */
 const CROSSING = ["reactor-pool", "thread-per-conn", "c-threads"];
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
 /** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
-const FEW = [
-  ...["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"],
-  ...["apache-prefork", "python-prefork"],
+const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"];
+/** Peers that stand for the others where not all are compared: one of each kind of loop, thread and runtime. */
+const MAIN_PEERS = [
+  ...["c-threads", "c-io-uring", "go-net", "rust-tokio", "java-netty", "java-virtual-threads", "python-asyncio"],
+  ...["node-http", "bun-serve", "erlang-tcp", "nginx"],
 ];
 /** Those that push whose run with ten thousand listeners is asked for by claims. */
 const CROWDED = ["ws-epoll", "ws-erlang", "ws-netty"];
@@ -147,7 +150,8 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   const ofLoopback = runnable.filter((one) => speaksHttp(one) && one.family !== BYPASS);
   const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
-  const many = experiments.map(({ name }) => name).filter((name) => name !== FLOOR && !FEW.includes(name));
+  const many = experiments.filter(({ name, peer }) => peer ? MAIN_PEERS.includes(name) : !FEW.includes(name))
+    .map(({ name }) => name);
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const compare = (
     scenario: Compared["scenario"],
@@ -280,13 +284,18 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
     )
   );
   if (!names.includes(PUSH)) return [...runs, ...crowded];
-  const compared = [100, 1000, C10K].flatMap((listeners) => {
-    const others = names.filter((name) => name !== PUSH && (listeners < C10K || !FEW.includes(name)));
-    return inParts(`compare/broadcast-${listeners}`, {
-      ...{ reference: PUSH, candidates: others, scenario: "broadcast", connections: listeners },
+  const others = names.filter((name) => name !== PUSH);
+  const sizes: [listeners: number, candidates: string[]][] = [
+    [100, others.filter((name) => name === RING)],
+    [1000, others],
+    [C10K, others.filter((name) => !FEW.includes(name))],
+  ];
+  const compared = sizes.flatMap(([listeners, candidates]) =>
+    inParts(`compare/broadcast-${listeners}`, {
+      ...{ reference: PUSH, candidates, scenario: "broadcast", connections: listeners },
       why: "server CPU per delivery; claims; lesson 12",
-    });
-  });
+    })
+  );
   const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
   return [
     ...runs,
