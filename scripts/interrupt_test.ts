@@ -82,7 +82,7 @@ const CASES: Case[] = [
     task: "sweep",
     args: [
       ...["--name", "mine", "--slo", "p99=1s", "--rates", "10,600", "--rounds", "100"],
-      ...["--connections", "10", "--seconds", "0.5", "--quick", "--", Deno.execPath(), "eval", "--no-lock"],
+      ...["--connections", "10", "--seconds", "3", "--quick", "--", Deno.execPath(), "eval", "--no-lock"],
       `let last = Promise.resolve();
        Deno.serve({ hostname: "127.0.0.1", port: Number(Deno.env.get("PORT")), onListen() {} }, async () => {
          last = last.then(() => new Promise((resolve) => setTimeout(resolve, 5)));
