@@ -156,6 +156,15 @@ async function holdDebuggerPort(): Promise<Disposable> {
   return { [Symbol.dispose]() {} }; // or somebody has it for long, which does as well
 }
 
+/** Sends a signal to a process, or to a group by its negative number; to what has ended, nothing. */
+export function signalIfAlive(pid: number, signal: Deno.Signal): void {
+  try {
+    Deno.kill(pid, signal);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
 /** A running server. Stop it, or bind it with `await using`. */
 export class Server implements AsyncDisposable {
   /**
@@ -197,14 +206,7 @@ export class Server implements AsyncDisposable {
 
   /** Sends a signal to every process of the server: also to those that a launcher has put into a session of their own. */
   signalAll(signal: Deno.Signal): void {
-    Deno.kill(-this.leaderPid, signal);
-    for (const pid of processTree(this.leaderPid) ?? []) {
-      try {
-        Deno.kill(pid, signal);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.NotFound)) throw error; // it has ended meanwhile
-      }
-    }
+    for (const pid of [-this.leaderPid, ...processTree(this.leaderPid) ?? []]) signalIfAlive(pid, signal);
   }
 
   /**

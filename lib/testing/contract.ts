@@ -19,6 +19,7 @@ import {
   type Server,
   type ServerCommand,
   type ServerOptions,
+  signalIfAlive,
   StartError,
   type StartFailure,
   startServer,
@@ -45,6 +46,7 @@ const REQUIRE_ALL = Deno.args.includes("--require-all");
 const DOUBT_MS = 500; // how long the absence of what `@cannot` names is watched
 const CHANCES = 5; // to be broken, of a promise that is kept now and then by chance
 const STOP_TRIES = 5, STOP_LATE_MS = 700;
+const PASS_ON_MS = 20; // a parent that goes on has passed a signal on by then, but for a busy machine
 
 /** One experiment under test, with the server that all checks share which leave nothing behind. */
 export class Lab {
@@ -160,6 +162,10 @@ export class Lab {
     try {
       await until(() => processTree(server.leaderPid)!.every(isStopped), this.patienceMs, "the server to stand still");
       await happens();
+      for (const pid of processTree(server.leaderPid) ?? []) {
+        signalIfAlive(pid, "SIGCONT"); // parents first: what they pass on is there before a child goes on
+        await new Promise((resolve) => setTimeout(resolve, PASS_ON_MS));
+      }
     } finally {
       server.signalAll("SIGCONT");
     }
