@@ -44,7 +44,7 @@ export const WORKERS = 4;
 const ONLY = "--only=";
 const REQUIRE_ALL = Deno.args.includes("--require-all");
 const DOUBT_MS = 500; // how long the absence of what `@cannot` names is watched
-const CHANCES = 5; // to be broken, of a promise that is kept now and then by chance
+const CHANCES = 10; // to be broken, of a promise that is kept now and then by chance
 const STOP_TRIES = 5, STOP_LATE_MS = 700;
 const PASS_ON_MS = 20; // a parent that goes on has passed a signal on by then, but for a busy machine
 

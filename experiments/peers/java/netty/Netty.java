@@ -405,6 +405,8 @@ final class Netty {
         }
         connections.newCloseFuture().await();
         waitForTurn(loops); // in which its handlers hear of the end
+        acceptWaiting(loops); // the way out has only a second, of which its classes would take a part
+        seeOff(loops);
         Lab.forgetCounts();
     }
 
