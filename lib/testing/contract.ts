@@ -207,8 +207,7 @@ export interface Check {
   holds(lab: Lab): Promise<void>;
 }
 
-/** Whether a process was stopped by SIGSTOP, or is dead: its state stands behind the name, which may have any character. */
-/** Whether a process stands still, or has ended. */
+/** Whether a process stands still, or has ended: its state stands behind the name, which may have any character. */
 function isStopped(pid: number): boolean {
   try {
     return /\) [TZ] /.test(readProc(`/proc/${pid}/stat`));
