@@ -487,9 +487,9 @@ export class Fleet implements AsyncDisposable {
 
   async start(
     _target: Target,
-    options: Pick<LoadOptions, "serverPid" | "head" | "path" | "onProgress">,
+    options: Pick<LoadOptions, "serverPid" | "kernelThreads" | "head" | "path" | "onProgress">,
   ): Promise<LoadGenerator> {
-    const { head = "client", path = "/", serverPid, onProgress } = options;
+    const { head = "client", path = "/", serverPid, kernelThreads = [], onProgress } = options;
     const links = [...this.#links.values()];
     await Promise.all(links.map(async (link) => {
       const { offsets_us } = await this.ask(link, "start", { head, method: "GET", path }, STARTED, START_MS);
@@ -497,6 +497,7 @@ export class Fleet implements AsyncDisposable {
     }));
     this.#generator = LoadGenerator.over(links.flatMap(({ units }) => units), {
       ...(serverPid !== undefined && { serverPid }),
+      kernelThreads,
       ...(onProgress && { onProgress }),
       barrier: async () => LEAD_US + LEAD_ROUNDS * await this.#synchronise(),
     });

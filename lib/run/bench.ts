@@ -160,7 +160,7 @@ export async function openBench<S extends Subject>(subject: S, options: OpenOpti
     await start({ ...target, port: server.port }, {
       ...(cores && lent === undefined && { cpus: cores.load }),
       ...(server.pid !== null && { serverPid: server.pid }),
-      kernelThreads,
+      kernelThreads: [...kernelThreads, ...server.beside?.() ?? []], // neither are strangers
       ...(setup.head && { head: setup.head }),
       path: pathOf(subject),
       ...(spinUs !== undefined && { spinUs }),

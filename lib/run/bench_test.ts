@@ -1,5 +1,6 @@
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertStringIncludes } from "@std/assert";
 import { find } from "../catalogue/catalogue.ts";
+import { obstacleTo } from "../catalogue/tools.ts";
 import { readCpus } from "../sampling/cores.ts";
 import { hostFacts } from "../sampling/host.ts";
 import { readProc } from "../sampling/procfs.ts";
@@ -35,4 +36,17 @@ Deno.test({ name: "cores and head stand in a result, and in the command that rep
   assertEquals(result.parameters, parameters);
   assert((result.metrics.answered ?? 0) > 0);
   assertStringIncludes(result.command, `--server-cores ${second} --load-cores ${first} --head browser`);
+});
+
+const noProxy = ignore ? "needs two cores" : await obstacleTo(find("nginx-proxy"));
+Deno.test({
+  name: `the backend that a launcher runs beside a proxy is no stranger${noProxy === null ? "" : ` (${noProxy})`}`,
+  ignore: noProxy !== null,
+  async fn() {
+    await using bench = await openBench(find("nginx-proxy"));
+    await bench.generator.connect(4);
+    const { requests, own_cpu: { server_us, beside_us } } = await bench.generator.closed({ seconds: 0.5 });
+    assertGreater(requests, 0);
+    assertGreater(beside_us!, server_us! / 10); // it accepts, answers and closes for each request of the proxy
+  },
 });

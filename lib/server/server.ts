@@ -204,6 +204,12 @@ export class Server implements AsyncDisposable {
     return this.#group.lastLine;
   }
 
+  /** What its launcher runs beside it, and the launcher: such as the backend of a proxy. Empty where it has no launcher. */
+  beside(): number[] {
+    const own = processTree(this.pid) ?? [];
+    return (processTree(this.leaderPid) ?? []).filter((pid) => !own.includes(pid));
+  }
+
   /** Sends a signal to every process of the server: also to those that a launcher has put into a session of their own. */
   signalAll(signal: Deno.Signal): void {
     for (const pid of [-this.leaderPid, ...processTree(this.leaderPid) ?? []]) signalIfAlive(pid, signal);

@@ -70,6 +70,8 @@ export interface Running extends AsyncDisposable {
   readonly exited: Promise<Deno.CommandStatus>;
   /** What it said last on stderr. */
   stderrTail(): string;
+  /** Processes that work for it and are not counted as its own; missing where nobody knows, as with a custom server. */
+  beside?(): number[];
   /** Asks it for its counts; missing where nobody may ask it, as with a custom server. */
   stats?(): Promise<Stats | null>;
   /** Ends it, and returns its stopped line; null where there is none, as with a custom server. */

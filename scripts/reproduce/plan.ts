@@ -133,10 +133,15 @@ function inParts(id: string, of: Compared): Step[] {
   );
 }
 
+/** These start a thread or a process for each connection of their long runs, which takes most of the time. */
+const SLOW_TO_FILL = ["process-per-conn", "thread-per-conn", "ws-threads"];
+/** Minutes that one run of an experiment takes. */
+const runMinutes = (name: string, flag: string): number => flag !== "" ? 0.3 : SLOW_TO_FILL.includes(name) ? 4.5 : 0.7;
+
 /** One run of each experiment and peer: the overview, the chart of what each holds, the predictions. */
 function ladders(experiments: readonly Experiment[], flag: string): Step[] {
   return experiments.filter(speaksHttp).flatMap(({ name, peer }) => [
-    measure(`exp/${name}`, `exp ${name}${flag}`, "overview, predictions", flag === "" ? 1.5 : 0.3),
+    measure(`exp/${name}`, `exp ${name}${flag}`, "overview, predictions", runMinutes(name, flag)),
     ...(flag === "" && !peer
       ? [measure(`break/${name}`, `exp ${name} --scenario hold --connections ${BREAK_AT}`, "where it breaks", 0.7)]
       : []),
@@ -272,7 +277,7 @@ function predictions(experiments: readonly Experiment[], above: readonly Step[])
 function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   const names = runnable.filter((one) => !speaksHttp(one)).map(({ name }) => name);
   const runs = names.map((name) =>
-    measure(`exp/${name}`, `exp ${name}${flag}`, "push: one message to all; predictions", flag === "" ? 1.5 : 0.3)
+    measure(`exp/${name}`, `exp ${name}${flag}`, "push: one message to all; predictions", runMinutes(name, flag))
   );
   if (flag !== "") return runs;
   const crowded = CROWDED.filter((name) => names.includes(name)).map((name) =>
@@ -354,7 +359,7 @@ export function planOf(
     ...comparedPushes,
   ];
   return [
-    measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", quick ? 0.5 : 2),
+    measure("readiness", readiness, "cost of select, poll and epoll; lesson 3", 0.2),
     ...ladders(experiments, flag),
     ...pushed.filter(({ id }) => !id.startsWith("compare/")),
     ...probes.map((name) =>
