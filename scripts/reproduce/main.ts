@@ -15,14 +15,14 @@ import { digestOf, labVersion } from "../../lib/results/lab.ts";
 import { machineOf, referenceMachine } from "../../lib/results/machine.ts";
 import { hostFacts } from "../../lib/sampling/host.ts";
 import { counted } from "../../lib/text/format.ts";
-import { isInQuick, planOf, type Step } from "./plan.ts";
+import { choose, isInQuick, planOf, type Step } from "./plan.ts";
 import { reproduce, type Reproduced } from "./reproduce.ts";
 
 const USAGE = `Usage: deno task reproduce [--quick] [--only ID,ID] [--list]
        Measures what the published tables, charts, claims and lessons rest on, on a machine that does nothing else.
        Interrupt it at any time; the same command resumes it.
        --quick: a first look at the experiments and the main comparisons, in a quarter of an hour.
-       --only: these steps, or all whose id begins so (exp, compare/throughput).
+       --only: these steps, or all whose ids begin with these words (exp, compare/throughput-100).
        --list: the steps, what each is for, and about how long they take.`;
 
 /** Those that run here. */
@@ -30,15 +30,6 @@ async function runnable() {
   const all = catalogue();
   const obstacles = await Promise.all(all.map(obstacleTo));
   return all.filter((_, i) => obstacles[i] === null);
-}
-
-function choose(steps: readonly Step[], only: string | undefined): Step[] {
-  if (only === undefined) return [...steps];
-  const wanted = only.split(",");
-  const fits = ({ id }: Step, name: string) => id === name || id.startsWith(`${name}/`) || id.startsWith(name);
-  const unknown = wanted.find((name) => !steps.some((step) => fits(step, name)));
-  if (unknown !== undefined) throw new UsageError(`No step begins with ${unknown}: deno task reproduce --list`);
-  return steps.filter((step) => wanted.some((name) => fits(step, name)));
 }
 
 /** Runs one task. Its tables go nowhere, its progress is seen. An interrupt is passed on, and its end waited for. */

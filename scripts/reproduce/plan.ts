@@ -6,6 +6,7 @@
 import { chunk } from "es-toolkit";
 import { type Experiment, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
 import { COMPARING, mostSeconds } from "../../lib/results/duration.ts";
 import { C10K, EQUAL_RATE, MIXED, MIXED_FLAGS, SCALING, SWEEP } from "../../lib/results/conventions.ts";
 
@@ -47,8 +48,6 @@ const MAIN_PEERS = [
   ...["c-threads", "c-io-uring", "go-net", "rust-tokio", "java-netty", "java-virtual-threads", "python-asyncio"],
   ...["node-http", "bun-serve", "erlang-tcp", "nginx"],
 ];
-/** Those that push whose run with ten thousand listeners is asked for by claims. */
-const CROWDED = ["ws-epoll", "ws-erlang", "ws-netty"];
 /** Servers that claims set against each other: directly, so that their interval is not that of two comparisons. */
 const PAIRED: readonly [
   reference: string,
@@ -144,9 +143,6 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
     measure(`exp/${name}`, `exp ${name}${flag}`, "overview, predictions", runMinutes(name, flag)),
     ...(flag === "" && !peer
       ? [measure(`break/${name}`, `exp ${name} --scenario hold --connections ${BREAK_AT}`, "where it breaks", 0.7)]
-      : []),
-    ...(flag === "" && peer
-      ? [measure(`c10k/${name}`, `exp ${name} --scenario hold --connections ${C10K}`, "10 000 connections", 0.7)]
       : []),
   ]);
 }
@@ -280,15 +276,7 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
     measure(`exp/${name}`, `exp ${name}${flag}`, "push: one message to all; predictions", runMinutes(name, flag))
   );
   if (flag !== "") return runs;
-  const crowded = CROWDED.filter((name) => names.includes(name)).map((name) =>
-    measure(
-      `c10k/${name}`,
-      `exp ${name} --scenario broadcast --connections ${C10K}`,
-      "10 000 listeners; claims",
-      0.7,
-    )
-  );
-  if (!names.includes(PUSH)) return [...runs, ...crowded];
+  if (!names.includes(PUSH)) return runs;
   const others = names.filter((name) => name !== PUSH);
   const sizes: [listeners: number, candidates: string[]][] = [
     [100, others.filter((name) => name === RING)],
@@ -304,7 +292,6 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   const beside = `compare ${PUSH} --slow ${SLOW_LISTENERS} --connections ${C10K} --bytes ${LONG_MESSAGE}`;
   return [
     ...runs,
-    ...crowded,
     ...compared,
     measure(`slow/${PUSH}`, beside, "listeners that do not read delay nobody", 4),
   ];
@@ -405,3 +392,21 @@ const QUICK = [
 /** Whether a quick reproduction takes a step: a look at each experiment (peers are left out), and the main comparisons. */
 export const isInQuick = ({ id }: Step, peers: readonly string[]): boolean =>
   QUICK.includes(id) || (id.startsWith("exp/") && !peers.includes(id.slice("exp/".length)));
+
+/**
+ * The steps that the user asks for: by an id, or by the first words of several; all where nothing is asked for.
+ *
+ * @throws {UsageError} If there is none.
+ */
+export function choose(steps: readonly Step[], only: string | undefined): Step[] {
+  if (only === undefined) return [...steps];
+  const wanted = only.split(",").flatMap((words) => {
+    const exact = steps.filter(({ id }) => id === words);
+    const begun = steps.filter(({ id }) => id.startsWith(`${words}/`) || id.startsWith(`${words}-`));
+    if (exact.length + begun.length === 0) {
+      throw new UsageError(`No step begins with ${words}: deno task reproduce --list`);
+    }
+    return exact.length > 0 ? exact : begun;
+  });
+  return steps.filter((step) => wanted.includes(step));
+}

@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertGreater } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { join } from "node:path";
 import { catalogue, type Experiment, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { COMPARED } from "../../lib/compare/compare.ts";
@@ -6,6 +6,7 @@ import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import type { Figure } from "../../lib/claims/figure.ts";
 import { LEDGER } from "../../lib/claims/ledger.ts";
 import { parseCondition } from "../../lib/claims/prediction.ts";
+import { UsageError } from "../../lib/cli/errors.ts";
 import { NotTestable } from "../../lib/claims/ratio.ts";
 import { PROBES } from "../../lib/probes/mod.ts";
 import { CROWD, SWEEP } from "../../lib/results/conventions.ts";
@@ -17,7 +18,7 @@ import { hostFacts } from "../../lib/sampling/host.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { call, compared, overWire, probed, scaled, storedOf, studyOf } from "../../lib/testing/fixtures.ts";
 import { JOURNAL, keepAttempt } from "./journal.ts";
-import { isInQuick, planOf, type Step } from "./plan.ts";
+import { choose, isInQuick, planOf, type Step } from "./plan.ts";
 import { minutesLeft, narrowed, type Plan, reproduce, spoiltSince } from "./reproduce.ts";
 
 const experiments = catalogue();
@@ -353,10 +354,8 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
     }
   }
   const ids = whole.map(({ id }) => id);
-  const asked = ["c10k/ws-epoll", "c10k/ws-erlang", "c10k/ws-netty", "compare/python-asyncio-java-nio-throughput"];
-  for (const id of [...asked, "compare/python-asyncio-java-nio-hold", "compare/java-nio-java-netty-hold"]) {
-    assert(ids.includes(id), id);
-  }
+  const ofPairs = ["python-asyncio-java-nio-throughput", "python-asyncio-java-nio-hold", "java-nio-java-netty-hold"];
+  for (const pair of ofPairs) assert(ids.includes(`compare/${pair}`), pair);
   const tables = ["readiness", "crosscheck", "selftest", "compare/throughput-100", "compare/throughput-1000"];
   for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100", "sweep", "scaling"]) {
     assert(ids.includes(id) || ids.includes(`${id}-1`), id);
@@ -364,6 +363,15 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
   for (const id of ["claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);
   assertEquals(probes.filter((name) => !ids.includes(`probe/${name}`)), []);
   assertEquals(new Set(ids).size, ids.length);
+});
+
+Deno.test("steps are chosen by whole words: 100 connections are not 1 000", () => {
+  const ids = (only: string) => choose(whole, only).map(({ id }) => id);
+  const parts = ids("compare/throughput-100");
+  assert(parts.length > 1 && parts.every((id) => /^compare\/throughput-100-\d$/.test(id)), parts.join(", "));
+  assertEquals(ids("exp/epoll,sweep"), ["exp/epoll", "sweep"]);
+  assert(ids("compare").length > ids("compare/throughput").length);
+  assertThrows(() => choose(whole, "compare/through"), UsageError, "No step begins with compare/through");
 });
 
 Deno.test("each comparison is of a scenario in which servers can be compared", () => {
