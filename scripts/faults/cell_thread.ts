@@ -5,7 +5,7 @@
  */
 import { delay } from "@std/async";
 import type { FaultRow } from "../../lib/results/rows.ts";
-import { type Sample, sample } from "../../lib/sampling/sampler.ts";
+import { sample } from "../../lib/sampling/sampler.ts";
 import { withLastWords } from "../../lib/server/launch.ts";
 import { settles } from "../../lib/server/process_group.ts";
 import { DEBUGGER, Server, StartError } from "../../lib/server/server.ts";
@@ -19,6 +19,7 @@ import { FAULTS } from "./faults.ts";
 import { BEFORE_MS, figuresOf, isCalm, leftovers, type Trial } from "./figures.ts";
 import { prepare } from "./ground.ts";
 import { judge, leavesTooMuch, MAX_P99_MS, unmeasured } from "./judge.ts";
+import { lastLook, LOOK_MS } from "./leaving.ts";
 import { OF_SOCKETS, openWire, type Wire } from "./wire.ts";
 
 const LOCAL = "127.0.0.1";
@@ -27,9 +28,6 @@ const MAX_BEFORE_MS = 5000;
 /** What is looked at after a fault, and longer until requests are answered in time again. */
 const AFTER_MS = 1000;
 const MAX_AFTER_MS = 10_000;
-/** And again, while more is left than a server may keep: threads take their time to end, and memory goes back behind them. */
-const MAX_LEAVING_MS = 5000;
-const LOOK_MS = 250;
 const ENDED_MS = 5000; // as long as an experiment has for its end
 
 const thread = globalThis as unknown as {
@@ -125,21 +123,6 @@ async function awaitCalm(
     throw new CannotDo(`it does not answer ${PER_SECOND} requests per second in time, even without a fault`);
   }
   return cpu;
-}
-
-/** What is left once no more of it is than a server may keep, or when the time for that is over. */
-async function lastLook(
-  look: () => Sample | null,
-  isTooMuch: (left: Sample | null) => boolean,
-  signal: AbortSignal,
-): Promise<Sample | null> {
-  const untilMs = nowMs() + MAX_LEAVING_MS;
-  let left = look();
-  while (isTooMuch(left) && nowMs() < untilMs) {
-    await delay(LOOK_MS, { signal });
-    left = look();
-  }
-  return left;
 }
 
 /** Does a fault to a server that runs, and looks at what normal clients see and what is left. */

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { join } from "node:path";
 import { catalogue, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import type { FaultRow } from "../../lib/results/rows.ts";
+import { sample } from "../../lib/sampling/sampler.ts";
 import { faultRow } from "../../lib/testing/fixtures.ts";
 import { folder } from "../../lib/testing/folder.ts";
 import { AnswerCounter } from "./answers.ts";
@@ -12,6 +13,7 @@ import { figuresOf, type Trial } from "./figures.ts";
 import type { Asked } from "./normal_clients.ts";
 import { HarnessErrors } from "./harness_errors.ts";
 import { openJournal } from "./keeping.ts";
+import { lastLook } from "./leaving.ts";
 import { allServers } from "./left_out.ts";
 import { changes, contradicted, describe, fold } from "./report.ts";
 import { runCells, type Schedule } from "./schedule.ts";
@@ -423,5 +425,20 @@ Deno.test({
     using normal = await normalClients(full.port, 1);
     const asked = await normal.look();
     assert(asked.length > 0 && asked.every(([, ms]) => ms === null), JSON.stringify(asked));
+  },
+});
+
+Deno.test({
+  name: "what is left is waited for as long as threads or descriptors end, and no longer",
+  ignore: Deno.build.os !== "linux",
+  fn: async () => {
+    const own = sample(Deno.pid)!;
+    const isTooMuch = (left: typeof own | null) => left!.threads > 1;
+    const { signal } = new AbortController();
+    let threads = 5;
+    const ending = await lastLook(() => ({ ...own, threads: threads-- }), isTooMuch, signal, 1); // less than between two looks
+    let looks = 0;
+    const staying = await lastLook(() => ({ ...own, threads: Math.max(4, 5 - looks++) }), isTooMuch, signal, 1);
+    assertEquals([ending!.threads, staying!.threads], [1, 4]);
   },
 });
