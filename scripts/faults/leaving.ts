@@ -8,10 +8,10 @@ import type { Sample } from "../../lib/sampling/sampler.ts";
 
 /** Between two looks. */
 export const LOOK_MS = 250;
-/** So long nothing may have ended: threads take their time, on a busy machine seconds, and memory goes back behind them. */
+/** How long to wait after one has ended for the next: on a busy machine a thread takes seconds, and memory goes back behind it. */
 const MAX_LEAVING_MS = 5000;
 
-/** What is left once no more of it is than a server may keep, or when nothing has ended for so long that nothing will. */
+/** What is left once a server keeps no more than it may, or when no thread and no descriptor has ended for a while. */
 export async function lastLook(
   look: () => Sample | null,
   isTooMuch: (left: Sample | null) => boolean,
