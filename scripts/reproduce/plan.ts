@@ -41,13 +41,15 @@ const SOAK_MINUTES = 10;
 const CROSSING = ["reactor-pool", "thread-per-conn", "c-threads"];
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
-/** One at a time, or a fixed number: they cannot take part where others hold ten thousand. */
-const FEW = ["blocking", "prefork", "worker-pool", "select", "process-per-conn", "thread-per-conn", "ws-threads"];
-/** Peers that stand for the others where not all are compared: one of each kind of loop, thread and runtime. */
-const MAIN_PEERS = [
-  ...["c-threads", "c-io-uring", "go-net", "rust-tokio", "java-netty", "java-virtual-threads", "python-asyncio"],
-  ...["node-http", "bun-serve", "erlang-tcp", "nginx"],
+/** Stand for the others where not all are compared: one of each kind of loop, thread and language. */
+const MAIN = [
+  ...["event-loop", "epoll", "io-uring", "multi-reactor", "reactor-pool"],
+  ...["c-threads", "c-io-uring", "rust-tokio", "go-net", "java-netty", "node-http"],
 ];
+/** The same of those that push. */
+const MAIN_PUSH = [RING, "ws-multi-reactor", "ws-node", "ws-go", "ws-netty", "ws-erlang"];
+/** A claim asks for their end, which is far below that of the others: their own runs stop before they ask for so many. */
+const CLAIMED_TO_END = ["apache-prefork"];
 /** Servers that claims set against each other: directly, so that their interval is not that of two comparisons. */
 const PAIRED: readonly [
   reference: string,
@@ -144,6 +146,9 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
     ...(flag === "" && !peer
       ? [measure(`break/${name}`, `exp ${name} --scenario hold --connections ${BREAK_AT}`, "where it breaks", 0.7)]
       : []),
+    ...(flag === "" && CLAIMED_TO_END.includes(name)
+      ? [measure(`c10k/${name}`, `exp ${name} --scenario hold --connections ${C10K}`, "where it ends; claims", 0.7)]
+      : []),
   ]);
 }
 
@@ -151,8 +156,7 @@ function ladders(experiments: readonly Experiment[], flag: string): Step[] {
 function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
   const ofLoopback = runnable.filter((one) => speaksHttp(one) && one.family !== BYPASS);
   const experiments = flag === "" ? ofLoopback : ofLoopback.filter(({ peer, name }) => !peer || name === FLOOR);
-  const many = experiments.filter(({ name, peer }) => peer ? MAIN_PEERS.includes(name) : !FEW.includes(name))
-    .map(({ name }) => name);
+  const main = experiments.map(({ name }) => name).filter((name) => MAIN.includes(name));
   const all = experiments.map(({ name }) => name).filter((name) => name !== FLOOR);
   const compare = (
     scenario: Compared["scenario"],
@@ -168,9 +172,9 @@ function comparisons(runnable: readonly Experiment[], flag: string): Step[] {
     });
   return [
     ...compare("throughput", 100, all, "server CPU per request"),
-    ...compare("throughput", 1000, many, "server CPU per request at 1 000 connections"),
-    ...compare("rate", 100, many, "latency and CPU at one equal rate"),
-    ...compare("hold", C10K, many, "memory of 10 000 connections"),
+    ...compare("throughput", 1000, main, "server CPU per request at 1 000 connections"),
+    ...compare("rate", 100, main, "latency and CPU at one equal rate"),
+    ...compare("hold", C10K, main, "memory of 10 000 connections"),
     crossing(all, flag),
     rings(100),
     rings(1000),
@@ -281,7 +285,7 @@ function pushes(runnable: readonly Experiment[], flag: string): Step[] {
   const sizes: [listeners: number, candidates: string[]][] = [
     [100, others.filter((name) => name === RING)],
     [1000, others],
-    [C10K, others.filter((name) => !FEW.includes(name))],
+    [C10K, others.filter((name) => MAIN_PUSH.includes(name))],
   ];
   const compared = sizes.flatMap(([listeners, candidates]) =>
     inParts(`compare/broadcast-${listeners}`, {
