@@ -1,5 +1,6 @@
 /** What a coordinator does with agents that only speak the protocol: of another version, out of order, and very many. */
-import { assert, assertEquals, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { delay } from "@std/async";
 import { measureCost } from "./cost.ts";
 import { NO_PLAN, planOf, processesFor, storedPlan } from "./plan.ts";
 import { CLIENTS, CLOCK_US, DIGEST, outcomeOf, simulate } from "./simulated.ts";
@@ -159,6 +160,23 @@ Deno.test("agents whose clocks differ begin at one time, each with its own reque
   const apartUs = Math.max(...starts) - Math.min(...starts);
   assert(apartUs <= 2 * fleet.clockErrorUs, `${apartUs} µs apart, ${fleet.clockErrorUs} µs of error each`);
   assertLess(beforeUs, Math.min(...starts));
+});
+
+Deno.test("what a coordinator runs beside its server is no stranger in a window", { ignore }, async () => {
+  await using opened = await open(1);
+  simulate(opened.connections[0]!, {
+    answer: async (command, window) => {
+      await delay(command.name === "open" ? 500 : 0);
+      return outcomeOf(command, window);
+    },
+  });
+  await flush(opened.connections);
+  await using fleet = await opened.gather(1);
+  await using backend = new Deno.Command(Deno.execPath(), { args: ["eval", "for (;;);"] }).spawn();
+  const generator = await fleet.start({ host: "127.0.0.1", port: 80 }, { kernelThreads: [backend.pid] });
+  await generator.connect(CLIENTS);
+  const { own_cpu } = await generator.open({ rate: 100, seconds: 0.4, warmupSeconds: 0 });
+  assertGreater(own_cpu.beside_us!, 0);
 });
 
 Deno.test("how long a command may take follows from the command", () => {

@@ -66,7 +66,7 @@ export interface Simulated {
   requests?: number;
   bounds?: { connections: number; rate_per_s: number; seconds: number; open_only: boolean };
   processes?: number;
-  /** Default: as if all went well. Undefined: it gives no answer. */
+  /** Default: as if all went well. Undefined, or a promise of it: it gives no answer. */
   answer?: (command: FleetCommand, window: ReturnType<typeof windowOf>) => unknown;
 }
 
@@ -88,7 +88,7 @@ export function simulate(
   });
   const progress = Array.from({ length: processes }, () => null);
   broker.subscribe(agentSubject(agent), {
-    callback: (_, message) => {
+    callback: async (_, message) => {
       const { run, verb } = partsOf(message.subject);
       const reply = (body: unknown): void => void message.respond(JSON.stringify(body));
       if (verb === "engage") {
@@ -99,7 +99,7 @@ export function simulate(
       if (verb === "clock") return reply({ at_us: monotonicUs() + seed * CLOCK_US });
       if (verb === "start") return reply({ offsets_us: progress.map(() => 0) });
       if (verb !== "do") return reply({ ok: true });
-      const done = answer(readMessage(DO, message.string()).command, window);
+      const done = await answer(readMessage(DO, message.string()).command, window);
       if (done !== undefined) reply({ done, clients: CLIENTS });
     },
   });

@@ -62,28 +62,7 @@ const PAIRED: readonly [
   ["reactor-pool", "thread-per-conn", ["mixed"]],
   ["nginx-proxy", "nginx-proxy-keepalive", ["throughput"]],
 ];
-const PROBE_MINUTES: Record<string, number> = {
-  "context-switch": 2,
-  "thread-memory": 8,
-  "process-memory": 8,
-  "thread-count": 5,
-  "idle-cpu": 4,
-  "stats-line": 2,
-  "system-calls": 6,
-  generator: 1,
-  loops: 4,
-  queue: 6,
-  backlog: 2,
-  descriptors: 1,
-  proxy: 1.5,
-  pooling: 4,
-  "socket-options": 5,
-  bandwidth: 2,
-  lateness: 1,
-  processes: 2.5,
-  listings: 0.5,
-  million: 6,
-};
+const PROBE_MINUTES = 1;
 
 const measure = (id: string, command: string, why: string, minutes: number): Step => ({
   id,
@@ -354,12 +333,7 @@ export function planOf(
     ...ladders(experiments, flag),
     ...pushed.filter(({ id }) => !id.startsWith("compare/")),
     ...probes.map((name) =>
-      measure(
-        `probe/${name}`,
-        `probe ${name}${flag}`,
-        "claims; lessons 2, 5 and 8",
-        quick ? 0.3 : PROBE_MINUTES[name] ?? 5,
-      )
+      measure(`probe/${name}`, `probe ${name}${flag}`, "claims; lessons 2, 5 and 8", quick ? 0.3 : PROBE_MINUTES)
     ),
     ...compared,
     ...(quick ? [] : predictions(experiments, compared)),
@@ -368,6 +342,9 @@ export function planOf(
     measure("faults", "faults --all", "what breaks it; lesson 11", 40),
     ...soaks(experiments),
     measure("crosscheck", crosscheck, "can the numbers be trusted?", quick ? 0.3 : 3),
+    ...(quick ? [] : [
+      measure("fleet", `fleet${publishes ? " --write" : ""}`, "how many load hosts a rate needs; scripts/fleet", 1),
+    ]),
     measure("selftest", `selftest:regress${flag}`, "can the numbers be trusted? lesson 9", quick ? 6 : 70),
     write("claims", `claims --no-run`, "verdicts on the claims", 0.1),
     write(

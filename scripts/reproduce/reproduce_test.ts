@@ -364,7 +364,7 @@ Deno.test("every table, chart, lesson and prediction is in the plan", () => {
   for (const id of [...tables, "compare/rate-100", "compare/hold-10000", "compare/mixed-100", "sweep", "scaling"]) {
     assert(ids.includes(id) || ids.includes(`${id}-1`), id);
   }
-  for (const id of ["claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);
+  for (const id of ["fleet", "claims", "notebooks", "readme", "report"]) assert(ids.includes(id), id);
   assertEquals(probes.filter((name) => !ids.includes(`probe/${name}`)), []);
   assertEquals(new Set(ids).size, ids.length);
 });
