@@ -1,5 +1,13 @@
 /** What a coordinator does with agents that only speak the protocol: of another version, out of order, and very many. */
-import { assert, assertEquals, assertGreater, assertLess, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertGreater,
+  assertLess,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { delay } from "@std/async";
 import { measureCost } from "./cost.ts";
 import { NO_PLAN, planOf, processesFor, storedPlan } from "./plan.ts";

@@ -88,19 +88,20 @@ export function simulate(
   });
   const progress = Array.from({ length: processes }, () => null);
   broker.subscribe(agentSubject(agent), {
-    callback: async (_, message) => {
-      const { run, verb } = partsOf(message.subject);
-      const reply = (body: unknown): void => void message.respond(JSON.stringify(body));
-      if (verb === "engage") {
-        broker.subscribe(beatSubject(run), {
-          callback: () => broker.publish(pulseSubject(run), JSON.stringify({ agent, progress, ended: null })),
-        });
-      }
-      if (verb === "clock") return reply({ at_us: monotonicUs() + seed * CLOCK_US });
-      if (verb === "start") return reply({ offsets_us: progress.map(() => 0) });
-      if (verb !== "do") return reply({ ok: true });
-      const done = await answer(readMessage(DO, message.string()).command, window);
-      if (done !== undefined) reply({ done, clients: CLIENTS });
-    },
+    callback: (_, message) =>
+      void (async () => {
+        const { run, verb } = partsOf(message.subject);
+        const reply = (body: unknown): void => void message.respond(JSON.stringify(body));
+        if (verb === "engage") {
+          broker.subscribe(beatSubject(run), {
+            callback: () => broker.publish(pulseSubject(run), JSON.stringify({ agent, progress, ended: null })),
+          });
+        }
+        if (verb === "clock") return reply({ at_us: monotonicUs() + seed * CLOCK_US });
+        if (verb === "start") return reply({ offsets_us: progress.map(() => 0) });
+        if (verb !== "do") return reply({ ok: true });
+        const done = await answer(readMessage(DO, message.string()).command, window);
+        if (done !== undefined) reply({ done, clients: CLIENTS });
+      })(),
   });
 }

@@ -198,7 +198,8 @@ async function waitCalls(study: Study<"readiness"> | undefined): Promise<string>
   ].join("\n\n");
 }
 
-const RATIOS_SAY = "In this and all comparisons below, a figure and a ratio are medians over the rounds, each by itself: the " +
+const RATIOS_SAY =
+  "In this and all comparisons below, a figure and a ratio are medians over the rounds, each by itself: the " +
   "ratio is taken within a round, where both servers had the same machine, and may differ from that of the two figures.";
 
 /** What requests cost, by scenario. */

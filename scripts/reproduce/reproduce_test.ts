@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { catalogue, type Experiment, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
+import { catalogue, find, speaksHttp } from "../../lib/catalogue/catalogue.ts";
 import { COMPARED } from "../../lib/compare/compare.ts";
 import { Evidence, NotMeasured } from "../../lib/claims/evidence.ts";
 import type { Figure } from "../../lib/claims/figure.ts";
@@ -386,7 +386,9 @@ Deno.test("each comparison is of a scenario in which servers can be compared", (
 });
 
 Deno.test("a comparison of many is steps of half an hour each, that name every candidate once", () => {
-  for (const id of ["throughput-100", "throughput-1000", "rate-100", "hold-10000", "broadcast-1000", "broadcast-10000"]) {
+  for (
+    const id of ["throughput-100", "throughput-1000", "rate-100", "hold-10000", "broadcast-1000", "broadcast-10000"]
+  ) {
     const steps = choose(whole, `compare/${id}`);
     assert(steps.length > 0 && steps.every(({ minutes }) => minutes <= 30), id);
     const candidates = steps.flatMap(({ args }) => args.slice(2, args.findIndex((arg) => arg.startsWith("--"))));
