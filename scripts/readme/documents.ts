@@ -39,6 +39,7 @@ import { sweepTable } from "../../lib/tables/sweep.ts";
 import { WIRE_SAYS } from "../../lib/tables/runs.ts";
 import { CROSSCHECK_COLUMNS, disturbedCalls, readinessColumns } from "../../lib/tables/studies.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
+import { FLOOR } from "./summary.ts";
 
 /** What the documents show. */
 export interface Book {
@@ -48,8 +49,6 @@ export interface Book {
 
 /** What stands where nothing is stored yet. */
 export const NOTHING = "Not measured yet.";
-/** The server that all others are compared with. */
-const FLOOR = "c-epoll";
 /** The server that others which push are compared with. */
 const PUSH = "ws-epoll";
 const CHARTS = "results/charts";

@@ -8,13 +8,17 @@ import { partition } from "es-toolkit";
 import { MARGIN } from "../../lib/claims/figure.ts";
 import { repeatsOf, type Shown, telling, userMemoryOf, widestSweep } from "../../lib/results/choose.ts";
 import type { Metrics, Result } from "../../lib/results/results.ts";
+import type { Setup } from "../../lib/results/schema.ts";
 import type { Stored } from "../../lib/results/stored.ts";
 import { bytes, count, counted, MISSING, withoutFigure } from "../../lib/text/format.ts";
+import { isInconclusive } from "../../lib/tables/comparison.ts";
 import { type Told, whyMissing } from "../../lib/tables/missing.ts";
 import { type Column, markdown } from "../../lib/text/table.ts";
 import { medianOf } from "../../lib/timing/stats.ts";
 
 const USUAL_CONNECTIONS = 100;
+/** The server that all others are compared with. */
+export const FLOOR = "c-epoll";
 
 /** What stopped a run of `hold`, in a few words: the sentence without its first part and its extrapolation. */
 function stoppedBy({ hold }: Shown): string {
@@ -36,12 +40,15 @@ export function spread(values: readonly (number | null | undefined)[], write: (v
 /** A reason without what the system says about it. */
 const inShort = (why: string): string => why.split("; ")[0]!.split(": ").slice(0, 2).join(": ");
 
-/** How sure the figures are: some may be of several runs. */
-const spreadSays = (hasRanges: boolean): string =>
+/** How sure the figures are: some may be of several runs, and CPU times of a comparison. */
+const spreadSays = (hasRanges: boolean, hasFactors: boolean): string =>
+  (hasFactors
+    ? `\`×\` is the ratio to ${FLOOR} under the same load, with its 98 % interval, and the CPU time before it the median of these rounds. `
+    : "") +
   (hasRanges
-    ? "A figure with a range in brackets is the median of several runs; one without is of a single run: such a CPU time "
-    : "Each figure is of a single run: a CPU time ") +
-  `may be off by ${count(100 * MARGIN.other)} %, memory by ${count(100 * MARGIN.memory)} %.`;
+    ? "Another figure with a range in brackets is the median of several runs; one without is of a single run: such a CPU time "
+    : "Each other figure is of a single run: a CPU time ") +
+  `is taken to be right within ${count(100 * MARGIN.other)} %, memory within ${count(100 * MARGIN.memory)} %.`;
 
 /** Memory of a connection in the server's processes and in the kernel. */
 function memory({ holds }: Shown): string {
@@ -57,12 +64,30 @@ function memory({ holds }: Shown): string {
   return kernels.length === 0 ? sign + user : `${sign}${user} + ${spread(kernels, bytes)}`;
 }
 
+/** Whether the user chose neither cores nor the fields of a request. */
+const isUsual = (of: Setup): boolean =>
+  [of.server_cores, of.load_cores, of.head].every((choice) => choice === undefined);
+
+/** The CPU time of a request in the newest comparison, which holds for more than the minute of a run; undefined: there is none. */
+function comparedCost(name: string, { compared }: Told): string | undefined {
+  const row = compared.findLast((of) =>
+    of.candidate === name && of.reference === FLOOR && of.metric === "cpu_us_per_request" &&
+    of.scenario === "throughput" && of.connections === USUAL_CONNECTIONS && isUsual(of) &&
+    of.rounds > 0 && of.ratio_low !== null && !isInconclusive(of)
+  );
+  if (row === undefined) return undefined;
+  const [ratio, low, high] = [row.ratio!, row.ratio_low!, row.ratio_high!].map((of) => count(of, 2));
+  return `${count(row.candidate_value!, 1)}, × ${ratio} [${low}, ${high}]`;
+}
+
 /** Most are loaded by 100 connections; what serves fewer says so. */
-function cost(throughput: Result | undefined, results: readonly Result[]): string {
+function cost({ experiment, throughput }: Shown, told: Told): string {
+  const ofRounds = comparedCost(experiment.name, told);
+  if (ofRounds !== undefined) return ofRounds;
   if (throughput === undefined) return MISSING;
   const { wire, connections } = throughput.parameters;
   const metric = wire === undefined ? "cpu_us_per_request" : "core_us_per_request"; // as serverCost(): they are not the same
-  const text = spread(repeatsOf(throughput, results).map(({ metrics }) => metrics[metric]), (us) => count(us, 1));
+  const text = spread(repeatsOf(throughput, told.results).map(({ metrics }) => metrics[metric]), (us) => count(us, 1));
   if (text === MISSING) return MISSING;
   return [
     text,
@@ -79,7 +104,7 @@ function heldText(hold: Result | undefined, results: readonly Result[]): string 
   return `${runs.every(({ ended }) => ended === "ok") ? "≥ " : ""}${answered}`;
 }
 
-const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
+const columnsOf = (told: Told): Column<Shown>[] => [
   {
     heading: "experiment",
     cell: ({ experiment: { name, path } }) => `[${name}](${relative(Deno.cwd(), path).replaceAll("\\", "/")})`,
@@ -87,10 +112,10 @@ const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
   },
   {
     heading: "connections held",
-    cell: ({ hold }) => heldText(hold, results),
+    cell: ({ hold }) => heldText(hold, told.results),
   },
   { heading: "memory per connection: user + kernel", cell: memory },
-  { heading: "CPU-µs per request", cell: ({ throughput }) => cost(throughput, results) },
+  { heading: "CPU-µs per request", cell: (row) => cost(row, told) },
   { heading: "what stopped it", cell: stoppedBy, left: true },
 ];
 
@@ -100,7 +125,7 @@ const columnsOf = (results: readonly Result[]): Column<Shown>[] => [
  * @param told All runs, of which the shown ones may be repeats, and the rows of comparisons.
  */
 export function summaryTable(rows: readonly Shown[], told: Told): string {
-  const [name, ...figures] = columnsOf(told.results);
+  const [name, ...figures] = columnsOf(told);
   const texts = (row: Shown) => figures.map(({ cell }) => cell(row));
   const [empty, known] = partition(rows, (row) => texts(row).every((text) => text === MISSING));
   const missing = empty.map(({ experiment }) => ({
@@ -111,7 +136,10 @@ export function summaryTable(rows: readonly Shown[], told: Told): string {
   return [
     markdown(known, [name!, ...figures]),
     ...(without === null ? [] : [without]),
-    spreadSays(known.some((row) => texts(row).some((text) => text.includes("[")))),
+    spreadSays(
+      known.some((row) => texts(row).some((text) => /^[^×]*\[/.test(text))),
+      known.some((row) => texts(row).some((text) => text.includes("×"))),
+    ),
   ].join("\n\n");
 }
 
