@@ -145,11 +145,20 @@ export async function reproduce(plan: Plan): Promise<Reproduced> {
   const { attempts, warnings } = await readJournal(join(dir, machine));
   for (const warning of warnings) say(warning);
   const of = (step: Step) => attempts.filter((attempt) => attempt.step === step.id && attempt.key === keyOf(step));
-  const isOver = (step: Step) => {
+  const isMeasured = (step: Step) => {
     const own = of(step);
     return own.some((attempt) => isDone(attempt) && attempt.spoilt.length === 0) ||
       own.filter(isDone).length >= MAX_ATTEMPTS;
   };
+  const written = new Set(steps.filter(({ measures }) => !measures).map(({ id }) => id));
+  const isComplete = steps.every((step) => !step.measures || isMeasured(step));
+  const lastMeasured = attempts.findLastIndex(({ step }) => !written.has(step));
+  // What is written of the figures is old once more of them are measured.
+  const isWritten = (step: Step) => {
+    const own = of(step).findLast(isDone);
+    return isComplete && own !== undefined && attempts.indexOf(own) > lastMeasured;
+  };
+  const isOver = (step: Step) => step.measures ? isMeasured(step) : isWritten(step);
   const open = steps.filter((step) => !isOver(step));
   if (open.length < steps.length) say(`Resuming: ${steps.length - open.length} of ${steps.length} steps are done.`);
   const done: { step: Step; seconds: number }[] = [];

@@ -83,6 +83,20 @@ Deno.test("steps run in order, once; the same command does nothing again", async
   assertEquals(at.ran, ["a", "b"]);
 });
 
+Deno.test("what is written of the figures is written again after more of them are measured", async () => {
+  using at = lab(() => 0);
+  const [a, b, page] = [step("a"), step("b"), step("page", { measures: false })];
+  await reproduce(at.plan([a, page]));
+  await reproduce(at.plan([a, page]));
+  assertEquals(at.ran, ["a", "page"]);
+  await reproduce(at.plan([a, b, page])); // b is new
+  await reproduce(at.plan([a, b, page]));
+  assertEquals(at.ran, ["a", "page", "b", "page"]);
+  await reproduce(at.plan([step("c")]));
+  await reproduce(at.plan([page])); // c was measured without it
+  assertEquals(at.ran, ["a", "page", "b", "page", "c", "page"]);
+});
+
 Deno.test("an interrupted reproduction is resumed at the step that was under way", async () => {
   using at = lab((id) => {
     if (id === "b") at.stop.abort();
