@@ -43,11 +43,14 @@ const inShort = (why: string): string => why.split("; ")[0]!.split(": ").slice(0
 /** How sure the figures are: some may be of several runs, and CPU times of a comparison. */
 const spreadSays = (hasRanges: boolean, hasFactors: boolean): string =>
   (hasFactors
-    ? `\`×\` is the ratio to ${FLOOR} under the same load, with its 98 % interval, and the CPU time before it the median of these rounds. `
+    ? `A CPU time with \`×\` is the median of paired rounds, and \`×\` its ratio to ${FLOOR} in these, with the 98 % interval. `
     : "") +
   (hasRanges
-    ? "Another figure with a range in brackets is the median of several runs; one without is of a single run: such a CPU time "
-    : "Each other figure is of a single run: a CPU time ") +
+    ? `${
+      hasFactors ? "Another" : "A"
+    } figure with a range in brackets is the median of several runs; one without is of a single ` +
+      "run: such a CPU time "
+    : `Each ${hasFactors ? "other " : ""}figure is of a single run: a CPU time `) +
   `is taken to be right within ${count(100 * MARGIN.other)} %, memory within ${count(100 * MARGIN.memory)} %.`;
 
 /** Memory of a connection in the server's processes and in the kernel. */
@@ -68,7 +71,7 @@ function memory({ holds }: Shown): string {
 const isUsual = (of: Setup): boolean =>
   [of.server_cores, of.load_cores, of.head].every((choice) => choice === undefined);
 
-/** The CPU time of a request in the newest comparison, which holds for more than the minute of a run; undefined: there is none. */
+/** The CPU time of a request in the newest comparison, with its ratio; undefined: there is none with an interval. */
 function comparedCost(name: string, { compared }: Told): string | undefined {
   const row = compared.findLast((of) =>
     of.candidate === name && of.reference === FLOOR && of.metric === "cpu_us_per_request" &&

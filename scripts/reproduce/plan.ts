@@ -41,7 +41,7 @@ const SOAK_MINUTES = 10;
 const CROSSING = ["reactor-pool", "thread-per-conn", "c-threads"];
 /** The family that is compared over a wire, apart from all others. */
 const BYPASS = "bypass";
-/** Stand for the others where not all are compared: one of each kind of loop, thread and language. */
+/** Those that are compared where all would take too long: each kind of loop, a pool and threads, and the main runtimes. */
 const MAIN = [
   ...["event-loop", "epoll", "io-uring", "multi-reactor", "reactor-pool"],
   ...["c-threads", "c-io-uring", "rust-tokio", "go-net", "java-netty", "node-http"],
