@@ -46,7 +46,8 @@ export function widest(
 
 const tableOf = (study: Table["study"], rows: ComparisonRow[]): Table => ({ study, hosts: [study.host], rows });
 const hasRounds = ({ rounds }: ComparisonRow): boolean => rounds >= MIN_ROUNDS;
-const candidatesOf = ({ rows }: Table): Set<string> => new Set(rows.map(({ candidate }) => candidate));
+/** What a comparison has beside its reference. */
+export const candidatesOf = ({ rows }: Table): Set<string> => new Set(rows.map(({ candidate }) => candidate));
 const byTime = (a: Table, b: Table): number => b.study.time.localeCompare(a.study.time);
 const byWidth = (a: Table, b: Table): number =>
   Number(a.study.quick) - Number(b.study.quick) || candidatesOf(b).size - candidatesOf(a).size || byTime(a, b);

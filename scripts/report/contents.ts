@@ -15,7 +15,15 @@ import { HISTORY, readHistory } from "../../lib/regress/record.ts";
 import type { SoakRow } from "../../lib/results/rows.ts";
 import type { PassedOver, Result } from "../../lib/results/results.ts";
 import type { Study } from "../../lib/results/studies.ts";
-import { newestLaw, type Shown, shown, type Table, widest, widestSweep } from "../../lib/results/choose.ts";
+import {
+  candidatesOf,
+  newestLaw,
+  type Shown,
+  shown,
+  type Table,
+  widest,
+  widestSweep,
+} from "../../lib/results/choose.ts";
 import { type FaultMatrix, faultMatrix, newestSoaks } from "../../lib/tables/faults.ts";
 import { type SourceFile, sourcesOf } from "./source.ts";
 import { collect } from "../../lib/advice/facts.ts";
@@ -74,13 +82,12 @@ const MEANINGS: Meanings = new Map(
 /** The widest comparison at each scenario and number of connections, whatever its reference. */
 export function chosen(studies: readonly Study<"comparison">[]): Table[] {
   const rows = studies.flatMap((study) => study.rows);
-  const candidates = (table: Table) => new Set(table.rows.map(({ candidate }) => candidate)).size;
   return [...Map.groupBy(rows, ({ scenario }) => scenario)].flatMap(([scenario, of]) => {
     const tables = [...new Set(of.map(({ reference }) => reference))].flatMap((name) =>
       widest(studies, scenario, name)
     );
     return [...Map.groupBy(tables, (table) => table.rows[0]!.connections)].toSorted(([a], [b]) => a - b)
-      .map(([, same]) => same.toSorted((a, b) => candidates(b) - candidates(a))[0]!);
+      .map(([, same]) => same.toSorted((a, b) => candidatesOf(b).size - candidatesOf(a).size)[0]!);
   });
 }
 

@@ -177,7 +177,7 @@ Deno.test("the ladder has every experiment of this project, in reading order", (
 });
 
 Deno.test("the figures in the big table are those in results/", () => {
-  const check = (key: string, scenario: string, metric: keyof Metrics) => {
+  const check = (key: string, scenario: string, metric: keyof Metrics, wired = metric) => {
     let seen = 0;
     for (const { experiment: { name } } of contents.shown) {
       const value = cell(name, key).getAttribute("data-value");
@@ -185,7 +185,9 @@ Deno.test("the figures in the big table are those in results/", () => {
         cell(name, key).textContent.startsWith("≤ ");
       if (value === "" || isNoise) continue;
       const runs = files.filter((of) => of.experiment === name && of.scenario === scenario);
-      assert(runs.some((of) => of.metrics[metric] === Number(value)), `${name}: no run has ${metric} ${value}`);
+      const isIts = ({ metrics, parameters }: Result) =>
+        metrics[parameters.wire === undefined ? metric : wired] === Number(value);
+      assert(runs.some(isIts), `${name}: no run has ${metric} ${value}`);
       seen++;
     }
     assert(seen > 15, `${key}: ${seen} figures`);
@@ -193,7 +195,16 @@ Deno.test("the figures in the big table are those in results/", () => {
   check("held_and_answered", "hold", "answered");
   check("user_bytes_per_conn", "hold", "user_bytes_per_conn");
   check("requests_per_s", "throughput", "requests_per_s");
-  check("cpu_us_per_request", "throughput", "cpu_us_per_request");
+  check("cpu_us_per_request", "throughput", "cpu_us_per_request", "core_us_per_request");
+});
+
+Deno.test("the first ratio in the big table is that of the widest comparison at full load", () => {
+  const widest = contents.comparisons.filter(({ rows }) => rows[0]!.scenario === "throughput")
+    .map(({ rows }) => ({ ...rows[0]!, candidates: new Set(rows.map(({ candidate }) => candidate)).size }))
+    .toSorted((a, b) => b.candidates - a.candidates)[0]!;
+  const { reference, scenario, connections } = widest;
+  const first = page.querySelector("#servers th:not(.more)[data-key*=_ratio_to_]")!.getAttribute("data-key")!;
+  assert(first.endsWith(`_ratio_to_${reference}_${scenario}_${connections}`), first);
 });
 
 Deno.test("the ratios in the big table are those of the comparisons, the reference's own is 1", () => {

@@ -6,7 +6,7 @@
 import type { Experiment } from "../../lib/catalogue/catalogue.ts";
 import { count, MISSING } from "../../lib/text/format.ts";
 import { figure, isOfNoise, ofReference, ownIn, ratio, type ShownRow, sizeOf } from "../../lib/tables/comparison.ts";
-import { type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
+import { candidatesOf, type Shown, type Table, userMemory } from "../../lib/results/choose.ts";
 import { bounded, serverCost } from "../../lib/tables/runs.ts";
 import { NO_RUN, whyMissing as whyMissingHere } from "../../lib/tables/missing.ts";
 import { p99, userMemoryText } from "../../lib/tables/overview.ts";
@@ -158,23 +158,27 @@ const CONNECTIONS: ServerColumn = {
   isMore: true,
 };
 
-/** Whether a comparison is the one that is asked for most: what a request costs at full load. */
-const isMain = (table: Table, tables: readonly Table[]): boolean =>
-  table === tables.find(({ rows }) => rows[0]!.scenario === "throughput");
+/** The comparison that is asked for most: what a request costs at full load, of as many servers as there are. */
+const mainOf = (tables: readonly Table[]): Table | undefined =>
+  tables.filter(({ rows }) => rows[0]!.scenario === "throughput")
+    .toSorted((a, b) => candidatesOf(b).size - candidatesOf(a).size)[0];
 
 /** The columns of the big table. */
-export const serverColumns = (contents: ReportContents): ServerColumn[] => [
-  words("name", "server", ({ experiment }) => experiment.name),
-  ...FIGURES,
-  ...contents.comparisons.toSorted((a, b) =>
-    Number(isMain(b, contents.comparisons)) - Number(isMain(a, contents.comparisons))
-  )
-    .map((table) => ratioColumn(table, !isMain(table, contents.comparisons))),
-  CONNECTIONS,
-  words("kind", "whose", ({ experiment }) => kindOf(experiment)),
-  words("family", "family", ({ experiment }) => experiment.family),
-  words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
-];
+export function serverColumns(contents: ReportContents): ServerColumn[] {
+  const { comparisons } = contents;
+  const main = mainOf(comparisons);
+  const ratios = comparisons.toSorted((a, b) => Number(b === main) - Number(a === main))
+    .map((table) => ratioColumn(table, table !== main));
+  return [
+    words("name", "server", ({ experiment }) => experiment.name),
+    ...FIGURES,
+    ...ratios,
+    CONNECTIONS,
+    words("kind", "whose", ({ experiment }) => kindOf(experiment)),
+    words("family", "family", ({ experiment }) => experiment.family),
+    words("stopped_by", "what stopped it", (row) => brokenBy(row, contents)),
+  ];
+}
 
 /** The rows as they are downloaded: a bound stands beside the figure. */
 export function serverRows(contents: ReportContents, columns: readonly ServerColumn[]): Record<string, Cell>[] {

@@ -39,6 +39,7 @@
 -define(IN_FLIGHT, 6).
 -define(KEPT, 7).
 -define(STOPPING, 8).
+-define(ENDED, 9). % 1: whoever accepted last has seen the end of the listener
 
 count(Key, Change) -> atomics:add(persistent_term:get(counts), Key, Change).
 get_count(Key) -> atomics:get(persistent_term:get(counts), Key).
@@ -243,18 +244,25 @@ calibrate(Loops) ->
 %% Receives, answers and sends in turn until the connection ends. A process that waits is a few kilobytes of heap, and
 %% the scheduler takes one that computes off its thread after some 4000 calls. A client that does not read its answers is
 %% not read either, so what a connection keeps is bounded by one inbox and its answers.
-serve(#connection{socket = Socket, input = Input, due = Due} = Connection) ->
-    case gen_tcp:recv(Socket, 0, time_left(Due)) of
-        {ok, Bytes} ->
-            count(?BYTES_IN, byte_size(Bytes)),
-            answer_all(set_in_flight(Connection, true), append(Input, Bytes));
-        {error, timeout} ->
-            count_status(408),
-            send(Connection, answer_to(408, true)),
-            linger(Connection);
-        {error, closed} -> Connection; % the peer has closed its half, and all it had asked for is answered
-        {error, Error} -> failed(Connection, Error)
+serve(#connection{socket = Socket, due = Due} = Connection) ->
+    received(Connection, gen_tcp:recv(Socket, 0, time_left(Due))).
+
+%% A new connection is in flight until it is known that no request came with it: see_off() must not overlook one.
+serve_first(#connection{socket = Socket} = Connection) ->
+    case gen_tcp:recv(Socket, 0, 0) of
+        {error, timeout} -> serve(set_in_flight(Connection, false));
+        Came -> received(Connection, Came)
     end.
+
+received(#connection{input = Input} = Connection, {ok, Bytes}) ->
+    count(?BYTES_IN, byte_size(Bytes)),
+    answer_all(set_in_flight(Connection, true), append(Input, Bytes));
+received(Connection, {error, timeout}) ->
+    count_status(408),
+    send(Connection, answer_to(408, true)),
+    linger(Connection);
+received(Connection, {error, closed}) -> Connection; % the peer has closed its half, and all it had asked for is answered
+received(Connection, {error, Error}) -> failed(Connection, Error).
 
 append(<<>>, Bytes) -> Bytes;
 append(Input, Bytes) -> <<Input/binary, Bytes/binary>>.
@@ -374,10 +382,11 @@ accept(Listener) ->
     case gen_tcp:accept(Listener) of
         {ok, Socket} ->
             count(?ACCEPTED, 1),
+            New = set_in_flight(#connection{socket = Socket}, true),
             spawn(?MODULE, accept, [Listener]),
             Ended =
                 try
-                    serve(#connection{socket = Socket})
+                    serve_first(New)
                 catch
                     {dropped, Connection} ->
                         count_error(<<"MAX_KEPT_BYTES">>),
@@ -387,7 +396,7 @@ accept(Listener) ->
             gen_tcp:close(Socket),
             set_in_flight(Ended, false),
             count(?CLOSED, 1);
-        {error, closed} -> ok; % it has stopped
+        {error, closed} -> count(?ENDED, 1);
         {error, Error} when % of one connection, or of its network
             Error =:= econnaborted; Error =:= enetdown; Error =:= eproto; Error =:= enoprotoopt; Error =:= ehostdown;
             Error =:= enonet; Error =:= ehostunreach; Error =:= eopnotsupp; Error =:= enetunreach
@@ -420,7 +429,7 @@ main() ->
     [Host, PortText] = init:get_plain_arguments(),
     % The machine loads a module when it is first called, which must not be when no descriptor is left for its file.
     ok = code:ensure_modules_loaded([binary, gen_tcp, inet, inet_tcp, lists, maps, re, string, timer, unicode_util]),
-    persistent_term:put(counts, atomics:new(8, [])),
+    persistent_term:put(counts, atomics:new(9, [])),
     ets:new(errors, [named_table, public]),
     persistent_term:put(request_line, request_line()),
     make_answers(),
@@ -478,12 +487,12 @@ drain(Listener) ->
             drain(Listener)
     end.
 
-%% Waits until nothing is in flight any more. What has come but was not received yet is not counted as such, so nothing may
-%% come for two stretches.
+%% Waits until all that was accepted is counted, and nothing is in flight any more. What has come to an older connection but
+%% was not received yet is not counted as such, so nothing may come for two stretches.
 see_off(Until, Before, Quiet) ->
     wait_for_stop(?QUIET_MS),
     Now = get_count(?BYTES_IN),
-    IsQuiet = Now =:= Before andalso get_count(?IN_FLIGHT) =:= 0,
+    IsQuiet = Now =:= Before andalso get_count(?IN_FLIGHT) =:= 0 andalso get_count(?ENDED) =:= 1,
     case now_ms() >= Until orelse (IsQuiet andalso Quiet =:= 1) of
         true -> ok;
         false when IsQuiet -> see_off(Until, Now, Quiet + 1);

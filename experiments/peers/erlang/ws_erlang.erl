@@ -37,6 +37,7 @@
 -define(BYTES_IN, 5).
 -define(BYTES_OUT, 6).
 -define(KEPT, 7).
+-define(ENDED, 8). % 1: whoever accepted last has seen the end of the listener
 
 count(Key, Change) -> atomics:add(persistent_term:get(counts), Key, Change).
 get_count(Key) -> atomics:get(persistent_term:get(counts), Key).
@@ -498,7 +499,7 @@ accept(Listener) ->
                 gen_tcp:close(Socket),
                 count(?CLOSED, 1)
             end;
-        {error, closed} -> ok; % it has stopped
+        {error, closed} -> count(?ENDED, 1);
         {error, Error} when % of one connection, or of its network
             Error =:= econnaborted; Error =:= enetdown; Error =:= eproto; Error =:= enoprotoopt; Error =:= ehostdown;
             Error =:= enonet; Error =:= ehostunreach; Error =:= eopnotsupp; Error =:= enetunreach
@@ -571,7 +572,7 @@ main() ->
     ok = code:ensure_modules_loaded([
         base64, binary, gen_tcp, inet, inet_tcp, lists, maps, re, string, timer, unicode, unicode_util
     ]),
-    persistent_term:put(counts, atomics:new(7, [])),
+    persistent_term:put(counts, atomics:new(8, [])),
     ets:new(errors, [named_table, public]),
     patterns(),
     process_flag(trap_exit, true), % what ends a port must not end this process
@@ -626,10 +627,11 @@ drain(Listener) ->
             drain(Listener)
     end.
 
-%% Waits until all have closed, or their time is over.
+%% Waits until all that was accepted is counted and has closed, or its time is over.
 see_off(Until) ->
     wait_for_stop(?QUIET_MS),
-    case get_count(?ACCEPTED) =:= get_count(?CLOSED) orelse now_ms() >= Until of
+    AreGone = get_count(?ENDED) =:= 1 andalso get_count(?ACCEPTED) =:= get_count(?CLOSED),
+    case AreGone orelse now_ms() >= Until of
         true -> ok;
         false -> see_off(Until)
     end.

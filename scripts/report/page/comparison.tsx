@@ -92,7 +92,7 @@ function ServerTable({ shown, columns }: { shown: ReportContents["shown"]; colum
             return (
               <tr data-name={name} data-family={family} data-kind={kind}>
                 {columns.map(({ key, cell, value, left, isMore }) => {
-                  const styled = classOf(left && `left ${key}`, isMore && "more");
+                  const styled = classOf(key, left && "left", isMore && "more");
                   const attributes = { "data-value": value(row) ?? "", class: styled };
                   if (key === "name") {
                     return (
