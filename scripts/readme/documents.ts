@@ -68,6 +68,16 @@ export async function picture(name: string, spec: ChartSpec, isFront = false): P
   return [`![${spec.title}; the figures are in the table below](charts/${name}.png)`, ...said].join("\n\n");
 }
 
+/** Removes the charts in a folder that none of these documents shows: what they were drawn from is not stored any more. */
+export async function removeUnshown(documents: readonly string[], folder = CHARTS): Promise<void> {
+  await Deno.mkdir(folder, { recursive: true }); // without any figure there is no chart either
+  for await (const { name } of Deno.readDir(folder)) {
+    if (name.endsWith(".png") && !documents.some((text) => text.includes(`charts/${name}`))) {
+      await Deno.remove(`${folder}/${name}`);
+    }
+  }
+}
+
 const familyOf = (experiments: readonly Experiment[]) => (name: string) =>
   experiments.find((experiment) => experiment.name === name)?.family ?? "custom";
 

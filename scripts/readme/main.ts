@@ -18,7 +18,7 @@ import { judgePrediction } from "../../lib/claims/prediction.ts";
 import { conclude, describe } from "../../lib/tables/runs.ts";
 import { wrap } from "../../lib/text/table.ts";
 import { describeHost, hostFacts } from "../../lib/sampling/host.ts";
-import { type Book, claimsDocument, NOTHING, resultsDocument } from "./documents.ts";
+import { type Book, claimsDocument, NOTHING, removeUnshown, resultsDocument } from "./documents.ts";
 import { formatDocument } from "./format.ts";
 import { loadChart, summaryTable } from "./summary.ts";
 
@@ -99,10 +99,12 @@ await runScript(USAGE, async () => {
   if (isNew) console.log(`The claims were judged again by the figures of ${machine}.`);
   const book = { stored, claims };
   const readme = fill(await Deno.readTextFile(README), await partsOf(book));
-  await Deno.writeTextFile("results/README.md", await resultsDocument(book));
+  const results = await resultsDocument(book);
+  await Deno.writeTextFile("results/README.md", results);
   await Deno.writeTextFile("results/CLAIMS.md", claimsDocument(book));
   await Deno.writeTextFile("results/FORMAT.md", formatDocument());
   await Deno.writeTextFile(README, readme);
+  await removeUnshown([readme, results]);
   console.log(
     `Written from the figures of ${machine}: ${README}, results/README.md, results/CLAIMS.md, results/FORMAT.md.`,
   );
