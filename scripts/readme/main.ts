@@ -24,7 +24,7 @@ import { loadChart, summaryTable } from "./summary.ts";
 
 const USAGE = `Usage: deno task readme
        Judges the claims by the figures of the machine that results/reference names, and writes the generated parts
-       of README.md and the documents in results/ from these figures.`;
+       of README.md and the documents in results/ from these figures. Charts that none of them shows are removed.`;
 const README = "README.md";
 /** The server whose run is shown, and the width of a terminal. */
 const SAMPLE = "epoll";
